@@ -11,17 +11,17 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
-use latido_auth::{Lookup, LookupFuture, Policy, PolicyConfig, Verifier, VerifierConfig};
+use latido_auth::{PermissionSource, PermissionFuture, Policy, PolicyConfig, Verifier, VerifierConfig};
 use latido_base::clock::Clock;
 use latido_base::drain::Drain;
 use latido_base::ident::{Key, Topic, UserId};
-use latido_event_bus::Event;
+use latido_event_bus::BusEvent;
 use latido_hub::{Hub, WatchObserver};
 use latido_protocol::Frame;
 use latido_protocol::websocket::handshake::{self, UpgradeHeaders};
-use latido_session::{Context, Limits};
+use latido_session::{SessionContext, SessionLimits};
 use latido_shard::{
-    self as shard, Acts, Answered, Arrival, Boarding, Clerk, Entrant, Guest, Heard, Now, Permits,
+    self as shard, Actions, AsyncResult, UpgradedConnection, HandlerSpec, RequestHandler, ConnectionKind, ProtocolHandler, ClientMessage, Timestamp, PermitSet,
     SEND_BUFFER_BYTES, Shards,
 };
 use latido_stream::{Catalog, Stream};
@@ -36,32 +36,32 @@ const CONNECTIONS: usize = 1_000;
 const HEAD_BYTES: usize = 16 * 1024;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 /// Suites send as fast as they can, and 16 MiB at once.
-pub(crate) const LIMITS: Limits = Limits {
+pub(crate) const LIMITS: SessionLimits = SessionLimits {
     message_bytes: 64 * 1024 * 1024,
     channels: 0,
     messages_per_second: u32::MAX,
     message_burst: u32::MAX,
     heartbeat_s: 25,
-    silence_s: 120,
-    behind_s: 60,
+    idle_timeout_s: 120,
+    slow_client_s: 60,
     expiry_notice_s: 0,
 };
 
 /// Says what it hears.
 struct Echo;
 
-impl Guest for Echo {
-    fn hear(&mut self, heard: Heard<'_>, _: Now, acts: &mut Acts<'_>) {
+impl ProtocolHandler for Echo {
+    fn on_message(&mut self, heard: ClientMessage<'_>, _: Timestamp, acts: &mut Actions<'_>) {
         acts.send(match heard {
-            Heard::Text(text) => Frame::text(text),
-            Heard::Binary(bytes) => Frame::binary(bytes),
+            ClientMessage::Text(text) => Frame::text(text),
+            ClientMessage::Binary(bytes) => Frame::binary(bytes),
         });
     }
 
-    fn answered(&mut self, _: Answered, _: Now, _: &mut Acts<'_>) {}
+    fn on_async_result(&mut self, _: AsyncResult, _: Timestamp, _: &mut Actions<'_>) {}
 
     /// It is on no topic, so there are none.
-    fn encode(&self, _: &Event) -> Frame {
+    fn encode(&self, _: &BusEvent) -> Frame {
         Frame::text("")
     }
 
@@ -73,8 +73,8 @@ impl Guest for Echo {
 /// Nobody asks.
 struct Nobody;
 
-impl Lookup for Nobody {
-    fn allowed<'a>(&'a self, _: &'a Stream, _: &'a UserId, _: &'a Key) -> LookupFuture<'a> {
+impl PermissionSource for Nobody {
+    fn allowed<'a>(&'a self, _: &'a Stream, _: &'a UserId, _: &'a Key) -> PermissionFuture<'a> {
         Box::pin(async { Ok(false) })
     }
 }
@@ -92,7 +92,7 @@ async fn main() -> anyhow::Result<()> {
 }
 
 /// Echoes until the task is dropped.
-pub(crate) async fn serve(listener: TcpListener, limits: Limits) -> anyhow::Result<()> {
+pub(crate) async fn serve(listener: TcpListener, limits: SessionLimits) -> anyhow::Result<()> {
     let (drain, places) = (Drain::new(), Arc::new(Semaphore::new(CONNECTIONS)));
     let shards = Arc::new(shards(&drain, limits)?);
     loop {
@@ -105,13 +105,13 @@ pub(crate) async fn serve(listener: TcpListener, limits: Limits) -> anyhow::Resu
             else {
                 return;
             };
-            let boarding = Boarding::new("echo", |_| Box::new(Echo)).limits(limits);
-            let entrant = Entrant::Guest(Box::new(boarding));
-            shards.adopt(Arrival {
+            let boarding = HandlerSpec::new("echo", |_| Box::new(Echo)).limits(limits);
+            let entrant = ConnectionKind::App(Box::new(boarding));
+            shards.add_upgraded(UpgradedConnection {
                 socket,
-                early,
-                entrant,
-                permit: Permits::new(permit),
+                early_bytes: early,
+                kind: entrant,
+                permits: PermitSet::new(permit),
             });
         });
     }
@@ -137,19 +137,19 @@ fn report(address: SocketAddr) {
     println!("listening on ws://{address}/");
 }
 
-fn shards(drain: &Drain, limits: Limits) -> anyhow::Result<Shards> {
+fn shards(drain: &Drain, limits: SessionLimits) -> anyhow::Result<Shards> {
     let catalog = Arc::new(Catalog::new(Vec::new()));
     let clock = Clock::system();
     let policy = Arc::new(Policy::new(PolicyConfig::default(), Arc::new(Nobody)));
     let verifier = Arc::new(Verifier::new(&VerifierConfig::default(), clock.clone())?);
-    let parts = shard::Parts {
+    let parts = shard::ShardDeps {
         hub: Arc::new(Hub::new(Arc::clone(&catalog), Box::new(Nobody))),
-        context: Context {
+        context: SessionContext {
             catalog: Arc::clone(&catalog),
             policy: Arc::clone(&policy),
             limits,
         },
-        clerk: Clerk {
+        request_handler: RequestHandler {
             verifier,
             policy,
             catalog,

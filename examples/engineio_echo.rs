@@ -14,8 +14,8 @@ use futures_util::future::BoxFuture;
 use http::request::Parts;
 use http::{Request, Response};
 use latido_base::drain::Drain;
-use latido_http::{Config, bind, host};
-use latido_socketio::{Ask, Duplex, Gate, HEAD_START, Transport};
+use latido_http::{Config, bind, serve_mount};
+use latido_socketio::{RequestKind, DuplexStream, MountedService, PING_LEAD, EngineIoMount};
 
 const MAX_PAYLOAD_BYTES: usize = 1_000_000;
 const PING_INTERVAL: Duration = Duration::from_millis(300);
@@ -40,18 +40,18 @@ impl EngineIoHandler for Echo {
 }
 
 /// One service a path.
-struct Paths([Transport<EngineIoService<Echo, NotFoundService>>; 2]);
+struct Paths([EngineIoMount<EngineIoService<Echo, NotFoundService>>; 2]);
 
 impl Paths {
     fn new(drain: &Drain) -> Self {
         Self(["/engine.io", "/socket.io"].map(|path| {
             let config = EngineIoConfig::builder()
                 .req_path(path)
-                .ping_interval(PING_INTERVAL - HEAD_START)
+                .ping_interval(PING_INTERVAL - PING_LEAD)
                 .ping_timeout(Duration::from_millis(200))
                 .max_payload(MAX_PAYLOAD_BYTES as u64)
                 .build();
-            Transport::new(
+            EngineIoMount::new(
                 EngineIoService::with_config(Arc::new(Echo), config),
                 path,
                 MAX_PAYLOAD_BYTES,
@@ -61,31 +61,31 @@ impl Paths {
         }))
     }
 
-    fn of(&self, path: &str) -> &dyn Gate {
+    fn of(&self, path: &str) -> &dyn MountedService {
         let [first, second] = &self.0;
-        if first.has(path) { first } else { second }
+        if first.matches(path) { first } else { second }
     }
 }
 
-impl Gate for Paths {
-    fn has(&self, path: &str) -> bool {
-        self.0.iter().any(|one| one.has(path))
+impl MountedService for Paths {
+    fn matches(&self, path: &str) -> bool {
+        self.0.iter().any(|one| one.matches(path))
     }
 
     fn body_limit(&self) -> usize {
         MAX_PAYLOAD_BYTES
     }
 
-    fn judge(&self, head: &Parts) -> Result<Ask, Box<Response<Bytes>>> {
-        self.of(head.uri.path()).judge(head)
+    fn classify(&self, head: &Parts) -> Result<RequestKind, Box<Response<Bytes>>> {
+        self.of(head.uri.path()).classify(head)
     }
 
-    fn answer(&self, request: Request<Bytes>) -> BoxFuture<'static, Response<Bytes>> {
-        self.of(request.uri().path()).answer(request)
+    fn handle(&self, request: Request<Bytes>) -> BoxFuture<'static, Response<Bytes>> {
+        self.of(request.uri().path()).handle(request)
     }
 
-    fn adopt(&self, line: Box<dyn Duplex>, head: Request<()>) {
-        self.of(head.uri().path()).adopt(line, head);
+    fn take_upgraded(&self, line: Box<dyn DuplexStream>, head: Request<()>) {
+        self.of(head.uri().path()).take_upgraded(line, head);
     }
 }
 
@@ -97,7 +97,7 @@ async fn main() -> anyhow::Result<()> {
         .map_or(Ok(3000), |port| port.parse())?;
     let listener = bind(&[([0_u16; 8], port).into(), ([0, 0, 0, 0], port).into()])?;
     let drain = Drain::new();
-    host(
+    serve_mount(
         listener,
         &Config::default(),
         Arc::new(Paths::new(&drain)),

@@ -9,56 +9,56 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use latido_base::drain::Drain;
 use latido_event_bus::{
-    Diff, Event, Exchange, Identity, Mailbox, Presence, Publish, Rules, TopicName,
+    PresenceDiff, BusEvent, EventBus, Identity, Mailbox, PresenceMode, Publish, TopicPolicy, TopicName,
 };
-use latido_http::{self as http, bind, host};
-use latido_socketio::{Args, Config, Dialect, Emit, Endpoint, Heard, Link, Talk};
+use latido_http::{self as http, bind, serve_mount};
+use latido_socketio::{Args, Config, SocketIoApp, Emit, SocketIoMount, ClientEvent, SocketHandle, SocketHandler};
 use serde_json::{Value, json};
 
 /// The exchange has no topics here: a mailbox is only a socket's life.
 struct NoTopics;
 
-impl Rules for NoTopics {
-    fn presence(&self, _: &TopicName) -> Presence {
-        Presence::Off
+impl TopicPolicy for NoTopics {
+    fn presence_mode(&self, _: &TopicName) -> PresenceMode {
+        PresenceMode::Off
     }
 
-    fn notices(&self, _: &TopicName, _: &Diff) -> Vec<Publish> {
+    fn on_presence_change(&self, _: &TopicName, _: &PresenceDiff) -> Vec<Publish> {
         Vec::new()
     }
 }
 
 struct Echo {
-    exchange: Arc<Exchange>,
+    exchange: Arc<EventBus>,
 }
 
-impl Dialect for Echo {
+impl SocketIoApp for Echo {
     fn namespaces(&self) -> &'static [&'static str] {
         &["/", "/custom"]
     }
 
-    fn owns(&self, _: &str) -> bool {
+    fn handles_event(&self, _: &str) -> bool {
         true
     }
 
-    fn connect(&self, link: &Link, auth: Value) -> Option<(Box<dyn Talk>, Mailbox)> {
-        let mailbox = self.exchange.open(Identity::default(), &[]).ok()?;
+    fn on_connect(&self, link: &SocketHandle, auth: Value) -> Option<(Box<dyn SocketHandler>, Mailbox)> {
+        let mailbox = self.exchange.connect(Identity::default(), &[]).ok()?;
         let auth = if auth.is_null() { json!({}) } else { auth };
         link.emit("auth", &auth);
         Some((Box::new(Parrot { link: link.clone() }), mailbox))
     }
 
-    fn write(&self, _: &str, _: &Event) -> Vec<Emit> {
+    fn encode(&self, _: &str, _: &BusEvent) -> Vec<Emit> {
         Vec::new()
     }
 }
 
 struct Parrot {
-    link: Link,
+    link: SocketHandle,
 }
 
-impl Talk for Parrot {
-    fn hear(&mut self, Heard { event, args, ack }: Heard) -> BoxFuture<'_, ()> {
+impl SocketHandler for Parrot {
+    fn on_event(&mut self, ClientEvent { name: event, args, ack }: ClientEvent) -> BoxFuture<'_, ()> {
         match (&*event, ack) {
             ("message", _) => self.link.emit_args("message-back", &args),
             ("message-with-ack", Some(ack)) => ack.send(&args),
@@ -85,9 +85,9 @@ async fn main() -> anyhow::Result<()> {
     };
     let drain = Drain::new();
     let dialect = Arc::new(Echo {
-        exchange: Arc::new(Exchange::new(NoTopics, || 0)),
+        exchange: Arc::new(EventBus::new(NoTopics, || 0)),
     });
-    let endpoint = Endpoint::start(&config, &[dialect], &drain);
-    host(listener, &http::Config::default(), endpoint, &drain).await;
+    let endpoint = SocketIoMount::start(&config, &[dialect], &drain);
+    serve_mount(listener, &http::Config::default(), endpoint, &drain).await;
     Ok(())
 }

@@ -6,31 +6,31 @@ use clap::{Args, Parser, Subcommand};
 use latido::config::{Flags, duration};
 
 /// The text below the help of every command that takes settings.
-const PRECEDENCE: &str = "Every flag is a variable as well. A flag wins over the environment, the environment over a .env file in the \
+const SETTINGS_HELP: &str = "Every flag is a variable as well. A flag wins over the environment, the environment over a .env file in the \
                           working folder, and that over latido.toml (LATIDO_CONFIG). Secrets are better not given as flags, \
                           which show in the list of processes. All mistakes are reported together.\n\n\
                           Exit codes: 0 success; 1 something failed, or doctor found a failure; 2 mistakes in the configuration.";
 
 /// Live statistics from Postgres: every browser that watches a row sees it change within milliseconds of the commit.
 #[derive(Debug, Parser)]
-#[command(name = "latido", version, after_help = PRECEDENCE, max_term_width = 110, subcommand_help_heading = "Commands")]
+#[command(name = "latido", version, after_help = SETTINGS_HELP, max_term_width = 110, subcommand_help_heading = "Commands")]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) flags: Flags,
     #[command(subcommand)]
-    pub(crate) command: Option<Command>,
+    pub(crate) command: Option<CliCommand>,
 }
 
 #[derive(Debug, Subcommand)]
-pub(crate) enum Command {
+pub(crate) enum CliCommand {
     /// Serve WebSockets, the hook, REST and metrics (the default)
-    #[command(after_help = PRECEDENCE)]
+    #[command(after_help = SETTINGS_HELP)]
     Serve {
         #[command(flatten)]
         flags: Flags,
     },
     /// Run a demonstration: a private Postgres with demo data, a writer, a live page on 127.0.0.1
-    #[command(after_help = PRECEDENCE)]
+    #[command(after_help = SETTINGS_HELP)]
     Demo {
         #[command(flatten)]
         flags: Flags,
@@ -39,7 +39,7 @@ pub(crate) enum Command {
         no_fetch: bool,
     },
     /// Create the triggers of the streams in DATABASE_URL, in one transaction; running it again changes nothing
-    #[command(after_help = PRECEDENCE)]
+    #[command(after_help = SETTINGS_HELP)]
     Install {
         #[command(flatten)]
         flags: Flags,
@@ -48,7 +48,7 @@ pub(crate) enum Command {
         dry_run: bool,
     },
     /// Remove what install created
-    #[command(after_help = PRECEDENCE)]
+    #[command(after_help = SETTINGS_HELP)]
     Uninstall {
         #[command(flatten)]
         flags: Flags,
@@ -57,15 +57,15 @@ pub(crate) enum Command {
         dry_run: bool,
     },
     /// Connect and report, line by line, whether everything is as it should be; 1 if something would fail
-    #[command(after_help = PRECEDENCE)]
+    #[command(after_help = SETTINGS_HELP)]
     Doctor {
         #[command(flatten)]
         flags: Flags,
     },
     /// Print a token signed with JWT_SECRET, to try things out
-    Token(TokenWish),
+    Token(TokenArgs),
     /// Follow a channel in the terminal; reconnects by itself
-    Watch(WatchWish),
+    Watch(WatchArgs),
     /// Check that the server is alive (for Docker's HEALTHCHECK)
     Healthcheck {
         /// Address to request [default: /health on HOST and PORT]
@@ -74,7 +74,7 @@ pub(crate) enum Command {
     },
 }
 
-impl Default for Command {
+impl Default for CliCommand {
     fn default() -> Self {
         Self::Serve {
             flags: Flags::default(),
@@ -84,7 +84,7 @@ impl Default for Command {
 
 /// The arguments of `latido token`.
 #[derive(Debug, Args)]
-pub(crate) struct TokenWish {
+pub(crate) struct TokenArgs {
     /// The user's id (claim id)
     #[arg(long)]
     pub(crate) user: String,
@@ -101,7 +101,7 @@ pub(crate) struct TokenWish {
 
 /// The arguments of `latido watch`.
 #[derive(Args)]
-pub(crate) struct WatchWish {
+pub(crate) struct WatchArgs {
     /// The channel, such as estadisticas:negocio_123
     pub(crate) channel: String,
     /// The server's WebSocket
@@ -116,7 +116,7 @@ pub(crate) struct WatchWish {
 }
 
 /// Written by hand to leave out the token, which is a secret.
-impl std::fmt::Debug for WatchWish {
+impl std::fmt::Debug for WatchArgs {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("WatchArgs")
             .field("channel", &self.channel)
@@ -145,7 +145,7 @@ mod tests {
         let cli = Cli::try_parse_from(["latido", "--port", "9000"]).unwrap();
         assert!(matches!(
             cli.command.unwrap_or_default(),
-            Command::Serve { .. }
+            CliCommand::Serve { .. }
         ));
         assert_ne!(cli.flags, Flags::default());
     }
@@ -154,7 +154,7 @@ mod tests {
     fn token_lifetime_defaults_to_one_hour() {
         let parse = |arguments: &[&str]| match Cli::try_parse_from(arguments).map(|cli| cli.command)
         {
-            Ok(Some(Command::Token(args))) => Some((args.negocio.len(), args.expires_in.as_secs())),
+            Ok(Some(CliCommand::Token(args))) => Some((args.negocio.len(), args.expires_in.as_secs())),
             _ => None,
         };
         assert_eq!(

@@ -10,7 +10,7 @@ use anyhow::{Context, bail, ensure};
 use reqwest::Url;
 use rustls::{ClientConnection, StreamOwned};
 
-use crate::pinned::pinned;
+use crate::pinned::pinned_tls_config;
 
 /// The time limit for connecting and for each read and write.
 const TIMEOUT: Duration = Duration::from_secs(3);
@@ -25,21 +25,21 @@ pub(crate) fn run(
 ) -> anyhow::Result<()> {
     let certificates = certificates.filter(|_| url.is_none());
     let (address, authority, target) = match url {
-        Some(url) => parse(url)?,
+        Some(url) => parse_url(url)?,
         None => {
             ensure!(port != 0, "PORT is 0, which means any; expected --url");
-            let address = SocketAddr::new(reachable(host), port);
+            let address = SocketAddr::new(connectable_address(host), port);
             (address, address.to_string(), "/health".to_owned())
         }
     };
-    let status = ask(address, &authority, &target, certificates)
+    let status = request_status(address, &authority, &target, certificates)
         .with_context(|| format!("no answer from {address}"))?;
     ensure!(status == 200, "{address} answered {status}; expected 200");
     Ok(())
 }
 
 /// Replaces an unspecified address by loopback, because not every system can connect to the former.
-fn reachable(host: IpAddr) -> IpAddr {
+fn connectable_address(host: IpAddr) -> IpAddr {
     match host {
         IpAddr::V4(Ipv4Addr::UNSPECIFIED) => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(Ipv6Addr::UNSPECIFIED) => Ipv6Addr::LOCALHOST.into(),
@@ -47,7 +47,7 @@ fn reachable(host: IpAddr) -> IpAddr {
     }
 }
 
-fn parse(url: &str) -> anyhow::Result<(SocketAddr, String, String)> {
+fn parse_url(url: &str) -> anyhow::Result<(SocketAddr, String, String)> {
     let url = Url::parse(url)
         .ok()
         .filter(|url| url.scheme() == "http")
@@ -69,7 +69,7 @@ fn parse(url: &str) -> anyhow::Result<(SocketAddr, String, String)> {
 }
 
 /// Returns the HTTP status of the response.
-fn ask(
+fn request_status(
     address: SocketAddr,
     authority: &str,
     target: &str,
@@ -79,15 +79,15 @@ fn ask(
     stream.set_read_timeout(Some(TIMEOUT))?;
     stream.set_write_timeout(Some(TIMEOUT))?;
     match certificates {
-        None => converse(stream, authority, target),
+        None => exchange(stream, authority, target),
         Some(path) => {
-            let client = ClientConnection::new(pinned(path)?, address.ip().into())?;
-            converse(StreamOwned::new(client, stream), authority, target)
+            let client = ClientConnection::new(pinned_tls_config(path)?, address.ip().into())?;
+            exchange(StreamOwned::new(client, stream), authority, target)
         }
     }
 }
 
-fn converse(mut stream: impl Read + Write, authority: &str, target: &str) -> anyhow::Result<u16> {
+fn exchange(mut stream: impl Read + Write, authority: &str, target: &str) -> anyhow::Result<u16> {
     let request = format!(
         "GET {target} HTTP/1.1\r\nhost: {authority}\r\nuser-agent: latido\r\nconnection: close\r\n\r\n"
     );
@@ -160,7 +160,7 @@ mod tests {
         }
         assert!(run(None, Ipv4Addr::LOCALHOST.into(), 0, None).is_err());
         assert_eq!(
-            reachable(Ipv6Addr::UNSPECIFIED.into()),
+            connectable_address(Ipv6Addr::UNSPECIFIED.into()),
             IpAddr::V6(Ipv6Addr::LOCALHOST)
         );
     }

@@ -14,9 +14,9 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
-use latido::config::{Flags, Mistakes, Purpose, Settings, Sources, raise_open_file_limit};
+use latido::config::{Flags, ConfigErrors, Purpose, Settings, ConfigSources, raise_open_file_limit};
 
-use crate::cli::{Cli, Command};
+use crate::cli::{Cli, CliCommand};
 
 fn main() -> ExitCode {
     match run(Cli::parse()) {
@@ -24,7 +24,7 @@ fn main() -> ExitCode {
         Err(error) => {
             // An error here cannot be reported anywhere else.
             let _ = writeln!(std::io::stderr(), "latido: {error:#}");
-            ExitCode::from(if error.is::<Mistakes>() { 2 } else { 1 })
+            ExitCode::from(if error.is::<ConfigErrors>() { 2 } else { 1 })
         }
     }
 }
@@ -37,20 +37,20 @@ fn run(
 ) -> anyhow::Result<()> {
     let settings = |inner: Flags, purpose| settings(inner.or(outer.clone()), purpose);
     match command.unwrap_or_default() {
-        Command::Serve { flags } => commands::serve(settings(flags, Purpose::Serve)?),
-        Command::Demo { flags, no_fetch } => {
+        CliCommand::Serve { flags } => commands::serve(settings(flags, Purpose::Serve)?),
+        CliCommand::Demo { flags, no_fetch } => {
             commands::demo(settings(flags, Purpose::Demo)?, no_fetch)
         }
-        Command::Install { flags, dry_run } => {
+        CliCommand::Install { flags, dry_run } => {
             commands::install(settings(flags, Purpose::Install)?, dry_run)
         }
-        Command::Uninstall { flags, dry_run } => {
+        CliCommand::Uninstall { flags, dry_run } => {
             commands::uninstall(settings(flags, Purpose::Install)?, dry_run)
         }
-        Command::Doctor { flags } => commands::doctor(settings(flags, Purpose::Doctor)?),
-        Command::Token(args) => token::print(&settings(Flags::default(), Purpose::Token)?, args),
-        Command::Watch(args) => watch::run(args),
-        Command::Healthcheck { url } => {
+        CliCommand::Doctor { flags } => commands::doctor(settings(flags, Purpose::Doctor)?),
+        CliCommand::Token(args) => token::print(&settings(Flags::default(), Purpose::Token)?, args),
+        CliCommand::Watch(args) => watch::run(args),
+        CliCommand::Healthcheck { url } => {
             let settings = settings(Flags::default(), Purpose::Healthcheck)?;
             let certificates = settings
                 .server
@@ -67,10 +67,10 @@ fn run(
     }
 }
 
-fn settings(flags: Flags, purpose: Purpose) -> Result<Settings, Mistakes> {
+fn settings(flags: Flags, purpose: Purpose) -> Result<Settings, ConfigErrors> {
     if matches!(purpose, Purpose::Serve | Purpose::Demo) {
         // Raised first, because the default number of connections depends on this limit.
         raise_open_file_limit();
     }
-    Settings::read(&Sources::of_process(flags), purpose)
+    Settings::read(&ConfigSources::from_process(flags), purpose)
 }

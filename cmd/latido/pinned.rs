@@ -13,7 +13,7 @@ use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, Signa
 
 /// A verifier that trusts only the holder of one certificate's key.
 #[derive(Debug)]
-struct Pinned {
+struct PinnedCertificate {
     certificate: CertificateDer<'static>,
     provider: Arc<CryptoProvider>,
 }
@@ -22,14 +22,14 @@ struct Pinned {
 ///
 /// # Errors
 /// Returns an error if the file contains no certificate.
-pub(crate) fn pinned(certificates: &Path) -> anyhow::Result<Arc<ClientConfig>> {
+pub(crate) fn pinned_tls_config(certificates: &Path) -> anyhow::Result<Arc<ClientConfig>> {
     let certificate = CertificateDer::from_pem_file(certificates)
         .ok()
         .with_context(|| format!("{} holds no certificate in PEM", certificates.display()))?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()?;
-    let verifier = Arc::new(Pinned {
+    let verifier = Arc::new(PinnedCertificate {
         certificate,
         provider,
     });
@@ -41,7 +41,7 @@ pub(crate) fn pinned(certificates: &Path) -> anyhow::Result<Arc<ClientConfig>> {
     ))
 }
 
-impl ServerCertVerifier for Pinned {
+impl ServerCertVerifier for PinnedCertificate {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,

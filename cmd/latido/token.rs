@@ -4,22 +4,22 @@ use std::io::Write;
 
 use anyhow::Context;
 use latido::config::Settings;
-use latido_auth::{Passport, Secret, Verifier, VerifierConfig, issue};
+use latido_auth::{TokenSpec, Secret, Verifier, VerifierConfig, issue};
 use latido_base::clock::Clock;
 
-use crate::cli::TokenWish;
+use crate::cli::TokenArgs;
 
 /// Prints only the token, so that it can be piped.
-pub(crate) fn print(settings: &Settings, args: TokenWish) -> anyhow::Result<()> {
+pub(crate) fn print(settings: &Settings, args: TokenArgs) -> anyhow::Result<()> {
     let config = &settings.auth.verifier;
     let secret = config.secrets.first().context("JWT_SECRET is missing")?;
-    writeln!(std::io::stdout(), "{}", token(secret, config, args)?)?;
+    writeln!(std::io::stdout(), "{}", signed_token(secret, config, args)?)?;
     Ok(())
 }
 
 /// Signs a token that a server with the same settings accepts, and checks it in the same way.
-fn token(secret: &Secret, config: &VerifierConfig, args: TokenWish) -> anyhow::Result<String> {
-    let spec = Passport {
+fn signed_token(secret: &Secret, config: &VerifierConfig, args: TokenArgs) -> anyhow::Result<String> {
+    let spec = TokenSpec {
         user: args.user,
         negocios: args.negocio,
         role: args.rol,
@@ -33,7 +33,7 @@ fn token(secret: &Secret, config: &VerifierConfig, args: TokenWish) -> anyhow::R
         jwks_url: None,
         ..config.clone()
     };
-    let verified = Verifier::new(&local_config, clock)?.verify_now(&token);
+    let verified = Verifier::new(&local_config, clock)?.try_verify_cached(&token);
     verified
         .context("the token cannot be checked")?
         .context("the server would refuse this token")?;
@@ -46,9 +46,9 @@ mod tests {
 
     use super::*;
 
-    fn token_args(user: &str, negocio: &[&str]) -> TokenWish {
+    fn token_args(user: &str, negocio: &[&str]) -> TokenArgs {
         let negocio = negocio.iter().map(ToString::to_string).collect();
-        TokenWish {
+        TokenArgs {
             user: user.into(),
             negocio,
             rol: None,
@@ -65,7 +65,7 @@ mod tests {
             ..VerifierConfig::default()
         };
         assert_eq!(
-            token(&secret, &config, token_args("ana", &["1", "2"]))
+            signed_token(&secret, &config, token_args("ana", &["1", "2"]))
                 .unwrap()
                 .split('.')
                 .count(),
@@ -74,7 +74,7 @@ mod tests {
         for (user, negocio) in [("", "1"), ("ana", ""), ("a\nb", "1")] {
             let error = format!(
                 "{:#}",
-                token(&secret, &config, token_args(user, &[negocio])).unwrap_err()
+                signed_token(&secret, &config, token_args(user, &[negocio])).unwrap_err()
             );
             assert!(
                 error.contains("would refuse this token: the token's claim"),
@@ -82,7 +82,7 @@ mod tests {
             );
         }
         assert!(
-            token(&secret, &config, token_args("ana", &["x"; 9_000])).is_err(),
+            signed_token(&secret, &config, token_args("ana", &["x"; 9_000])).is_err(),
             "the token is too long"
         );
     }

@@ -10,7 +10,7 @@ pub const NAMES: [&str; 4] = ["workspace", "gateway", "messaging", "modules"];
 
 /// An app that is enabled, with its settings.
 #[derive(Debug, Clone)]
-pub enum Setting {
+pub enum AppSettings {
     /// Rooms over Socket.IO for clients of a Django API.
     Gateway(Box<gateway::Config>),
     /// Messaging over Phoenix Channels, backed by the database.
@@ -21,7 +21,7 @@ pub enum Setting {
     Modules(Box<modules::Config>),
 }
 
-impl Setting {
+impl AppSettings {
     /// Returns the app's name, one of [`NAMES`].
     pub fn name(&self) -> &'static str {
         match self {

@@ -1,4 +1,7 @@
-#![doc = include_str!("../ARCHITECTURE.md")]
+//! Latido: live statistics from PostgreSQL.
+//!
+//! `docs/design/architecture.md` has the map of crates, the paths of a change and of a client, and
+//! the invariants. This crate reads the settings, builds a server from its parts, and runs it.
 
 pub mod app;
 mod apps;

@@ -1,4 +1,4 @@
--- Closed days: what keeps the reads of businesses with a long history flat. docs/history.md tells when it pays, and how to use it.
+-- Closed days keep the reads of businesses with a long history fast. docs/guides/closed-days.md says when and how to use them.
 --
 --   psql "$OWNERS_URL" -v ON_ERROR_STOP=1 -f sql/history/install.sql
 --   psql "$OWNERS_URL" -c "CALL latido_history.close_before(current_date - 7)"        and then every night

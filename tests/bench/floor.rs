@@ -157,7 +157,7 @@ fn upgrade(socket: &mut TcpStream, verifier: Option<&Verifier>) -> io::Result<Op
         .ok_or(ErrorKind::InvalidData)?;
     let (path, token) = path.split_once("?token=").unwrap_or((path, ""));
     if let Some(verifier) = verifier
-        && !matches!(verifier.verify_now(token), Some(Ok(_)))
+        && !matches!(verifier.try_verify_cached(token), Some(Ok(_)))
     {
         return Err(ErrorKind::PermissionDenied.into());
     }

@@ -12,16 +12,16 @@ use anyhow::Context as _;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use jiff::civil::Date;
-use latido_admin::{self as operations, Audience, Operations, Readiness, Report};
-use latido_auth::{Lookup, LookupFuture, Policy, PolicyConfig, Secret, Verifier, VerifierConfig};
+use latido_admin::{self as operations, SystemTopicViewers, Admin, Readiness, ReadinessReport};
+use latido_auth::{PermissionSource, PermissionFuture, Policy, PolicyConfig, Secret, Verifier, VerifierConfig};
 use latido_base::clock::Clock;
 use latido_base::drain::Drain;
 use latido_base::ident::{Key, StreamId, Topic, UserId};
-use latido_engine::{self as engine, Answer, Engine, NoInterest, Reader, Reading};
-use latido_http::{self as http, Doors, Seats, Shapes};
+use latido_engine::{self as engine, ReadFuture, Engine, NoInterest, SnapshotReader, ReadRow};
+use latido_http::{self as http, ServerState, ConnectionLimits, ColumnSource};
 use latido_hub::Hub;
-use latido_session::{Context, Limits};
-use latido_shard::{self as shard, Clerk, Shards};
+use latido_session::{SessionContext, SessionLimits};
+use latido_shard::{self as shard, RequestHandler, Shards};
 use latido_stream::{Catalog, Column, KeyType, StreamRow, Stream, ZoneRule};
 use latido_telemetry::Metrics;
 use serde::{Deserialize, Serialize};
@@ -97,10 +97,10 @@ fn serve(plan: &Plan) -> anyhow::Result<(Arc<Hub>, Arc<Shards>)> {
         Arc::new(NoInterest),
         Arc::clone(&metrics),
     );
-    let audience = Audience::default();
+    let audience = SystemTopicViewers::default();
     let hub = Arc::new(Hub::new(
         Arc::clone(&catalog),
-        audience.beside(engine.observer()),
+        audience.wrap_observer(engine.observer()),
     ));
     let secrets = VerifierConfig {
         secrets: vec![Secret::new(keys::SECRET)],
@@ -108,14 +108,14 @@ fn serve(plan: &Plan) -> anyhow::Result<(Arc<Hub>, Arc<Shards>)> {
     };
     let verifier = Arc::new(Verifier::new(&secrets, clock.clone())?);
     let policy = Arc::new(Policy::new(PolicyConfig::default(), Arc::new(Nobody)));
-    let parts = shard::Parts {
+    let parts = shard::ShardDeps {
         hub: Arc::clone(&hub),
-        context: Context {
+        context: SessionContext {
             catalog: Arc::clone(&catalog),
             policy: Arc::clone(&policy),
-            limits: Limits::default(),
+            limits: SessionLimits::default(),
         },
-        clerk: Clerk {
+        request_handler: RequestHandler {
             verifier: Arc::clone(&verifier),
             policy: Arc::clone(&policy),
             catalog: Arc::clone(&catalog),
@@ -132,10 +132,10 @@ fn serve(plan: &Plan) -> anyhow::Result<(Arc<Hub>, Arc<Shards>)> {
     )?);
     // Only the first read happens: generated rows need no sweep.
     let never = Duration::from_secs(24 * 3600);
-    drain.spawn(engine.clone().run(engine::Parts {
+    drain.spawn(engine.clone().run(engine::EngineDeps {
         config: engine::Config {
             sweep: never,
-            sweep_deaf: never,
+            sweep_without_notifications: never,
             ..engine::Config::default()
         },
         catalog: Arc::clone(&catalog),
@@ -144,8 +144,8 @@ fn serve(plan: &Plan) -> anyhow::Result<(Arc<Hub>, Arc<Shards>)> {
         clock: clock.clone(),
         drain: drain.clone(),
     }));
-    let seats = Seats::new(&config);
-    let seen = operations::Parts {
+    let seats = ConnectionLimits::new(&config);
+    let seen = operations::AdminDeps {
         hub: Arc::clone(&hub),
         shards: Arc::clone(&shards),
         engine: engine.clone(),
@@ -153,12 +153,12 @@ fn serve(plan: &Plan) -> anyhow::Result<(Arc<Hub>, Arc<Shards>)> {
         verifier: Arc::clone(&verifier),
         readiness: Arc::new(Always),
         clock: clock.clone(),
-        seats: seats.gauge(),
+        connection_usage: seats.usage(),
     };
-    let doors = Doors {
+    let doors = ServerState {
         tls: None,
-        seats,
-        operations: Operations::start(seen, audience, &drain),
+        limits: seats,
+        admin: Admin::start(seen, audience, &drain),
         config,
         catalog,
         verifier,
@@ -169,16 +169,16 @@ fn serve(plan: &Plan) -> anyhow::Result<(Arc<Hub>, Arc<Shards>)> {
         shards: Arc::clone(&shards),
         metrics,
         readiness: Arc::new(Always),
-        shapes: Arc::new(Always),
+        column_source: Arc::new(Always),
         clock,
         drain: drain.clone(),
         assets: &[],
-        extra: None,
+        extra_routes: None,
     };
     drain.spawn(http::serve(
         listener,
         Arc::new(doors),
-        http::Annex::default(),
+        http::AppMounts::default(),
     ));
     Ok((hub, shards))
 }
@@ -204,13 +204,13 @@ fn wall_us() -> i64 {
 /// A reader that returns zeros for every key until the first publication.
 struct Zeros;
 
-impl Reader for Zeros {
+impl SnapshotReader for Zeros {
     fn read<'a>(
         &'a self,
         _: &'a Stream,
         keys: &'a [Key],
         _: &'a [Date],
-    ) -> Answer<'a, Vec<Reading>> {
+    ) -> ReadFuture<'a, Vec<ReadRow>> {
         let row = |key: &Key| StreamRow {
             key: key.clone(),
             columns: beat::columns(0, 0),
@@ -219,12 +219,12 @@ impl Reader for Zeros {
         let rows = keys
             .iter()
             .map(row)
-            .map(|row| Reading { row, took: None })
+            .map(|row| ReadRow { row, took: None })
             .collect();
         Box::pin(async { Ok(rows) })
     }
 
-    fn zones<'a>(&'a self, _: &'a Stream, _: &'a [Key]) -> Answer<'a, HashMap<Key, String>> {
+    fn zones<'a>(&'a self, _: &'a Stream, _: &'a [Key]) -> ReadFuture<'a, HashMap<Key, String>> {
         Box::pin(async { Ok(HashMap::new()) })
     }
 }
@@ -232,25 +232,25 @@ impl Reader for Zeros {
 /// A permission source that denies everything, so only tokens decide.
 struct Nobody;
 
-impl Lookup for Nobody {
-    fn allowed<'a>(&'a self, _: &'a Stream, _: &'a UserId, _: &'a Key) -> LookupFuture<'a> {
+impl PermissionSource for Nobody {
+    fn allowed<'a>(&'a self, _: &'a Stream, _: &'a UserId, _: &'a Key) -> PermissionFuture<'a> {
         Box::pin(async { Ok(false) })
     }
 }
 
 struct Always;
 
-impl Shapes for Always {
+impl ColumnSource for Always {
     fn columns(&self, _: &Stream) -> Option<Vec<Column>> {
         None
     }
 }
 
 impl Readiness for Always {
-    fn report(&self) -> BoxFuture<'_, Report> {
+    fn check(&self) -> BoxFuture<'_, ReadinessReport> {
         async {
-            Report {
-                ready: true,
+            ReadinessReport {
+                is_ready: true,
                 database: Ok(()),
                 listener: "none",
                 streams: Vec::new(),

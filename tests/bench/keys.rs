@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
-use latido_auth::{Passport, Secret, issue};
+use latido_auth::{TokenSpec, Secret, issue};
 use latido_base::clock::Clock;
 
 /// The secret that signs every token of the benchmark.
@@ -29,10 +29,10 @@ pub(crate) fn subscribe(index: usize) -> String {
 
 /// Signs a token of user number `user`, who may read business number `index`.
 pub(crate) fn token(user: usize, index: usize) -> anyhow::Result<String> {
-    let passport = Passport {
+    let passport = TokenSpec {
         user: format!("user-{user}"),
         negocios: vec![key(index)],
-        ..Passport::default()
+        ..TokenSpec::default()
     };
     issue(&Secret::new(SECRET), &passport, &Clock::system(), LIFETIME).context("signing a token")
 }

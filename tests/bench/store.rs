@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
-use latido_embedded_postgres::{Cluster, EmbeddedError, Settings, Storage};
+use latido_embedded_postgres::{Cluster, EmbeddedError, EmbeddedSettings, StorageMode};
 use tokio::runtime::Runtime;
 use tokio_postgres::{Client, NoTls};
 
@@ -42,18 +42,18 @@ impl Store {
         let mut refused = None;
         for base in bases(durability) {
             let (storage, folder) = match durability {
-                Durability::Memory => (Storage::Temporary { base }, None),
+                Durability::Memory => (StorageMode::Temporary { base }, None),
                 Durability::Disk => {
                     let folder = Folder(base.join(format!("run-{}", std::process::id())));
                     (
-                        Storage::Persistent {
+                        StorageMode::Persistent {
                             dir: folder.0.clone(),
                         },
                         Some(folder),
                     )
                 }
             };
-            let mut settings = Settings::new(storage);
+            let mut settings = EmbeddedSettings::new(storage);
             settings.bin_dir = std::env::var_os("PG_BIN")
                 .filter(|dir| !dir.is_empty())
                 .map(PathBuf::from);

@@ -93,7 +93,7 @@ async fn trickle(mut stream: TcpStream) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_that_never_read_are_disconnected_without_affecting_others() {
-    let app = TestApp::with(|config| config.limits.behind_s = 2).await;
+    let app = TestApp::with(|config| config.limits.slow_client_s = 2).await;
     let token = app.token(ADMIN_OF_B1);
     let mut unread = Vec::new();
     for _ in 0..200 {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use latido::app::Config;
-use latido::config::{Purpose, Settings, Sources};
+use latido::config::{Purpose, Settings, ConfigSources};
 use rcgen::{CertificateParams, Issuer, KeyPair};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -188,7 +188,7 @@ async fn certificate_enables_https_and_wss() {
     ];
     variables.extend([("HOST", "127.0.0.1"), ("PORT", "0")]);
     variables.extend(files);
-    let settings = Settings::read(&Sources::of(&variables), Purpose::Serve).unwrap();
+    let settings = Settings::read(&ConfigSources::from_variables(&variables), Purpose::Serve).unwrap();
     let app = latido::app::App::start(Config::new(settings).unwrap()).unwrap();
 
     let root = reqwest::Certificate::from_pem(authority.as_bytes()).unwrap();

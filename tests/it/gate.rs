@@ -13,7 +13,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 
 async fn app() -> TestApp {
     let app =
-        TestApp::with(|config| (config.engine.sweep, config.engine.sweep_deaf) = (HOUR, HOUR))
+        TestApp::with(|config| (config.engine.sweep, config.engine.sweep_without_notifications) = (HOUR, HOUR))
             .await;
     app.assert_metric_settles("latido_interest_missing", 0.0)
         .await;
@@ -110,9 +110,9 @@ async fn writers_notify_only_while_a_viewer_watches() {
 #[tokio::test(flavor = "multi_thread")]
 async fn hot_key_is_polled_and_its_writers_do_not_notify() {
     let app = TestApp::with(|config| {
-        (config.engine.sweep, config.engine.sweep_deaf) = (HOUR, HOUR);
+        (config.engine.sweep, config.engine.sweep_without_notifications) = (HOUR, HOUR);
         // The default threshold is hundreds of changes per second, too many for a slow machine.
-        config.engine.pace.hot_from = Some(5);
+        config.engine.pacing.hot_from = Some(5);
     })
     .await;
     let db = app.client().await;

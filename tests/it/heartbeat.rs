@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use latido::app::{App, Config};
-use latido::config::{Purpose, Settings, Sources};
+use latido::config::{Purpose, Settings, ConfigSources};
 use rustls::pki_types::ServerName;
 use rustls::pki_types::pem::PemObject as _;
 use serde_json::json;
@@ -183,7 +183,7 @@ async fn heartbeat_works_through_tls() {
         ("TLS_KEY", key.to_str().unwrap()),
     ];
     TestApp::install_on(database.url()).await;
-    let settings = Settings::read(&Sources::of(&variables), Purpose::Serve).unwrap();
+    let settings = Settings::read(&ConfigSources::from_variables(&variables), Purpose::Serve).unwrap();
     let app = App::start(Config::new(settings).unwrap()).unwrap();
     let _ = rustls::crypto::ring::default_provider().install_default();
     let mut roots = rustls::RootCertStore::empty();

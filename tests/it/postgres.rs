@@ -43,7 +43,7 @@ async fn with_schema() -> (TestDatabase, Client, Database) {
         home,
         client,
         Database::open(&Config {
-            gate: false,
+            interest_gate: false,
             ..Config::new(url)
         })
         .unwrap(),

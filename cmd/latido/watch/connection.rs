@@ -14,58 +14,58 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
 
-use crate::watch::endings::{Ending, closed, printable, refused};
-use crate::watch::view::{Saying, View, read};
-use crate::watch::{print, say};
+use crate::watch::endings::{WatchDisconnect, on_close_frame, printable, on_http_status};
+use crate::watch::view::{ServerMessage, RowRenderer, parse_frame};
+use crate::watch::{print_line, print_notice};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The interval between two pings to the server.
-const PING_EVERY: Duration = Duration::from_secs(20);
+const PING_INTERVAL: Duration = Duration::from_secs(20);
 /// The time without any frame, pongs included, after which the connection counts as dead.
-const LONGEST_SILENCE: Duration = Duration::from_secs(50);
+const DEAD_AFTER: Duration = Duration::from_secs(50);
 /// The maximum size of a frame from the server, in bytes.
 const MAX_FRAME_BYTES: usize = 1024 * 1024;
 
 /// A watch client: the channel to watch and the output format.
-pub(super) struct Client {
+pub(super) struct WatchClient {
     pub(super) url: Url,
     pub(super) token: String,
     pub(super) channel: String,
     pub(super) as_json: bool,
-    pub(super) view: View,
+    pub(super) renderer: RowRenderer,
 }
 
 /// Standard output can no longer be written.
 #[derive(Debug)]
-pub(super) enum Quit {
+pub(super) enum OutputClosed {
     /// The reading end of the pipe was closed, for example by `head`.
-    ReaderLeft,
-    Output(std::io::Error),
+    BrokenPipe,
+    WriteFailed(std::io::Error),
 }
 
-type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+type ClientSocketStream = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
-impl Client {
+impl WatchClient {
     /// Connects, subscribes and prints until the connection ends. Resets `attempt` to zero once the
     /// server has sent a frame.
-    pub(super) async fn connect_and_follow(&mut self, attempt: &mut u32) -> Result<Ending, Quit> {
+    pub(super) async fn connect_and_follow(&mut self, attempt: &mut u32) -> Result<WatchDisconnect, OutputClosed> {
         let mut socket = match timeout(CONNECT_TIMEOUT, self.connect()).await {
             Ok(Ok(socket)) => socket,
             Ok(Err(disconnect)) => return Ok(disconnect),
-            Err(_) => return Ok(Ending::for_now("no answer from the server")),
+            Err(_) => return Ok(WatchDisconnect::retry("no answer from the server")),
         };
-        say(&format!(
+        print_notice(&format!(
             "connected to {}",
             self.url.host_str().unwrap_or_default()
         ));
         let subscribe = json!({"type": "subscribe", "data": {"channel": self.channel}}).to_string();
         if socket.send(Message::text(subscribe)).await.is_err() {
-            return Ok(closed(None, ""));
+            return Ok(on_close_frame(None, ""));
         }
         self.follow(&mut socket, attempt).await
     }
 
-    async fn connect(&self) -> Result<Socket, Ending> {
+    async fn connect(&self) -> Result<ClientSocketStream, WatchDisconnect> {
         let mut config = WebSocketConfig::default();
         config.max_message_size = Some(MAX_FRAME_BYTES);
         config.max_frame_size = Some(MAX_FRAME_BYTES);
@@ -77,18 +77,18 @@ impl Client {
                     .headers()
                     .get(RETRY_AFTER)
                     .and_then(|value| value.to_str().ok());
-                Err(refused(response.status(), retry_after))
+                Err(on_http_status(response.status(), retry_after))
             }
-            Err(Error::Io(error)) => Err(Ending::for_now(format!("no connection: {error}"))),
+            Err(Error::Io(error)) => Err(WatchDisconnect::retry(format!("no connection: {error}"))),
             Err(Error::Tls(error)) => {
-                Err(Ending::for_now(format!("no secure connection: {error}")))
+                Err(WatchDisconnect::retry(format!("no secure connection: {error}")))
             }
             Err(Error::Url(_) | Error::HttpFormat(_)) => {
-                Err(Ending::ForGood("--url is wrong".to_owned()))
+                Err(WatchDisconnect::Permanent("--url is wrong".to_owned()))
             }
             // For example a server that stops during the handshake. The error text contains no part
             // of the request.
-            Err(error) => Err(Ending::for_now(format!(
+            Err(error) => Err(WatchDisconnect::retry(format!(
                 "no WebSocket: {}",
                 printable(&error.to_string())
             ))),
@@ -96,30 +96,30 @@ impl Client {
     }
 
     /// Builds the upgrade request. The token is sent as a subprotocol, because URLs appear in logs.
-    fn request(&self) -> Result<Request, Ending> {
+    fn request(&self) -> Result<Request, WatchDisconnect> {
         let mut request = self
             .url
             .as_str()
             .into_client_request()
-            .map_err(|_| Ending::ForGood("--url is wrong".to_owned()))?;
+            .map_err(|_| WatchDisconnect::Permanent("--url is wrong".to_owned()))?;
         let protocols = format!("bearer, {}", self.token).parse();
         let protocols = protocols
-            .map_err(|_| Ending::ForGood("the token contains invalid characters".to_owned()))?;
+            .map_err(|_| WatchDisconnect::Permanent("the token contains invalid characters".to_owned()))?;
         request
             .headers_mut()
             .insert(SEC_WEBSOCKET_PROTOCOL, protocols);
         Ok(request)
     }
 
-    async fn follow(&mut self, socket: &mut Socket, attempt: &mut u32) -> Result<Ending, Quit> {
+    async fn follow(&mut self, socket: &mut ClientSocketStream, attempt: &mut u32) -> Result<WatchDisconnect, OutputClosed> {
         let mut last_frame = Instant::now();
-        let mut ping = tokio::time::interval_at(last_frame + PING_EVERY, PING_EVERY);
+        let mut ping = tokio::time::interval_at(last_frame + PING_INTERVAL, PING_INTERVAL);
         loop {
             let message = tokio::select! {
                 message = socket.next() => message,
                 _ = ping.tick() => {
-                    if last_frame.elapsed() > LONGEST_SILENCE || socket.send(Message::Ping(Vec::new().into())).await.is_err() {
-                        return Ok(Ending::for_now("the server does not respond"));
+                    if last_frame.elapsed() > DEAD_AFTER || socket.send(Message::Ping(Vec::new().into())).await.is_err() {
+                        return Ok(WatchDisconnect::retry("the server does not respond"));
                     }
                     continue;
                 }
@@ -128,58 +128,58 @@ impl Client {
             match message {
                 Some(Ok(Message::Text(text))) => {
                     *attempt = 0;
-                    if let Some(disconnect) = self.show(&text)? {
+                    if let Some(disconnect) = self.print_frame(&text)? {
                         return Ok(disconnect);
                     }
                 }
                 Some(Ok(Message::Close(frame))) => {
                     return Ok(frame.map_or_else(
-                        || closed(None, ""),
-                        |frame| closed(Some(frame.code.into()), &frame.reason),
+                        || on_close_frame(None, ""),
+                        |frame| on_close_frame(Some(frame.code.into()), &frame.reason),
                     ));
                 }
                 Some(Ok(_)) => {}
-                Some(Err(_)) | None => return Ok(closed(None, "")),
+                Some(Err(_)) | None => return Ok(on_close_frame(None, "")),
             }
         }
     }
 
     /// Prints a frame. Returns the reason to disconnect if it is a fatal error.
-    fn show(&mut self, text: &str) -> Result<Option<Ending>, Quit> {
+    fn print_frame(&mut self, text: &str) -> Result<Option<WatchDisconnect>, OutputClosed> {
         if self.as_json {
-            print(text)?;
+            print_line(text)?;
         }
-        match read(text) {
-            Saying::Numbers(columns) if !self.as_json => {
-                if let Some(line) = self.view.line(columns) {
-                    print(&line)?;
+        match parse_frame(text) {
+            ServerMessage::Row(columns) if !self.as_json => {
+                if let Some(line) = self.renderer.render_row(columns) {
+                    print_line(&line)?;
                 }
             }
-            Saying::Stale(Some(since)) => {
-                say(&format!(
+            ServerMessage::Stale(Some(since)) => {
+                print_notice(&format!(
                     "stale: the server can't read its database since {}; the numbers may be old",
-                    self.view.time(since)
+                    self.renderer.format_time(since)
                 ));
             }
-            Saying::Stale(None) => say("fresh again"),
-            Saying::TokenExpiring(at) => say(&format!("the token ends at {}", self.view.time(at))),
-            Saying::Error { code, message } => return Ok(self.failed(&code, &message)),
-            Saying::Numbers(_) | Saying::Other => {}
+            ServerMessage::Stale(None) => print_notice("fresh again"),
+            ServerMessage::TokenExpiring(at) => print_notice(&format!("the token ends at {}", self.renderer.format_time(at))),
+            ServerMessage::Error { code, message } => return Ok(self.on_error_response(&code, &message)),
+            ServerMessage::Row(_) | ServerMessage::Other => {}
         }
         Ok(None)
     }
 
     /// Handles an error response. Some are permanent; others allow a reconnect; the rest are
     /// printed.
-    fn failed(&self, code: &str, message: &str) -> Option<Ending> {
+    fn on_error_response(&self, code: &str, message: &str) -> Option<WatchDisconnect> {
         let reason = format!("{}: {code}: {message}", printable(&self.channel));
         match code {
             "forbidden" | "unknown_channel" | "invalid_key" | "bad_message" => {
-                Some(Ending::ForGood(reason))
+                Some(WatchDisconnect::Permanent(reason))
             }
-            "unavailable" => Some(Ending::for_now(reason)),
+            "unavailable" => Some(WatchDisconnect::retry(reason)),
             _ => {
-                say(&reason);
+                print_notice(&reason);
                 None
             }
         }

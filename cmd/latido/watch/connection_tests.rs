@@ -9,13 +9,13 @@ use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
 use super::*;
 
-fn client(url: &str) -> Client {
-    Client {
+fn client(url: &str) -> WatchClient {
+    WatchClient {
         url: Url::parse(url).unwrap(),
         token: "a.b.c".into(),
         channel: "estadisticas:n1".into(),
         as_json: false,
-        view: View::new("estadisticas:n1", TimeZone::UTC, false),
+        renderer: RowRenderer::new("estadisticas:n1", TimeZone::UTC, false),
     }
 }
 
@@ -65,7 +65,7 @@ async fn server(
     (url, server)
 }
 
-async fn run_once(url: &str) -> (Ending, u32) {
+async fn run_once(url: &str) -> (WatchDisconnect, u32) {
     let mut attempt = 5;
     let disconnect = client(url).connect_and_follow(&mut attempt).await.unwrap();
     (disconnect, attempt)
@@ -80,7 +80,7 @@ async fn client_subscribes_and_follows_the_close_code() {
     .await;
     let (disconnect, attempt) = run_once(&url).await;
     assert!(
-        matches!(disconnect, Ending::ForGood(reason) if reason.contains("token") && reason.ends_with(": because"))
+        matches!(disconnect, WatchDisconnect::Permanent(reason) if reason.contains("token") && reason.ends_with(": because"))
     );
     assert_eq!(
         attempt, 0,
@@ -99,7 +99,7 @@ async fn restart_of_the_server_is_retried() {
     let (url, _server) = server(&[], 1012).await;
     assert_eq!(
         run_once(&url).await,
-        (Ending::for_now("the server restarts (1012): because"), 5)
+        (WatchDisconnect::retry("the server restarts (1012): because"), 5)
     );
 }
 
@@ -112,7 +112,7 @@ async fn refused_subscription_is_permanent() {
     .await;
     assert_eq!(
         run_once(&url).await.0,
-        Ending::ForGood("estadisticas:n1: forbidden: no".into())
+        WatchDisconnect::Permanent("estadisticas:n1: forbidden: no".into())
     );
 }
 
@@ -138,7 +138,7 @@ async fn http_status_is_interpreted() {
         });
         let (disconnect, attempt) = run_once(&url).await;
         assert_eq!(
-            (matches!(disconnect, Ending::ForGood(_)), attempt),
+            (matches!(disconnect, WatchDisconnect::Permanent(_)), attempt),
             (is_for_good, 5),
             "{disconnect:?}"
         );
@@ -151,5 +151,5 @@ async fn unreachable_server_is_retried() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         format!("ws://{}/ws", listener.local_addr().unwrap())
     };
-    assert!(matches!(run_once(&url).await.0, Ending::ForNow { .. }));
+    assert!(matches!(run_once(&url).await.0, WatchDisconnect::Retry { .. }));
 }

@@ -6,33 +6,33 @@ use tokio_tungstenite::tungstenite::http::StatusCode;
 
 /// The maximum of the first delay. The maximum doubles with each attempt, up to the second
 /// constant.
-const FIRST_WAIT: Duration = Duration::from_millis(500);
-const LONGEST_WAIT: Duration = Duration::from_secs(30);
+const FIRST_DELAY: Duration = Duration::from_millis(500);
+const MAX_DELAY: Duration = Duration::from_secs(30);
 
 /// The end of a connection, or of an attempt to connect.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Ending {
+pub(super) enum WatchDisconnect {
     /// Reconnecting would change nothing; contains the reason.
-    ForGood(String),
+    Permanent(String),
     /// The connection may be retried later.
-    ForNow {
+    Retry {
         reason: String,
         /// The minimum delay before the next attempt.
-        after: Duration,
+        min_delay: Duration,
     },
 }
 
-impl Ending {
-    pub(super) fn for_now(reason: impl Into<String>) -> Self {
-        Self::ForNow {
+impl WatchDisconnect {
+    pub(super) fn retry(reason: impl Into<String>) -> Self {
+        Self::Retry {
             reason: reason.into(),
-            after: Duration::ZERO,
+            min_delay: Duration::ZERO,
         }
     }
 }
 
 /// Interprets a close frame. A `code` of `None` means that the connection broke without one.
-pub(super) fn closed(code: Option<u16>, reason: &str) -> Ending {
+pub(super) fn on_close_frame(code: Option<u16>, reason: &str) -> WatchDisconnect {
     let reason = printable(reason);
     let suffix = if reason.is_empty() {
         String::new()
@@ -40,19 +40,19 @@ pub(super) fn closed(code: Option<u16>, reason: &str) -> Ending {
         format!(": {reason}")
     };
     match code {
-        Some(4401) => Ending::ForGood(format!(
+        Some(4401) => WatchDisconnect::Permanent(format!(
             "the token is invalid or has expired; get a new one (latido token){suffix}"
         )),
-        Some(4403) => Ending::ForGood(format!("forbidden{suffix}")),
-        Some(1009) => Ending::ForGood(format!(
+        Some(4403) => WatchDisconnect::Permanent(format!("forbidden{suffix}")),
+        Some(1009) => WatchDisconnect::Permanent(format!(
             "the server found a message of ours too big{suffix}"
         )),
-        Some(code) => Ending::for_now(format!("{} ({code}){suffix}", meaning(code))),
-        None => Ending::for_now("the connection broke"),
+        Some(code) => WatchDisconnect::retry(format!("{} ({code}){suffix}", close_code_meaning(code))),
+        None => WatchDisconnect::retry("the connection broke"),
     }
 }
 
-fn meaning(code: u16) -> &'static str {
+fn close_code_meaning(code: u16) -> &'static str {
     match code {
         1012 => "the server restarts",
         1013 => "the server is overloaded",
@@ -64,22 +64,22 @@ fn meaning(code: u16) -> &'static str {
 }
 
 /// Interprets an HTTP response other than 101 to the upgrade request.
-pub(super) fn refused(status: StatusCode, retry_after: Option<&str>) -> Ending {
+pub(super) fn on_http_status(status: StatusCode, retry_after: Option<&str>) -> WatchDisconnect {
     match status.as_u16() {
         401 => {
-            Ending::ForGood("the token was refused (401); get a new one (latido token)".to_owned())
+            WatchDisconnect::Permanent("the token was refused (401); get a new one (latido token)".to_owned())
         }
-        403 => Ending::ForGood("forbidden (403)".to_owned()),
+        403 => WatchDisconnect::Permanent("forbidden (403)".to_owned()),
         429 | 500..=599 => {
             let after = retry_after
                 .and_then(|text| text.parse().ok())
                 .map_or(Duration::ZERO, Duration::from_secs);
-            Ending::ForNow {
+            WatchDisconnect::Retry {
                 reason: format!("the server answered {status}"),
-                after: after.min(LONGEST_WAIT * 4),
+                min_delay: after.min(MAX_DELAY * 4),
             }
         }
-        _ => Ending::ForGood(format!(
+        _ => WatchDisconnect::Permanent(format!(
             "the server answered {status}; expected a WebSocket at --url"
         )),
     }
@@ -88,10 +88,10 @@ pub(super) fn refused(status: StatusCode, retry_after: Option<&str>) -> Ending {
 /// Returns the delay before attempt number `attempt` (from 0): a random duration up to a bound that
 /// doubles, so that the clients of one lost server do not all reconnect at the same moment.
 /// `random` is between 0 and 1.
-pub(super) fn wait(attempt: u32, random: f64) -> Duration {
-    let bound = FIRST_WAIT
+pub(super) fn reconnect_delay(attempt: u32, random: f64) -> Duration {
+    let bound = FIRST_DELAY
         .saturating_mul(1 << attempt.min(16))
-        .min(LONGEST_WAIT);
+        .min(MAX_DELAY);
     bound.mul_f64(random.clamp(0.0, 1.0))
 }
 
@@ -105,8 +105,8 @@ pub(super) fn printable(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn is_for_good(disconnect: &Ending) -> bool {
-        matches!(disconnect, Ending::ForGood(_))
+    fn is_for_good(disconnect: &WatchDisconnect) -> bool {
+        matches!(disconnect, WatchDisconnect::Permanent(_))
     }
 
     #[test]
@@ -123,18 +123,18 @@ mod tests {
             (4413, false),
             (4429, false),
         ] {
-            assert_eq!(is_for_good(&closed(Some(code), "")), for_good, "{code}");
+            assert_eq!(is_for_good(&on_close_frame(Some(code), "")), for_good, "{code}");
         }
-        assert!(!is_for_good(&closed(None, "")));
+        assert!(!is_for_good(&on_close_frame(None, "")));
         assert_eq!(
-            closed(Some(4403), "no\u{1b}[2J"),
-            Ending::ForGood("forbidden: no[2J".into())
+            on_close_frame(Some(4403), "no\u{1b}[2J"),
+            WatchDisconnect::Permanent("forbidden: no[2J".into())
         );
     }
 
     #[test]
     fn http_status_decides_about_reconnecting() {
-        let refused = |code, after| refused(StatusCode::from_u16(code).unwrap(), after);
+        let refused = |code, after| on_http_status(StatusCode::from_u16(code).unwrap(), after);
         assert!(
             [400, 401, 403, 404, 200, 301]
                 .iter()
@@ -146,21 +146,21 @@ mod tests {
                 .all(|&code| !is_for_good(&refused(code, None)))
         );
         assert!(
-            matches!(refused(503, Some("7")), Ending::ForNow { after, .. } if after == Duration::from_secs(7))
+            matches!(refused(503, Some("7")), WatchDisconnect::Retry { min_delay, .. } if after == Duration::from_secs(7))
         );
         assert!(
-            matches!(refused(503, Some("999999")), Ending::ForNow { after, .. } if after <= Duration::from_secs(120))
+            matches!(refused(503, Some("999999")), WatchDisconnect::Retry { min_delay, .. } if after <= Duration::from_secs(120))
         );
     }
 
     #[test]
     fn delays_double_up_to_a_bound() {
-        let max_delay = |attempt| wait(attempt, 1.0);
+        let max_delay = |attempt| reconnect_delay(attempt, 1.0);
         assert_eq!(
             [0, 1, 2, 3].map(max_delay),
             [500, 1_000, 2_000, 4_000].map(Duration::from_millis)
         );
-        assert_eq!([6, 40, u32::MAX].map(max_delay), [LONGEST_WAIT; 3]);
-        assert_eq!(wait(5, 0.0), Duration::ZERO);
+        assert_eq!([6, 40, u32::MAX].map(max_delay), [MAX_DELAY; 3]);
+        assert_eq!(reconnect_delay(5, 0.0), Duration::ZERO);
     }
 }

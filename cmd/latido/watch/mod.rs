@@ -8,29 +8,29 @@ mod view;
 use std::io::{ErrorKind, IsTerminal, Write};
 
 use anyhow::{Context, bail};
-use latido::config::Mistakes;
+use latido::config::ConfigErrors;
 use reqwest::Url;
 
-use crate::cli::WatchWish;
-use crate::watch::connection::{Client, Quit};
-use crate::watch::endings::Ending;
-use crate::watch::view::View;
+use crate::cli::WatchArgs;
+use crate::watch::connection::{WatchClient, OutputClosed};
+use crate::watch::endings::WatchDisconnect;
+use crate::watch::view::RowRenderer;
 
-const TOKEN: &str = "LATIDO_TOKEN";
+const TOKEN_VARIABLE: &str = "LATIDO_TOKEN";
 
 /// Watches a channel until interrupted, or until a permanent error.
-pub(crate) fn run(args: WatchWish) -> anyhow::Result<()> {
-    let (url, token) = check(&args)?;
-    if !is_private(&url) {
-        say("the token goes over the network unencrypted; better wss://");
+pub(crate) fn run(args: WatchArgs) -> anyhow::Result<()> {
+    let (url, token) = check_args(&args)?;
+    if !is_encrypted_or_local(&url) {
+        print_notice("the token goes over the network unencrypted; better wss://");
     }
-    let view = View::new(&args.channel, view::local_zone(), is_colourful());
-    let client = Client {
+    let view = RowRenderer::new(&args.channel, view::local_zone(), wants_colour());
+    let client = WatchClient {
         url,
         token,
         channel: args.channel,
         as_json: args.json,
-        view,
+        renderer: view,
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -43,20 +43,20 @@ pub(crate) fn run(args: WatchWish) -> anyhow::Result<()> {
     })
 }
 
-async fn follow(mut client: Client) -> anyhow::Result<()> {
+async fn follow(mut client: WatchClient) -> anyhow::Result<()> {
     let mut attempt = 0;
     loop {
         let disconnect = match client.connect_and_follow(&mut attempt).await {
             Ok(disconnect) => disconnect,
-            Err(Quit::ReaderLeft) => return Ok(()),
-            Err(Quit::Output(error)) => return Err(error).context("standard output"),
+            Err(OutputClosed::BrokenPipe) => return Ok(()),
+            Err(OutputClosed::WriteFailed(error)) => return Err(error).context("standard output"),
         };
         match disconnect {
-            Ending::ForGood(reason) => bail!(reason),
-            Ending::ForNow { reason, after } => {
-                let delay = endings::wait(attempt, fastrand::f64()).max(after);
+            WatchDisconnect::Permanent(reason) => bail!(reason),
+            WatchDisconnect::Retry { reason, min_delay: after } => {
+                let delay = endings::reconnect_delay(attempt, fastrand::f64()).max(after);
                 attempt += 1;
-                say(&format!(
+                print_notice(&format!(
                     "{reason}; reconnecting in {:.1} s",
                     delay.as_secs_f64()
                 ));
@@ -70,8 +70,8 @@ async fn follow(mut client: Client) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// Returns all errors together.
-fn check(args: &WatchWish) -> Result<(Url, String), Mistakes> {
-    let mut errors = Mistakes::default();
+fn check_args(args: &WatchArgs) -> Result<(Url, String), ConfigErrors> {
+    let mut errors = ConfigErrors::default();
     if !args.channel.contains(':') {
         errors.add(
             "CHANNEL",
@@ -85,13 +85,13 @@ fn check(args: &WatchWish) -> Result<(Url, String), Mistakes> {
     let token = args
         .token
         .clone()
-        .or_else(|| std::env::var(TOKEN).ok())
+        .or_else(|| std::env::var(TOKEN_VARIABLE).ok())
         .unwrap_or_default()
         .trim()
         .to_owned();
     if token.is_empty() {
         errors.add(
-            TOKEN,
+            TOKEN_VARIABLE,
             "missing; expected a token, here or as --token (latido token makes one)",
         );
     }
@@ -111,31 +111,31 @@ fn websocket_url(text: &str) -> Option<Url> {
     Some(url)
 }
 
-fn is_private(url: &Url) -> bool {
+fn is_encrypted_or_local(url: &Url) -> bool {
     url.scheme() == "wss" || matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"))
 }
 
 /// Returns `true` if output may use colours: a terminal without `NO_COLOR`
 /// (<https://no-color.org>).
-fn is_colourful() -> bool {
+fn wants_colour() -> bool {
     std::io::stdout().is_terminal()
         && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 /// Prints a message to standard error.
-fn say(text: &str) {
+fn print_notice(text: &str) {
     // Ignored: standard error may be closed.
     let _ = writeln!(std::io::stderr(), "latido: {text}");
 }
 
 /// Prints one line to standard output.
-fn print(line: &str) -> Result<(), Quit> {
+fn print_line(line: &str) -> Result<(), OutputClosed> {
     let mut out = std::io::stdout().lock();
     writeln!(out, "{line}")
         .and_then(|()| out.flush())
         .map_err(|error| match error.kind() {
-            ErrorKind::BrokenPipe => Quit::ReaderLeft,
-            _ => Quit::Output(error),
+            ErrorKind::BrokenPipe => OutputClosed::BrokenPipe,
+            _ => OutputClosed::WriteFailed(error),
         })
 }
 
@@ -143,8 +143,8 @@ fn print(line: &str) -> Result<(), Quit> {
 mod tests {
     use super::*;
 
-    fn watch_args(channel: &str, url: &str, token: &str) -> WatchWish {
-        WatchWish {
+    fn watch_args(channel: &str, url: &str, token: &str) -> WatchArgs {
+        WatchArgs {
             channel: channel.into(),
             url: url.into(),
             token: Some(token.into()),
@@ -170,17 +170,17 @@ mod tests {
             "ws://a.example",
         ];
         assert_eq!(
-            private.map(|text| is_private(&websocket_url(text).unwrap())),
+            private.map(|text| is_encrypted_or_local(&websocket_url(text).unwrap())),
             [true, true, true, false]
         );
     }
 
     #[test]
     fn all_mistakes_are_reported_together() {
-        assert!(check(&watch_args("a:b", "ws://127.0.0.1:8080", "a.b.c")).is_ok());
+        assert!(check_args(&watch_args("a:b", "ws://127.0.0.1:8080", "a.b.c")).is_ok());
         for url in ["", "http://a/ws", "127.0.0.1:8080"] {
             assert_eq!(
-                check(&watch_args("a", url, " "))
+                check_args(&watch_args("a", url, " "))
                     .unwrap_err()
                     .iter()
                     .count(),

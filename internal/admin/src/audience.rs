@@ -11,22 +11,22 @@ use latido_stream::SYSTEM_STREAM;
 
 /// The system topics that currently have viewers. Clones share the same set.
 #[derive(Debug, Clone, Default)]
-pub struct Audience(Arc<Shared>);
+pub struct SystemTopicViewers(Arc<SystemViewersShared>);
 
 #[derive(Debug, Default)]
-struct Shared {
+struct SystemViewersShared {
     /// Written under the hub's lock, read once per second. Held for one insertion or one copy.
     topics: Mutex<BTreeSet<Topic>>,
     /// Notified when a topic gains its first viewer, who is waiting for a frame.
-    wake: Notify,
+    topic_added: Notify,
 }
 
-impl Audience {
+impl SystemTopicViewers {
     /// Wraps the engine's observer: system topics are recorded here, all other topics are forwarded
     /// to `engine`, which cannot read system topics.
-    pub fn beside(&self, engine: Box<dyn WatchObserver>) -> Box<dyn WatchObserver> {
-        Box::new(Beside {
-            audience: self.clone(),
+    pub fn wrap_observer(&self, engine: Box<dyn WatchObserver>) -> Box<dyn WatchObserver> {
+        Box::new(ForwardingObserver {
+            viewers: self.clone(),
             engine,
         })
     }
@@ -43,35 +43,35 @@ impl Audience {
     }
 
     /// Waits until a system topic gains its first viewer. Cancel-safe.
-    pub(super) async fn grown(&self) {
-        self.0.wake.notified().await;
+    pub(super) async fn topic_added(&self) {
+        self.0.topic_added.notified().await;
     }
 
     /// Updates the set of topics. Nobody needs to know if the update changed it.
-    fn change(&self, change: impl FnOnce(&mut BTreeSet<Topic>) -> bool) {
+    fn update(&self, change: impl FnOnce(&mut BTreeSet<Topic>) -> bool) {
         let _ = change(&mut self.0.topics.lock().unwrap_or_else(PoisonError::into_inner));
     }
 }
 
-struct Beside {
-    audience: Audience,
+struct ForwardingObserver {
+    viewers: SystemTopicViewers,
     engine: Box<dyn WatchObserver>,
 }
 
-impl WatchObserver for Beside {
+impl WatchObserver for ForwardingObserver {
     fn on_watched(&self, topic: &Topic) {
         if topic.stream != SYSTEM_STREAM {
             return self.engine.on_watched(topic);
         }
-        self.audience.change(|topics| topics.insert(topic.clone()));
-        self.audience.0.wake.notify_one();
+        self.viewers.update(|topics| topics.insert(topic.clone()));
+        self.viewers.0.topic_added.notify_one();
     }
 
     fn on_unwatched(&self, topic: &Topic) {
         if topic.stream != SYSTEM_STREAM {
             return self.engine.on_unwatched(topic);
         }
-        self.audience.change(|topics| topics.remove(topic));
+        self.viewers.update(|topics| topics.remove(topic));
     }
 }
 
@@ -80,9 +80,9 @@ mod tests {
     use super::*;
     use latido_base::ident::{Key, StreamId};
 
-    struct Recorder(Arc<Mutex<Vec<Topic>>>);
+    struct TopicRecorder(Arc<Mutex<Vec<Topic>>>);
 
-    impl WatchObserver for Recorder {
+    impl WatchObserver for TopicRecorder {
         fn on_watched(&self, topic: &Topic) {
             self.0.lock().unwrap().push(topic.clone());
         }
@@ -94,8 +94,8 @@ mod tests {
 
     #[test]
     fn system_topics_are_not_forwarded_to_the_engine() {
-        let (viewers, forwarded) = (Audience::default(), Arc::default());
-        let observer = viewers.beside(Box::new(Recorder(Arc::clone(&forwarded))));
+        let (viewers, forwarded) = (SystemTopicViewers::default(), Arc::default());
+        let observer = viewers.wrap_observer(Box::new(TopicRecorder(Arc::clone(&forwarded))));
         let topic = |stream| Topic {
             stream,
             key: Key::from_canonical("servidor"),

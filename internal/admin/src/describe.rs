@@ -5,25 +5,25 @@ use std::sync::PoisonError;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
-use crate::{Operations, Outlook, VERSION, process};
+use crate::{Admin, DependencyStatus, VERSION, process};
 use latido_hub::RoomSummary;
-use latido_shard::ClientView;
+use latido_shard::ClientSummary;
 use latido_telemetry::RecentEvent;
 
 /// The maximum numbers of rooms and events in one frame.
-const ROOMS_SHOWN: usize = 50;
-const EVENTS_SHOWN: usize = 40;
+const MAX_ROOMS_LISTED: usize = 50;
+const MAX_EVENTS_LISTED: usize = 40;
 
-impl Operations {
+impl Admin {
     /// Builds the row of `latido:servidor`.
-    pub(super) fn describe(&self) -> Value {
-        let metrics = &self.parts.metrics;
-        let room_stats = self.parts.hub.room_stats(ROOMS_SHOWN);
+    pub(super) fn server_json(&self) -> Value {
+        let metrics = &self.deps.metrics;
+        let room_stats = self.deps.hub.room_stats(MAX_ROOMS_LISTED);
         let (open_files, max_open_files) = process::open_files();
-        let (sockets, max_sockets) = (self.parts.seats)();
-        let (events, total) = self.events(EVENTS_SHOWN);
+        let (sockets, max_sockets) = (self.deps.connection_usage)();
+        let (events, total) = self.events(MAX_EVENTS_LISTED);
         let status = self
-            .outlook
+            .dependency_status
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
@@ -34,18 +34,18 @@ impl Operations {
             "uptime": self.uptime_s(),
             "now": now,
             "stale": metrics.stale.get() != 0,
-            "outlook": status.as_ref().map(outlook_json),
+            "outlook": status.as_ref().map(dependency_status_json),
             "listening": metrics.listener_up.get() != 0,
-            "keys": self.has_keys(),
-            "reads": Object(metrics.reads.values()).to_json(),
+            "keys": self.can_verify_tokens(),
+            "reads": NonZeroCounts(metrics.reads.values()).to_json(),
             "corrections": metrics.corrections.get(),
             "superseded": metrics.frames_superseded.get(),
-            "refusals": Object(metrics.refusals.values()).to_json(),
-            "closes": Object(metrics.closes.values()).to_json(),
-            "errors": Object(metrics.errors_sent.values()).to_json(),
-            "connections": {"open": self.connections(), "all": self.connections_in_all(), "sockets": sockets, "most": max_sockets},
+            "refusals": NonZeroCounts(metrics.refusals.values()).to_json(),
+            "closes": NonZeroCounts(metrics.closes.values()).to_json(),
+            "errors": NonZeroCounts(metrics.errors_sent.values()).to_json(),
+            "connections": {"open": self.open_connections(), "all": self.total_connections(), "sockets": sockets, "most": max_sockets},
             "files": {"open": open_files, "most": max_open_files},
-            "load": process::load(),
+            "load": process::load_average(),
             "rooms": {
                 "total": room_stats.total,
                 "complete": room_stats.is_complete,
@@ -56,10 +56,10 @@ impl Operations {
     }
 
     /// Builds the row of `latido:clientes`.
-    pub(super) async fn describe_clients(&self, matching: &str, limit: usize) -> Value {
-        let client_list = self.parts.shards.roster(matching, limit).await;
+    pub(super) async fn clients_json(&self, matching: &str, limit: usize) -> Value {
+        let client_list = self.deps.shards.list_clients(matching, limit).await;
         json!({
-            "total": self.connections(),
+            "total": self.open_connections(),
             "more": client_list.has_more,
             "rows": client_list.clients.iter().map(client_json).collect::<Vec<_>>(),
         })
@@ -67,9 +67,9 @@ impl Operations {
 }
 
 /// Counters by label; those that are zero are omitted in JSON.
-struct Object(Vec<(&'static str, u64)>);
+struct NonZeroCounts(Vec<(&'static str, u64)>);
 
-impl Object {
+impl NonZeroCounts {
     fn to_json(&self) -> Value {
         let non_zero = self.0.iter().filter(|(_, count)| *count > 0);
         Value::Object(
@@ -80,14 +80,14 @@ impl Object {
     }
 }
 
-fn outlook_json(status: &Outlook) -> Value {
+fn dependency_status_json(status: &DependencyStatus) -> Value {
     let report = &status.report;
     let streams = report
         .streams
         .iter()
         .map(|stream| json!({"name": stream.name, "problem": stream.problem}));
     json!({
-        "at": status.at_s,
+        "at": status.checked_at_s,
         "database": {"ok": report.database.is_ok(), "problem": report.database.as_ref().err(), "ms": (status.database_ms * 100.0).round() / 100.0},
         "listener": report.listener,
         "streams": streams.collect::<Vec<_>>(),
@@ -122,15 +122,15 @@ pub fn event_json(event: &RecentEvent) -> Value {
 }
 
 /// Returns a connected client as JSON.
-pub fn client_json(client: &ClientView) -> Value {
+pub fn client_json(client: &ClientSummary) -> Value {
     json!({
         "id": client.id.to_string(),
         "user": client.user.as_ref().map_or("", |user| user.as_str()),
         "role": client.role,
         "address": client.address.map(|address| address.to_string()),
-        "since": client.since_s,
-        "heard": client.heard_s,
-        "behind": client.behind_since_s,
+        "since": client.connected_at_s,
+        "heard": client.last_received_s,
+        "behind": client.full_since_s,
         "expires": client.expires_at_s,
         "dialect": client.dialect,
         "transport": "websocket",

@@ -8,7 +8,7 @@ use rustix::process::{Resource, getrlimit};
 use rustix::time::{ClockId, clock_gettime};
 
 /// The maximum number of directory entries that are counted one by one.
-const COUNTED: u64 = 4096;
+const MAX_COUNTED_FILES: u64 = 4096;
 
 /// Returns the resident memory in bytes. Returns `None` on systems without `/proc`.
 pub fn memory_bytes() -> Option<u64> {
@@ -43,16 +43,16 @@ pub(super) fn open_files() -> (Option<u64>, Option<u64>) {
     let counted = || {
         fs::read_dir(folder)
             .ok()
-            .map(|entries| entries.take(COUNTED as usize).count() as u64)
+            .map(|entries| entries.take(MAX_COUNTED_FILES as usize).count() as u64)
     };
     (
-        size.or_else(|| counted().filter(|count| *count < COUNTED)),
+        size.or_else(|| counted().filter(|count| *count < MAX_COUNTED_FILES)),
         getrlimit(Resource::Nofile).current,
     )
 }
 
 /// Returns the machine's load average over the last minute.
-pub(super) fn load() -> Option<f64> {
+pub(super) fn load_average() -> Option<f64> {
     fs::read_to_string("/proc/loadavg")
         .ok()?
         .split(' ')
@@ -68,7 +68,7 @@ mod tests {
     #[test]
     fn linux_reports_all_figures() {
         assert!(memory_bytes().is_some_and(|bytes| bytes > 1_000_000));
-        assert!(cpu_time() > Duration::ZERO && load().is_some());
+        assert!(cpu_time() > Duration::ZERO && load_average().is_some());
         assert!(open_files().0.is_some_and(|open| open >= 3));
     }
 }

@@ -5,15 +5,15 @@ use futures_util::future::BoxFuture;
 /// A check of everything that the server needs to do its work.
 pub trait Readiness: Send + Sync {
     /// Checks all dependencies now. Callers cancel it after two seconds.
-    fn report(&self) -> BoxFuture<'_, Report>;
+    fn check(&self) -> BoxFuture<'_, ReadinessReport>;
 }
 
 /// The content of `/ready`. Anyone can read the texts: they contain no credentials and no
 /// addresses.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Report {
+pub struct ReadinessReport {
     /// Set if clients should be sent to this server.
-    pub ready: bool,
+    pub is_ready: bool,
     /// The database's state: `Ok` if it answers, otherwise the reason.
     pub database: Result<(), String>,
     /// The state of the notification listener: `up`, `down`, `unsupported` and others.

@@ -8,7 +8,7 @@ use subtle::ConstantTimeEq;
 use crate::Secret;
 
 /// The prefix of a hashed key, for configurations that should not hold the key itself.
-const HASHED: &str = "sha256:";
+const HASH_PREFIX: &str = "sha256:";
 
 /// An API key, kept only as its SHA-256.
 #[derive(Clone)]
@@ -22,7 +22,7 @@ pub struct InvalidApiKey;
 impl ApiKey {
     /// Parses the configured key: its text, or `sha256:` and the hexadecimal SHA-256 of its text.
     pub fn parse(setting: &Secret) -> Result<Self, InvalidApiKey> {
-        match setting.expose().strip_prefix(HASHED) {
+        match setting.expose().strip_prefix(HASH_PREFIX) {
             Some(hex) => digest_from_hex(hex).map(Self).ok_or(InvalidApiKey),
             None => Ok(Self(Sha256::digest(setting.expose()).into())),
         }

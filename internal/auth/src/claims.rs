@@ -10,9 +10,9 @@ use serde::Deserialize;
 use serde::de::{self, MapAccess, Visitor};
 use serde_json::{Map, Value};
 
-use crate::numeric_date::{self, Fraction};
+use crate::numeric_date::{self, Rounding};
 use crate::principal::KeysByField;
-use crate::{Grants, LEEWAY_S, Opened, Principal, TokenError};
+use crate::{Grants, LEEWAY_S, VerifiedToken, Principal, TokenError};
 use latido_base::ident::UserId;
 
 /// The longest user id, business id or role, in bytes.
@@ -27,40 +27,40 @@ const NEGOCIOS: &str = "negocios";
 const CHANNELS: &str = "channels";
 /// Claims that already have another meaning: the user's own id must not grant a key of a stream
 /// keyed by `id`.
-const NEVER_A_KEY: [&str; 14] = [
+const RESERVED_CLAIMS: [&str; 14] = [
     "id", "user_id", "sub", "rol", "role", "exp", "nbf", "iat", "iss", "aud", "jti", "email",
     NEGOCIOS, CHANNELS,
 ];
 
-const ID: &str = "a string of 1 to 200 bytes without control characters, or an integer";
-const IDS: &str = "an array of strings (1 to 200 bytes) or integers";
+const EXPECTED_ID: &str = "a string of 1 to 200 bytes without control characters, or an integer";
+const EXPECTED_IDS: &str = "an array of strings (1 to 200 bytes) or integers";
 
 /// The payload of a token. A member that occurs twice is an error, because two readers might each
 /// see another value.
 #[derive(Debug)]
-pub(super) struct Members(Map<String, Value>);
+pub(super) struct ClaimSet(Map<String, Value>);
 
-impl<'de> Deserialize<'de> for Members {
+impl<'de> Deserialize<'de> for ClaimSet {
     fn deserialize<D: de::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Once;
-        impl<'de> Visitor<'de> for Once {
-            type Value = Members;
+        struct DistinctMembers;
+        impl<'de> Visitor<'de> for DistinctMembers {
+            type Value = ClaimSet;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object with distinct members")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Members, A::Error> {
+            fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<ClaimSet, A::Error> {
                 let mut members = Map::new();
                 while let Some((name, value)) = access.next_entry::<String, Value>()? {
                     if members.insert(name, value).is_some() {
                         return Err(de::Error::custom("a member comes twice"));
                     }
                 }
-                Ok(Members(members))
+                Ok(ClaimSet(members))
             }
         }
-        deserializer.deserialize_map(Once)
+        deserializer.deserialize_map(DistinctMembers)
     }
 }
 
@@ -85,7 +85,7 @@ impl ClaimRules {
         key_fields.push(NEGOCIO.into());
         key_fields.sort();
         key_fields.dedup();
-        key_fields.retain(|field| !NEVER_A_KEY.contains(&&**field));
+        key_fields.retain(|field| !RESERVED_CLAIMS.contains(&&**field));
         Self {
             issuer,
             audience,
@@ -96,7 +96,7 @@ impl ClaimRules {
     }
 
     /// Sets other claims for the user's id (unless `user` is empty) and for the session.
-    pub(super) fn naming(
+    pub(super) fn with_claim_names(
         mut self,
         user: &'static [&'static str],
         session: &'static [&'static str],
@@ -109,24 +109,24 @@ impl ClaimRules {
     }
 
     /// Reads the claims of a token whose signature was verified.
-    pub(super) fn principal(&self, claims: &Members, now_s: i64) -> Result<Principal, TokenError> {
-        self.principal_by(&claims.0, now_s, self.user_claims)
+    pub(super) fn principal(&self, claims: &ClaimSet, now_s: i64) -> Result<Principal, TokenError> {
+        self.principal_from(&claims.0, now_s, self.user_claims)
     }
 
     /// Reads the claims for an app that finds the user in claims of its own. Also returns all
     /// claims of the token.
-    pub(super) fn opened(
+    pub(super) fn verified_token(
         &self,
-        claims: &Members,
+        claims: &ClaimSet,
         now_s: i64,
         user_claims: &[&str],
-    ) -> Result<Opened, TokenError> {
+    ) -> Result<VerifiedToken, TokenError> {
         let claims = &claims.0;
         let has_stream_user = self
             .user_claims
             .iter()
             .any(|name| claims.contains_key(*name));
-        let principal = self.principal_by(
+        let principal = self.principal_from(
             claims,
             now_s,
             if has_stream_user {
@@ -135,14 +135,14 @@ impl ClaimRules {
                 user_claims
             },
         )?;
-        Ok(Opened {
+        Ok(VerifiedToken {
             user: user(claims, user_claims)?,
             principal,
             claims: claims.clone(),
         })
     }
 
-    fn principal_by(
+    fn principal_from(
         &self,
         claims: &Map<String, Value>,
         now_s: i64,
@@ -164,7 +164,7 @@ impl ClaimRules {
                 .iter()
                 .find_map(|name| claims.get(*name).map(|value| (*name, value)))
             {
-                Some((name, value)) => principal.with_session(&id(name, value)?),
+                Some((name, value)) => principal.with_session(&parse_id(name, value)?),
                 None => principal,
             },
         )
@@ -173,7 +173,7 @@ impl ClaimRules {
     fn check_issuer(&self, claims: &Map<String, Value>) -> Result<(), TokenError> {
         let issuer = claims
             .get("iss")
-            .map(|v| v.as_str().ok_or_else(|| wrong("iss", "a string")))
+            .map(|v| v.as_str().ok_or_else(|| invalid_claim("iss", "a string")))
             .transpose()?;
         if self.issuer.is_some() && issuer != self.issuer.as_deref() {
             return Err(TokenError::Issuer);
@@ -182,7 +182,7 @@ impl ClaimRules {
     }
 
     fn check_audience(&self, claims: &Map<String, Value>) -> Result<(), TokenError> {
-        let error = || wrong("aud", "a string or an array of strings");
+        let error = || invalid_claim("aud", "a string or an array of strings");
         let audiences: Vec<&str> = match claims.get("aud") {
             None => Vec::new(),
             Some(Value::Array(all)) => all
@@ -203,9 +203,9 @@ impl ClaimRules {
             let mut keys = match claims.get(&**field) {
                 None => Vec::new(),
                 // This claim names one business by contract; several belong in `negocios`.
-                Some(Value::Array(_)) if **field == *NEGOCIO => return Err(wrong(field, ID)),
-                Some(Value::Array(all)) => ids(field, all)?,
-                Some(one) => vec![id(field, one)?],
+                Some(Value::Array(_)) if **field == *NEGOCIO => return Err(invalid_claim(field, EXPECTED_ID)),
+                Some(Value::Array(all)) => parse_ids(field, all)?,
+                Some(one) => vec![parse_id(field, one)?],
             };
             if **field == *NEGOCIO {
                 keys.extend(negocios(claims)?);
@@ -224,12 +224,12 @@ fn check_times(claims: &Map<String, Value>, now_s: i64) -> Result<i64, TokenErro
         None => Ok(None),
         Some(value) => numeric_date::parse(value, rounding)
             .map(Some)
-            .ok_or_else(|| wrong(name, numeric_date::EXPECTED)),
+            .ok_or_else(|| invalid_claim(name, numeric_date::EXPECTED)),
     };
     let expires_at_s =
-        date("exp", Fraction::Down)?.ok_or_else(|| wrong("exp", numeric_date::EXPECTED))?;
-    let not_before_s = date("nbf", Fraction::Up)?;
-    date("iat", Fraction::Down)?;
+        date("exp", Rounding::Down)?.ok_or_else(|| invalid_claim("exp", numeric_date::EXPECTED))?;
+    let not_before_s = date("nbf", Rounding::Up)?;
+    date("iat", Rounding::Down)?;
     if now_s >= expires_at_s + LEEWAY_S {
         return Err(TokenError::Expired);
     }
@@ -243,8 +243,8 @@ fn user(claims: &Map<String, Value>, names: &[&str]) -> Result<UserId, TokenErro
     let found = names
         .iter()
         .find_map(|name| claims.get(*name).map(|value| (*name, value)));
-    let (name, value) = found.ok_or_else(|| wrong(names.first().unwrap_or(&"sub"), ID))?;
-    Ok(UserId::new(&id(name, value)?))
+    let (name, value) = found.ok_or_else(|| invalid_claim(names.first().unwrap_or(&"sub"), EXPECTED_ID))?;
+    Ok(UserId::new(&parse_id(name, value)?))
 }
 
 fn role(claims: &Map<String, Value>) -> Result<Option<&str>, TokenError> {
@@ -256,7 +256,7 @@ fn role(claims: &Map<String, Value>) -> Result<Option<&str>, TokenError> {
         let text = value
             .as_str()
             .filter(|text| is_plain(text))
-            .ok_or_else(|| wrong(name, "a string of 1 to 200 bytes"))?;
+            .ok_or_else(|| invalid_claim(name, "a string of 1 to 200 bytes"))?;
         role.get_or_insert(text);
     }
     Ok(role)
@@ -265,13 +265,13 @@ fn role(claims: &Map<String, Value>) -> Result<Option<&str>, TokenError> {
 fn negocios(claims: &Map<String, Value>) -> Result<Vec<String>, TokenError> {
     match claims.get(NEGOCIOS) {
         None => Ok(Vec::new()),
-        Some(Value::Array(all)) => ids(NEGOCIOS, all),
-        Some(_) => Err(wrong(NEGOCIOS, IDS)),
+        Some(Value::Array(all)) => parse_ids(NEGOCIOS, all),
+        Some(_) => Err(invalid_claim(NEGOCIOS, EXPECTED_IDS)),
     }
 }
 
 fn channels(claims: &Map<String, Value>) -> Result<Vec<String>, TokenError> {
-    let error = || wrong(CHANNELS, "an array of strings");
+    let error = || invalid_claim(CHANNELS, "an array of strings");
     match claims.get(CHANNELS) {
         None => Ok(Vec::new()),
         Some(Value::Array(all)) => all
@@ -282,19 +282,19 @@ fn channels(claims: &Map<String, Value>) -> Result<Vec<String>, TokenError> {
     }
 }
 
-fn ids(claim: &str, values: &[Value]) -> Result<Vec<String>, TokenError> {
+fn parse_ids(claim: &str, values: &[Value]) -> Result<Vec<String>, TokenError> {
     values
         .iter()
-        .map(|value| id(claim, value).map_err(|_| wrong(claim, IDS)))
+        .map(|value| parse_id(claim, value).map_err(|_| invalid_claim(claim, EXPECTED_IDS)))
         .collect()
 }
 
 /// Returns an id as text, from a JSON string or integer.
-fn id(claim: &str, value: &Value) -> Result<String, TokenError> {
+fn parse_id(claim: &str, value: &Value) -> Result<String, TokenError> {
     match value {
         Value::String(text) if is_plain(text) => Ok(text.clone()),
         Value::Number(number) if number.is_i64() || number.is_u64() => Ok(number.to_string()),
-        _ => Err(wrong(claim, ID)),
+        _ => Err(invalid_claim(claim, EXPECTED_ID)),
     }
 }
 
@@ -304,7 +304,7 @@ fn is_plain(text: &str) -> bool {
     (1..=MAX_ID_BYTES).contains(&text.len()) && !text.chars().any(char::is_control)
 }
 
-fn wrong(claim: &str, expected: &'static str) -> TokenError {
+fn invalid_claim(claim: &str, expected: &'static str) -> TokenError {
     TokenError::Claims {
         claim: claim.to_owned(),
         expected,
@@ -391,7 +391,7 @@ mod tests {
 
     #[test]
     fn claims_of_user_and_session_are_configurable() {
-        let rules = ClaimRules::new(None, None, &[]).naming(&["sub"], &["device_id", "session_id"]);
+        let rules = ClaimRules::new(None, None, &[]).with_claim_names(&["sub"], &["device_id", "session_id"]);
         let principal = read(
             &rules,
             r#"{"id":"no","sub":"s","session_id":7,"device_id":"d","exp":1700000001}"#,

@@ -24,44 +24,44 @@ use latido_base::drain::Drain;
 /// The longest response, in bytes.
 const MAX_BYTES: usize = 16 * 1024;
 /// The most responses in the cache.
-const MAX_ANSWERS: u64 = 100_000;
+const MAX_CACHED_RESPONSES: u64 = 100_000;
 /// The most concurrent queries about tokens in use.
-const AT_ONCE: usize = 16;
+const MAX_CONCURRENT_QUERIES: usize = 16;
 /// The idle connections kept to the issuer.
-const IDLE: usize = 4;
+const MAX_IDLE_CONNECTIONS: usize = 4;
 /// The rounds without a response after which a token in use counts as revoked, unless the check
 /// fails open.
-const PATIENCE_ROUNDS: u32 = 3;
+const MAX_MISSED_ROUNDS: u32 = 3;
 
 /// The issuer's introspection endpoint, and the rule for a missing response.
 #[derive(Debug, Clone)]
-pub struct Introspection {
+pub struct IntrospectionConfig {
     /// The endpoint's URL. Its query may hold a secret, so it is never printed.
     pub url: Secret,
     /// The time a response counts. A revoked token may be used for about as long, give or take a
     /// few seconds.
-    pub every: Duration,
+    pub interval: Duration,
     /// True if a token counts as valid while the issuer does not respond.
     pub fails_open: bool,
 }
 
 /// The revocation state of a token in use, shared by every principal made from that token.
-pub(super) struct Vouched {
+pub(super) struct RevocationState {
     token: Secret,
     /// Set once, by the task that queries the issuer, and read by the connections' owners. Relaxed
     /// is enough: no other data depends on it.
     revoked: AtomicBool,
     /// The time of the last response with `valid` true. Written once per round.
-    confirmed: Mutex<Instant>,
+    last_confirmed: Mutex<Instant>,
 }
 
-impl Vouched {
+impl RevocationState {
     pub(super) fn is_revoked(&self) -> bool {
         self.revoked.load(Ordering::Relaxed)
     }
 }
 
-impl fmt::Debug for Vouched {
+impl fmt::Debug for RevocationState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Vouched")
             .field("revoked", &self.is_revoked())
@@ -70,66 +70,66 @@ impl fmt::Debug for Vouched {
 }
 
 /// Two states are equal if they belong to the same token.
-impl PartialEq for Vouched {
+impl PartialEq for RevocationState {
     fn eq(&self, other: &Self) -> bool {
-        digest(self.token.expose()) == digest(other.token.expose())
+        token_digest(self.token.expose()) == token_digest(other.token.expose())
     }
 }
 
-impl Eq for Vouched {}
+impl Eq for RevocationState {}
 
-type Hash = [u8; 32];
+type TokenDigest = [u8; 32];
 
 /// Queries the issuer, caches its responses, and queries again while tokens are in use.
 pub(super) struct Introspector {
     url: Url,
     client: Client,
-    every: Duration,
+    interval: Duration,
     fails_open: bool,
-    answers: Cache<Hash, bool>,
+    cache: Cache<TokenDigest, bool>,
     /// The tokens in use, bounded by the connection limit. Locked for a look-up, or for one pass
     /// over the table per round.
-    in_use: Mutex<HashMap<Hash, Weak<Vouched>>>,
+    in_use: Mutex<HashMap<TokenDigest, Weak<RevocationState>>>,
 }
 
 #[derive(Deserialize)]
-struct Answer {
+struct IntrospectionResponse {
     #[serde(alias = "active")]
     valid: bool,
 }
 
 /// The reason there is no valid response. It never contains the URL or the token.
 #[derive(Debug, thiserror::Error)]
-enum Silence {
+enum IntrospectionError {
     #[error("{0}")]
     Http(#[source] reqwest::Error),
     #[error("answered {0}; expected 200")]
     Status(StatusCode),
     #[error("expected {{\"valid\": true}} or {{\"valid\": false}}")]
-    NoAnswer,
+    InvalidBody,
 }
 
-impl From<reqwest::Error> for Silence {
+impl From<reqwest::Error> for IntrospectionError {
     fn from(error: reqwest::Error) -> Self {
         Self::Http(error.without_url())
     }
 }
 
 impl Introspector {
-    pub(super) fn new(config: &Introspection) -> Result<Self, KeyError> {
+    pub(super) fn new(config: &IntrospectionConfig) -> Result<Self, KeyError> {
         let url = outward::parse_url(config.url.expose())?;
-        let client = outward::client(&url, IDLE)?;
+        let client = outward::build_client(&url, MAX_IDLE_CONNECTIONS)?;
         let answers = Cache::builder()
-            .max_capacity(MAX_ANSWERS)
-            .time_to_live(config.every)
+            .max_capacity(MAX_CACHED_RESPONSES)
+            .time_to_live(config.interval)
             .build();
-        let (every, fails_open) = (config.every, config.fails_open);
+        let (every, fails_open) = (config.interval, config.fails_open);
         Ok(Self {
             url,
             client,
-            every,
+            interval: every,
             fails_open,
-            answers,
+            cache: answers,
             in_use: Mutex::default(),
         })
     }
@@ -141,46 +141,46 @@ impl Introspector {
             loop {
                 // The interval is randomised, so that a fleet of servers does not query all at
                 // once.
-                tokio::time::sleep(introspector.every.mul_f64(0.9 + 0.1 * fastrand::f64())).await;
-                introspector.round().await;
+                tokio::time::sleep(introspector.interval.mul_f64(0.9 + 0.1 * fastrand::f64())).await;
+                introspector.recheck_all().await;
             }
         });
     }
 
     /// Returns the cached state of a token, or `None` if the issuer must be queried.
-    pub(super) fn remembered(&self, token: &str) -> Option<Result<Arc<Vouched>, TokenError>> {
-        let hash = digest(token);
-        let valid = self.answers.get(&hash)?;
+    pub(super) fn cached(&self, token: &str) -> Option<Result<Arc<RevocationState>, TokenError>> {
+        let hash = token_digest(token);
+        let valid = self.cache.get(&hash)?;
         Some(if valid {
-            Ok(self.vouch(token, hash))
+            Ok(self.state_of(token, hash))
         } else {
             Err(TokenError::Revoked)
         })
     }
 
     /// Queries the issuer, unless its response is cached.
-    pub(super) async fn ask(&self, token: &str) -> Result<Arc<Vouched>, TokenError> {
-        if let Some(cached) = self.remembered(token) {
+    pub(super) async fn check(&self, token: &str) -> Result<Arc<RevocationState>, TokenError> {
+        if let Some(cached) = self.cached(token) {
             return cached;
         }
-        let hash = digest(token);
-        match self.post(token).await {
+        let hash = token_digest(token);
+        match self.query(token).await {
             Ok(valid) => {
-                self.answers.insert(hash, valid);
+                self.cache.insert(hash, valid);
                 if valid {
-                    Ok(self.vouch(token, hash))
+                    Ok(self.state_of(token, hash))
                 } else {
                     Err(TokenError::Revoked)
                 }
             }
             Err(error) => {
                 tracing::warn!(
-                    reason = outward::chain(&error),
+                    reason = outward::error_chain(&error),
                     accepted = self.fails_open,
                     "the issuer could not be queried about a token's revocation"
                 );
                 if self.fails_open {
-                    Ok(self.vouch(token, hash))
+                    Ok(self.state_of(token, hash))
                 } else {
                     Err(TokenError::Unconfirmed)
                 }
@@ -189,7 +189,7 @@ impl Introspector {
     }
 
     /// Returns the one shared state of a token in use.
-    fn vouch(&self, token: &str, hash: Hash) -> Arc<Vouched> {
+    fn state_of(&self, token: &str, hash: TokenDigest) -> Arc<RevocationState> {
         let mut in_use = self.in_use.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(state) = in_use
             .get(&hash)
@@ -199,17 +199,17 @@ impl Introspector {
             return state;
         }
         let confirmed = Mutex::new(Instant::now());
-        let state = Arc::new(Vouched {
+        let state = Arc::new(RevocationState {
             token: Secret::new(token),
             revoked: AtomicBool::new(false),
-            confirmed,
+            last_confirmed: confirmed,
         });
         in_use.insert(hash, Arc::downgrade(&state));
         state
     }
 
     /// Queries the issuer about every token in use.
-    async fn round(&self) {
+    async fn recheck_all(&self) {
         let tokens: Vec<_> = {
             let mut in_use = self.in_use.lock().unwrap_or_else(PoisonError::into_inner);
             in_use.retain(|_, state| state.strong_count() > 0);
@@ -220,12 +220,12 @@ impl Introspector {
                 .collect()
         };
         let failures = futures_util::stream::iter(tokens)
-            .map(|state| async move { self.confirm(&state).await.err() })
-            .buffer_unordered(AT_ONCE)
+            .map(|state| async move { self.recheck(&state).await.err() })
+            .buffer_unordered(MAX_CONCURRENT_QUERIES)
             .filter_map(std::future::ready);
-        let errors: Vec<Silence> = failures.collect().await;
+        let errors: Vec<IntrospectionError> = failures.collect().await;
         if let Some(first) = errors.first() {
-            let reason = outward::chain(first);
+            let reason = outward::error_chain(first);
             tracing::warn!(
                 reason,
                 tokens = errors.len(),
@@ -234,18 +234,18 @@ impl Introspector {
         }
     }
 
-    async fn confirm(&self, state: &Vouched) -> Result<(), Silence> {
-        let response = self.post(state.token.expose()).await;
+    async fn recheck(&self, state: &RevocationState) -> Result<(), IntrospectionError> {
+        let response = self.query(state.token.expose()).await;
         let mut confirmed = state
-            .confirmed
+            .last_confirmed
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         let is_valid = match &response {
             Ok(valid) => {
-                self.answers.insert(digest(state.token.expose()), *valid);
+                self.cache.insert(token_digest(state.token.expose()), *valid);
                 *valid
             }
-            Err(_) => self.fails_open || confirmed.elapsed() < self.every * PATIENCE_ROUNDS,
+            Err(_) => self.fails_open || confirmed.elapsed() < self.interval * MAX_MISSED_ROUNDS,
         };
         if response.is_ok() {
             *confirmed = Instant::now();
@@ -256,7 +256,7 @@ impl Introspector {
         response.map(drop)
     }
 
-    async fn post(&self, token: &str) -> Result<bool, Silence> {
+    async fn query(&self, token: &str) -> Result<bool, IntrospectionError> {
         let body = serde_json::json!({ "token": token }).to_string();
         let request = self
             .client
@@ -265,12 +265,12 @@ impl Introspector {
             .body(body);
         let response = request.send().await?;
         if response.status() != StatusCode::OK {
-            return Err(Silence::Status(response.status()));
+            return Err(IntrospectionError::Status(response.status()));
         }
-        let body = outward::body(response, MAX_BYTES)
+        let body = outward::read_body(response, MAX_BYTES)
             .await?
-            .ok_or(Silence::NoAnswer)?;
-        let answer: Answer = serde_json::from_slice(&body).map_err(|_| Silence::NoAnswer)?;
+            .ok_or(IntrospectionError::InvalidBody)?;
+        let answer: IntrospectionResponse = serde_json::from_slice(&body).map_err(|_| IntrospectionError::InvalidBody)?;
         Ok(answer.valid)
     }
 }
@@ -278,13 +278,13 @@ impl Introspector {
 impl fmt::Debug for Introspector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Introspector")
-            .field("every", &self.every)
+            .field("every", &self.interval)
             .field("fails_open", &self.fails_open)
             .finish_non_exhaustive()
     }
 }
 
-fn digest(token: &str) -> Hash {
+fn token_digest(token: &str) -> TokenDigest {
     Sha256::digest(token).into()
 }
 

@@ -4,32 +4,32 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::{Passport, Principal, Verifier, VerifierConfig, issue};
+use crate::{TokenSpec, Principal, Verifier, VerifierConfig, issue};
 use latido_base::clock::Clock;
 
 const SECRET: &str = "a secret for tests only, of more than 32 bytes";
 
 /// A fake issuer that sends one configured response.
-struct Issuer {
+struct FakeIntrospectionIssuer {
     address: std::net::SocketAddr,
-    answer: Arc<Mutex<String>>,
-    questions: Arc<AtomicUsize>,
-    last: Arc<Mutex<String>>,
+    response: Arc<Mutex<String>>,
+    query_count: Arc<AtomicUsize>,
+    last_request: Arc<Mutex<String>>,
 }
 
-impl Issuer {
-    async fn that_says(answer: &str) -> Self {
+impl FakeIntrospectionIssuer {
+    async fn responding_with(answer: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let issuer = Self {
             address: listener.local_addr().unwrap(),
-            answer: Arc::new(Mutex::new(response("200 OK", answer))),
-            questions: Arc::default(),
-            last: Arc::default(),
+            response: Arc::new(Mutex::new(response("200 OK", answer))),
+            query_count: Arc::default(),
+            last_request: Arc::default(),
         };
         let (answer, questions, last) = (
-            Arc::clone(&issuer.answer),
-            Arc::clone(&issuer.questions),
-            Arc::clone(&issuer.last),
+            Arc::clone(&issuer.response),
+            Arc::clone(&issuer.query_count),
+            Arc::clone(&issuer.last_request),
         );
         tokio::spawn(async move {
             loop {
@@ -47,21 +47,21 @@ impl Issuer {
         issuer
     }
 
-    fn says(&self, answer: String) {
-        *self.answer.lock().unwrap() = answer;
+    fn set_response(&self, answer: String) {
+        *self.response.lock().unwrap() = answer;
     }
 
-    fn questions(&self) -> usize {
-        self.questions.load(Ordering::SeqCst)
+    fn query_count(&self) -> usize {
+        self.query_count.load(Ordering::SeqCst)
     }
 
     fn verifier(&self, every: Duration, fails_open: bool) -> (Verifier, Drain) {
         let url = Secret::new(format!("http://{}/introspect", self.address));
         let config = VerifierConfig {
             secrets: vec![Secret::new(SECRET)],
-            introspection: Some(Introspection {
+            introspection: Some(IntrospectionConfig {
                 url,
-                every,
+                interval: every,
                 fails_open,
             }),
             ..VerifierConfig::default()
@@ -83,9 +83,9 @@ fn response(status: &str, body: &str) -> String {
 }
 
 fn token() -> String {
-    let spec = Passport {
+    let spec = TokenSpec {
         user: "u1".into(),
-        ..Passport::default()
+        ..TokenSpec::default()
     };
     issue(
         &Secret::new(SECRET),
@@ -103,7 +103,7 @@ async fn reason(verifier: &Verifier, token: &str) -> &'static str {
         .map_or_else(|error| error.reason(), |_| "accepted")
 }
 
-async fn until(condition: impl Fn() -> bool) {
+async fn wait_until(condition: impl Fn() -> bool) {
     let waiting = async {
         while !condition() {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -119,28 +119,28 @@ const SHORT: Duration = Duration::from_millis(20);
 
 #[tokio::test]
 async fn issuer_is_queried_once_for_a_valid_token_and_never_for_an_invalid_one() {
-    let issuer = Issuer::that_says(r#"{"valid":true}"#).await;
+    let issuer = FakeIntrospectionIssuer::responding_with(r#"{"valid":true}"#).await;
     let (verifier, _drain) = issuer.verifier(HOUR, false);
     let token = token();
     assert!(
-        verifier.verify_at_once(&token).is_none() && verifier.verify_now(&token).is_none(),
+        verifier.try_verify(&token).is_none() && verifier.try_verify_cached(&token).is_none(),
         "the issuer must be queried"
     );
     assert_eq!(reason(&verifier, &token).await, "accepted");
     assert!(
         verifier
-            .verify_at_once(&token)
+            .try_verify(&token)
             .unwrap()
             .unwrap()
             .may_be_revoked()
     );
     assert_eq!(
-        (reason(&verifier, &token).await, issuer.questions()),
+        (reason(&verifier, &token).await, issuer.query_count()),
         ("accepted", 1)
     );
     assert!(
         issuer
-            .last
+            .last_request
             .lock()
             .unwrap()
             .ends_with(&format!("{{\"token\":\"{token}\"}}"))
@@ -148,7 +148,7 @@ async fn issuer_is_queried_once_for_a_valid_token_and_never_for_an_invalid_one()
     assert_eq!(
         (
             reason(&verifier, &format!("{token}x")).await,
-            issuer.questions()
+            issuer.query_count()
         ),
         ("signature", 1),
         "an invalid signature causes no query"
@@ -158,11 +158,11 @@ async fn issuer_is_queried_once_for_a_valid_token_and_never_for_an_invalid_one()
 #[tokio::test]
 async fn revoked_token_is_rejected() {
     for answer in [r#"{"valid":false}"#, r#"{"active":false,"sub":"u1"}"#] {
-        let issuer = Issuer::that_says(answer).await;
+        let issuer = FakeIntrospectionIssuer::responding_with(answer).await;
         let (verifier, _drain) = issuer.verifier(HOUR, true);
         assert_eq!(reason(&verifier, &token()).await, "revoked");
         assert_eq!(
-            verifier.verify_at_once(&token()).map(|known| known.is_ok()),
+            verifier.try_verify(&token()).map(|known| known.is_ok()),
             Some(false),
             "the response is cached"
         );
@@ -171,7 +171,7 @@ async fn revoked_token_is_rejected() {
 
 #[tokio::test]
 async fn missing_response_is_handled_as_configured() {
-    let issuer = Issuer::that_says("").await;
+    let issuer = FakeIntrospectionIssuer::responding_with("").await;
     let answers = [
         response("500 Oh", r#"{"valid":true}"#),
         response("302 Found", r#"{"valid":true}"#),
@@ -184,7 +184,7 @@ async fn missing_response_is_handled_as_configured() {
         String::new(),
     ];
     for answer in answers {
-        issuer.says(answer.clone());
+        issuer.set_response(answer.clone());
         for (fails_open, expected) in [(false, "unconfirmed"), (true, "accepted")] {
             let (verifier, _drain) = issuer.verifier(HOUR, fails_open);
             assert_eq!(
@@ -199,56 +199,56 @@ async fn missing_response_is_handled_as_configured() {
 
 #[tokio::test]
 async fn token_in_use_is_rechecked_and_ends_when_revoked() {
-    let issuer = Issuer::that_says(r#"{"valid":true}"#).await;
+    let issuer = FakeIntrospectionIssuer::responding_with(r#"{"valid":true}"#).await;
     let (verifier, _drain) = issuer.verifier(SHORT, false);
     let token = token();
     let (one, two): (Principal, Principal) = (
         verifier.verify(&token).await.unwrap(),
         verifier.verify(&token).await.unwrap(),
     );
-    until(|| issuer.questions() >= 4).await;
+    wait_until(|| issuer.query_count() >= 4).await;
     assert!(!one.is_revoked());
-    issuer.says(response("200 OK", r#"{"valid":false}"#));
-    until(|| one.is_revoked() && two.is_revoked()).await;
-    let asked = issuer.questions();
+    issuer.set_response(response("200 OK", r#"{"valid":false}"#));
+    wait_until(|| one.is_revoked() && two.is_revoked()).await;
+    let asked = issuer.query_count();
     assert_eq!(reason(&verifier, &token).await, "revoked");
-    assert!(issuer.questions() <= asked + 1);
+    assert!(issuer.query_count() <= asked + 1);
 }
 
 #[tokio::test]
 async fn unreachable_issuer_revokes_tokens_in_use_unless_failing_open() {
     for fails_open in [false, true] {
-        let issuer = Issuer::that_says(r#"{"valid":true}"#).await;
+        let issuer = FakeIntrospectionIssuer::responding_with(r#"{"valid":true}"#).await;
         let (verifier, _drain) = issuer.verifier(SHORT, fails_open);
         let principal = verifier.verify(&token()).await.unwrap();
-        issuer.says(response("503 Down", ""));
+        issuer.set_response(response("503 Down", ""));
         if fails_open {
-            let asked = issuer.questions();
-            until(|| issuer.questions() >= asked + 6).await;
+            let asked = issuer.query_count();
+            wait_until(|| issuer.query_count() >= asked + 6).await;
             assert!(!principal.is_revoked());
         } else {
-            until(|| principal.is_revoked()).await;
+            wait_until(|| principal.is_revoked()).await;
         }
     }
 }
 
 #[tokio::test]
 async fn unused_token_is_not_rechecked() {
-    let issuer = Issuer::that_says(r#"{"valid":true}"#).await;
+    let issuer = FakeIntrospectionIssuer::responding_with(r#"{"valid":true}"#).await;
     let (verifier, _drain) = issuer.verifier(SHORT, false);
     drop(verifier.verify(&token()).await.unwrap());
     tokio::time::sleep(SHORT * 3).await;
-    let asked = issuer.questions();
+    let asked = issuer.query_count();
     tokio::time::sleep(SHORT * 5).await;
-    assert_eq!(issuer.questions(), asked);
+    assert_eq!(issuer.query_count(), asked);
 }
 
 #[test]
 fn debug_output_hides_the_url() {
     let url = Secret::new("https://issuer.example/introspect?key=hidden");
-    let config = Introspection {
+    let config = IntrospectionConfig {
         url,
-        every: HOUR,
+        interval: HOUR,
         fails_open: false,
     };
     let introspector = Introspector::new(&config);
@@ -260,7 +260,7 @@ fn debug_output_hides_the_url() {
         "x",
     ] {
         assert!(
-            Introspector::new(&Introspection {
+            Introspector::new(&IntrospectionConfig {
                 url: Secret::new(bad),
                 ..config.clone()
             })

@@ -11,7 +11,7 @@ use latido_base::clock::Clock;
 
 /// The content of a token to be issued.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Passport {
+pub struct TokenSpec {
     /// The user's id, as claim `id`.
     pub user: String,
     /// The granted businesses: claim `negocio_id` for one, `negocios` for several.
@@ -40,7 +40,7 @@ pub enum IssueError {
 /// A weak secret is accepted here: the code that read it has already decided that it may be used.
 pub fn issue(
     secret: &Secret,
-    spec: &Passport,
+    spec: &TokenSpec,
     clock: &Clock,
     lifetime: Duration,
 ) -> Result<String, IssueError> {
@@ -102,7 +102,7 @@ mod tests {
             ..VerifierConfig::default()
         };
         let verifier = Verifier::new(&config, clock.clone()).unwrap();
-        let spec = Passport {
+        let spec = TokenSpec {
             user: "ana".into(),
             negocios: vec!["1".into(), "2".into()],
             role: Some("negocio".into()),
@@ -110,7 +110,7 @@ mod tests {
             audience: None,
         };
         let token = issue(&secret, &spec, &clock, Duration::from_secs(60)).unwrap();
-        let principal = verifier.verify_now(&token).unwrap().unwrap();
+        let principal = verifier.try_verify_cached(&token).unwrap().unwrap();
         assert_eq!(
             (principal.user().as_str(), principal.role()),
             ("ana", Some("negocio"))

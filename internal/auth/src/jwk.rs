@@ -31,14 +31,14 @@ impl KeySet {
     /// keys of other kinds.
     pub(super) fn parse(text: &[u8]) -> Result<Self, KeySetError> {
         #[derive(Deserialize)]
-        struct Set {
+        struct PublishedKeySet {
             keys: Vec<Value>,
         }
-        let set: Set = serde_json::from_slice(text).map_err(|_| KeySetError::Malformed)?;
+        let set: PublishedKeySet = serde_json::from_slice(text).map_err(|_| KeySetError::Malformed)?;
         let keys: Arc<[_]> = set
             .keys
             .into_iter()
-            .filter_map(usable)
+            .filter_map(parse_usable_key)
             .take(MAX_KEYS)
             .collect();
         if keys.is_empty() {
@@ -89,7 +89,7 @@ struct PublishedKey {
     d: Option<Value>,
 }
 
-fn usable(key: Value) -> Option<VerifyingKey> {
+fn parse_usable_key(key: Value) -> Option<VerifyingKey> {
     let key = PublishedKey::deserialize(key).ok()?;
     let verifies = key
         .purpose
@@ -154,7 +154,7 @@ mod tests {
     }
 
     fn algorithms(key: Value) -> Vec<Algorithm> {
-        usable(key)
+        parse_usable_key(key)
             .map(|key| key.algorithms.to_vec())
             .unwrap_or_default()
     }
@@ -264,7 +264,7 @@ mod tests {
                 json!({"kty": "EC", "crv": "P-384", "x": x, "y": y}),
                 json!({"kty": "RSA", "n": x, "e": y}),
             ] {
-                let _ = usable(key);
+                let _ = parse_usable_key(key);
             }
         }
     }

@@ -18,9 +18,9 @@ use latido_base::drain::Drain;
 /// The longest key set accepted, in bytes; real ones have a few thousand.
 const MAX_BYTES: usize = 128 * 1024;
 /// The time a token waits for a fetch that may bring its key.
-const WAIT: Duration = outward::TIMEOUT.saturating_add(Duration::from_millis(500));
+const REFRESH_TIMEOUT: Duration = outward::RESPONSE_TIMEOUT.saturating_add(Duration::from_millis(500));
 /// The pause after a failed fetch, doubled with each further failure.
-const RETRY: Duration = Duration::from_secs(2);
+const FIRST_RETRY: Duration = Duration::from_secs(2);
 const LONGEST_RETRY: Duration = Duration::from_secs(300);
 
 /// The intervals at which the key set is fetched.
@@ -50,13 +50,13 @@ pub(super) struct Jwks {
     /// for the end of an attempt.
     keys: watch::Sender<KeySet>,
     /// Wakes the task before its interval is over.
-    nudge: Notify,
+    wake: Notify,
     /// Locked for short sections without an await. One lock, because both fields change together.
-    pace: Mutex<Pace>,
+    fetch_state: Mutex<FetchState>,
 }
 
 #[derive(Debug, Default)]
-struct Pace {
+struct FetchState {
     last_start: Option<Instant>,
     in_flight: bool,
 }
@@ -83,15 +83,15 @@ impl From<reqwest::Error> for FetchError {
 impl Jwks {
     pub(super) fn new(url: &str, timings: JwksTimings) -> Result<Self, KeyError> {
         let url = outward::parse_url(url)?;
-        let client = outward::client(&url, 0)?;
+        let client = outward::build_client(&url, 0)?;
         let keys = watch::Sender::new(KeySet::default());
         Ok(Self {
             url,
             client,
             timings,
             keys,
-            nudge: Notify::new(),
-            pace: Mutex::default(),
+            wake: Notify::new(),
+            fetch_state: Mutex::default(),
         })
     }
 
@@ -107,20 +107,20 @@ impl Jwks {
 
     /// Waits for the end of a fetch that is in progress or may be started now. Returns at once if
     /// one ended since `keys` was read. Returns `false` if there is none, or if it takes too long.
-    pub(super) async fn refreshed(&self, keys: &mut watch::Receiver<KeySet>) -> bool {
+    pub(super) async fn wait_for_refresh(&self, keys: &mut watch::Receiver<KeySet>) -> bool {
         if keys.has_changed().unwrap_or(false) {
             return true;
         }
-        if !self.may_fetch() {
+        if !self.can_fetch() {
             return false;
         }
-        self.nudge.notify_one();
-        matches!(tokio::time::timeout(WAIT, keys.changed()).await, Ok(Ok(())))
+        self.wake.notify_one();
+        matches!(tokio::time::timeout(REFRESH_TIMEOUT, keys.changed()).await, Ok(Ok(())))
     }
 
     /// Returns whether a fetch is in progress or may be started now.
-    pub(super) fn may_fetch(&self) -> bool {
-        let state = self.pace.lock().unwrap_or_else(PoisonError::into_inner);
+    pub(super) fn can_fetch(&self) -> bool {
+        let state = self.fetch_state.lock().unwrap_or_else(PoisonError::into_inner);
         state.in_flight
             || state
                 .last_start
@@ -130,12 +130,12 @@ impl Jwks {
     async fn run(&self) {
         let mut failures: u32 = 0;
         loop {
-            self.set_pace(true);
+            self.set_in_flight(true);
             let fetched = self.fetch().await;
-            self.set_pace(false);
+            self.set_in_flight(false);
             let wait = match &fetched {
                 Ok(_) => self.timings.refresh,
-                Err(_) => RETRY
+                Err(_) => FIRST_RETRY
                     .saturating_mul(1 << failures.min(10))
                     .min(LONGEST_RETRY),
             };
@@ -145,12 +145,12 @@ impl Jwks {
                 failures.saturating_add(1)
             };
             self.publish(fetched, wait);
-            self.rest(wait).await;
+            self.wait_until_due(wait).await;
         }
     }
 
     /// Waits until the next fetch is due, or until an unknown key causes one.
-    async fn rest(&self, wait: Duration) {
+    async fn wait_until_due(&self, wait: Duration) {
         // The interval is randomised, so that a fleet of servers does not fetch all at once.
         let due = tokio::time::sleep(wait.mul_f64(0.9 + 0.2 * fastrand::f64()));
         tokio::pin!(due);
@@ -158,13 +158,13 @@ impl Jwks {
             tokio::select! {
                 () = &mut due => return,
                 // The stored wake-up may date from the fetch that has just ended.
-                () = self.nudge.notified() => if self.may_fetch() { return },
+                () = self.wake.notified() => if self.can_fetch() { return },
             }
         }
     }
 
-    fn set_pace(&self, in_flight: bool) {
-        let mut state = self.pace.lock().unwrap_or_else(PoisonError::into_inner);
+    fn set_in_flight(&self, in_flight: bool) {
+        let mut state = self.fetch_state.lock().unwrap_or_else(PoisonError::into_inner);
         state.in_flight = in_flight;
         if in_flight {
             state.last_start = Some(Instant::now());
@@ -179,7 +179,7 @@ impl Jwks {
             }
             Err(error) => {
                 let retry_in_s = wait.as_secs();
-                let reason = outward::chain(&error);
+                let reason = outward::error_chain(&error);
                 tracing::warn!(
                     reason,
                     retry_in_s,
@@ -195,7 +195,7 @@ impl Jwks {
         if response.status() != StatusCode::OK {
             return Err(FetchError::Status(response.status()));
         }
-        let body = outward::body(response, MAX_BYTES)
+        let body = outward::read_body(response, MAX_BYTES)
             .await?
             .ok_or(FetchError::TooLong)?;
         Ok(KeySet::parse(&body)?)

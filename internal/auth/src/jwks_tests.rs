@@ -15,22 +15,22 @@ use latido_base::clock::Clock;
 const NEVER: Duration = Duration::from_secs(3600);
 
 /// A fake issuer that answers every request with the text it was given last.
-struct Issuer {
+struct FakeKeyIssuer {
     url: String,
-    answer: Arc<Mutex<String>>,
+    response: Arc<Mutex<String>>,
     requests: Arc<AtomicUsize>,
 }
 
-impl Issuer {
+impl FakeKeyIssuer {
     async fn start(answer: String) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/keys", listener.local_addr().unwrap());
         let issuer = Self {
             url,
-            answer: Arc::new(Mutex::new(answer)),
+            response: Arc::new(Mutex::new(answer)),
             requests: Arc::default(),
         };
-        let (answer, requests) = (Arc::clone(&issuer.answer), Arc::clone(&issuer.requests));
+        let (answer, requests) = (Arc::clone(&issuer.response), Arc::clone(&issuer.requests));
         tokio::spawn(async move {
             while let Ok((mut socket, _)) = listener.accept().await {
                 let mut request = [0; 4096];
@@ -43,8 +43,8 @@ impl Issuer {
         issuer
     }
 
-    fn says(&self, answer: String) {
-        *self.answer.lock().unwrap() = answer;
+    fn set_response(&self, answer: String) {
+        *self.response.lock().unwrap() = answer;
     }
 
     fn requests(&self) -> usize {
@@ -77,7 +77,7 @@ fn response(status: &str, headers: &str, body: &str) -> String {
     )
 }
 
-fn keys(published: &[(&str, &str)]) -> String {
+fn key_set_response(published: &[(&str, &str)]) -> String {
     let published: Vec<Value> = published.iter().map(|(kid, pem)| jwk(kid, pem)).collect();
     response("200 OK", "", &json!({"keys": published}).to_string())
 }
@@ -103,7 +103,7 @@ fn token(algorithm: Algorithm, kid: Option<&str>, key: &EncodingKey) -> String {
     .unwrap()
 }
 
-fn old(kid: Option<&str>) -> String {
+fn old_key_token(kid: Option<&str>) -> String {
     token(
         Algorithm::RS256,
         kid,
@@ -111,7 +111,7 @@ fn old(kid: Option<&str>) -> String {
     )
 }
 
-fn new(kid: Option<&str>) -> String {
+fn new_key_token(kid: Option<&str>) -> String {
     token(
         Algorithm::RS256,
         kid,
@@ -128,18 +128,18 @@ async fn reason(verifier: &Verifier, token: &str) -> &'static str {
 
 #[tokio::test]
 async fn first_token_waits_for_the_first_keys() {
-    let issuer = Issuer::start(keys(&[("a", testkeys::RSA.public)])).await;
+    let issuer = FakeKeyIssuer::start(key_set_response(&[("a", testkeys::RSA.public)])).await;
     let (verifier, drain) = issuer.verifier(NEVER);
     assert!(!verifier.is_ready());
     assert!(
-        verifier.verify_now(&old(Some("a"))).is_none(),
+        verifier.try_verify_cached(&old_key_token(Some("a"))).is_none(),
         "the decision needs the key set"
     );
-    assert_eq!(reason(&verifier, &old(Some("a"))).await, "accepted");
+    assert_eq!(reason(&verifier, &old_key_token(Some("a"))).await, "accepted");
     assert!(verifier.is_ready());
-    assert!(verifier.verify_now(&old(Some("a"))).unwrap().is_ok());
+    assert!(verifier.try_verify_cached(&old_key_token(Some("a"))).unwrap().is_ok());
     assert_eq!(
-        reason(&verifier, &old(None)).await,
+        reason(&verifier, &old_key_token(None)).await,
         "accepted",
         "without an id every key is tried"
     );
@@ -153,30 +153,30 @@ async fn first_token_waits_for_the_first_keys() {
 
 #[tokio::test]
 async fn unknown_key_triggers_a_fetch() {
-    let issuer = Issuer::start(keys(&[("a", testkeys::RSA.public)])).await;
+    let issuer = FakeKeyIssuer::start(key_set_response(&[("a", testkeys::RSA.public)])).await;
     let (verifier, _drain) = issuer.verifier(Duration::ZERO);
-    assert_eq!(reason(&verifier, &old(Some("a"))).await, "accepted");
-    assert_eq!(reason(&verifier, &new(Some("b"))).await, "unknown_key");
+    assert_eq!(reason(&verifier, &old_key_token(Some("a"))).await, "accepted");
+    assert_eq!(reason(&verifier, &new_key_token(Some("b"))).await, "unknown_key");
 
-    issuer.says(keys(&[
+    issuer.set_response(key_set_response(&[
         ("a", testkeys::RSA.public),
         ("b", testkeys::OTHER_RSA.public),
     ]));
-    assert_eq!(reason(&verifier, &new(Some("b"))).await, "accepted");
+    assert_eq!(reason(&verifier, &new_key_token(Some("b"))).await, "accepted");
     assert_eq!(
-        reason(&verifier, &old(Some("a"))).await,
+        reason(&verifier, &old_key_token(Some("a"))).await,
         "accepted",
         "both are valid during rotation"
     );
 
-    issuer.says(keys(&[("b", testkeys::OTHER_RSA.public)]));
+    issuer.set_response(key_set_response(&[("b", testkeys::OTHER_RSA.public)]));
     assert_eq!(
-        reason(&verifier, &new(Some("zzz"))).await,
+        reason(&verifier, &new_key_token(Some("zzz"))).await,
         "unknown_key",
         "and this fetched again"
     );
     assert_eq!(
-        reason(&verifier, &old(Some("a"))).await,
+        reason(&verifier, &old_key_token(Some("a"))).await,
         "unknown_key",
         "the old key is gone"
     );
@@ -184,25 +184,25 @@ async fn unknown_key_triggers_a_fetch() {
 
 #[tokio::test]
 async fn invented_key_ids_do_not_overload_the_issuer() {
-    let issuer = Issuer::start(keys(&[("a", testkeys::RSA.public)])).await;
+    let issuer = FakeKeyIssuer::start(key_set_response(&[("a", testkeys::RSA.public)])).await;
     let (verifier, _drain) = issuer.verifier(NEVER);
-    assert_eq!(reason(&verifier, &old(Some("a"))).await, "accepted");
+    assert_eq!(reason(&verifier, &old_key_token(Some("a"))).await, "accepted");
     for n in 0..9 {
         assert_eq!(
-            reason(&verifier, &old(Some(&format!("invented {n}")))).await,
+            reason(&verifier, &old_key_token(Some(&format!("invented {n}")))).await,
             "unknown_key"
         );
-        assert_eq!(reason(&verifier, &new(Some("a"))).await, "signature");
-        assert_eq!(reason(&verifier, &new(None)).await, "signature");
+        assert_eq!(reason(&verifier, &new_key_token(Some("a"))).await, "signature");
+        assert_eq!(reason(&verifier, &new_key_token(None)).await, "signature");
     }
     assert_eq!(issuer.requests(), 1);
 }
 
 #[tokio::test]
 async fn waiting_tokens_share_one_fetch() {
-    let issuer = Issuer::start(keys(&[("a", testkeys::RSA.public)])).await;
+    let issuer = FakeKeyIssuer::start(key_set_response(&[("a", testkeys::RSA.public)])).await;
     let (verifier, _drain) = issuer.verifier(NEVER);
-    let token = old(Some("a"));
+    let token = old_key_token(Some("a"));
     let waiting = (0..20).map(|_| verifier.verify(&token));
     assert!(
         futures_util::future::join_all(waiting)
@@ -215,7 +215,7 @@ async fn waiting_tokens_share_one_fetch() {
 
 #[tokio::test]
 async fn key_verifies_only_its_own_algorithm() {
-    let issuer = Issuer::start(keys(&[
+    let issuer = FakeKeyIssuer::start(key_set_response(&[
         ("a", testkeys::RSA.public),
         ("e", testkeys::P256.public),
     ]))
@@ -241,9 +241,9 @@ async fn key_verifies_only_its_own_algorithm() {
 
 #[tokio::test]
 async fn last_good_keys_stay_after_a_failed_fetch() {
-    let issuer = Issuer::start(keys(&[("a", testkeys::RSA.public)])).await;
+    let issuer = FakeKeyIssuer::start(key_set_response(&[("a", testkeys::RSA.public)])).await;
     let (verifier, _drain) = issuer.verifier(Duration::ZERO);
-    assert_eq!(reason(&verifier, &old(Some("a"))).await, "accepted");
+    assert_eq!(reason(&verifier, &old_key_token(Some("a"))).await, "accepted");
     for (n, answer) in [
         response("500 Oops", "", ""),
         response("200 OK", "", "<html>"),
@@ -253,18 +253,18 @@ async fn last_good_keys_stay_after_a_failed_fetch() {
     .into_iter()
     .enumerate()
     {
-        issuer.says(answer);
-        assert_eq!(reason(&verifier, &new(Some("b"))).await, "unknown_key");
+        issuer.set_response(answer);
+        assert_eq!(reason(&verifier, &new_key_token(Some("b"))).await, "unknown_key");
         assert!(issuer.requests() > n + 1, "it did ask");
-        assert_eq!(reason(&verifier, &old(Some("a"))).await, "accepted");
+        assert_eq!(reason(&verifier, &old_key_token(Some("a"))).await, "accepted");
     }
 }
 
 #[tokio::test]
 async fn redirect_is_not_followed() {
-    let inside = Issuer::start(keys(&[("a", testkeys::RSA.public)])).await;
+    let inside = FakeKeyIssuer::start(key_set_response(&[("a", testkeys::RSA.public)])).await;
     for status in ["301 Moved", "302 Found", "307 Temporary", "308 Permanent"] {
-        let issuer = Issuer::start(response(
+        let issuer = FakeKeyIssuer::start(response(
             status,
             &format!("location: {}\r\n", inside.url),
             "",
@@ -272,7 +272,7 @@ async fn redirect_is_not_followed() {
         .await;
         let (verifier, _drain) = issuer.verifier(NEVER);
         assert_eq!(
-            verifier.verify(&old(Some("a"))).await,
+            verifier.verify(&old_key_token(Some("a"))).await,
             Err(TokenError::KeysUnavailable),
             "{status}"
         );
@@ -287,10 +287,10 @@ async fn oversize_key_set_is_rejected() {
     let announced = response("200 OK", "", &format!("{padding}{set}"));
     let endless = format!("HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n{padding}{set}");
     for answer in [announced, endless] {
-        let issuer = Issuer::start(answer).await;
+        let issuer = FakeKeyIssuer::start(answer).await;
         let (verifier, _drain) = issuer.verifier(NEVER);
         assert_eq!(
-            verifier.verify(&old(Some("a"))).await,
+            verifier.verify(&old_key_token(Some("a"))).await,
             Err(TokenError::KeysUnavailable)
         );
     }
@@ -318,28 +318,28 @@ fn only_safe_urls_are_accepted() {
         "file:///etc/passwd",
         "ftp://127.0.0.1/keys",
     ] {
-        assert_eq!(crate::check_url(url), Err(KeyError::JwksUrl), "{url}");
+        assert_eq!(crate::check_url(url), Err(KeyError::IssuerUrl), "{url}");
     }
 }
 
 #[tokio::test]
 async fn same_key_id_at_two_issuers_means_two_keys() {
-    let one = Issuer::start(keys(&[("a", testkeys::RSA.public)])).await;
-    let two = Issuer::start(keys(&[("a", testkeys::OTHER_RSA.public)])).await;
+    let one = FakeKeyIssuer::start(key_set_response(&[("a", testkeys::RSA.public)])).await;
+    let two = FakeKeyIssuer::start(key_set_response(&[("a", testkeys::OTHER_RSA.public)])).await;
     let ((first, _drain), (second, _also)) =
         (one.verifier(Duration::ZERO), two.verifier(Duration::ZERO));
     for _ in 0..2 {
         assert_eq!(
             (
-                reason(&first, &old(Some("a"))).await,
-                reason(&second, &new(Some("a"))).await
+                reason(&first, &old_key_token(Some("a"))).await,
+                reason(&second, &new_key_token(Some("a"))).await
             ),
             ("accepted", "accepted")
         );
         assert_eq!(
             (
-                reason(&first, &new(Some("a"))).await,
-                reason(&second, &old(Some("a"))).await
+                reason(&first, &new_key_token(Some("a"))).await,
+                reason(&second, &old_key_token(Some("a"))).await
             ),
             ("signature", "signature")
         );
@@ -366,7 +366,7 @@ async fn endless_response_times_out() {
             .unwrap();
         std::future::pending::<()>().await;
     };
-    let token = old(Some("a"));
+    let token = old_key_token(Some("a"));
     let refused = tokio::select! {
         () = silent => unreachable!("it hangs"),
         refused = verifier.verify(&token) => refused,

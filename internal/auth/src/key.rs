@@ -16,7 +16,7 @@ pub const MIN_SECRET_BYTES: usize = 32;
 /// are rejected by the library.
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=4096;
 /// The start of a PEM block of any kind.
-const PEM: &str = "-----BEGIN ";
+const PEM_START: &str = "-----BEGIN ";
 /// The length of an Ed25519 public key, in bytes. Checked here because the library would panic on a
 /// shorter one.
 const ED25519_BYTES: usize = 32;
@@ -71,7 +71,7 @@ pub enum KeyError {
     #[error(
         "expected an https:// address without user and password (http:// only for 127.0.0.1, ::1 or localhost)"
     )]
-    JwksUrl,
+    IssuerUrl,
     /// The machine's root certificates could not be read.
     #[error(
         "no root certificates were found on this machine (install ca-certificates, or set SSL_CERT_FILE)"
@@ -102,7 +102,7 @@ impl VerifyingKey {
     /// Parses one PEM block.
     fn from_pem(block: &str) -> Result<Self, KeyError> {
         let label = block
-            .strip_prefix(PEM)
+            .strip_prefix(PEM_START)
             .and_then(|rest| rest.split_once("-----"))
             .map(|(label, _)| label);
         match label {
@@ -162,7 +162,7 @@ impl fmt::Debug for VerifyingKey {
 
 /// Checks that `secret` may sign tokens; `allow_weak` accepts a short one.
 pub fn check_secret(secret: &Secret, allow_weak: bool) -> Result<(), KeyError> {
-    if secret.expose().contains(PEM.trim_end()) {
+    if secret.expose().contains(PEM_START.trim_end()) {
         return Err(KeyError::PemAsSecret);
     }
     if secret.bytes() == 0 || (!allow_weak && secret.bytes() < MIN_SECRET_BYTES) {
@@ -180,7 +180,7 @@ pub fn check_public_keys(pem: &str) -> Result<(), KeyError> {
 
 /// Parses one or more PEM blocks: there are two while the issuer replaces its key.
 pub(super) fn public_keys(pem: &str) -> Result<Vec<VerifyingKey>, KeyError> {
-    let starts: Vec<usize> = pem.match_indices(PEM).map(|(at, _)| at).collect();
+    let starts: Vec<usize> = pem.match_indices(PEM_START).map(|(at, _)| at).collect();
     if starts.is_empty() {
         return Err(KeyError::Pem);
     }

@@ -22,15 +22,15 @@ mod token_error;
 mod verifier;
 
 pub use api_key::{ApiKey, InvalidApiKey};
-pub use introspection::Introspection;
+pub use introspection::IntrospectionConfig;
 #[cfg(any(test, fuzzing, feature = "testing"))]
 pub use issue::sign_raw;
-pub use issue::{IssueError, Passport, issue};
+pub use issue::{IssueError, TokenSpec, issue};
 pub use jwks::JwksTimings;
 pub use key::{KeyError, MIN_SECRET_BYTES, check_public_keys, check_secret};
 pub use outward::check_url;
-pub use policy::{Config as PolicyConfig, Decision, Lookup, LookupError, LookupFuture, Policy};
-pub use principal::{Grants, Opened, Principal};
+pub use policy::{Config as PolicyConfig, Decision, PermissionSource, PermissionLookupError, PermissionFuture, Policy};
+pub use principal::{Grants, VerifiedToken, Principal};
 pub use secret::Secret;
 pub use token_error::TokenError;
 pub use verifier::{Config as VerifierConfig, LEEWAY_S, MAX_TOKEN_BYTES, Verifier};

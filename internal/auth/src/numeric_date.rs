@@ -11,7 +11,7 @@ pub(super) const EXPECTED: &str = "a number of seconds since 1970, up to the yea
 
 /// The rounding of a fraction of a second, always to the side that shortens a token's life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fraction {
+pub(super) enum Rounding {
     /// Rounds down, for the end of a token's life.
     Down,
     /// Rounds up, for the start of a token's life.
@@ -19,23 +19,23 @@ pub(super) enum Fraction {
 }
 
 /// Returns the whole seconds of a date from 1970 to 9999, or `None` for any other value.
-pub(super) fn parse(value: &Value, rounding: Fraction) -> Option<i64> {
+pub(super) fn parse(value: &Value, rounding: Rounding) -> Option<i64> {
     let Value::Number(number) = value else {
         return None;
     };
     let seconds = match number.as_i64() {
         Some(seconds) => seconds,
-        None => whole(number.as_f64()?, rounding)?,
+        None => round(number.as_f64()?, rounding)?,
     };
     (0..=MAX_S).contains(&seconds).then_some(seconds)
 }
 
 /// Rounds a float to whole seconds. Every whole number in the range tested here is exact in a
 /// float.
-fn whole(seconds: f64, rounding: Fraction) -> Option<i64> {
+fn round(seconds: f64, rounding: Rounding) -> Option<i64> {
     let rounded = match rounding {
-        Fraction::Down => seconds.floor(),
-        Fraction::Up => seconds.ceil(),
+        Rounding::Down => seconds.floor(),
+        Rounding::Up => seconds.ceil(),
     };
     // Comparing first keeps infinities, NaN and values out of range out of the cast.
     (0.0..=MAX_S as f64)
@@ -59,8 +59,8 @@ mod tests {
             (json!(1e3), 1000, 1000),
             (json!(MAX_S), MAX_S, MAX_S),
         ] {
-            assert_eq!(parse(&value, Fraction::Down), Some(down), "{value}");
-            assert_eq!(parse(&value, Fraction::Up), Some(up), "{value}");
+            assert_eq!(parse(&value, Rounding::Down), Some(down), "{value}");
+            assert_eq!(parse(&value, Rounding::Up), Some(up), "{value}");
         }
     }
 
@@ -81,7 +81,7 @@ mod tests {
                 .into_iter()
                 .chain([json!(1_700_000_000_000_i64), json!(1e300), json!(u64::MAX)])
         {
-            assert_eq!(parse(&value, Fraction::Down), None, "{value}");
+            assert_eq!(parse(&value, Rounding::Down), None, "{value}");
         }
     }
 
@@ -89,8 +89,8 @@ mod tests {
         #[test]
         fn rounding_never_extends_a_token(seconds in 0.0..1e11_f64) {
             let value = json!(seconds);
-            prop_assert!(parse(&value, Fraction::Down).unwrap() as f64 <= seconds);
-            prop_assert!(parse(&value, Fraction::Up).unwrap() as f64 >= seconds);
+            prop_assert!(parse(&value, Rounding::Down).unwrap() as f64 <= seconds);
+            prop_assert!(parse(&value, Rounding::Up).unwrap() as f64 >= seconds);
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::KeyError;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// The deadline for a whole response.
-pub(super) const TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Checks that `url` is acceptable for requests to the issuer.
 pub fn check_url(url: &str) -> Result<(), KeyError> {
@@ -19,14 +19,14 @@ pub fn check_url(url: &str) -> Result<(), KeyError> {
 }
 
 pub(super) fn parse_url(url: &str) -> Result<Url, KeyError> {
-    let url = Url::parse(url).map_err(|_| KeyError::JwksUrl)?;
+    let url = Url::parse(url).map_err(|_| KeyError::IssuerUrl)?;
     let is_safe = url.scheme() == "https" || (url.scheme() == "http" && is_loopback(&url));
     let is_plain =
         url.username().is_empty() && url.password().is_none() && url.host_str().is_some();
     if is_safe && is_plain {
         Ok(url)
     } else {
-        Err(KeyError::JwksUrl)
+        Err(KeyError::IssuerUrl)
     }
 }
 
@@ -40,15 +40,15 @@ fn is_loopback(url: &Url) -> bool {
 }
 
 /// Creates a client for that URL's host, with at most `idle` idle connections.
-pub(super) fn client(url: &Url, idle: usize) -> Result<Client, KeyError> {
+pub(super) fn build_client(url: &Url, idle: usize) -> Result<Client, KeyError> {
     let is_loopback = is_loopback(url);
     let mut builder = Client::builder()
         .redirect(redirect::Policy::none())
         .connect_timeout(CONNECT_TIMEOUT)
-        .timeout(TIMEOUT)
+        .timeout(RESPONSE_TIMEOUT)
         .pool_max_idle_per_host(idle)
         .https_only(url.scheme() == "https")
-        .tls_backend_preconfigured(tls(url.scheme() == "https")?);
+        .tls_backend_preconfigured(tls_config(url.scheme() == "https")?);
     if is_loopback {
         builder = builder.no_proxy();
     }
@@ -56,7 +56,7 @@ pub(super) fn client(url: &Url, idle: usize) -> Result<Client, KeyError> {
 }
 
 /// Builds a rustls configuration on ring with the machine's own root certificates.
-fn tls(needs_roots: bool) -> Result<rustls::ClientConfig, KeyError> {
+fn tls_config(needs_roots: bool) -> Result<rustls::ClientConfig, KeyError> {
     let mut roots = rustls::RootCertStore::empty();
     if needs_roots {
         let (found, _) =
@@ -73,7 +73,7 @@ fn tls(needs_roots: bool) -> Result<rustls::ClientConfig, KeyError> {
 }
 
 /// Reads the response's body. Returns `None` if it is longer than `max_bytes`.
-pub(super) async fn body(
+pub(super) async fn read_body(
     mut response: Response,
     max_bytes: usize,
 ) -> Result<Option<Vec<u8>>, reqwest::Error> {
@@ -88,7 +88,7 @@ pub(super) async fn body(
 }
 
 /// Formats an error with its causes, because reqwest's own text lacks them.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
+pub(super) fn error_chain(error: &dyn std::error::Error) -> String {
     let mut causes: Vec<_> = std::iter::successors(Some(error), |e| e.source())
         .map(ToString::to_string)
         .collect();

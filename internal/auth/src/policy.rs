@@ -45,20 +45,20 @@ pub enum Decision {
     /// The principal may not read the channel.
     Forbidden,
     /// Only the database can decide; see [`Policy::authorize`].
-    Ask,
+    NeedsLookup,
 }
 
 /// The error for a failed authorisation query. Its creator makes sure that it contains no
 /// credentials.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the authorisation query failed: {0}")]
-pub struct LookupError(pub Arc<str>);
+pub struct PermissionLookupError(pub Arc<str>);
 
 /// The future that [`PermissionSource::allowed`] returns.
-pub type LookupFuture<'a> = Pin<Box<dyn Future<Output = Result<bool, LookupError>> + Send + 'a>>;
+pub type PermissionFuture<'a> = Pin<Box<dyn Future<Output = Result<bool, PermissionLookupError>> + Send + 'a>>;
 
 /// A source of permissions: it runs a stream's authorisation query.
-pub trait Lookup: Send + Sync {
+pub trait PermissionSource: Send + Sync {
     /// Returns whether `user` may read `key` of `stream`. Called only for streams with such a
     /// query; the implementation has its own time-out.
     fn allowed<'a>(
@@ -66,32 +66,32 @@ pub trait Lookup: Send + Sync {
         stream: &'a Stream,
         user: &'a UserId,
         key: &'a Key,
-    ) -> LookupFuture<'a>;
+    ) -> PermissionFuture<'a>;
 }
 
-type Question = (UserId, Topic);
-type Answer = Result<bool, LookupError>;
+type PermissionQuery = (UserId, Topic);
+type PermissionResult = Result<bool, PermissionLookupError>;
 
 /// Decides read permissions. Shared by all sessions, and lives as long as they do.
 pub struct Policy {
     admin_roles: Vec<String>,
-    lookup: Arc<dyn Lookup>,
-    answers: Cache<Question, bool>,
-    flights: Arc<Flights>,
+    source: Arc<dyn PermissionSource>,
+    cache: Cache<PermissionQuery, bool>,
+    in_flight: Arc<SingleFlight>,
 }
 
 impl Policy {
     /// Creates a policy that queries `lookup` if neither claims nor roles decide.
-    pub fn new(config: Config, lookup: Arc<dyn Lookup>) -> Self {
-        let answers = Cache::builder()
+    pub fn new(config: Config, source: Arc<dyn PermissionSource>) -> Self {
+        let cache = Cache::builder()
             .max_capacity(config.cache_entries)
             .time_to_live(config.cache_ttl)
             .build();
         Self {
             admin_roles: config.admin_roles,
-            lookup,
-            answers,
-            flights: Arc::default(),
+            source,
+            cache,
+            in_flight: Arc::default(),
         }
     }
 
@@ -111,19 +111,19 @@ impl Policy {
         if channel.topic.stream == SYSTEM_STREAM {
             return Decision::Forbidden;
         }
-        if principal.grants().allow(catalog, channel) {
+        if principal.grants().allows(catalog, channel) {
             return Decision::Allowed;
         }
         if catalog.get(channel.topic.stream).authorize_query.is_none() {
             return Decision::Forbidden;
         }
         match self
-            .answers
+            .cache
             .get(&(principal.user().clone(), channel.topic.clone()))
         {
             Some(true) => Decision::Allowed,
             Some(false) => Decision::Forbidden,
-            None => Decision::Ask,
+            None => Decision::NeedsLookup,
         }
     }
 
@@ -133,31 +133,31 @@ impl Policy {
     ///
     /// # Errors
     /// [`LookupError`] if the query failed, so that the permission is unknown.
-    pub async fn ask(
+    pub async fn authorize(
         &self,
         user: &UserId,
         stream: &Arc<Stream>,
         topic: &Topic,
-    ) -> Result<bool, LookupError> {
+    ) -> Result<bool, PermissionLookupError> {
         if stream.authorize_query.is_none() {
             return Ok(false);
         }
         let question = (user.clone(), topic.clone());
-        if let Some(answer) = self.answers.get(&question) {
+        if let Some(answer) = self.cache.get(&question) {
             return Ok(answer);
         }
-        self.flights
-            .join(&question, |guard| self.flight(guard, Arc::clone(stream)))
+        self.in_flight
+            .join(&question, |guard| self.start_query(guard, Arc::clone(stream)))
             .await
     }
 
-    fn flight(&self, guard: Landing, stream: Arc<Stream>) -> BoxFuture<'static, Answer> {
-        let (lookup, answers) = (Arc::clone(&self.lookup), self.answers.clone());
+    fn start_query(&self, guard: InFlightGuard, stream: Arc<Stream>) -> BoxFuture<'static, PermissionResult> {
+        let (lookup, answers) = (Arc::clone(&self.source), self.cache.clone());
         async move {
-            let (user, topic) = &guard.question;
+            let (user, topic) = &guard.query;
             let answer = lookup.allowed(&stream, user, &topic.key).await;
             match &answer {
-                Ok(is_allowed) => answers.insert(guard.question.clone(), *is_allowed),
+                Ok(is_allowed) => answers.insert(guard.query.clone(), *is_allowed),
                 // Logged here and not in the waiting calls, because many may wait for one query.
                 Err(error) => tracing::warn!(stream = stream.name, %error, "a permission could not be looked up"),
             }
@@ -178,69 +178,69 @@ impl fmt::Debug for Policy {
 /// The queries in progress. They are held weakly: a query lives as long as a call waits for it, so
 /// the waiting calls bound their number.
 #[derive(Default)]
-struct Flights(Mutex<(u64, HashMap<Question, Entry>)>);
+struct SingleFlight(Mutex<(u64, HashMap<PermissionQuery, InFlightQuery>)>);
 
-struct Entry {
+struct InFlightQuery {
     number: u64,
-    flight: Option<WeakShared<BoxFuture<'static, Answer>>>,
+    future: Option<WeakShared<BoxFuture<'static, PermissionResult>>>,
 }
 
 /// A guard inside a query's future. It removes the query's entry when the query has ended or all of
 /// its callers have dropped it.
-struct Landing {
-    flights: Arc<Flights>,
-    question: Question,
+struct InFlightGuard {
+    in_flight: Arc<SingleFlight>,
+    query: PermissionQuery,
     number: u64,
 }
 
-impl Flights {
+impl SingleFlight {
     /// Returns the query for `question`: the one in progress, or a new one that `start` creates.
     fn join(
         self: &Arc<Self>,
-        question: &Question,
-        start: impl FnOnce(Landing) -> BoxFuture<'static, Answer>,
-    ) -> Shared<BoxFuture<'static, Answer>> {
+        question: &PermissionQuery,
+        start: impl FnOnce(InFlightGuard) -> BoxFuture<'static, PermissionResult>,
+    ) -> Shared<BoxFuture<'static, PermissionResult>> {
         let mut guard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (count, entries) = &mut *guard;
         let in_progress = entries
             .get(question)
-            .and_then(|entry| entry.flight.as_ref())
+            .and_then(|entry| entry.future.as_ref())
             .and_then(WeakShared::upgrade);
         if let Some(query) = in_progress {
             return query;
         }
         *count += 1;
-        let guard_in_flight = Landing {
-            flights: Arc::clone(self),
-            question: question.clone(),
+        let guard_in_flight = InFlightGuard {
+            in_flight: Arc::clone(self),
+            query: question.clone(),
             number: *count,
         };
         let query = start(guard_in_flight).shared();
         entries.insert(
             question.clone(),
-            Entry {
+            InFlightQuery {
                 number: *count,
-                flight: query.downgrade(),
+                future: query.downgrade(),
             },
         );
         query
     }
 }
 
-impl Drop for Landing {
+impl Drop for InFlightGuard {
     fn drop(&mut self) {
         let mut guard = self
-            .flights
+            .in_flight
             .0
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         // A newer query may have replaced one whose waiting calls were all dropped.
         if guard
             .1
-            .get(&self.question)
+            .get(&self.query)
             .is_some_and(|entry| entry.number == self.number)
         {
-            guard.1.remove(&self.question);
+            guard.1.remove(&self.query);
         }
     }
 }

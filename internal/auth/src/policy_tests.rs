@@ -10,22 +10,22 @@ use latido_stream::{KeyType, ZoneRule};
 
 /// A fake database that grants even keys to everyone, once it may respond.
 #[derive(Default)]
-struct Database {
-    asked: AtomicUsize,
+struct FakePermissionSource {
+    query_count: AtomicUsize,
     is_down: std::sync::atomic::AtomicBool,
     /// The number of responses it may give.
-    gate: Option<Semaphore>,
+    response_permits: Option<Semaphore>,
 }
 
-impl Lookup for Database {
-    fn allowed<'a>(&'a self, _: &'a Stream, _: &'a UserId, key: &'a Key) -> LookupFuture<'a> {
+impl PermissionSource for FakePermissionSource {
+    fn allowed<'a>(&'a self, _: &'a Stream, _: &'a UserId, key: &'a Key) -> PermissionFuture<'a> {
         Box::pin(async move {
-            self.asked.fetch_add(1, Ordering::SeqCst);
-            if let Some(gate) = &self.gate {
+            self.query_count.fetch_add(1, Ordering::SeqCst);
+            if let Some(gate) = &self.response_permits {
                 gate.acquire().await.unwrap().forget();
             }
             if self.is_down.load(Ordering::SeqCst) {
-                return Err(LookupError("away".into()));
+                return Err(PermissionLookupError("away".into()));
             }
             Ok(key.as_str().parse::<i64>().unwrap() % 2 == 0)
         })
@@ -68,12 +68,12 @@ fn principal(role: Option<&str>, keys: &[(&str, &[&str])], channels: &[&str]) ->
     Principal::new(UserId::new("ana"), 0, role, grants)
 }
 
-fn policy(database: &Arc<Database>) -> Policy {
+fn policy(database: &Arc<FakePermissionSource>) -> Policy {
     let config = Config {
         admin_roles: vec!["admin".into()],
         ..Config::default()
     };
-    Policy::new(config, Arc::clone(database) as Arc<dyn Lookup>)
+    Policy::new(config, Arc::clone(database) as Arc<dyn PermissionSource>)
 }
 
 fn topic(key: i64) -> Topic {
@@ -90,7 +90,7 @@ fn claims_and_roles_decide_without_the_database() {
         policy.decide(principal, &catalog, &catalog.resolve(name).unwrap())
     };
     let no_grants = principal(None, &[], &[]);
-    assert_eq!(decide(&no_grants, "asked:1"), Decision::Ask);
+    assert_eq!(decide(&no_grants, "asked:1"), Decision::NeedsLookup);
     assert_eq!(
         decide(&no_grants, "claimed:1"),
         Decision::Forbidden,
@@ -116,7 +116,7 @@ fn claims_and_roles_decide_without_the_database() {
         ("asked:7", Decision::Allowed),
         ("claimed:negocio_07", Decision::Allowed),
         ("claimed:8", Decision::Allowed),
-        ("asked:9", Decision::Ask),
+        ("asked:9", Decision::NeedsLookup),
         ("claimed:9", Decision::Forbidden),
         ("zones:7", Decision::Forbidden),
         ("zones:norte", Decision::Allowed),
@@ -127,7 +127,7 @@ fn claims_and_roles_decide_without_the_database() {
     let alias = principal(None, &[], &["claimed:negocio_7"]);
     assert_eq!(
         (decide(&alias, "claimed:7"), decide(&alias, "asked:7")),
-        (Decision::Allowed, Decision::Ask)
+        (Decision::Allowed, Decision::NeedsLookup)
     );
 }
 
@@ -148,7 +148,7 @@ fn unknown_key_type_grants_nothing() {
 
 #[tokio::test]
 async fn both_answers_are_cached() {
-    let (catalog, database) = (catalog(), Arc::<Database>::default());
+    let (catalog, database) = (catalog(), Arc::<FakePermissionSource>::default());
     let (policy, user) = (policy(&database), principal(None, &[], &[]));
     let stream = catalog.get(StreamId(0));
     for (key, is_allowed, decision) in [
@@ -157,7 +157,7 @@ async fn both_answers_are_cached() {
     ] {
         for _ in 0..3 {
             assert_eq!(
-                policy.ask(user.user(), stream, &topic(key)).await,
+                policy.authorize(user.user(), stream, &topic(key)).await,
                 Ok(is_allowed)
             );
         }
@@ -170,55 +170,55 @@ async fn both_answers_are_cached() {
             decision
         );
     }
-    assert_eq!(database.asked.load(Ordering::SeqCst), 2);
+    assert_eq!(database.query_count.load(Ordering::SeqCst), 2);
     let other = Principal::new(UserId::new("eva"), 0, None, Grants::default());
     assert_eq!(
         policy.decide(&other, &catalog, &catalog.resolve("asked:2").unwrap()),
-        Decision::Ask,
+        Decision::NeedsLookup,
         "another user's answer"
     );
 }
 
 #[tokio::test]
 async fn error_is_not_cached() {
-    let (catalog, database) = (catalog(), Arc::<Database>::default());
+    let (catalog, database) = (catalog(), Arc::<FakePermissionSource>::default());
     let (policy, user) = (policy(&database), UserId::new("ana"));
     database.is_down.store(true, Ordering::SeqCst);
     assert!(
         policy
-            .ask(&user, catalog.get(StreamId(0)), &topic(2))
+            .authorize(&user, catalog.get(StreamId(0)), &topic(2))
             .await
             .is_err()
     );
     database.is_down.store(false, Ordering::SeqCst);
     assert_eq!(
-        policy.ask(&user, catalog.get(StreamId(0)), &topic(2)).await,
+        policy.authorize(&user, catalog.get(StreamId(0)), &topic(2)).await,
         Ok(true)
     );
 }
 
 #[tokio::test]
 async fn stream_without_a_query_needs_no_lookup() {
-    let (catalog, database) = (catalog(), Arc::<Database>::default());
+    let (catalog, database) = (catalog(), Arc::<FakePermissionSource>::default());
     let topic = Topic {
         stream: StreamId(1),
         key: Key::from_canonical("2"),
     };
     assert_eq!(
         policy(&database)
-            .ask(&UserId::new("ana"), catalog.get(StreamId(1)), &topic)
+            .authorize(&UserId::new("ana"), catalog.get(StreamId(1)), &topic)
             .await,
         Ok(false)
     );
-    assert_eq!(database.asked.load(Ordering::SeqCst), 0);
+    assert_eq!(database.query_count.load(Ordering::SeqCst), 0);
 }
 
 #[tokio::test]
 async fn concurrent_lookups_share_one_query() {
     let catalog = catalog();
-    let database = Arc::new(Database {
-        gate: Some(Semaphore::new(0)),
-        ..Database::default()
+    let database = Arc::new(FakePermissionSource {
+        response_permits: Some(Semaphore::new(0)),
+        ..FakePermissionSource::default()
     });
     let (policy, user, stream) = (
         policy(&database),
@@ -226,19 +226,19 @@ async fn concurrent_lookups_share_one_query() {
         catalog.get(StreamId(0)),
     );
     let question = topic(2);
-    let mut first = Box::pin(policy.ask(&user, stream, &question));
-    let mut second = Box::pin(policy.ask(&user, stream, &question));
+    let mut first = Box::pin(policy.authorize(&user, stream, &question));
+    let mut second = Box::pin(policy.authorize(&user, stream, &question));
     assert!(
         futures_util::poll!(&mut first).is_pending()
             && futures_util::poll!(&mut second).is_pending()
     );
     drop(first); // the first caller gives up; the second one still gets the result
     assert!(futures_util::poll!(&mut second).is_pending());
-    database.gate.as_ref().unwrap().add_permits(1);
+    database.response_permits.as_ref().unwrap().add_permits(1);
     assert_eq!(second.await, Ok(true));
-    assert_eq!(database.asked.load(Ordering::SeqCst), 1);
+    assert_eq!(database.query_count.load(Ordering::SeqCst), 1);
     assert!(
-        policy.flights.0.lock().unwrap().1.is_empty(),
+        policy.in_flight.0.lock().unwrap().1.is_empty(),
         "nothing is left behind"
     );
 }
@@ -246,9 +246,9 @@ async fn concurrent_lookups_share_one_query() {
 #[tokio::test]
 async fn abandoned_lookup_is_removed() {
     let catalog = catalog();
-    let database = Arc::new(Database {
-        gate: Some(Semaphore::new(0)),
-        ..Database::default()
+    let database = Arc::new(FakePermissionSource {
+        response_permits: Some(Semaphore::new(0)),
+        ..FakePermissionSource::default()
     });
     let (policy, user, stream) = (
         policy(&database),
@@ -256,11 +256,11 @@ async fn abandoned_lookup_is_removed() {
         catalog.get(StreamId(0)),
     );
     let question = topic(2);
-    let mut only = Box::pin(policy.ask(&user, stream, &question));
+    let mut only = Box::pin(policy.authorize(&user, stream, &question));
     assert!(futures_util::poll!(&mut only).is_pending());
     drop(only);
-    assert!(policy.flights.0.lock().unwrap().1.is_empty());
-    database.gate.as_ref().unwrap().add_permits(1);
-    assert_eq!(policy.ask(&user, stream, &question).await, Ok(true));
-    assert_eq!(database.asked.load(Ordering::SeqCst), 2);
+    assert!(policy.in_flight.0.lock().unwrap().1.is_empty());
+    database.response_permits.as_ref().unwrap().add_permits(1);
+    assert_eq!(policy.authorize(&user, stream, &question).await, Ok(true));
+    assert_eq!(database.query_count.load(Ordering::SeqCst), 2);
 }

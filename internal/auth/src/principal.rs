@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::LEEWAY_S;
-use crate::introspection::Vouched;
+use crate::introspection::RevocationState;
 use latido_base::ident::{Channel, UserId};
 use latido_stream::Catalog;
 
@@ -14,16 +14,16 @@ pub struct Principal {
     expires_at_s: i64,
     role: Option<Box<str>>,
     grants: Grants,
-    seldom: Option<Box<Seldom>>,
+    extra: Option<Box<PrincipalExtra>>,
 }
 
 /// The fields that few principals have, boxed to keep the others small.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Seldom {
+struct PrincipalExtra {
     /// The device or session that the token names.
     session: Option<Box<str>>,
     /// The revocation state of the token, if the issuer is queried about revocation.
-    vouched: Option<Arc<Vouched>>,
+    revocation: Option<Arc<RevocationState>>,
 }
 
 impl Principal {
@@ -35,20 +35,20 @@ impl Principal {
             expires_at_s,
             role: role.map(Into::into),
             grants,
-            seldom: None,
+            extra: None,
         }
     }
 
     /// Sets the device or session that the token names.
     #[must_use]
     pub fn with_session(mut self, session: &str) -> Self {
-        self.seldom.get_or_insert_default().session = Some(session.into());
+        self.extra.get_or_insert_default().session = Some(session.into());
         self
     }
 
     /// Returns the device or session, if the verifier is configured to read one.
     pub fn session(&self) -> Option<&str> {
-        self.seldom.as_ref()?.session.as_deref()
+        self.extra.as_ref()?.session.as_deref()
     }
 
     /// Returns the user: claim `id`, else `user_id`, else `sub`.
@@ -69,24 +69,24 @@ impl Principal {
     }
 
     /// Sets the revocation state of the token.
-    pub(super) fn while_valid(mut self, state: Arc<Vouched>) -> Self {
-        self.seldom.get_or_insert_default().vouched = Some(state);
+    pub(super) fn with_revocation(mut self, state: Arc<RevocationState>) -> Self {
+        self.extra.get_or_insert_default().revocation = Some(state);
         self
     }
 
     /// Returns whether the token may be revoked before it expires, so that
     /// [`Principal::is_revoked`] must be checked now and then.
     pub fn may_be_revoked(&self) -> bool {
-        self.vouched().is_some()
+        self.revocation().is_some()
     }
 
     /// Returns whether the issuer has revoked the token meanwhile.
     pub fn is_revoked(&self) -> bool {
-        self.vouched().is_some_and(|state| state.is_revoked())
+        self.revocation().is_some_and(|state| state.is_revoked())
     }
 
-    fn vouched(&self) -> Option<&Arc<Vouched>> {
-        self.seldom.as_ref()?.vouched.as_ref()
+    fn revocation(&self) -> Option<&Arc<RevocationState>> {
+        self.extra.as_ref()?.revocation.as_ref()
     }
 
     /// Returns the role: claim `rol`, else `role`.
@@ -102,7 +102,7 @@ impl Principal {
 
 /// A verified token for an app: the user and all claims. Its `Debug` omits the claims, which are
 /// personal data.
-pub struct Opened {
+pub struct VerifiedToken {
     /// The user according to the app's own claims.
     pub user: UserId,
     /// The principal for the streams: by the streams' claims, or by the app's if the token has none
@@ -112,7 +112,7 @@ pub struct Opened {
     pub claims: serde_json::Map<String, serde_json::Value>,
 }
 
-impl std::fmt::Debug for Opened {
+impl std::fmt::Debug for VerifiedToken {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Opened")
             .field("user", &self.user)
@@ -149,7 +149,7 @@ impl Grants {
 
     /// Returns whether a claim grants `channel`. Both sides are compared in canonical form, so
     /// `negocio_7` grants `7` if keys are integers.
-    pub fn allow(&self, catalog: &Catalog, channel: &Channel) -> bool {
+    pub fn allows(&self, catalog: &Catalog, channel: &Channel) -> bool {
         let topic = &channel.topic;
         let field = &catalog.get(topic.stream).key_field;
         let named = self

@@ -13,7 +13,7 @@ use rsa::rand_core::OsRng;
 
 /// Both halves of a key, as PEM (PKCS 8 and SPKI).
 #[derive(Clone, Copy)]
-pub struct Pair {
+pub struct TestKeyPair {
     pub private: &'static str,
     pub public: &'static str,
 }
@@ -21,7 +21,7 @@ pub struct Pair {
 static RSA_KEY: LazyLock<RsaPrivateKey> = LazyLock::new(|| rsa_key(2048));
 
 /// An RSA key of 2048 bits.
-pub static RSA: LazyLock<Pair> = LazyLock::new(|| rsa(&RSA_KEY));
+pub static RSA: LazyLock<TestKeyPair> = LazyLock::new(|| rsa(&RSA_KEY));
 /// The public half of [`RSA`] in the older form (PKCS 1).
 pub static RSA_PKCS1: LazyLock<&'static str> = LazyLock::new(|| {
     RSA_KEY
@@ -31,12 +31,12 @@ pub static RSA_PKCS1: LazyLock<&'static str> = LazyLock::new(|| {
         .leak()
 });
 /// Another RSA key of 2048 bits.
-pub static OTHER_RSA: LazyLock<Pair> = LazyLock::new(|| rsa(&rsa_key(2048)));
+pub static OTHER_RSA: LazyLock<TestKeyPair> = LazyLock::new(|| rsa(&rsa_key(2048)));
 /// An RSA key that is too small.
-pub static RSA_1024: LazyLock<Pair> = LazyLock::new(|| rsa(&rsa_key(1024)));
-pub static P256: LazyLock<Pair> = LazyLock::new(|| pair(&PKCS_ECDSA_P256_SHA256));
-pub static P384: LazyLock<Pair> = LazyLock::new(|| pair(&PKCS_ECDSA_P384_SHA384));
-pub static ED25519: LazyLock<Pair> = LazyLock::new(|| pair(&PKCS_ED25519));
+pub static RSA_1024: LazyLock<TestKeyPair> = LazyLock::new(|| rsa(&rsa_key(1024)));
+pub static P256: LazyLock<TestKeyPair> = LazyLock::new(|| pair(&PKCS_ECDSA_P256_SHA256));
+pub static P384: LazyLock<TestKeyPair> = LazyLock::new(|| pair(&PKCS_ECDSA_P384_SHA384));
+pub static ED25519: LazyLock<TestKeyPair> = LazyLock::new(|| pair(&PKCS_ED25519));
 /// A certificate, which is no key.
 pub static CERTIFICATE: LazyLock<&'static str> = LazyLock::new(|| {
     let key = rcgen::KeyPair::from_pem(P256.private).expect("our own");
@@ -49,21 +49,21 @@ fn rsa_key(bits: usize) -> RsaPrivateKey {
     RsaPrivateKey::new(&mut OsRng, bits).expect("a key")
 }
 
-fn rsa(key: &RsaPrivateKey) -> Pair {
+fn rsa(key: &RsaPrivateKey) -> TestKeyPair {
     let private = key.to_pkcs8_pem(LineEnding::LF).expect("PEM").to_string();
     let public = key
         .to_public_key()
         .to_public_key_pem(LineEnding::LF)
         .expect("PEM");
-    Pair {
+    TestKeyPair {
         private: private.leak(),
         public: public.leak(),
     }
 }
 
-fn pair(algorithm: &'static SignatureAlgorithm) -> Pair {
+fn pair(algorithm: &'static SignatureAlgorithm) -> TestKeyPair {
     let key = rcgen::KeyPair::generate_for(algorithm).expect("a key");
-    Pair {
+    TestKeyPair {
         private: key.serialize_pem().leak(),
         public: key.public_key_pem().leak(),
     }

@@ -10,12 +10,12 @@ use jsonwebtoken::{Algorithm, AlgorithmFamily, Validation};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::claims::{ClaimRules, Members};
-use crate::introspection::{Introspection, Introspector};
+use crate::claims::{ClaimRules, ClaimSet};
+use crate::introspection::{IntrospectionConfig, Introspector};
 use crate::jwk::KeySet;
 use crate::jwks::Jwks;
 use crate::key::{self, VerifyingKey};
-use crate::{JwksTimings, KeyError, Opened, Principal, Secret, TokenError};
+use crate::{JwksTimings, KeyError, VerifiedToken, Principal, Secret, TokenError};
 use latido_base::clock::Clock;
 use latido_base::drain::Drain;
 
@@ -38,7 +38,7 @@ pub struct Config {
     /// The intervals at which the key set is fetched.
     pub jwks_timings: JwksTimings,
     /// The issuer's introspection endpoint. With `None`, tokens are valid until they expire.
-    pub introspection: Option<Introspection>,
+    pub introspection: Option<IntrospectionConfig>,
     /// The required value of claim `iss`.
     pub issuer: Option<String>,
     /// The audience that claim `aud` must be or contain.
@@ -67,7 +67,7 @@ pub struct Verifier {
 
 /// The members of a token's header that are read. They select among the keys and decide nothing.
 #[derive(Deserialize)]
-struct Header {
+struct TokenHeader {
     alg: String,
     kid: Option<String>,
     /// Extensions that a reader must understand or reject (RFC 7515 §4.1.11). None is supported,
@@ -76,7 +76,7 @@ struct Header {
 }
 
 /// The result of checking a token with the keys at hand.
-enum Verdict<T> {
+enum KeyMatch<T> {
     Final(Result<T, TokenError>),
     /// A newer key set may give another result.
     KeyUnknown(TokenError),
@@ -114,7 +114,7 @@ impl Verifier {
             config.audience.clone(),
             &config.key_fields,
         );
-        let rules = rules.naming(config.user_claims, config.session_claims);
+        let rules = rules.with_claim_names(config.user_claims, config.session_claims);
         Ok(Self {
             keys: keys.into(),
             jwks,
@@ -155,7 +155,7 @@ impl Verifier {
             .verify_signed(token, |claims| self.principal(claims))
             .await?;
         match &self.introspector {
-            Some(introspector) => Ok(principal.while_valid(introspector.ask(token).await?)),
+            Some(introspector) => Ok(principal.with_revocation(introspector.check(token).await?)),
             None => Ok(principal),
         }
     }
@@ -165,18 +165,18 @@ impl Verifier {
     ///
     /// # Errors
     /// As [`Verifier::verify`].
-    pub async fn open(&self, token: &str, user_claims: &[&str]) -> Result<Opened, TokenError> {
-        let read = |claims: &Members| self.rules.opened(claims, self.clock.unix_s(), user_claims);
-        let Opened {
+    pub async fn verify_claims(&self, token: &str, user_claims: &[&str]) -> Result<VerifiedToken, TokenError> {
+        let read = |claims: &ClaimSet| self.rules.verified_token(claims, self.clock.unix_s(), user_claims);
+        let VerifiedToken {
             user,
             principal,
             claims,
         } = self.verify_signed(token, read).await?;
         let principal = match &self.introspector {
-            Some(introspector) => principal.while_valid(introspector.ask(token).await?),
+            Some(introspector) => principal.with_revocation(introspector.check(token).await?),
             None => principal,
         };
-        Ok(Opened {
+        Ok(VerifiedToken {
             user,
             principal,
             claims,
@@ -185,26 +185,26 @@ impl Verifier {
 
     /// Synchronous variant of [`Verifier::verify_claims`] for tokens of a shared secret. Returns
     /// `None` for all others, as [`Verifier::try_verify`].
-    pub fn open_at_once(
+    pub fn try_verify_claims(
         &self,
         token: &str,
         user_claims: &[&str],
-    ) -> Option<Result<Opened, TokenError>> {
+    ) -> Option<Result<VerifiedToken, TokenError>> {
         if let Err(error) = read_header(token) {
             return Some(Err(error));
         }
-        let read = |claims: &Members| self.rules.opened(claims, self.clock.unix_s(), user_claims);
-        let Opened {
+        let read = |claims: &ClaimSet| self.rules.verified_token(claims, self.clock.unix_s(), user_claims);
+        let VerifiedToken {
             user,
             principal,
             claims,
-        } = match self.judge_at_once(token, read)? {
+        } = match self.try_check(token, read)? {
             Ok(opened) => opened,
             Err(error) => return Some(Err(error)),
         };
         Some(
-            self.remembered(token, Ok(principal))?
-                .map(|principal| Opened {
+            self.with_cached_revocation(token, Ok(principal))?
+                .map(|principal| VerifiedToken {
                     user,
                     principal,
                     claims,
@@ -212,21 +212,21 @@ impl Verifier {
         )
     }
 
-    fn principal(&self, claims: &Members) -> Result<Principal, TokenError> {
+    fn principal(&self, claims: &ClaimSet) -> Result<Principal, TokenError> {
         self.rules.principal(claims, self.clock.unix_s())
     }
 
     /// Adds the cached revocation state to a valid token's principal. Returns `None` if the issuer
     /// must be queried.
-    fn remembered(
+    fn with_cached_revocation(
         &self,
         token: &str,
         verified: Result<Principal, TokenError>,
     ) -> Option<Result<Principal, TokenError>> {
         match (&self.introspector, verified) {
             (Some(introspector), Ok(principal)) => introspector
-                .remembered(token)
-                .map(|known| known.map(|state| principal.while_valid(state))),
+                .cached(token)
+                .map(|known| known.map(|state| principal.with_revocation(state))),
             (_, verified) => Some(verified),
         }
     }
@@ -234,109 +234,109 @@ impl Verifier {
     async fn verify_signed<T>(
         &self,
         token: &str,
-        read: impl Fn(&Members) -> Result<T, TokenError>,
+        read: impl Fn(&ClaimSet) -> Result<T, TokenError>,
     ) -> Result<T, TokenError> {
         let header = read_header(token)?;
         let Some(jwks) = &self.jwks else {
             return self
-                .judge(token, &header, &KeySet::default(), &read)
+                .check(token, &header, &KeySet::default(), &read)
                 .into_result();
         };
         let mut newest = jwks.subscribe();
         let keys = newest.borrow_and_update().clone();
-        match self.judge(token, &header, &keys, &read) {
-            Verdict::Final(result) => result,
-            Verdict::KeyUnknown(error) if !jwks.refreshed(&mut newest).await => Err(error),
-            Verdict::KeyUnknown(_) => {
+        match self.check(token, &header, &keys, &read) {
+            KeyMatch::Final(result) => result,
+            KeyMatch::KeyUnknown(error) if !jwks.wait_for_refresh(&mut newest).await => Err(error),
+            KeyMatch::KeyUnknown(_) => {
                 let keys = newest.borrow().clone();
-                self.judge(token, &header, &keys, &read).into_result()
+                self.check(token, &header, &keys, &read).into_result()
             }
         }
     }
 
     /// Verifies a token without waiting. Returns `None` if only [`Verifier::verify`] can decide.
-    pub fn verify_now(&self, token: &str) -> Option<Result<Principal, TokenError>> {
+    pub fn try_verify_cached(&self, token: &str) -> Option<Result<Principal, TokenError>> {
         let header = match read_header(token) {
             Ok(header) => header,
             Err(error) => return Some(Err(error)),
         };
-        let read = |claims: &Members| self.principal(claims);
+        let read = |claims: &ClaimSet| self.principal(claims);
         let Some(jwks) = &self.jwks else {
-            return self.remembered(
+            return self.with_cached_revocation(
                 token,
-                self.judge(token, &header, &KeySet::default(), &read)
+                self.check(token, &header, &KeySet::default(), &read)
                     .into_result(),
             );
         };
         let keys = jwks.subscribe().borrow().clone();
-        match self.judge(token, &header, &keys, &read) {
-            Verdict::KeyUnknown(_) if jwks.may_fetch() => None,
-            result => self.remembered(token, result.into_result()),
+        match self.check(token, &header, &keys, &read) {
+            KeyMatch::KeyUnknown(_) if jwks.can_fetch() => None,
+            result => self.with_cached_revocation(token, result.into_result()),
         }
     }
 
     /// Verifies a token of a shared secret, which takes microseconds. Returns `None` for all
     /// others: a public key's signature takes a hundred times as long, so threads with other
     /// clients waiting leave it to [`Verifier::verify`].
-    pub fn verify_at_once(&self, token: &str) -> Option<Result<Principal, TokenError>> {
-        self.remembered(
+    pub fn try_verify(&self, token: &str) -> Option<Result<Principal, TokenError>> {
+        self.with_cached_revocation(
             token,
-            self.judge_at_once(token, |claims| self.principal(claims))?,
+            self.try_check(token, |claims| self.principal(claims))?,
         )
     }
 
-    fn judge_at_once<T>(
+    fn try_check<T>(
         &self,
         token: &str,
-        read: impl Fn(&Members) -> Result<T, TokenError>,
+        read: impl Fn(&ClaimSet) -> Result<T, TokenError>,
     ) -> Option<Result<T, TokenError>> {
         let header = read_header(token).ok()?;
         let is_cheap = header.0.family() == AlgorithmFamily::Hmac;
         is_cheap.then(|| {
-            self.judge(token, &header, &KeySet::default(), &read)
+            self.check(token, &header, &KeySet::default(), &read)
                 .into_result()
         })
     }
 
-    fn judge<T>(
+    fn check<T>(
         &self,
         token: &str,
         header: &(Algorithm, Option<String>),
         published: &KeySet,
-        read: &impl Fn(&Members) -> Result<T, TokenError>,
-    ) -> Verdict<T> {
+        read: &impl Fn(&ClaimSet) -> Result<T, TokenError>,
+    ) -> KeyMatch<T> {
         let (algorithm, kid) = header;
-        let error = match open(token, *algorithm, self.keys.iter()) {
-            Ok(claims) => return Verdict::Final(read(&claims)),
+        let error = match decode_claims(token, *algorithm, self.keys.iter()) {
+            Ok(claims) => return KeyMatch::Final(read(&claims)),
             Err(error) => error,
         };
         if self.jwks.is_none()
             || algorithm.family() == AlgorithmFamily::Hmac
             || error == TokenError::Malformed
         {
-            return Verdict::Final(Err(error));
+            return KeyMatch::Final(Err(error));
         }
         let candidates = published.candidates(kid.as_deref());
         if candidates.clone().next().is_none() {
-            return Verdict::KeyUnknown(if published.is_empty() {
+            return KeyMatch::KeyUnknown(if published.is_empty() {
                 TokenError::KeysUnavailable
             } else {
                 TokenError::UnknownKey
             });
         }
-        match open(token, *algorithm, candidates.clone()) {
-            Ok(claims) => Verdict::Final(read(&claims)),
+        match decode_claims(token, *algorithm, candidates.clone()) {
+            Ok(claims) => KeyMatch::Final(read(&claims)),
             // The result of a key with that very id is final; any other key may have been replaced
             // meanwhile.
             Err(error) if kid.is_some() && candidates.clone().any(|key| key.id == *kid) => {
-                Verdict::Final(Err(error))
+                KeyMatch::Final(Err(error))
             }
-            Err(error) => Verdict::KeyUnknown(error),
+            Err(error) => KeyMatch::KeyUnknown(error),
         }
     }
 }
 
-impl<T> Verdict<T> {
+impl<T> KeyMatch<T> {
     fn into_result(self) -> Result<T, TokenError> {
         match self {
             Self::Final(result) => result,
@@ -357,7 +357,7 @@ fn read_header(token: &str) -> Result<(Algorithm, Option<String>), TokenError> {
     let json = URL_SAFE_NO_PAD
         .decode(encoded)
         .map_err(|_| TokenError::Malformed)?;
-    let header: Header = serde_json::from_slice(&json).map_err(|_| TokenError::Malformed)?;
+    let header: TokenHeader = serde_json::from_slice(&json).map_err(|_| TokenError::Malformed)?;
     if header.crit.is_some() || token.split('.').count() != 3 {
         return Err(TokenError::Malformed);
     }
@@ -367,16 +367,16 @@ fn read_header(token: &str) -> Result<(Algorithm, Option<String>), TokenError> {
 
 /// Returns the claims, if one of `keys` made the signature with that algorithm and accepts that
 /// algorithm.
-fn open<'k>(
+fn decode_claims<'k>(
     token: &str,
     algorithm: Algorithm,
     keys: impl Iterator<Item = &'k VerifyingKey>,
-) -> Result<Members, TokenError> {
+) -> Result<ClaimSet, TokenError> {
     let mut outcome = Err(TokenError::Algorithm);
     for key in keys.filter(|key| key.algorithms.contains(&algorithm)) {
-        match jsonwebtoken::decode::<Members>(token, &key.key, &signature_only(algorithm)) {
+        match jsonwebtoken::decode::<ClaimSet>(token, &key.key, &signature_validation(algorithm)) {
             Ok(data) => return Ok(data.claims),
-            Err(error) => outcome = Err(refusal(error.kind())),
+            Err(error) => outcome = Err(token_error(error.kind())),
         }
     }
     outcome
@@ -384,7 +384,7 @@ fn open<'k>(
 
 /// The library checks form and signature. The claims are checked here: the library has no clock but
 /// the system's, and treats some mistyped claims as absent.
-fn signature_only(algorithm: Algorithm) -> Validation {
+fn signature_validation(algorithm: Algorithm) -> Validation {
     let mut validation = Validation::new(algorithm);
     validation.required_spec_claims.clear();
     validation.validate_exp = false;
@@ -393,7 +393,7 @@ fn signature_only(algorithm: Algorithm) -> Validation {
     validation
 }
 
-fn refusal(error: &ErrorKind) -> TokenError {
+fn token_error(error: &ErrorKind) -> TokenError {
     match error {
         ErrorKind::InvalidAlgorithm
         | ErrorKind::InvalidAlgorithmName

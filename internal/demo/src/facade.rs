@@ -9,27 +9,27 @@ use jiff::tz::TimeZone;
 use serde_json::json;
 use tokio::time::timeout;
 
-use super::businesses::{BUSINESSES, find};
-use super::{Statements, sql};
+use super::businesses::{BUSINESSES, find_business};
+use super::{SqlExecutor, sql};
 use latido_base::clock::Clock;
 
 /// The time limit of one statement.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(5);
 
-type Mint = Box<dyn Fn() -> anyhow::Result<String> + Send + Sync>;
+type TokenSigner = Box<dyn Fn() -> anyhow::Result<String> + Send + Sync>;
 
 /// The demo service of one server.
 pub struct Demo {
-    statements: Arc<dyn Statements>,
+    executor: Arc<dyn SqlExecutor>,
     clock: Clock,
     zone: TimeZone,
-    mint: Mint,
-    mint_operator: Option<Mint>,
+    sign_token: TokenSigner,
+    sign_operator_token: Option<TokenSigner>,
 }
 
 /// A demo session with its token.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Session {
+pub struct DemoSession {
     /// The access token, which is never logged.
     token: String,
 }
@@ -48,27 +48,27 @@ pub enum BookError {
 impl Demo {
     /// Creates a demo whose days follow `zone`. `mint` signs a token for [`super::ADMIN_USER`].
     pub fn new(
-        statements: Arc<dyn Statements>,
+        executor: Arc<dyn SqlExecutor>,
         clock: Clock,
         zone: TimeZone,
         mint: impl Fn() -> anyhow::Result<String> + Send + Sync + 'static,
     ) -> Self {
         Self {
-            statements,
+            executor,
             clock,
             zone,
-            mint: Box::new(mint),
-            mint_operator: None,
+            sign_token: Box::new(mint),
+            sign_operator_token: None,
         }
     }
 
     /// Adds a function that signs tokens for operators.
     #[must_use]
-    pub fn operated(
+    pub fn with_operator_tokens(
         mut self,
         mint: impl Fn() -> anyhow::Result<String> + Send + Sync + 'static,
     ) -> Self {
-        self.mint_operator = Some(Box::new(mint));
+        self.sign_operator_token = Some(Box::new(mint));
         self
     }
 
@@ -76,10 +76,10 @@ impl Demo {
     ///
     /// # Errors
     /// Returns an error if no token can be signed.
-    pub fn operator(&self) -> anyhow::Result<Option<Session>> {
-        self.mint_operator
+    pub fn operator_session(&self) -> anyhow::Result<Option<DemoSession>> {
+        self.sign_operator_token
             .as_ref()
-            .map(|mint| Ok(Session { token: mint()? }))
+            .map(|mint| Ok(DemoSession { token: mint()? }))
             .transpose()
     }
 
@@ -87,9 +87,9 @@ impl Demo {
     ///
     /// # Errors
     /// Returns an error if no token can be signed.
-    pub fn session(&self) -> anyhow::Result<Session> {
-        Ok(Session {
-            token: (self.mint)()?,
+    pub fn session(&self) -> anyhow::Result<DemoSession> {
+        Ok(DemoSession {
+            token: (self.sign_token)()?,
         })
     }
 
@@ -98,9 +98,9 @@ impl Demo {
     /// # Errors
     /// Returns a [`BookError`] if the business is unknown or the database fails.
     pub async fn book(&self, negocio_id: &str) -> Result<(), BookError> {
-        let business = find(negocio_id).ok_or(BookError::UnknownBusiness)?;
-        let start = sql::slot(fastrand::i8(0..sql::SLOTS));
-        self.execute(&sql::book(
+        let business = find_business(negocio_id).ok_or(BookError::UnknownBusiness)?;
+        let start = sql::slot_start(fastrand::i8(0..sql::SLOTS_PER_DAY));
+        self.execute(&sql::book_sql(
             business,
             fastrand::usize(..),
             self.today(),
@@ -118,7 +118,7 @@ impl Demo {
 
     /// Runs a statement within [`STATEMENT_TIMEOUT`].
     pub(super) async fn execute(&self, sql: &str) -> anyhow::Result<u64> {
-        match timeout(STATEMENT_TIMEOUT, self.statements.execute(sql)).await {
+        match timeout(STATEMENT_TIMEOUT, self.executor.execute(sql)).await {
             Ok(result) => result,
             Err(_) => anyhow::bail!("no answer within {} s", STATEMENT_TIMEOUT.as_secs()),
         }
@@ -133,7 +133,7 @@ impl fmt::Debug for Demo {
     }
 }
 
-impl Session {
+impl DemoSession {
     /// Returns the token alone, for printing a command line.
     pub fn token(&self) -> &str {
         &self.token
@@ -147,7 +147,7 @@ impl Session {
     }
 }
 
-impl fmt::Debug for Session {
+impl fmt::Debug for DemoSession {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("DemoSession")
     }
@@ -163,16 +163,16 @@ mod tests {
     use super::*;
 
     #[derive(Default)]
-    struct Recorder(Mutex<Vec<String>>);
+    struct RecordingExecutor(Mutex<Vec<String>>);
 
-    impl Statements for Recorder {
+    impl SqlExecutor for RecordingExecutor {
         fn execute<'a>(&'a self, sql: &'a str) -> BoxFuture<'a, anyhow::Result<u64>> {
             self.0.lock().unwrap().push(sql.to_owned());
             async { Ok(1) }.boxed()
         }
     }
 
-    fn demo(statements: Arc<dyn Statements>) -> Demo {
+    fn demo(statements: Arc<dyn SqlExecutor>) -> Demo {
         let clock = Clock::system();
         // 04:55 UTC is five minutes to midnight in Guayaquil, so the local day is still the 21st.
         clock.set("2026-11-22T04:55:00Z".parse().unwrap());
@@ -186,7 +186,7 @@ mod tests {
 
     #[test]
     fn golden_session() {
-        let session = demo(Arc::new(Recorder::default())).session().unwrap();
+        let session = demo(Arc::new(RecordingExecutor::default())).session().unwrap();
         let text = session.to_json();
         assert!(text.starts_with(
             r#"{"token":"aaa.bbb.ccc","negocios":[{"id":"a4b1c7d2-53e8-4f0a-9c16-2e7d8b90f3a1","nombre":"Peluquería Los Ceibos"},"#
@@ -196,8 +196,8 @@ mod tests {
 
     #[tokio::test]
     async fn cita_is_booked_for_the_local_day() {
-        let recorder = Arc::new(Recorder::default());
-        let demo = demo(Arc::clone(&recorder) as Arc<dyn Statements>);
+        let recorder = Arc::new(RecordingExecutor::default());
+        let demo = demo(Arc::clone(&recorder) as Arc<dyn SqlExecutor>);
         demo.book(BUSINESSES[2].id).await.unwrap();
         assert!(matches!(
             demo.book("nowhere").await,

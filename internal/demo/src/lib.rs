@@ -14,14 +14,14 @@ mod writer;
 
 use futures_util::future::BoxFuture;
 
-pub use businesses::{ADMIN_USER, BUSINESSES, Business, find};
-pub use facade::{BookError, Demo, Session};
-pub use sql::seed;
-pub use writer::{Pace, write};
+pub use businesses::{ADMIN_USER, BUSINESSES, DemoBusiness, find_business};
+pub use facade::{BookError, Demo, DemoSession};
+pub use sql::seed_sql;
+pub use writer::{ActivityRate, start_writer};
 
 /// Runs one statement, or several separated by semicolons. The owner of the connections implements
 /// it.
-pub trait Statements: Send + Sync {
+pub trait SqlExecutor: Send + Sync {
     /// Runs the SQL and returns the number of rows that the last statement changed.
     ///
     /// # Errors

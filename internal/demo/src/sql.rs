@@ -3,16 +3,16 @@
 use jiff::civil::{Date, Time};
 use jiff::tz::TimeZone;
 
-use super::businesses::{Business, CLIENTS};
+use super::businesses::{DemoBusiness, CLIENT_IDS};
 
 /// The maximum number of citas per business. Beyond it, the oldest days are deleted first.
 pub(super) const KEPT_PER_BUSINESS: u32 = 400;
 
 /// The number of half-hour slots in a working day.
-pub(super) const SLOTS: i8 = 20;
+pub(super) const SLOTS_PER_DAY: i8 = 20;
 
 /// Returns the start time of a half-hour slot. The first slot starts at 08:00.
-pub(super) fn slot(number: i8) -> Time {
+pub(super) fn slot_start(number: i8) -> Time {
     jiff::civil::time(8 + number / 2, 30 * (number % 2), 0, 0)
 }
 
@@ -21,7 +21,7 @@ pub(super) fn slot(number: i8) -> Time {
 ///
 /// `zone` determines «today» for the data. A zone without an IANA name (a fixed offset) leaves the
 /// data's own default.
-pub fn seed(zone: &TimeZone) -> String {
+pub fn seed_sql(zone: &TimeZone) -> String {
     let zone = zone.iana_name().filter(|name| {
         name.bytes()
             .all(|b| b.is_ascii_alphanumeric() || b"/_+-".contains(&b))
@@ -35,8 +35,8 @@ pub fn seed(zone: &TimeZone) -> String {
 }
 
 /// Returns a statement that books half an hour for one of the clients.
-pub(super) fn book(business: &Business, client: usize, day: Date, start: Time) -> String {
-    let client = CLIENTS[client % CLIENTS.len()];
+pub(super) fn book_sql(business: &DemoBusiness, client: usize, day: Date, start: Time) -> String {
+    let client = CLIENT_IDS[client % CLIENT_IDS.len()];
     let id = business.id;
     format!(
         "INSERT INTO citas (cliente_id, negocio_id, fecha, hora_inicio, hora_fin) \
@@ -45,16 +45,16 @@ pub(super) fn book(business: &Business, client: usize, day: Date, start: Time) -
 }
 
 /// Returns a statement that completes the earliest pending cita of a day.
-pub(super) fn attend(business: &Business, day: Date) -> String {
-    settle(business, day, "atendida", "hora_inicio, id")
+pub(super) fn complete_sql(business: &DemoBusiness, day: Date) -> String {
+    set_status_sql(business, day, "atendida", "hora_inicio, id")
 }
 
 /// Returns a statement that cancels a random pending cita of a day.
-pub(super) fn cancel(business: &Business, day: Date) -> String {
-    settle(business, day, "cancelada", "random()")
+pub(super) fn cancel_sql(business: &DemoBusiness, day: Date) -> String {
+    set_status_sql(business, day, "cancelada", "random()")
 }
 
-fn settle(business: &Business, day: Date, state: &str, order: &str) -> String {
+fn set_status_sql(business: &DemoBusiness, day: Date, state: &str, order: &str) -> String {
     let id = business.id;
     format!(
         "UPDATE citas SET estado = '{state}' WHERE id = (\
@@ -64,7 +64,7 @@ fn settle(business: &Business, day: Date, state: &str, order: &str) -> String {
 }
 
 /// Returns a statement that deletes the oldest citas, so that a demo can run for weeks.
-pub(super) fn trim(business: &Business) -> String {
+pub(super) fn delete_oldest_sql(business: &DemoBusiness) -> String {
     let id = business.id;
     format!(
         "DELETE FROM citas WHERE id IN (\
@@ -82,7 +82,7 @@ mod tests {
     #[test]
     fn booking_is_one_statement() {
         assert_eq!(
-            book(&BUSINESSES[0], 5, date(2026, 11, 22), time(9, 30, 0, 0)),
+            book_sql(&BUSINESSES[0], 5, date(2026, 11, 22), time(9, 30, 0, 0)),
             "INSERT INTO citas (cliente_id, negocio_id, fecha, hora_inicio, hora_fin) \
              VALUES ('6c59af7f-369e-468c-9f30-518e8812beb9', 'a4b1c7d2-53e8-4f0a-9c16-2e7d8b90f3a1', DATE '2026-11-22', \
              TIME '09:30:00', TIME '09:30:00' + interval '30 minutes')"
@@ -94,10 +94,10 @@ mod tests {
         let day = date(2026, 11, 22);
         for business in &BUSINESSES {
             for sql in [
-                book(business, 0, day, Time::midnight()),
-                attend(business, day),
-                cancel(business, day),
-                trim(business),
+                book_sql(business, 0, day, Time::midnight()),
+                complete_sql(business, day),
+                cancel_sql(business, day),
+                delete_oldest_sql(business),
             ] {
                 assert!(sql.contains(business.id) && !sql.contains(';'), "{sql}");
             }
@@ -106,17 +106,17 @@ mod tests {
 
     #[test]
     fn every_slot_is_a_time_of_day() {
-        assert_eq!((0..SLOTS).map(slot).next_back(), Some(time(17, 30, 0, 0)));
+        assert_eq!((0..SLOTS_PER_DAY).map(slot_start).next_back(), Some(time(17, 30, 0, 0)));
     }
 
     #[test]
     fn seed_sets_its_time_zone() {
         let zone = TimeZone::get("America/Mexico_City").unwrap();
         assert!(
-            seed(&zone).contains("set_config('latido.time_zone', 'America/Mexico_City', false)")
+            seed_sql(&zone).contains("set_config('latido.time_zone', 'America/Mexico_City', false)")
         );
         assert!(
-            seed(&TimeZone::fixed(jiff::tz::offset(-5)))
+            seed_sql(&TimeZone::fixed(jiff::tz::offset(-5)))
                 .contains("set_config('latido.time_zone', '', false)")
         );
     }

@@ -10,16 +10,16 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::EmbeddedError;
-use super::error::Doing;
+use super::error::ErrorContext;
 
 /// The user that runs every PostgreSQL program.
 #[derive(Debug, Clone)]
-pub(super) struct Account {
+pub(super) struct OsUser {
     uid: u32,
     drop_to: Option<(String, u32)>,
 }
 
-impl Account {
+impl OsUser {
     /// Returns the current user. For root it returns `postgres`, else `nobody`.
     pub(super) fn current() -> Result<Self, EmbeddedError> {
         let euid = rustix::process::geteuid();
@@ -33,8 +33,8 @@ impl Account {
             .into_iter()
             .find_map(|name| {
                 Some(Self {
-                    uid: id("-u", name)?,
-                    drop_to: Some((name.into(), id("-g", name)?)),
+                    uid: lookup_id("-u", name)?,
+                    drop_to: Some((name.into(), lookup_id("-g", name)?)),
                 })
             })
             .filter(|os_user| os_user.uid != 0)
@@ -77,37 +77,37 @@ impl Account {
     /// Creates an empty directory of mode 0700 that belongs to this user.
     pub(super) fn create_dir(&self, path: &Path) -> Result<(), EmbeddedError> {
         let doing = || format!("creating {}", path.display());
-        DirBuilder::new().mode(0o700).create(path).doing(doing)?;
+        DirBuilder::new().mode(0o700).create(path).context(doing)?;
         match self.drop_to {
-            Some((_, gid)) => chown(path, Some(self.uid), Some(gid)).doing(doing),
+            Some((_, gid)) => chown(path, Some(self.uid), Some(gid)).context(doing),
             None => Ok(()),
         }
     }
 
     /// Creates a directory, with its parents, that this process owns and that this user may pass
     /// through. The umask has no influence.
-    pub(super) fn create_passage(&self, path: &Path) -> Result<PathBuf, EmbeddedError> {
+    pub(super) fn create_traversable_dir(&self, path: &Path) -> Result<PathBuf, EmbeddedError> {
         let doing = || format!("creating {}", path.display());
         if !path.is_dir() {
             if let Some(parent) = path
                 .parent()
                 .filter(|parent| !parent.as_os_str().is_empty())
             {
-                self.create_passage(parent)?;
+                self.create_traversable_dir(parent)?;
             }
             match fs::create_dir(path) {
                 Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-                result => result.doing(doing)?,
+                result => result.context(doing)?,
             }
             let mode = if self.drop_to.is_some() { 0o755 } else { 0o700 };
-            fs::set_permissions(path, Permissions::from_mode(mode)).doing(doing)?;
+            fs::set_permissions(path, Permissions::from_mode(mode)).context(doing)?;
         }
-        fs::canonicalize(path).doing(doing)
+        fs::canonicalize(path).context(doing)
     }
 
     /// Checks that this user can enter `path`. A real process tries it, because mode bits alone do
     /// not decide it.
-    pub(super) fn check_reaches(&self, path: &Path) -> Result<(), EmbeddedError> {
+    pub(super) fn check_can_enter(&self, path: &Path) -> Result<(), EmbeddedError> {
         if self.drop_to.is_none() {
             return Ok(());
         }
@@ -118,7 +118,7 @@ impl Account {
             .arg(path)
             .stdout(Stdio::null())
             .stderr(Stdio::null());
-        if shell.status().doing(doing)?.success() {
+        if shell.status().context(doing)?.success() {
             return Ok(());
         }
         let closed =
@@ -139,7 +139,7 @@ impl Account {
 }
 
 /// Runs `id`, which also knows users that are not in `/etc/passwd` (macOS, LDAP).
-fn id(option: &str, name: &str) -> Option<u32> {
+fn lookup_id(option: &str, name: &str) -> Option<u32> {
     let output = Command::new("id")
         .args([option, name])
         .stderr(Stdio::null())

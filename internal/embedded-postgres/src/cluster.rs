@@ -6,30 +6,30 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::process::Signal;
 
-use super::account::Account;
-use super::binaries::Binaries;
-use super::error::Doing;
-use super::server::{Launch, Server};
-use super::storage::Place;
+use super::account::OsUser;
+use super::binaries::ServerBinaries;
+use super::error::ErrorContext;
+use super::server::{LaunchOptions, ServerProcess};
+use super::storage::DataDir;
 use super::watchdog::Watchdog;
-use super::{EmbeddedError, Settings, orphan, socket};
+use super::{EmbeddedError, EmbeddedSettings, orphan, socket};
 
 /// A private PostgreSQL cluster. The server stops when this is dropped, and also when this process
 /// dies.
 #[derive(Debug)]
 pub struct Cluster {
-    server: Option<Server>,
+    server: Option<ServerProcess>,
     // Set by `pause`, read when the server is stopped: a frozen server reacts to no signal but
     // KILL.
-    paused: AtomicBool,
+    is_paused: AtomicBool,
     watchdog: Watchdog,
-    binaries: Binaries,
-    account: Account,
+    binaries: ServerBinaries,
+    os_user: OsUser,
     port: u16,
-    tcp: bool,
-    found: String,
+    has_tcp: bool,
+    server_description: String,
     // Declared after the server and the watchdog, so dropped last: it deletes files that they use.
-    place: Place,
+    data_dir: DataDir,
 }
 
 impl Cluster {
@@ -39,27 +39,27 @@ impl Cluster {
     ///
     /// Returns an error if there is no server, if another process uses the data, and in all other
     /// cases that [`EmbeddedError`] lists.
-    pub fn start(settings: &Settings) -> Result<Self, EmbeddedError> {
-        settings.check()?;
-        let os_user = Account::current()?;
-        let (binaries, data_dir) = Place::prepare(settings, &os_user)?;
+    pub fn start(settings: &EmbeddedSettings) -> Result<Self, EmbeddedError> {
+        settings.validate()?;
+        let os_user = OsUser::current()?;
+        let (binaries, data_dir) = DataDir::prepare(settings, &os_user)?;
         let port = match settings.tcp_port {
-            None => socket::PORT,
+            None => socket::SOCKET_PORT,
             Some(0) => free_port()?,
             Some(port) => port,
         };
         let mut cluster = Self {
             server: None,
-            paused: AtomicBool::new(false),
-            watchdog: data_dir.watch()?,
-            found: binaries.sentence(),
+            is_paused: AtomicBool::new(false),
+            watchdog: data_dir.spawn_watchdog()?,
+            server_description: binaries.description(),
             binaries,
-            account: os_user,
+            os_user,
             port,
-            tcp: settings.tcp_port.is_some(),
-            place: data_dir,
+            has_tcp: settings.tcp_port.is_some(),
+            data_dir,
         };
-        cluster.boot()?;
+        cluster.start_server()?;
         Ok(cluster)
     }
 
@@ -67,19 +67,19 @@ impl Cluster {
     /// accept it. The database `postgres` always exists.
     #[must_use]
     pub fn url(&self, database: &str) -> String {
-        socket::url(&self.place.socket, self.port, database)
+        socket::url(&self.data_dir.socket_dir, self.port, database)
     }
 
     /// Returns the URL of a database through TCP, or `None` if the settings did not ask for TCP.
     #[must_use]
     pub fn tcp_url(&self, database: &str) -> Option<String> {
-        self.tcp.then(|| socket::tcp_url(self.port, database))
+        self.has_tcp.then(|| socket::tcp_url(self.port, database))
     }
 
     /// Returns one sentence with the server's version and the place where it was found.
     #[must_use]
-    pub fn found(&self) -> &str {
-        &self.found
+    pub fn server_description(&self) -> &str {
+        &self.server_description
     }
 
     /// Returns the server's major version, which decides the SQL that it supports.
@@ -91,25 +91,25 @@ impl Cluster {
     /// Returns the path of the data directory.
     #[must_use]
     pub fn data_dir(&self) -> &Path {
-        &self.place.data
+        &self.data_dir.path
     }
 
     /// Returns the directory of the Unix socket.
     #[must_use]
     pub fn socket_dir(&self) -> &Path {
-        &self.place.socket
+        &self.data_dir.socket_dir
     }
 
     /// Returns the path of the server's log file.
     #[must_use]
-    pub fn log(&self) -> &Path {
-        &self.place.log
+    pub fn log_path(&self) -> &Path {
+        &self.data_dir.log_path
     }
 
     /// Returns the pid of the server, or `None` after [`kill`](Self::kill).
     #[must_use]
     pub fn server_pid(&self) -> Option<u32> {
-        self.server.as_ref().map(Server::pid)
+        self.server.as_ref().map(ServerProcess::pid)
     }
 
     /// Stops the server. Persistent data is checkpointed; a temporary cluster is deleted.
@@ -118,7 +118,7 @@ impl Cluster {
     ///
     /// Returns an error if the operating system does not let us wait for the server.
     pub fn stop(mut self) -> Result<(), EmbeddedError> {
-        self.halt()
+        self.stop_server()
     }
 
     /// Kills the server and its backends without warning, like a power cut. The data stays for
@@ -131,8 +131,8 @@ impl Cluster {
         if let Some(server) = self.server.take() {
             server.kill()?;
         }
-        self.paused.store(false, Ordering::SeqCst);
-        self.watchdog.guard(None)
+        self.is_paused.store(false, Ordering::SeqCst);
+        self.watchdog.set_server_pid(None)
     }
 
     /// Starts the server again, with the same socket and port. Stops it first if it runs.
@@ -141,48 +141,48 @@ impl Cluster {
     ///
     /// The same errors as [`start`](Self::start).
     pub fn restart(&mut self) -> Result<(), EmbeddedError> {
-        self.halt()?;
-        self.watchdog.guard(None)?;
-        self.boot()
+        self.stop_server()?;
+        self.watchdog.set_server_pid(None)?;
+        self.start_server()
     }
 
     /// Freezes the server and its backends: connections stay open, but nothing responds.
     pub fn pause(&self) {
-        self.paused.store(true, Ordering::SeqCst);
-        self.server.iter().for_each(Server::pause);
+        self.is_paused.store(true, Ordering::SeqCst);
+        self.server.iter().for_each(ServerProcess::pause);
     }
 
     /// Resumes a server that was frozen by `pause`.
     pub fn resume(&self) {
-        self.server.iter().for_each(Server::resume);
-        self.paused.store(false, Ordering::SeqCst);
+        self.server.iter().for_each(ServerProcess::resume);
+        self.is_paused.store(false, Ordering::SeqCst);
     }
 
-    fn boot(&mut self) -> Result<(), EmbeddedError> {
-        orphan::clear(&self.place.data)?;
-        socket::clear(&self.place.socket, self.port);
-        let launch = Launch {
+    fn start_server(&mut self) -> Result<(), EmbeddedError> {
+        orphan::clean_up(&self.data_dir.path)?;
+        socket::remove_stale_sockets(&self.data_dir.socket_dir, self.port);
+        let launch = LaunchOptions {
             binaries: &self.binaries,
-            account: &self.account,
-            data: self.place.data.clone(),
-            log: self.place.log.clone(),
-            socket: self.place.socket.clone(),
+            os_user: &self.os_user,
+            data_dir: self.data_dir.path.clone(),
+            log_path: self.data_dir.log_path.clone(),
+            socket_dir: self.data_dir.socket_dir.clone(),
             port: self.port,
-            tcp: self.tcp,
-            durable: self.place.kept,
+            has_tcp: self.has_tcp,
+            is_durable: self.data_dir.is_persistent,
         };
-        self.server = Some(Server::start(&launch, &mut self.watchdog)?);
+        self.server = Some(ServerProcess::start(&launch, &mut self.watchdog)?);
         Ok(())
     }
 
     /// Stops the server but keeps the watchdog: this process may be killed while the server is
     /// still shutting down.
-    fn halt(&mut self) -> Result<(), EmbeddedError> {
-        if self.paused.load(Ordering::SeqCst) {
+    fn stop_server(&mut self) -> Result<(), EmbeddedError> {
+        if self.is_paused.load(Ordering::SeqCst) {
             self.resume();
         }
         // Data that is about to be deleted needs no checkpoint.
-        let signal = if self.place.kept {
+        let signal = if self.data_dir.is_persistent {
             Signal::INT
         } else {
             Signal::QUIT
@@ -195,13 +195,13 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        if let Err(error) = self.halt() {
+        if let Err(error) = self.stop_server() {
             tracing::warn!(%error, "stopping the private PostgreSQL");
         }
         // A server that stopped normally has no pid file any more. Persistent data will be started
         // on again, and that start cleans up.
-        if !self.place.kept {
-            orphan::forget(&self.place.data);
+        if !self.data_dir.is_persistent {
+            orphan::remove_shared_memory(&self.data_dir.path);
         }
     }
 }
@@ -211,5 +211,5 @@ fn free_port() -> Result<u16, EmbeddedError> {
     let address = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
     address
         .map(|address| address.port())
-        .doing(|| "looking for a free port".into())
+        .context(|| "looking for a free port".into())
 }

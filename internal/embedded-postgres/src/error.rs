@@ -62,7 +62,7 @@ pub enum EmbeddedError {
         "{path} names process {pid} ({command}), which may be a PostgreSQL using this data; \
          stop it, or delete that file if it has nothing to do with it"
     )]
-    PidFileHeld {
+    PidFileInUse {
         /// The path of the `postmaster.pid` file.
         path: PathBuf,
         /// The process named in that file.
@@ -103,10 +103,10 @@ pub enum EmbeddedError {
     },
     /// TCP was requested for persistent data.
     #[error("TCP is only for temporary clusters: this one trusts whoever connects")]
-    TcpRefused,
+    TcpNotAllowed,
     /// A program that prepares the data (`initdb`, `cp`) failed.
     #[error("{program} failed ({status}): {output}")]
-    Program {
+    ProgramFailed {
         /// The name of the failed program.
         program: String,
         /// The program's exit status.
@@ -116,7 +116,7 @@ pub enum EmbeddedError {
     },
     /// The server ended before it was ready, or never became ready.
     #[error("PostgreSQL did not start ({reason}); its log, {log}, ends with:\n{tail}")]
-    Start {
+    StartFailed {
         /// The exit status, or the expired time limit.
         reason: String,
         /// The path of the server's log.
@@ -135,13 +135,13 @@ pub enum EmbeddedError {
 }
 
 /// Adds the attempted action to an I/O error.
-pub(super) trait Doing<T> {
+pub(super) trait ErrorContext<T> {
     /// Converts the error. `doing` is a phrase such as «creating /x».
-    fn doing(self, doing: impl FnOnce() -> String) -> Result<T, EmbeddedError>;
+    fn context(self, doing: impl FnOnce() -> String) -> Result<T, EmbeddedError>;
 }
 
-impl<T, E: Into<io::Error>> Doing<T> for Result<T, E> {
-    fn doing(self, doing: impl FnOnce() -> String) -> Result<T, EmbeddedError> {
+impl<T, E: Into<io::Error>> ErrorContext<T> for Result<T, E> {
+    fn context(self, doing: impl FnOnce() -> String) -> Result<T, EmbeddedError> {
         self.map_err(|error| EmbeddedError::Io {
             doing: doing(),
             source: error.into(),

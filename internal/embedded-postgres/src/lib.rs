@@ -38,4 +38,4 @@ mod watchdog;
 
 pub use cluster::Cluster;
 pub use error::EmbeddedError;
-pub use settings::{Search, Settings, Storage, default_cache_dir, default_state_dir};
+pub use settings::{ServerSearch, EmbeddedSettings, StorageMode, default_cache_dir, default_state_dir};

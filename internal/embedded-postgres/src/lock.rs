@@ -16,34 +16,34 @@ use std::time::{Duration, Instant};
 use rustix::fs::{FlockOperation, OFlags, flock};
 
 use super::EmbeddedError;
-use super::error::Doing;
+use super::error::ErrorContext;
 
 /// The wait for a lock whose file names a live process. A process that died a moment ago still
 /// holds its lock, and its pid is still in the file.
-const GRACE: Duration = Duration::from_millis(300);
+const LIVE_HOLDER_TIMEOUT: Duration = Duration::from_millis(300);
 /// The wait for a watchdog to stop the server of a dead process. It is longer than the watchdog's
 /// own timeouts together.
-const CLEANING: Duration = Duration::from_secs(30);
+const CLEANUP_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// An exclusive lock on a file. `drop` releases it. If this process dies first, the lock ends with
 /// the last process that inherited it.
 #[derive(Debug)]
-pub(super) struct Lock {
+pub(super) struct FileLock {
     file: File,
     path: PathBuf,
 }
 
-impl Lock {
+impl FileLock {
     /// Acquires the lock if it is free; returns `None` if another process holds it.
-    pub(super) fn try_take(path: &Path) -> Result<Option<Self>, EmbeddedError> {
-        Self::open(path, FlockOperation::NonBlockingLockExclusive)
+    pub(super) fn try_acquire(path: &Path) -> Result<Option<Self>, EmbeddedError> {
+        Self::open_and_lock(path, FlockOperation::NonBlockingLockExclusive)
     }
 
     /// Acquires the lock and waits as long as it takes. Use it for short work that every process
     /// may have to do.
-    pub(super) fn wait(path: &Path) -> Result<Self, EmbeddedError> {
+    pub(super) fn acquire(path: &Path) -> Result<Self, EmbeddedError> {
         loop {
-            if let Some(lock) = Self::open(path, FlockOperation::LockExclusive)? {
+            if let Some(lock) = Self::open_and_lock(path, FlockOperation::LockExclusive)? {
                 return Ok(lock);
             }
         }
@@ -51,17 +51,17 @@ impl Lock {
 
     /// Acquires the lock, or returns the pid of the process that runs the cluster (0 if it is
     /// unknown).
-    pub(super) fn take_or_holder(path: &Path) -> Result<Result<Self, u32>, EmbeddedError> {
+    pub(super) fn acquire_or_holder(path: &Path) -> Result<Result<Self, u32>, EmbeddedError> {
         let started = Instant::now();
         loop {
-            if let Some(lock) = Self::try_take(path)? {
+            if let Some(lock) = Self::try_acquire(path)? {
                 return Ok(Ok(lock));
             }
             let holder = fs::read_to_string(path)
                 .ok()
                 .and_then(|text| text.trim().parse().ok());
-            let is_alive = holder.is_some_and(|pid| super::process::describe(pid).is_some());
-            let timeout = if is_alive { GRACE } else { CLEANING };
+            let is_alive = holder.is_some_and(|pid| super::process::inspect(pid).is_some());
+            let timeout = if is_alive { LIVE_HOLDER_TIMEOUT } else { CLEANUP_TIMEOUT };
             if started.elapsed() > timeout {
                 return Ok(Err(holder.unwrap_or(0)));
             }
@@ -69,7 +69,7 @@ impl Lock {
         }
     }
 
-    fn open(path: &Path, operation: FlockOperation) -> Result<Option<Self>, EmbeddedError> {
+    fn open_and_lock(path: &Path, operation: FlockOperation) -> Result<Option<Self>, EmbeddedError> {
         let doing = || format!("locking {}", path.display());
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false);
@@ -78,13 +78,13 @@ impl Lock {
             .mode(0o644)
             .custom_flags(nofollow)
             .open(path)
-            .doing(doing)?;
+            .context(doing)?;
         match flock(&file, operation) {
             Ok(()) => {}
             Err(error) if io::Error::from(error).kind() == io::ErrorKind::WouldBlock => {
                 return Ok(None);
             }
-            Err(error) => return Err(error).doing(doing),
+            Err(error) => return Err(error).context(doing),
         }
         // The previous holder may have deleted the file in between. This would then be a lock on an
         // unlinked file.
@@ -98,7 +98,7 @@ impl Lock {
         }
         file.set_len(0)
             .and_then(|()| writeln!(file, "{}", process::id()))
-            .doing(doing)?;
+            .context(doing)?;
         Ok(Some(Self {
             file,
             path: path.into(),
@@ -106,10 +106,10 @@ impl Lock {
     }
 
     /// Returns a handle that keeps the lock held while a process that inherits it lives.
-    pub(super) fn share(&self) -> Result<File, EmbeddedError> {
+    pub(super) fn inheritable_handle(&self) -> Result<File, EmbeddedError> {
         self.file
             .try_clone()
-            .doing(|| format!("sharing {}", self.path.display()))
+            .context(|| format!("sharing {}", self.path.display()))
     }
 
     /// Deletes the file while the lock is still held, so that a waiting process notices and opens a
@@ -123,7 +123,7 @@ impl Lock {
     }
 }
 
-impl Drop for Lock {
+impl Drop for FileLock {
     fn drop(&mut self) {
         // Closing the file is not enough: a child forked by another thread at this moment holds a
         // copy until it calls exec.

@@ -13,14 +13,14 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use super::EmbeddedError;
-use super::process::{self, Described};
+use super::process::{self, ProcessInfo};
 
 const PID_FILE: &str = "postmaster.pid";
 
 /// Removes the shared memory of a killed server when no later start on its data will do so. Only
 /// for a server of this run: the id in an older file may belong to another program by now.
-pub(super) fn forget(data: &Path) {
-    if let Some(segment) = PidFile::read(data).segment {
+pub(super) fn remove_shared_memory(data: &Path) {
+    if let Some(segment) = PidFile::read(data).shared_memory_id {
         let _best_effort = Command::new("ipcrm")
             .args(["-m", &segment])
             .stdout(Stdio::null())
@@ -35,9 +35,9 @@ pub(super) struct PidFile {
     /// The pid of the server process.
     pub(super) pid: Option<u32>,
     /// `true` if the server accepts connections.
-    pub(super) ready: bool,
+    pub(super) is_ready: bool,
     /// The id of its System V segment, a few bytes that show if any of its processes is left.
-    segment: Option<String>,
+    shared_memory_id: Option<String>,
 }
 
 impl PidFile {
@@ -49,35 +49,35 @@ impl PidFile {
         let pid = lines
             .next()
             .and_then(|line| line.trim().trim_start_matches('-').parse().ok());
-        let segment = lines
+        let shared_memory_id = lines
             .nth(5)
             .and_then(|line| line.split_whitespace().nth(1))
             .map(str::to_owned);
         Self {
             pid,
-            segment,
-            ready: lines.next().is_some_and(|state| state.starts_with("ready")),
+            shared_memory_id,
+            is_ready: lines.next().is_some_and(|state| state.starts_with("ready")),
         }
     }
 }
 
 /// Prepares the data directory for a new server: stops a server that outlived its parent, or
 /// deletes a file that names an unrelated process.
-pub(super) fn clear(data: &Path) -> Result<(), EmbeddedError> {
+pub(super) fn clean_up(data: &Path) -> Result<(), EmbeddedError> {
     let Some(pid) = PidFile::read(data).pid else {
         return Ok(());
     };
-    let Some(process) = process::describe(pid) else {
+    let Some(process) = process::inspect(pid) else {
         return Ok(());
     };
     let path = data.join(PID_FILE);
-    match judge(&process, data) {
-        Verdict::Ours => {
+    match classify_process(&process, data) {
+        PidFileOwner::ThisDirectory => {
             tracing::warn!(pid, data = %data.display(), "stopping a PostgreSQL that outlived an earlier run");
-            stop(pid, data);
+            stop_by_pid(pid, data);
             Ok(())
         }
-        Verdict::Unrelated => {
+        PidFileOwner::OtherProcess => {
             tracing::warn!(
                 pid,
                 command = process.command,
@@ -86,7 +86,7 @@ pub(super) fn clear(data: &Path) -> Result<(), EmbeddedError> {
             let doing = format!("deleting {}", path.display());
             fs::remove_file(path).map_err(|source| EmbeddedError::Io { doing, source })
         }
-        Verdict::Unclear => Err(EmbeddedError::PidFileHeld {
+        PidFileOwner::Unknown => Err(EmbeddedError::PidFileInUse {
             path,
             pid,
             command: process.command,
@@ -95,33 +95,33 @@ pub(super) fn clear(data: &Path) -> Result<(), EmbeddedError> {
 }
 
 #[derive(Debug, PartialEq)]
-enum Verdict {
-    Ours,
-    Unrelated,
-    Unclear,
+enum PidFileOwner {
+    ThisDirectory,
+    OtherProcess,
+    Unknown,
 }
 
 /// Classifies the process. A server works in its data directory, and one that this module started
 /// also has it on its command line. Both can be hidden: root in a container may not read another
 /// user's working directory, and a server may have been started with `PGDATA`.
-fn judge(process: &Described, data: &Path) -> Verdict {
+fn classify_process(process: &ProcessInfo, data: &Path) -> PidFileOwner {
     let program = process.command.split(' ').next().unwrap_or_default();
     // `postgres: checkpointer` and similar processes are children of a server, never the server
     // itself.
     let server = program.ends_with("postgres") || program.ends_with("postmaster");
-    let directory = process.directory.as_deref();
+    let directory = process.working_dir.as_deref();
     if !server {
-        Verdict::Unrelated
-    } else if directory == Some(data) || names(&process.command, data) {
-        Verdict::Ours
+        PidFileOwner::OtherProcess
+    } else if directory == Some(data) || command_names_dir(&process.command, data) {
+        PidFileOwner::ThisDirectory
     } else if directory.is_some() || process.command.contains(" -D") {
-        Verdict::Unrelated
+        PidFileOwner::OtherProcess
     } else {
-        Verdict::Unclear
+        PidFileOwner::Unknown
     }
 }
 
-fn names(command: &str, data: &Path) -> bool {
+fn command_names_dir(command: &str, data: &Path) -> bool {
     let data = data.to_string_lossy();
     command
         .split_once(data.as_ref())
@@ -129,14 +129,14 @@ fn names(command: &str, data: &Path) -> bool {
 }
 
 /// Stops a server that is not a child of this process, so it can only be signalled and polled.
-fn stop(pid: u32, data: &Path) {
+fn stop_by_pid(pid: u32, data: &Path) {
     for (signal, timeout_s) in [(Signal::INT, 15), (Signal::QUIT, 7), (Signal::KILL, 2)] {
-        process::signal(pid, signal);
-        process::signal(pid, Signal::CONT);
+        process::send_signal(pid, signal);
+        process::send_signal(pid, Signal::CONT);
         let deadline = Instant::now() + Duration::from_secs(timeout_s);
         while Instant::now() < deadline {
             // A zombie has no description, and a slow init may keep one for a long time.
-            if PidFile::read(data).pid != Some(pid) || process::describe(pid).is_none() {
+            if PidFile::read(data).pid != Some(pid) || process::inspect(pid).is_none() {
                 return;
             }
             thread::sleep(Duration::from_millis(5));
@@ -148,12 +148,12 @@ fn stop(pid: u32, data: &Path) {
 mod tests {
     use super::*;
 
-    fn verdict(command: &str, directory: Option<&str>) -> Verdict {
+    fn classify(command: &str, directory: Option<&str>) -> PidFileOwner {
         let directory = directory.map(Into::into);
-        judge(
-            &Described {
+        classify_process(
+            &ProcessInfo {
                 command: command.into(),
-                directory,
+                working_dir: directory,
             },
             Path::new("/var/lib/latido/pg15"),
         )
@@ -163,20 +163,20 @@ mod tests {
     fn pid_file_is_matched_to_a_server_of_this_directory() {
         let bin = "/usr/lib/postgresql/15/bin/postgres";
         assert_eq!(
-            verdict(&format!("{bin} -D /var/lib/latido/pg15 -k /tmp/x"), None),
-            Verdict::Ours
+            classify(&format!("{bin} -D /var/lib/latido/pg15 -k /tmp/x"), None),
+            PidFileOwner::ThisDirectory
         );
-        assert_eq!(verdict(bin, Some("/var/lib/latido/pg15")), Verdict::Ours);
+        assert_eq!(classify(bin, Some("/var/lib/latido/pg15")), PidFileOwner::ThisDirectory);
         assert_eq!(
-            verdict(&format!("{bin} -D /var/lib/latido/pg150"), None),
-            Verdict::Unrelated
+            classify(&format!("{bin} -D /var/lib/latido/pg150"), None),
+            PidFileOwner::OtherProcess
         );
-        assert_eq!(verdict(bin, Some("/srv/pg")), Verdict::Unrelated);
-        assert_eq!(verdict(bin, None), Verdict::Unclear);
-        assert_eq!(verdict("postgres: checkpointer", None), Verdict::Unrelated);
+        assert_eq!(classify(bin, Some("/srv/pg")), PidFileOwner::OtherProcess);
+        assert_eq!(classify(bin, None), PidFileOwner::Unknown);
+        assert_eq!(classify("postgres: checkpointer", None), PidFileOwner::OtherProcess);
         assert_eq!(
-            verdict("sleep 60", Some("/var/lib/latido/pg15")),
-            Verdict::Unrelated
+            classify("sleep 60", Some("/var/lib/latido/pg15")),
+            PidFileOwner::OtherProcess
         );
     }
 }

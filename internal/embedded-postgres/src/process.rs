@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// Sends a signal to a process. A process that no longer exists is not an error.
-pub(super) fn signal(pid: u32, signal: Signal) {
+pub(super) fn send_signal(pid: u32, signal: Signal) {
     // For kill(2), 0 and negative numbers mean process groups. They never get through here.
     if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
         let _gone = kill_process(pid, signal);
@@ -17,35 +17,35 @@ pub(super) fn signal(pid: u32, signal: Signal) {
 
 /// The properties of a running process that identify it.
 #[derive(Debug)]
-pub(super) struct Described {
+pub(super) struct ProcessInfo {
     /// The command line, with its arguments joined by spaces.
     pub(super) command: String,
     /// The working directory, if the system lets us read it.
-    pub(super) directory: Option<PathBuf>,
+    pub(super) working_dir: Option<PathBuf>,
 }
 
 /// Describes a live process. Returns `None` if it is gone or a zombie.
-pub(super) fn describe(pid: u32) -> Option<Described> {
+pub(super) fn inspect(pid: u32) -> Option<ProcessInfo> {
     let folder = PathBuf::from(format!("/proc/{pid}"));
     let command = match fs::read(folder.join("cmdline")) {
         Ok(bytes) => String::from_utf8_lossy(&bytes).replace('\0', " "),
         Err(_) if has_proc() => return None,
-        Err(_) => ps(&["-o", "command=", "-p", &pid.to_string()])?,
+        Err(_) => run_ps(&["-o", "command=", "-p", &pid.to_string()])?,
     };
     let command = command.trim().to_owned();
     let directory = fs::read_link(folder.join("cwd")).ok();
-    (!command.is_empty()).then_some(Described { command, directory })
+    (!command.is_empty()).then_some(ProcessInfo { command, working_dir: directory })
 }
 
 /// Lists the children of a process. The server's backends have sessions of their own, so a signal
 /// to the group misses them.
-pub(super) fn children(parent: u32) -> Vec<u32> {
+pub(super) fn child_pids(parent: u32) -> Vec<u32> {
     if has_proc() {
         let all = fs::read_dir("/proc").into_iter().flatten().flatten();
         let pids = all.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
         return pids.filter(|&pid| parent_of(pid) == Some(parent)).collect();
     }
-    let listing = ps(&["-A", "-o", "pid=,ppid="]).unwrap_or_default();
+    let listing = run_ps(&["-A", "-o", "pid=,ppid="]).unwrap_or_default();
     let pairs = listing
         .lines()
         .filter_map(|line| line.trim().split_once(char::is_whitespace));
@@ -71,7 +71,7 @@ fn has_proc() -> bool {
     Path::new("/proc/self/stat").exists()
 }
 
-fn ps(arguments: &[&str]) -> Option<String> {
+fn run_ps(arguments: &[&str]) -> Option<String> {
     let output = Command::new("ps")
         .args(arguments)
         .stderr(Stdio::null())

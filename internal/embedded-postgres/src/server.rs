@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use super::EmbeddedError;
-use super::account::Account;
-use super::binaries::Binaries;
-use super::error::Doing;
+use super::account::OsUser;
+use super::binaries::ServerBinaries;
+use super::error::ErrorContext;
 use super::orphan::PidFile;
 use super::process;
 use super::watchdog::Watchdog;
@@ -22,42 +22,42 @@ use super::watchdog::Watchdog;
 const START_PATIENCE: Duration = Duration::from_secs(60);
 /// The time limit for backends of a killed postmaster to end. They finish their current statement
 /// first and keep the shared memory of the data directory until then.
-const LEFTOVER_PATIENCE: Duration = Duration::from_secs(10);
-const POLL: Duration = Duration::from_millis(3);
+const LEFTOVER_BACKENDS_TIMEOUT: Duration = Duration::from_secs(10);
+const POLL_INTERVAL: Duration = Duration::from_millis(3);
 /// The size in bytes at which the log is emptied before a start. The log is kept between runs, but
 /// must not grow forever.
-const LOG_LIMIT: u64 = 1 << 20;
+const MAX_LOG_BYTES: u64 = 1 << 20;
 
 /// The options of the server's command line.
 #[derive(Debug)]
-pub(super) struct Launch<'a> {
-    pub(super) binaries: &'a Binaries,
-    pub(super) account: &'a Account,
-    pub(super) data: PathBuf,
-    pub(super) log: PathBuf,
-    pub(super) socket: PathBuf,
+pub(super) struct LaunchOptions<'a> {
+    pub(super) binaries: &'a ServerBinaries,
+    pub(super) os_user: &'a OsUser,
+    pub(super) data_dir: PathBuf,
+    pub(super) log_path: PathBuf,
+    pub(super) socket_dir: PathBuf,
     pub(super) port: u16,
-    pub(super) tcp: bool,
-    pub(super) durable: bool,
+    pub(super) has_tcp: bool,
+    pub(super) is_durable: bool,
 }
 
 /// A server process that has accepted connections.
 #[derive(Debug)]
-pub(super) struct Server {
+pub(super) struct ServerProcess {
     child: Child,
 }
 
-impl Server {
+impl ServerProcess {
     /// Starts the server and returns when it accepts connections.
     pub(super) fn start(
-        launch: &Launch<'_>,
+        launch: &LaunchOptions<'_>,
         watchdog: &mut Watchdog,
     ) -> Result<Self, EmbeddedError> {
-        let deadline = Instant::now() + LEFTOVER_PATIENCE;
+        let deadline = Instant::now() + LEFTOVER_BACKENDS_TIMEOUT;
         loop {
             let outcome = Self::try_start(launch, watchdog);
             match &outcome {
-                Err(EmbeddedError::Start { tail, .. })
+                Err(EmbeddedError::StartFailed { tail, .. })
                     if tail.contains("pre-existing shared memory block")
                         && Instant::now() < deadline => {}
                 _ => return outcome,
@@ -66,76 +66,76 @@ impl Server {
         }
     }
 
-    fn try_start(launch: &Launch<'_>, watchdog: &mut Watchdog) -> Result<Self, EmbeddedError> {
-        let doing = || format!("opening {}", launch.log.display());
+    fn try_start(launch: &LaunchOptions<'_>, watchdog: &mut Watchdog) -> Result<Self, EmbeddedError> {
+        let doing = || format!("opening {}", launch.log_path.display());
         let mut log = OpenOptions::new()
             .read(true)
             .append(true)
             .create(true)
-            .open(&launch.log)
-            .doing(doing)?;
-        if log.metadata().doing(doing)?.len() > LOG_LIMIT {
-            log.set_len(0).doing(doing)?;
+            .open(&launch.log_path)
+            .context(doing)?;
+        if log.metadata().context(doing)?.len() > MAX_LOG_BYTES {
+            log.set_len(0).context(doing)?;
         }
-        let start_offset = log.seek(SeekFrom::End(0)).doing(doing)?;
-        let mut command = launch.account.command(launch.binaries.program("postgres"));
+        let start_offset = log.seek(SeekFrom::End(0)).context(doing)?;
+        let mut command = launch.os_user.command(launch.binaries.program_path("postgres"));
         command
             .arg("-D")
-            .arg(&launch.data)
+            .arg(&launch.data_dir)
             .arg("-k")
-            .arg(&launch.socket)
+            .arg(&launch.socket_dir)
             .args(["-p", &launch.port.to_string()]);
-        for setting in launch.settings() {
+        for setting in launch.server_settings() {
             command.args(["-c", setting]);
         }
         command
             .stdout(Stdio::null())
-            .stderr(log.try_clone().doing(doing)?);
+            .stderr(log.try_clone().context(doing)?);
         let child = command
             .spawn()
-            .doing(|| format!("starting PostgreSQL as {}", launch.account.name()))?;
+            .context(|| format!("starting PostgreSQL as {}", launch.os_user.name()))?;
         let mut server = Self { child };
         let ready = watchdog
-            .guard(Some(server.pid()))
-            .and_then(|()| server.wait_ready(launch, log, start_offset));
+            .set_server_pid(Some(server.pid()))
+            .and_then(|()| server.wait_until_ready(launch, log, start_offset));
         match ready {
             Ok(()) => Ok(server),
             Err(error) => {
                 server.stop(Signal::QUIT)?;
-                watchdog.guard(None)?;
+                watchdog.set_server_pid(None)?;
                 Err(error)
             }
         }
     }
 
-    fn wait_ready(
+    fn wait_until_ready(
         &mut self,
-        launch: &Launch<'_>,
+        launch: &LaunchOptions<'_>,
         log: File,
         start_offset: u64,
     ) -> Result<(), EmbeddedError> {
         let deadline = Instant::now() + START_PATIENCE;
         let reason = loop {
-            let pid_file = PidFile::read(&launch.data);
-            if pid_file.ready && pid_file.pid == Some(self.pid()) {
+            let pid_file = PidFile::read(&launch.data_dir);
+            if pid_file.is_ready && pid_file.pid == Some(self.pid()) {
                 return Ok(());
             }
             if let Some(status) = self
                 .child
                 .try_wait()
-                .doing(|| "waiting for PostgreSQL".into())?
+                .context(|| "waiting for PostgreSQL".into())?
             {
                 break format!("it ended with {status}");
             }
             if Instant::now() > deadline {
                 break format!("it was not ready after {START_PATIENCE:?}");
             }
-            thread::sleep(POLL);
+            thread::sleep(POLL_INTERVAL);
         };
-        Err(EmbeddedError::Start {
+        Err(EmbeddedError::StartFailed {
             reason,
-            log: launch.log.clone(),
-            tail: last_lines(log, start_offset),
+            log: launch.log_path.clone(),
+            tail: log_tail(log, start_offset),
         })
     }
 
@@ -153,36 +153,36 @@ impl Server {
             let deadline = Instant::now() + timeout;
             let mut is_signalled = false;
             while Instant::now() < deadline {
-                if self.child.try_wait().doing(doing)?.is_some() {
+                if self.child.try_wait().context(doing)?.is_some() {
                     return Ok(());
                 }
                 // The signal is sent after `try_wait`: while the process is unreaped, its pid
                 // cannot belong to another one.
                 if !is_signalled {
-                    process::signal(self.pid(), signal);
+                    process::send_signal(self.pid(), signal);
                     is_signalled = true;
                 }
-                thread::sleep(POLL);
+                thread::sleep(POLL_INTERVAL);
             }
         }
         self.child
             .kill()
             .and_then(|()| self.child.wait())
-            .doing(doing)?;
+            .context(doing)?;
         Ok(())
     }
 
     /// Kills the server and all its backends at once, like a power cut.
     pub(super) fn kill(mut self) -> Result<(), EmbeddedError> {
-        process::signal(self.pid(), Signal::STOP); // Prevents it from forking further children.
-        let backends = process::children(self.pid());
-        process::signal(self.pid(), Signal::KILL);
+        process::send_signal(self.pid(), Signal::STOP); // Prevents it from forking further children.
+        let backends = process::child_pids(self.pid());
+        process::send_signal(self.pid(), Signal::KILL);
         for backend in backends {
-            process::signal(backend, Signal::KILL);
+            process::send_signal(backend, Signal::KILL);
         }
         self.child
             .wait()
-            .doing(|| "waiting for PostgreSQL to die".into())?;
+            .context(|| "waiting for PostgreSQL to die".into())?;
         Ok(())
     }
 
@@ -197,17 +197,17 @@ impl Server {
     }
 
     fn signal_all(&self, signal: Signal) {
-        process::signal(self.pid(), signal);
-        for backend in process::children(self.pid()) {
-            process::signal(backend, signal);
+        process::send_signal(self.pid(), signal);
+        for backend in process::child_pids(self.pid()) {
+            process::send_signal(backend, signal);
         }
     }
 }
 
-impl Launch<'_> {
-    fn settings(&self) -> impl Iterator<Item = &'static str> {
+impl LaunchOptions<'_> {
+    fn server_settings(&self) -> impl Iterator<Item = &'static str> {
         let always = [
-            if self.tcp {
+            if self.has_tcp {
                 "listen_addresses=127.0.0.1"
             } else {
                 "listen_addresses="
@@ -221,7 +221,7 @@ impl Launch<'_> {
         // With asynchronous commit a crash may lose the last moments of persistent data, in return
         // for three times the speed. A temporary cluster is never synced, but it is written at each
         // commit. It survives a kill of the server, though not a power cut.
-        let by_storage: &[&str] = if self.durable {
+        let by_storage: &[&str] = if self.is_durable {
             &["max_connections=100", "synchronous_commit=off"]
         } else {
             // Shared memory is placed in files of the data directory, so a killed server leaves
@@ -239,7 +239,7 @@ impl Launch<'_> {
 }
 
 /// Returns the last 20 lines that this start wrote to the log.
-fn last_lines(mut log: File, start_offset: u64) -> String {
+fn log_tail(mut log: File, start_offset: u64) -> String {
     let mut bytes = Vec::new();
     let _unreadable = log
         .seek(SeekFrom::Start(start_offset))

@@ -9,16 +9,16 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use super::EmbeddedError;
-use super::account::Account;
+use super::account::OsUser;
 
 /// The port number in the socket's file name. It is always the same, since each server has its own
 /// directory.
-pub(super) const PORT: u16 = 5432;
+pub(super) const SOCKET_PORT: u16 = 5432;
 
 /// Returns `/tmp/latido-<hash of the data directory>`. The path is short, because a socket path is
 /// limited to 107 bytes (103 on macOS, where the user's own temporary directory is too long). It is
 /// the same at every run, so a crash leaves at most one empty directory.
-pub(super) fn folder_for(data: &Path) -> PathBuf {
+pub(super) fn path_for(data: &Path) -> PathBuf {
     PathBuf::from("/tmp").join(format!(
         "latido-{}",
         short_hash(data.as_os_str().as_bytes())
@@ -27,7 +27,7 @@ pub(super) fn folder_for(data: &Path) -> PathBuf {
 
 /// Creates the directory, or reuses that of an earlier run if no other user could have written to
 /// it.
-pub(super) fn create_folder(folder: &Path, os_user: &Account) -> Result<(), EmbeddedError> {
+pub(super) fn create(folder: &Path, os_user: &OsUser) -> Result<(), EmbeddedError> {
     if fs::symlink_metadata(folder).is_err() {
         return os_user.create_dir(folder);
     }
@@ -45,7 +45,7 @@ pub(super) fn create_folder(folder: &Path, os_user: &Account) -> Result<(), Embe
 }
 
 /// Removes the directory if it belongs to this user alone: every user can create files in `/tmp`.
-pub(super) fn remove_folder(folder: &Path, uid: u32) {
+pub(super) fn remove(folder: &Path, uid: u32) {
     if is_private(folder, uid) {
         let _removed = fs::remove_dir_all(folder);
     }
@@ -59,7 +59,7 @@ fn is_private(folder: &Path, uid: u32) -> bool {
 
 /// Removes the socket files of a crashed server. PostgreSQL does so too, except if the pid in the
 /// lock file now belongs to another process.
-pub(super) fn clear(folder: &Path, port: u16) {
+pub(super) fn remove_stale_sockets(folder: &Path, port: u16) {
     for name in [format!(".s.PGSQL.{port}"), format!(".s.PGSQL.{port}.lock")] {
         let _absent = fs::remove_file(folder.join(name));
     }
@@ -68,10 +68,10 @@ pub(super) fn clear(folder: &Path, port: u16) {
 /// Returns a URL that tokio-postgres, libpq and psql all accept. It contains the port because
 /// `PGPORT` would otherwise change it for psql.
 pub(super) fn url(folder: &Path, port: u16, database: &str) -> String {
-    let folder = escape(&folder.to_string_lossy());
+    let folder = percent_encode(&folder.to_string_lossy());
     format!(
         "postgresql://postgres@/{}?host={folder}&port={port}",
-        escape(database)
+        percent_encode(database)
     )
 }
 
@@ -79,11 +79,11 @@ pub(super) fn url(folder: &Path, port: u16, database: &str) -> String {
 pub(super) fn tcp_url(port: u16, database: &str) -> String {
     format!(
         "postgresql://postgres@127.0.0.1:{port}/{}",
-        escape(database)
+        percent_encode(database)
     )
 }
 
-fn escape(text: &str) -> String {
+fn percent_encode(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for byte in text.bytes() {
         match byte {

@@ -5,59 +5,59 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process;
 
-use super::account::Account;
-use super::binaries::Binaries;
-use super::error::Doing;
-use super::lock::Lock;
+use super::account::OsUser;
+use super::binaries::ServerBinaries;
+use super::error::ErrorContext;
+use super::lock::FileLock;
 use super::watchdog::Watchdog;
-use super::{EmbeddedError, Settings, Storage, orphan, socket, template};
+use super::{EmbeddedError, EmbeddedSettings, StorageMode, orphan, socket, template};
 
 /// A data directory that this process has locked. Dropping it releases the lock and deletes
 /// everything of a temporary cluster.
 #[derive(Debug)]
-pub(super) struct Place {
-    pub(super) data: PathBuf,
-    pub(super) log: PathBuf,
-    pub(super) socket: PathBuf,
-    pub(super) kept: bool,
+pub(super) struct DataDir {
+    pub(super) path: PathBuf,
+    pub(super) log_path: PathBuf,
+    pub(super) socket_dir: PathBuf,
+    pub(super) is_persistent: bool,
     uid: u32,
-    lock: Lock,
+    lock: FileLock,
 }
 
-impl Place {
+impl DataDir {
     /// Finds the binaries and prepares the data directory for them.
     pub(super) fn prepare(
-        settings: &Settings,
-        os_user: &Account,
-    ) -> Result<(Binaries, Self), EmbeddedError> {
+        settings: &EmbeddedSettings,
+        os_user: &OsUser,
+    ) -> Result<(ServerBinaries, Self), EmbeddedError> {
         let (binaries, data_dir) = match &settings.storage {
-            Storage::Persistent { dir } => {
-                let dir = os_user.create_passage(dir)?;
-                os_user.check_reaches(&dir)?;
-                let binaries = binaries_for(settings, &dir, os_user)?;
+            StorageMode::Persistent { dir } => {
+                let dir = os_user.create_traversable_dir(dir)?;
+                os_user.check_can_enter(&dir)?;
+                let binaries = find_binaries_for(settings, &dir, os_user)?;
                 let data_dir = Self::persistent(&dir, &binaries, os_user)?;
                 (binaries, data_dir)
             }
-            Storage::Temporary { base } => {
-                let binaries = Binaries::find(settings, None, os_user)?;
-                let base = os_user.create_passage(base)?;
-                check_ours(&base)?;
-                os_user.check_reaches(&base)?;
+            StorageMode::Temporary { base } => {
+                let binaries = ServerBinaries::find(settings, None, os_user)?;
+                let base = os_user.create_traversable_dir(base)?;
+                check_private(&base)?;
+                os_user.check_can_enter(&base)?;
                 let data_dir = Self::temporary(&base, &binaries, os_user)?;
                 (binaries, data_dir)
             }
         };
-        socket::create_folder(&data_dir.socket, os_user)?;
+        socket::create(&data_dir.socket_dir, os_user)?;
         Ok((binaries, data_dir))
     }
 
-    fn new(data: PathBuf, lock: Lock, kept: bool, os_user: &Account) -> Self {
-        let (log, socket) = (data.with_extension("log"), socket::folder_for(&data));
+    fn new(path: PathBuf, lock: FileLock, is_persistent: bool, os_user: &OsUser) -> Self {
+        let (log_path, socket_dir) = (path.with_extension("log"), socket::path_for(&path));
         Self {
-            data,
-            log,
-            socket,
-            kept,
+            path,
+            log_path,
+            socket_dir,
+            is_persistent,
             uid: os_user.uid(),
             lock,
         }
@@ -65,12 +65,12 @@ impl Place {
 
     fn persistent(
         dir: &Path,
-        binaries: &Binaries,
-        os_user: &Account,
+        binaries: &ServerBinaries,
+        os_user: &OsUser,
     ) -> Result<Self, EmbeddedError> {
         let data = dir.join(format!("pg{}", binaries.major()));
-        let lock = Lock::take_or_holder(&data.with_extension("lock"))?.map_err(|pid| {
-            let url = socket::url(&socket::folder_for(&data), socket::PORT, "postgres");
+        let lock = FileLock::acquire_or_holder(&data.with_extension("lock"))?.map_err(|pid| {
+            let url = socket::url(&socket::path_for(&data), socket::SOCKET_PORT, "postgres");
             EmbeddedError::AlreadyRunning {
                 pid,
                 url,
@@ -91,18 +91,18 @@ impl Place {
 
     fn temporary(
         base: &Path,
-        binaries: &Binaries,
-        os_user: &Account,
+        binaries: &ServerBinaries,
+        os_user: &OsUser,
     ) -> Result<Self, EmbeddedError> {
-        sweep(base, os_user)?;
-        let template = template::ensure(binaries, os_user, base)?;
+        remove_abandoned_clusters(base, os_user)?;
+        let template = template::ensure_exists(binaries, os_user, base)?;
         for number in 0_u32.. {
             let data = base.join(format!("run-{}-{number}", process::id()));
             // The number is taken by another cluster of this process, or by a process with the same
             // pid in another container.
-            if let Some(lock) = Lock::try_take(&data.with_extension("lock"))? {
+            if let Some(lock) = FileLock::try_acquire(&data.with_extension("lock"))? {
                 let data_dir = Self::new(data, lock, false, os_user);
-                template::copy(&template, os_user, &data_dir.data)?;
+                template::copy(&template, os_user, &data_dir.path)?;
                 return Ok(data_dir);
             }
         }
@@ -110,35 +110,35 @@ impl Place {
     }
 
     /// Starts the watchdog for the server that will run in this directory.
-    pub(super) fn watch(&self) -> Result<Watchdog, EmbeddedError> {
-        let paths_to_remove: &[&Path] = if self.kept {
-            &[&self.socket]
+    pub(super) fn spawn_watchdog(&self) -> Result<Watchdog, EmbeddedError> {
+        let paths_to_remove: &[&Path] = if self.is_persistent {
+            &[&self.socket_dir]
         } else {
-            &[&self.socket, &self.data, &self.log, self.lock.path()]
+            &[&self.socket_dir, &self.path, &self.log_path, self.lock.path()]
         };
-        let signal = if self.kept { "INT" } else { "QUIT" };
-        Watchdog::spawn(&self.data, &self.lock, signal, paths_to_remove)
+        let signal = if self.is_persistent { "INT" } else { "QUIT" };
+        Watchdog::spawn(&self.path, &self.lock, signal, paths_to_remove)
     }
 }
 
-impl Drop for Place {
+impl Drop for DataDir {
     fn drop(&mut self) {
-        socket::remove_folder(&self.socket, self.uid);
-        if self.kept {
+        socket::remove(&self.socket_dir, self.uid);
+        if self.is_persistent {
             return;
         }
-        let _removed = (fs::remove_dir_all(&self.data), fs::remove_file(&self.log));
+        let _removed = (fs::remove_dir_all(&self.path), fs::remove_file(&self.log_path));
         self.lock.unlink();
     }
 }
 
 /// Finds binaries for the newest existing data directory. `PG_BIN` takes precedence over the data's
 /// version.
-fn binaries_for(
-    settings: &Settings,
+fn find_binaries_for(
+    settings: &EmbeddedSettings,
     dir: &Path,
-    os_user: &Account,
-) -> Result<Binaries, EmbeddedError> {
+    os_user: &OsUser,
+) -> Result<ServerBinaries, EmbeddedError> {
     let entries = fs::read_dir(dir).into_iter().flatten().flatten();
     let major_of = |path: PathBuf| {
         fs::read_to_string(path.join("PG_VERSION"))
@@ -151,10 +151,10 @@ fn binaries_for(
     majors.sort_unstable();
     majors.retain(|major| dir.join(format!("pg{major}")).is_dir());
     let Some(&newest) = majors.last() else {
-        return Binaries::find(settings, None, os_user);
+        return ServerBinaries::find(settings, None, os_user);
     };
     if settings.bin_dir.is_some() {
-        return Binaries::find(settings, None, os_user).inspect(|found| {
+        return ServerBinaries::find(settings, None, os_user).inspect(|found| {
             if !majors.contains(&found.major()) {
                 tracing::warn!(
                     ?majors,
@@ -165,7 +165,7 @@ fn binaries_for(
     }
     let mut tried = Vec::new();
     for &major in majors.iter().rev() {
-        match Binaries::find(settings, Some(major), os_user) {
+        match ServerBinaries::find(settings, Some(major), os_user) {
             Err(EmbeddedError::NotFound { looked, fetch, .. }) => {
                 tried.push(format!("{looked}; {fetch}"))
             }
@@ -182,8 +182,8 @@ fn binaries_for(
 
 /// Checks that no other user can write in `base`: clusters are created and deleted there under
 /// predictable names.
-fn check_ours(base: &Path) -> Result<(), EmbeddedError> {
-    let metadata = fs::metadata(base).doing(|| format!("reading {}", base.display()))?;
+fn check_private(base: &Path) -> Result<(), EmbeddedError> {
+    let metadata = fs::metadata(base).context(|| format!("reading {}", base.display()))?;
     let euid = rustix::process::geteuid().as_raw();
     if metadata.uid() == euid && metadata.mode() & 0o022 == 0 {
         return Ok(());
@@ -197,9 +197,9 @@ fn check_ours(base: &Path) -> Result<(), EmbeddedError> {
 
 /// Deletes temporary clusters whose process and watchdog were both killed. A live process still
 /// holds its lock.
-fn sweep(base: &Path, os_user: &Account) -> Result<(), EmbeddedError> {
+fn remove_abandoned_clusters(base: &Path, os_user: &OsUser) -> Result<(), EmbeddedError> {
     for entry in fs::read_dir(base)
-        .doing(|| format!("reading {}", base.display()))?
+        .context(|| format!("reading {}", base.display()))?
         .flatten()
     {
         let lock_file = entry.path();
@@ -210,12 +210,12 @@ fn sweep(base: &Path, os_user: &Account) -> Result<(), EmbeddedError> {
             continue;
         }
         // If the file vanishes meanwhile, another process is cleaning it up.
-        let Ok(Some(lock)) = Lock::try_take(&lock_file) else {
+        let Ok(Some(lock)) = FileLock::try_acquire(&lock_file) else {
             continue;
         };
         let data = lock_file.with_extension("");
-        match orphan::clear(&data) {
-            Ok(()) => drop(Place::new(data, lock, false, os_user)),
+        match orphan::clean_up(&data) {
+            Ok(()) => drop(DataDir::new(data, lock, false, os_user)),
             Err(error) => tracing::warn!(%error, "leaving a temporary cluster where it is"),
         }
     }

@@ -5,28 +5,28 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::EmbeddedError;
-use super::account::Account;
-use super::binaries::Binaries;
-use super::error::Doing;
-use super::lock::Lock;
+use super::account::OsUser;
+use super::binaries::ServerBinaries;
+use super::error::ErrorContext;
+use super::lock::FileLock;
 use super::socket::short_hash;
 
 /// Creates a complete data directory at `target`, or nothing. The child inherits the lock, so the
 /// lock outlives this process if `initdb` does. The next process must not begin in the same
 /// directory while `initdb` still writes.
 pub(super) fn initdb(
-    binaries: &Binaries,
-    os_user: &Account,
+    binaries: &ServerBinaries,
+    os_user: &OsUser,
     target: &Path,
-    lock: &Lock,
+    lock: &FileLock,
     sync: bool,
 ) -> Result<(), EmbeddedError> {
     let unfinished = target.with_extension("unfinished");
     if unfinished.exists() {
-        fs::remove_dir_all(&unfinished).doing(|| format!("removing {}", unfinished.display()))?;
+        fs::remove_dir_all(&unfinished).context(|| format!("removing {}", unfinished.display()))?;
     }
     os_user.create_dir(&unfinished)?;
-    let mut command = os_user.command(binaries.program("initdb"));
+    let mut command = os_user.command(binaries.program_path("initdb"));
     command.arg("-D").arg(&unfinished).args([
         "-U",
         "postgres",
@@ -41,25 +41,25 @@ pub(super) fn initdb(
     if !sync {
         command.arg("--no-sync");
     }
-    run(command.stdin(lock.share()?))?;
-    fs::rename(&unfinished, target).doing(|| format!("creating {}", target.display()))
+    run(command.stdin(lock.inheritable_handle()?))?;
+    fs::rename(&unfinished, target).context(|| format!("creating {}", target.display()))
 }
 
 /// Returns the template under `base` for these binaries. The first process that needs it creates
 /// it.
-pub(super) fn ensure(
-    binaries: &Binaries,
-    os_user: &Account,
+pub(super) fn ensure_exists(
+    binaries: &ServerBinaries,
+    os_user: &OsUser,
     base: &Path,
 ) -> Result<PathBuf, EmbeddedError> {
-    let identity = format!("{} {}", binaries.identity(), os_user.uid());
+    let identity = format!("{} {}", binaries.cache_key(), os_user.uid());
     let template = base.join(format!(
         "template-{}-{}",
         binaries.major(),
         short_hash(identity.as_bytes())
     ));
     if !template.exists() {
-        let lock = Lock::wait(&base.join("template.lock"))?;
+        let lock = FileLock::acquire(&base.join("template.lock"))?;
         if !template.exists() {
             initdb(binaries, os_user, &template, &lock, false)?;
         }
@@ -68,7 +68,7 @@ pub(super) fn ensure(
 }
 
 /// Copies the template as the server's user, which owns the template and must own the copy.
-pub(super) fn copy(template: &Path, os_user: &Account, target: &Path) -> Result<(), EmbeddedError> {
+pub(super) fn copy(template: &Path, os_user: &OsUser, target: &Path) -> Result<(), EmbeddedError> {
     os_user.create_dir(target)?;
     run(os_user
         .command("cp")
@@ -79,13 +79,13 @@ pub(super) fn copy(template: &Path, os_user: &Account, target: &Path) -> Result<
 
 fn run(command: &mut Command) -> Result<(), EmbeddedError> {
     let program = command.get_program().to_string_lossy().into_owned();
-    let output = command.output().doing(|| format!("running {program}"))?;
+    let output = command.output().context(|| format!("running {program}"))?;
     if output.status.success() {
         return Ok(());
     }
     let output_bytes = [output.stdout, output.stderr].concat();
     let output_text = String::from_utf8_lossy(&output_bytes).trim().to_owned();
-    Err(EmbeddedError::Program {
+    Err(EmbeddedError::ProgramFailed {
         program,
         status: output.status.to_string(),
         output: output_text,

@@ -11,8 +11,8 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use super::EmbeddedError;
-use super::error::Doing;
-use super::lock::Lock;
+use super::error::ErrorContext;
+use super::lock::FileLock;
 
 /// The watchdog's script. Its arguments are the data directory, the lock file, the name of the
 /// first signal, and the paths to remove. It waits for `postmaster.pid` to vanish and not only for
@@ -52,7 +52,7 @@ impl Watchdog {
     /// Starts the shell before the server exists. `signal` is a name as in `kill -INT`.
     pub(super) fn spawn(
         data: &Path,
-        lock: &Lock,
+        lock: &FileLock,
         signal: &str,
         paths_to_remove: &[&Path],
     ) -> Result<Self, EmbeddedError> {
@@ -69,23 +69,23 @@ impl Watchdog {
             .process_group(0)
             .current_dir("/")
             .stdin(Stdio::piped())
-            .stdout(lock.share()?)
+            .stdout(lock.inheritable_handle()?)
             .stderr(Stdio::null());
         let shell = command
             .spawn()
-            .doing(|| "starting the watchdog with /bin/sh".into())?;
+            .context(|| "starting the watchdog with /bin/sh".into())?;
         Ok(Self { shell })
     }
 
     /// Sends the pid of the server to stop, or `none` while there is no server.
-    pub(super) fn guard(&mut self, pid: Option<u32>) -> Result<(), EmbeddedError> {
+    pub(super) fn set_server_pid(&mut self, pid: Option<u32>) -> Result<(), EmbeddedError> {
         let line = pid.map_or_else(|| "none\n".to_owned(), |pid| format!("{pid}\n"));
         let written = self
             .shell
             .stdin
             .as_mut()
             .map_or(Ok(()), |pipe| pipe.write_all(line.as_bytes()));
-        written.doing(|| "writing to the watchdog".into())
+        written.context(|| "writing to the watchdog".into())
     }
 }
 

@@ -18,17 +18,17 @@ use latido_stream::{Catalog, ZoneRule};
 pub(super) struct Calendar {
     database: TimeZoneDatabase,
     /// The zone of keys without a zone of their own, indexed by stream.
-    defaults: Vec<Arc<str>>,
-    zones: IterMap<Arc<str>, Zone>,
+    default_zones: Vec<Arc<str>>,
+    zones: IterMap<Arc<str>, CalendarZone>,
     /// The zones that a stream's zone query returned for watched keys.
-    by_key: IterMap<Topic, Arc<str>>,
+    zone_by_key: IterMap<Topic, Arc<str>>,
 }
 
-struct Zone {
+struct CalendarZone {
     rules: TimeZone,
     today: Date,
     /// The first instant of the next day, computed together with `today`.
-    ends: Timestamp,
+    next_midnight: Timestamp,
 }
 
 impl Calendar {
@@ -44,37 +44,37 @@ impl Calendar {
             .collect();
         let mut calendar = Self {
             database: TimeZoneDatabase::bundled(),
-            defaults,
+            default_zones: defaults,
             zones: IterMap::default(),
-            by_key: IterMap::default(),
+            zone_by_key: IterMap::default(),
         };
-        for name in calendar.defaults.clone() {
-            if !calendar.open(&name, now) {
+        for name in calendar.default_zones.clone() {
+            if !calendar.load_zone(&name, now) {
                 tracing::warn!(zone = &*name, "unknown time zone; UTC is taken instead");
-                calendar.zones.insert(name, Zone::new(TimeZone::UTC, now));
+                calendar.zones.insert(name, CalendarZone::new(TimeZone::UTC, now));
             }
         }
         calendar
     }
 
     /// Loads a zone's rules. Returns `false` if the zone does not exist.
-    fn open(&mut self, name: &Arc<str>, now: Timestamp) -> bool {
+    fn load_zone(&mut self, name: &Arc<str>, now: Timestamp) -> bool {
         if self.zones.contains_key(name) {
             return true;
         }
         let Ok(rules) = self.database.get(name) else {
             return false;
         };
-        self.zones.insert(Arc::clone(name), Zone::new(rules, now));
+        self.zones.insert(Arc::clone(name), CalendarZone::new(rules, now));
         true
     }
 
     /// Returns the current local date of a key.
     pub(super) fn today(&mut self, topic: &Topic, now: Timestamp) -> Date {
         let name = self
-            .by_key
+            .zone_by_key
             .get(topic)
-            .unwrap_or(&self.defaults[usize::from(topic.stream.0)]);
+            .unwrap_or(&self.default_zones[usize::from(topic.stream.0)]);
         match self.zones.get(name) {
             Some(zone) => zone.rules.to_datetime(now).date(),
             None => TimeZone::UTC.to_datetime(now).date(),
@@ -90,11 +90,11 @@ impl Calendar {
         now: Timestamp,
     ) {
         for topic in topics {
-            let default = Arc::clone(&self.defaults[usize::from(topic.stream.0)]);
+            let default = Arc::clone(&self.default_zones[usize::from(topic.stream.0)]);
             let name = names
                 .get(&topic.key)
                 .map_or(Arc::clone(&default), |name| name.as_str().into());
-            let known = self.open(&name, now);
+            let known = self.load_zone(&name, now);
             if !known {
                 tracing::warn!(
                     zone = &*name,
@@ -102,36 +102,36 @@ impl Calendar {
                     "unknown time zone; the default is taken instead"
                 );
             }
-            self.by_key
+            self.zone_by_key
                 .insert(topic.clone(), if known { name } else { default });
         }
     }
 
     /// Returns whether the key's zone must be read from the database.
     pub(super) fn lacks_zone(&self, topic: &Topic) -> bool {
-        !self.by_key.contains_key(topic)
+        !self.zone_by_key.contains_key(topic)
     }
 
     /// Drops the queried zone of one key, or of every key if `topic` is `None`, so that it is read
     /// again.
-    pub(super) fn forget(&mut self, topic: Option<&Topic>) {
+    pub(super) fn forget_zones(&mut self, topic: Option<&Topic>) {
         match topic {
-            Some(topic) => drop(self.by_key.swap_remove(topic)),
-            None => self.by_key.clear(),
+            Some(topic) => drop(self.zone_by_key.swap_remove(topic)),
+            None => self.zone_by_key.clear(),
         }
     }
 
     /// Returns the earliest end of a day in any zone.
     pub(super) fn next_midnight(&self) -> Option<Timestamp> {
-        self.zones.values().map(|zone| zone.ends).min()
+        self.zones.values().map(|zone| zone.next_midnight).min()
     }
 
     /// Updates all zones to `now`. Returns the streams whose default zone has a new date, and the
     /// keys with a zone of their own that has one. A clock that was set back also counts.
-    pub(super) fn roll(&mut self, now: Timestamp) -> (Vec<StreamId>, Vec<Topic>) {
+    pub(super) fn advance(&mut self, now: Timestamp) -> (Vec<StreamId>, Vec<Topic>) {
         let mut changed = Vec::new();
         for (name, zone) in &mut self.zones {
-            let fresh = Zone::new(zone.rules.clone(), now);
+            let fresh = CalendarZone::new(zone.rules.clone(), now);
             if fresh.today != zone.today {
                 changed.push(Arc::clone(name));
             }
@@ -139,11 +139,11 @@ impl Calendar {
         }
         let streams = (0..)
             .map(StreamId)
-            .zip(&self.defaults)
+            .zip(&self.default_zones)
             .filter(|(_, name)| changed.contains(name))
             .map(|(id, _)| id);
         let keys = self
-            .by_key
+            .zone_by_key
             .iter()
             .filter(|(_, name)| changed.contains(name))
             .map(|(topic, _)| topic.clone());
@@ -151,11 +151,11 @@ impl Calendar {
     }
 }
 
-impl Zone {
+impl CalendarZone {
     fn new(rules: TimeZone, now: Timestamp) -> Self {
         let today = rules.to_datetime(now).date();
-        let ends = start_of_next_day(&rules, today).unwrap_or(Timestamp::MAX);
-        Self { rules, today, ends }
+        let next_midnight = start_of_next_day(&rules, today).unwrap_or(Timestamp::MAX);
+        Self { rules, today, next_midnight }
     }
 }
 
@@ -207,9 +207,9 @@ mod tests {
             jiff::civil::date(2026, 11, 21)
         );
         assert_eq!(calendar.next_midnight(), Some(at("2026-11-22T05:00:00Z")));
-        assert_eq!(calendar.roll(at("2026-11-22T04:59:59Z")), (vec![], vec![]));
+        assert_eq!(calendar.advance(at("2026-11-22T04:59:59Z")), (vec![], vec![]));
         assert_eq!(
-            calendar.roll(at("2026-11-22T05:00:00Z")),
+            calendar.advance(at("2026-11-22T05:00:00Z")),
             (vec![StreamId(0)], vec![])
         );
         assert_eq!(
@@ -217,7 +217,7 @@ mod tests {
             jiff::civil::date(2026, 11, 22)
         );
         assert_eq!(
-            calendar.roll(at("2026-11-22T05:00:01Z")),
+            calendar.advance(at("2026-11-22T05:00:01Z")),
             (vec![], vec![]),
             "once"
         );
@@ -239,7 +239,7 @@ mod tests {
         calendar.set_zones(&topics, &names, now);
         let days = topics.map(|topic| calendar.today(&topic, now).day());
         assert_eq!(days, [22, 21, 21]);
-        let (streams, keys) = calendar.roll(at("2026-11-22T15:00:00Z"));
+        let (streams, keys) = calendar.advance(at("2026-11-22T15:00:00Z"));
         assert_eq!((streams.len(), keys.len()), (1, 3));
     }
 

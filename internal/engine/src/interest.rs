@@ -5,24 +5,24 @@ use latido_base::ident::Topic;
 
 /// The state of notifications for one key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Arming {
+pub enum NotifyState {
     /// Writers notify: after a read, every change sends a hint.
-    Armed,
+    Enabled,
     /// Writers will notify soon, and a call of [`crate::Engine::notifications_enabled`]
     /// will follow. A read before that call could miss a change without a notification.
-    Soon,
+    Pending,
     /// The state cannot be determined: notifications do not arrive, or not now. Reading at once is
     /// as good as reading later.
     Unknown,
 }
 
-impl From<Option<bool>> for Arming {
+impl From<Option<bool>> for NotifyState {
     /// Converts the result of [`latido_postgres::WatchLocks::add`]: whether the locks are held, or
     /// `None` if they cannot be taken now.
     fn from(held: Option<bool>) -> Self {
         match held {
-            Some(true) => Self::Armed,
-            Some(false) => Self::Soon,
+            Some(true) => Self::Enabled,
+            Some(false) => Self::Pending,
             None => Self::Unknown,
         }
     }
@@ -32,14 +32,14 @@ impl From<Option<bool>> for Arming {
 /// and must not call the engine.
 pub trait Interest: Send + Sync {
     /// Declares that the key has viewers.
-    fn watch(&self, topic: &Topic) -> Arming;
+    fn watch(&self, topic: &Topic) -> NotifyState;
 
     /// Declares that the key has no viewers any more.
     fn unwatch(&self, topic: &Topic);
 
     /// Lets writers skip notifications although the key has viewers: it is polled until the next
     /// `watch`. Returns `false` if its writers notify in any case.
-    fn relax(&self, topic: &Topic) -> bool {
+    fn release_for_polling(&self, topic: &Topic) -> bool {
         let _ = topic;
         false
     }
@@ -50,8 +50,8 @@ pub trait Interest: Send + Sync {
 pub struct NoInterest;
 
 impl Interest for NoInterest {
-    fn watch(&self, _: &Topic) -> Arming {
-        Arming::Armed
+    fn watch(&self, _: &Topic) -> NotifyState {
+        NotifyState::Enabled
     }
 
     fn unwatch(&self, _: &Topic) {}

@@ -2,14 +2,14 @@
 
 use std::time::Instant;
 
-use crate::Sources;
-use crate::heat::Heat;
+use crate::HintSources;
+use crate::heat::HotKeyDetector;
 
 /// A key that is marked and not yet read: the sources of its hints, the time of the oldest hint,
 /// and its waiters.
 #[derive(Debug)]
-pub(super) struct Waiting<W> {
-    pub(super) sources: Sources,
+pub(super) struct PendingRead<W> {
+    pub(super) sources: HintSources,
     pub(super) since: Instant,
     pub(super) waiters: Vec<W>,
 }
@@ -17,37 +17,37 @@ pub(super) struct Waiting<W> {
 /// The state of a watched key.
 #[derive(Debug)]
 pub(super) struct KeyState<W> {
-    pub(super) waiting: Option<Waiting<W>>,
+    pub(super) pending: Option<PendingRead<W>>,
     pub(super) not_before: Option<Instant>,
     pub(super) failures: u32,
     /// The largest number of keys that may share a statement with this one. Halved after a slow
     /// batch, doubled after a fast one.
-    pub(super) share: usize,
+    pub(super) max_batch_keys: usize,
     /// The time of the hook's last hint, while rechecks are still scheduled.
-    pub(super) hooked: Option<Instant>,
+    pub(super) hooked_at: Option<Instant>,
     /// The time to read the key even if its writers' notifications are not enabled by then.
-    pub(super) provisional: Option<Instant>,
-    pub(super) heat: Heat,
+    pub(super) first_read_at: Option<Instant>,
+    pub(super) hot_key: HotKeyDetector,
 }
 
 impl<W> KeyState<W> {
     /// Creates the state of a key without history. `share` is the largest number of keys in its
     /// statement.
-    pub(super) fn new(share: usize) -> Self {
+    pub(super) fn new(max_batch_keys: usize) -> Self {
         Self {
-            waiting: None,
+            pending: None,
             not_before: None,
             failures: 0,
-            share,
-            hooked: None,
-            provisional: None,
-            heat: Heat::default(),
+            max_batch_keys,
+            hooked_at: None,
+            first_read_at: None,
+            hot_key: HotKeyDetector::default(),
         }
     }
 
     /// Merges the hints and waiters of a failed read with those that arrived meanwhile.
-    pub(super) fn wait_again(&mut self, sources: Sources, since: Instant, mut waiters: Vec<W>) {
-        let waiting = self.waiting.get_or_insert_with(|| Waiting {
+    pub(super) fn merge_pending(&mut self, sources: HintSources, since: Instant, mut waiters: Vec<W>) {
+        let waiting = self.pending.get_or_insert_with(|| PendingRead {
             sources,
             since,
             waiters: Vec::new(),

@@ -36,48 +36,48 @@ use latido_hub::WatchObserver;
 use latido_stream::Catalog;
 use latido_telemetry::Metrics;
 
-use corrections::Corrections;
-use dirty::{Dirty, Mark};
-use heat::Turn;
-pub use interest::{Arming, Interest, NoInterest};
-pub use pace::Pace;
-pub use parts::Parts;
-pub use reader::{Answer, ReadError, Reader, Reading};
+use corrections::MissedChanges;
+use dirty::{DirtySet, MarkOutcome};
+use heat::PollingChange;
+pub use interest::{NotifyState, Interest, NoInterest};
+pub use pace::ReadPacing;
+pub use parts::EngineDeps;
+pub use reader::{ReadFuture, ReadError, SnapshotReader, ReadRow};
 #[cfg(any(test, feature = "simulation"))]
-pub use refresh::simulated::Actor;
-pub use source::Source;
-use source::Sources;
+pub use refresh::simulated::SimulatedActor;
+pub use source::HintSource;
+use source::HintSources;
 
 /// The longest time that the first read of a key waits for its writers' notifications to be
 /// enabled. Usually they are enabled within a fraction of a millisecond. It takes tens of
 /// milliseconds when ten thousand clients come back at once, which is no moment to read each key
 /// twice. A long transaction that changed the key without a notification can take longer; then the
 /// key is read now, and once more afterwards.
-const ARMING: Duration = Duration::from_millis(100);
+const FIRST_READ_WAIT: Duration = Duration::from_millis(100);
 
 /// The engine's settings: pacing, sweeps, staleness and slots for slow keys.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// The limits on batch size, read interval and retries.
-    pub pace: Pace,
+    pub pacing: ReadPacing,
     /// The interval at which all watched keys are read again while notifications arrive.
     pub sweep: Duration,
     /// The interval of the sweep while notifications do not arrive.
-    pub sweep_deaf: Duration,
+    pub sweep_without_notifications: Duration,
     /// The length of a database outage after which viewers are notified that numbers may be old.
     pub stale_after: Duration,
     /// The number of slow or failing keys that may be read at a time, in addition to the batches.
-    pub solo_lanes: usize,
+    pub solo_slots: usize,
 }
 
 impl Default for Config {
     fn default() -> Self {
         Self {
-            pace: Pace::default(),
+            pacing: ReadPacing::default(),
             sweep: Duration::from_secs(30),
-            sweep_deaf: Duration::from_secs(5),
+            sweep_without_notifications: Duration::from_secs(5),
             stale_after: Duration::from_secs(1),
-            solo_lanes: 2,
+            solo_slots: 2,
         }
     }
 }
@@ -85,17 +85,17 @@ impl Default for Config {
 /// The error for a key that could not be read now. It stays marked and is read later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the statistics could not be read; the change stays marked and is retried")]
-pub struct Unsettled;
+pub struct ReadFailed;
 
 /// The sender that notifies a waiting task that its read ended; `true` if it succeeded.
-type Waiter = oneshot::Sender<bool>;
+type ReadWaiter = oneshot::Sender<bool>;
 
 struct State {
-    dirty: Dirty<Waiter>,
-    corrections: Corrections,
+    dirty: DirtySet<ReadWaiter>,
+    missed_changes: MissedChanges,
 }
 
-struct Shared {
+struct EngineShared {
     /// The dirty set and the suspected missed changes. All sources of hints write it and the actor
     /// empties it. The lock is held for look-ups only.
     state: Mutex<State>,
@@ -103,7 +103,7 @@ struct Shared {
     wake: Notify,
     /// True if all triggers are installed and their notifications arrive, so that no other source
     /// of hints is needed. Relaxed: it only steers pacing.
-    covered: AtomicBool,
+    triggers_complete: AtomicBool,
     interest: Arc<dyn Interest>,
     metrics: Arc<Metrics>,
 }
@@ -111,7 +111,7 @@ struct Shared {
 /// The entry point for change hints. Clones share one engine.
 #[derive(Clone)]
 pub struct Engine {
-    shared: Arc<Shared>,
+    shared: Arc<EngineShared>,
 }
 
 impl Engine {
@@ -122,21 +122,21 @@ impl Engine {
         interest: Arc<dyn Interest>,
         metrics: Arc<Metrics>,
     ) -> Self {
-        metrics.reads.init_labels(Source::ALL.map(Source::as_str));
+        metrics.reads.init_labels(HintSource::ALL.map(HintSource::as_str));
         metrics
             .changes_received
-            .init_labels(Source::ALL.map(Source::as_str));
+            .init_labels(HintSource::ALL.map(HintSource::as_str));
         metrics.read_failures.init_labels(["unavailable", "rejected"]);
-        metrics.verifications.init_labels(refresh::CHECK_RESULTS);
-        let dirty = Dirty::new(config.pace.clone(), catalog.iter().count());
+        metrics.verifications.init_labels(refresh::VERIFICATION_RESULTS);
+        let dirty = DirtySet::new(config.pacing.clone(), catalog.iter().count());
         let state = Mutex::new(State {
             dirty,
-            corrections: Corrections::default(),
+            missed_changes: MissedChanges::default(),
         });
-        let shared = Shared {
+        let shared = EngineShared {
             state,
             wake: Notify::new(),
-            covered: AtomicBool::new(false),
+            triggers_complete: AtomicBool::new(false),
             interest,
             metrics,
         };
@@ -151,33 +151,33 @@ impl Engine {
     }
 
     /// Reads and publishes until the server stops.
-    pub async fn run(self, parts: Parts) {
-        refresh::Refresh::new(self.shared, parts).run().await;
+    pub async fn run(self, parts: EngineDeps) {
+        refresh::EngineActor::new(self.shared, parts).run().await;
     }
 
     /// Records a hint that this key may have changed.
-    pub fn changed(&self, topic: &Topic, source: Source) {
+    pub fn changed(&self, topic: &Topic, source: HintSource) {
         let mut state = self.lock();
-        state.corrections.explain(topic);
+        state.missed_changes.clear_notified(topic);
         let mark = state.dirty.mark(topic, source, monotonic_now());
         drop(state);
-        self.note(mark, source);
+        self.count_hint(mark, source);
     }
 
     /// Marks these keys for a read: their writers send notifications from now on, and changes made
     /// before without a notification must be read.
-    pub fn armed(&self, topics: &[Topic]) {
+    pub fn notifications_enabled(&self, topics: &[Topic]) {
         let now = monotonic_now();
         let mut state = self.lock();
         topics
             .iter()
-            .for_each(|topic| state.dirty.armed(topic, now));
+            .for_each(|topic| state.dirty.notifications_enabled(topic, now));
         drop(state);
         self.shared.wake.notify_one();
     }
 
     /// Marks every watched key, or every watched key of one stream.
-    pub fn everything(&self, stream: Option<StreamId>, source: Source) {
+    pub fn mark_all(&self, stream: Option<StreamId>, source: HintSource) {
         self.lock().dirty.mark_all(stream, source, monotonic_now());
         self.shared.metrics.changes_received.increment(source.as_str());
         self.shared.wake.notify_one();
@@ -186,49 +186,49 @@ impl Engine {
     /// Records the hook's hint. The future resolves when the key was read, or at once if it has no
     /// viewers. If triggers do not cover the writer, the key is read again a few times, because the
     /// request to the hook may precede the commit.
-    pub fn settle(
+    pub fn read_now(
         &self,
         topic: &Topic,
-    ) -> impl Future<Output = Result<(), Unsettled>> + Send + 'static + use<> {
+    ) -> impl Future<Output = Result<(), ReadFailed>> + Send + 'static + use<> {
         let (sender, result) = oneshot::channel();
         let now = monotonic_now();
         let mut state = self.lock();
-        state.corrections.explain(topic);
-        let mark = state.dirty.mark(topic, Source::Hook, now);
-        state.dirty.wait(topic, sender);
-        if !self.shared.covered.load(Ordering::Relaxed) {
-            state.dirty.remind(topic, now);
+        state.missed_changes.clear_notified(topic);
+        let mark = state.dirty.mark(topic, HintSource::Hook, now);
+        state.dirty.add_waiter(topic, sender);
+        if !self.shared.triggers_complete.load(Ordering::Relaxed) {
+            state.dirty.schedule_recheck(topic, now);
         }
         drop(state);
-        self.note(mark, Source::Hook);
+        self.count_hint(mark, HintSource::Hook);
         // The channel fails when the last viewer left meanwhile; then the read is not needed.
         async move {
             if result.await.unwrap_or(true) {
                 Ok(())
             } else {
-                Err(Unsettled)
+                Err(ReadFailed)
             }
         }
     }
 
     /// Sets whether all triggers are installed and their notifications arrive.
-    pub fn set_covered(&self, covered: bool) {
-        self.shared.covered.store(covered, Ordering::Relaxed);
+    pub fn set_triggers_complete(&self, covered: bool) {
+        self.shared.triggers_complete.store(covered, Ordering::Relaxed);
         self.shared.wake.notify_one();
     }
 
     /// Returns the number of keys that wait to be read.
     pub fn dirty_keys(&self) -> usize {
-        self.lock().dirty.waiting()
+        self.lock().dirty.pending_keys()
     }
 
-    fn note(&self, mark: Mark, source: Source) {
+    fn count_hint(&self, mark: MarkOutcome, source: HintSource) {
         let metrics = &self.shared.metrics;
         metrics.changes_received.increment(source.as_str());
         match mark {
-            Mark::Unwatched => drop(metrics.changes_unwatched.inc()),
-            Mark::Coalesced => drop(metrics.changes_coalesced.inc()),
-            Mark::Marked => self.shared.wake.notify_one(),
+            MarkOutcome::Unwatched => drop(metrics.changes_unwatched.inc()),
+            MarkOutcome::Coalesced => drop(metrics.changes_coalesced.inc()),
+            MarkOutcome::Marked => self.shared.wake.notify_one(),
         }
     }
 
@@ -237,26 +237,26 @@ impl Engine {
     }
 }
 
-impl Shared {
+impl EngineShared {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Stops notifications for keys that became hot, and enables them again for keys that cooled
     /// down.
-    fn turn(&self, dirty: &mut Dirty<Waiter>, now: Instant) {
-        for (topic, change) in dirty.take_turns() {
+    fn apply_polling_changes(&self, dirty: &mut DirtySet<ReadWaiter>, now: Instant) {
+        for (topic, change) in dirty.take_polling_changes() {
             match change {
-                Turn::Hot => {
-                    if self.interest.relax(&topic) {
+                PollingChange::StartPolling => {
+                    if self.interest.release_for_polling(&topic) {
                         self.metrics.hot_keys.inc();
-                        dirty.time(&topic, now);
+                        dirty.start_polling(&topic, now);
                     }
                 }
                 // Polling continues until notifications are enabled again.
-                Turn::Cool => match self.interest.watch(&topic) {
-                    Arming::Armed | Arming::Unknown => dirty.armed(&topic, now),
-                    Arming::Soon => {}
+                PollingChange::StopPolling => match self.interest.watch(&topic) {
+                    NotifyState::Enabled | NotifyState::Unknown => dirty.notifications_enabled(&topic, now),
+                    NotifyState::Pending => {}
                 },
             }
         }
@@ -271,8 +271,8 @@ impl WatchObserver for Engine {
         let mut state = self.lock();
         state.dirty.watch(topic);
         match self.shared.interest.watch(topic) {
-            Arming::Armed | Arming::Unknown => state.dirty.armed(topic, now),
-            Arming::Soon => state.dirty.provide(topic, now + ARMING),
+            NotifyState::Enabled | NotifyState::Unknown => state.dirty.notifications_enabled(topic, now),
+            NotifyState::Pending => state.dirty.schedule_first_read(topic, now + FIRST_READ_WAIT),
         }
         drop(state);
         self.shared.wake.notify_one();

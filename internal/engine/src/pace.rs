@@ -4,14 +4,14 @@ use std::time::Duration;
 
 /// The limits on batch size, read interval, retries and notification rate.
 #[derive(Debug, Clone)]
-pub struct Pace {
+pub struct ReadPacing {
     /// The largest number of keys in one statement.
     pub batch_keys: usize,
     /// The shortest time between the starts of two reads of one key.
     pub min_interval: Duration,
     /// The first pause after the database rejected a key's own statement. It doubles at each
     /// failure up to [`ReadPacing::max_backoff`].
-    pub backoff: Duration,
+    pub first_backoff: Duration,
     /// The longest pause between attempts.
     pub max_backoff: Duration,
     /// The number of notifications in a second from which a key is polled every
@@ -19,24 +19,24 @@ pub struct Pace {
     pub hot_from: Option<u32>,
 }
 
-impl Default for Pace {
+impl Default for ReadPacing {
     fn default() -> Self {
         Self {
             batch_keys: 256,
             min_interval: Duration::from_millis(40),
-            backoff: Duration::from_millis(100),
+            first_backoff: Duration::from_millis(100),
             max_backoff: Duration::from_secs(30),
-            hot_from: hot_from(Duration::from_millis(40)),
+            hot_from: default_hot_from(Duration::from_millis(40)),
         }
     }
 }
 
-impl Pace {
+impl ReadPacing {
     /// Returns the same limits with another interval between the reads of one key.
     pub fn with_interval(self, min_interval: Duration) -> Self {
         Self {
             min_interval,
-            hot_from: hot_from(min_interval),
+            hot_from: default_hot_from(min_interval),
             ..self
         }
     }
@@ -45,7 +45,7 @@ impl Pace {
 /// Returns ten times the largest number of reads in a second, but at least 200, since that many
 /// notifications cost next to nothing. Returns `None` for an interval of zero: a poll timer would
 /// never rest.
-fn hot_from(min_interval: Duration) -> Option<u32> {
+fn default_hot_from(min_interval: Duration) -> Option<u32> {
     let reads = Duration::from_secs(1)
         .as_nanos()
         .checked_div(min_interval.as_nanos())?;

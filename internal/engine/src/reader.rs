@@ -11,7 +11,7 @@ use latido_base::ident::Key;
 use latido_stream::{StreamRow, Stream};
 
 /// The boxed result of a read, because the trait must be object-safe.
-pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, ReadError>> + Send + 'a>>;
+pub type ReadFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, ReadError>> + Send + 'a>>;
 
 /// The reason for a failed read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -26,7 +26,7 @@ pub enum ReadError {
 
 /// A row and the time that reading it took.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reading {
+pub struct ReadRow {
     /// The row as the database returned it.
     pub row: StreamRow,
     /// The time in the database between the previous row of the statement and this one; for the
@@ -35,7 +35,7 @@ pub struct Reading {
 }
 
 /// Reads the rows and zones of a stream's keys.
-pub trait Reader: Send + Sync {
+pub trait SnapshotReader: Send + Sync {
     /// Reads one row per key, in any order; `todays[i]` is the local date of `keys[i]`. The future
     /// must end within seconds, regardless of the database's state.
     fn read<'a>(
@@ -43,20 +43,20 @@ pub trait Reader: Send + Sync {
         stream: &'a Stream,
         keys: &'a [Key],
         todays: &'a [Date],
-    ) -> Answer<'a, Vec<Reading>>;
+    ) -> ReadFuture<'a, Vec<ReadRow>>;
 
     /// Returns those keys for which the stream's query and its verification query give different
     /// results in one snapshot.
-    fn differences<'a>(
+    fn mismatched_keys<'a>(
         &'a self,
         _stream: &'a Stream,
         _keys: &'a [Key],
         _todays: &'a [Date],
-    ) -> Answer<'a, Vec<Key>> {
+    ) -> ReadFuture<'a, Vec<Key>> {
         Box::pin(std::future::ready(Ok(Vec::new())))
     }
 
     /// Returns the zone names of those keys that have one.
     fn zones<'a>(&'a self, stream: &'a Stream, keys: &'a [Key])
-    -> Answer<'a, HashMap<Key, String>>;
+    -> ReadFuture<'a, HashMap<Key, String>>;
 }

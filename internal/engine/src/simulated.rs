@@ -8,29 +8,29 @@ use crate::Engine;
 use latido_base::ident::Topic;
 
 /// The number of steps without passing time that counts as an endless loop.
-const RESTLESS: usize = 1_000;
+const MAX_STEPS: usize = 1_000;
 
 /// An engine that acts only when its owner calls it.
-pub struct Actor(Refresh);
+pub struct SimulatedActor(EngineActor);
 
-impl Actor {
+impl SimulatedActor {
     /// Creates the actor of an engine.
-    pub fn new(engine: &Engine, parts: Parts) -> Self {
-        Self(Refresh::new(Arc::clone(&engine.shared), parts))
+    pub fn new(engine: &Engine, parts: EngineDeps) -> Self {
+        Self(EngineActor::new(Arc::clone(&engine.shared), parts))
     }
 
     /// Does everything that [`EngineActor::run`] would do before time passes. Returns `false` if it
     /// would never rest.
-    pub fn act(&mut self) -> bool {
-        for _ in 0..RESTLESS {
-            let result = self.0.running.next().now_or_never().flatten();
+    pub fn run_until_idle(&mut self) -> bool {
+        for _ in 0..MAX_STEPS {
+            let result = self.0.statements.next().now_or_never().flatten();
             let event = match result {
                 Some(event) => event,
-                None if self.0.shared.wake.notified().now_or_never().is_some() => Event::Woken,
-                None if self.deadline().is_some_and(|at| at <= monotonic_now()) => Event::Woken,
+                None if self.0.shared.wake.notified().now_or_never().is_some() => EngineEvent::Woken,
+                None if self.deadline().is_some_and(|at| at <= monotonic_now()) => EngineEvent::Woken,
                 None => return true,
             };
-            self.0.handle(event);
+            self.0.handle_event(event);
         }
         false
     }

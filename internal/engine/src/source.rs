@@ -5,7 +5,7 @@ use std::ops::BitOrAssign;
 /// The source of a hint that a key may have changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
-pub enum Source {
+pub enum HintSource {
     /// The first viewer of a topic subscribed.
     Subscribe = 1,
     /// A trigger sent a notification.
@@ -22,7 +22,7 @@ pub enum Source {
     Timer = 64,
 }
 
-impl Source {
+impl HintSource {
     pub(super) const ALL: [Self; 7] = [
         Self::Subscribe,
         Self::Trigger,
@@ -49,32 +49,32 @@ impl Source {
 
 /// A set of hint sources, as a bit mask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Sources(u8);
+pub(super) struct HintSources(u8);
 
-impl Sources {
-    pub(super) fn insert(&mut self, source: Source) {
+impl HintSources {
+    pub(super) fn insert(&mut self, source: HintSource) {
         self.0 |= source as u8;
     }
 
     /// Returns whether `source` is the only element.
-    pub(super) fn is_only(self, source: Source) -> bool {
+    pub(super) fn is_only(self, source: HintSource) -> bool {
         self.0 == source as u8
     }
 
-    pub(super) fn iter(self) -> impl Iterator<Item = Source> {
-        Source::ALL
+    pub(super) fn iter(self) -> impl Iterator<Item = HintSource> {
+        HintSource::ALL
             .into_iter()
             .filter(move |source| self.0 & *source as u8 != 0)
     }
 }
 
-impl From<Source> for Sources {
-    fn from(source: Source) -> Self {
+impl From<HintSource> for HintSources {
+    fn from(source: HintSource) -> Self {
         Self(source as u8)
     }
 }
 
-impl BitOrAssign for Sources {
+impl BitOrAssign for HintSources {
     fn bitor_assign(&mut self, other: Self) {
         self.0 |= other.0;
     }

@@ -3,115 +3,115 @@
 
 use std::collections::VecDeque;
 
-use crate::{Address, Delivery, End, Event, MAILBOX, Taken};
+use crate::{ConnectionSlot, Delivery, DisconnectReason, BusEvent, MAX_MAILBOX_EVENTS, DrainedQueue};
 use latido_protocol::Frame;
 
 /// The maximum number of recipients that are sorted together, which takes about 1 ms. A single
 /// event with more recipients needs no sorting.
-const SORTED: usize = 16_384;
+const MAX_SORTED: usize = 16_384;
 
 /// A function that encodes an event for clients with the same encoding. It returns `None` if all of
 /// them are gone.
-pub type Encode<'a> = dyn Fn(&Event, &[Address]) -> Option<Frame> + 'a;
+pub type EncodeFn<'a> = dyn Fn(&BusEvent, &[ConnectionSlot]) -> Option<Frame> + 'a;
 
 /// One delivery for one client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Work<'a> {
+pub enum ClientDelivery<'a> {
     /// Send this frame to the client.
     Frame(&'a Frame),
     /// Close the client's connection.
-    End(End),
+    Disconnect(DisconnectReason),
 }
 
 #[derive(Debug)]
-enum Piece {
+enum EncodedPiece {
     Frame(Frame),
-    End(End),
+    Disconnect(DisconnectReason),
 }
 
 /// The deliveries that a shard has drained but not finished. While any remain, the shard drains no
 /// more; this holds publishers back.
 #[derive(Debug, Default)]
-pub struct Batch {
-    waiting: VecDeque<Delivery>,
+pub struct DeliveryBatch {
+    pending: VecDeque<Delivery>,
     /// The encoded deliveries, each encoded only once.
-    pieces: Vec<Piece>,
+    pieces: Vec<EncodedPiece>,
     /// The client and the index of its piece, sorted by client and then by delivery order.
-    work: Vec<(Address, u32)>,
+    deliveries: Vec<(ConnectionSlot, u32)>,
     /// The number of finished entries in `deliveries`.
-    done: usize,
+    finished: usize,
 }
 
-impl Batch {
+impl DeliveryBatch {
     /// Adds drained deliveries. The shard handles an overrun itself: it disconnects every client of
     /// that queue and drops the batch.
-    pub fn put(&mut self, drained: Taken) {
-        self.waiting.extend(drained.deliveries);
+    pub fn extend(&mut self, drained: DrainedQueue) {
+        self.pending.extend(drained.deliveries);
     }
 
     /// Returns `true` if all deliveries are finished.
     pub fn is_empty(&self) -> bool {
-        self.done == self.work.len() && self.waiting.is_empty()
+        self.finished == self.deliveries.len() && self.pending.is_empty()
     }
 
     /// Returns the next client with all its deliveries of the current stretch, in order. Calls
     /// `encode` for an event that has no frame for the recipients' encoding yet.
-    pub fn next<'a>(
+    pub fn next_client<'a>(
         &'a mut self,
-        encode: &Encode<'_>,
-    ) -> Option<(Address, impl Iterator<Item = Work<'a>> + use<'a>)> {
-        while self.done == self.work.len() && !self.waiting.is_empty() {
-            self.load(encode);
+        encode: &EncodeFn<'_>,
+    ) -> Option<(ConnectionSlot, impl Iterator<Item = ClientDelivery<'a>> + use<'a>)> {
+        while self.finished == self.deliveries.len() && !self.pending.is_empty() {
+            self.load_next(encode);
         }
-        let (to, _) = *self.work.get(self.done)?;
-        let rest = &self.work[self.done..];
+        let (to, _) = *self.deliveries.get(self.finished)?;
+        let rest = &self.deliveries[self.finished..];
         let count = rest
             .iter()
             .take_while(|(address, _)| *address == to)
             .count();
-        self.done += count;
+        self.finished += count;
         let pieces = &self.pieces;
         let deliveries = rest[..count]
             .iter()
             .filter_map(|(_, piece)| pieces.get(*piece as usize));
-        Some((to, deliveries.map(Piece::work)))
+        Some((to, deliveries.map(EncodedPiece::as_delivery)))
     }
 
     /// Expands the next deliveries into one entry per recipient.
-    fn load(&mut self, encode: &Encode<'_>) {
+    fn load_next(&mut self, encode: &EncodeFn<'_>) {
         self.pieces.clear();
-        self.work.clear();
-        self.done = 0;
-        while let Some(delivery) = self.waiting.front() {
-            let to = delivery.to();
-            if !self.work.is_empty() && self.work.len() + to.len() > SORTED {
+        self.deliveries.clear();
+        self.finished = 0;
+        while let Some(delivery) = self.pending.front() {
+            let to = delivery.recipients();
+            if !self.deliveries.is_empty() && self.deliveries.len() + to.len() > MAX_SORTED {
                 break;
             }
             let index = u32::try_from(self.pieces.len()).unwrap_or(u32::MAX);
             let piece = match delivery {
-                Delivery::Event { event, dialect, .. } => event
-                    .frame_if(*dialect, |event| encode(event, to))
-                    .map(Piece::Frame),
-                Delivery::Reply { frame, .. } => Some(Piece::Frame(frame.clone())),
-                Delivery::End { end, .. } => Some(Piece::End(*end)),
+                Delivery::Event { event, encoding: dialect, .. } => event
+                    .try_encoded_frame(*dialect, |event| encode(event, to))
+                    .map(EncodedPiece::Frame),
+                Delivery::Reply { frame, .. } => Some(EncodedPiece::Frame(frame.clone())),
+                Delivery::Disconnect { reason: end, .. } => Some(EncodedPiece::Disconnect(*end)),
             };
             if let Some(piece) = piece {
-                self.work.extend(to.iter().map(|to| (*to, index)));
+                self.deliveries.extend(to.iter().map(|to| (*to, index)));
                 self.pieces.push(piece);
             }
-            self.waiting.pop_front();
+            self.pending.pop_front();
         }
         if self.pieces.len() > 1 {
-            self.work.sort_unstable();
+            self.deliveries.sort_unstable();
         }
     }
 }
 
-impl Piece {
-    fn work(&self) -> Work<'_> {
+impl EncodedPiece {
+    fn as_delivery(&self) -> ClientDelivery<'_> {
         match self {
-            Self::Frame(frame) => Work::Frame(frame),
-            Self::End(end) => Work::End(*end),
+            Self::Frame(frame) => ClientDelivery::Frame(frame),
+            Self::Disconnect(end) => ClientDelivery::Disconnect(*end),
         }
     }
 }
@@ -119,22 +119,22 @@ impl Piece {
 /// The error for a client with more than [`MAX_MAILBOX_EVENTS`] pending events. It must be
 /// disconnected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TooSlow;
+pub struct SlowConsumer;
 
 /// The events for a client whose socket is full. It holds shared frames, not copies.
 #[derive(Debug, Default)]
-pub struct Backlog {
+pub struct EventBacklog {
     frames: VecDeque<Frame>,
 }
 
-impl Backlog {
+impl EventBacklog {
     /// Adds a frame at the end of the queue.
     ///
     /// # Errors
     /// Returns an error if the client already has [`MAX_MAILBOX_EVENTS`] pending frames.
-    pub fn push(&mut self, frame: &Frame) -> Result<(), TooSlow> {
-        if self.frames.len() == MAILBOX {
-            return Err(TooSlow);
+    pub fn push(&mut self, frame: &Frame) -> Result<(), SlowConsumer> {
+        if self.frames.len() == MAX_MAILBOX_EVENTS {
+            return Err(SlowConsumer);
         }
         self.frames.push_back(frame.clone());
         Ok(())
@@ -163,48 +163,48 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::{Body, Dialect};
+    use crate::{EventBody, EncodingId};
 
     /// The slot of a client that has disconnected.
     const GONE: u32 = 13;
 
-    fn address(slot: u32) -> Address {
-        Address {
-            slot,
+    fn address(slot: u32) -> ConnectionSlot {
+        ConnectionSlot {
+            index: slot,
             generation: 0,
         }
     }
 
     fn event(seq: u64, encoding: u16, to: &[u32]) -> Delivery {
-        let event = Arc::new(Event::new(seq, 0, Box::default(), Body::State(Vec::new())));
+        let event = Arc::new(BusEvent::new(seq, 0, Box::default(), EventBody::PresenceList(Vec::new())));
         Delivery::Event {
             event,
-            dialect: Dialect(encoding),
+            encoding: EncodingId(encoding),
             to: to.iter().map(|slot| address(*slot)).collect(),
         }
     }
 
-    fn all(batch: &mut Batch) -> Vec<(u32, Vec<String>)> {
+    fn deliver_all(batch: &mut DeliveryBatch) -> Vec<(u32, Vec<String>)> {
         let mut all = Vec::new();
-        let encode = |event: &Event, to: &[Address]| {
-            (to[0].slot != GONE).then(|| Frame::text(&event.seq.to_string()))
+        let encode = |event: &BusEvent, to: &[ConnectionSlot]| {
+            (to[0].index != GONE).then(|| Frame::text(&event.seq.to_string()))
         };
-        while let Some((to, deliveries)) = batch.next(&encode) {
+        while let Some((to, deliveries)) = batch.next_client(&encode) {
             let text = |delivery| match delivery {
-                Work::Frame(frame) => frame.payload().to_owned(),
-                Work::End(_) => "end".to_owned(),
+                ClientDelivery::Frame(frame) => frame.payload().to_owned(),
+                ClientDelivery::Disconnect(_) => "end".to_owned(),
             };
-            all.push((to.slot, deliveries.map(text).collect()));
+            all.push((to.index, deliveries.map(text).collect()));
         }
         all
     }
 
     #[test]
     fn deliveries_are_grouped_by_client_and_in_order() {
-        let mut batch = Batch::default();
-        let end = Delivery::End {
+        let mut batch = DeliveryBatch::default();
+        let end = Delivery::Disconnect {
             to: address(7),
-            end: End::Dismissed("test"),
+            reason: DisconnectReason::Kicked("test"),
         };
         let reply = Delivery::Reply {
             to: address(2),
@@ -218,9 +218,9 @@ mod tests {
             end,
             event(3, 1, &[2]),
         ];
-        batch.put(Taken {
+        batch.extend(DrainedQueue {
             deliveries,
-            overrun: false,
+            is_overrun: false,
         });
         assert!(!batch.is_empty());
         let texts = |texts: &[&str]| {
@@ -230,7 +230,7 @@ mod tests {
                 .collect::<Vec<_>>()
         };
         assert_eq!(
-            all(&mut batch),
+            deliver_all(&mut batch),
             [
                 (2, texts(&["1", "reply", "3"])),
                 (7, texts(&["1", "2", "end"])),
@@ -242,13 +242,13 @@ mod tests {
 
     #[test]
     fn long_stretch_is_cut_between_events() {
-        let mut batch = Batch::default();
+        let mut batch = DeliveryBatch::default();
         let slots: Vec<_> = (0..10_000).rev().collect();
-        batch.put(Taken {
+        batch.extend(DrainedQueue {
             deliveries: (1..=4).map(|seq| event(seq, 0, &slots)).collect(),
-            overrun: false,
+            is_overrun: false,
         });
-        let all = all(&mut batch);
+        let all = deliver_all(&mut batch);
         assert_eq!(
             all.len(),
             40_000,
@@ -266,34 +266,34 @@ mod tests {
 
     #[test]
     fn events_without_encodable_recipients_are_skipped() {
-        let mut batch = Batch::default();
-        batch.put(Taken {
+        let mut batch = DeliveryBatch::default();
+        batch.extend(DrainedQueue {
             deliveries: vec![
                 event(1, 0, &[GONE]),
                 event(2, 0, &[GONE]),
                 event(3, 0, &[1]),
             ],
-            overrun: false,
+            is_overrun: false,
         });
-        assert_eq!(all(&mut batch), [(1, vec!["3".to_owned()])]);
-        batch.put(Taken {
+        assert_eq!(deliver_all(&mut batch), [(1, vec!["3".to_owned()])]);
+        batch.extend(DrainedQueue {
             deliveries: vec![event(4, 0, &[GONE])],
-            overrun: false,
+            is_overrun: false,
         });
-        assert!(all(&mut batch).is_empty() && batch.is_empty());
+        assert!(deliver_all(&mut batch).is_empty() && batch.is_empty());
     }
 
     #[test]
     fn backlog_is_limited_and_drains_in_stretches() {
-        let mut backlog = Backlog::default();
+        let mut backlog = EventBacklog::default();
         let frame = Frame::text("12345678");
-        for _ in 0..MAILBOX {
+        for _ in 0..MAX_MAILBOX_EVENTS {
             assert_eq!(backlog.push(&frame), Ok(()));
         }
-        assert_eq!(backlog.push(&frame), Err(TooSlow));
+        assert_eq!(backlog.push(&frame), Err(SlowConsumer));
         let mut out = Vec::new();
         assert_eq!((backlog.drain_into(&mut out, 25), out.len()), (3, 30));
-        assert_eq!(backlog.drain_into(&mut out, usize::MAX), MAILBOX - 3);
+        assert_eq!(backlog.drain_into(&mut out, usize::MAX), MAX_MAILBOX_EVENTS - 3);
         assert!(backlog.is_empty());
     }
 }

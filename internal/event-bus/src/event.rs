@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::{ConnId, Diff, Present};
+use crate::{ConnectionId, PresenceDiff, PresentUser};
 use latido_base::ident::{UserId, Version};
 use latido_protocol::Frame;
 
@@ -31,11 +31,11 @@ impl fmt::Display for TopicName {
 
 /// The id of a wire encoding. The wiring code assigns a distinct number to each protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Dialect(pub u16);
+pub struct EncodingId(pub u16);
 
 /// A message that an app publishes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Message {
+pub struct EventMessage {
     /// The event name on the wire.
     pub name: Arc<str>,
     /// The payload as JSON text, delivered unchanged.
@@ -43,23 +43,23 @@ pub struct Message {
     /// The version that orders the message against a snapshot from another source, if there is one.
     pub version: Option<Version>,
     /// The user who sent the message, if that matters.
-    pub from: Option<UserId>,
+    pub sender: Option<UserId>,
 }
 
 /// The content of an event.
 #[derive(Debug, Clone)]
-pub enum Body {
+pub enum EventBody {
     /// A message that was published.
-    Message(Message),
+    Message(EventMessage),
     /// The presence list of an announced topic. Only a new member gets it, as its first event
     /// there.
-    State(Vec<Present>),
+    PresenceList(Vec<PresentUser>),
     /// A change of the presence list.
-    Diff(Diff),
+    PresenceDiff(PresenceDiff),
 }
 
 /// An event, shared by all its recipients.
-pub struct Event {
+pub struct BusEvent {
     /// The sequence number on the bus: strictly increasing over all topics and never reused.
     pub seq: u64,
     /// The time in microseconds since the Unix epoch, never less than that of the event before.
@@ -67,14 +67,14 @@ pub struct Event {
     /// The topics, in the publisher's order. An encoding that names only one topic uses the first.
     pub topics: Box<[TopicName]>,
     /// The content: a message, or a presence list or change.
-    pub body: Body,
+    pub body: EventBody,
     /// The encoded frames, at most one per encoding. A shard's thread locks them once per delivery;
     /// the publisher never does.
-    frames: Mutex<Vec<(Dialect, Frame)>>,
+    frames: Mutex<Vec<(EncodingId, Frame)>>,
 }
 
-impl Event {
-    pub(super) fn new(seq: u64, at_us: i64, topics: Box<[TopicName]>, body: Body) -> Self {
+impl BusEvent {
+    pub(super) fn new(seq: u64, at_us: i64, topics: Box<[TopicName]>, body: EventBody) -> Self {
         Self {
             seq,
             at_us,
@@ -86,16 +86,16 @@ impl Event {
 
     /// Returns the event in an encoding. The first call encodes it, and later calls share the
     /// frame.
-    pub fn frame(&self, encoding: Dialect, encode: impl FnOnce(&Self) -> Frame) -> Frame {
-        let encoded = self.frame_if(encoding, |event| Some(encode(event)));
+    pub fn encoded_frame(&self, encoding: EncodingId, encode: impl FnOnce(&Self) -> Frame) -> Frame {
+        let encoded = self.try_encoded_frame(encoding, |event| Some(encode(event)));
         encoded.unwrap_or_else(|| Frame::text(""))
     }
 
     /// Fallible variant of [`BusEvent::encoded_frame`]. Returns `None` if `encode` cannot encode
     /// the event; the next call tries again.
-    pub fn frame_if(
+    pub fn try_encoded_frame(
         &self,
-        encoding: Dialect,
+        encoding: EncodingId,
         encode: impl FnOnce(&Self) -> Option<Frame>,
     ) -> Option<Frame> {
         let mut frames = self.frames.lock().unwrap_or_else(PoisonError::into_inner);
@@ -108,16 +108,16 @@ impl Event {
     }
 
     /// Returns the message, or `None` for a presence event.
-    pub fn message(&self) -> Option<&Message> {
+    pub fn message(&self) -> Option<&EventMessage> {
         match &self.body {
-            Body::Message(message) => Some(message),
-            Body::State(_) | Body::Diff(_) => None,
+            EventBody::Message(message) => Some(message),
+            EventBody::PresenceList(_) | EventBody::PresenceDiff(_) => None,
         }
     }
 }
 
 /// Omits the payload, because it is private data and must not reach a log.
-impl fmt::Debug for Event {
+impl fmt::Debug for BusEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("BusEvent")
             .field("seq", &self.seq)
@@ -130,9 +130,9 @@ impl fmt::Debug for Event {
 #[derive(Debug, Clone)]
 pub struct Publish {
     pub(super) topics: Vec<TopicName>,
-    pub(super) except_connection: Option<ConnId>,
+    pub(super) except_connection: Option<ConnectionId>,
     pub(super) except_user: Option<UserId>,
-    pub(super) message: Message,
+    pub(super) message: EventMessage,
 }
 
 impl Publish {
@@ -142,11 +142,11 @@ impl Publish {
         name: impl Into<Arc<str>>,
         payload: impl Into<Arc<str>>,
     ) -> Self {
-        let message = Message {
+        let message = EventMessage {
             name: name.into(),
             payload: payload.into(),
             version: None,
-            from: None,
+            sender: None,
         };
         Self {
             topics: topics.into_iter().collect(),
@@ -158,7 +158,7 @@ impl Publish {
 
     /// Excludes this connection from the recipients.
     #[must_use]
-    pub fn except_connection(mut self, id: ConnId) -> Self {
+    pub fn except_connection(mut self, id: ConnectionId) -> Self {
         self.except_connection = Some(id);
         self
     }
@@ -172,15 +172,15 @@ impl Publish {
 
     /// Sets the version that orders the message against a snapshot.
     #[must_use]
-    pub fn version(mut self, version: Version) -> Self {
+    pub fn with_version(mut self, version: Version) -> Self {
         self.message.version = Some(version);
         self
     }
 
     /// Sets the user who sent the message.
     #[must_use]
-    pub fn from(mut self, user: UserId) -> Self {
-        self.message.from = Some(user);
+    pub fn with_sender(mut self, user: UserId) -> Self {
+        self.message.sender = Some(user);
         self
     }
 }
@@ -191,10 +191,10 @@ mod tests {
 
     #[test]
     fn frame_is_encoded_once_per_encoding() {
-        let event = Event::new(1, 0, Box::default(), Body::State(Vec::new()));
+        let event = BusEvent::new(1, 0, Box::default(), EventBody::PresenceList(Vec::new()));
         let mut count = 0;
-        for encoding in [0, 1, 0, 1, 1].map(Dialect) {
-            let frame = event.frame(encoding, |_| {
+        for encoding in [0, 1, 0, 1, 1].map(EncodingId) {
+            let frame = event.encoded_frame(encoding, |_| {
                 count += 1;
                 Frame::text(&format!("{}", encoding.0))
             });

@@ -4,93 +4,93 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::*;
 
-struct Quiet;
+struct NoPresencePolicy;
 
-impl Rules for Quiet {
-    fn presence(&self, _: &TopicName) -> Presence {
-        Presence::Off
+impl TopicPolicy for NoPresencePolicy {
+    fn presence_mode(&self, _: &TopicName) -> PresenceMode {
+        PresenceMode::Off
     }
 
-    fn notices(&self, _: &TopicName, _: &Diff) -> Vec<Publish> {
+    fn on_presence_change(&self, _: &TopicName, _: &PresenceDiff) -> Vec<Publish> {
         Vec::new()
     }
 }
 
-fn exchange() -> Arc<Exchange> {
-    Arc::new(Exchange::new(Quiet, || 1))
+fn event_bus() -> Arc<EventBus> {
+    Arc::new(EventBus::new(NoPresencePolicy, || 1))
 }
 
-fn join(name: &str) -> Join {
-    Join::new(TopicName::new(name))
+fn join_request(name: &str) -> JoinRequest {
+    JoinRequest::new(TopicName::new(name))
 }
 
-fn said(topic: &str, payload: &str) -> Publish {
+fn message_to(topic: &str, payload: &str) -> Publish {
     Publish::new([TopicName::new(topic)], "said", payload)
 }
 
-fn to(slot: u32) -> Address {
-    Address {
-        slot,
+fn slot_at(slot: u32) -> ConnectionSlot {
+    ConnectionSlot {
+        index: slot,
         generation: 0,
     }
 }
 
 #[test]
 fn overloaded_shard_refuses_event_before_any_delivery() {
-    let bus = exchange();
-    bus.declare(&TopicName::new("both"), 10);
-    let (free, full) = (Port::new(|| {}), Port::new(|| {}));
-    bus.attach(
+    let bus = event_bus();
+    bus.retain_history(&TopicName::new("both"), 10);
+    let (free, full) = (EventQueue::new(|| {}), EventQueue::new(|| {}));
+    bus.connect_on_shard(
         &free,
-        Dialect(0),
-        to(0),
+        EncodingId(0),
+        slot_at(0),
         Identity::default(),
-        &[join("both")],
+        &[join_request("both")],
     )
     .unwrap();
-    bus.attach(
+    bus.connect_on_shard(
         &full,
-        Dialect(0),
-        to(0),
+        EncodingId(0),
+        slot_at(0),
         Identity::default(),
-        &[join("both"), join("busy")],
+        &[join_request("both"), join_request("busy")],
     )
     .unwrap();
-    let mut mailbox = bus.open(Identity::default(), &[join("both")]).unwrap();
-    for _ in 0..PORT_EVENTS {
-        bus.publish(said("busy", "1")).unwrap();
+    let mut mailbox = bus.connect(Identity::default(), &[join_request("both")]).unwrap();
+    for _ in 0..MAX_QUEUE_EVENTS {
+        bus.publish(message_to("busy", "1")).unwrap();
     }
-    assert_eq!(bus.publish(said("both", "1")), Err(Overloaded));
-    assert!(free.take().deliveries.is_empty() && mailbox.try_recv().is_none());
+    assert_eq!(bus.publish(message_to("both", "1")), Err(Overloaded));
+    assert!(free.drain().deliveries.is_empty() && mailbox.try_recv().is_none());
     assert!(
         bus.recent(&TopicName::new("both"), 10).is_empty(),
         "the event was not recorded"
     );
-    assert_eq!(full.take().deliveries.len(), PORT_EVENTS);
-    assert_eq!(bus.publish(said("both", "1")).unwrap().reached, 3);
+    assert_eq!(full.drain().deliveries.len(), MAX_QUEUE_EVENTS);
+    assert_eq!(bus.publish(message_to("both", "1")).unwrap().reached, 3);
     assert_eq!(
-        (free.take().deliveries.len(), full.take().deliveries.len()),
+        (free.drain().deliveries.len(), full.drain().deliveries.len()),
         (1, 1)
     );
 }
 
 #[test]
 fn slow_connection_ends_once_and_later_calls_have_no_effect() {
-    let bus = exchange();
-    let mut slow = bus.open(Identity::default(), &[join("a")]).unwrap();
-    for _ in 0..MAILBOX {
-        assert_eq!(bus.publish(said("a", "1")).unwrap().reached, 1);
+    let bus = event_bus();
+    let mut slow = bus.connect(Identity::default(), &[join_request("a")]).unwrap();
+    for _ in 0..MAX_MAILBOX_EVENTS {
+        assert_eq!(bus.publish(message_to("a", "1")).unwrap().reached, 1);
     }
-    assert_eq!(bus.publish(said("a", "1")).unwrap().reached, 0);
-    assert_eq!(bus.totals(), Totals::default());
-    let next = bus.open(Identity::default(), &[join("a")]).unwrap();
+    assert_eq!(bus.publish(message_to("a", "1")).unwrap().reached, 0);
+    assert_eq!(bus.totals(), BusTotals::default());
+    let next = bus.connect(Identity::default(), &[join_request("a")]).unwrap();
     assert_ne!(next.id(), slow.id());
     assert!(
-        !bus.dismiss(slow.id(), "late"),
+        !bus.kick(slow.id(), "late"),
         "it is already disconnected"
     );
-    assert_eq!(bus.join(slow.id(), &[join("b")]), Err(JoinError::Gone));
-    assert!(matches!(slow.try_recv(), Some(Err(End::TooSlow))));
+    assert_eq!(bus.join(slow.id(), &[join_request("b")]), Err(JoinError::Disconnected));
+    assert!(matches!(slow.try_recv(), Some(Err(DisconnectReason::TooSlow))));
     drop(slow);
     assert_eq!(
         bus.totals().connections,
@@ -101,99 +101,99 @@ fn slow_connection_ends_once_and_later_calls_have_no_effect() {
 
 #[test]
 fn too_many_topics_join_none() {
-    let bus = exchange();
-    let joins: Vec<_> = (0..=TOPICS).map(|n| join(&n.to_string())).collect();
+    let bus = event_bus();
+    let joins: Vec<_> = (0..=MAX_TOPICS).map(|n| join_request(&n.to_string())).collect();
     assert!(matches!(
-        bus.open(Identity::default(), &joins),
-        Err(JoinError::TooMany)
+        bus.connect(Identity::default(), &joins),
+        Err(JoinError::TooManyTopics)
     ));
-    let mailbox = bus.open(Identity::default(), &joins[..TOPICS]).unwrap();
-    assert_eq!(bus.join(mailbox.id(), &joins), Err(JoinError::TooMany));
-    assert_eq!(bus.join(mailbox.id(), &joins[..TOPICS]).unwrap().new, 0);
-    assert_eq!(bus.totals().topics, TOPICS);
+    let mailbox = bus.connect(Identity::default(), &joins[..MAX_TOPICS]).unwrap();
+    assert_eq!(bus.join(mailbox.id(), &joins), Err(JoinError::TooManyTopics));
+    assert_eq!(bus.join(mailbox.id(), &joins[..MAX_TOPICS]).unwrap().new_topics, 0);
+    assert_eq!(bus.totals().topics, MAX_TOPICS);
     drop(mailbox);
-    assert_eq!(bus.totals(), Totals::default());
+    assert_eq!(bus.totals(), BusTotals::default());
 }
 
 #[test]
 fn shard_is_woken_once_per_burst_and_without_lock() {
-    let bus = exchange();
+    let bus = event_bus();
     let (wake_count, observed_bus) = (Arc::new(AtomicUsize::new(0)), Arc::clone(&bus));
     let count = Arc::clone(&wake_count);
-    let queue = Port::new(move || {
+    let queue = EventQueue::new(move || {
         // A shard that is woken may take the bus's lock at once.
         assert_eq!(observed_bus.totals().connections, 1);
         count.fetch_add(1, Ordering::Relaxed);
     });
     let id = bus
-        .attach(&queue, Dialect(0), to(3), Identity::default(), &[join("a")])
+        .connect_on_shard(&queue, EncodingId(0), slot_at(3), Identity::default(), &[join_request("a")])
         .unwrap();
     for _ in 0..3 {
-        bus.publish(said("a", "1")).unwrap();
+        bus.publish(message_to("a", "1")).unwrap();
     }
     assert_eq!(
         (
             wake_count.load(Ordering::Relaxed),
-            queue.take().deliveries.len()
+            queue.drain().deliveries.len()
         ),
         (1, 3)
     );
-    bus.publish(said("a", "1")).unwrap();
+    bus.publish(message_to("a", "1")).unwrap();
     assert_eq!(wake_count.load(Ordering::Relaxed), 2);
     bus.disconnect(id);
     assert!(
-        bus.publish(said("a", "1")).unwrap().reached == 0 && queue.take().deliveries.len() == 1
+        bus.publish(message_to("a", "1")).unwrap().reached == 0 && queue.drain().deliveries.len() == 1
     );
 }
 
 #[test]
 fn kicked_connection_reads_queued_events_then_reason() {
-    let bus = exchange();
-    let mut mailbox = bus.open(Identity::default(), &[join("a")]).unwrap();
-    bus.publish(said("a", "1")).unwrap();
-    assert!(bus.dismiss(mailbox.id(), "inactive"));
+    let bus = event_bus();
+    let mut mailbox = bus.connect(Identity::default(), &[join_request("a")]).unwrap();
+    bus.publish(message_to("a", "1")).unwrap();
+    assert!(bus.kick(mailbox.id(), "inactive"));
     assert!(mailbox.try_recv().unwrap().is_ok());
     for _ in 0..2 {
         assert_eq!(
             mailbox.try_recv().unwrap().unwrap_err(),
-            End::Dismissed("inactive")
+            DisconnectReason::Kicked("inactive")
         );
     }
 }
 
-struct Loud;
+struct PanickingPolicy;
 
-impl Rules for Loud {
-    fn presence(&self, _: &TopicName) -> Presence {
-        Presence::Announced
+impl TopicPolicy for PanickingPolicy {
+    fn presence_mode(&self, _: &TopicName) -> PresenceMode {
+        PresenceMode::Announced
     }
 
-    fn notices(&self, _: &TopicName, _: &Diff) -> Vec<Publish> {
+    fn on_presence_change(&self, _: &TopicName, _: &PresenceDiff) -> Vec<Publish> {
         panic!("panic of a test policy")
     }
 }
 
 #[test]
 fn panicking_policy_breaks_nothing() {
-    let bus = Arc::new(Exchange::new(Loud, || 1));
+    let bus = Arc::new(EventBus::new(PanickingPolicy, || 1));
     let identity = Identity {
         user: Some(UserId::new("u")),
         ..Identity::default()
     };
-    let mut mailbox = bus.open(identity, &[join("a")]).unwrap();
-    assert_eq!(bus.list(&TopicName::new("a")).len(), 1);
+    let mut mailbox = bus.connect(identity, &[join_request("a")]).unwrap();
+    assert_eq!(bus.present_users(&TopicName::new("a")).len(), 1);
     assert!(matches!(
         mailbox.try_recv().unwrap().unwrap().body,
-        Body::State(_)
+        EventBody::PresenceList(_)
     ));
     drop(mailbox);
-    assert_eq!(bus.totals(), Totals::default());
+    assert_eq!(bus.totals(), BusTotals::default());
 }
 
 #[tokio::test]
 async fn recv_is_cancel_safe() {
-    let bus = exchange();
-    let mut mailbox = bus.open(Identity::default(), &[join("a")]).unwrap();
+    let bus = event_bus();
+    let mut mailbox = bus.connect(Identity::default(), &[join_request("a")]).unwrap();
     for n in 0..3 {
         {
             let mut next = std::pin::pin!(mailbox.recv());
@@ -202,7 +202,7 @@ async fn recv_is_cancel_safe() {
                     .await
                     .is_none()
             );
-            bus.publish(said("a", &n.to_string())).unwrap();
+            bus.publish(message_to("a", &n.to_string())).unwrap();
         }
         assert_eq!(
             &*mailbox.recv().await.unwrap().message().unwrap().payload,
@@ -215,15 +215,15 @@ async fn recv_is_cancel_safe() {
 /// gets every event, once and in one common order.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn connections_that_stay_miss_nothing_under_concurrency() {
-    const EVENTS: usize = PORT_EVENTS / 2;
-    let bus = exchange();
-    let (stop, queue) = (Arc::new(AtomicBool::new(false)), Port::new(|| {}));
-    bus.attach(
+    const EVENTS: usize = MAX_QUEUE_EVENTS / 2;
+    let bus = event_bus();
+    let (stop, queue) = (Arc::new(AtomicBool::new(false)), EventQueue::new(|| {}));
+    bus.connect_on_shard(
         &queue,
-        Dialect(0),
-        to(0),
+        EncodingId(0),
+        slot_at(0),
         Identity::default(),
-        &[join("a"), join("b")],
+        &[join_request("a"), join_request("b")],
     )
     .unwrap();
     let mut churn = Vec::new();
@@ -233,12 +233,12 @@ async fn connections_that_stay_miss_nothing_under_concurrency() {
             while !stop.load(Ordering::Relaxed) {
                 let user = Some(UserId::new(&format!("u{n}")));
                 let mut mailbox = bus
-                    .open(
+                    .connect(
                         Identity {
                             user,
                             ..Identity::default()
                         },
-                        &[join("a"), join("c")],
+                        &[join_request("a"), join_request("c")],
                     )
                     .unwrap();
                 let (mut seq, mut reads) = (0, 0);
@@ -256,7 +256,7 @@ async fn connections_that_stay_miss_nothing_under_concurrency() {
     let received = [const { AtomicUsize::new(0) }; 2].map(Arc::new);
     let readers = received.clone().map(|received| {
         let mut mailbox = bus
-            .open(Identity::default(), &[join("b"), join("a")])
+            .connect(Identity::default(), &[join_request("b"), join_request("a")])
             .unwrap();
         tokio::spawn(async move {
             let mut seqs = Vec::new();
@@ -282,11 +282,11 @@ async fn connections_that_stay_miss_nothing_under_concurrency() {
                 let ahead = published.fetch_add(1, Ordering::Relaxed) + 1;
                 while received
                     .iter()
-                    .any(|received| received.load(Ordering::Relaxed) + MAILBOX / 2 < ahead)
+                    .any(|received| received.load(Ordering::Relaxed) + MAX_MAILBOX_EVENTS / 2 < ahead)
                 {
                     tokio::task::yield_now().await;
                 }
-                bus.publish(said(topic, "1")).unwrap();
+                bus.publish(message_to(topic, "1")).unwrap();
             }
         })
     });
@@ -299,7 +299,7 @@ async fn connections_that_stay_miss_nothing_under_concurrency() {
     }
     stop.store(true, Ordering::Relaxed);
     churn.into_iter().for_each(|thread| thread.join().unwrap());
-    let drained = queue.take().deliveries.into_iter();
+    let drained = queue.drain().deliveries.into_iter();
     sequences.push(
         drained
             .map(|delivery| {
@@ -315,7 +315,7 @@ async fn connections_that_stay_miss_nothing_under_concurrency() {
     assert!(sequences[0] == sequences[1] && sequences[0] == sequences[2]);
     assert_eq!(
         bus.totals(),
-        Totals {
+        BusTotals {
             connections: 1,
             users: 0,
             topics: 2

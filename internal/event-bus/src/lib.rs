@@ -34,23 +34,23 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use latido_base::ident::UserId;
 
-pub use batch::{Backlog, Batch, Encode, TooSlow, Work};
-pub use event::{Body, Dialect, Event, Message, Publish, TopicName};
-pub use mailbox::{End, MAILBOX, Mailbox};
-use members::Sink;
-use order::{Order, Wakes};
-pub use port::{Address, Delivery, PORT_BYTES, PORT_EVENTS, Port, Taken};
-pub use presence::{Change, Counts, Diff, Entry, Presence, Present};
-pub use ring::Since;
+pub use batch::{EventBacklog, DeliveryBatch, EncodeFn, SlowConsumer, ClientDelivery};
+pub use event::{EventBody, EncodingId, BusEvent, EventMessage, Publish, TopicName};
+pub use mailbox::{DisconnectReason, MAX_MAILBOX_EVENTS, Mailbox};
+use members::DeliveryTarget;
+use order::{BusState, PendingWakes};
+pub use port::{ConnectionSlot, Delivery, MAX_QUEUE_BYTES, MAX_QUEUE_EVENTS, EventQueue, DrainedQueue};
+pub use presence::{PresenceChange, PresenceCounts, PresenceDiff, PresenceEntry, PresenceMode, PresentUser};
+pub use ring::HistorySlice;
 
 /// The maximum number of topics of one connection, including those that the app joins for it. Apps
 /// have lower limits for the topics that clients request.
-pub const TOPICS: usize = 512;
+pub const MAX_TOPICS: usize = 512;
 
 /// The id of a connection of an event bus. Ids are never reused, even when another connection takes
 /// the same index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ConnId {
+pub struct ConnectionId {
     index: u32,
     generation: u32,
 }
@@ -70,36 +70,36 @@ pub struct Identity {
 
 /// A request to join a topic, with the metadata of the connection's presence entry.
 #[derive(Debug, Clone)]
-pub struct Join {
+pub struct JoinRequest {
     /// The name of the topic to join.
     pub topic: TopicName,
     /// The metadata as JSON text, shown in presence lists. It has no effect on a topic without
     /// presence.
-    pub meta: Arc<str>,
+    pub with_meta: Arc<str>,
 }
 
-impl Join {
+impl JoinRequest {
     /// Creates a request without metadata (an empty object).
     pub fn new(topic: TopicName) -> Self {
         Self {
             topic,
-            meta: "{}".into(),
+            with_meta: "{}".into(),
         }
     }
 
     /// Sets the metadata, a JSON text.
     #[must_use]
     pub fn meta(mut self, meta: impl Into<Arc<str>>) -> Self {
-        self.meta = meta.into();
+        self.with_meta = meta.into();
         self
     }
 }
 
 /// The outcome of joining topics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Joined {
+pub struct JoinOutcome {
     /// The number of topics that the connection was not on before.
-    pub new: usize,
+    pub new_topics: usize,
     /// The number of the last event before the join. All later events are delivered.
     pub seq: u64,
 }
@@ -109,15 +109,15 @@ pub struct Joined {
 pub enum JoinError {
     /// The connection has ended before the request.
     #[error("the connection is gone")]
-    Gone,
+    Disconnected,
     /// The connection would be on more than [`MAX_TOPICS`]. It has joined none of the new ones.
     #[error("too many topics on one connection")]
-    TooMany,
+    TooManyTopics,
 }
 
 /// The outcome of publishing an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Published {
+pub struct PublishReceipt {
     /// The event's sequence number on its bus.
     pub seq: u64,
     /// The number of connections for which the event was queued.
@@ -132,14 +132,14 @@ pub struct Overloaded;
 
 /// The rules of an app for its topics. The bus calls them under its lock: they must answer from
 /// their arguments, at once, and must not call back into the bus.
-pub trait Rules: Send + Sync {
+pub trait TopicPolicy: Send + Sync {
     /// Returns the presence mode of a topic. The bus calls it when the topic opens.
-    fn presence(&self, topic: &TopicName) -> Presence;
+    fn presence_mode(&self, topic: &TopicName) -> PresenceMode;
 
     /// Returns messages to publish because the presence list of a topic changed. They are delivered
     /// right after the change, before any later event. They cannot be refused, so each change
     /// should cause only a few.
-    fn notices(&self, topic: &TopicName, diff: &Diff) -> Vec<Publish>;
+    fn on_presence_change(&self, topic: &TopicName, diff: &PresenceDiff) -> Vec<Publish>;
 }
 
 /// The current state of one topic.
@@ -148,9 +148,9 @@ pub struct TopicSummary {
     /// The topic's name on its bus.
     pub name: TopicName,
     /// The number of its users and connections.
-    pub counts: Counts,
+    pub counts: PresenceCounts,
     /// The time when the topic opened, in microseconds since the Unix epoch.
-    pub since_us: i64,
+    pub opened_us: i64,
     /// The time of the last message, or of the opening if there is none, in microseconds since the
     /// Unix epoch.
     pub active_us: i64,
@@ -160,18 +160,18 @@ pub struct TopicSummary {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConnectionSummary {
     /// The id of the connection.
-    pub id: ConnId,
+    pub id: ConnectionId,
     /// The current identity of the connection.
     pub identity: Arc<Identity>,
     /// The topics it has joined, in no particular order.
     pub topics: Vec<TopicName>,
     /// The time when it connected, in microseconds since the Unix epoch.
-    pub since_us: i64,
+    pub connected_us: i64,
 }
 
 /// The totals of an event bus.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Totals {
+pub struct BusTotals {
     /// The number of open connections.
     pub connections: usize,
     /// The number of different users.
@@ -181,50 +181,50 @@ pub struct Totals {
 }
 
 /// The event topics of one tenant; see the module's documentation.
-pub struct Exchange {
-    order: Mutex<Order>,
+pub struct EventBus {
+    state: Mutex<BusState>,
 }
 
-impl Exchange {
+impl EventBus {
     /// Creates an empty event bus. `now_us` returns the time in microseconds since the Unix epoch.
     pub fn new(
-        policy: impl Rules + 'static,
+        policy: impl TopicPolicy + 'static,
         now_us: impl Fn() -> i64 + Send + Sync + 'static,
     ) -> Self {
         Self {
-            order: Mutex::new(Order::new(Box::new(policy), Box::new(now_us))),
+            state: Mutex::new(BusState::new(Box::new(policy), Box::new(now_us))),
         }
     }
 
     /// Adds a connection that runs as a Tokio task and joins these topics. Dropping the mailbox
     /// removes the connection.
-    pub fn open(
+    pub fn connect(
         self: &Arc<Self>,
         identity: Identity,
-        joins: &[Join],
+        joins: &[JoinRequest],
     ) -> Result<Mailbox, JoinError> {
         let (id, queue) =
-            self.change(|state, wakes| state.connect_mailbox(identity, joins, wakes))?;
+            self.with_state(|state, wakes| state.connect_mailbox(identity, joins, wakes))?;
         Ok(Mailbox::new(Arc::clone(self), id, queue))
     }
 
     /// Adds a connection that lives on a shard and joins these topics. The shard must call
     /// [`EventBus::disconnect`] when the connection ends.
-    pub fn attach(
+    pub fn connect_on_shard(
         &self,
-        queue: &Port,
-        encoding: Dialect,
-        slot: Address,
+        queue: &EventQueue,
+        encoding: EncodingId,
+        slot: ConnectionSlot,
         identity: Identity,
-        joins: &[Join],
-    ) -> Result<ConnId, JoinError> {
-        self.change(|state, wakes| {
-            let group = state.lane(queue, encoding);
+        joins: &[JoinRequest],
+    ) -> Result<ConnectionId, JoinError> {
+        self.with_state(|state, wakes| {
+            let group = state.fanout_group(queue, encoding);
             state.connect(
                 identity,
-                Sink::Lane {
-                    lane: group,
-                    to: slot,
+                DeliveryTarget::Shard {
+                    group,
+                    slot,
                 },
                 joins,
                 wakes,
@@ -235,152 +235,152 @@ impl Exchange {
     /// Joins topics: all of them or none. Topics that the connection has already joined stay
     /// unchanged. On an announced topic, the presence list is the first event that the connection
     /// gets.
-    pub fn join(&self, id: ConnId, joins: &[Join]) -> Result<Joined, JoinError> {
-        self.change(|state, wakes| state.join(id, joins, wakes))
+    pub fn join(&self, id: ConnectionId, joins: &[JoinRequest]) -> Result<JoinOutcome, JoinError> {
+        self.with_state(|state, wakes| state.join(id, joins, wakes))
     }
 
     /// Removes a connection from a topic. Returns `true` if it was a member.
-    pub fn leave(&self, id: ConnId, topic: &TopicName) -> bool {
-        self.change(|state, wakes| state.leave(id, topic, wakes))
+    pub fn leave(&self, id: ConnectionId, topic: &TopicName) -> bool {
+        self.with_state(|state, wakes| state.leave(id, topic, wakes))
     }
 
     /// Replaces the identity of a connection. It leaves every topic and joins these in one step, so
     /// that it keeps nothing that the old identity could see.
-    pub fn identify(
+    pub fn set_identity(
         &self,
-        id: ConnId,
+        id: ConnectionId,
         identity: Identity,
-        joins: &[Join],
-    ) -> Result<Joined, JoinError> {
-        self.change(|state, wakes| state.identify(id, identity, joins, wakes))
+        joins: &[JoinRequest],
+    ) -> Result<JoinOutcome, JoinError> {
+        self.with_state(|state, wakes| state.set_identity(id, identity, joins, wakes))
     }
 
     /// Replaces the metadata of a connection's presence entry. Returns `true` if it has an entry on
     /// the topic.
-    pub fn update(&self, id: ConnId, topic: &TopicName, meta: impl Into<Arc<str>>) -> bool {
+    pub fn update_meta(&self, id: ConnectionId, topic: &TopicName, meta: impl Into<Arc<str>>) -> bool {
         let meta = meta.into();
-        self.change(|state, wakes| state.update(id, topic, &meta, wakes))
+        self.with_state(|state, wakes| state.update_meta(id, topic, &meta, wakes))
     }
 
     /// Removes a connection that has ended by itself. Nothing of it is left when this returns.
     /// Repeating the call has no effect.
-    pub fn disconnect(&self, id: ConnId) {
-        self.change(|state, wakes| state.remove(id, None, wakes));
+    pub fn disconnect(&self, id: ConnectionId) {
+        self.with_state(|state, wakes| state.remove_connection(id, None, wakes));
     }
 
     /// Disconnects a connection and delivers the reason after its queued events. Returns `true` if
     /// it was connected.
-    pub fn dismiss(&self, id: ConnId, reason: &'static str) -> bool {
-        self.change(|state, wakes| state.remove(id, Some(End::Dismissed(reason)), wakes))
+    pub fn kick(&self, id: ConnectionId, reason: &'static str) -> bool {
+        self.with_state(|state, wakes| state.remove_connection(id, Some(DisconnectReason::Kicked(reason)), wakes))
     }
 
     /// Queues an event for every member of its topics, once per connection. Never waits: a
     /// connection whose mailbox is full is disconnected.
-    pub fn publish(&self, publish: Publish) -> Result<Published, Overloaded> {
-        self.change(|state, wakes| state.publish(publish, wakes))
+    pub fn publish(&self, publish: Publish) -> Result<PublishReceipt, Overloaded> {
+        self.with_state(|state, wakes| state.publish(publish, wakes))
     }
 
     /// Makes a topic retain its last `limit` messages, and stay open even without members. Only for
     /// names that the app chooses, never for a client's.
-    pub fn declare(&self, topic: &TopicName, limit: usize) {
-        self.lock().declare(topic, limit);
+    pub fn retain_history(&self, topic: &TopicName, limit: usize) {
+        self.lock().retain_history(topic, limit);
     }
 
     /// Returns at most `limit` of the messages that a topic retains, newest first.
-    pub fn recent(&self, topic: &TopicName, limit: usize) -> Vec<Arc<Event>> {
+    pub fn recent(&self, topic: &TopicName, limit: usize) -> Vec<Arc<BusEvent>> {
         let state = self.lock();
         let history = state
-            .members
-            .named(topic)
-            .and_then(|topic| topic.ring.as_ref());
+            .connections
+            .topic_by_name(topic)
+            .and_then(|topic| topic.history.as_ref());
         history
             .map(|history| history.newest(limit))
             .unwrap_or_default()
     }
 
     /// Returns the retained messages of a topic after `seq`.
-    pub fn since(&self, topic: &TopicName, seq: u64) -> Since {
+    pub fn history_since(&self, topic: &TopicName, seq: u64) -> HistorySlice {
         let state = self.lock();
         let history = state
-            .members
-            .named(topic)
-            .and_then(|topic| topic.ring.as_ref());
+            .connections
+            .topic_by_name(topic)
+            .and_then(|topic| topic.history.as_ref());
         history.map_or(
-            Since {
+            HistorySlice {
                 events: Vec::new(),
-                complete: false,
+                is_complete: false,
             },
             |history| history.since(seq),
         )
     }
 
     /// Returns the users present on a topic, sorted by user id.
-    pub fn list(&self, topic: &TopicName) -> Vec<Present> {
+    pub fn present_users(&self, topic: &TopicName) -> Vec<PresentUser> {
         let state = self.lock();
         let presence_map = state
-            .members
-            .named(topic)
-            .and_then(|topic| topic.roster.as_ref());
+            .connections
+            .topic_by_name(topic)
+            .and_then(|topic| topic.presence_map.as_ref());
         presence_map
             .map(|presence_map| presence_map.list())
             .unwrap_or_default()
     }
 
     /// Returns the number of users and connections on a topic.
-    pub fn counts(&self, topic: &TopicName) -> Counts {
+    pub fn presence_counts(&self, topic: &TopicName) -> PresenceCounts {
         self.lock()
-            .members
-            .named(topic)
-            .map(members::Topic::counts)
+            .connections
+            .topic_by_name(topic)
+            .map(members::EventTopic::counts)
             .unwrap_or_default()
     }
 
     /// Returns all connections of one user.
-    pub fn connections_of(&self, user: &UserId) -> Vec<ConnId> {
+    pub fn connections_of(&self, user: &UserId) -> Vec<ConnectionId> {
         let state = self.lock();
         state
-            .members
-            .of_user(user)
+            .connections
+            .connections_of_user(user)
             .iter()
-            .map(|index| state.members.id(*index))
+            .map(|index| state.connections.connection_id(*index))
             .collect()
     }
 
     /// Returns every topic, in no particular order. It copies all names, so it is meant for
     /// overviews only.
     pub fn topics(&self) -> Vec<TopicSummary> {
-        let summary = |topic: &members::Topic| TopicSummary {
+        let summary = |topic: &members::EventTopic| TopicSummary {
             name: topic.name.clone(),
             counts: topic.counts(),
-            since_us: topic.since_us,
+            opened_us: topic.opened_us,
             active_us: topic.active_us,
         };
-        self.lock().members.topics().map(summary).collect()
+        self.lock().connections.topics().map(summary).collect()
     }
 
     /// Returns every connection, in no particular order. It copies all data, so it is meant for
     /// overviews only.
     pub fn connections(&self) -> Vec<ConnectionSummary> {
         let state = self.lock();
-        let name = |membership: &members::Seat| {
+        let name = |membership: &members::Membership| {
             state
-                .members
+                .connections
                 .topic(membership.topic)
                 .map(|topic| topic.name.clone())
         };
-        let summary = |(id, conn): (ConnId, &members::Conn)| ConnectionSummary {
+        let summary = |(id, conn): (ConnectionId, &members::ConnectionRecord)| ConnectionSummary {
             id,
             identity: Arc::clone(&conn.identity),
-            topics: conn.seats.iter().filter_map(name).collect(),
-            since_us: conn.since_us,
+            topics: conn.memberships.iter().filter_map(name).collect(),
+            connected_us: conn.connected_us,
         };
-        state.members.all().map(summary).collect()
+        state.connections.connections().map(summary).collect()
     }
 
     /// Returns the number of connections, users and topics.
-    pub fn totals(&self) -> Totals {
-        let (connections, users, topics) = self.lock().members.counts();
-        Totals {
+    pub fn totals(&self) -> BusTotals {
+        let (connections, users, topics) = self.lock().connections.totals();
+        BusTotals {
             connections,
             users,
             topics,
@@ -389,24 +389,24 @@ impl Exchange {
 
     /// Runs a change under the lock, removes the connections that overflowed because of it, and
     /// wakes recipients after the lock is released.
-    fn change<R>(&self, apply: impl FnOnce(&mut Order, &mut Wakes) -> R) -> R {
-        let mut wakes = Wakes::default();
+    fn with_state<R>(&self, apply: impl FnOnce(&mut BusState, &mut PendingWakes) -> R) -> R {
+        let mut wakes = PendingWakes::default();
         let mut state = self.lock();
         let result = apply(&mut state, &mut wakes);
-        state.settle(&mut wakes);
+        state.disconnect_overflowed(&mut wakes);
         drop(state);
-        wakes.fire();
+        wakes.wake_all();
         result
     }
 
     /// Locks the state. A panic elsewhere must not stop every topic. The policy is the only foreign
     /// code called under this lock, and its panics are caught.
-    fn lock(&self) -> MutexGuard<'_, Order> {
-        self.order.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, BusState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl std::fmt::Debug for Exchange {
+impl std::fmt::Debug for EventBus {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("EventBus").finish_non_exhaustive()
     }

@@ -6,26 +6,26 @@ use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use crate::{ConnId, Event, Exchange};
+use crate::{ConnectionId, BusEvent, EventBus};
 
 /// The maximum number of queued events of one connection. The next event disconnects it.
-pub const MAILBOX: usize = 256;
+pub const MAX_MAILBOX_EVENTS: usize = 256;
 /// The capacity, in events, that a mailbox keeps after it has been emptied.
-const KEPT: usize = 8;
+const RETAINED_CAPACITY: usize = 8;
 
 /// The reason why the server ended a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
+pub enum DisconnectReason {
     /// The connection did not take its events in time.
     TooSlow,
     /// The app ended the connection, for the given reason.
-    Dismissed(&'static str),
+    Kicked(&'static str),
 }
 
 #[derive(Default)]
-struct Letters {
-    events: VecDeque<Arc<Event>>,
-    end: Option<End>,
+struct MailboxState {
+    events: VecDeque<Arc<BusEvent>>,
+    end_reason: Option<DisconnectReason>,
     /// The waker of the task that waits for the next event.
     waker: Option<Waker>,
 }
@@ -33,68 +33,68 @@ struct Letters {
 /// The queue of a mailbox. It is filled under the bus's lock and emptied by the connection's task.
 /// In the lock order, its mutex comes after that of the bus; it is held for one push or one pop.
 #[derive(Default)]
-pub(super) struct Letterbox {
-    letters: Mutex<Letters>,
+pub(super) struct MailboxQueue {
+    state: Mutex<MailboxState>,
 }
 
 /// The outcome of pushing an event to a mailbox.
-pub(super) enum Posted {
+pub(super) enum PushOutcome {
     /// The event is queued. The task must be woken if there is a waker.
-    In(Option<Waker>),
+    Queued(Option<Waker>),
     /// The queue was full, and the connection has just been ended.
     Overflow(Option<Waker>),
     /// The connection had already ended.
     Ended,
 }
 
-impl Letterbox {
-    fn lock(&self) -> MutexGuard<'_, Letters> {
-        self.letters.lock().unwrap_or_else(PoisonError::into_inner)
+impl MailboxQueue {
+    fn lock(&self) -> MutexGuard<'_, MailboxState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn post(&self, event: &Arc<Event>) -> Posted {
+    pub(super) fn push(&self, event: &Arc<BusEvent>) -> PushOutcome {
         let mut state = self.lock();
-        if state.end.is_some() {
-            return Posted::Ended;
+        if state.end_reason.is_some() {
+            return PushOutcome::Ended;
         }
-        if state.events.len() == MAILBOX {
-            state.end = Some(End::TooSlow);
+        if state.events.len() == MAX_MAILBOX_EVENTS {
+            state.end_reason = Some(DisconnectReason::TooSlow);
             // The connection is to be closed, so it needs the events no more. A slow client must
             // not keep them in memory.
             state.events = VecDeque::new();
-            return Posted::Overflow(state.waker.take());
+            return PushOutcome::Overflow(state.waker.take());
         }
         state.events.push_back(Arc::clone(event));
-        Posted::In(state.waker.take())
+        PushOutcome::Queued(state.waker.take())
     }
 
     /// Ends the connection unless it has already ended. Queued events can still be read before the
     /// end.
-    pub(super) fn end(&self, end: End) -> Option<Waker> {
+    pub(super) fn close(&self, end: DisconnectReason) -> Option<Waker> {
         let mut state = self.lock();
-        state.end.get_or_insert(end);
+        state.end_reason.get_or_insert(end);
         state.waker.take()
     }
 }
 
 /// A connection of an event bus in a Tokio task. Dropping it leaves all topics.
 pub struct Mailbox {
-    exchange: Arc<Exchange>,
-    id: ConnId,
-    letterbox: Arc<Letterbox>,
+    bus: Arc<EventBus>,
+    id: ConnectionId,
+    queue: Arc<MailboxQueue>,
 }
 
 impl Mailbox {
-    pub(super) fn new(bus: Arc<Exchange>, id: ConnId, queue: Arc<Letterbox>) -> Self {
+    pub(super) fn new(bus: Arc<EventBus>, id: ConnectionId, queue: Arc<MailboxQueue>) -> Self {
         Self {
-            exchange: bus,
+            bus,
             id,
-            letterbox: queue,
+            queue,
         }
     }
 
     /// Returns the connection's id, needed to join and to publish.
-    pub fn id(&self) -> ConnId {
+    pub fn id(&self) -> ConnectionId {
         self.id
     }
 
@@ -103,20 +103,20 @@ impl Mailbox {
     /// # Errors
     /// Returns the reason once the connection has ended and its queued events are read. Every later
     /// call returns it again. A connection that was too slow loses its queued events.
-    pub fn recv(&mut self) -> impl Future<Output = Result<Arc<Event>, End>> + Send {
+    pub fn recv(&mut self) -> impl Future<Output = Result<Arc<BusEvent>, DisconnectReason>> + Send {
         poll_fn(|context| self.poll_recv(context))
     }
 
     /// Polls for the next event. Variant of [`Mailbox::recv`] for hand-written futures.
-    pub fn poll_recv(&mut self, context: &mut Context<'_>) -> Poll<Result<Arc<Event>, End>> {
-        let mut state = self.letterbox.lock();
+    pub fn poll_recv(&mut self, context: &mut Context<'_>) -> Poll<Result<Arc<BusEvent>, DisconnectReason>> {
+        let mut state = self.queue.lock();
         if let Some(event) = state.events.pop_front() {
             return Poll::Ready(Ok(event));
         }
-        if let Some(end) = state.end {
+        if let Some(end) = state.end_reason {
             return Poll::Ready(Err(end));
         }
-        if state.events.capacity() > KEPT {
+        if state.events.capacity() > RETAINED_CAPACITY {
             state.events = VecDeque::new();
         }
         let old = match &mut state.waker {
@@ -130,15 +130,15 @@ impl Mailbox {
     }
 
     /// Returns the next event if one is queued, or the end of the connection.
-    pub fn try_recv(&mut self) -> Option<Result<Arc<Event>, End>> {
-        let mut state = self.letterbox.lock();
-        state.events.pop_front().map(Ok).or(state.end.map(Err))
+    pub fn try_recv(&mut self) -> Option<Result<Arc<BusEvent>, DisconnectReason>> {
+        let mut state = self.queue.lock();
+        state.events.pop_front().map(Ok).or(state.end_reason.map(Err))
     }
 }
 
 impl Drop for Mailbox {
     fn drop(&mut self) {
-        self.exchange.disconnect(self.id);
+        self.bus.disconnect(self.id);
     }
 }
 

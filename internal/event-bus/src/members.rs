@@ -4,65 +4,65 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::mailbox::Letterbox;
-use crate::presence::{Presence, Roster};
-use crate::ring::Ring;
-use crate::{Address, ConnId, Counts, Identity, TopicName};
+use crate::mailbox::MailboxQueue;
+use crate::presence::{PresenceMode, PresenceMap};
+use crate::ring::EventHistory;
+use crate::{ConnectionSlot, ConnectionId, PresenceCounts, Identity, TopicName};
 use latido_base::ident::UserId;
 
 /// The queue through which a connection gets its events.
 #[derive(Clone)]
-pub(super) enum Sink {
+pub(super) enum DeliveryTarget {
     /// The connection's own mailbox, in a Tokio task.
-    Letterbox(Arc<Letterbox>),
+    Mailbox(Arc<MailboxQueue>),
     /// The queue of the connection's shard: the index of the fan-out group, and the slot on the
     /// shard.
-    Lane { lane: u32, to: Address },
+    Shard { group: u32, slot: ConnectionSlot },
 }
 
 /// A connection's membership of one topic.
 #[derive(Clone, Copy)]
-pub(super) struct Seat {
+pub(super) struct Membership {
     pub(super) topic: u32,
-    place: u32,
+    position: u32,
 }
 
 /// A topic's member: the connection, and the index in its list of memberships.
 #[derive(Clone, Copy)]
-pub(super) struct Member {
+pub(super) struct TopicMember {
     pub(super) conn: u32,
-    seat: u32,
+    membership: u32,
 }
 
-pub(super) struct Conn {
+pub(super) struct ConnectionRecord {
     pub(super) identity: Arc<Identity>,
-    pub(super) sink: Sink,
-    pub(super) seats: Vec<Seat>,
+    pub(super) target: DeliveryTarget,
+    pub(super) memberships: Vec<Membership>,
     /// The number of the last fan-out that included or excluded the connection.
-    pub(super) mark: u64,
-    pub(super) since_us: i64,
+    pub(super) fanout_mark: u64,
+    pub(super) connected_us: i64,
     /// The position among the user's connections.
-    place: u32,
+    user_position: u32,
 }
 
-pub(super) struct Topic {
+pub(super) struct EventTopic {
     pub(super) name: TopicName,
-    pub(super) members: Vec<Member>,
-    pub(super) presence: Presence,
+    pub(super) members: Vec<TopicMember>,
+    pub(super) presence_mode: PresenceMode,
     /// The presence list, created with the first listed member.
-    pub(super) roster: Option<Box<Roster>>,
+    pub(super) presence_map: Option<Box<PresenceMap>>,
     /// The retained messages. A topic with a history stays open without members.
-    pub(super) ring: Option<Box<Ring>>,
-    pub(super) since_us: i64,
+    pub(super) history: Option<Box<EventHistory>>,
+    pub(super) opened_us: i64,
     /// The time of the last message, in microseconds since the Unix epoch.
     pub(super) active_us: i64,
 }
 
-impl Topic {
-    pub(super) fn counts(&self) -> Counts {
-        Counts {
+impl EventTopic {
+    pub(super) fn counts(&self) -> PresenceCounts {
+        PresenceCounts {
             users: self
-                .roster
+                .presence_map
                 .as_ref()
                 .map_or(0, |presence_map| presence_map.users()),
             connections: self.members.len(),
@@ -71,78 +71,78 @@ impl Topic {
 }
 
 #[derive(Default)]
-struct Slot {
+struct TableSlot {
     /// The number of times that the slot was assigned.
     generation: u32,
-    conn: Option<Conn>,
+    connection: Option<ConnectionRecord>,
 }
 
 #[derive(Default)]
-pub(super) struct Members {
-    slots: Vec<Slot>,
+pub(super) struct ConnectionTable {
+    slots: Vec<TableSlot>,
     free: Vec<u32>,
-    topics: Vec<Option<Topic>>,
+    topics: Vec<Option<EventTopic>>,
     free_topics: Vec<u32>,
     by_name: HashMap<TopicName, u32>,
     by_user: HashMap<UserId, Vec<u32>>,
 }
 
-impl Members {
-    pub(super) fn connect(
+impl ConnectionTable {
+    pub(super) fn insert(
         &mut self,
         identity: Arc<Identity>,
-        target: Sink,
+        target: DeliveryTarget,
         connected_us: i64,
-    ) -> ConnId {
+    ) -> ConnectionId {
         let index = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(Slot::default());
-            count(self.slots.len() - 1)
+            self.slots.push(TableSlot::default());
+            index_u32(self.slots.len() - 1)
         });
-        let user_position = self.enlist(&identity, index);
+        let user_position = self.index_user(&identity, index);
         let slot = &mut self.slots[index as usize];
         slot.generation = slot.generation.wrapping_add(1);
-        slot.conn = Some(Conn {
+        slot.connection = Some(ConnectionRecord {
             identity,
-            sink: target,
-            seats: Vec::new(),
-            mark: 0,
-            since_us: connected_us,
-            place: user_position,
+            target,
+            memberships: Vec::new(),
+            fanout_mark: 0,
+            connected_us,
+            user_position,
         });
-        ConnId {
+        ConnectionId {
             index,
             generation: slot.generation,
         }
     }
 
     /// Removes a connection that has already left all its topics.
-    pub(super) fn remove(&mut self, index: u32) -> Option<Conn> {
-        let conn = self.slots.get_mut(index as usize)?.conn.take()?;
-        self.delist(&conn.identity, conn.place);
+    pub(super) fn remove(&mut self, index: u32) -> Option<ConnectionRecord> {
+        let conn = self.slots.get_mut(index as usize)?.connection.take()?;
+        self.unindex_user(&conn.identity, conn.user_position);
         self.free.push(index);
         Some(conn)
     }
 
     /// Replaces the identity of a connection.
-    pub(super) fn identify(&mut self, index: u32, identity: Arc<Identity>) {
-        let Some(conn) = self.conn(index) else { return };
-        let (old, user_position) = (Arc::clone(&conn.identity), conn.place);
-        self.delist(&old, user_position);
-        let user_position = self.enlist(&identity, index);
-        if let Some(conn) = self.conn_mut(index) {
+    pub(super) fn set_identity(&mut self, index: u32, identity: Arc<Identity>) {
+        let Some(conn) = self.connection(index) else { return };
+        let (old, user_position) = (Arc::clone(&conn.identity), conn.user_position);
+        self.unindex_user(&old, user_position);
+        let user_position = self.index_user(&identity, index);
+        if let Some(conn) = self.connection_mut(index) {
             conn.identity = identity;
-            conn.place = user_position;
+            conn.user_position = user_position;
         }
     }
 
-    fn enlist(&mut self, identity: &Identity, index: u32) -> u32 {
+    fn index_user(&mut self, identity: &Identity, index: u32) -> u32 {
         let Some(user) = &identity.user else { return 0 };
         let conns = self.by_user.entry(user.clone()).or_default();
         conns.push(index);
-        count(conns.len() - 1)
+        index_u32(conns.len() - 1)
     }
 
-    fn delist(&mut self, identity: &Identity, position: u32) {
+    fn unindex_user(&mut self, identity: &Identity, position: u32) {
         let Some((user, conns)) = identity
             .user
             .as_ref()
@@ -154,53 +154,53 @@ impl Members {
         if conns.is_empty() {
             self.by_user.remove(user);
         } else if let Some(moved) = conns.get(position as usize).copied()
-            && let Some(conn) = self.conn_mut(moved)
+            && let Some(conn) = self.connection_mut(moved)
         {
-            conn.place = position;
+            conn.user_position = position;
         }
     }
 
     /// Returns the index of a connection that still exists.
-    pub(super) fn find(&self, id: ConnId) -> Option<u32> {
+    pub(super) fn find_connection(&self, id: ConnectionId) -> Option<u32> {
         let slot = self.slots.get(id.index as usize)?;
-        (slot.generation == id.generation && slot.conn.is_some()).then_some(id.index)
+        (slot.generation == id.generation && slot.connection.is_some()).then_some(id.index)
     }
 
-    pub(super) fn id(&self, index: u32) -> ConnId {
+    pub(super) fn connection_id(&self, index: u32) -> ConnectionId {
         let generation = self
             .slots
             .get(index as usize)
             .map_or(0, |slot| slot.generation);
-        ConnId { index, generation }
+        ConnectionId { index, generation }
     }
 
-    pub(super) fn conn(&self, index: u32) -> Option<&Conn> {
-        self.slots.get(index as usize)?.conn.as_ref()
+    pub(super) fn connection(&self, index: u32) -> Option<&ConnectionRecord> {
+        self.slots.get(index as usize)?.connection.as_ref()
     }
 
-    pub(super) fn conn_mut(&mut self, index: u32) -> Option<&mut Conn> {
-        self.slots.get_mut(index as usize)?.conn.as_mut()
+    pub(super) fn connection_mut(&mut self, index: u32) -> Option<&mut ConnectionRecord> {
+        self.slots.get_mut(index as usize)?.connection.as_mut()
     }
 
-    pub(super) fn of_user(&self, user: &UserId) -> &[u32] {
+    pub(super) fn connections_of_user(&self, user: &UserId) -> &[u32] {
         self.by_user.get(user).map_or(&[], Vec::as_slice)
     }
 
     /// Returns every connection, in no particular order.
-    pub(super) fn all(&self) -> impl Iterator<Item = (ConnId, &Conn)> {
+    pub(super) fn connections(&self) -> impl Iterator<Item = (ConnectionId, &ConnectionRecord)> {
         (0..).zip(&self.slots).filter_map(|(index, slot)| {
             Some((
-                ConnId {
+                ConnectionId {
                     index,
                     generation: slot.generation,
                 },
-                slot.conn.as_ref()?,
+                slot.connection.as_ref()?,
             ))
         })
     }
 
     /// Returns the number of connections, users and topics.
-    pub(super) fn counts(&self) -> (usize, usize, usize) {
+    pub(super) fn totals(&self) -> (usize, usize, usize) {
         (
             self.slots.len() - self.free.len(),
             self.by_user.len(),
@@ -208,15 +208,15 @@ impl Members {
         )
     }
 
-    pub(super) fn topics(&self) -> impl Iterator<Item = &Topic> {
+    pub(super) fn topics(&self) -> impl Iterator<Item = &EventTopic> {
         self.topics.iter().flatten()
     }
 
-    pub(super) fn topic(&self, index: u32) -> Option<&Topic> {
+    pub(super) fn topic(&self, index: u32) -> Option<&EventTopic> {
         self.topics.get(index as usize)?.as_ref()
     }
 
-    pub(super) fn topic_mut(&mut self, index: u32) -> Option<&mut Topic> {
+    pub(super) fn topic_mut(&mut self, index: u32) -> Option<&mut EventTopic> {
         self.topics.get_mut(index as usize)?.as_mut()
     }
 
@@ -224,33 +224,33 @@ impl Members {
         self.by_name.get(name).copied()
     }
 
-    pub(super) fn named(&self, name: &TopicName) -> Option<&Topic> {
+    pub(super) fn topic_by_name(&self, name: &TopicName) -> Option<&EventTopic> {
         self.topic(self.find_topic(name)?)
     }
 
     /// Returns the topic with this name, and creates it if necessary.
-    pub(super) fn open(
+    pub(super) fn open_topic(
         &mut self,
         name: &TopicName,
-        presence: impl FnOnce() -> Presence,
+        presence: impl FnOnce() -> PresenceMode,
         opened_us: i64,
     ) -> u32 {
         if let Some(index) = self.find_topic(name) {
             return index;
         }
         let name = name.clone();
-        let topic = Topic {
+        let topic = EventTopic {
             name: name.clone(),
             members: Vec::new(),
-            presence: presence(),
-            roster: None,
-            ring: None,
-            since_us: opened_us,
+            presence_mode: presence(),
+            presence_map: None,
+            history: None,
+            opened_us,
             active_us: opened_us,
         };
         let index = self.free_topics.pop().unwrap_or_else(|| {
             self.topics.push(None);
-            count(self.topics.len() - 1)
+            index_u32(self.topics.len() - 1)
         });
         self.topics[index as usize] = Some(topic);
         self.by_name.insert(name, index);
@@ -258,12 +258,12 @@ impl Members {
     }
 
     /// Removes a topic that has no members and no history.
-    pub(super) fn close_if_empty(&mut self, index: u32) {
+    pub(super) fn close_topic_if_empty(&mut self, index: u32) {
         let Some(topic) = self.topics.get_mut(index as usize) else {
             return;
         };
         if let Some(closed) =
-            topic.take_if(|topic| topic.members.is_empty() && topic.ring.is_none())
+            topic.take_if(|topic| topic.members.is_empty() && topic.history.is_none())
         {
             self.by_name.remove(&closed.name);
             self.free_topics.push(index);
@@ -271,44 +271,44 @@ impl Members {
     }
 
     /// Returns the index of a topic in the connection's list of memberships.
-    pub(super) fn seat(&self, conn: u32, topic: u32) -> Option<usize> {
-        self.conn(conn)?
-            .seats
+    pub(super) fn find_membership(&self, conn: u32, topic: u32) -> Option<usize> {
+        self.connection(conn)?
+            .memberships
             .iter()
             .position(|membership| membership.topic == topic)
     }
 
     /// Adds a connection to a topic of which it is not a member.
-    pub(super) fn sit(&mut self, conn: u32, topic: u32) {
-        let Some(membership) = self.conn(conn).map(|conn| count(conn.seats.len())) else {
+    pub(super) fn add_member(&mut self, conn: u32, topic: u32) {
+        let Some(membership) = self.connection(conn).map(|conn| index_u32(conn.memberships.len())) else {
             return;
         };
         let Some(joined) = self.topic_mut(topic) else {
             return;
         };
-        joined.members.push(Member {
+        joined.members.push(TopicMember {
             conn,
-            seat: membership,
+            membership,
         });
-        let position = count(joined.members.len() - 1);
-        if let Some(conn) = self.conn_mut(conn) {
-            conn.seats.push(Seat {
+        let position = index_u32(joined.members.len() - 1);
+        if let Some(conn) = self.connection_mut(conn) {
+            conn.memberships.push(Membership {
                 topic,
-                place: position,
+                position,
             });
         }
     }
 
     /// Removes one of a connection's memberships. `swap_remove` moves another membership and
     /// another member, so their indices are corrected. Returns the topic.
-    pub(super) fn stand_up(&mut self, conn: u32, membership: usize) -> Option<u32> {
-        let memberships = &mut self.conn_mut(conn)?.seats;
+    pub(super) fn remove_member(&mut self, conn: u32, membership: usize) -> Option<u32> {
+        let memberships = &mut self.connection_mut(conn)?.memberships;
         if membership >= memberships.len() {
             return None;
         }
-        let Seat {
+        let Membership {
             topic,
-            place: position,
+            position,
         } = memberships.swap_remove(membership);
         let moved_membership = memberships.get(membership).copied();
         let members = &mut self.topic_mut(topic)?.members;
@@ -316,28 +316,28 @@ impl Members {
         let moved_member = members.get(position as usize).copied();
         if let Some(member) = moved_member
             && let Some(moved) = self
-                .conn_mut(member.conn)
-                .and_then(|conn| conn.seats.get_mut(member.seat as usize))
+                .connection_mut(member.conn)
+                .and_then(|conn| conn.memberships.get_mut(member.membership as usize))
         {
-            moved.place = position;
+            moved.position = position;
         }
         if let Some(moved) = moved_membership
             && let Some(member) = self
                 .topic_mut(moved.topic)
-                .and_then(|topic| topic.members.get_mut(moved.place as usize))
+                .and_then(|topic| topic.members.get_mut(moved.position as usize))
         {
-            member.seat = count(membership);
+            member.membership = index_u32(membership);
         }
         Some(topic)
     }
 
     /// Calls `each` once for every member of the topics. Connections already marked with `mark` are
     /// skipped.
-    pub(super) fn audience(
+    pub(super) fn for_each_recipient(
         &mut self,
         topics: &[TopicName],
         mark: u64,
-        mut each: impl FnMut(u32, &Sink),
+        mut each: impl FnMut(u32, &DeliveryTarget),
     ) {
         let Self {
             slots,
@@ -355,12 +355,12 @@ impl Members {
             for member in &topic.members {
                 let Some(conn) = slots
                     .get_mut(member.conn as usize)
-                    .and_then(|slot| slot.conn.as_mut())
+                    .and_then(|slot| slot.connection.as_mut())
                 else {
                     continue;
                 };
-                if std::mem::replace(&mut conn.mark, mark) != mark {
-                    each(member.conn, &conn.sink);
+                if std::mem::replace(&mut conn.fanout_mark, mark) != mark {
+                    each(member.conn, &conn.target);
                 }
             }
         }
@@ -369,6 +369,6 @@ impl Members {
 
 /// Converts a length to an index. 32 bits suffice, because there are never more connections than
 /// file descriptors.
-fn count(len: usize) -> u32 {
+fn index_u32(len: usize) -> u32 {
     u32::try_from(len).unwrap_or(u32::MAX)
 }

@@ -4,19 +4,19 @@
 use proptest::prelude::*;
 
 use super::*;
-use world::World;
+use world::BusModel;
 
 #[path = "world_tests.rs"]
 mod world;
 
 const TOPIC_NAMES: [&str; 4] = ["a", "b", "c", "d"];
 /// The topic that gets a message for every change of every presence list.
-const WATCH: &str = "watch";
-const RING: usize = 5;
+const NOTICE_TOPIC: &str = "watch";
+const HISTORY_CAPACITY: usize = 5;
 
 #[derive(Debug, Clone)]
-enum Op {
-    Open {
+enum ModelOp {
+    Connect {
         shard: bool,
         user: Option<u8>,
         topics: Vec<usize>,
@@ -29,7 +29,7 @@ enum Op {
         c: usize,
         topic: usize,
     },
-    Identify {
+    SetIdentity {
         c: usize,
         user: Option<u8>,
         topics: Vec<usize>,
@@ -38,10 +38,10 @@ enum Op {
         c: usize,
         topic: usize,
     },
-    Gone {
+    Disconnect {
         c: usize,
     },
-    Dismiss {
+    Kick {
         c: usize,
     },
     Publish {
@@ -59,58 +59,58 @@ enum Op {
     },
 }
 
-fn op() -> impl Strategy<Value = Op> {
+fn model_op() -> impl Strategy<Value = ModelOp> {
     let topics = || prop::collection::vec(0..TOPIC_NAMES.len(), 0..4);
     let (c, topic, user) = (0..64_usize, 0..TOPIC_NAMES.len(), prop::option::of(0..4_u8));
-    let times = prop_oneof![6 => 1..4_usize, 1 => Just(MAILBOX - 1), 1 => Just(MAILBOX + 1)];
+    let times = prop_oneof![6 => 1..4_usize, 1 => Just(MAX_MAILBOX_EVENTS - 1), 1 => Just(MAX_MAILBOX_EVENTS + 1)];
     prop_oneof![
-        4 => (any::<bool>(), user.clone(), topics()).prop_map(|(shard, user, topics)| Op::Open { shard, user, topics }),
-        4 => (c.clone(), topics()).prop_map(|(c, topics)| Op::Join { c, topics }),
-        2 => (c.clone(), topic.clone()).prop_map(|(c, topic)| Op::Leave { c, topic }),
-        1 => (c.clone(), user.clone(), topics()).prop_map(|(c, user, topics)| Op::Identify { c, user, topics }),
-        2 => (c.clone(), topic).prop_map(|(c, topic)| Op::Update { c, topic }),
-        2 => c.clone().prop_map(|c| Op::Gone { c }),
-        1 => c.clone().prop_map(|c| Op::Dismiss { c }),
+        4 => (any::<bool>(), user.clone(), topics()).prop_map(|(shard, user, topics)| ModelOp::Connect { shard, user, topics }),
+        4 => (c.clone(), topics()).prop_map(|(c, topics)| ModelOp::Join { c, topics }),
+        2 => (c.clone(), topic.clone()).prop_map(|(c, topic)| ModelOp::Leave { c, topic }),
+        1 => (c.clone(), user.clone(), topics()).prop_map(|(c, user, topics)| ModelOp::SetIdentity { c, user, topics }),
+        2 => (c.clone(), topic).prop_map(|(c, topic)| ModelOp::Update { c, topic }),
+        2 => c.clone().prop_map(|c| ModelOp::Disconnect { c }),
+        1 => c.clone().prop_map(|c| ModelOp::Kick { c }),
         6 => (topics(), prop::option::of(c.clone()), user, times)
-            .prop_map(|(topics, except, except_user, times)| Op::Publish { topics, except, except_user, times }),
-        2 => c.clone().prop_map(|c| Op::Stall { c }),
-        2 => (c, 0..300_usize).prop_map(|(c, count)| Op::Read { c, count }),
+            .prop_map(|(topics, except, except_user, times)| ModelOp::Publish { topics, except, except_user, times }),
+        2 => c.clone().prop_map(|c| ModelOp::Stall { c }),
+        2 => (c, 0..300_usize).prop_map(|(c, count)| ModelOp::Read { c, count }),
     ]
 }
 
 /// The topic's name decides the presence mode; without `presence`, all topics have it off.
-struct TestRules {
+struct TestPolicy {
     presence: bool,
 }
 
-impl Rules for TestRules {
-    fn presence(&self, topic: &TopicName) -> Presence {
+impl TopicPolicy for TestPolicy {
+    fn presence_mode(&self, topic: &TopicName) -> PresenceMode {
         match topic.as_str() {
-            "a" | "b" if self.presence => Presence::Announced,
-            "c" if self.presence => Presence::Listed,
-            _ => Presence::Off,
+            "a" | "b" if self.presence => PresenceMode::Announced,
+            "c" if self.presence => PresenceMode::Listed,
+            _ => PresenceMode::Off,
         }
     }
 
-    fn notices(&self, topic: &TopicName, diff: &Diff) -> Vec<Publish> {
+    fn on_presence_change(&self, topic: &TopicName, diff: &PresenceDiff) -> Vec<Publish> {
         let change = match diff.change {
-            Change::Came => "joined",
-            Change::Went => "left",
-            Change::More | Change::Updated | Change::Fewer => "changed",
+            PresenceChange::UserJoined => "joined",
+            PresenceChange::UserLeft => "left",
+            PresenceChange::ConnectionAdded | PresenceChange::MetaUpdated | PresenceChange::ConnectionRemoved => "changed",
         };
         let text = format!("{} {} {change}", topic, diff.user.as_str());
-        vec![Publish::new([TopicName::new(WATCH)], "notice", text)]
+        vec![Publish::new([TopicName::new(NOTICE_TOPIC)], "notice", text)]
     }
 }
 
-fn walk(presence: bool, ops: Vec<Op>) {
-    let mut world = World::new(presence);
+fn run_ops(presence: bool, ops: Vec<ModelOp>) {
+    let mut world = BusModel::new(presence);
     for op in ops {
         world.run(op);
         world.check();
     }
     for client in &mut world.clients {
-        client.stalled = false;
+        client.is_stalled = false;
     }
     world.check();
 }
@@ -119,12 +119,12 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
 
     #[test]
-    fn every_connection_gets_exactly_its_events(ops in prop::collection::vec(op(), 1..60)) {
-        walk(false, ops);
+    fn every_connection_gets_exactly_its_events(ops in prop::collection::vec(model_op(), 1..60)) {
+        run_ops(false, ops);
     }
 
     #[test]
-    fn presence_lists_and_changes_match_the_model(ops in prop::collection::vec(op(), 1..60)) {
-        walk(true, ops);
+    fn presence_lists_and_changes_match_the_model(ops in prop::collection::vec(model_op(), 1..60)) {
+        run_ops(true, ops);
     }
 }

@@ -6,74 +6,74 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::task::Waker;
 
-use crate::mailbox::{Letterbox, Posted};
-use crate::members::{Members, Sink};
-use crate::port::weight;
-use crate::presence::Presence;
-use crate::ring::Ring;
+use crate::mailbox::{MailboxQueue, PushOutcome};
+use crate::members::{ConnectionTable, DeliveryTarget};
+use crate::port::counted_bytes;
+use crate::presence::PresenceMode;
+use crate::ring::EventHistory;
 use crate::{
-    Address, Body, ConnId, Delivery, Dialect, Diff, End, Entry, Event, Identity, Join, JoinError,
-    Joined, Overloaded, Port, Publish, Published, Rules, TOPICS, TopicName,
+    ConnectionSlot, EventBody, ConnectionId, Delivery, EncodingId, PresenceDiff, DisconnectReason, PresenceEntry, BusEvent, Identity, JoinRequest, JoinError,
+    JoinOutcome, Overloaded, EventQueue, Publish, PublishReceipt, TopicPolicy, MAX_TOPICS, TopicName,
 };
 
 /// The tasks and shards to wake after the lock is released.
 #[derive(Default)]
-pub(super) struct Wakes {
+pub(super) struct PendingWakes {
     wakers: Vec<Waker>,
-    ports: Vec<Port>,
+    queues: Vec<EventQueue>,
 }
 
-impl Wakes {
-    pub(super) fn fire(self) {
+impl PendingWakes {
+    pub(super) fn wake_all(self) {
         self.wakers.into_iter().for_each(Waker::wake);
-        self.ports.iter().for_each(Port::wake);
+        self.queues.iter().for_each(EventQueue::wake);
     }
 }
 
 /// The connections of one shard that use one encoding.
-struct Lane {
-    port: Port,
-    dialect: Dialect,
+struct FanoutGroup {
+    queue: EventQueue,
+    encoding: EncodingId,
     /// The recipients of the current event.
-    to: Vec<Address>,
+    recipients: Vec<ConnectionSlot>,
 }
 
-pub(super) struct Order {
-    pub(super) members: Members,
-    rules: Box<dyn Rules>,
+pub(super) struct BusState {
+    pub(super) connections: ConnectionTable,
+    policy: Box<dyn TopicPolicy>,
     now_us: Box<dyn Fn() -> i64 + Send + Sync>,
-    lanes: Vec<Lane>,
+    groups: Vec<FanoutGroup>,
     /// The connections with a mailbox among the recipients of the current event.
-    letterboxes: Vec<u32>,
+    mailbox_recipients: Vec<u32>,
     /// The sequence number of the last event; `at_us` is its time.
     pub(super) seq: u64,
     at_us: i64,
     /// The number of the current fan-out.
-    mark: u64,
+    fanout_mark: u64,
     /// The reference of the last presence entry.
-    reference: u64,
+    last_reference: u64,
     /// The connections whose mailbox has overflowed. They are removed before the lock is released.
-    overflowed: VecDeque<ConnId>,
+    overflowed: VecDeque<ConnectionId>,
 }
 
-impl Order {
-    pub(super) fn new(policy: Box<dyn Rules>, now_us: Box<dyn Fn() -> i64 + Send + Sync>) -> Self {
+impl BusState {
+    pub(super) fn new(policy: Box<dyn TopicPolicy>, now_us: Box<dyn Fn() -> i64 + Send + Sync>) -> Self {
         Self {
-            members: Members::default(),
-            rules: policy,
+            connections: ConnectionTable::default(),
+            policy,
             now_us,
-            lanes: Vec::new(),
-            letterboxes: Vec::new(),
+            groups: Vec::new(),
+            mailbox_recipients: Vec::new(),
             seq: 0,
             at_us: 0,
-            mark: 0,
-            reference: 0,
+            fanout_mark: 0,
+            last_reference: 0,
             overflowed: VecDeque::new(),
         }
     }
 
     /// Returns the current time, in microseconds, but never less than that of the last event.
-    fn tick(&mut self) -> i64 {
+    fn next_timestamp(&mut self) -> i64 {
         self.at_us = self.at_us.max((self.now_us)());
         self.at_us
     }
@@ -81,18 +81,18 @@ impl Order {
     /// Returns the index of the group for a queue and an encoding, and creates it if necessary.
     /// There are at most shards times encodings groups, so a linear search suffices, and groups are
     /// never removed.
-    pub(super) fn lane(&mut self, queue: &Port, encoding: Dialect) -> u32 {
+    pub(super) fn fanout_group(&mut self, queue: &EventQueue, encoding: EncodingId) -> u32 {
         let known = self
-            .lanes
+            .groups
             .iter()
-            .position(|group| group.dialect == encoding && group.port.is(queue));
+            .position(|group| group.encoding == encoding && group.queue.is_same_queue(queue));
         let index = known.unwrap_or_else(|| {
-            self.lanes.push(Lane {
-                port: queue.clone(),
-                dialect: encoding,
-                to: Vec::new(),
+            self.groups.push(FanoutGroup {
+                queue: queue.clone(),
+                encoding,
+                recipients: Vec::new(),
             });
-            self.lanes.len() - 1
+            self.groups.len() - 1
         });
         u32::try_from(index).unwrap_or(u32::MAX)
     }
@@ -100,419 +100,419 @@ impl Order {
     pub(super) fn connect(
         &mut self,
         identity: Identity,
-        target: Sink,
-        joins: &[Join],
-        wakes: &mut Wakes,
-    ) -> Result<ConnId, JoinError> {
-        if joins.len() > TOPICS {
-            return Err(JoinError::TooMany);
+        target: DeliveryTarget,
+        joins: &[JoinRequest],
+        wakes: &mut PendingWakes,
+    ) -> Result<ConnectionId, JoinError> {
+        if joins.len() > MAX_TOPICS {
+            return Err(JoinError::TooManyTopics);
         }
-        let connected_us = self.tick();
+        let connected_us = self.next_timestamp();
         let id = self
-            .members
-            .connect(Arc::new(identity), target, connected_us);
+            .connections
+            .insert(Arc::new(identity), target, connected_us);
         self.join(id, joins, wakes)?;
         Ok(id)
     }
 
     pub(super) fn join(
         &mut self,
-        id: ConnId,
-        joins: &[Join],
-        wakes: &mut Wakes,
-    ) -> Result<Joined, JoinError> {
-        let conn = self.members.find(id).ok_or(JoinError::Gone)?;
-        let is_member = |join: &&Join| {
-            self.members
+        id: ConnectionId,
+        joins: &[JoinRequest],
+        wakes: &mut PendingWakes,
+    ) -> Result<JoinOutcome, JoinError> {
+        let conn = self.connections.find_connection(id).ok_or(JoinError::Disconnected)?;
+        let is_member = |join: &&JoinRequest| {
+            self.connections
                 .find_topic(&join.topic)
-                .is_some_and(|topic| self.members.seat(conn, topic).is_some())
+                .is_some_and(|topic| self.connections.find_membership(conn, topic).is_some())
         };
         let new = joins.len() - joins.iter().filter(is_member).count();
         if self
-            .members
-            .conn(conn)
-            .is_none_or(|conn| conn.seats.len() + new > TOPICS)
+            .connections
+            .connection(conn)
+            .is_none_or(|conn| conn.memberships.len() + new > MAX_TOPICS)
         {
-            return Err(JoinError::TooMany);
+            return Err(JoinError::TooManyTopics);
         }
         let new = joins
             .iter()
-            .filter(|join| self.join_one(conn, join, wakes))
+            .filter(|join| self.join_topic(conn, join, wakes))
             .count();
-        Ok(Joined { new, seq: self.seq })
+        Ok(JoinOutcome { new_topics: new, seq: self.seq })
     }
 
     /// Joins one topic. First the members are notified, then the connection becomes a member, then
     /// it gets the presence list. So it misses no change and gets none twice.
-    fn join_one(&mut self, conn: u32, join: &Join, wakes: &mut Wakes) -> bool {
-        let opened_us = self.tick();
-        let policy = &self.rules;
+    fn join_topic(&mut self, conn: u32, join: &JoinRequest, wakes: &mut PendingWakes) -> bool {
+        let opened_us = self.next_timestamp();
+        let policy = &self.policy;
         let topic = self
-            .members
-            .open(&join.topic, || policy.presence(&join.topic), opened_us);
-        if self.members.seat(conn, topic).is_some() {
+            .connections
+            .open_topic(&join.topic, || policy.presence_mode(&join.topic), opened_us);
+        if self.connections.find_membership(conn, topic).is_some() {
             return false;
         }
-        let entry = self.entry(conn, &join.meta);
+        let entry = self.new_presence_entry(conn, &join.with_meta);
         let Some(identity) = self
-            .members
-            .conn(conn)
+            .connections
+            .connection(conn)
             .map(|conn| Arc::clone(&conn.identity))
         else {
             return false;
         };
         let mut listed = None;
-        if let Some(listed_topic) = self.members.topic_mut(topic)
-            && listed_topic.presence != Presence::Off
+        if let Some(listed_topic) = self.connections.topic_mut(topic)
+            && listed_topic.presence_mode != PresenceMode::Off
         {
             listed = listed_topic
-                .roster
+                .presence_map
                 .get_or_insert_default()
-                .join(&identity, entry);
+                .add(&identity, entry);
         }
         if let Some(diff) = listed {
-            self.tell(topic, diff, wakes);
+            self.announce(topic, diff, wakes);
         }
-        self.members.sit(conn, topic);
-        let Some(joined) = self.members.topic(topic) else {
+        self.connections.add_member(conn, topic);
+        let Some(joined) = self.connections.topic(topic) else {
             return true;
         };
-        if joined.presence == Presence::Announced {
-            let state = Body::State(
+        if joined.presence_mode == PresenceMode::Announced {
+            let state = EventBody::PresenceList(
                 joined
-                    .roster
+                    .presence_map
                     .as_ref()
                     .map(|presence_map| presence_map.list())
                     .unwrap_or_default(),
             );
             let name = joined.name.clone();
-            self.address(conn);
+            self.set_single_recipient(conn);
             self.deliver(Box::new([name]), state, wakes);
         }
         true
     }
 
-    fn entry(&mut self, conn: u32, meta: &Arc<str>) -> Entry {
-        self.reference += 1;
-        Entry {
-            connection: self.members.id(conn),
-            reference: self.reference,
+    fn new_presence_entry(&mut self, conn: u32, meta: &Arc<str>) -> PresenceEntry {
+        self.last_reference += 1;
+        PresenceEntry {
+            connection: self.connections.connection_id(conn),
+            reference: self.last_reference,
             meta: Arc::clone(meta),
         }
     }
 
-    pub(super) fn leave(&mut self, id: ConnId, name: &TopicName, wakes: &mut Wakes) -> bool {
-        let Some((conn, topic)) = self.members.find(id).zip(self.members.find_topic(name)) else {
+    pub(super) fn leave(&mut self, id: ConnectionId, name: &TopicName, wakes: &mut PendingWakes) -> bool {
+        let Some((conn, topic)) = self.connections.find_connection(id).zip(self.connections.find_topic(name)) else {
             return false;
         };
-        let Some(membership) = self.members.seat(conn, topic) else {
+        let Some(membership) = self.connections.find_membership(conn, topic) else {
             return false;
         };
-        let left = self.stand_up(conn, membership);
-        self.tell_left(left.into_iter().collect(), wakes);
+        let left = self.remove_member(conn, membership);
+        self.announce_left(left.into_iter().collect(), wakes);
         true
     }
 
     /// Removes a membership together with the connection's presence entry.
-    fn stand_up(&mut self, conn: u32, membership: usize) -> Option<(u32, Option<Diff>)> {
-        let topic = self.members.stand_up(conn, membership)?;
-        let id = self.members.id(conn);
-        let identity = Arc::clone(&self.members.conn(conn)?.identity);
-        let presence_map = self.members.topic_mut(topic)?.roster.as_mut();
-        let diff = presence_map.and_then(|presence_map| presence_map.leave(&identity, id));
+    fn remove_member(&mut self, conn: u32, membership: usize) -> Option<(u32, Option<PresenceDiff>)> {
+        let topic = self.connections.remove_member(conn, membership)?;
+        let id = self.connections.connection_id(conn);
+        let identity = Arc::clone(&self.connections.connection(conn)?.identity);
+        let presence_map = self.connections.topic_mut(topic)?.presence_map.as_mut();
+        let diff = presence_map.and_then(|presence_map| presence_map.remove(&identity, id));
         Some((topic, diff))
     }
 
-    fn tell_left(&mut self, left: Vec<(u32, Option<Diff>)>, wakes: &mut Wakes) {
+    fn announce_left(&mut self, left: Vec<(u32, Option<PresenceDiff>)>, wakes: &mut PendingWakes) {
         for (topic, diff) in left {
             if let Some(diff) = diff {
-                self.tell(topic, diff, wakes);
+                self.announce(topic, diff, wakes);
             }
-            self.members.close_if_empty(topic);
+            self.connections.close_topic_if_empty(topic);
         }
     }
 
     /// Removes a connection from all its topics. Members are notified only afterwards.
-    fn leave_all(&mut self, conn: u32) -> Vec<(u32, Option<Diff>)> {
+    fn leave_all(&mut self, conn: u32) -> Vec<(u32, Option<PresenceDiff>)> {
         let mut left = Vec::new();
         while let Some(last) = self
-            .members
-            .conn(conn)
-            .and_then(|conn| conn.seats.len().checked_sub(1))
+            .connections
+            .connection(conn)
+            .and_then(|conn| conn.memberships.len().checked_sub(1))
         {
-            left.extend(self.stand_up(conn, last));
+            left.extend(self.remove_member(conn, last));
         }
         left
     }
 
-    pub(super) fn identify(
+    pub(super) fn set_identity(
         &mut self,
-        id: ConnId,
+        id: ConnectionId,
         identity: Identity,
-        joins: &[Join],
-        wakes: &mut Wakes,
-    ) -> Result<Joined, JoinError> {
-        let conn = self.members.find(id).ok_or(JoinError::Gone)?;
-        if joins.len() > TOPICS {
-            return Err(JoinError::TooMany);
+        joins: &[JoinRequest],
+        wakes: &mut PendingWakes,
+    ) -> Result<JoinOutcome, JoinError> {
+        let conn = self.connections.find_connection(id).ok_or(JoinError::Disconnected)?;
+        if joins.len() > MAX_TOPICS {
+            return Err(JoinError::TooManyTopics);
         }
         let left = self.leave_all(conn);
-        self.members.identify(conn, Arc::new(identity));
-        self.tell_left(left, wakes);
+        self.connections.set_identity(conn, Arc::new(identity));
+        self.announce_left(left, wakes);
         self.join(id, joins, wakes)
     }
 
     /// Removes a connection with all its memberships and delivers `reason` to it. `None` means that
     /// the connection ended by itself.
-    pub(super) fn remove(&mut self, id: ConnId, reason: Option<End>, wakes: &mut Wakes) -> bool {
-        let Some(conn) = self.members.find(id) else {
+    pub(super) fn remove_connection(&mut self, id: ConnectionId, reason: Option<DisconnectReason>, wakes: &mut PendingWakes) -> bool {
+        let Some(conn) = self.connections.find_connection(id) else {
             return false;
         };
         let left = self.leave_all(conn);
-        if let (Some(removed), Some(reason)) = (self.members.remove(conn), reason) {
-            self.dismiss(&removed.sink, reason, wakes);
+        if let (Some(removed), Some(reason)) = (self.connections.remove(conn), reason) {
+            self.notify_disconnect(&removed.target, reason, wakes);
         }
-        self.tell_left(left, wakes);
+        self.announce_left(left, wakes);
         true
     }
 
-    fn dismiss(&self, target: &Sink, reason: End, wakes: &mut Wakes) {
+    fn notify_disconnect(&self, target: &DeliveryTarget, reason: DisconnectReason, wakes: &mut PendingWakes) {
         match target {
-            Sink::Letterbox(mailbox) => wakes.wakers.extend(mailbox.end(reason)),
-            Sink::Lane { lane: group, to } => {
-                if let Some(group) = self.lanes.get(*group as usize)
-                    && group.port.force(Delivery::End {
+            DeliveryTarget::Mailbox(mailbox) => wakes.wakers.extend(mailbox.close(reason)),
+            DeliveryTarget::Shard { group, slot: to } => {
+                if let Some(group) = self.groups.get(*group as usize)
+                    && group.queue.force_push(Delivery::Disconnect {
                         to: *to,
-                        end: reason,
+                        reason,
                     })
                 {
-                    wakes.ports.push(group.port.clone());
+                    wakes.queues.push(group.queue.clone());
                 }
             }
         }
     }
 
-    pub(super) fn update(
+    pub(super) fn update_meta(
         &mut self,
-        id: ConnId,
+        id: ConnectionId,
         name: &TopicName,
         meta: &Arc<str>,
-        wakes: &mut Wakes,
+        wakes: &mut PendingWakes,
     ) -> bool {
-        let Some((conn, topic)) = self.members.find(id).zip(self.members.find_topic(name)) else {
+        let Some((conn, topic)) = self.connections.find_connection(id).zip(self.connections.find_topic(name)) else {
             return false;
         };
-        let entry = self.entry(conn, meta);
+        let entry = self.new_presence_entry(conn, meta);
         let Some(identity) = self
-            .members
-            .conn(conn)
+            .connections
+            .connection(conn)
             .map(|conn| Arc::clone(&conn.identity))
         else {
             return false;
         };
         let presence_map = self
-            .members
+            .connections
             .topic_mut(topic)
-            .and_then(|topic| topic.roster.as_mut());
+            .and_then(|topic| topic.presence_map.as_mut());
         let Some(diff) =
             presence_map.and_then(|presence_map| presence_map.update(&identity, entry))
         else {
             return false;
         };
-        self.tell(topic, diff, wakes);
+        self.announce(topic, diff, wakes);
         true
     }
 
     /// Announces a change of a topic's presence list to its members, if the mode says so, and to
     /// the recipients that the policy names.
-    fn tell(&mut self, topic: u32, diff: Diff, wakes: &mut Wakes) {
+    fn announce(&mut self, topic: u32, diff: PresenceDiff, wakes: &mut PendingWakes) {
         let Some((name, mode)) = self
-            .members
+            .connections
             .topic(topic)
-            .map(|topic| (topic.name.clone(), topic.presence))
+            .map(|topic| (topic.name.clone(), topic.presence_mode))
         else {
             return;
         };
         // A panic in the policy must not leave a change half made. The panic hook has already
         // printed it to standard error.
         let messages =
-            catch_unwind(AssertUnwindSafe(|| self.rules.notices(&name, &diff))).unwrap_or_default();
-        if mode == Presence::Announced {
-            self.gather(std::slice::from_ref(&name), None, &[]);
-            self.deliver(Box::new([name]), Body::Diff(diff), wakes);
+            catch_unwind(AssertUnwindSafe(|| self.policy.on_presence_change(&name, &diff))).unwrap_or_default();
+        if mode == PresenceMode::Announced {
+            self.collect_recipients(std::slice::from_ref(&name), None, &[]);
+            self.deliver(Box::new([name]), EventBody::PresenceDiff(diff), wakes);
         }
         for publish in messages {
-            self.gather_for(&publish);
-            self.deliver(publish.topics.into(), Body::Message(publish.message), wakes);
+            self.collect_recipients_for(&publish);
+            self.deliver(publish.topics.into(), EventBody::Message(publish.message), wakes);
         }
     }
 
     pub(super) fn publish(
         &mut self,
         publish: Publish,
-        wakes: &mut Wakes,
-    ) -> Result<Published, Overloaded> {
-        self.gather_for(&publish);
-        self.promise(publish.message.payload.len())?;
-        let body = Body::Message(publish.message);
-        Ok(self.hand_out(publish.topics.into(), body, true, wakes))
+        wakes: &mut PendingWakes,
+    ) -> Result<PublishReceipt, Overloaded> {
+        self.collect_recipients_for(&publish);
+        self.reserve(publish.message.payload.len())?;
+        let body = EventBody::Message(publish.message);
+        Ok(self.dispatch(publish.topics.into(), body, true, wakes))
     }
 
-    fn gather_for(&mut self, publish: &Publish) {
+    fn collect_recipients_for(&mut self, publish: &Publish) {
         let user = publish
             .except_user
             .as_ref()
-            .map_or(Vec::new(), |user| self.members.of_user(user).to_vec());
+            .map_or(Vec::new(), |user| self.connections.connections_of_user(user).to_vec());
         let connection = publish
             .except_connection
-            .and_then(|id| self.members.find(id));
-        self.gather(&publish.topics, connection, &user);
+            .and_then(|id| self.connections.find_connection(id));
+        self.collect_recipients(&publish.topics, connection, &user);
     }
 
     /// Collects the recipients of the current event. Excluded connections are marked as visited
     /// beforehand.
-    fn gather(&mut self, topics: &[TopicName], connection: Option<u32>, user: &[u32]) {
-        self.mark += 1;
+    fn collect_recipients(&mut self, topics: &[TopicName], connection: Option<u32>, user: &[u32]) {
+        self.fanout_mark += 1;
         for conn in connection.iter().chain(user) {
-            if let Some(conn) = self.members.conn_mut(*conn) {
-                conn.mark = self.mark;
+            if let Some(conn) = self.connections.connection_mut(*conn) {
+                conn.fanout_mark = self.fanout_mark;
             }
         }
         let Self {
-            members,
-            lanes: groups,
-            letterboxes: mailboxes,
+            connections: members,
+            groups,
+            mailbox_recipients: mailboxes,
             ..
         } = self;
-        members.audience(topics, self.mark, |conn, target| match target {
-            Sink::Letterbox(_) => mailboxes.push(conn),
-            Sink::Lane { lane: group, to } => groups[*group as usize].to.push(*to),
+        members.for_each_recipient(topics, self.fanout_mark, |conn, target| match target {
+            DeliveryTarget::Mailbox(_) => mailboxes.push(conn),
+            DeliveryTarget::Shard { group, slot: to } => groups[*group as usize].recipients.push(*to),
         });
     }
 
     /// Makes one connection the only recipient of the current event.
-    fn address(&mut self, conn: u32) {
-        match self.members.conn(conn).map(|conn| &conn.sink) {
-            Some(Sink::Letterbox(_)) => self.letterboxes.push(conn),
-            Some(Sink::Lane { lane: group, to }) => self.lanes[*group as usize].to.push(*to),
+    fn set_single_recipient(&mut self, conn: u32) {
+        match self.connections.connection(conn).map(|conn| &conn.target) {
+            Some(DeliveryTarget::Mailbox(_)) => self.mailbox_recipients.push(conn),
+            Some(DeliveryTarget::Shard { group, slot: to }) => self.groups[*group as usize].recipients.push(*to),
             None => {}
         }
     }
 
     /// Reserves capacity in the queue of every group with recipients. If one is full, releases the
     /// others and clears the recipients.
-    fn promise(&mut self, payload_bytes: usize) -> Result<(), Overloaded> {
-        let full = self.lanes.iter().position(|group| {
-            !group.to.is_empty() && !group.port.promise(weight(payload_bytes, group.to.len()))
+    fn reserve(&mut self, payload_bytes: usize) -> Result<(), Overloaded> {
+        let full = self.groups.iter().position(|group| {
+            !group.recipients.is_empty() && !group.queue.reserve(counted_bytes(payload_bytes, group.recipients.len()))
         });
         let Some(full) = full else { return Ok(()) };
-        for group in self.lanes[..full]
+        for group in self.groups[..full]
             .iter()
-            .filter(|group| !group.to.is_empty())
+            .filter(|group| !group.recipients.is_empty())
         {
-            group.port.release(weight(payload_bytes, group.to.len()));
+            group.queue.release(counted_bytes(payload_bytes, group.recipients.len()));
         }
-        self.lanes.iter_mut().for_each(|group| group.to.clear());
-        self.letterboxes.clear();
+        self.groups.iter_mut().for_each(|group| group.recipients.clear());
+        self.mailbox_recipients.clear();
         Err(Overloaded)
     }
 
-    fn deliver(&mut self, topics: Box<[TopicName]>, body: Body, wakes: &mut Wakes) {
-        self.hand_out(topics, body, false, wakes);
+    fn deliver(&mut self, topics: Box<[TopicName]>, body: EventBody, wakes: &mut PendingWakes) {
+        self.dispatch(topics, body, false, wakes);
     }
 
     /// Queues the next event for the collected recipients. With `is_reserved`, every group has a
     /// reservation.
-    fn hand_out(
+    fn dispatch(
         &mut self,
         topics: Box<[TopicName]>,
-        body: Body,
+        body: EventBody,
         is_reserved: bool,
-        wakes: &mut Wakes,
-    ) -> Published {
+        wakes: &mut PendingWakes,
+    ) -> PublishReceipt {
         self.seq += 1;
-        let at_us = self.tick();
-        let event = Arc::new(Event::new(self.seq, at_us, topics, body));
-        self.record(&event);
+        let at_us = self.next_timestamp();
+        let event = Arc::new(BusEvent::new(self.seq, at_us, topics, body));
+        self.record_message(&event);
         let mut reached = 0;
-        let mut mailboxes = std::mem::take(&mut self.letterboxes);
+        let mut mailboxes = std::mem::take(&mut self.mailbox_recipients);
         for conn in mailboxes.drain(..) {
-            let Some(Sink::Letterbox(mailbox)) = self.members.conn(conn).map(|conn| &conn.sink)
+            let Some(DeliveryTarget::Mailbox(mailbox)) = self.connections.connection(conn).map(|conn| &conn.target)
             else {
                 continue;
             };
-            match mailbox.post(&event) {
-                Posted::In(waker) => {
+            match mailbox.push(&event) {
+                PushOutcome::Queued(waker) => {
                     reached += 1;
                     wakes.wakers.extend(waker);
                 }
-                Posted::Overflow(waker) => {
+                PushOutcome::Overflow(waker) => {
                     wakes.wakers.extend(waker);
-                    self.overflowed.push_back(self.members.id(conn));
+                    self.overflowed.push_back(self.connections.connection_id(conn));
                 }
-                Posted::Ended => {}
+                PushOutcome::Ended => {}
             }
         }
-        self.letterboxes = mailboxes;
-        for group in self.lanes.iter_mut().filter(|group| !group.to.is_empty()) {
-            reached += group.to.len();
+        self.mailbox_recipients = mailboxes;
+        for group in self.groups.iter_mut().filter(|group| !group.recipients.is_empty()) {
+            reached += group.recipients.len();
             let delivery = Delivery::Event {
                 event: Arc::clone(&event),
-                dialect: group.dialect,
-                to: group.to.as_slice().into(),
+                encoding: group.encoding,
+                to: group.recipients.as_slice().into(),
             };
-            group.to.clear();
+            group.recipients.clear();
             let wake = if is_reserved {
-                group.port.fill(delivery)
+                group.queue.commit(delivery)
             } else {
-                group.port.force(delivery)
+                group.queue.force_push(delivery)
             };
             if wake {
-                wakes.ports.push(group.port.clone());
+                wakes.queues.push(group.queue.clone());
             }
         }
-        Published {
+        PublishReceipt {
             seq: self.seq,
             reached,
         }
     }
 
     /// Records a message in the history of its topics.
-    fn record(&mut self, event: &Arc<Event>) {
+    fn record_message(&mut self, event: &Arc<BusEvent>) {
         if event.message().is_none() {
             return;
         }
         for name in &event.topics {
             let Some(topic) = self
-                .members
+                .connections
                 .find_topic(name)
-                .and_then(|topic| self.members.topic_mut(topic))
+                .and_then(|topic| self.connections.topic_mut(topic))
             else {
                 continue;
             };
             topic.active_us = event.at_us;
-            if let Some(history) = &mut topic.ring {
-                history.put(event);
+            if let Some(history) = &mut topic.history {
+                history.push(event);
             }
         }
     }
 
     /// Removes every connection whose mailbox has just overflowed. The announcements may overflow
     /// others, but each connection only once.
-    pub(super) fn settle(&mut self, wakes: &mut Wakes) {
+    pub(super) fn disconnect_overflowed(&mut self, wakes: &mut PendingWakes) {
         while let Some(id) = self.overflowed.pop_front() {
-            self.remove(id, None, wakes);
+            self.remove_connection(id, None, wakes);
         }
     }
 
-    pub(super) fn declare(&mut self, name: &TopicName, limit: usize) {
-        let opened_us = self.tick();
-        let policy = &self.rules;
-        let index = self.members.open(name, || policy.presence(name), opened_us);
-        if let Some(topic) = self.members.topic_mut(index) {
+    pub(super) fn retain_history(&mut self, name: &TopicName, limit: usize) {
+        let opened_us = self.next_timestamp();
+        let policy = &self.policy;
+        let index = self.connections.open_topic(name, || policy.presence_mode(name), opened_us);
+        if let Some(topic) = self.connections.topic_mut(index) {
             topic
-                .ring
-                .get_or_insert_with(|| Box::new(Ring::new(limit)))
+                .history
+                .get_or_insert_with(|| Box::new(EventHistory::new(limit)))
                 .resize(limit);
         }
     }
@@ -520,11 +520,11 @@ impl Order {
     pub(super) fn connect_mailbox(
         &mut self,
         identity: Identity,
-        joins: &[Join],
-        wakes: &mut Wakes,
-    ) -> Result<(ConnId, Arc<Letterbox>), JoinError> {
-        let queue = Arc::new(Letterbox::default());
-        let id = self.connect(identity, Sink::Letterbox(Arc::clone(&queue)), joins, wakes)?;
+        joins: &[JoinRequest],
+        wakes: &mut PendingWakes,
+    ) -> Result<(ConnectionId, Arc<MailboxQueue>), JoinError> {
+        let queue = Arc::new(MailboxQueue::default());
+        let id = self.connect(identity, DeliveryTarget::Mailbox(Arc::clone(&queue)), joins, wakes)?;
         Ok((id, queue))
     }
 }

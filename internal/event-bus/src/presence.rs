@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::{ConnId, Identity};
+use crate::{ConnectionId, Identity};
 use latido_base::ident::UserId;
 
 /// The presence mode of a topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Presence {
+pub enum PresenceMode {
     /// The topic keeps no presence list.
     #[default]
     Off,
@@ -22,9 +22,9 @@ pub enum Presence {
 
 /// The presence entry of one connection of a user on a topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
+pub struct PresenceEntry {
     /// The connection that the entry belongs to.
-    pub connection: ConnId,
+    pub connection: ConnectionId,
     /// A number that no other entry of the bus has or had. An updated entry gets a new one.
     pub reference: u64,
     /// The connection's metadata as JSON text, delivered unchanged.
@@ -33,46 +33,46 @@ pub struct Entry {
 
 /// A user who is present on a topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Present {
+pub struct PresentUser {
     /// The id of the user.
     pub user: UserId,
     /// One entry for each connection, oldest first; never empty.
-    pub entries: Vec<Entry>,
+    pub entries: Vec<PresenceEntry>,
 }
 
 /// The meaning of a presence change for the user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Change {
+pub enum PresenceChange {
     /// The user's first connection joined.
-    Came,
+    UserJoined,
     /// A further connection of the user joined.
-    More,
+    ConnectionAdded,
     /// The metadata of a connection changed.
-    Updated,
+    MetaUpdated,
     /// A connection left, and the user has others.
-    Fewer,
+    ConnectionRemoved,
     /// The user's last connection left.
-    Went,
+    UserLeft,
 }
 
 /// One change of one presence entry.
 #[derive(Debug, Clone)]
-pub struct Diff {
+pub struct PresenceDiff {
     /// The connection's identity at the time of the change.
     pub identity: Arc<Identity>,
     /// The user whose entry changed.
     pub user: UserId,
     /// The meaning of the change for the user.
-    pub change: Change,
+    pub change: PresenceChange,
     /// The entry that was added, if any.
-    pub joined: Option<Entry>,
+    pub added: Option<PresenceEntry>,
     /// The entry that was removed, if any.
-    pub left: Option<Entry>,
+    pub removed: Option<PresenceEntry>,
 }
 
 /// The number of users and connections on a topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Counts {
+pub struct PresenceCounts {
     /// The number of different users on the presence list.
     pub users: usize,
     /// The number of connections, listed or not.
@@ -81,53 +81,53 @@ pub struct Counts {
 
 /// The presence list of one topic.
 #[derive(Debug, Default)]
-pub(super) struct Roster {
-    users: HashMap<UserId, Vec<Entry>>,
+pub(super) struct PresenceMap {
+    users: HashMap<UserId, Vec<PresenceEntry>>,
 }
 
-impl Roster {
+impl PresenceMap {
     pub(super) fn users(&self) -> usize {
         self.users.len()
     }
 
     /// Adds an entry for a connection that has none here.
-    pub(super) fn join(&mut self, identity: &Arc<Identity>, entry: Entry) -> Option<Diff> {
+    pub(super) fn add(&mut self, identity: &Arc<Identity>, entry: PresenceEntry) -> Option<PresenceDiff> {
         let user = identity.user.clone()?;
         let entries = self.users.entry(user.clone()).or_default();
         let change = if entries.is_empty() {
-            Change::Came
+            PresenceChange::UserJoined
         } else {
-            Change::More
+            PresenceChange::ConnectionAdded
         };
         entries.push(entry.clone());
-        Some(Diff {
+        Some(PresenceDiff {
             identity: Arc::clone(identity),
             user,
             change,
-            joined: Some(entry),
-            left: None,
+            added: Some(entry),
+            removed: None,
         })
     }
 
     /// Replaces the metadata and the reference of a connection's entry.
-    pub(super) fn update(&mut self, identity: &Arc<Identity>, entry: Entry) -> Option<Diff> {
+    pub(super) fn update(&mut self, identity: &Arc<Identity>, entry: PresenceEntry) -> Option<PresenceDiff> {
         let user = identity.user.clone()?;
         let entries = self.users.get_mut(&user)?;
         let old = entries
             .iter_mut()
             .find(|old| old.connection == entry.connection)?;
         let left = std::mem::replace(old, entry.clone());
-        Some(Diff {
+        Some(PresenceDiff {
             identity: Arc::clone(identity),
             user,
-            change: Change::Updated,
-            joined: Some(entry),
-            left: Some(left),
+            change: PresenceChange::MetaUpdated,
+            added: Some(entry),
+            removed: Some(left),
         })
     }
 
     /// Removes the entry of a connection.
-    pub(super) fn leave(&mut self, identity: &Arc<Identity>, connection: ConnId) -> Option<Diff> {
+    pub(super) fn remove(&mut self, identity: &Arc<Identity>, connection: ConnectionId) -> Option<PresenceDiff> {
         let user = identity.user.clone()?;
         let entries = self.users.get_mut(&user)?;
         let position = entries
@@ -135,25 +135,25 @@ impl Roster {
             .position(|entry| entry.connection == connection)?;
         let left = entries.remove(position);
         let change = if entries.is_empty() {
-            Change::Went
+            PresenceChange::UserLeft
         } else {
-            Change::Fewer
+            PresenceChange::ConnectionRemoved
         };
         if entries.is_empty() {
             self.users.remove(&user);
         }
-        Some(Diff {
+        Some(PresenceDiff {
             identity: Arc::clone(identity),
             user,
             change,
-            joined: None,
-            left: Some(left),
+            added: None,
+            removed: Some(left),
         })
     }
 
     /// Returns all users with their entries, sorted by user id.
-    pub(super) fn list(&self) -> Vec<Present> {
-        let present = |(user, entries): (&UserId, &Vec<Entry>)| Present {
+    pub(super) fn list(&self) -> Vec<PresentUser> {
+        let present = |(user, entries): (&UserId, &Vec<PresenceEntry>)| PresentUser {
             user: user.clone(),
             entries: entries.clone(),
         };

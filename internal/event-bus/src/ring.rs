@@ -3,32 +3,32 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::Event;
+use crate::BusEvent;
 
 /// The last `capacity` events, oldest first.
 #[derive(Debug)]
-pub(super) struct Ring {
+pub(super) struct EventHistory {
     capacity: usize,
-    events: VecDeque<Arc<Event>>,
+    events: VecDeque<Arc<BusEvent>>,
     /// The highest sequence number that was evicted.
-    forgotten: u64,
+    evicted_seq: u64,
 }
 
 /// The retained part of a topic's events after some sequence number.
 #[derive(Debug, Clone)]
-pub struct Since {
+pub struct HistorySlice {
     /// The events, oldest first.
-    pub events: Vec<Arc<Event>>,
+    pub events: Vec<Arc<BusEvent>>,
     /// `true` if no event of the range was evicted.
-    pub complete: bool,
+    pub is_complete: bool,
 }
 
-impl Ring {
+impl EventHistory {
     pub(super) fn new(capacity: usize) -> Self {
         Self {
             capacity,
             events: VecDeque::new(),
-            forgotten: 0,
+            evicted_seq: 0,
         }
     }
 
@@ -39,7 +39,7 @@ impl Ring {
     }
 
     /// Adds an event that is newer than all others. Adding the newest event again has no effect.
-    pub(super) fn put(&mut self, event: &Arc<Event>) {
+    pub(super) fn push(&mut self, event: &Arc<BusEvent>) {
         if self.events.back().is_some_and(|last| last.seq >= event.seq) {
             return;
         }
@@ -49,24 +49,24 @@ impl Ring {
 
     fn trim(&mut self) {
         while self.events.len() > self.capacity {
-            self.forgotten = self
+            self.evicted_seq = self
                 .events
                 .pop_front()
-                .map_or(self.forgotten, |event| event.seq);
+                .map_or(self.evicted_seq, |event| event.seq);
         }
     }
 
     /// Returns at most `limit` events, newest first.
-    pub(super) fn newest(&self, limit: usize) -> Vec<Arc<Event>> {
+    pub(super) fn newest(&self, limit: usize) -> Vec<Arc<BusEvent>> {
         self.events.iter().rev().take(limit).cloned().collect()
     }
 
     /// Returns all retained events after `seq`.
-    pub(super) fn since(&self, seq: u64) -> Since {
+    pub(super) fn since(&self, seq: u64) -> HistorySlice {
         let from = self.events.partition_point(|event| event.seq <= seq);
-        Since {
+        HistorySlice {
             events: self.events.range(from..).cloned().collect(),
-            complete: self.forgotten <= seq,
+            is_complete: self.evicted_seq <= seq,
         }
     }
 }
@@ -74,21 +74,21 @@ impl Ring {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Body;
+    use crate::EventBody;
 
-    fn seqs(events: &[Arc<Event>]) -> Vec<u64> {
+    fn seqs(events: &[Arc<BusEvent>]) -> Vec<u64> {
         events.iter().map(|event| event.seq).collect()
     }
 
     #[test]
     fn newest_events_stay_and_gaps_are_reported() {
-        let mut history = Ring::new(3);
+        let mut history = EventHistory::new(3);
         for seq in [2, 4, 4, 6, 8] {
-            history.put(&Arc::new(Event::new(
+            history.push(&Arc::new(BusEvent::new(
                 seq,
                 0,
                 Box::default(),
-                Body::State(Vec::new()),
+                EventBody::PresenceList(Vec::new()),
             )));
         }
         assert_eq!(seqs(&history.newest(2)), [8, 6]);
@@ -101,14 +101,14 @@ mod tests {
         ] {
             let slice = history.since(from);
             assert_eq!(
-                (seqs(&slice.events), slice.complete),
+                (seqs(&slice.events), slice.is_complete),
                 (expected, complete),
                 "since {from}"
             );
         }
         history.resize(1);
         assert_eq!(
-            (seqs(&history.newest(9)), history.since(4).complete),
+            (seqs(&history.newest(9)), history.since(4).is_complete),
             (vec![8], false)
         );
     }

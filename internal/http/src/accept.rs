@@ -10,12 +10,12 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tracing::{debug, error, info};
 
-use crate::connection::Front;
-use crate::gate::Gate;
+use crate::connection::HttpServer;
+use crate::gate::MountedService;
 use crate::routes::routes;
-use crate::{Annex, Config, Doors, Seats};
+use crate::{AppMounts, Config, ServerState, ConnectionLimits};
 use latido_base::drain::Drain;
-use latido_shard::{BackOff, Porter as _, SEND_BUFFER_BYTES, is_the_peers};
+use latido_shard::{AcceptBackoff, ConnectionHandler as _, SEND_BUFFER_BYTES, is_peer_error};
 use latido_telemetry::Metrics;
 
 /// The kernel's queue of connections not accepted yet: room for all clients of a deployment that
@@ -23,7 +23,7 @@ use latido_telemetry::Metrics;
 const BACKLOG: i32 = 4096;
 /// Refusal reasons used in alerts. They are exported at zero from the start, because Prometheus
 /// sees no increase in a series that first appears at one.
-const AWAITED: [&str; 10] = [
+const KNOWN_REFUSALS: [&str; 10] = [
     "connection_limit",
     "address_limit",
     "user_limit",
@@ -40,12 +40,12 @@ const KEEPALIVE: (Duration, Duration, u32) = (Duration::from_secs(60), Duration:
 
 /// A bound, listening socket and its address.
 #[derive(Debug)]
-pub struct Listener {
+pub struct HttpListener {
     socket: TcpListener,
     address: SocketAddr,
 }
 
-impl Listener {
+impl HttpListener {
     /// Returns the local address, with the real port if port 0 was requested.
     pub fn address(&self) -> SocketAddr {
         self.address
@@ -59,7 +59,7 @@ impl Listener {
 ///
 /// # Errors
 /// Returns the error of the last address.
-pub fn bind(addresses: &[SocketAddr]) -> io::Result<Listener> {
+pub fn bind(addresses: &[SocketAddr]) -> io::Result<HttpListener> {
     let mut failed = io::Error::new(io::ErrorKind::InvalidInput, "no address to listen on");
     for address in addresses {
         match bind_one(*address, false) {
@@ -72,7 +72,7 @@ pub fn bind(addresses: &[SocketAddr]) -> io::Result<Listener> {
 
 /// Binds an address and listens. With `reuse_port`, other processes that set it too can share the
 /// port, and the kernel distributes connections among them.
-pub(super) fn bind_one(address: SocketAddr, reuse_port: bool) -> io::Result<Listener> {
+pub(super) fn bind_one(address: SocketAddr, reuse_port: bool) -> io::Result<HttpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     // A restarted server gets its port back although old connections still linger in the kernel.
     socket.set_reuse_address(true)?;
@@ -85,64 +85,64 @@ pub(super) fn bind_one(address: SocketAddr, reuse_port: bool) -> io::Result<List
     }
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
-    adopt(TcpListener::from(socket))
+    from_listening_socket(TcpListener::from(socket))
 }
 
 /// Wraps a socket that is already listening.
-pub(super) fn adopt(socket: TcpListener) -> io::Result<Listener> {
+pub(super) fn from_listening_socket(socket: TcpListener) -> io::Result<HttpListener> {
     socket.set_nonblocking(true)?;
     let address = socket.local_addr()?;
-    Ok(Listener { socket, address })
+    Ok(HttpListener { socket, address })
 }
 
 /// Serves a listener until the server stops. On return, [`Drain`] still counts the connections that
 /// are open. If the socket can't be watched, the server is stopped.
-pub async fn serve(listener: Listener, state: Arc<Doors>, mounts: Annex) {
-    let server = Front::new(
+pub async fn serve(listener: HttpListener, state: Arc<ServerState>, mounts: AppMounts) {
+    let server = HttpServer::new(
         &state,
         &mounts,
         routes(&state, &mounts),
-        mounts.gate.clone(),
+        mounts.socketio_mount.clone(),
     );
-    state.metrics.refusals.init_labels(AWAITED);
-    run(listener, server, &mounts).await;
+    state.metrics.refusals.init_labels(KNOWN_REFUSALS);
+    run_listener(listener, server, &mounts).await;
 }
 
 /// Serves only a mounted service (Socket.IO), without routes or shards behind it.
-pub async fn host(listener: Listener, config: &Config, mount: Arc<dyn Gate>, drain: &Drain) {
-    let server = Front::bare(
+pub async fn serve_mount(listener: HttpListener, config: &Config, mount: Arc<dyn MountedService>, drain: &Drain) {
+    let server = HttpServer::mount_only(
         config,
         Some(mount),
-        Seats::new(config),
+        ConnectionLimits::new(config),
         &Arc::new(Metrics::new()),
         drain,
     );
-    run(listener, server, &Annex::default()).await;
+    run_listener(listener, server, &AppMounts::default()).await;
 }
 
-async fn run(listener: Listener, server: Front, mounts: &Annex) {
-    let Listener { socket, address } = listener;
+async fn run_listener(listener: HttpListener, server: HttpServer, mounts: &AppMounts) {
+    let HttpListener { socket, address } = listener;
     if cfg!(target_os = "linux") {
-        tune(&SockRef::from(&socket), server.config.unacknowledged);
+        set_socket_options(&SockRef::from(&socket), server.config.unacknowledged_timeout);
     }
     let server = Arc::new(server);
     let log_listening = || {
         // The first such line of a log is the main listener's: programs that start a server wait
         // for it.
-        if mounts.is_theirs {
+        if mounts.is_dedicated {
             info!(listener = %address, apps = ?mounts.apps, "listening for apps")
         } else {
             info!(%address, "listening")
         }
     };
     if let (Some(state), None) = (&server.state, &server.tls) {
-        let registration = state.shards.open(socket, Arc::clone(&server) as _);
+        let registration = state.shards.serve_listener(socket, Arc::clone(&server) as _);
         log_listening();
         server.drain.stopping().await;
         return registration
             .close()
             .iter()
-            .for_each(|socket| last_ones(socket, &server));
+            .for_each(|socket| drain_backlog(socket, &server));
     }
     // Not tokio's own listener: that one registers each socket with the runtime, only to deregister
     // it when a shard takes it.
@@ -154,7 +154,7 @@ async fn run(listener: Listener, server: Front, mounts: &Annex) {
     match watched {
         Ok(sockets) => {
             log_listening();
-            accept(&sockets, &server).await;
+            accept_loop(&sockets, &server).await;
         }
         Err(error) => {
             error!(%address, %error, "can't listen");
@@ -164,34 +164,34 @@ async fn run(listener: Listener, server: Front, mounts: &Annex) {
 }
 
 /// Accepts connections where no shard does: with TLS, or without shards behind the listener.
-async fn accept(sockets: &AsyncFd<TcpListener>, server: &Arc<Front>) {
-    let mut backoff = BackOff::default();
+async fn accept_loop(sockets: &AsyncFd<TcpListener>, server: &Arc<HttpServer>) {
+    let mut backoff = AcceptBackoff::default();
     loop {
         let accepted = tokio::select! {
             biased;
-            () = server.drain.stopping() => return last_ones(sockets.get_ref(), server),
+            () = server.drain.stopping() => return drain_backlog(sockets.get_ref(), server),
             accepted = sockets.async_io(Interest::READABLE, accept_one) => accepted,
         };
         match accepted {
             Ok((socket, peer)) => {
-                backoff.end();
-                welcome(server, socket, peer);
+                backoff.reset();
+                on_accepted(server, socket, peer);
             }
-            Err(error) if is_the_peers(&error) => {
+            Err(error) if is_peer_error(&error) => {
                 debug!(%error, "a connection was gone before it was accepted")
             }
-            Err(error) => rest(&server.drain, backoff.pause(&error, server.seats.taken())).await,
+            Err(error) => sleep_or_stop(&server.drain, backoff.next_pause(&error, server.limits.in_use())).await,
         }
     }
 }
 
 /// Accepts the connections that the kernel had queued before the socket closes, so that they get a
 /// response and not a reset.
-fn last_ones(sockets: &TcpListener, server: &Arc<Front>) {
+fn drain_backlog(sockets: &TcpListener, server: &Arc<HttpServer>) {
     for _ in 0..BACKLOG {
         match accept_one(sockets) {
-            Ok((socket, peer)) => welcome(server, socket, peer),
-            Err(error) if is_the_peers(&error) => {}
+            Ok((socket, peer)) => on_accepted(server, socket, peer),
+            Err(error) if is_peer_error(&error) => {}
             Err(_) => return,
         }
     }
@@ -203,13 +203,13 @@ fn accept_one(sockets: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
     Ok((socket, peer))
 }
 
-fn welcome(server: &Arc<Front>, socket: TcpStream, address: SocketAddr) {
-    let Some(pending) = server.welcome(socket, address) else {
+fn on_accepted(server: &Arc<HttpServer>, socket: TcpStream, address: SocketAddr) {
+    let Some(pending) = server.accept(socket, address) else {
         return;
     };
     match &server.tls {
-        Some(tls) => tls.knock(server, pending),
-        None => server.let_speak(pending),
+        Some(tls) => tls.accept(server, pending),
+        None => server.dispatch(pending),
     }
 }
 
@@ -218,7 +218,7 @@ fn welcome(server: &Arc<Front>, socket: TcpStream, address: SocketAddr) {
 ///
 /// Errors are ignored: a socket that rejects an option is served all the same, and a dead one fails
 /// at its first read.
-pub(super) fn tune(socket: &SockRef<'_>, unacknowledged: Duration) {
+pub(super) fn set_socket_options(socket: &SockRef<'_>, unacknowledged: Duration) {
     let _ = socket.set_tcp_nodelay(true);
     let _ = socket.set_send_buffer_size(SEND_BUFFER_BYTES);
     let (idle, interval, probes) = KEEPALIVE;
@@ -233,7 +233,7 @@ pub(super) fn tune(socket: &SockRef<'_>, unacknowledged: Duration) {
     let _ = unacknowledged;
 }
 
-async fn rest(drain: &Drain, pause: Duration) {
+async fn sleep_or_stop(drain: &Drain, pause: Duration) {
     tokio::select! {
         () = drain.stopping() => {}
         () = tokio::time::sleep(pause) => {}
@@ -261,7 +261,7 @@ mod tests {
     #[test]
     fn accepted_sockets_inherit_the_listeners_options() {
         let listener = bind(&[([127, 0, 0, 1], 0).into()]).unwrap();
-        tune(&SockRef::from(&listener.socket), Duration::from_secs(7));
+        set_socket_options(&SockRef::from(&listener.socket), Duration::from_secs(7));
         let _client = TcpStream::connect(listener.address()).unwrap();
         let accepted = loop {
             match accept_one(&listener.socket) {

@@ -10,21 +10,21 @@ use warp::http::header::{AUTHORIZATION, HeaderName, SEC_WEBSOCKET_PROTOCOL};
 use warp::http::{HeaderMap, Method};
 
 use crate::connection::Peer;
-use crate::refusal::Refusal;
+use crate::refusal::ApiError;
 use latido_protocol::websocket::handshake::bearer_token;
 
 /// A request without its body. It holds the token and therefore has no `Debug`.
-pub(super) struct Call {
+pub(super) struct RequestHead {
     pub(super) method: Method,
     pub(super) headers: HeaderMap,
     pub(super) query: String,
     pub(super) peer: Option<Peer>,
     /// The remote address of the connection.
-    pub(super) address: Option<SocketAddr>,
+    pub(super) remote_addr: Option<SocketAddr>,
 }
 
 /// Extracts the [`RequestHead`] of any request.
-pub(super) fn call() -> impl Filter<Extract = (Call,), Error = Infallible> + Clone {
+pub(super) fn request_head() -> impl Filter<Extract = (RequestHead,), Error = Infallible> + Clone {
     // The raw query: warp's typed filter logs queries that it can't read, and a token may be in
     // one.
     let query = warp::query::raw().or(warp::any().map(String::new)).unify();
@@ -34,61 +34,61 @@ pub(super) fn call() -> impl Filter<Extract = (Call,), Error = Infallible> + Clo
         .and(warp::ext::optional())
         .map(|method, headers, query, peer: Option<Peer>| {
             let address = peer.as_ref().map(Peer::address);
-            Call {
+            RequestHead {
                 method,
                 headers,
                 query,
                 peer,
-                address,
+                remote_addr: address,
             }
         })
 }
 
-impl Call {
+impl RequestHead {
     /// Creates a GET request with headers and query, but without a connection.
-    pub(super) fn get(headers: HeaderMap, query: &str) -> Self {
+    pub(super) fn new_get(headers: HeaderMap, query: &str) -> Self {
         Self {
             method: Method::GET,
             headers,
             query: query.to_owned(),
             peer: None,
-            address: None,
+            remote_addr: None,
         }
     }
 
     /// Rejects every method but GET and HEAD.
-    pub(super) fn reads(&self) -> Result<(), Refusal> {
+    pub(super) fn require_read(&self) -> Result<(), ApiError> {
         if matches!(self.method, Method::GET | Method::HEAD) {
             Ok(())
         } else {
-            Err(Refusal::method("GET, HEAD"))
+            Err(ApiError::method_not_allowed("GET, HEAD"))
         }
     }
 
     /// Rejects every method but GET, for responses that stay open.
-    pub(super) fn gets(&self) -> Result<(), Refusal> {
+    pub(super) fn require_get(&self) -> Result<(), ApiError> {
         if self.method == Method::GET {
             Ok(())
         } else {
-            Err(Refusal::method("GET"))
+            Err(ApiError::method_not_allowed("GET"))
         }
     }
 
     /// Rejects every method but POST.
-    pub(super) fn posts(&self) -> Result<(), Refusal> {
+    pub(super) fn require_post(&self) -> Result<(), ApiError> {
         if self.method == Method::POST {
             Ok(())
         } else {
-            Err(Refusal::method("POST"))
+            Err(ApiError::method_not_allowed("POST"))
         }
     }
 
     /// Rejects every method but DELETE.
-    pub(super) fn deletes(&self) -> Result<(), Refusal> {
+    pub(super) fn require_delete(&self) -> Result<(), ApiError> {
         if self.method == Method::DELETE {
             Ok(())
         } else {
-            Err(Refusal::method("DELETE"))
+            Err(ApiError::method_not_allowed("DELETE"))
         }
     }
 
@@ -98,14 +98,14 @@ impl Call {
     }
 
     /// Returns the connection's remote address as text, for logs.
-    pub(super) fn peer_address(&self) -> Option<String> {
-        self.address.map(|address| address.to_string())
+    pub(super) fn remote_addr_text(&self) -> Option<String> {
+        self.remote_addr.map(|address| address.to_string())
     }
 
     /// Returns a header with its lines joined by commas. It is empty if the header is missing; a
     /// line that is not text counts as empty.
     pub(super) fn header(&self, name: impl Into<HeaderName>) -> Cow<'_, str> {
-        joined(&self.headers, name)
+        joined_header(&self.headers, name)
     }
 
     /// Returns the token: from `Authorization`, else the subprotocol, else the query.
@@ -121,7 +121,7 @@ impl Call {
 
 /// Returns a header with its lines joined by commas. It is empty if the header is missing; a line
 /// that is not text counts as empty.
-pub(super) fn joined(headers: &HeaderMap, name: impl Into<HeaderName>) -> Cow<'_, str> {
+pub(super) fn joined_header(headers: &HeaderMap, name: impl Into<HeaderName>) -> Cow<'_, str> {
     let mut lines = headers
         .get_all(name.into())
         .iter()
@@ -143,7 +143,7 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
 /// Returns the token of a request; see [`RequestHead::token`].
 pub(super) fn token(headers: &HeaderMap, query: &str) -> Option<String> {
     let in_header = bearer(headers).map(str::to_owned);
-    let in_protocol = || bearer_token(&joined(headers, SEC_WEBSOCKET_PROTOCOL)).map(str::to_owned);
+    let in_protocol = || bearer_token(&joined_header(headers, SEC_WEBSOCKET_PROTOCOL)).map(str::to_owned);
     in_header
         .or_else(in_protocol)
         .or_else(|| query_value(query, "token"))
@@ -162,7 +162,7 @@ pub(super) fn query_value(query: &str, name: &str) -> Option<String> {
 }
 
 /// Decodes a path segment. Returns `None` if it is not UTF-8.
-pub(super) fn segment(raw: &str) -> Option<Cow<'_, str>> {
+pub(super) fn decode_segment(raw: &str) -> Option<Cow<'_, str>> {
     percent_decode_str(raw).decode_utf8().ok()
 }
 
@@ -172,16 +172,16 @@ mod tests {
 
     use super::*;
 
-    fn request(headers: &[(HeaderName, &'static str)], query: &str) -> Call {
+    fn request(headers: &[(HeaderName, &'static str)], query: &str) -> RequestHead {
         let headers = headers
             .iter()
             .map(|(name, value)| (name.clone(), HeaderValue::from_static(value)));
-        Call {
+        RequestHead {
             method: Method::GET,
             headers: headers.collect(),
             query: query.into(),
             peer: None,
-            address: None,
+            remote_addr: None,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{Origins, Proxies, TlsFiles};
+use crate::{Origins, TrustedProxies, TlsFiles};
 
 /// The HTTP limits; each field documents its own.
 #[derive(Debug, Clone)]
@@ -22,7 +22,7 @@ pub struct Config {
     /// The files of [`ServerState::tls`](crate::ServerState). `None` means no TLS.
     pub tls: Option<TlsFiles>,
     /// The proxies whose `X-Forwarded-For` is trusted.
-    pub proxies: Proxies,
+    pub proxies: TrustedProxies,
     /// The origins whose pages may connect and read responses.
     pub origins: Origins,
     /// The time from accepting a connection to its first complete request head.
@@ -32,7 +32,7 @@ pub struct Config {
     /// lose a hook that is just being sent.
     pub keep_alive: Duration,
     /// The time sent data may stay unacknowledged before the kernel drops the connection (Linux).
-    pub unacknowledged: Duration,
+    pub unacknowledged_timeout: Duration,
     /// The time a request may wait for keys, authorisation and a first read.
     pub answer_timeout: Duration,
     /// The hook's deadline, for body and read together; its clients time out after 5 s.
@@ -46,7 +46,7 @@ pub struct Config {
     /// Additional names under `/notify/`, beside those of the streams.
     pub hook_paths: Vec<HookPath>,
     /// True if `/metrics` is served; otherwise it is a 404.
-    pub metrics: bool,
+    pub metrics_enabled: bool,
     /// The interval of comments in an idle event stream.
     pub event_heartbeat: Duration,
     /// The time that requests in progress get once the server stops.
@@ -70,11 +70,11 @@ impl Default for Config {
             max_connections_per_user: None,
             max_handshakes_per_second: None,
             tls: None,
-            proxies: Proxies::default(),
+            proxies: TrustedProxies::default(),
             origins: Origins::Any,
             head_timeout: Duration::from_secs(5),
             keep_alive: Duration::from_secs(75),
-            unacknowledged: Duration::from_secs(30),
+            unacknowledged_timeout: Duration::from_secs(30),
             answer_timeout: Duration::from_secs(4),
             hook_timeout: Duration::from_secs(4),
             hook_body_bytes: 16 * 1024,
@@ -84,7 +84,7 @@ impl Default for Config {
                 path: "cita".into(),
                 stream: "estadisticas".into(),
             }],
-            metrics: true,
+            metrics_enabled: true,
             event_heartbeat: Duration::from_secs(15),
             drain_grace: Duration::from_secs(5),
         }

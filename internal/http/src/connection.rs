@@ -26,40 +26,40 @@ use tokio::time::{Instant, sleep_until};
 use tracing::debug;
 use warp::Filter as _;
 
-use crate::accept::tune;
-use crate::cors::{Verdict, with_credentials};
-use crate::farewell::Farewell;
-use crate::gate::Gate;
-use crate::refusal::Refusal;
-use crate::seats::{Full, Seat};
-use crate::site::Quay;
+use crate::accept::set_socket_options;
+use crate::cors::{CorsDecision, allow_credentials};
+use crate::farewell::OverloadResponder;
+use crate::gate::MountedService;
+use crate::refusal::ApiError;
+use crate::seats::{LimitExceeded, HttpPermit};
+use crate::site::WsExtension;
 use crate::tls::Tls;
-use crate::wing::Wing;
-use crate::{Annex, Config, Doors, Extra, Response, Seats, knock};
+use crate::wing::MountHandler;
+use crate::{AppMounts, Config, ServerState, BoxedRoutes, Response, ConnectionLimits, knock};
 use latido_base::drain::Drain;
-use latido_shard::{Admitted, Caller, Porter};
+use latido_shard::{AcceptedUpgrade, PendingConnection, ConnectionHandler};
 use latido_telemetry::Metrics;
 
 /// The largest request head, and the most response bytes that hyper buffers per connection.
 const BUFFER_BYTES: usize = 16 * 1024;
 /// The grace for a connection without a request when the server stops.
-const LAST_WORDS: Duration = Duration::from_millis(500);
+const IDLE_GRACE: Duration = Duration::from_millis(500);
 
 /// The HTTP server of one listener, shared by all of its connections.
-pub(super) struct Front {
+pub(super) struct HttpServer {
     /// The routes' state, or `None` if this listener serves only a mounted service.
-    pub(super) state: Option<Arc<Doors>>,
+    pub(super) state: Option<Arc<ServerState>>,
     pub(super) config: Config,
-    pub(super) seats: Seats,
+    pub(super) limits: ConnectionLimits,
     /// The certificate, or `None` for plain HTTP.
     pub(super) tls: Option<Tls>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) drain: Drain,
     /// An app's extension of `/ws`, if there is one.
-    quay: Option<Quay>,
-    routes: Extra,
-    gate: Option<Wing>,
-    farewell: Farewell,
+    ws_extension: Option<WsExtension>,
+    routes: BoxedRoutes,
+    mount: Option<MountHandler>,
+    overload_responder: OverloadResponder,
     http: Builder,
     /// The runtime that serves connections which a shard hands back.
     runtime: Handle,
@@ -67,8 +67,8 @@ pub(super) struct Front {
 
 /// A socket whose first bytes were already read; reads return those first.
 #[derive(Debug)]
-pub(super) struct Said {
-    bytes: Bytes,
+pub(super) struct PrefixedStream {
+    prefix: Bytes,
     socket: TcpStream,
 }
 
@@ -80,18 +80,18 @@ pub(super) struct Peer(Arc<PeerState>);
 struct PeerState {
     address: SocketAddr,
     /// Taken out by an upgrade, else released with the connection.
-    seat: Mutex<Option<Seat>>,
+    permit: Mutex<Option<HttpPermit>>,
     /// Set once a complete request head has arrived. Relaxed is enough: only this connection's task
     /// writes and reads it.
-    greeted: AtomicBool,
+    request_seen: AtomicBool,
 }
 
 impl Peer {
-    fn new(address: SocketAddr, permit: Seat) -> Self {
+    fn new(address: SocketAddr, permit: HttpPermit) -> Self {
         Self(Arc::new(PeerState {
             address,
-            seat: Mutex::new(Some(permit)),
-            greeted: AtomicBool::new(false),
+            permit: Mutex::new(Some(permit)),
+            request_seen: AtomicBool::new(false),
         }))
     }
 
@@ -100,45 +100,45 @@ impl Peer {
     }
 
     /// Takes the permit, which then travels with the socket. Returns `None` if it was taken before.
-    pub(super) fn take_seat(&self) -> Option<Seat> {
+    pub(super) fn take_permit(&self) -> Option<HttpPermit> {
         self.0
-            .seat
+            .permit
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take()
     }
 }
 
-impl Front {
+impl HttpServer {
     /// Creates the server. Must be called on the runtime that is to serve its connections.
     pub(super) fn new(
-        state: &Arc<Doors>,
-        mounts: &Annex,
-        routes: Extra,
-        mount: Option<Arc<dyn Gate>>,
+        state: &Arc<ServerState>,
+        mounts: &AppMounts,
+        routes: BoxedRoutes,
+        mount: Option<Arc<dyn MountedService>>,
     ) -> Self {
-        let Doors {
+        let ServerState {
             config,
-            seats,
+            limits: seats,
             metrics,
             drain,
             ..
         } = &**state;
-        let server = Self::bare(config, mount, seats.clone(), metrics, drain);
+        let server = Self::mount_only(config, mount, seats.clone(), metrics, drain);
         Self {
             state: Some(Arc::clone(state)),
             tls: state.tls.clone(),
-            quay: mounts.quay(),
+            ws_extension: mounts.ws_extension(),
             routes,
             ..server
         }
     }
 
     /// Creates a server that has no routes, only a mounted service.
-    pub(super) fn bare(
+    pub(super) fn mount_only(
         config: &Config,
-        mount: Option<Arc<dyn Gate>>,
-        seats: Seats,
+        mount: Option<Arc<dyn MountedService>>,
+        limits: ConnectionLimits,
         metrics: &Arc<Metrics>,
         drain: &Drain,
     ) -> Self {
@@ -150,28 +150,28 @@ impl Front {
             .header_read_timeout(config.keep_alive)
             .max_buf_size(BUFFER_BYTES);
         let (metrics, drain, runtime) = (Arc::clone(metrics), drain.clone(), Handle::current());
-        let mount = mount.map(|mount| Wing::new(mount, config, &drain));
+        let mount = mount.map(|mount| MountHandler::new(mount, config, &drain));
         let no_routes = warp::any()
             .and_then(|| ready(Err(warp::reject::not_found())))
             .boxed();
-        let (state, tls, quay, config, overload) = (
+        let (state, tls, ws_extension, config, overload) = (
             None,
             None,
             None,
             config.clone(),
-            Farewell::new(drain.clone()),
+            OverloadResponder::new(drain.clone()),
         );
         Self {
             state,
             config,
-            seats,
+            limits,
             tls,
             metrics,
             drain,
-            quay,
+            ws_extension,
             routes: no_routes,
-            gate: mount,
-            farewell: overload,
+            mount,
+            overload_responder: overload,
             http,
             runtime,
         }
@@ -179,10 +179,10 @@ impl Front {
 
     /// Hands a connection to a shard, which reads its first bytes, or to hyper if the listener has
     /// no routes.
-    pub(super) fn let_speak(self: &Arc<Self>, pending: Caller) {
+    pub(super) fn dispatch(self: &Arc<Self>, pending: PendingConnection) {
         match &self.state {
-            Some(state) => state.shards.knock(pending, Arc::clone(self) as _),
-            None => Arc::clone(self).take_back(pending, &[]),
+            Some(state) => state.shards.add_pending(pending, Arc::clone(self) as _),
+            None => Arc::clone(self).serve_http(pending, &[]),
         }
     }
 
@@ -190,30 +190,30 @@ impl Front {
     ///
     /// # Errors
     /// The limit that is exceeded, if the connection may not be accepted now.
-    pub(super) fn seat(&self, address: IpAddr) -> Result<Seat, Full> {
-        self.seats.arrive()?;
+    pub(super) fn acquire_permit(&self, address: IpAddr) -> Result<HttpPermit, LimitExceeded> {
+        self.limits.check_rate()?;
         // A trusted proxy's connections are counted later, by the client address of their requests.
-        self.seats
-            .take((!self.config.proxies.trust(address)).then_some(address))
+        self.limits
+            .acquire((!self.config.proxies.trusts(address)).then_some(address))
     }
 
     /// Serves a connection until either end closes it, it is upgraded, or the drain's grace has
     /// passed.
-    async fn converse(self: Arc<Self>, pending: Caller, bytes: Bytes) {
-        let Caller {
+    async fn serve_connection(self: Arc<Self>, pending: PendingConnection, bytes: Bytes) {
+        let PendingConnection {
             socket,
             address,
-            permit,
-            since,
+            permits: permit,
+            accepted_at: since,
         } = pending;
         let socket = match TcpStream::from_std(socket) {
-            Ok(socket) => Said { bytes, socket },
+            Ok(socket) => PrefixedStream { prefix: bytes, socket },
             Err(error) => return debug!(%error, peer = %address, "a socket could not be watched"),
         };
-        let peer = Peer::new(address, Seat(permit));
+        let peer = Peer::new(address, HttpPermit(permit));
         let service = service_fn(|request| {
-            peer.0.greeted.store(true, Ordering::Relaxed);
-            Arc::clone(&self).answer(peer.clone(), request)
+            peer.0.request_seen.store(true, Ordering::Relaxed);
+            Arc::clone(&self).handle(peer.clone(), request)
         });
         let mut connection = pin!(
             self.http
@@ -231,7 +231,7 @@ impl Front {
                     return;
                 }
                 () = &mut deadline, if timed => {
-                    let request_seen = peer.0.greeted.load(Ordering::Relaxed);
+                    let request_seen = peer.0.request_seen.load(Ordering::Relaxed);
                     if stopping && request_seen && !closing {
                         closing = true;
                         connection.as_mut().graceful_shutdown();
@@ -255,27 +255,27 @@ impl Front {
                     (timed, stopping) = (true, true);
                     // hyper would close a connection that has sent nothing yet, although its first
                     // request may be on its way.
-                    let grace = if peer.0.greeted.load(Ordering::Relaxed) { Duration::ZERO } else { LAST_WORDS };
+                    let grace = if peer.0.request_seen.load(Ordering::Relaxed) { Duration::ZERO } else { IDLE_GRACE };
                     deadline.as_mut().reset(Instant::now() + grace.min(self.config.drain_grace));
                 }
             }
         }
     }
 
-    async fn answer(
+    async fn handle(
         self: Arc<Self>,
         peer: Peer,
         mut request: Request<Incoming>,
     ) -> Result<Response, Infallible> {
-        let cors = Verdict::of(&self.config.origins, request.headers());
+        let cors = CorsDecision::from_request(&self.config.origins, request.headers());
         let mount = self
-            .gate
+            .mount
             .as_ref()
-            .filter(|mount| mount.has(request.uri().path()));
-        let respond = |error: Refusal| error.into_response(&self.metrics);
+            .filter(|mount| mount.matches(request.uri().path()));
+        let respond = |error: ApiError| error.into_response(&self.metrics);
         let mut response = match (cors.preflight(request.method(), request.headers()), mount) {
             (Some(preflight), _) => preflight.unwrap_or_else(respond),
-            (None, Some(mount)) => mount.answer(&peer, request).await.unwrap_or_else(respond),
+            (None, Some(mount)) => mount.handle(&peer, request).await.unwrap_or_else(respond),
             (None, None) => {
                 request.extensions_mut().insert(peer);
                 TowerToHyperService::new(warp::service(self.routes.clone()))
@@ -283,89 +283,89 @@ impl Front {
                     .await?
             }
         };
-        cors.put(&self.config.origins, &mut response);
+        cors.apply(&self.config.origins, &mut response);
         if mount.is_some() {
-            with_credentials(&mut response);
+            allow_credentials(&mut response);
         }
         Ok(response)
     }
 }
 
-impl Porter for Front {
-    fn welcome(&self, socket: std::net::TcpStream, address: SocketAddr) -> Option<Caller> {
-        match self.seat(address.ip()) {
+impl ConnectionHandler for HttpServer {
+    fn accept(&self, socket: std::net::TcpStream, address: SocketAddr) -> Option<PendingConnection> {
+        match self.acquire_permit(address.ip()) {
             Ok(permit) => {
                 if cfg!(not(target_os = "linux")) {
-                    tune(&SockRef::from(&socket), self.config.unacknowledged);
+                    set_socket_options(&SockRef::from(&socket), self.config.unacknowledged_timeout);
                 }
-                Some(Caller {
+                Some(PendingConnection {
                     socket,
                     address,
-                    permit: permit.0,
-                    since: std::time::Instant::now(),
+                    permits: permit.0,
+                    accepted_at: std::time::Instant::now(),
                 })
             }
             Err(exceeded) => {
                 self.metrics.count_refusal(match exceeded {
-                    Full::House => "connection_limit",
-                    Full::Address => "address_limit",
-                    Full::Rush => "handshake_rate",
+                    LimitExceeded::Total => "connection_limit",
+                    LimitExceeded::PerAddress => "address_limit",
+                    LimitExceeded::ConnectRate => "handshake_rate",
                 });
                 if self.tls.is_none() {
                     // The shard's thread is not one of the runtime's.
                     let _runtime = self.runtime.enter();
-                    self.farewell.bid(socket, exceeded);
+                    self.overload_responder.reject(socket, exceeded);
                 }
                 None
             }
         }
     }
 
-    fn admit(&self, bytes: &[u8], address: SocketAddr) -> Option<Admitted> {
-        knock::admit(self.state.as_ref()?, self.quay.as_ref(), bytes, address)
+    fn try_upgrade(&self, bytes: &[u8], address: SocketAddr) -> Option<AcceptedUpgrade> {
+        knock::try_upgrade(self.state.as_ref()?, self.ws_extension.as_ref(), bytes, address)
     }
 
-    fn take_back(self: Arc<Self>, pending: Caller, bytes: &[u8]) {
+    fn serve_http(self: Arc<Self>, pending: PendingConnection, bytes: &[u8]) {
         let drain = self.drain.clone();
         // The shard's thread is not one of the runtime's.
         let _runtime = self.runtime.clone().enter();
-        drain.spawn(self.converse(pending, Bytes::copy_from_slice(bytes)));
+        drain.spawn(self.serve_connection(pending, Bytes::copy_from_slice(bytes)));
     }
 }
 
-impl Said {
+impl PrefixedStream {
     /// Takes the socket out of the runtime. Also returns all bytes that came behind the request:
     /// `read`, which hyper had buffered, and those it had not read.
     pub(super) fn into_parts(self, read: &[u8]) -> io::Result<(std::net::TcpStream, Bytes)> {
-        Ok((self.socket.into_std()?, [read, &self.bytes].concat().into()))
+        Ok((self.socket.into_std()?, [read, &self.prefix].concat().into()))
     }
 
     /// Puts the bytes that hyper had buffered back in front; the socket stays in the runtime.
-    pub(super) fn said(self, read: &[u8]) -> Self {
+    pub(super) fn with_prefix(self, read: &[u8]) -> Self {
         Self {
-            bytes: [read, &self.bytes].concat().into(),
+            prefix: [read, &self.prefix].concat().into(),
             socket: self.socket,
         }
     }
 }
 
-impl AsyncRead for Said {
+impl AsyncRead for PrefixedStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         into: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.bytes.is_empty() {
+        if self.prefix.is_empty() {
             return Pin::new(&mut self.socket).poll_read(context, into);
         }
-        let count = self.bytes.len().min(into.remaining());
-        into.put_slice(&self.bytes[..count]);
-        self.bytes.advance(count);
+        let count = self.prefix.len().min(into.remaining());
+        into.put_slice(&self.prefix[..count]);
+        self.prefix.advance(count);
         Poll::Ready(Ok(()))
     }
 }
 
-impl AsyncWrite for Said {
+impl AsyncWrite for PrefixedStream {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,

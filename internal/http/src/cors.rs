@@ -11,37 +11,37 @@ use warp::http::header::{
 };
 use warp::http::{HeaderMap, HeaderValue, Method, StatusCode};
 
-use crate::refusal::Refusal;
+use crate::refusal::ApiError;
 use crate::{Origins, Response};
 
-const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST");
-const HEADERS: HeaderValue = HeaderValue::from_static(
+const ALLOWED_METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST");
+const ALLOWED_HEADERS: HeaderValue = HeaderValue::from_static(
     "Authorization, X-API-Key, Content-Type, If-None-Match, Last-Event-ID, Cache-Control",
 );
 const TRUE: HeaderValue = HeaderValue::from_static("true");
-const EXPOSED: HeaderValue = HeaderValue::from_static("ETag, Retry-After, X-Stale");
+const EXPOSED_HEADERS: HeaderValue = HeaderValue::from_static("ETag, Retry-After, X-Stale");
 /// The time a browser may cache a preflight, in seconds.
 const MAX_AGE_S: HeaderValue = HeaderValue::from_static("600");
 
 /// The CORS headers of a response, decided from its request.
 #[derive(Debug)]
-pub(super) enum Verdict {
+pub(super) enum CorsDecision {
     /// Sends `Access-Control-Allow-Origin` with this value.
     Allow(HeaderValue),
     /// Sends no header, so the browser keeps the response from the page.
-    Silent,
+    NoHeaders,
 }
 
-impl Verdict {
-    pub(super) fn of(origins: &Origins, headers: &HeaderMap) -> Self {
+impl CorsDecision {
+    pub(super) fn from_request(origins: &Origins, headers: &HeaderMap) -> Self {
         match (origins, headers.get(ORIGIN)) {
             (Origins::Any, _) => Self::Allow(HeaderValue::from_static("*")),
             (Origins::Listed(_), Some(origin))
-                if origin.to_str().is_ok_and(|o| origins.allow(o)) =>
+                if origin.to_str().is_ok_and(|o| origins.allows(o)) =>
             {
                 Self::Allow(origin.clone())
             }
-            (Origins::Listed(_), _) => Self::Silent,
+            (Origins::Listed(_), _) => Self::NoHeaders,
         }
     }
 
@@ -50,21 +50,21 @@ impl Verdict {
         &self,
         method: &Method,
         headers: &HeaderMap,
-    ) -> Option<Result<Response, Refusal>> {
+    ) -> Option<Result<Response, ApiError>> {
         let is_preflight = method == Method::OPTIONS
             && headers.contains_key(ORIGIN)
             && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD);
         is_preflight.then(|| match self {
-            Self::Silent => Err(Refusal::origin()),
+            Self::NoHeaders => Err(ApiError::forbidden_origin()),
             Self::Allow(_) => {
                 let mut response = Response::new("".into());
                 *response.status_mut() = StatusCode::NO_CONTENT;
                 response
                     .headers_mut()
-                    .insert(ACCESS_CONTROL_ALLOW_METHODS, METHODS);
+                    .insert(ACCESS_CONTROL_ALLOW_METHODS, ALLOWED_METHODS);
                 response
                     .headers_mut()
-                    .insert(ACCESS_CONTROL_ALLOW_HEADERS, HEADERS);
+                    .insert(ACCESS_CONTROL_ALLOW_HEADERS, ALLOWED_HEADERS);
                 response
                     .headers_mut()
                     .insert(ACCESS_CONTROL_MAX_AGE, MAX_AGE_S);
@@ -74,14 +74,14 @@ impl Verdict {
     }
 
     /// Adds the CORS headers to a response.
-    pub(super) fn put(self, origins: &Origins, response: &mut Response) {
+    pub(super) fn apply(self, origins: &Origins, response: &mut Response) {
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             return;
         }
         let headers = response.headers_mut();
         if let Self::Allow(origin) = self {
             headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-            headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
+            headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED_HEADERS);
         }
         if *origins != Origins::Any {
             headers.append(VARY, HeaderValue::from_static("Origin"));
@@ -91,7 +91,7 @@ impl Verdict {
 
 /// Allows credentials such as cookies, if the page's origin is listed by name. A response readable
 /// by any origin never allows them.
-pub(super) fn with_credentials(response: &mut Response) {
+pub(super) fn allow_credentials(response: &mut Response) {
     let headers = response.headers_mut();
     if headers
         .get(ACCESS_CONTROL_ALLOW_ORIGIN)

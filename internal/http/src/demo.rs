@@ -21,9 +21,9 @@ use warp::http::{HeaderMap, HeaderValue, StatusCode};
 use warp::{Filter as _, Reply as _, path};
 
 use crate::body;
-use crate::call::{Call, call};
-use crate::refusal::{Refusal, json_response};
-use crate::{Extra, Response};
+use crate::call::{RequestHead, request_head};
+use crate::refusal::{ApiError, json_response};
+use crate::{BoxedRoutes, Response};
 use latido_demo::{BookError, Demo};
 use latido_telemetry::Metrics;
 
@@ -38,20 +38,20 @@ const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// Builds `GET /demo/session`, `GET /demo/operator` and `POST /demo/citas`, for
 /// [`crate::ServerState::extra_routes`].
-pub fn demo_routes(demo: Arc<Demo>, metrics: Arc<Metrics>) -> Extra {
+pub fn demo_routes(demo: Arc<Demo>, metrics: Arc<Metrics>) -> BoxedRoutes {
     let for_session = Arc::clone(&demo);
     let session = path!("demo" / "session")
-        .and(call())
+        .and(request_head())
         .map(move |head| session(&for_session, &head));
     let for_operator = Arc::clone(&demo);
     let operator = path!("demo" / "operator")
-        .and(call())
-        .map(move |head| operator(&for_operator, &head));
+        .and(request_head())
+        .map(move |head| operator_session(&for_operator, &head));
     let booking = path!("demo" / "citas")
-        .and(call())
+        .and(request_head())
         .and(warp::body::stream());
     let booking = booking.then(move |head, body| book(Arc::clone(&demo), head, body));
-    let answer = move |result: Result<_, Refusal>| {
+    let answer = move |result: Result<_, ApiError>| {
         result.unwrap_or_else(|refusal| refusal.into_response(&metrics))
     };
     session
@@ -63,21 +63,21 @@ pub fn demo_routes(demo: Arc<Demo>, metrics: Arc<Metrics>) -> Extra {
         .boxed()
 }
 
-fn session(demo: &Demo, head: &Call) -> Result<Response, Refusal> {
-    head.gets()?;
-    admit(head.peer.as_ref().map(|peer| peer.address()), &head.headers)?;
-    let session = demo.session().map_err(not_issued)?;
-    Ok(uncached(json_response(session.to_json())))
+fn session(demo: &Demo, head: &RequestHead) -> Result<Response, ApiError> {
+    head.require_get()?;
+    require_local(head.peer.as_ref().map(|peer| peer.address()), &head.headers)?;
+    let session = demo.session().map_err(token_not_issued)?;
+    Ok(without_caching(json_response(session.to_json())))
 }
 
 /// Issues a token for the operators' page. Answers 204 if no role is an admin's.
-fn operator(demo: &Demo, head: &Call) -> Result<Response, Refusal> {
-    head.gets()?;
-    admit(head.peer.as_ref().map(|peer| peer.address()), &head.headers)?;
-    let Some(session) = demo.operator().map_err(not_issued)? else {
+fn operator_session(demo: &Demo, head: &RequestHead) -> Result<Response, ApiError> {
+    head.require_get()?;
+    require_local(head.peer.as_ref().map(|peer| peer.address()), &head.headers)?;
+    let Some(session) = demo.operator_session().map_err(token_not_issued)? else {
         return Ok(StatusCode::NO_CONTENT.into_response());
     };
-    Ok(uncached(json_response(
+    Ok(without_caching(json_response(
         json!({"token": session.token()}).to_string(),
     )))
 }
@@ -86,46 +86,46 @@ fn operator(demo: &Demo, head: &Call) -> Result<Response, Refusal> {
     clippy::needless_pass_by_value,
     reason = "the shape that map_err wants"
 )]
-fn not_issued(error: anyhow::Error) -> Refusal {
+fn token_not_issued(error: anyhow::Error) -> ApiError {
     warn!(error = %format!("{error:#}"), "no token could be issued for the demo");
-    Refusal::unavailable("unavailable", "no token could be issued", RETRY_AFTER)
+    ApiError::unavailable("unavailable", "no token could be issued", RETRY_AFTER)
 }
 
 async fn book<B: Buf, E>(
     demo: Arc<Demo>,
-    head: Call,
+    head: RequestHead,
     body: impl Stream<Item = Result<B, E>>,
-) -> Result<Response, Refusal> {
-    head.posts()?;
-    admit(head.peer.as_ref().map(|peer| peer.address()), &head.headers)?;
+) -> Result<Response, ApiError> {
+    head.require_post()?;
+    require_local(head.peer.as_ref().map(|peer| peer.address()), &head.headers)?;
     if !is_json(&head.header(CONTENT_TYPE)) {
-        return Err(Refusal::new(
+        return Err(ApiError::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             "unsupported_media_type",
             "expected application/json",
         )
-        .closing());
+        .close_connection());
     }
-    let body = timeout(BODY_TIMEOUT, body::collect(body, BODY_BYTES))
+    let body = timeout(BODY_TIMEOUT, body::collect_body(body, BODY_BYTES))
         .await
         .ok()
         .and_then(Result::ok);
-    let negocio_id = body.as_deref().and_then(negocio_id).ok_or_else(malformed)?;
+    let negocio_id = body.as_deref().and_then(parse_negocio_id).ok_or_else(malformed_body)?;
     match demo.book(&negocio_id).await {
         Ok(()) => {
             let mut response =
-                uncached(json_response(json!({"negocio_id": negocio_id}).to_string()));
+                without_caching(json_response(json!({"negocio_id": negocio_id}).to_string()));
             *response.status_mut() = StatusCode::CREATED;
             Ok(response)
         }
-        Err(BookError::UnknownBusiness) => Err(Refusal::new(
+        Err(BookError::UnknownBusiness) => Err(ApiError::new(
             StatusCode::NOT_FOUND,
             "unknown_business",
             "no such business in the demo",
         )),
         Err(BookError::Unavailable(error)) => {
             warn!(error = %format!("{error:#}"), "a cita of the demo could not be booked");
-            Err(Refusal::unavailable(
+            Err(ApiError::unavailable(
                 "unavailable",
                 "the cita could not be booked",
                 RETRY_AFTER,
@@ -134,29 +134,29 @@ async fn book<B: Buf, E>(
     }
 }
 
-fn negocio_id(body: &[u8]) -> Option<String> {
+fn parse_negocio_id(body: &[u8]) -> Option<String> {
     #[derive(Deserialize)]
-    struct Booking {
-        negocio_id: String,
+    struct BookingBody {
+        parse_negocio_id: String,
     }
-    serde_json::from_slice::<Booking>(body)
+    serde_json::from_slice::<BookingBody>(body)
         .ok()
-        .map(|booking| booking.negocio_id)
+        .map(|booking| booking.parse_negocio_id)
 }
 
-fn malformed() -> Refusal {
+fn malformed_body() -> ApiError {
     let message = format!("expected {{\"negocio_id\":\"…\"}} of at most {BODY_BYTES} bytes");
     // Some of the body may still be on its way.
-    Refusal::bad_request("bad_request", message).closing()
+    ApiError::bad_request("bad_request", message).close_connection()
 }
 
 /// Checks that the request comes from this machine, as far as a server can know; see the module.
-fn admit(peer: Option<SocketAddr>, headers: &HeaderMap) -> Result<(), Refusal> {
+fn require_local(peer: Option<SocketAddr>, headers: &HeaderMap) -> Result<(), ApiError> {
     let local = peer.is_some_and(|peer| peer.ip().to_canonical().is_loopback());
     // Two `Host` lines would be ambiguous, so both are rejected.
-    let host = only(headers, &HOST).filter(|host| names_this_machine(host));
+    let host = single_header(headers, &HOST).filter(|host| is_local_host(host));
     let Some(host) = host.filter(|_| local) else {
-        return Err(Refusal::new(
+        return Err(ApiError::new(
             StatusCode::FORBIDDEN,
             "local_only",
             "the demo answers to its own machine alone",
@@ -167,28 +167,28 @@ fn admit(peer: Option<SocketAddr>, headers: &HeaderMap) -> Result<(), Refusal> {
             .split_once("://")
             .is_some_and(|(_, name)| name.eq_ignore_ascii_case(host))
     };
-    if headers.contains_key(ORIGIN) && !only(headers, &ORIGIN).is_some_and(is_same_origin) {
-        return Err(Refusal::origin());
+    if headers.contains_key(ORIGIN) && !single_header(headers, &ORIGIN).is_some_and(is_same_origin) {
+        return Err(ApiError::forbidden_origin());
     }
     let is_cross_site = headers
         .get(SEC_FETCH_SITE)
         .is_some_and(|site| site != "same-origin" && site != "none");
     if is_cross_site {
-        Err(Refusal::origin())
+        Err(ApiError::forbidden_origin())
     } else {
         Ok(())
     }
 }
 
 /// Returns a header's value if it occurs exactly once.
-fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+fn single_header<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     let mut lines = headers.get_all(name).iter();
     let line = lines.next()?.to_str().ok()?;
     lines.next().is_none().then_some(line)
 }
 
 /// Accepts `localhost` or a loopback address, with or without a port.
-fn names_this_machine(host: &str) -> bool {
+fn is_local_host(host: &str) -> bool {
     let (name, port) = match host.rsplit_once(':') {
         Some((name, port)) if !port.ends_with(']') => (name, port),
         _ => (host, "0"),
@@ -210,7 +210,7 @@ fn is_json(content_type: &str) -> bool {
         .is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/json"))
 }
 
-fn uncached(mut response: Response) -> Response {
+fn without_caching(mut response: Response) -> Response {
     response
         .headers_mut()
         .insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -232,7 +232,7 @@ mod tests {
         for (name, value) in headers {
             map.append(name, value);
         }
-        admit(peer.parse().ok(), &map).is_ok()
+        require_local(peer.parse().ok(), &map).is_ok()
     }
 
     #[test]
@@ -245,7 +245,7 @@ mod tests {
             "[::1]",
             "[::1]:8080",
         ] {
-            assert!(names_this_machine(host), "{host}");
+            assert!(is_local_host(host), "{host}");
         }
         let foreign = [
             "",
@@ -263,7 +263,7 @@ mod tests {
             "user@localhost",
             "localhost:http",
         ]) {
-            assert!(!names_this_machine(host), "{host}");
+            assert!(!is_local_host(host), "{host}");
         }
     }
 
@@ -309,9 +309,9 @@ mod tests {
 
     #[test]
     fn booking_bodies_are_parsed() {
-        assert_eq!(negocio_id(br#"{"negocio_id":"7"}"#).as_deref(), Some("7"));
+        assert_eq!(parse_negocio_id(br#"{"negocio_id":"7"}"#).as_deref(), Some("7"));
         for body in ["", "[]", r#"{"negocio_id":7}"#, "{}"] {
-            assert_eq!(negocio_id(body.as_bytes()), None, "{body}");
+            assert_eq!(parse_negocio_id(body.as_bytes()), None, "{body}");
         }
         assert!(
             is_json("application/json; charset=utf-8") && !is_json("text/plain") && !is_json("")

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::{Asset, Config, Extra, Seats, Shapes, Tls};
-use latido_admin::{Operations, Readiness};
+use crate::{StaticFile, Config, BoxedRoutes, ConnectionLimits, ColumnSource, Tls};
+use latido_admin::{Admin, Readiness};
 use latido_auth::{ApiKey, Policy, Verifier};
 use latido_base::clock::Clock;
 use latido_base::drain::Drain;
@@ -15,11 +15,11 @@ use latido_stream::Catalog;
 use latido_telemetry::Metrics;
 
 /// The state of one server, shared by all of its listeners.
-pub struct Doors {
+pub struct ServerState {
     /// The named limits of the HTTP side.
     pub config: Config,
     /// The connection limits, made from the same config with [`ConnectionLimits::new`].
-    pub seats: Seats,
+    pub limits: ConnectionLimits,
     /// The certificate, if the server terminates TLS itself. Its creator must also start
     /// [reloading](Tls::start_reload) it.
     pub tls: Option<Tls>,
@@ -40,22 +40,22 @@ pub struct Doors {
     /// The metrics counted here and exported at `/metrics`.
     pub metrics: Arc<Metrics>,
     /// The operations behind the `/dashboard` addresses.
-    pub operations: Arc<Operations>,
+    pub admin: Arc<Admin>,
     /// The readiness check that `/ready` runs.
     pub readiness: Arc<dyn Readiness>,
     /// The source of column types for `/openapi.json` and `/asyncapi.json`.
-    pub shapes: Arc<dyn Shapes>,
+    pub column_source: Arc<dyn ColumnSource>,
     /// The wall clock for token expiry and `/health`.
     pub clock: Clock,
     /// The stop signal, which also counts the open connections.
     pub drain: Drain,
     /// The static files of the embedded page.
-    pub assets: &'static [Asset],
+    pub assets: &'static [StaticFile],
     /// Additional routes, such as the demo's; see [`BoxedRoutes`].
-    pub extra: Option<Extra>,
+    pub extra_routes: Option<BoxedRoutes>,
 }
 
-impl fmt::Debug for Doors {
+impl fmt::Debug for ServerState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Doors")
             .field("config", &self.config)

@@ -12,11 +12,11 @@ use warp::http::HeaderValue;
 use warp::http::header::{CACHE_CONTROL, HeaderName};
 use warp::sse::Event;
 
-use crate::call::Call;
-use crate::identity::{SOON, places, visit};
-use crate::refusal::Refusal;
-use crate::snapshot::data;
-use crate::{Doors, Response};
+use crate::call::RequestHead;
+use crate::identity::{RETRY_SOON, acquire_user_permits, authorize_read};
+use crate::refusal::ApiError;
+use crate::snapshot::frame_data;
+use crate::{ServerState, Response};
 use latido_auth::Principal;
 use latido_base::clock::Clock;
 use latido_base::drain::Drain;
@@ -28,44 +28,44 @@ const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering
 const EXPIRY_CHECK: Duration = Duration::from_secs(5);
 /// The range of the reconnect delay, in milliseconds, sent to clients when the server stops. The
 /// delay is random so that clients do not reconnect all at once.
-const COME_BACK_MS: std::ops::Range<u64> = 1_000..5_000;
+const RECONNECT_DELAY_MS: std::ops::Range<u64> = 1_000..5_000;
 
 /// One client's event stream. It ends with the token, the server, or the client.
-struct Feed {
+struct EventStream {
     watcher: AsyncSubscriber,
     event: String,
     expired: Pin<Box<dyn Future<Output = ()> + Send + Sync>>,
     drain: Drain,
     /// The permits that count the stream against the limits while it lasts.
-    _places: Vec<OwnedSemaphorePermit>,
+    _permits: Vec<OwnedSemaphorePermit>,
 }
 
 /// Answers with an event stream that does not end by itself.
-pub(super) async fn follow(
-    state: Arc<Doors>,
+pub(super) async fn stream_events(
+    state: Arc<ServerState>,
     stream: String,
     key: String,
-    head: Call,
-) -> Result<Response, Refusal> {
-    let (channel, principal) = visit(&state, &stream, &key, &head, Call::gets).await?;
+    head: RequestHead,
+) -> Result<Response, ApiError> {
+    let (channel, principal) = authorize_read(&state, &stream, &key, &head, RequestHead::require_get).await?;
     if state.drain.is_stopping() {
-        return Err(Refusal::unavailable(
+        return Err(ApiError::unavailable(
             "draining",
             "the server is stopping; come back",
-            SOON,
+            RETRY_SOON,
         ));
     }
-    let permits = places(&state, &head, Some(principal.user()))?;
-    let feed = Feed {
-        _places: permits,
+    let permits = acquire_user_permits(&state, &head, Some(principal.user()))?;
+    let feed = EventStream {
+        _permits: permits,
         watcher: state.hub.subscribe_async(&channel),
         event: state.catalog.get(channel.topic.stream).event.clone(),
-        expired: Box::pin(ended(state.clock.clone(), principal)),
+        expired: Box::pin(token_ended(state.clock.clone(), principal)),
         drain: state.drain.clone(),
     };
     let events = warp::sse::keep_alive()
         .interval(state.config.event_heartbeat)
-        .stream(unfold(Some(feed), next));
+        .stream(unfold(Some(feed), next_event));
     let mut response = warp::sse::reply(events).into_response();
     response
         .headers_mut()
@@ -76,11 +76,11 @@ pub(super) async fn follow(
     Ok(response)
 }
 
-async fn next(feed: Option<Feed>) -> Option<(Result<Event, Infallible>, Option<Feed>)> {
+async fn next_event(feed: Option<EventStream>) -> Option<(Result<Event, Infallible>, Option<EventStream>)> {
     let mut feed = feed?;
     let update = tokio::select! {
         biased;
-        () = feed.drain.stopping() => return Some((Ok(goodbye()), None)),
+        () = feed.drain.stopping() => return Some((Ok(restart_event()), None)),
         () = &mut feed.expired => return None,
         update = feed.watcher.next() => update,
     };
@@ -88,20 +88,20 @@ async fn next(feed: Option<Feed>) -> Option<(Result<Event, Infallible>, Option<F
         SubscriberEvent::Frame(newest) => Event::default()
             .event(feed.event.as_str())
             .id(newest.version.0.to_string())
-            .data(data(&newest.frame)),
-        SubscriberEvent::Status(status) => Event::default().event("status").data(data(&status)),
+            .data(frame_data(&newest.frame)),
+        SubscriberEvent::Status(status) => Event::default().event("status").data(frame_data(&status)),
     };
     Some((Ok(event), Some(feed)))
 }
 
-fn goodbye() -> Event {
+fn restart_event() -> Event {
     Event::default()
         .comment("restarting")
-        .retry(Duration::from_millis(fastrand::u64(COME_BACK_MS)))
+        .retry(Duration::from_millis(fastrand::u64(RECONNECT_DELAY_MS)))
 }
 
 /// Completes when the token has expired or was revoked.
-async fn ended(clock: Clock, principal: Principal) {
+async fn token_ended(clock: Clock, principal: Principal) {
     loop {
         let left_s =
             u64::try_from(principal.ends_at_s().saturating_sub(clock.unix_s())).unwrap_or(0);

@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
 use crate::refusal::json_error;
-use crate::seats::Full;
+use crate::seats::LimitExceeded;
 use latido_base::drain::Drain;
 
 /// The most rejected connections that linger at a time; further ones are closed at once.
@@ -23,12 +23,12 @@ const RETRY_AFTER_S: u32 = 5;
 
 /// Rejects connections over the limits.
 #[derive(Debug)]
-pub(super) struct Farewell {
+pub(super) struct OverloadResponder {
     lingering: Arc<Semaphore>,
     drain: Drain,
 }
 
-impl Farewell {
+impl OverloadResponder {
     pub(super) fn new(drain: Drain) -> Self {
         Self {
             lingering: Arc::new(Semaphore::new(MAX_LINGERING)),
@@ -39,8 +39,8 @@ impl Farewell {
     /// Sends `503` and closes. Closing while the client's request is unread would reset the
     /// connection, and the client would see an error instead of the response. So a few connections
     /// get a second in which their bytes are read and thrown away.
-    pub(super) fn bid(&self, mut socket: std::net::TcpStream, exceeded: Full) {
-        let sent = socket.write(text(exceeded).as_bytes()).is_ok()
+    pub(super) fn reject(&self, mut socket: std::net::TcpStream, exceeded: LimitExceeded) {
+        let sent = socket.write(response_text(exceeded).as_bytes()).is_ok()
             && socket.shutdown(Shutdown::Write).is_ok();
         let Ok(permit) = Arc::clone(&self.lingering).try_acquire_owned() else {
             return;
@@ -61,17 +61,17 @@ impl Farewell {
     }
 }
 
-fn text(exceeded: Full) -> String {
+fn response_text(exceeded: LimitExceeded) -> String {
     let (code, message) = match exceeded {
-        Full::House => (
+        LimitExceeded::Total => (
             "connection_limit",
             "the server has all the connections it can hold; come back later",
         ),
-        Full::Rush => (
+        LimitExceeded::ConnectRate => (
             "handshake_rate",
             "too many connect at once; come back in a moment",
         ),
-        Full::Address => ("address_limit", "too many connections from this address"),
+        LimitExceeded::PerAddress => ("address_limit", "too many connections from this address"),
     };
     let body = json_error(code, message);
     format!(

@@ -10,9 +10,9 @@ use http::{Request, Response};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 /// An upgraded connection, after the `101` response.
-pub trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
+pub trait DuplexStream: AsyncRead + AsyncWrite + Send + Unpin {}
 
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> DuplexStream for T {}
 
 /// The address of the TCP peer, stored in the extensions of each request.
 #[derive(Debug, Clone, Copy)]
@@ -20,19 +20,19 @@ pub struct PeerAddress(pub SocketAddr);
 
 /// The kind of a request, which decides how it is counted and handled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ask {
+pub struct RequestKind {
     /// Set if the request asks for a WebSocket.
-    pub websocket: bool,
+    pub is_websocket: bool,
     /// Set if the request opens a new session. A session outlives the request, so it has its own
     /// limit.
-    pub opens: bool,
+    pub opens_session: bool,
 }
 
 /// A service with its own paths. Before each call, the HTTP side has checked the origin and counted
 /// the connection.
-pub trait Gate: Send + Sync {
+pub trait MountedService: Send + Sync {
     /// Returns whether a path belongs to this service.
-    fn has(&self, path: &str) -> bool;
+    fn matches(&self, path: &str) -> bool;
 
     /// Returns the largest request body in bytes.
     fn body_limit(&self) -> usize;
@@ -42,11 +42,11 @@ pub trait Gate: Send + Sync {
     /// # Errors
     ///
     /// Returns the response if the request is not valid.
-    fn judge(&self, head: &Parts) -> Result<Ask, Box<Response<Bytes>>>;
+    fn classify(&self, head: &Parts) -> Result<RequestKind, Box<Response<Bytes>>>;
 
     /// Handles a request that asks for no WebSocket. It may take as long as a poll does.
-    fn answer(&self, request: Request<Bytes>) -> BoxFuture<'static, Response<Bytes>>;
+    fn handle(&self, request: Request<Bytes>) -> BoxFuture<'static, Response<Bytes>>;
 
     /// Takes over a WebSocket for which `101` was sent.
-    fn adopt(&self, stream: Box<dyn Duplex>, head: Request<()>);
+    fn take_upgraded(&self, stream: Box<dyn DuplexStream>, head: Request<()>);
 }

@@ -9,55 +9,55 @@ use tokio::time::timeout;
 use warp::http::header::CACHE_CONTROL;
 use warp::http::{HeaderValue, StatusCode};
 
-use crate::call::Call;
-use crate::refusal::{Refusal, json_response};
-use crate::{Doors, Response};
-use latido_admin::Report;
+use crate::call::RequestHead;
+use crate::refusal::{ApiError, json_response};
+use crate::{ServerState, Response};
+use latido_admin::ReadinessReport;
 
 /// The time the readiness check may take, because probes give up after a few seconds.
 const REPORT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Answers 200 while the process is alive.
-pub(super) fn health(state: &Doors, started: Instant, head: &Call) -> Result<Response, Refusal> {
-    head.reads()?;
+pub(super) fn health(state: &ServerState, started: Instant, head: &RequestHead) -> Result<Response, ApiError> {
+    head.require_read()?;
     let body = json!({"status": "ok", "timestamp": state.clock.now().to_string(), "uptime": started.elapsed().as_secs()});
     Ok(uncached(json_response(body.to_string())))
 }
 
 /// Answers 200 or 503, with the reasons.
-pub(super) async fn ready(state: Arc<Doors>, head: Call) -> Result<Response, Refusal> {
-    head.reads()?;
-    let report = timeout(REPORT_TIMEOUT, state.readiness.report()).await;
-    let report = report.unwrap_or_else(|_| Report {
-        ready: false,
+pub(super) async fn ready(state: Arc<ServerState>, head: RequestHead) -> Result<Response, ApiError> {
+    head.require_read()?;
+    let report = timeout(REPORT_TIMEOUT, state.readiness.check()).await;
+    let report = report.unwrap_or_else(|_| ReadinessReport {
+        is_ready: false,
         database: Err("no answer in time".into()),
         listener: "unknown",
         streams: Vec::new(),
     });
     let draining = state.drain.is_stopping();
-    let mut response = uncached(json_response(json(&report, draining).to_string()));
-    if !report.ready || draining {
+    let mut response = uncached(json_response(readiness_json(&report, draining).to_string()));
+    if !report.is_ready || draining {
         *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
     }
     Ok(response)
 }
 
-fn json(report: &Report, draining: bool) -> Value {
+fn readiness_json(report: &ReadinessReport, draining: bool) -> Value {
     let streams: Map<_, _> = report
         .streams
         .iter()
-        .map(|s| (s.name.clone(), state(s.problem.as_deref())))
+        .map(|s| (s.name.clone(), check_json(s.problem.as_deref())))
         .collect();
     json!({
-        "ready": report.ready && !draining,
+        "ready": report.is_ready && !draining,
         "draining": draining,
-        "database": state(report.database.as_ref().err().map(String::as_str)),
+        "database": check_json(report.database.as_ref().err().map(String::as_str)),
         "listener": report.listener,
         "streams": streams,
     })
 }
 
-fn state(problem: Option<&str>) -> Value {
+fn check_json(problem: Option<&str>) -> Value {
     problem.map_or_else(
         || json!({"ok": true}),
         |problem| json!({"ok": false, "problem": problem}),
@@ -78,8 +78,8 @@ mod tests {
 
     #[test]
     fn problems_are_reported() {
-        let report = Report {
-            ready: false,
+        let report = ReadinessReport {
+            is_ready: false,
             database: Err("connection refused".into()),
             listener: "down",
             streams: vec![StreamReport {
@@ -88,7 +88,7 @@ mod tests {
             }],
         };
         assert_eq!(
-            json(&report, false).to_string(),
+            readiness_json(&report, false).to_string(),
             r#"{"ready":false,"draining":false,"database":{"ok":false,"problem":"connection refused"},"listener":"down","streams":{"estadisticas":{"ok":true}}}"#
         );
     }

@@ -6,11 +6,11 @@ use latido_base::ident::Key;
 use latido_stream::{KeyType, Stream};
 
 /// The generic name of the key's field, for senders that do not know the stream's own.
-const KEY: &str = "key";
+const GENERIC_KEY_FIELD: &str = "key";
 
 /// The reason a body is not a valid hint.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum HintError {
+pub(super) enum HookBodyError {
     #[error("expected a JSON object")]
     NotJson,
     #[error("expected \"{field}\": {expected}")]
@@ -23,15 +23,15 @@ pub(super) enum HintError {
 ///
 /// The action's value does not matter, since the row is read again in any case. It must be text,
 /// because anything else is a mistake worth reporting.
-pub(super) fn parse(body: &[u8], stream: &Stream, key_type: KeyType) -> Result<Key, HintError> {
+pub(super) fn parse(body: &[u8], stream: &Stream, key_type: KeyType) -> Result<Key, HookBodyError> {
     let Ok(Value::Object(body)) = serde_json::from_slice(body) else {
-        return Err(HintError::NotJson);
+        return Err(HookBodyError::NotJson);
     };
-    let invalid = || HintError::Key {
+    let invalid = || HookBodyError::Key {
         field: stream.key_field.clone(),
         expected: key_type,
     };
-    let text = match body.get(&stream.key_field).or_else(|| body.get(KEY)) {
+    let text = match body.get(&stream.key_field).or_else(|| body.get(GENERIC_KEY_FIELD)) {
         Some(Value::String(text)) if !text.trim().is_empty() => text.clone(),
         Some(Value::Number(number)) if key_type == KeyType::Integer => number.to_string(),
         _ => return Err(invalid()),
@@ -41,7 +41,7 @@ pub(super) fn parse(body: &[u8], stream: &Stream, key_type: KeyType) -> Result<K
         .map_err(|_| invalid())?;
     match body.get("action") {
         None | Some(Value::Null | Value::String(_)) => Ok(key),
-        Some(_) => Err(HintError::Action),
+        Some(_) => Err(HookBodyError::Action),
     }
 }
 
@@ -54,7 +54,7 @@ mod tests {
 
     const UUID: &str = "6f1c9c1e-50a5-4b1f-9d53-0c9d6f0a7a11";
 
-    fn read(body: &str, key_type: KeyType) -> Result<String, HintError> {
+    fn read(body: &str, key_type: KeyType) -> Result<String, HookBodyError> {
         let stream = Stream::test_stream("estadisticas", None);
         parse(body.as_bytes(), &stream, key_type).map(|key| key.to_string())
     }
@@ -98,7 +98,7 @@ mod tests {
             r#"["negocio_id"]"#,
             "{}x",
         ] {
-            assert_eq!(read(body, KeyType::Text), Err(HintError::NotJson), "{body}");
+            assert_eq!(read(body, KeyType::Text), Err(HookBodyError::NotJson), "{body}");
         }
         for value in [
             "",
@@ -122,14 +122,14 @@ mod tests {
             assert!(
                 matches!(
                     read(&format!(r#"{{"negocio_id":{value}}}"#), KeyType::Integer),
-                    Err(HintError::Key { .. })
+                    Err(HookBodyError::Key { .. })
                 ),
                 "{value}"
             );
         }
         assert!(matches!(
             read(r#"{"negocio_id":"x"}"#, KeyType::Uuid),
-            Err(HintError::Key { .. })
+            Err(HookBodyError::Key { .. })
         ));
         for action in ["1", "[]", "true"] {
             assert_eq!(
@@ -137,7 +137,7 @@ mod tests {
                     &format!(r#"{{"negocio_id":"a","action":{action}}}"#),
                     KeyType::Text
                 ),
-                Err(HintError::Action)
+                Err(HookBodyError::Action)
             );
         }
     }

@@ -10,25 +10,25 @@ use tracing::debug;
 use warp::http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderName};
 use warp::http::{HeaderValue, StatusCode};
 
-use crate::body::{self, BodyError};
-use crate::bucket::Bucket;
-use crate::call::{Call, segment};
+use crate::body::{self, BodyReadError};
+use crate::bucket::TokenBucket;
+use crate::call::{RequestHead, decode_segment};
 use crate::hint;
-use crate::refusal::{Refusal, json_response};
-use crate::{Doors, Response};
+use crate::refusal::{ApiError, json_response};
+use crate::{ServerState, Response};
 use latido_base::ident::{StreamId, Topic};
 
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
 /// The change hook of one listener.
 pub(super) struct Hook {
-    state: Arc<Doors>,
-    bucket: Bucket,
+    state: Arc<ServerState>,
+    bucket: TokenBucket,
 }
 
 impl Hook {
-    pub(super) fn new(state: Arc<Doors>) -> Self {
-        let bucket = Bucket::new(
+    pub(super) fn new(state: Arc<ServerState>) -> Self {
+        let bucket = TokenBucket::new(
             state.config.hook_per_second,
             state.config.hook_burst,
             Instant::now(),
@@ -40,32 +40,32 @@ impl Hook {
     pub(super) async fn notify<B: Buf, E>(
         self: Arc<Self>,
         path: String,
-        head: Call,
+        head: RequestHead,
         body: impl Stream<Item = Result<B, E>>,
-    ) -> Result<Response, Refusal> {
+    ) -> Result<Response, ApiError> {
         let config = &self.state.config;
         let deadline = tokio::time::Instant::now() + config.hook_timeout;
-        let stream = self.stream(&path)?;
-        self.admit(&head)?;
-        let body = timeout_at(deadline, body::collect(body, config.hook_body_bytes))
+        let stream = self.resolve_stream(&path)?;
+        self.check_request(&head)?;
+        let body = timeout_at(deadline, body::collect_body(body, config.hook_body_bytes))
             .await
-            .map_err(|_| too_slow())?;
-        let topic = self.topic(stream, &body.map_err(refuse_body)?)?;
-        match timeout_at(deadline, self.state.engine.settle(&topic)).await {
+            .map_err(|_| body_timed_out())?;
+        let topic = self.parse_topic(stream, &body.map_err(body_error)?)?;
+        match timeout_at(deadline, self.state.engine.read_now(&topic)).await {
             Ok(Ok(())) => Ok(json_response(r#"{"status":"processed"}"#.into())),
             failed => {
                 // Logged at debug: the engine has logged the reason, and a hook comes with every
                 // change.
                 debug!(key = %topic.key, in_time = failed.is_ok(), "a hook's key could not be read; it stays marked");
-                Err(unsettled())
+                Err(read_failed())
             }
         }
     }
 
     /// Resolves the stream of a path: one of the extra names, or the stream's own.
-    fn stream(&self, path: &str) -> Result<StreamId, Refusal> {
-        let path = segment(path).ok_or_else(Refusal::not_found)?;
-        let Doors {
+    fn resolve_stream(&self, path: &str) -> Result<StreamId, ApiError> {
+        let path = decode_segment(path).ok_or_else(ApiError::not_found)?;
+        let ServerState {
             config, catalog, ..
         } = &*self.state;
         let named = config
@@ -75,13 +75,13 @@ impl Hook {
             .find_map(|hook| catalog.find(&hook.stream));
         named
             .or_else(|| catalog.find(&path))
-            .ok_or_else(Refusal::not_found)
+            .ok_or_else(ApiError::not_found)
     }
 
     /// Runs the checks that come before the body: method, key, rate, content type and announced
     /// size.
-    fn admit(&self, head: &Call) -> Result<(), Refusal> {
-        head.posts()?;
+    fn check_request(&self, head: &RequestHead) -> Result<(), ApiError> {
+        head.require_post()?;
         if let Some(key) = &self.state.hook_key {
             let presented = head.headers.get(API_KEY).map(HeaderValue::as_bytes);
             if !presented
@@ -89,18 +89,18 @@ impl Hook {
                 .is_some_and(|presented| key.matches(presented))
             {
                 debug!(
-                    peer = head.peer_address(),
+                    peer = head.remote_addr_text(),
                     "a hook without the key was refused"
                 );
-                let error = Refusal::unauthorized(
+                let error = ApiError::unauthorized(
                     "Bearer",
                     "expected X-API-Key, or Authorization: Bearer, with the hook's key",
                 );
-                return Err(error.counted_as("hook_key"));
+                return Err(error.with_metric_label("hook_key"));
             }
         }
-        if !self.bucket.take(Instant::now()) {
-            let error = Refusal::new(
+        if !self.bucket.try_take(Instant::now()) {
+            let error = ApiError::new(
                 StatusCode::TOO_MANY_REQUESTS,
                 "rate_limited",
                 "too many hooks; this one was not looked at",
@@ -109,7 +109,7 @@ impl Hook {
         }
         if !is_json(&head.header(CONTENT_TYPE)) {
             let message = "expected Content-Type: application/json";
-            return Err(Refusal::new(
+            return Err(ApiError::new(
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 "unsupported_media_type",
                 message,
@@ -120,46 +120,46 @@ impl Hook {
         let announced = head.header(CONTENT_LENGTH).parse::<u64>().unwrap_or(0);
         if announced > self.state.config.hook_body_bytes as u64 && head.headers.contains_key(EXPECT)
         {
-            return Err(refuse_body(BodyError::TooLarge));
+            return Err(body_error(BodyReadError::TooLarge));
         }
         Ok(())
     }
 
-    fn topic(&self, stream: StreamId, body: &[u8]) -> Result<Topic, Refusal> {
+    fn parse_topic(&self, stream: StreamId, body: &[u8]) -> Result<Topic, ApiError> {
         let definition = self.state.catalog.get(stream);
         // Without the database the key's type is unknown, so the key can't be checked. Nobody can
         // be subscribed to it either.
-        let key_type = *definition.key_type.get().ok_or_else(unsettled)?;
+        let key_type = *definition.key_type.get().ok_or_else(read_failed)?;
         let key = hint::parse(body, definition, key_type)
-            .map_err(|error| Refusal::bad_request("bad_hook", error.to_string()))?;
+            .map_err(|error| ApiError::bad_request("bad_hook", error.to_string()))?;
         Ok(Topic { stream, key })
     }
 }
 
-fn unsettled() -> Refusal {
+fn read_failed() -> ApiError {
     let message = "the statistics could not be read now; the change stays marked and is retried";
-    Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "unsettled", message)
+    ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "unsettled", message)
 }
 
-fn too_slow() -> Refusal {
-    Refusal::new(
+fn body_timed_out() -> ApiError {
+    ApiError::new(
         StatusCode::REQUEST_TIMEOUT,
         "slow_body",
         "the body took too long",
     )
-    .closing()
+    .close_connection()
 }
 
-fn refuse_body(error: BodyError) -> Refusal {
+fn body_error(error: BodyReadError) -> ApiError {
     debug!(?error, "a hook's body was refused");
     match error {
-        BodyError::TooLarge => Refusal::new(
+        BodyReadError::TooLarge => ApiError::new(
             StatusCode::PAYLOAD_TOO_LARGE,
             "too_large",
             "the body is too large",
         )
-        .closing(),
-        BodyError::Broken => Refusal::bad_request("bad_request", "the body broke off").closing(),
+        .close_connection(),
+        BodyReadError::Incomplete => ApiError::bad_request("bad_request", "the body broke off").close_connection(),
     }
 }
 

@@ -8,27 +8,27 @@ use tracing::debug;
 use warp::http::StatusCode;
 use warp::http::header::ORIGIN;
 
-use crate::call::{Call, segment};
-use crate::refusal::Refusal;
-use crate::{Doors, proxies};
+use crate::call::{RequestHead, decode_segment};
+use crate::refusal::ApiError;
+use crate::{ServerState, proxies};
 use latido_auth::{Decision, Principal, TokenError};
 use latido_base::ident::{Channel, UserId};
 use latido_stream::ChannelError;
 
 /// The `Retry-After` of a response to a client over its limit.
-const LATER: Duration = Duration::from_secs(5);
+const RETRY_LATER: Duration = Duration::from_secs(5);
 /// The `Retry-After` after a look-up failed or while the server stops.
-pub(super) const SOON: Duration = Duration::from_secs(2);
+pub(super) const RETRY_SOON: Duration = Duration::from_secs(2);
 
 /// Rejects pages that are not on the list. CORS does not protect WebSockets, so the server must.
-pub(super) fn check_origin(state: &Doors, head: &Call) -> Result<(), Refusal> {
+pub(super) fn check_origin(state: &ServerState, head: &RequestHead) -> Result<(), ApiError> {
     match head.headers.get(ORIGIN) {
         Some(origin)
             if !origin
                 .to_str()
-                .is_ok_and(|origin| state.config.origins.allow(origin)) =>
+                .is_ok_and(|origin| state.config.origins.allows(origin)) =>
         {
-            Err(Refusal::origin())
+            Err(ApiError::forbidden_origin())
         }
         _ => Ok(()),
     }
@@ -38,13 +38,13 @@ pub(super) fn check_origin(state: &Doors, head: &Call) -> Result<(), Refusal> {
 ///
 /// # Errors
 /// 401 without a valid token, 503 if the token could not be checked in time.
-pub(super) async fn authenticate(state: &Doors, head: &Call) -> Result<Principal, Refusal> {
+pub(super) async fn authenticate(state: &ServerState, head: &RequestHead) -> Result<Principal, ApiError> {
     let Some(token) = head.token() else {
-        let response = Refusal::unauthorized(
+        let response = ApiError::unauthorized(
             "Bearer",
             "expected a token: Authorization: Bearer, or ?token=",
         );
-        return Err(response.counted_as(TokenError::Missing.reason()));
+        return Err(response.with_metric_label(TokenError::Missing.reason()));
     };
     let verified = timeout(state.config.answer_timeout, state.verifier.verify(&token)).await;
     verified
@@ -52,65 +52,65 @@ pub(super) async fn authenticate(state: &Doors, head: &Call) -> Result<Principal
         .map_err(|error| {
             debug!(
                 reason = error.reason(),
-                peer = head.peer_address(),
+                peer = head.remote_addr_text(),
                 "a token was refused"
             );
             let response = match error {
                 _ if error.is_temporary() => {
-                    Refusal::unavailable("unavailable", error.to_string(), SOON)
+                    ApiError::unavailable("unavailable", error.to_string(), RETRY_SOON)
                 }
-                _ => Refusal::unauthorized(r#"Bearer error="invalid_token""#, error.to_string()),
+                _ => ApiError::unauthorized(r#"Bearer error="invalid_token""#, error.to_string()),
             };
-            response.counted_as(error.reason())
+            response.with_metric_label(error.reason())
         })
 }
 
 /// Synchronous variant of [`authenticate`]. Returns `None` if the token is missing or invalid, or
 /// if checking it needs I/O.
-pub(super) fn authenticate_at_once(state: &Doors, head: &Call) -> Option<Principal> {
-    state.verifier.verify_at_once(&head.token()?)?.ok()
+pub(super) fn try_authenticate(state: &ServerState, head: &RequestHead) -> Option<Principal> {
+    state.verifier.try_verify(&head.token()?)?.ok()
 }
 
 /// Acquires the permits that a long-lived connection needs beside its own: one of the user's, if
 /// the user is known, and one of the client's address, if a trusted proxy names it.
-pub(super) fn places(
-    state: &Doors,
-    head: &Call,
+pub(super) fn acquire_user_permits(
+    state: &ServerState,
+    head: &RequestHead,
     user: Option<&UserId>,
-) -> Result<Vec<OwnedSemaphorePermit>, Refusal> {
-    let Doors {
-        seats: limits,
+) -> Result<Vec<OwnedSemaphorePermit>, ApiError> {
+    let ServerState {
+        limits,
         config,
         ..
     } = state;
     let user = user
-        .map(|user| limits.take_user(user))
+        .map(|user| limits.acquire_user(user))
         .transpose()
         .map_err(|()| {
-            let error = Refusal::new(
+            let error = ApiError::new(
                 StatusCode::TOO_MANY_REQUESTS,
                 "user_limit",
                 "too many connections of this user",
             );
-            error.retry_after(LATER)
+            error.retry_after(RETRY_LATER)
         })?;
     let proxy = head
-        .address
+        .remote_addr
         .map(|address| address.ip())
-        .filter(|address| config.proxies.trust(*address));
+        .filter(|address| config.proxies.trusts(*address));
     let client = proxy.map(|proxy| {
         config
             .proxies
-            .client(proxy, &head.header(proxies::FORWARDED))
+            .client_ip(proxy, &head.header(proxies::X_FORWARDED_FOR))
     });
     let address = client
-        .map(|client| limits.take_address(client))
+        .map(|client| limits.acquire_address(client))
         .transpose()
         .map_err(|_| {
-            Refusal::unavailable(
+            ApiError::unavailable(
                 "address_limit",
                 "too many connections from this address",
-                LATER,
+                RETRY_LATER,
             )
         })?;
     Ok(user
@@ -122,39 +122,39 @@ pub(super) fn places(
 
 /// Authenticates a request for `<stream>/<key>` and checks the permission to read it. The checks
 /// run in this order: stream, method, token, key, permission.
-pub(super) async fn visit(
-    state: &Doors,
+pub(super) async fn authorize_read(
+    state: &ServerState,
     stream: &str,
     key: &str,
-    head: &Call,
-    method: impl FnOnce(&Call) -> Result<(), Refusal>,
-) -> Result<(Channel, Principal), Refusal> {
-    let (stream, key) = segment(stream)
-        .zip(segment(key))
-        .ok_or_else(Refusal::not_found)?;
-    state.catalog.find(&stream).ok_or_else(Refusal::not_found)?;
+    head: &RequestHead,
+    method: impl FnOnce(&RequestHead) -> Result<(), ApiError>,
+) -> Result<(Channel, Principal), ApiError> {
+    let (stream, key) = decode_segment(stream)
+        .zip(decode_segment(key))
+        .ok_or_else(ApiError::not_found)?;
+    state.catalog.find(&stream).ok_or_else(ApiError::not_found)?;
     method(head)?;
     let principal = authenticate(state, head).await?;
-    let channel = resolve(state, &stream, &key)?;
-    authorize(state, &principal, &channel).await?;
+    let channel = resolve_channel(state, &stream, &key)?;
+    check_permission(state, &principal, &channel).await?;
     Ok((channel, principal))
 }
 
-fn resolve(state: &Doors, stream: &str, key: &str) -> Result<Channel, Refusal> {
+fn resolve_channel(state: &ServerState, stream: &str, key: &str) -> Result<Channel, ApiError> {
     state
         .catalog
         .resolve(&format!("{stream}:{key}"))
         .map_err(|error| match error {
-            ChannelError::Unknown { .. } => Refusal::not_found(),
-            ChannelError::InvalidKey(_) => Refusal::bad_request("invalid_key", error.to_string()),
-            ChannelError::NotReady => Refusal::unavailable("not_ready", error.to_string(), SOON),
+            ChannelError::Unknown { .. } => ApiError::not_found(),
+            ChannelError::InvalidKey(_) => ApiError::bad_request("invalid_key", error.to_string()),
+            ChannelError::NotReady => ApiError::unavailable("not_ready", error.to_string(), RETRY_SOON),
         })
 }
 
 /// Checks the principal's permission to read the channel.
-async fn authorize(state: &Doors, principal: &Principal, channel: &Channel) -> Result<(), Refusal> {
+async fn check_permission(state: &ServerState, principal: &Principal, channel: &Channel) -> Result<(), ApiError> {
     let forbidden = || {
-        Refusal::new(
+        ApiError::new(
             StatusCode::FORBIDDEN,
             "forbidden",
             "this token may not read that",
@@ -163,18 +163,18 @@ async fn authorize(state: &Doors, principal: &Principal, channel: &Channel) -> R
     match state.policy.decide(principal, &state.catalog, channel) {
         Decision::Allowed => return Ok(()),
         Decision::Forbidden => return Err(forbidden()),
-        Decision::Ask => {}
+        Decision::NeedsLookup => {}
     }
     let stream = state.catalog.get(channel.topic.stream);
-    let lookup = state.policy.ask(principal.user(), stream, &channel.topic);
+    let lookup = state.policy.authorize(principal.user(), stream, &channel.topic);
     match timeout(state.config.answer_timeout, lookup).await {
         Ok(Ok(true)) => Ok(()),
         Ok(Ok(false)) => Err(forbidden()),
         // The policy has already logged the reason.
-        Ok(Err(_)) | Err(_) => Err(Refusal::unavailable(
+        Ok(Err(_)) | Err(_) => Err(ApiError::unavailable(
             "unavailable",
             "the permission could not be looked up; ask again",
-            SOON,
+            RETRY_SOON,
         )),
     }
 }

@@ -12,10 +12,10 @@ use warp::http::header::{CONTENT_LENGTH, EXPECT, HeaderName, TRANSFER_ENCODING};
 use warp::http::uri::PathAndQuery;
 use warp::http::{HeaderMap, HeaderValue};
 
-use crate::call::Call;
-use crate::site::{Quay, WEBSOCKETS as PATH};
-use crate::{Doors, Response, websocket};
-use latido_shard::Admitted;
+use crate::call::RequestHead;
+use crate::site::{WsExtension, WS_PATH as PATH};
+use crate::{ServerState, Response, websocket};
+use latido_shard::AcceptedUpgrade;
 
 /// The most header lines, above those of browsers and proxies. Requests with more use the regular
 /// path.
@@ -23,27 +23,27 @@ const MAX_HEADERS: usize = 48;
 
 /// Upgrades a plain WebSocket request without waiting. Returns `None` if the request needs the
 /// regular path.
-pub(super) fn admit(
-    state: &Doors,
-    extension: Option<&Quay>,
+pub(super) fn try_upgrade(
+    state: &ServerState,
+    extension: Option<&WsExtension>,
     bytes: &[u8],
     address: SocketAddr,
-) -> Option<Admitted> {
-    let (mut head, used) = read(bytes)?;
-    head.address = Some(address);
-    let (response, principal, permits) = websocket::open_at_once(state, &head, extension)?;
-    let in_band_upgrade = extension.and_then(|extension| extension.interpreter.clone());
-    Some(Admitted {
+) -> Option<AcceptedUpgrade> {
+    let (mut head, used) = parse_request(bytes)?;
+    head.remote_addr = Some(address);
+    let (response, principal, permits) = websocket::try_handshake(state, &head, extension)?;
+    let in_band_upgrade = extension.and_then(|extension| extension.in_band_upgrade.clone());
+    Some(AcceptedUpgrade {
         principal: Arc::new(principal),
         permits,
-        interpreter: in_band_upgrade,
-        answer: write(&response),
-        used,
+        in_band_upgrade,
+        response: write_head(&response),
+        request_bytes: used,
     })
 }
 
 /// Parses a GET of `/ws` over HTTP/1.1 without a body. Also returns the length of its head.
-fn read(bytes: &[u8]) -> Option<(Call, usize)> {
+fn parse_request(bytes: &[u8]) -> Option<(RequestHead, usize)> {
     let mut lines = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut request = httparse::Request::new(&mut lines);
     let Ok(httparse::Status::Complete(used)) = request.parse(bytes) else {
@@ -64,11 +64,11 @@ fn read(bytes: &[u8]) -> Option<(Call, usize)> {
     let plain = ![CONTENT_LENGTH, TRANSFER_ENCODING, EXPECT]
         .iter()
         .any(|name| headers.contains_key(name));
-    plain.then(|| (Call::get(headers, target.query().unwrap_or_default()), used))
+    plain.then(|| (RequestHead::new_get(headers, target.query().unwrap_or_default()), used))
 }
 
 /// Formats the head of a response without a body.
-fn write(response: &Response) -> Vec<u8> {
+fn write_head(response: &Response) -> Vec<u8> {
     let status = response.status();
     let mut head = Vec::with_capacity(192);
     for part in [
@@ -97,16 +97,16 @@ mod tests {
 
     #[test]
     fn plain_request_is_parsed_up_to_its_end() {
-        let (head, used) = read(format!("{HEAD}more").as_bytes()).unwrap();
+        let (head, used) = parse_request(format!("{HEAD}more").as_bytes()).unwrap();
         assert_eq!((used, head.token().as_deref()), (HEAD.len(), Some("a b")));
         assert_eq!(head.header(HeaderName::from_static("x")), "1, 2");
-        assert!(read(b"GET /ws HTTP/1.1\r\n\r\n").is_some());
+        assert!(parse_request(b"GET /ws HTTP/1.1\r\n\r\n").is_some());
     }
 
     #[test]
     fn every_other_request_takes_the_regular_path() {
         for end in 0..HEAD.len() {
-            assert!(read(&HEAD.as_bytes()[..end]).is_none(), "{end}");
+            assert!(parse_request(&HEAD.as_bytes()[..end]).is_none(), "{end}");
         }
         for (a, b) in [
             ("GET", "POST"),
@@ -124,7 +124,7 @@ mod tests {
             ("Host: x", "Host: \u{1}"),
             ("Host: x", &vec!["A: b"; MAX_HEADERS].join("\r\n")),
         ] {
-            assert!(read(HEAD.replacen(a, b, 1).as_bytes()).is_none(), "{b}");
+            assert!(parse_request(HEAD.replacen(a, b, 1).as_bytes()).is_none(), "{b}");
         }
     }
 }

@@ -48,15 +48,15 @@ mod wing;
 #[cfg(test)]
 mod tests;
 
-pub use accept::{Listener, bind, host, serve};
-pub use assets::PAGE;
+pub use accept::{HttpListener, bind, serve_mount, serve};
+pub use assets::STATIC_FILES;
 pub use config::{Config, HookPath};
 pub use demo::demo_routes;
-pub use doors::Doors;
-pub use gate::{Ask, Duplex, Gate, PeerAddress};
+pub use doors::ServerState;
+pub use gate::{RequestKind, DuplexStream, MountedService, PeerAddress};
 pub use origin::{InvalidOrigin, Origins};
-pub use page::Asset;
-pub use proxies::{InvalidProxies, Proxies};
+pub use page::StaticFile;
+pub use proxies::{InvalidTrustedProxies, TrustedProxies};
 pub use refusal::json_error;
 /// Parses a hook's body into its key, for the fuzz targets.
 #[cfg(any(test, fuzzing, feature = "testing"))]
@@ -67,11 +67,11 @@ pub fn parse_hint(
 ) -> Result<latido_base::ident::Key, String> {
     hint::parse(body, stream, key_type).map_err(|error| error.to_string())
 }
-pub use seats::Seats;
-pub use site::{Annex, Answer, Asked, Boarding, Pier, Site};
-pub use sockets::Sockets;
-pub use specification::Shapes;
-pub use tls::{Tls, TlsError, TlsFiles};
+pub use seats::ConnectionLimits;
+pub use site::{AppMounts, AppResponse, AppRequest, HandlerSpec, WebSocketApp, HttpApp};
+pub use sockets::ListenSockets;
+pub use specification::ColumnSource;
+pub use tls::{Tls, ServerTlsError, TlsFiles};
 
 /// An HTTP response, ready to be sent.
 pub type Response = warp::reply::Response;
@@ -80,4 +80,4 @@ pub type Response = warp::reply::Response;
 ///
 /// A request that they reject falls through to `404`, even if only its method was wrong, so they
 /// should answer every method of their paths.
-pub type Extra = warp::filters::BoxedFilter<(Response,)>;
+pub type BoxedRoutes = warp::filters::BoxedFilter<(Response,)>;

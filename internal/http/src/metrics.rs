@@ -3,26 +3,26 @@
 use warp::http::HeaderValue;
 use warp::http::header::{ACCEPT, CONTENT_TYPE};
 
-use crate::call::Call;
-use crate::refusal::Refusal;
-use crate::{Doors, Response};
+use crate::call::RequestHead;
+use crate::refusal::ApiError;
+use crate::{ServerState, Response};
 use latido_telemetry::{Exposition, SampledGauges};
 
-const CLASSIC: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+const PROMETHEUS_TEXT: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
 const OPENMETRICS: HeaderValue =
     HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
 
 /// Answers with every metric, if the config enables them. Gauges are read from their owners now.
-pub(super) fn show(state: &Doors, head: &Call) -> Result<Response, Refusal> {
-    if !state.config.metrics {
-        return Err(Refusal::not_found());
+pub(super) fn serve_metrics(state: &ServerState, head: &RequestHead) -> Result<Response, ApiError> {
+    if !state.config.metrics_enabled {
+        return Err(ApiError::not_found());
     }
-    head.reads()?;
+    head.require_read()?;
     let (topics, subscribers) = state.hub.counts();
     state
         .metrics
         .sockets
-        .set(i64::try_from(state.seats.taken()).unwrap_or(i64::MAX));
+        .set(i64::try_from(state.limits.in_use()).unwrap_or(i64::MAX));
     let gauges = SampledGauges {
         topics,
         subscribers,
@@ -32,7 +32,7 @@ pub(super) fn show(state: &Doors, head: &Call) -> Result<Response, Refusal> {
     {
         (Exposition::OpenMetrics, OPENMETRICS)
     } else {
-        (Exposition::Classic, CLASSIC)
+        (Exposition::Classic, PROMETHEUS_TEXT)
     };
     let mut response = Response::new(state.metrics.render(gauges, exposition).into());
     response.headers_mut().insert(CONTENT_TYPE, content_type);

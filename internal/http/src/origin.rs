@@ -23,7 +23,7 @@ pub struct InvalidOrigin(pub String);
 impl Origins {
     /// Returns whether a page of that origin may connect. Programs send no `Origin` header; do not
     /// call this for them.
-    pub fn allow(&self, origin: &str) -> bool {
+    pub fn allows(&self, origin: &str) -> bool {
         match self {
             Self::Any => true,
             Self::Listed(list) => list
@@ -50,7 +50,7 @@ impl Origins {
         }
         entries
             .into_iter()
-            .map(normal)
+            .map(normalise)
             .collect::<Result<_, _>>()
             .map(Self::Listed)
     }
@@ -64,7 +64,7 @@ impl FromStr for Origins {
     }
 }
 
-fn normal(entry: &str) -> Result<String, InvalidOrigin> {
+fn normalise(entry: &str) -> Result<String, InvalidOrigin> {
     let invalid = || InvalidOrigin(entry.to_owned());
     let lower = entry
         .strip_suffix('/')
@@ -105,7 +105,7 @@ mod tests {
             "http://localhost:4200",
             "https://x.example",
         ] {
-            assert!(origins.allow(allowed), "{allowed}");
+            assert!(origins.allows(allowed), "{allowed}");
         }
         for refused in [
             "https://panel.example.com.evil.example",
@@ -114,7 +114,7 @@ mod tests {
             "",
             "http://localhost",
         ] {
-            assert!(!origins.allow(refused), "{refused}");
+            assert!(!origins.allows(refused), "{refused}");
         }
     }
 

@@ -11,17 +11,17 @@ use warp::http::header::{
 use warp::http::{HeaderValue, StatusCode};
 
 use crate::Response;
-use crate::call::Call;
-use crate::refusal::Refusal;
-use crate::snapshot::tag_matches;
+use crate::call::RequestHead;
+use crate::refusal::ApiError;
+use crate::snapshot::etag_matches;
 
-const POLICY: HeaderValue = HeaderValue::from_static(
+const CONTENT_POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; base-uri 'none'; frame-ancestors 'none'",
 );
 
 /// One static file of the page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Asset {
+pub struct StaticFile {
     /// The path from the root; `/` is the page itself.
     pub path: &'static str,
     /// The content type, with the character set if it is text.
@@ -32,26 +32,26 @@ pub struct Asset {
 
 /// All static files, each with its entity tag.
 #[derive(Debug, Clone)]
-pub(super) struct Page(Arc<HashMap<&'static str, (Asset, String)>>);
+pub(super) struct StaticFiles(Arc<HashMap<&'static str, (StaticFile, String)>>);
 
-impl Page {
-    pub(super) fn new(assets: &'static [Asset]) -> Self {
+impl StaticFiles {
+    pub(super) fn new(assets: &'static [StaticFile]) -> Self {
         Self(Arc::new(
             assets
                 .iter()
-                .map(|asset| (asset.path, (*asset, tag(asset.bytes))))
+                .map(|asset| (asset.path, (*asset, entity_tag(asset.bytes))))
                 .collect(),
         ))
     }
 
-    pub(super) fn has(&self, path: &str) -> bool {
+    pub(super) fn contains(&self, path: &str) -> bool {
         self.0.contains_key(path)
     }
 
-    pub(super) fn show(&self, path: &str, head: &Call) -> Result<Response, Refusal> {
-        let (asset, tag) = self.0.get(path).ok_or_else(Refusal::not_found)?;
-        head.reads()?;
-        let unchanged = tag_matches(&head.header(IF_NONE_MATCH), tag);
+    pub(super) fn serve(&self, path: &str, head: &RequestHead) -> Result<Response, ApiError> {
+        let (asset, tag) = self.0.get(path).ok_or_else(ApiError::not_found)?;
+        head.require_read()?;
+        let unchanged = etag_matches(&head.header(IF_NONE_MATCH), tag);
         let mut response = Response::new(if unchanged {
             "".into()
         } else {
@@ -66,7 +66,7 @@ impl Page {
         // Browsers must revalidate each time, which costs a 304: a new binary must not meet an old
         // script.
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-        headers.insert(CONTENT_SECURITY_POLICY, POLICY);
+        headers.insert(CONTENT_SECURITY_POLICY, CONTENT_POLICY);
         headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
         Ok(response)
@@ -74,7 +74,7 @@ impl Page {
 }
 
 /// Computes an entity tag: a hash of the content.
-pub(super) fn tag(bytes: &[u8]) -> String {
+pub(super) fn entity_tag(bytes: &[u8]) -> String {
     let mut tag = String::from("\"");
     for byte in Sha256::digest(bytes).iter().take(8) {
         tag.push_str(&format!("{byte:02x}"));

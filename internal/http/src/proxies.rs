@@ -7,28 +7,28 @@ use std::str::FromStr;
 use warp::http::HeaderMap;
 use warp::http::header::HeaderName;
 
-use crate::call::joined;
+use crate::call::joined_header;
 
 /// The header to which each proxy appends the address of its client.
-pub(super) const FORWARDED: HeaderName = HeaderName::from_static("x-forwarded-for");
+pub(super) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// Proxies whose `X-Forwarded-For` is trusted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Proxies(Vec<Network>);
+pub struct TrustedProxies(Vec<ProxyNetwork>);
 
 /// The error for text that is no list of addresses and networks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("expected addresses or networks such as 10.0.0.0/8 or ::1, separated by commas")]
-pub struct InvalidProxies;
+pub struct InvalidTrustedProxies;
 
 /// A network: all addresses that begin with the same bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Network {
+struct ProxyNetwork {
     base: IpAddr,
     bits: u32,
 }
 
-impl Network {
+impl ProxyNetwork {
     fn parse(text: &str) -> Option<Self> {
         let (base, bits) = text
             .split_once('/')
@@ -39,7 +39,7 @@ impl Network {
         (bits <= max_bits).then_some(Self { base, bits })
     }
 
-    fn holds(self, address: IpAddr) -> bool {
+    fn contains(self, address: IpAddr) -> bool {
         match (self.base, address.to_canonical()) {
             (IpAddr::V4(base), IpAddr::V4(address)) => {
                 let differing = base.to_bits() ^ address.to_bits();
@@ -54,32 +54,32 @@ impl Network {
     }
 }
 
-impl FromStr for Proxies {
-    type Err = InvalidProxies;
+impl FromStr for TrustedProxies {
+    type Err = InvalidTrustedProxies;
 
-    fn from_str(text: &str) -> Result<Self, InvalidProxies> {
+    fn from_str(text: &str) -> Result<Self, InvalidTrustedProxies> {
         let entries = text
             .split(',')
             .map(str::trim)
             .filter(|entry| !entry.is_empty());
         entries
-            .map(|entry| Network::parse(entry).ok_or(InvalidProxies))
+            .map(|entry| ProxyNetwork::parse(entry).ok_or(InvalidTrustedProxies))
             .collect::<Result<_, _>>()
             .map(Self)
     }
 }
 
-impl Proxies {
+impl TrustedProxies {
     /// Returns whether this is the address of a trusted proxy.
-    pub(super) fn trust(&self, address: IpAddr) -> bool {
-        self.0.iter().any(|network| network.holds(address))
+    pub(super) fn trusts(&self, address: IpAddr) -> bool {
+        self.0.iter().any(|network| network.contains(address))
     }
 
     /// Returns the client's address: the connection's remote address, or the one that a trusted
     /// proxy names. The port is the connection's.
-    pub(super) fn caller(&self, peer: SocketAddr, headers: &HeaderMap) -> SocketAddr {
+    pub(super) fn client_addr(&self, peer: SocketAddr, headers: &HeaderMap) -> SocketAddr {
         SocketAddr::new(
-            self.client(peer.ip(), &joined(headers, FORWARDED)),
+            self.client_ip(peer.ip(), &joined_header(headers, X_FORWARDED_FOR)),
             peer.port(),
         )
     }
@@ -87,13 +87,13 @@ impl Proxies {
     /// Returns the address of the proxy's client: the rightmost one that is no trusted proxy's.
     /// Entries left of it come from untrusted senders. If the header is missing or broken, returns
     /// the last proxy that could be identified.
-    pub(super) fn client(&self, peer: IpAddr, forwarded: &str) -> IpAddr {
+    pub(super) fn client_ip(&self, peer: IpAddr, forwarded: &str) -> IpAddr {
         let mut client = peer;
         for entry in forwarded.rsplit(',') {
-            if !self.trust(client) {
+            if !self.trusts(client) {
                 break;
             }
-            let Some(address) = address(entry.trim()) else {
+            let Some(address) = parse_address(entry.trim()) else {
                 break;
             };
             client = address;
@@ -103,7 +103,7 @@ impl Proxies {
 }
 
 /// Parses an address as proxies write it: some add a port, with IPv6 then in brackets.
-fn address(text: &str) -> Option<IpAddr> {
+fn parse_address(text: &str) -> Option<IpAddr> {
     let bare = text
         .strip_prefix('[')
         .and_then(|rest| rest.strip_suffix(']'))
@@ -121,8 +121,8 @@ mod tests {
     use super::*;
 
     fn client(proxies: &str, peer: &str, forwarded: &str) -> String {
-        let proxies: Proxies = proxies.parse().unwrap();
-        proxies.client(peer.parse().unwrap(), forwarded).to_string()
+        let proxies: TrustedProxies = proxies.parse().unwrap();
+        proxies.client_ip(peer.parse().unwrap(), forwarded).to_string()
     }
 
     #[test]
@@ -177,9 +177,9 @@ mod tests {
     fn network_prefix_length_is_respected() {
         let inside = |network: &str, address: &str| {
             network
-                .parse::<Proxies>()
+                .parse::<TrustedProxies>()
                 .unwrap()
-                .trust(address.parse().unwrap())
+                .trusts(address.parse().unwrap())
         };
         assert!(
             inside("192.168.4.0/22", "192.168.7.255") && !inside("192.168.4.0/22", "192.168.8.0")
@@ -197,7 +197,7 @@ mod tests {
             "10.0.0.1/-1",
             "proxy.example",
         ] {
-            assert_eq!(bad.parse::<Proxies>(), Err(InvalidProxies), "{bad}");
+            assert_eq!(bad.parse::<TrustedProxies>(), Err(InvalidTrustedProxies), "{bad}");
         }
     }
 }

@@ -17,18 +17,18 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// A request's error response. It is the error type of every handler.
 #[derive(Debug)]
-pub(super) struct Refusal {
+pub(super) struct ApiError {
     status: StatusCode,
     /// The machine-readable code in the body.
     code: &'static str,
     /// The metric's label, equal to the code unless a more precise one is set.
-    reason: &'static str,
+    metric_label: &'static str,
     /// The human-readable text in the body, with the expected input.
     message: Cow<'static, str>,
     headers: Vec<(HeaderName, HeaderValue)>,
 }
 
-impl Refusal {
+impl ApiError {
     pub(super) fn new(
         status: StatusCode,
         code: &'static str,
@@ -37,7 +37,7 @@ impl Refusal {
         Self {
             status,
             code,
-            reason: code,
+            metric_label: code,
             message: message.into(),
             headers: Vec::new(),
         }
@@ -51,7 +51,7 @@ impl Refusal {
         Self::new(StatusCode::NOT_FOUND, "not_found", "nothing is here")
     }
 
-    pub(super) fn origin() -> Self {
+    pub(super) fn forbidden_origin() -> Self {
         Self::new(
             StatusCode::FORBIDDEN,
             "origin",
@@ -59,14 +59,14 @@ impl Refusal {
         )
     }
 
-    pub(super) fn method(allowed: &'static str) -> Self {
+    pub(super) fn method_not_allowed(allowed: &'static str) -> Self {
         let message = format!("expected {allowed}");
         Self::new(
             StatusCode::METHOD_NOT_ALLOWED,
             "method_not_allowed",
             message,
         )
-        .with(ALLOW, HeaderValue::from_static(allowed))
+        .with_header(ALLOW, HeaderValue::from_static(allowed))
     }
 
     /// Builds a 401: the token is missing or invalid, as `message` explains.
@@ -75,7 +75,7 @@ impl Refusal {
         message: impl Into<Cow<'static, str>>,
     ) -> Self {
         Self::new(StatusCode::UNAUTHORIZED, "unauthorized", message)
-            .with(WWW_AUTHENTICATE, HeaderValue::from_static(challenge))
+            .with_header(WWW_AUTHENTICATE, HeaderValue::from_static(challenge))
     }
 
     /// Builds a 503 that asks the client to retry after that many whole seconds.
@@ -87,28 +87,28 @@ impl Refusal {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, code, message).retry_after(after)
     }
 
-    pub(super) fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
+    pub(super) fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.push((name, value));
         self
     }
 
     pub(super) fn retry_after(self, after: Duration) -> Self {
-        self.with(RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)))
+        self.with_header(RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)))
     }
 
     /// Closes the connection after the response, because part of the request is still unread.
-    pub(super) fn closing(self) -> Self {
-        self.with(CONNECTION, HeaderValue::from_static("close"))
+    pub(super) fn close_connection(self) -> Self {
+        self.with_header(CONNECTION, HeaderValue::from_static("close"))
     }
 
     /// Counts the error under a label other than its code.
-    pub(super) fn counted_as(mut self, reason: &'static str) -> Self {
-        self.reason = reason;
+    pub(super) fn with_metric_label(mut self, reason: &'static str) -> Self {
+        self.metric_label = reason;
         self
     }
 
     pub(super) fn into_response(self, metrics: &Metrics) -> Response {
-        metrics.count_refusal(self.reason);
+        metrics.count_refusal(self.metric_label);
         let mut response = Response::new(json_error(self.code, &self.message).into());
         *response.status_mut() = self.status;
         response.headers_mut().insert(CONTENT_TYPE, JSON);
@@ -123,7 +123,7 @@ impl Refusal {
 }
 
 /// Maps warp's rejection of a request that no route took.
-impl From<Rejection> for Refusal {
+impl From<Rejection> for ApiError {
     fn from(rejection: Rejection) -> Self {
         if rejection.is_not_found() {
             return Self::not_found();

@@ -13,17 +13,17 @@ use warp::filters::path::FullPath;
 use warp::http::StatusCode;
 use warp::{Filter, Rejection, Reply as _, path};
 
-use crate::call::{Call, call};
+use crate::call::{RequestHead, request_head};
 use crate::hook::Hook;
-use crate::page::Page;
-use crate::refusal::Refusal;
+use crate::page::StaticFiles;
+use crate::refusal::ApiError;
 use crate::specification::Specification;
 use crate::{
-    Annex, Doors, Extra, Response, dashboard, events, health, metrics, site, snapshot, websocket,
+    AppMounts, ServerState, BoxedRoutes, Response, dashboard, events, health, metrics, site, snapshot, websocket,
 };
 
 /// Builds the filter that answers every request.
-pub(super) fn routes(state: &Arc<Doors>, mounts: &Annex) -> Extra {
+pub(super) fn routes(state: &Arc<ServerState>, mounts: &AppMounts) -> BoxedRoutes {
     let started = Instant::now();
     let hook = Arc::new(Hook::new(Arc::clone(state)));
     let with = {
@@ -32,73 +32,73 @@ pub(super) fn routes(state: &Arc<Doors>, mounts: &Annex) -> Extra {
     };
     let upgrade = warp::ext::optional::<OnUpgrade>();
 
-    let page = Page::new(state.assets);
+    let page = StaticFiles::new(state.assets);
     let operators = dashboard::routes(state, &page);
-    let extension = mounts.quay();
-    let ws = with.clone().and(path!("ws")).and(call()).and(upgrade);
+    let extension = mounts.ws_extension();
+    let ws = with.clone().and(path!("ws")).and(request_head()).and(upgrade);
     let ws = ws
-        .then(move |state, head, upgrade| websocket::open(state, head, upgrade, extension.clone()));
+        .then(move |state, head, upgrade| websocket::upgrade(state, head, upgrade, extension.clone()));
     let notify = path!("notify" / String)
-        .and(call())
+        .and(request_head())
         .and(warp::body::stream());
     let notify = notify.then(move |path, head, body| Arc::clone(&hook).notify(path, head, body));
     let health = with
         .clone()
         .and(path!("health"))
-        .and(call())
-        .map(move |state: Arc<Doors>, head| health::health(&state, started, &head));
+        .and(request_head())
+        .map(move |state: Arc<ServerState>, head| health::health(&state, started, &head));
     let ready = with
         .clone()
         .and(path!("ready"))
-        .and(call())
+        .and(request_head())
         .then(health::ready);
     let metrics = with
         .clone()
         .and(path!("metrics"))
-        .and(call())
-        .map(|state: Arc<Doors>, head| metrics::show(&state, &head));
+        .and(request_head())
+        .map(|state: Arc<ServerState>, head| metrics::serve_metrics(&state, &head));
     let (http, messages) = Specification::pair(state);
     let openapi = path!("openapi.json")
-        .and(call())
-        .map(move |head| http.show(&head));
+        .and(request_head())
+        .map(move |head| http.serve(&head));
     let asyncapi = path!("asyncapi.json")
-        .and(call())
-        .map(move |head| messages.show(&head));
+        .and(request_head())
+        .map(move |head| messages.serve(&head));
     let show = with
         .clone()
         .and(path!(String / String))
-        .and(call())
-        .then(snapshot::show);
+        .and(request_head())
+        .then(snapshot::serve_snapshot);
     let follow = with
         .and(path!(String / String / "events"))
-        .and(call())
-        .then(events::follow);
+        .and(request_head())
+        .then(events::stream_events);
 
-    let routes = answered(state, ws)
-        .or(answered(state, notify))
+    let routes = with_errors(state, ws)
+        .or(with_errors(state, notify))
         .unify()
-        .or(answered(state, health))
+        .or(with_errors(state, health))
         .unify();
     let routes = routes
-        .or(answered(state, ready))
+        .or(with_errors(state, ready))
         .unify()
-        .or(answered(state, metrics))
+        .or(with_errors(state, metrics))
         .unify();
     let routes = routes
-        .or(answered(state, openapi))
+        .or(with_errors(state, openapi))
         .unify()
-        .or(answered(state, asyncapi))
+        .or(with_errors(state, asyncapi))
         .unify();
     let routes = routes
-        .or(answered(state, operators))
+        .or(with_errors(state, operators))
         .unify()
-        .or(answered(state, files(page)))
+        .or(with_errors(state, static_files(page)))
         .unify()
-        .or(extra(state))
+        .or(extra_routes(state))
         .unify();
-    let http_apps = sites(state, mounts);
-    let websocket_apps = answered(state, piers(state, mounts));
-    let routes = if mounts.is_theirs {
+    let http_apps = app_routes(state, mounts);
+    let websocket_apps = with_errors(state, app_websockets(state, mounts));
+    let routes = if mounts.is_dedicated {
         http_apps
             .or(websocket_apps)
             .unify()
@@ -114,90 +114,90 @@ pub(super) fn routes(state: &Arc<Doors>, mounts: &Annex) -> Extra {
             .boxed()
     };
     let all = routes
-        .or(answered(state, show))
+        .or(with_errors(state, show))
         .unify()
-        .or(answered(state, follow))
+        .or(with_errors(state, follow))
         .unify();
-    answered(
+    with_errors(
         state,
         all.map(Ok)
             .recover(|rejection: Rejection| async {
-                Ok::<_, Rejection>(Err(Refusal::from(rejection)))
+                Ok::<_, Rejection>(Err(ApiError::from(rejection)))
             })
             .unify(),
     )
 }
 
 /// Turns a handler's error into its response.
-fn answered<F>(state: &Arc<Doors>, route: F) -> Extra
+fn with_errors<F>(state: &Arc<ServerState>, route: F) -> BoxedRoutes
 where
-    F: Filter<Extract = (Result<Response, Refusal>,), Error = Rejection>
+    F: Filter<Extract = (Result<Response, ApiError>,), Error = Rejection>
         + Clone
         + Send
         + Sync
         + 'static,
 {
     let metrics = Arc::clone(&state.metrics);
-    let respond = move |result: Result<_, Refusal>| {
+    let respond = move |result: Result<_, ApiError>| {
         result.unwrap_or_else(|error| error.into_response(&metrics))
     };
     route.map(respond).boxed()
 }
 
 /// Routes the HTTP addresses of apps.
-fn sites(state: &Arc<Doors>, mounts: &Annex) -> Extra {
+fn app_routes(state: &Arc<ServerState>, mounts: &AppMounts) -> BoxedRoutes {
     let (state, mounts) = (Arc::clone(state), mounts.clone());
     let found = warp::path::full().and_then(move |path: FullPath| {
         let app = mounts
-            .site(path.as_str())
+            .http_app(path.as_str())
             .map(|app| (app, path.as_str().to_owned()));
         ready(app.ok_or_else(warp::reject::not_found))
     });
-    let request = found.and(call()).and(warp::body::stream());
+    let request = found.and(request_head()).and(warp::body::stream());
     request
-        .then(move |(app, path), head, body| site::serve(Arc::clone(&state), app, path, head, body))
+        .then(move |(app, path), head, body| site::serve_app_request(Arc::clone(&state), app, path, head, body))
         .boxed()
 }
 
 /// Routes the WebSocket addresses of apps, except `/ws`.
-fn piers(
-    state: &Arc<Doors>,
-    mounts: &Annex,
-) -> impl Filter<Extract = (Result<Response, Refusal>,), Error = Rejection> + Clone + Send + Sync + 'static
+fn app_websockets(
+    state: &Arc<ServerState>,
+    mounts: &AppMounts,
+) -> impl Filter<Extract = (Result<Response, ApiError>,), Error = Rejection> + Clone + Send + Sync + 'static
 {
     let (state, mounts) = (Arc::clone(state), mounts.clone());
     let found = warp::path::full().and_then(move |path: FullPath| {
         let app = mounts
-            .pier(path.as_str())
+            .websocket_app(path.as_str())
             .map(|app| (app, path.as_str().to_owned()));
         ready(app.ok_or_else(warp::reject::not_found))
     });
-    let request = found.and(call()).and(warp::ext::optional::<OnUpgrade>());
+    let request = found.and(request_head()).and(warp::ext::optional::<OnUpgrade>());
     request.then(move |(app, path): (_, String), head, upgrade| {
-        websocket::board(Arc::clone(&state), app, path, head, upgrade)
+        websocket::upgrade_app(Arc::clone(&state), app, path, head, upgrade)
     })
 }
 
 /// Routes the files of the page, each at its own path.
-fn files(
-    page: Page,
-) -> impl Filter<Extract = (Result<Response, Refusal>,), Error = Rejection> + Clone + Send + Sync + 'static
+fn static_files(
+    page: StaticFiles,
+) -> impl Filter<Extract = (Result<Response, ApiError>,), Error = Rejection> + Clone + Send + Sync + 'static
 {
     let files = page.clone();
     let path = warp::path::full().and_then(move |path: FullPath| {
-        ready(if files.has(path.as_str()) {
+        ready(if files.contains(path.as_str()) {
             Ok(path)
         } else {
             Err(warp::reject::not_found())
         })
     });
-    path.and(call())
-        .map(move |path: FullPath, head: Call| page.show(path.as_str(), &head))
+    path.and(request_head())
+        .map(move |path: FullPath, head: RequestHead| page.serve(path.as_str(), &head))
 }
 
 /// Returns the demo's routes, or a 204 in their place: the page asks for them, and a 404 would show
 /// as an error in the browser's console.
-fn extra(state: &Doors) -> Extra {
+fn extra_routes(state: &ServerState) -> BoxedRoutes {
     let none = || {
         let request = path!("demo" / "session")
             .or(path!("demo" / "operator"))
@@ -206,5 +206,5 @@ fn extra(state: &Doors) -> Extra {
             .map(|| StatusCode::NO_CONTENT.into_response())
             .boxed()
     };
-    state.extra.clone().unwrap_or_else(none)
+    state.extra_routes.clone().unwrap_or_else(none)
 }

@@ -18,25 +18,25 @@ use tracing::warn;
 use warp::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName};
 use warp::http::{HeaderMap, HeaderValue, Method, StatusCode};
 
-use crate::body::{self, BodyError};
-use crate::call::{Call, query_value};
-use crate::gate::Gate;
+use crate::body::{self, BodyReadError};
+use crate::call::{RequestHead, query_value};
+use crate::gate::MountedService;
 use crate::refusal::json_error;
-use crate::{Doors, Proxies, Response};
+use crate::{ServerState, TrustedProxies, Response};
 
-pub use latido_shard::Boarding;
-use latido_shard::Interpreter;
+pub use latido_shard::HandlerSpec;
+use latido_shard::InBandUpgrade;
 
 /// The path of the server's native WebSockets.
-pub(super) const WEBSOCKETS: &str = "/ws";
+pub(super) const WS_PATH: &str = "/ws";
 /// The time an app may take to answer a complete request.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+const APP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The HTTP addresses of an app.
-pub trait Site: Send + Sync {
+pub trait HttpApp: Send + Sync {
     /// Returns whether the app answers this path, for any method; a wrong method is a 405 with
     /// `Allow`. The path is as received, not decoded.
-    fn has(&self, path: &str) -> bool;
+    fn matches(&self, path: &str) -> bool;
 
     /// Returns the largest body the app accepts, in bytes.
     fn body_limit(&self) -> usize;
@@ -45,36 +45,36 @@ pub trait Site: Send + Sync {
     ///
     /// # Errors
     /// Returns the response that replaces the one to the request.
-    fn admit(&self, _request: &Asked) -> Result<(), Answer> {
+    fn authorize(&self, _request: &AppRequest) -> Result<(), AppResponse> {
         Ok(())
     }
 
     /// Answers a request. The future is dropped after ten seconds, or when the client has
     /// disconnected.
-    fn answer(&self, request: Asked) -> BoxFuture<'static, Answer>;
+    fn handle(&self, request: AppRequest) -> BoxFuture<'static, AppResponse>;
 
     /// Formats an error that the server answers on the app's behalf: 400 (the body broke off), 408,
     /// 413 or 503.
-    fn refuse(&self, status: u16, code: &'static str, message: &'static str) -> Answer {
-        Answer::json(status, json_error(code, message))
+    fn error_response(&self, status: u16, code: &'static str, message: &'static str) -> AppResponse {
+        AppResponse::json(status, json_error(code, message))
     }
 }
 
 /// The WebSocket addresses of an app.
-pub trait Pier: Send + Sync {
+pub trait WebSocketApp: Send + Sync {
     /// Returns whether the app answers this path. Of `/ws` it gets the requests without a token,
     /// and those whose token it [claims](WebSocketApp::claims_token).
-    fn has(&self, path: &str) -> bool;
+    fn matches(&self, path: &str) -> bool;
 
     /// Returns whether an unverified token looks like one of the app's. A `/ws` request with a
     /// token reaches the app only then.
-    fn wants(&self, _token: &str) -> bool {
+    fn claims_token(&self, _token: &str) -> bool {
         false
     }
 
     /// Returns the handler that moves native clients of `/ws` to the app's protocol, if the app
     /// supports that.
-    fn interpreter(&self) -> Option<Arc<dyn Interpreter>> {
+    fn in_band_upgrade(&self) -> Option<Arc<dyn InBandUpgrade>> {
         None
     }
 
@@ -83,48 +83,48 @@ pub trait Pier: Send + Sync {
     ///
     /// # Errors
     /// Returns the response that is sent instead of the 101.
-    fn board(&self, request: Asked) -> BoxFuture<'static, Result<Boarding, Answer>>;
+    fn upgrade(&self, request: AppRequest) -> BoxFuture<'static, Result<HandlerSpec, AppResponse>>;
 }
 
 /// The apps mounted on one listener.
 #[derive(Clone, Default)]
-pub struct Annex {
+pub struct AppMounts {
     /// The names of the apps, for logs.
     pub apps: Vec<&'static str>,
     /// The HTTP apps, tried in this order.
-    pub sites: Vec<Arc<dyn Site>>,
+    pub http_apps: Vec<Arc<dyn HttpApp>>,
     /// The WebSocket apps, tried in this order.
-    pub piers: Vec<Arc<dyn Pier>>,
+    pub websocket_apps: Vec<Arc<dyn WebSocketApp>>,
     /// The Socket.IO mount, shared by all apps.
-    pub gate: Option<Arc<dyn Gate>>,
+    pub socketio_mount: Option<Arc<dyn MountedService>>,
     /// True if the listener is dedicated to apps: then their addresses are tried before the
     /// server's own.
-    pub is_theirs: bool,
+    pub is_dedicated: bool,
 }
 
-impl Annex {
+impl AppMounts {
     /// Returns the HTTP app that answers a path.
-    pub(super) fn site(&self, path: &str) -> Option<Arc<dyn Site>> {
-        self.sites.iter().find(|app| app.has(path)).cloned()
+    pub(super) fn http_app(&self, path: &str) -> Option<Arc<dyn HttpApp>> {
+        self.http_apps.iter().find(|app| app.matches(path)).cloned()
     }
 
     /// Returns the extension of `/ws`, if an app has one.
-    pub(super) fn quay(&self) -> Option<Quay> {
-        let app = self.pier(WEBSOCKETS)?;
-        let in_band_upgrade = app.interpreter();
-        Some(Quay {
-            pier: app,
-            interpreter: in_band_upgrade,
+    pub(super) fn ws_extension(&self) -> Option<WsExtension> {
+        let app = self.websocket_app(WS_PATH)?;
+        let in_band_upgrade = app.in_band_upgrade();
+        Some(WsExtension {
+            app,
+            in_band_upgrade,
         })
     }
 
     /// Returns the WebSocket app that answers a path.
-    pub(super) fn pier(&self, path: &str) -> Option<Arc<dyn Pier>> {
-        self.piers.iter().find(|app| app.has(path)).cloned()
+    pub(super) fn websocket_app(&self, path: &str) -> Option<Arc<dyn WebSocketApp>> {
+        self.websocket_apps.iter().find(|app| app.matches(path)).cloned()
     }
 }
 
-impl fmt::Debug for Annex {
+impl fmt::Debug for AppMounts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Annex")
             .field("apps", &self.apps)
@@ -134,13 +134,13 @@ impl fmt::Debug for Annex {
 
 /// An app's extension of `/ws`.
 #[derive(Clone)]
-pub(super) struct Quay {
-    pub(super) pier: Arc<dyn Pier>,
-    pub(super) interpreter: Option<Arc<dyn Interpreter>>,
+pub(super) struct WsExtension {
+    pub(super) app: Arc<dyn WebSocketApp>,
+    pub(super) in_band_upgrade: Option<Arc<dyn InBandUpgrade>>,
 }
 
 /// A request to an app. Its `Debug` omits headers and query, which may hold a token.
-pub struct Asked {
+pub struct AppRequest {
     method: Method,
     path: String,
     query: String,
@@ -149,10 +149,10 @@ pub struct Asked {
     pub body: Bytes,
     /// The address of the client: the one that trusted proxies name, else the connection's remote
     /// address.
-    pub peer: Option<SocketAddr>,
+    pub client: Option<SocketAddr>,
 }
 
-impl Asked {
+impl AppRequest {
     /// Creates a request without headers and body, for tests; others come from a connection.
     pub fn new(method: &str, path: &str) -> Self {
         let (path, query) = path.split_once('?').unwrap_or((path, ""));
@@ -162,23 +162,23 @@ impl Asked {
             query: query.to_owned(),
             headers: HeaderMap::new(),
             body: Bytes::new(),
-            peer: None,
+            client: None,
         }
     }
 
-    pub(super) fn of(head: &Call, path: &str, proxies: &Proxies) -> Self {
+    pub(super) fn from_head(head: &RequestHead, path: &str, proxies: &TrustedProxies) -> Self {
         let (method, query) = (head.method.clone(), head.query.clone());
-        let peer = head
+        let client = head
             .peer
             .as_ref()
-            .map(|peer| proxies.caller(peer.address(), &head.headers));
+            .map(|peer| proxies.client_addr(peer.address(), &head.headers));
         Self {
             method,
             path: path.to_owned(),
             query,
             headers: head.headers.clone(),
             body: Bytes::new(),
-            peer,
+            client,
         }
     }
 
@@ -235,7 +235,7 @@ impl Asked {
     }
 }
 
-impl fmt::Debug for Asked {
+impl fmt::Debug for AppRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Asked")
             .field("method", &self.method)
@@ -246,7 +246,7 @@ impl fmt::Debug for Asked {
 
 /// An app's response to a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer {
+pub struct AppResponse {
     /// The HTTP status code.
     pub status: u16,
     /// The headers, with names in lower case.
@@ -255,7 +255,7 @@ pub struct Answer {
     pub body: Bytes,
 }
 
-impl Answer {
+impl AppResponse {
     /// Creates a JSON response that must not be cached (`no-store`).
     pub fn json(status: u16, body: impl Into<Bytes>) -> Self {
         Self {
@@ -263,13 +263,13 @@ impl Answer {
             headers: Vec::new(),
             body: body.into(),
         }
-        .with(CONTENT_TYPE.as_str(), "application/json")
-        .with(CACHE_CONTROL.as_str(), "no-store")
+        .with_header(CONTENT_TYPE.as_str(), "application/json")
+        .with_header(CACHE_CONTROL.as_str(), "no-store")
     }
 
     /// Adds a header to the response.
     #[must_use]
-    pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
+    pub fn with_header(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.headers.push((name, value.into()));
         self
     }
@@ -290,38 +290,38 @@ impl Answer {
 }
 
 /// Serves a request to an app.
-pub(super) async fn serve<B: Buf, E>(
-    state: Arc<Doors>,
-    app: Arc<dyn Site>,
+pub(super) async fn serve_app_request<B: Buf, E>(
+    state: Arc<ServerState>,
+    app: Arc<dyn HttpApp>,
     path: String,
-    head: Call,
+    head: RequestHead,
     body: impl Stream<Item = Result<B, E>>,
 ) -> Response {
-    let mut request = Asked::of(&head, &path, &state.config.proxies);
-    if let Err(response) = app.admit(&request) {
+    let mut request = AppRequest::from_head(&head, &path, &state.config.proxies);
+    if let Err(response) = app.authorize(&request) {
         return response.into_response();
     }
-    let closing = |response: Answer| response.with("connection", "close").into_response();
+    let closing = |response: AppResponse| response.with_header("connection", "close").into_response();
     request.body = match timeout(
         state.config.hook_timeout,
-        body::collect(body, app.body_limit()),
+        body::collect_body(body, app.body_limit()),
     )
     .await
     {
         Ok(Ok(body)) => body.into(),
-        Ok(Err(BodyError::TooLarge)) => {
-            return closing(app.refuse(413, "too_large", "the body is too large"));
+        Ok(Err(BodyReadError::TooLarge)) => {
+            return closing(app.error_response(413, "too_large", "the body is too large"));
         }
-        Ok(Err(BodyError::Broken)) => {
-            return closing(app.refuse(400, "bad_request", "the body broke off"));
+        Ok(Err(BodyReadError::Incomplete)) => {
+            return closing(app.error_response(400, "bad_request", "the body broke off"));
         }
-        Err(_) => return closing(app.refuse(408, "slow_body", "the body took too long")),
+        Err(_) => return closing(app.error_response(408, "slow_body", "the body took too long")),
     };
-    let response = timeout(ANSWER_TIMEOUT, app.answer(request))
+    let response = timeout(APP_TIMEOUT, app.handle(request))
         .await
         .unwrap_or_else(|_| {
             warn!(path, "an app took too long to answer a request");
-            app.refuse(503, "unavailable", "no answer in time; ask again later")
+            app.error_response(503, "unavailable", "no answer in time; ask again later")
         });
     response.into_response()
 }
@@ -332,7 +332,7 @@ mod tests {
 
     #[test]
     fn app_request_exposes_path_query_and_headers() {
-        let request = Asked::new("POST", "/a%20b?token=x&y=%41")
+        let request = AppRequest::new("POST", "/a%20b?token=x&y=%41")
             .with_header("X-API-Key", "k")
             .with_header("bad name", "v");
         assert_eq!(
@@ -352,13 +352,13 @@ mod tests {
 
     #[test]
     fn app_response_becomes_an_http_response() {
-        let response = Answer::json(202, "{}")
-            .with("retry-after", "1")
+        let response = AppResponse::json(202, "{}")
+            .with_header("retry-after", "1")
             .into_response();
         assert_eq!(
             (response.status().as_u16(), response.headers().len()),
             (202, 3)
         );
-        assert_eq!(Answer::json(1, "").into_response().status().as_u16(), 500);
+        assert_eq!(AppResponse::json(1, "").into_response().status().as_u16(), 500);
     }
 }

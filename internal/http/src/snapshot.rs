@@ -9,10 +9,10 @@ use tokio::time::timeout;
 use warp::http::header::{CACHE_CONTROL, ETAG, HeaderName, IF_NONE_MATCH, VARY};
 use warp::http::{HeaderValue, StatusCode};
 
-use crate::call::Call;
-use crate::identity::{SOON, visit};
-use crate::refusal::{Refusal, json_response};
-use crate::{Doors, Response};
+use crate::call::RequestHead;
+use crate::identity::{RETRY_SOON, authorize_read};
+use crate::refusal::{ApiError, json_response};
+use crate::{ServerState, Response};
 use latido_hub::{SubscriberEvent, VersionedFrame};
 use latido_protocol::Frame;
 
@@ -21,36 +21,36 @@ const X_STALE: HeaderName = HeaderName::from_static("x-stale");
 
 /// Answers with the `data` of the current frame. If the topic has no viewers, the row is read
 /// first.
-pub(super) async fn show(
-    state: Arc<Doors>,
+pub(super) async fn serve_snapshot(
+    state: Arc<ServerState>,
     stream: String,
     key: String,
-    head: Call,
-) -> Result<Response, Refusal> {
-    let (channel, _) = visit(&state, &stream, &key, &head, Call::reads).await?;
+    head: RequestHead,
+) -> Result<Response, ApiError> {
+    let (channel, _) = authorize_read(&state, &stream, &key, &head, RequestHead::require_read).await?;
     let mut watcher = state.hub.subscribe_async(&channel);
     let timed_out = |_| {
-        Refusal::unavailable(
+        ApiError::unavailable(
             "unavailable",
             "the statistics could not be read in time; ask again",
-            SOON,
+            RETRY_SOON,
         )
     };
     let newest = timeout(state.config.answer_timeout, watcher.next_frame())
         .await
         .map_err(timed_out)?;
     let stale = matches!(watcher.next().now_or_never(), Some(SubscriberEvent::Status(_)));
-    Ok(respond(&newest, &head, stale))
+    Ok(build_response(&newest, &head, stale))
 }
 
-fn respond(newest: &VersionedFrame, head: &Call, stale: bool) -> Response {
+fn build_response(newest: &VersionedFrame, head: &RequestHead, stale: bool) -> Response {
     let tag = format!("\"{}\"", newest.version.0);
-    let mut response = if tag_matches(&head.header(IF_NONE_MATCH), &tag) {
+    let mut response = if etag_matches(&head.header(IF_NONE_MATCH), &tag) {
         let mut response = Response::new("".into());
         *response.status_mut() = StatusCode::NOT_MODIFIED;
         response
     } else {
-        json_response(data(&newest.frame).to_owned())
+        json_response(frame_data(&newest.frame).to_owned())
     };
     let headers = response.headers_mut();
     headers.extend(HeaderValue::try_from(tag).map(|tag| (ETAG, tag)));
@@ -63,18 +63,18 @@ fn respond(newest: &VersionedFrame, head: &Call, stale: bool) -> Response {
 }
 
 /// Returns the `data` of a frame, byte for byte, because parsing could change a number.
-pub(super) fn data(frame: &Frame) -> &str {
+pub(super) fn frame_data(frame: &Frame) -> &str {
     #[derive(Deserialize)]
-    struct Payload<'a> {
+    struct FramePayload<'a> {
         #[serde(borrow)]
         data: &'a RawValue,
     }
-    serde_json::from_str::<Payload<'_>>(frame.payload())
+    serde_json::from_str::<FramePayload<'_>>(frame.payload())
         .map_or("null", |payload| payload.data.get())
 }
 
 /// Returns whether `If-None-Match` contains the entity tag.
-pub(super) fn tag_matches(if_none_match: &str, tag: &str) -> bool {
+pub(super) fn etag_matches(if_none_match: &str, tag: &str) -> bool {
     if_none_match
         .split(',')
         .map(str::trim)
@@ -91,7 +91,7 @@ mod tests {
             r#"{"type":"stats","data":{"a":1.10,"b":123456789012345678901234567890},"channel":"x:1","v":7}"#,
         );
         assert_eq!(
-            data(&frame),
+            frame_data(&frame),
             r#"{"a":1.10,"b":123456789012345678901234567890}"#
         );
     }
@@ -99,10 +99,10 @@ mod tests {
     #[test]
     fn entity_tags_match_in_every_client_format() {
         for same in ["\"7\"", "W/\"7\"", "\"6\", \"7\"", "*"] {
-            assert!(tag_matches(same, "\"7\""), "{same}");
+            assert!(etag_matches(same, "\"7\""), "{same}");
         }
         for other in ["", "7", "\"77\"", "\"6\""] {
-            assert!(!tag_matches(other, "\"7\""), "{other}");
+            assert!(!etag_matches(other, "\"7\""), "{other}");
         }
     }
 }

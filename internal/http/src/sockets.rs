@@ -6,29 +6,29 @@ use std::net::{SocketAddr, TcpListener};
 
 use listenfd::ListenFd;
 
-use crate::accept::{self, Listener};
+use crate::accept::{self, HttpListener};
 
 /// The sockets inherited by this process, and the options for binding others. Created once, at the
 /// start.
 #[derive(Debug)]
-pub struct Sockets {
-    handed: Vec<TcpListener>,
+pub struct ListenSockets {
+    inherited: Vec<TcpListener>,
     reuse_port: bool,
 }
 
-impl Sockets {
+impl ListenSockets {
     /// Takes the inherited sockets (`LISTEN_FDS`, meant for this process). With `reuse_port`, other
     /// processes may listen on the same ports.
     ///
     /// # Errors
     /// An inherited descriptor is no listening TCP socket.
-    pub fn take(reuse_port: bool) -> io::Result<Self> {
+    pub fn from_env(reuse_port: bool) -> io::Result<Self> {
         let mut inherited = ListenFd::from_env();
         let mut handed = Vec::new();
         for index in 0..inherited.len() {
             handed.extend(inherited.take_tcp_listener(index)?);
         }
-        Ok(Self { handed, reuse_port })
+        Ok(Self { inherited: handed, reuse_port })
     }
 
     /// Returns the inherited socket for this port, or binds the address. An inherited socket keeps
@@ -36,21 +36,21 @@ impl Sockets {
     ///
     /// # Errors
     /// The address can't be bound.
-    pub fn listen(&mut self, address: SocketAddr) -> io::Result<Listener> {
+    pub fn listen(&mut self, address: SocketAddr) -> io::Result<HttpListener> {
         let has_port = |socket: &TcpListener| {
             socket
                 .local_addr()
                 .is_ok_and(|inherited| inherited.port() == address.port())
         };
-        match self.handed.iter().position(has_port) {
-            Some(index) => accept::adopt(self.handed.swap_remove(index)),
+        match self.inherited.iter().position(has_port) {
+            Some(index) => accept::from_listening_socket(self.inherited.swap_remove(index)),
             None => accept::bind_one(address, self.reuse_port),
         }
     }
 
     /// Returns the inherited ports that no listener used, because a setting names another port.
-    pub fn unused(&self) -> Vec<u16> {
-        self.handed
+    pub fn unused_ports(&self) -> Vec<u16> {
+        self.inherited
             .iter()
             .filter_map(|socket| Some(socket.local_addr().ok()?.port()))
             .collect()
@@ -63,11 +63,11 @@ mod tests {
 
     #[test]
     fn port_is_shared_only_with_reuse_port() {
-        let (mut one, mut other) = (Sockets::take(true).unwrap(), Sockets::take(true).unwrap());
+        let (mut one, mut other) = (ListenSockets::from_env(true).unwrap(), ListenSockets::from_env(true).unwrap());
         let first = one.listen(([127, 0, 0, 1], 0).into()).unwrap();
         let second = other.listen(first.address()).unwrap();
         assert_eq!(second.address(), first.address());
-        let refused = Sockets::take(false)
+        let refused = ListenSockets::from_env(false)
             .unwrap()
             .listen(first.address())
             .unwrap_err();
@@ -78,17 +78,17 @@ mod tests {
     fn inherited_socket_is_found_by_its_port() {
         let inherited = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = inherited.local_addr().unwrap();
-        let mut sockets = Sockets {
-            handed: vec![inherited],
+        let mut sockets = ListenSockets {
+            inherited: vec![inherited],
             reuse_port: false,
         };
-        assert_eq!(sockets.unused(), [address.port()]);
+        assert_eq!(sockets.unused_ports(), [address.port()]);
         // Any address will do: the inherited socket has its own.
         let listener = sockets
             .listen(([0, 0, 0, 0], address.port()).into())
             .unwrap();
         assert_eq!(
-            (listener.address(), sockets.unused()),
+            (listener.address(), sockets.unused_ports()),
             (address, Vec::new())
         );
     }

@@ -26,9 +26,9 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tracing::{debug, info, warn};
 
-use crate::connection::Front;
+use crate::connection::HttpServer;
 use latido_base::drain::Drain;
-use latido_shard::{Caller, SEND_BUFFER_BYTES};
+use latido_shard::{PendingConnection, SEND_BUFFER_BYTES};
 
 /// The buffer from server to client, in bytes.
 const BUFFER_BYTES: usize = 8 * 1024;
@@ -43,12 +43,12 @@ pub struct TlsFiles {
     /// PEM: the server's private key.
     pub key: PathBuf,
     /// The interval at which the files are checked, and reloaded if they changed.
-    pub every: Duration,
+    pub check_interval: Duration,
 }
 
 /// The reason the files can't be used. It contains nothing of a key.
 #[derive(Debug, thiserror::Error)]
-pub enum TlsError {
+pub enum ServerTlsError {
     /// A file could not be read.
     #[error("{} could not be read: {error}", path.display())]
     Unreadable {
@@ -75,13 +75,13 @@ pub enum TlsError {
 pub struct Tls {
     files: Arc<TlsFiles>,
     /// Replaced by the reload task; read at each accept.
-    current: Arc<Mutex<Current>>,
+    current: Arc<Mutex<LoadedCertificate>>,
 }
 
-struct Current {
+struct LoadedCertificate {
     config: Arc<ServerConfig>,
     /// The hash of the files last read, valid or not.
-    seen: [u8; 32],
+    file_hash: [u8; 32],
 }
 
 impl fmt::Debug for Tls {
@@ -97,12 +97,12 @@ impl Tls {
     ///
     /// # Errors
     /// The files can't be used; see [`ServerTlsError`].
-    pub fn open(files: &TlsFiles) -> Result<Self, TlsError> {
-        let (certificates, key) = read(files)?;
+    pub fn open(files: &TlsFiles) -> Result<Self, ServerTlsError> {
+        let (certificates, key) = read_files(files)?;
         let config = server_config(files, &certificates, &key)?;
-        let current = Current {
+        let current = LoadedCertificate {
             config,
-            seen: hash(&certificates, &key),
+            file_hash: hash_files(&certificates, &key),
         };
         Ok(Self {
             files: Arc::new(files.clone()),
@@ -112,12 +112,12 @@ impl Tls {
 
     /// Starts the task that reloads the files when they change. Invalid files leave the certificate
     /// in use.
-    pub fn keep(&self, drain: &Drain) {
+    pub fn start_reload(&self, drain: &Drain) {
         let tls = self.clone();
         drain.spawn_until_stop(async move {
             loop {
-                tokio::time::sleep(tls.files.every).await;
-                match tls.look() {
+                tokio::time::sleep(tls.files.check_interval).await;
+                match tls.reload() {
                     Ok(true) => info!("the certificate was replaced"),
                     Ok(false) => {}
                     Err(error) => {
@@ -130,30 +130,30 @@ impl Tls {
 
     /// Returns whether a new certificate is now in use. Blocks to read two small files, which is
     /// not worth a blocking thread.
-    fn look(&self) -> Result<bool, TlsError> {
-        let (certificates, key) = read(&self.files)?;
-        let seen = hash(&certificates, &key);
-        if std::mem::replace(&mut self.lock().seen, seen) == seen {
+    fn reload(&self) -> Result<bool, ServerTlsError> {
+        let (certificates, key) = read_files(&self.files)?;
+        let seen = hash_files(&certificates, &key);
+        if std::mem::replace(&mut self.lock_current().file_hash, seen) == seen {
             return Ok(false);
         }
         let config = server_config(&self.files, &certificates, &key)?;
-        self.lock().config = config;
+        self.lock_current().config = config;
         Ok(true)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Current> {
+    fn lock_current(&self) -> std::sync::MutexGuard<'_, LoadedCertificate> {
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Serves a connection that must start with TLS, within the deadline for its request head.
-    pub(super) fn knock(&self, server: &Arc<Front>, pending: Caller) {
-        let acceptor = TlsAcceptor::from(Arc::clone(&self.lock().config));
+    pub(super) fn accept(&self, server: &Arc<HttpServer>, pending: PendingConnection) {
+        let acceptor = TlsAcceptor::from(Arc::clone(&self.lock_current().config));
         let server = Arc::clone(server);
         server.drain.clone().spawn(async move {
-            let Caller { socket, address, permit, since } = pending;
+            let PendingConnection { socket, address, permits: permit, accepted_at: since } = pending;
             let accepted = tokio::select! {
                 () = server.drain.stopping() => return,
-                accepted = timeout_at((since + server.config.head_timeout).into(), accept(acceptor, socket)) => accepted,
+                accepted = timeout_at((since + server.config.head_timeout).into(), handshake(acceptor, socket)) => accepted,
             };
             let stream = match accepted {
                 Ok(Ok(stream)) => stream,
@@ -163,19 +163,19 @@ impl Tls {
                 }
                 Err(_) => return server.metrics.count_refusal("slow_head"),
             };
-            let (shard_end, relay_end) = match pair() {
+            let (shard_end, relay_end) = match local_pair() {
                 Ok(pair) => pair,
                 Err(error) => return warn!(%error, "no local socket pair could be created for a TLS connection, which was dropped"),
             };
-            server.let_speak(Caller { socket: shard_end, address, permit, since });
-            relay(stream, relay_end, server.config.unacknowledged, address).await;
+            server.dispatch(PendingConnection { socket: shard_end, address, permits: permit, accepted_at: since });
+            relay(stream, relay_end, server.config.unacknowledged_timeout, address).await;
         });
     }
 }
 
-fn read(files: &TlsFiles) -> Result<(Vec<u8>, Vec<u8>), TlsError> {
+fn read_files(files: &TlsFiles) -> Result<(Vec<u8>, Vec<u8>), ServerTlsError> {
     let read = |path: &Path| {
-        fs::read(path).map_err(|error| TlsError::Unreadable {
+        fs::read(path).map_err(|error| ServerTlsError::Unreadable {
             path: path.to_owned(),
             error,
         })
@@ -183,7 +183,7 @@ fn read(files: &TlsFiles) -> Result<(Vec<u8>, Vec<u8>), TlsError> {
     Ok((read(&files.certificates)?, read(&files.key)?))
 }
 
-fn hash(certificates: &[u8], key: &[u8]) -> [u8; 32] {
+fn hash_files(certificates: &[u8], key: &[u8]) -> [u8; 32] {
     Sha256::new()
         .chain_update(certificates)
         .chain_update([0])
@@ -196,8 +196,8 @@ fn server_config(
     files: &TlsFiles,
     certificates: &[u8],
     key: &[u8],
-) -> Result<Arc<ServerConfig>, TlsError> {
-    let invalid = |path: &Path, expected| TlsError::Pem {
+) -> Result<Arc<ServerConfig>, ServerTlsError> {
+    let invalid = |path: &Path, expected| ServerTlsError::Pem {
         path: path.to_owned(),
         expected,
     };
@@ -217,7 +217,7 @@ fn server_config(
     Ok(Arc::new(config))
 }
 
-async fn accept(
+async fn handshake(
     acceptor: TlsAcceptor,
     socket: std::net::TcpStream,
 ) -> io::Result<TlsStream<TcpStream>> {
@@ -226,7 +226,7 @@ async fn accept(
 
 /// Creates the two ends of a local connection: the shard's, which looks like any socket to it, and
 /// the relay's.
-fn pair() -> io::Result<(std::net::TcpStream, UnixStream)> {
+fn local_pair() -> io::Result<(std::net::TcpStream, UnixStream)> {
     let (shard_end, relay_end) = LocalStream::pair()?;
     shard_end.set_nonblocking(true)?;
     relay_end.set_nonblocking(true)?;

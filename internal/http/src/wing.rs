@@ -22,13 +22,13 @@ use warp::http::StatusCode;
 use warp::http::header::ORIGIN;
 use warp::http::request::Parts;
 
-use crate::body::{BodyError, collect};
-use crate::connection::{Peer, Said};
-use crate::gate::{Gate, PeerAddress};
-use crate::identity::SOON;
-use crate::refusal::Refusal;
-use crate::seats::{Full, Seat};
-use crate::{Config, Response, Seats, websocket};
+use crate::body::{BodyReadError, collect_body};
+use crate::connection::{Peer, PrefixedStream};
+use crate::gate::{MountedService, PeerAddress};
+use crate::identity::RETRY_SOON;
+use crate::refusal::ApiError;
+use crate::seats::{LimitExceeded, HttpPermit};
+use crate::{Config, Response, ConnectionLimits, websocket};
 use latido_base::drain::{DrainGuard, Drain};
 
 /// The time from a request's head to the end of its body.
@@ -36,24 +36,24 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(20);
 /// The time a poll may continue when the server stops.
 const POLL_GRACE: Duration = Duration::from_millis(500);
 /// The time an upgraded socket may take to end after it was cancelled.
-const CUT_GRACE: Duration = Duration::from_secs(1);
+const CANCEL_GRACE: Duration = Duration::from_secs(1);
 
 /// A mounted service of one listener, with its open sessions and sockets.
-pub(super) struct Wing {
-    gate: Arc<dyn Gate>,
+pub(super) struct MountHandler {
+    mount: Arc<dyn MountedService>,
     config: Config,
     /// The limit on sessions. It equals that on connections but is counted apart, since a polling
     /// session has no connection of its own.
-    sessions: Seats,
+    sessions: ConnectionLimits,
     /// Counts the upgraded sockets until they are closed.
-    lines: Drain,
+    open_upgrades: Drain,
     /// Cancels the sockets that are still open when the drain's grace ends.
-    cut: CancellationToken,
+    cancel: CancellationToken,
     drain: Drain,
 }
 
-impl Wing {
-    pub(super) fn new(mount: Arc<dyn Gate>, config: &Config, drain: &Drain) -> Self {
+impl MountHandler {
+    pub(super) fn new(mount: Arc<dyn MountedService>, config: &Config, drain: &Drain) -> Self {
         let (open_upgrades, cancel) = (Drain::new(), CancellationToken::new());
         let parts = (
             open_upgrades.clone(),
@@ -73,34 +73,34 @@ impl Wing {
                     "upgraded connections outlasted the drain and were cut"
                 );
                 cancel.cancel();
-                open_upgrades.drain(CUT_GRACE).await;
+                open_upgrades.drain(CANCEL_GRACE).await;
             }
         });
         Self {
-            gate: mount,
+            mount,
             config: config.clone(),
-            sessions: Seats::new(config),
-            lines: open_upgrades,
-            cut: cancel,
+            sessions: ConnectionLimits::new(config),
+            open_upgrades,
+            cancel,
             drain: drain.clone(),
         }
     }
 
-    pub(super) fn has(&self, path: &str) -> bool {
-        self.gate.has(path)
+    pub(super) fn matches(&self, path: &str) -> bool {
+        self.mount.matches(path)
     }
 
     /// Answers a request to a path of the mounted service.
-    pub(super) async fn answer(
+    pub(super) async fn handle(
         &self,
         peer: &Peer,
         request: Request<Incoming>,
-    ) -> Result<Response, Refusal> {
+    ) -> Result<Response, ApiError> {
         if self.drain.is_stopping() {
-            return Err(Refusal::unavailable(
+            return Err(ApiError::unavailable(
                 "draining",
                 "the server is stopping; come back",
-                SOON,
+                RETRY_SOON,
             ));
         }
         let (mut head, body) = request.into_parts();
@@ -108,86 +108,86 @@ impl Wing {
         if head.headers.get(ORIGIN).is_some_and(|origin| {
             !origin
                 .to_str()
-                .is_ok_and(|origin| self.config.origins.allow(origin))
+                .is_ok_and(|origin| self.config.origins.allows(origin))
         }) {
-            return Err(Refusal::origin());
+            return Err(ApiError::forbidden_origin());
         }
-        let kind = match self.gate.judge(&head) {
+        let kind = match self.mount.classify(&head) {
             Ok(kind) => kind,
             Err(response) => return Ok(response.map(Into::into)),
         };
         let upgrade = head.extensions.remove::<OnUpgrade>();
         head.extensions.clear();
-        let client = self.config.proxies.caller(peer.address(), &head.headers);
+        let client = self.config.proxies.client_addr(peer.address(), &head.headers);
         head.extensions.insert(PeerAddress(client));
-        if kind.opens {
+        if kind.opens_session {
             // The permit stays with the session, which keeps the head of the request that opened
             // it.
-            head.extensions.insert(Arc::new(self.seat(client.ip())?));
+            head.extensions.insert(Arc::new(self.acquire_session(client.ip())?));
         }
-        if kind.websocket {
-            return self.open(peer, head, upgrade);
+        if kind.is_websocket {
+            return self.upgrade(peer, head, upgrade);
         }
         let frames = body.into_data_stream();
-        let collected = timeout(BODY_TIMEOUT, collect(frames, self.gate.body_limit()));
+        let collected = timeout(BODY_TIMEOUT, collect_body(frames, self.mount.body_limit()));
         let body = match collected.await {
             Ok(Ok(body)) => Bytes::from(body),
-            Ok(Err(BodyError::TooLarge)) => {
-                let error = Refusal::new(
+            Ok(Err(BodyReadError::TooLarge)) => {
+                let error = ApiError::new(
                     StatusCode::PAYLOAD_TOO_LARGE,
                     "too_large",
                     "the packets are larger than maxPayload",
                 );
-                return Err(error.closing());
+                return Err(error.close_connection());
             }
-            Ok(Err(BodyError::Broken)) | Err(_) => {
-                return Err(Refusal::new(
+            Ok(Err(BodyReadError::Incomplete)) | Err(_) => {
+                return Err(ApiError::new(
                     StatusCode::REQUEST_TIMEOUT,
                     "slow_body",
                     "the body did not come",
                 )
-                .closing());
+                .close_connection());
             }
         };
         tokio::select! {
-            response = self.gate.answer(Request::from_parts(head, body)) => Ok(response.map(Into::into)),
-            () = self.over() => Err(Refusal::unavailable("draining", "the server is stopping; come back", SOON)),
+            response = self.mount.handle(Request::from_parts(head, body)) => Ok(response.map(Into::into)),
+            () = self.wait_until_drained() => Err(ApiError::unavailable("draining", "the server is stopping; come back", RETRY_SOON)),
         }
     }
 
     /// Completes when the server stops and the service has had time to end its polls by itself.
-    async fn over(&self) {
+    async fn wait_until_drained(&self) {
         self.drain.stopping().await;
         sleep(POLL_GRACE).await;
     }
 
-    fn seat(&self, client: IpAddr) -> Result<Seat, Refusal> {
-        self.sessions.take(Some(client)).map_err(|exceeded| {
+    fn acquire_session(&self, client: IpAddr) -> Result<HttpPermit, ApiError> {
+        self.sessions.acquire(Some(client)).map_err(|exceeded| {
             let code = match exceeded {
-                Full::House => "connection_limit",
-                Full::Address => "address_limit",
-                Full::Rush => "handshake_rate",
+                LimitExceeded::Total => "connection_limit",
+                LimitExceeded::PerAddress => "address_limit",
+                LimitExceeded::ConnectRate => "handshake_rate",
             };
-            Refusal::unavailable(
+            ApiError::unavailable(
                 code,
                 "there is no room for another session; come back later",
-                SOON,
+                RETRY_SOON,
             )
         })
     }
 
-    fn open(
+    fn upgrade(
         &self,
         peer: &Peer,
         head: Parts,
         upgrade: Option<OnUpgrade>,
-    ) -> Result<Response, Refusal> {
-        let response = websocket::welcome(&head.headers)?;
+    ) -> Result<Response, ApiError> {
+        let response = websocket::handshake_response(&head.headers)?;
         let (upgrade, permit) = upgrade
-            .zip(peer.take_seat())
+            .zip(peer.take_permit())
             .ok_or_else(websocket::no_upgrade)?;
-        let mount = Arc::clone(&self.gate);
-        let (guard, cancel) = (self.lines.guard(), self.cut.clone());
+        let mount = Arc::clone(&self.mount);
+        let (guard, cancel) = (self.open_upgrades.guard(), self.cancel.clone());
         let deadline = self.config.head_timeout;
         self.drain.spawn(async move {
             // hyper resolves this future when the 101 is sent, or drops it with the connection. The
@@ -195,18 +195,18 @@ impl Wing {
             let Ok(Ok(upgraded)) = timeout(deadline, upgrade).await else {
                 return debug!("a client disconnected during its upgrade");
             };
-            let Ok(parts) = upgraded.downcast::<TokioIo<Said>>() else {
+            let Ok(parts) = upgraded.downcast::<TokioIo<PrefixedStream>>() else {
                 return;
             };
-            let socket = parts.io.into_inner().said(&parts.read_buf);
-            mount.adopt(
-                Box::new(Line {
+            let socket = parts.io.into_inner().with_prefix(&parts.read_buf);
+            mount.take_upgraded(
+                Box::new(UpgradedStream {
                     socket,
-                    cut: cancel,
-                    reading: None,
-                    writing: None,
-                    _seat: permit,
-                    _counted: guard,
+                    cancel,
+                    read_cancelled: None,
+                    write_cancelled: None,
+                    _permit: permit,
+                    _guard: guard,
                 }),
                 Request::from_parts(head, ()),
             );
@@ -216,32 +216,32 @@ impl Wing {
 }
 
 /// An upgraded socket. It keeps its permit and is counted until the service drops it.
-struct Line {
-    socket: Said,
-    cut: CancellationToken,
+struct UpgradedStream {
+    socket: PrefixedStream,
+    cancel: CancellationToken,
     /// Pending cancellation futures, one each for the reading and the writing task.
-    reading: Option<Cut>,
-    writing: Option<Cut>,
-    _seat: Seat,
-    _counted: DrainGuard,
+    read_cancelled: Option<Cancelled>,
+    write_cancelled: Option<Cancelled>,
+    _permit: HttpPermit,
+    _guard: DrainGuard,
 }
 
-type Cut = Pin<Box<WaitForCancellationFutureOwned>>;
+type Cancelled = Pin<Box<WaitForCancellationFutureOwned>>;
 
-impl Line {
+impl UpgradedStream {
     /// Fails a pending write if the socket is cancelled.
-    fn or_cut<T>(
+    fn or_cancelled<T>(
         &mut self,
         context: &mut Context<'_>,
         written: Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
         if written.is_ready() {
-            self.writing = None;
+            self.write_cancelled = None;
             return written;
         }
         let Self {
-            cut: cancel,
-            writing: cancelled,
+            cancel,
+            write_cancelled: cancelled,
             ..
         } = self;
         let cancelled = cancelled.get_or_insert_with(|| Box::pin(cancel.clone().cancelled_owned()));
@@ -252,13 +252,13 @@ impl Line {
     }
 }
 
-impl fmt::Debug for Line {
+impl fmt::Debug for UpgradedStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Line").finish_non_exhaustive()
     }
 }
 
-impl AsyncRead for Line {
+impl AsyncRead for UpgradedStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -269,8 +269,8 @@ impl AsyncRead for Line {
             return read;
         }
         let Self {
-            cut: cancel,
-            reading: cancelled,
+            cancel,
+            read_cancelled: cancelled,
             ..
         } = &mut *self;
         let cancelled = cancelled.get_or_insert_with(|| Box::pin(cancel.clone().cancelled_owned()));
@@ -279,23 +279,23 @@ impl AsyncRead for Line {
     }
 }
 
-impl AsyncWrite for Line {
+impl AsyncWrite for UpgradedStream {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.socket).poll_write(context, bytes);
-        self.or_cut(context, written)
+        self.or_cancelled(context, written)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let written = Pin::new(&mut self.socket).poll_flush(context);
-        self.or_cut(context, written)
+        self.or_cancelled(context, written)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let written = Pin::new(&mut self.socket).poll_shutdown(context);
-        self.or_cut(context, written)
+        self.or_cancelled(context, written)
     }
 }

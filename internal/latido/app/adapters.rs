@@ -7,54 +7,54 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use jiff::civil::Date;
 
-use latido_admin::{Readiness, Report, StreamReport};
-use latido_app_kit::Hints;
+use latido_admin::{Readiness, ReadinessReport, StreamReport};
+use latido_app_kit::FeedTrigger;
 use latido_app_messaging as messaging;
-use latido_auth::{Lookup, LookupError, LookupFuture};
+use latido_auth::{PermissionSource, PermissionLookupError, PermissionFuture};
 use latido_base::ident::{Key, Topic, UserId};
-use latido_demo::Statements;
-use latido_engine::{Answer, Arming, Engine, Interest, ReadError, Reader, Reading, Source};
-use latido_http::Shapes;
+use latido_demo::SqlExecutor;
+use latido_engine::{ReadFuture, NotifyState, Engine, Interest, ReadError, SnapshotReader, ReadRow, HintSource};
+use latido_http::ColumnSource;
 use latido_postgres::{
-    self as postgres, Database, DatabaseError, Declared, Listener, ListenerState, Notice, Scripts,
+    self as postgres, Database, DatabaseError, WatchLockEvent, NotificationListener, ListenerState, ChangeHint, ScriptRunner,
 };
 use latido_stream::{Catalog, Column, Stream};
 use latido_telemetry::{RecentEventKind, Metrics};
 
 /// Lets the engine read snapshots from PostgreSQL.
-pub(super) struct Reads(pub(super) Database);
+pub(super) struct PostgresReader(pub(super) Database);
 
-impl Reader for Reads {
+impl SnapshotReader for PostgresReader {
     fn read<'a>(
         &'a self,
         stream: &'a Stream,
         keys: &'a [Key],
         todays: &'a [Date],
-    ) -> Answer<'a, Vec<Reading>> {
+    ) -> ReadFuture<'a, Vec<ReadRow>> {
         Box::pin(async move {
             let rows = self
                 .0
                 .read_timed(stream, keys, todays)
                 .await
-                .map_err(read_error)?;
+                .map_err(to_read_error)?;
             Ok(rows
                 .into_iter()
-                .map(|(row, took)| Reading { row, took })
+                .map(|(row, took)| ReadRow { row, took })
                 .collect())
         })
     }
 
-    fn differences<'a>(
+    fn mismatched_keys<'a>(
         &'a self,
         stream: &'a Stream,
         keys: &'a [Key],
         todays: &'a [Date],
-    ) -> Answer<'a, Vec<Key>> {
+    ) -> ReadFuture<'a, Vec<Key>> {
         Box::pin(async move {
             self.0
-                .differences(stream, keys, todays)
+                .mismatched_keys(stream, keys, todays)
                 .await
-                .map_err(read_error)
+                .map_err(to_read_error)
         })
     }
 
@@ -62,12 +62,12 @@ impl Reader for Reads {
         &'a self,
         stream: &'a Stream,
         keys: &'a [Key],
-    ) -> Answer<'a, HashMap<Key, String>> {
-        Box::pin(async move { self.0.zones(stream, keys).await.map_err(read_error) })
+    ) -> ReadFuture<'a, HashMap<Key, String>> {
+        Box::pin(async move { self.0.zones(stream, keys).await.map_err(to_read_error) })
     }
 }
 
-fn read_error(error: DatabaseError) -> ReadError {
+fn to_read_error(error: DatabaseError) -> ReadError {
     match error {
         DatabaseError::Unavailable { .. } => ReadError::Unavailable(error.to_string()),
         DatabaseError::Rejected { .. } | DatabaseError::Unfit { .. } => {
@@ -77,80 +77,80 @@ fn read_error(error: DatabaseError) -> ReadError {
 }
 
 /// Lets the demo write to PostgreSQL.
-pub(super) struct Writes(pub(super) Scripts);
+pub(super) struct PostgresScripts(pub(super) ScriptRunner);
 
-impl Statements for Writes {
+impl SqlExecutor for PostgresScripts {
     fn execute<'a>(&'a self, sql: &'a str) -> BoxFuture<'a, anyhow::Result<u64>> {
         Box::pin(async move { Ok(self.0.execute(sql).await?) })
     }
 }
 
 /// Lets the policy look up permissions in PostgreSQL.
-pub(super) struct Lookups(pub(super) Database);
+pub(super) struct PostgresPermissions(pub(super) Database);
 
-impl Lookup for Lookups {
+impl PermissionSource for PostgresPermissions {
     fn allowed<'a>(
         &'a self,
         stream: &'a Stream,
         user: &'a UserId,
         key: &'a Key,
-    ) -> LookupFuture<'a> {
+    ) -> PermissionFuture<'a> {
         Box::pin(async move {
             let keys = self
                 .0
-                .allowed(stream, user, std::slice::from_ref(key))
+                .allowed_keys(stream, user, std::slice::from_ref(key))
                 .await;
             keys.map(|keys| keys.contains(key))
-                .map_err(|error| LookupError(error.to_string().into()))
+                .map_err(|error| PermissionLookupError(error.to_string().into()))
         })
     }
 }
 
 /// Returns the callback that forwards change hints from the LISTEN connection to the engine and the
 /// messaging app.
-pub(super) fn sink(
+pub(super) fn forward_hints(
     engine: Engine,
     metrics: Arc<Metrics>,
-    messaging: Hints,
-) -> impl Fn(Notice) + Send + Sync + 'static {
+    messaging: FeedTrigger,
+) -> impl Fn(ChangeHint) + Send + Sync + 'static {
     let record = move |state| metrics.recent_events.record(RecentEventKind::Listener, state, None);
     move |hint| match hint {
-        Notice::Changed { stream, keys } => {
+        ChangeHint::Changed { stream, keys } => {
             for key in keys {
-                engine.changed(&Topic { stream, key }, Source::Trigger);
+                engine.changed(&Topic { stream, key }, HintSource::Trigger);
             }
         }
-        Notice::Everything(stream) => {
-            engine.everything(stream, Source::Trigger);
+        ChangeHint::Everything(stream) => {
+            engine.mark_all(stream, HintSource::Trigger);
             if stream.is_none() {
-                messaging.look();
+                messaging.notify();
             }
         }
         // Reading after a loss as well shows at once if the database is unavailable, and notifies
         // viewers if so.
-        Notice::Lost | Notice::Listening => {
-            record(if hint == Notice::Lost {
+        ChangeHint::Lost | ChangeHint::Listening => {
+            record(if hint == ChangeHint::Lost {
                 "lost"
             } else {
                 "listening"
             });
-            messaging.set_heard(hint == Notice::Listening);
-            engine.everything(None, Source::Resync);
+            messaging.set_listening(hint == ChangeHint::Listening);
+            engine.mark_all(None, HintSource::Resync);
         }
-        Notice::Deaf => {
+        ChangeHint::NotDelivering => {
             record("deaf");
-            messaging.set_heard(false);
+            messaging.set_listening(false);
         }
-        Notice::App(app) if app == messaging::NAME => messaging.look(),
-        Notice::App(_) => {}
+        ChangeHint::App(app) if app == messaging::NAME => messaging.notify(),
+        ChangeHint::App(_) => {}
     }
 }
 
 /// Lets the engine declare watched keys through locks in PostgreSQL.
-pub(super) struct Declares(pub(super) postgres::Interest);
+pub(super) struct PostgresWatchLocks(pub(super) postgres::WatchLocks);
 
-impl Interest for Declares {
-    fn watch(&self, topic: &Topic) -> Arming {
+impl Interest for PostgresWatchLocks {
+    fn watch(&self, topic: &Topic) -> NotifyState {
         self.0.add(topic).into()
     }
 
@@ -158,63 +158,63 @@ impl Interest for Declares {
         self.0.remove(topic);
     }
 
-    fn relax(&self, topic: &Topic) -> bool {
-        self.0.relax(topic)
+    fn release_for_polling(&self, topic: &Topic) -> bool {
+        self.0.release_for_polling(topic)
     }
 }
 
 /// Returns the callback that reports the state of watch locks to the engine.
-pub(super) fn declared(engine: Engine) -> impl Fn(Declared) + Send + Sync + 'static {
+pub(super) fn forward_watch_lock_events(engine: Engine) -> impl Fn(WatchLockEvent) + Send + Sync + 'static {
     move |event| match event {
-        Declared::Armed(topics) => engine.armed(&topics),
+        WatchLockEvent::NotificationsEnabled(topics) => engine.notifications_enabled(&topics),
         // Until the locks are held again the sweep runs at a shorter interval. Then all keys are
         // read.
-        Declared::Lost => engine.set_covered(false),
+        WatchLockEvent::Lost => engine.set_triggers_complete(false),
     }
 }
 
 /// Gives the published API documents the columns of the queries.
-pub(super) struct Described(pub(super) Database);
+pub(super) struct PostgresColumns(pub(super) Database);
 
-impl Shapes for Described {
+impl ColumnSource for PostgresColumns {
     fn columns(&self, stream: &Stream) -> Option<Vec<Column>> {
         self.0.columns(stream)
     }
 }
 
 /// Reports the readiness of the database, the listener and the streams for `/ready`.
-pub(super) struct Ready {
+pub(super) struct ReadinessProbe {
     pub(super) database: Database,
     pub(super) catalog: Arc<Catalog>,
-    pub(super) ears: Listener,
+    pub(super) listener: NotificationListener,
 }
 
-impl Readiness for Ready {
-    fn report(&self) -> BoxFuture<'_, Report> {
+impl Readiness for ReadinessProbe {
+    fn check(&self) -> BoxFuture<'_, ReadinessReport> {
         Box::pin(async {
             // The details are in the log only, because this response is public.
             let database = self
                 .database
-                .check()
+                .check_connection()
                 .await
                 .map_err(|_| "the database does not answer".to_owned());
             let streams = self
                 .catalog
                 .iter()
-                .map(|(_, stream)| report(stream))
+                .map(|(_, stream)| stream_report(stream))
                 .collect();
             let ready = database.is_ok() && self.catalog.is_ready();
-            Report {
-                ready,
+            ReadinessReport {
+                is_ready: ready,
                 database,
-                listener: state(self.ears.state()),
+                listener: listener_state_name(self.listener.state()),
                 streams,
             }
         })
     }
 }
 
-fn report(stream: &Stream) -> StreamReport {
+fn stream_report(stream: &Stream) -> StreamReport {
     let problem = stream
         .key_type
         .get()
@@ -228,10 +228,10 @@ fn report(stream: &Stream) -> StreamReport {
 
 /// Returns the listener's state as text. A server without a listener still works through the hook
 /// and the sweep, so the state is reported but does not make the server unready.
-fn state(state: ListenerState) -> &'static str {
+fn listener_state_name(state: ListenerState) -> &'static str {
     match state {
         ListenerState::Connecting => "connecting",
         ListenerState::Listening => "listening",
-        ListenerState::Deaf => "deaf",
+        ListenerState::NotDelivering => "deaf",
     }
 }

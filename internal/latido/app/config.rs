@@ -6,19 +6,19 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
-use crate::config::{self, Settings, WantedApp};
+use crate::config::{self, Settings, EnabledApp};
 use latido_auth::{ApiKey, PolicyConfig, VerifierConfig};
 use latido_demo::Demo;
 use latido_engine as engine;
 use latido_http as http;
 use latido_http::Origins;
 use latido_postgres as postgres;
-use latido_session::Limits;
+use latido_session::SessionLimits;
 use latido_shard as shard;
 use latido_stream::Catalog;
 
 /// The time by which the kernel's limit for an acknowledgement exceeds the limit for slow clients.
-const SLOW_MARGIN: Duration = Duration::from_secs(15);
+const KERNEL_TIMEOUT_MARGIN: Duration = Duration::from_secs(15);
 
 /// The complete configuration of a server.
 pub struct Config {
@@ -39,15 +39,15 @@ pub struct Config {
     /// The configuration of the HTTP server.
     pub http: http::Config,
     /// The limits of one WebSocket.
-    pub limits: Limits,
+    pub limits: SessionLimits,
     /// The configuration of the shards.
     pub shard: shard::Config,
     /// The configuration of the engine.
     pub engine: engine::Config,
     /// The time limit for the shutdown.
-    pub shutdown: Duration,
+    pub shutdown_timeout: Duration,
     /// The apps that are enabled.
-    pub apps: Vec<WantedApp>,
+    pub apps: Vec<EnabledApp>,
     /// The demo, which adds two routes. `None` outside `latido demo`.
     pub demo: Option<Arc<Demo>>,
 }
@@ -91,7 +91,7 @@ impl Config {
                 threads: server.shards,
             },
             engine: engine_config(&engine),
-            shutdown: server.shutdown,
+            shutdown_timeout: server.shutdown_timeout,
             apps,
             demo: None,
         })
@@ -102,7 +102,7 @@ impl Config {
 ///
 /// # Errors
 /// Returns an error if no database is configured.
-pub(super) fn database_config(database: &config::Database) -> anyhow::Result<postgres::Config> {
+pub(super) fn database_config(database: &config::DatabaseSettings) -> anyhow::Result<postgres::Config> {
     let url = database.url.as_ref().context("DATABASE_URL is missing")?;
     Ok(postgres::Config {
         listen_url: database
@@ -111,12 +111,12 @@ pub(super) fn database_config(database: &config::Database) -> anyhow::Result<pos
             .map(|url| url.expose().to_owned()),
         pool_size: database.pool_size,
         statement_timeout: database.statement_timeout,
-        gate: database.interest_gate,
+        interest_gate: database.interest_gate,
         ..postgres::Config::new(url.expose())
     })
 }
 
-fn http_config(server: &config::Server, limits: &config::Limits) -> http::Config {
+fn http_config(server: &config::ServerSettings, limits: &config::LimitSettings) -> http::Config {
     // The origins were checked when the settings were read. If they still cannot be parsed, all
     // origins are refused.
     let origins = server
@@ -125,45 +125,45 @@ fn http_config(server: &config::Server, limits: &config::Limits) -> http::Config
         .parse()
         .unwrap_or(Origins::Listed(Vec::new()));
     http::Config {
-        max_connections: limits.connections,
-        max_connections_per_address: limits.connections_per_address,
-        max_connections_per_user: limits.connections_per_user,
-        max_handshakes_per_second: limits.handshakes_per_second,
+        max_connections: limits.max_connections,
+        max_connections_per_address: limits.max_connections_per_address,
+        max_connections_per_user: limits.max_connections_per_user,
+        max_handshakes_per_second: limits.max_handshakes_per_second,
         tls: server.tls.clone(),
         proxies: server.proxies.clone(),
         origins,
-        metrics: server.metrics,
-        head_timeout: limits.handshake,
+        metrics_enabled: server.metrics_enabled,
+        head_timeout: limits.handshake_timeout,
         // The shard must disconnect a slow client before the kernel does, so that it gets a close
         // frame and a reason.
-        unacknowledged: limits.slow_client + SLOW_MARGIN,
-        drain_grace: server.shutdown,
+        unacknowledged_timeout: limits.slow_client_timeout + KERNEL_TIMEOUT_MARGIN,
+        drain_grace: server.shutdown_timeout,
         ..http::Config::default()
     }
 }
 
-fn session_limits(limits: &config::Limits) -> Limits {
+fn session_limits(limits: &config::LimitSettings) -> SessionLimits {
     let seconds = |duration: Duration| u32::try_from(duration.as_secs()).unwrap_or(u32::MAX);
-    let heartbeat_s = seconds(limits.heartbeat);
-    Limits {
-        message_bytes: u32::try_from(limits.message_bytes).unwrap_or(u32::MAX),
-        channels: limits.channels,
+    let heartbeat_s = seconds(limits.heartbeat_interval);
+    SessionLimits {
+        message_bytes: u32::try_from(limits.max_message_bytes).unwrap_or(u32::MAX),
+        channels: limits.max_channels,
         messages_per_second: limits.messages_per_second,
         message_burst: limits.message_burst,
         heartbeat_s,
         // The client may miss two pings before it counts as gone.
-        silence_s: heartbeat_s.saturating_mul(5) / 2,
-        behind_s: seconds(limits.slow_client),
-        ..Limits::default()
+        idle_timeout_s: heartbeat_s.saturating_mul(5) / 2,
+        slow_client_s: seconds(limits.slow_client_timeout),
+        ..SessionLimits::default()
     }
 }
 
-fn engine_config(settings: &config::Engine) -> engine::Config {
+fn engine_config(settings: &config::EngineSettings) -> engine::Config {
     let defaults = engine::Config::default();
     engine::Config {
-        pace: defaults.pace.with_interval(settings.read_interval),
-        sweep: settings.sweep,
-        sweep_deaf: defaults.sweep_deaf.min(settings.sweep),
+        pacing: defaults.pacing.with_interval(settings.read_interval),
+        sweep: settings.sweep_interval,
+        sweep_without_notifications: defaults.sweep_without_notifications.min(settings.sweep_interval),
         ..defaults
     }
 }
@@ -171,7 +171,7 @@ fn engine_config(settings: &config::Engine) -> engine::Config {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Purpose, Sources};
+    use crate::config::{Purpose, ConfigSources};
 
     /// Reads the default settings with one variable changed.
     fn config(name: &str, value: &str) -> Config {
@@ -179,14 +179,14 @@ mod tests {
             ("DATABASE_URL", "postgresql://u@h/d"),
             ("JWT_SECRET", "0123456789abcdef0123456789abcdef"),
         ];
-        let sources = Sources::of(&[fixed[0], fixed[1], (name, value)]);
+        let sources = ConfigSources::from_variables(&[fixed[0], fixed[1], (name, value)]);
         Config::new(Settings::read(&sources, Purpose::Serve).unwrap()).unwrap()
     }
 
     #[test]
     fn metrics_can_be_disabled() {
         for (value, shown) in [("true", true), ("false", false)] {
-            assert_eq!(config("METRICS", value).http.metrics, shown);
+            assert_eq!(config("METRICS", value).http.metrics_enabled, shown);
         }
     }
 
@@ -195,7 +195,7 @@ mod tests {
         for seconds in ["1", "30", "300"] {
             let config = config("SLOW_CLIENT_SECONDS", seconds);
             assert!(
-                config.http.unacknowledged > Duration::from_secs(config.limits.behind_s.into()),
+                config.http.unacknowledged_timeout > Duration::from_secs(config.limits.slow_client_s.into()),
                 "{seconds}"
             );
         }

@@ -10,17 +10,17 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::tz::TimeZone;
 
-use crate::app::adapters::Writes;
-use crate::app::maintenance::{install_all, kept_by};
-use crate::app::serve::until_ended;
+use crate::app::adapters::PostgresScripts;
+use crate::app::maintenance::{install_all, app_schemas};
+use crate::app::serve::run_until_stopped;
 use crate::app::{App, Config};
 use crate::config::Settings;
-use latido_auth::{Passport, Secret, VerifierConfig, issue};
+use latido_auth::{TokenSpec, Secret, VerifierConfig, issue};
 use latido_base::clock::Clock;
 use latido_base::drain::Drain;
-use latido_demo::{ADMIN_USER, BUSINESSES, Demo, Pace, seed, write};
+use latido_demo::{ADMIN_USER, BUSINESSES, Demo, ActivityRate, seed_sql, start_writer};
 use latido_embedded_postgres::{self as embedded, Cluster};
-use latido_postgres::{self as postgres, Database, Scripts};
+use latido_postgres::{self as postgres, Database, ScriptRunner};
 
 /// The lifetime of a demo token. The page fetches a new one before it expires.
 const TOKEN_LIFETIME: Duration = Duration::from_secs(3600);
@@ -33,19 +33,19 @@ const UNDEFINED_TABLE: &str = "42P01";
 
 /// The information that a running demo prints for its user.
 #[derive(Debug)]
-pub struct Welcome {
+pub struct DemoInfo {
     /// The URL of the web page.
-    pub page: String,
+    pub page_url: String,
     /// The URL of the WebSocket endpoint.
-    pub socket: String,
+    pub socket_url: String,
     /// A token that may watch every business of the demo.
     pub token: Secret,
     /// An example channel with live data.
     pub channel: String,
     /// The URL of the private database, for psql. `None` if `DATABASE_URL` is set.
-    pub database: Option<String>,
+    pub database_url: Option<String>,
     /// A description of the private PostgreSQL server. `None` if `DATABASE_URL` is set.
-    pub found: Option<String>,
+    pub server_description: Option<String>,
 }
 
 /// Runs a demo until a signal ends it. `on_started` is called once everything runs. `embedded`
@@ -55,8 +55,8 @@ pub struct Welcome {
 /// Returns an error if no database can be started or prepared, or if the port is taken.
 pub async fn demo(
     mut settings: Settings,
-    embedded: embedded::Settings,
-    on_started: impl FnOnce(&Welcome),
+    embedded: embedded::EmbeddedSettings,
+    on_started: impl FnOnce(&DemoInfo),
 ) -> anyhow::Result<()> {
     let cluster = match &settings.database.url {
         Some(_) => None,
@@ -76,7 +76,7 @@ pub async fn demo(
 
 /// Creates the demo's database unless an earlier run did.
 async fn create_database(url: &str) -> anyhow::Result<()> {
-    let scripts = Database::open(&postgres::Config::new(url))?.scripts();
+    let scripts = Database::open(&postgres::Config::new(url))?.script_runner();
     match scripts
         .execute(&format!("CREATE DATABASE {DATABASE}"))
         .await
@@ -91,47 +91,47 @@ async fn create_database(url: &str) -> anyhow::Result<()> {
 async fn run(
     settings: Settings,
     cluster: Option<&Cluster>,
-    on_started: impl FnOnce(&Welcome),
+    on_started: impl FnOnce(&DemoInfo),
 ) -> anyhow::Result<()> {
     let zone = TimeZone::get(&settings.time_zone).unwrap_or(TimeZone::UTC);
-    let app_schemas = kept_by(&settings.app_names);
+    let app_schemas = app_schemas(&settings.app_names);
     let mut config = Config::new(settings)?;
     let database = Database::open(&config.postgres)?;
-    let scripts = database.scripts();
+    let scripts = database.script_runner();
     // A second run finds the tables and must not print a notice for each.
     scripts.execute("SET client_min_messages = warning").await?;
-    refuse_foreign(&scripts).await?;
+    check_no_foreign_data(&scripts).await?;
     scripts
-        .execute(&seed(&zone))
+        .execute(&seed_sql(&zone))
         .await
         .context("the demo's data could not be made")?;
     install_all(&database, &config.catalog, &app_schemas)
         .await
         .context("the triggers could not be installed")?;
     let demo = Demo::new(
-        Arc::new(Writes(scripts)),
+        Arc::new(PostgresScripts(scripts)),
         Clock::system(),
         zone,
-        mint(&mut config.verifier, None)?,
+        token_signer(&mut config.verifier, None)?,
     );
     let demo = Arc::new(match config.policy.admin_roles.first().cloned() {
-        Some(role) => demo.operated(mint(&mut config.verifier, Some(role))?),
+        Some(role) => demo.with_operator_tokens(token_signer(&mut config.verifier, Some(role))?),
         None => demo,
     });
     config.demo = Some(Arc::clone(&demo));
     let app = App::start(config)?;
-    let info = welcome(app.address(), &demo, cluster)?;
+    let info = demo_info(app.address(), &demo, cluster)?;
     let writer_drain = Drain::new();
-    write(demo, Pace::default(), &writer_drain);
+    start_writer(demo, ActivityRate::default(), &writer_drain);
     on_started(&info);
-    let result = until_ended(app).await;
+    let result = run_until_stopped(app).await;
     writer_drain.drain(Duration::from_secs(1)).await;
     result
 }
 
 /// Refuses to write to a database that contains other businesses, because it belongs to another
 /// application.
-async fn refuse_foreign(scripts: &Scripts) -> anyhow::Result<()> {
+async fn check_no_foreign_data(scripts: &ScriptRunner) -> anyhow::Result<()> {
     let demo_ids: Vec<_> = BUSINESSES
         .iter()
         .map(|business| format!("'{}'", business.id))
@@ -153,7 +153,7 @@ async fn refuse_foreign(scripts: &Scripts) -> anyhow::Result<()> {
 
 /// Returns a function that signs demo tokens, with the configured secret or with a random one for
 /// this process.
-fn mint(
+fn token_signer(
     verifier: &mut VerifierConfig,
     role: Option<String>,
 ) -> anyhow::Result<impl Fn() -> anyhow::Result<String> + Send + Sync + use<>> {
@@ -164,7 +164,7 @@ fn mint(
         verifier.secrets.push(Secret::new(STANDARD.encode(bytes)));
     }
     let secret = verifier.secrets[0].clone();
-    let spec = Passport {
+    let spec = TokenSpec {
         user: ADMIN_USER.to_owned(),
         negocios: BUSINESSES
             .iter()
@@ -177,7 +177,7 @@ fn mint(
     Ok(move || Ok(issue(&secret, &spec, &Clock::system(), TOKEN_LIFETIME)?))
 }
 
-fn welcome(address: SocketAddr, demo: &Demo, cluster: Option<&Cluster>) -> anyhow::Result<Welcome> {
+fn demo_info(address: SocketAddr, demo: &Demo, cluster: Option<&Cluster>) -> anyhow::Result<DemoInfo> {
     // A server on all interfaces is reached through loopback. The demo routes accept no other host.
     let host = if address.ip().is_unspecified() {
         "127.0.0.1".to_owned()
@@ -190,12 +190,12 @@ fn welcome(address: SocketAddr, demo: &Demo, cluster: Option<&Cluster>) -> anyho
         host
     };
     let port = address.port();
-    Ok(Welcome {
-        page: format!("http://{host}:{port}/"),
-        socket: format!("ws://{host}:{port}/ws"),
+    Ok(DemoInfo {
+        page_url: format!("http://{host}:{port}/"),
+        socket_url: format!("ws://{host}:{port}/ws"),
         token: Secret::new(demo.session()?.token()),
         channel: format!("estadisticas:{}", BUSINESSES[0].id),
-        database: cluster.map(|cluster| cluster.url(DATABASE)),
-        found: cluster.map(|cluster| cluster.found().to_owned()),
+        database_url: cluster.map(|cluster| cluster.url(DATABASE)),
+        server_description: cluster.map(|cluster| cluster.server_description().to_owned()),
     })
 }

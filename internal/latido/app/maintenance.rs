@@ -4,12 +4,12 @@ use crate::app::config::database_config;
 use crate::apps::{messaging, modules};
 use crate::config::Settings;
 use latido_auth::check_secret;
-use latido_postgres::apps::messaging::Messages;
-use latido_postgres::{self as postgres, Change, Database, Finding, examine};
+use latido_postgres::apps::messaging::MessagingDatabase;
+use latido_postgres::{self as postgres, InstallChange, Database, Finding, examine};
 use latido_stream::Catalog;
 
 /// Opens the configured database and builds the catalog of streams.
-fn open(settings: Settings) -> anyhow::Result<(Database, Catalog)> {
+fn open_database(settings: Settings) -> anyhow::Result<(Database, Catalog)> {
     let database = Database::open(&database_config(&settings.database)?)?;
     Ok((database, Catalog::new(settings.streams)))
 }
@@ -19,9 +19,9 @@ fn open(settings: Settings) -> anyhow::Result<(Database, Catalog)> {
 /// # Errors
 /// Returns an error if the database is unavailable, a table or column is missing, or a lock cannot
 /// be acquired.
-pub async fn install(settings: Settings) -> anyhow::Result<Vec<Change>> {
-    let schemas = kept_by(&settings.app_names);
-    let (database, catalog) = open(settings)?;
+pub async fn install(settings: Settings) -> anyhow::Result<Vec<InstallChange>> {
+    let schemas = app_schemas(&settings.app_names);
+    let (database, catalog) = open_database(settings)?;
     install_all(&database, &catalog, &schemas).await
 }
 
@@ -30,8 +30,8 @@ pub async fn install(settings: Settings) -> anyhow::Result<Vec<Change>> {
 pub(super) async fn install_all(
     database: &Database,
     catalog: &Catalog,
-    schemas: &[Kept],
-) -> anyhow::Result<Vec<Change>> {
+    schemas: &[AppSchema],
+) -> anyhow::Result<Vec<InstallChange>> {
     let mut changes = Vec::new();
     for (name, version_table, sql) in schemas {
         changes.push(database.install_app(name, version_table, sql).await?);
@@ -45,8 +45,8 @@ pub(super) async fn install_all(
 /// # Errors
 /// The same errors as [`install`].
 pub async fn install_sql(settings: Settings) -> anyhow::Result<String> {
-    let schemas = kept_by(&settings.app_names);
-    let (database, catalog) = open(settings)?;
+    let schemas = app_schemas(&settings.app_names);
+    let (database, catalog) = open_database(settings)?;
     let mut script: String = schemas
         .iter()
         .map(|(name, version_table, sql)| database.install_app_sql(name, version_table, sql))
@@ -57,20 +57,20 @@ pub async fn install_sql(settings: Settings) -> anyhow::Result<String> {
 
 /// An app's database schema: its name, the table whose comment holds the schema version, and the
 /// SQL that creates it.
-pub(super) type Kept = (&'static str, &'static str, &'static str);
+pub(super) type AppSchema = (&'static str, &'static str, &'static str);
 
 /// Returns the database schemas of these apps, as far as they have one.
-pub(super) fn kept_by(apps: &[&str]) -> Vec<Kept> {
+pub(super) fn app_schemas(apps: &[&str]) -> Vec<AppSchema> {
     let schemas = [
         (
             messaging::NAME,
             "messaging_changes",
-            postgres::apps::messaging::SCHEMA,
+            postgres::apps::messaging::SCHEMA_SQL,
         ),
         (
             modules::NAME,
             "module_state",
-            postgres::apps::modules::SCHEMA,
+            postgres::apps::modules::SCHEMA_SQL,
         ),
     ];
     schemas
@@ -83,12 +83,12 @@ pub(super) fn kept_by(apps: &[&str]) -> Vec<Kept> {
 ///
 /// # Errors
 /// The same errors as [`install`].
-pub async fn uninstall(settings: Settings) -> anyhow::Result<Vec<Change>> {
-    let (database, _) = open(settings)?;
+pub async fn uninstall(settings: Settings) -> anyhow::Result<Vec<InstallChange>> {
+    let (database, _) = open_database(settings)?;
     let changes = database.uninstall().await?;
-    let scripts = database.scripts();
+    let scripts = database.script_runner();
     scripts.execute("SET client_min_messages = warning").await?;
-    scripts.execute(postgres::apps::modules::REMOVAL).await?;
+    scripts.execute(postgres::apps::modules::REMOVAL_SQL).await?;
     Ok(changes)
 }
 
@@ -97,8 +97,8 @@ pub async fn uninstall(settings: Settings) -> anyhow::Result<Vec<Change>> {
 /// # Errors
 /// The same errors as [`install`].
 pub async fn uninstall_sql(settings: Settings) -> anyhow::Result<String> {
-    let (database, _) = open(settings)?;
-    Ok(database.uninstall_sql().await? + postgres::apps::modules::REMOVAL)
+    let (database, _) = open_database(settings)?;
+    Ok(database.uninstall_sql().await? + postgres::apps::modules::REMOVAL_SQL)
 }
 
 /// Examines the settings and the database, and returns the findings.
@@ -108,10 +108,10 @@ pub async fn uninstall_sql(settings: Settings) -> anyhow::Result<String> {
 pub async fn doctor(settings: Settings) -> anyhow::Result<Vec<Finding>> {
     let mut findings = examine_settings(&settings);
     let has_messaging = settings.app_names.contains(&messaging::NAME);
-    let (database, catalog) = open(settings)?;
+    let (database, catalog) = open_database(settings)?;
     findings.extend(examine(&database, &catalog).await);
     if has_messaging {
-        findings.push(match Messages::new(database).check().await {
+        findings.push(match MessagingDatabase::new(database).check_schema().await {
             Ok(()) => Finding::ok("messaging", "its tables are there"),
             Err(error) => Finding::failure("messaging", error.to_string())
                 .remedy("latido install, with the app switched on"),

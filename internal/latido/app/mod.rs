@@ -12,21 +12,21 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use latido_admin::{self as operations, Audience, Operations, Readiness};
-use latido_app_kit::Hints;
+use latido_admin::{self as operations, SystemTopicViewers, Admin, Readiness};
+use latido_app_kit::FeedTrigger;
 use latido_auth::{Policy, Verifier};
 use latido_base::clock::Clock;
 use latido_base::drain::Drain;
 use latido_engine::{self as engine, Engine};
-use latido_http::{self as http, Doors, Seats};
+use latido_http::{self as http, ServerState, ConnectionLimits};
 use latido_hub::Hub;
-use latido_postgres::{Database, Interest, Listener};
-use latido_session::Context;
-use latido_shard::{self as shard, Clerk, Shards};
+use latido_postgres::{Database, WatchLocks, NotificationListener};
+use latido_session::SessionContext;
+use latido_shard::{self as shard, RequestHandler, Shards};
 use latido_telemetry::Metrics;
 
 pub use config::Config;
-pub use demo::{Welcome, demo};
+pub use demo::{DemoInfo, demo};
 pub use maintenance::{doctor, install, install_sql, uninstall, uninstall_sql};
 pub use serve::serve;
 
@@ -39,11 +39,11 @@ pub struct App {
     clock: Clock,
     shards: Arc<Shards>,
     /// Counts accept loops, requests and event streams. They stop first.
-    front: Drain,
+    request_drain: Drain,
     /// Counts the background tasks: the engine, the LISTEN connection, the request queue. A
     /// task that cannot continue also stops it.
-    back: Drain,
-    grace: Duration,
+    background_drain: Drain,
+    shutdown_timeout: Duration,
 }
 
 impl App {
@@ -64,33 +64,33 @@ impl App {
         let tls = config.http.tls.as_ref().map(http::Tls::open).transpose()?;
         let catalog = config.catalog;
         let database = Database::open(&config.postgres)?;
-        let watch_locks = Interest::new(&catalog);
-        let watch_locks_adapter = Arc::new(adapters::Declares(watch_locks.clone()));
+        let watch_locks = WatchLocks::new(&catalog);
+        let watch_locks_adapter = Arc::new(adapters::PostgresWatchLocks(watch_locks.clone()));
         let engine = Engine::new(
             &config.engine,
             &catalog,
             watch_locks_adapter,
             Arc::clone(&metrics),
         );
-        let system_viewers = Audience::default();
+        let system_viewers = SystemTopicViewers::default();
         let hub = Arc::new(Hub::new(
             Arc::clone(&catalog),
-            system_viewers.beside(engine.observer()),
+            system_viewers.wrap_observer(engine.observer()),
         ));
         let verifier = Arc::new(Verifier::new(&config.verifier, clock.clone())?);
         verifier.start(&background_drain);
         let policy = Arc::new(Policy::new(
             config.policy,
-            Arc::new(adapters::Lookups(database.clone())),
+            Arc::new(adapters::PostgresPermissions(database.clone())),
         ));
-        let deps = shard::Parts {
+        let deps = shard::ShardDeps {
             hub: Arc::clone(&hub),
-            context: Context {
+            context: SessionContext {
                 catalog: Arc::clone(&catalog),
                 policy: Arc::clone(&policy),
                 limits: config.limits,
             },
-            clerk: Clerk {
+            request_handler: RequestHandler {
                 verifier: Arc::clone(&verifier),
                 policy: Arc::clone(&policy),
                 catalog: Arc::clone(&catalog),
@@ -100,42 +100,42 @@ impl App {
             drain: background_drain.clone(),
         };
         let shards = Arc::new(Shards::start(config.shard, &deps)?);
-        background_drain.spawn(engine.clone().run(engine::Parts {
+        background_drain.spawn(engine.clone().run(engine::EngineDeps {
             config: config.engine,
             catalog: Arc::clone(&catalog),
             hub: Arc::clone(&hub),
-            reader: Arc::new(adapters::Reads(database.clone())),
+            reader: Arc::new(adapters::PostgresReader(database.clone())),
             clock: clock.clone(),
             drain: background_drain.clone(),
         }));
-        let hints = Hints::default();
-        let sink = adapters::sink(engine.clone(), Arc::clone(&metrics), hints.clone());
-        let listener = Listener::start(&database, &catalog, &metrics, &background_drain, sink);
+        let hints = FeedTrigger::default();
+        let sink = adapters::forward_hints(engine.clone(), Arc::clone(&metrics), hints.clone());
+        let listener = NotificationListener::start(&database, &catalog, &metrics, &background_drain, sink);
         watch_locks.start(
             &database,
-            listener.watch(),
+            listener.watch_state(),
             &metrics,
             &background_drain,
-            adapters::declared(engine.clone()),
+            adapters::forward_watch_lock_events(engine.clone()),
         );
-        let delivery = coverage::Roads {
-            ears: listener.watch(),
-            interest: watch_locks.watch_state(),
+        let delivery = coverage::DeliveryState {
+            listener: listener.watch_state(),
+            watch_locks: watch_locks.watch_state(),
         };
-        background_drain.spawn_until_stop(coverage::keep(
+        background_drain.spawn_until_stop(coverage::run(
             database.clone(),
             Arc::clone(&catalog),
             engine.clone(),
             delivery,
         ));
-        let readiness: Arc<dyn Readiness> = Arc::new(adapters::Ready {
+        let readiness: Arc<dyn Readiness> = Arc::new(adapters::ReadinessProbe {
             database: database.clone(),
             catalog: Arc::clone(&catalog),
-            ears: listener,
+            listener,
         });
-        let app_deps = lend(&deps, &database, &engine, hints);
-        let connection_limits = Seats::new(&config.http);
-        let admin = operate(
+        let app_deps = app_deps(&deps, &database, &engine, hints);
+        let connection_limits = ConnectionLimits::new(&config.http);
+        let admin = start_admin(
             &deps,
             &shards,
             &engine,
@@ -144,10 +144,10 @@ impl App {
             system_viewers,
         );
         if let Some(tls) = &tls {
-            tls.keep(&request_drain);
+            tls.start_reload(&request_drain);
         }
-        let state = Doors {
-            seats: connection_limits,
+        let state = ServerState {
+            limits: connection_limits,
             tls,
             config: config.http,
             catalog,
@@ -157,26 +157,26 @@ impl App {
             engine,
             hub,
             shards: Arc::clone(&shards),
-            extra: config
+            extra_routes: config
                 .demo
                 .map(|demo| http::demo_routes(demo, Arc::clone(&metrics))),
             metrics,
-            operations: admin,
-            shapes: Arc::new(adapters::Described(database)),
+            admin,
+            column_source: Arc::new(adapters::PostgresColumns(database)),
             readiness,
             clock: clock.clone(),
             drain: request_drain.clone(),
-            assets: http::PAGE,
+            assets: http::STATIC_FILES,
         };
-        let apps = open(main_listener, groups, &Arc::new(state), &app_deps)?;
+        let apps = serve_listeners(main_listener, groups, &Arc::new(state), &app_deps)?;
         Ok(Self {
             address,
             apps,
             clock,
             shards,
-            front: request_drain,
-            back: background_drain,
-            grace: config.shutdown,
+            request_drain,
+            background_drain,
+            shutdown_timeout: config.shutdown_timeout,
         })
     }
 
@@ -186,7 +186,7 @@ impl App {
     }
 
     /// Returns the address on which an app is served, or `None` if it is not enabled.
-    pub fn address_of(&self, app: &str) -> Option<SocketAddr> {
+    pub fn app_address(&self, app: &str) -> Option<SocketAddr> {
         self.apps
             .iter()
             .find(|(name, _)| *name == app)
@@ -199,10 +199,10 @@ impl App {
     }
 
     /// Resolves when a part of the server cannot continue, so that the server must be stopped.
-    pub async fn broken(&self) {
+    pub async fn failed(&self) {
         tokio::select! {
-            () = self.front.stopping() => {}
-            () = self.back.stopping() => {}
+            () = self.request_drain.stopping() => {}
+            () = self.background_drain.stopping() => {}
         }
     }
 
@@ -210,16 +210,16 @@ impl App {
     /// elsewhere, completes running requests, and then stops the background tasks. Returns `true`
     /// if all of this ended within the deadline.
     pub async fn stop(self) -> bool {
-        self.front.stop();
-        let (spread, started) = (self.grace / 2, Instant::now());
-        let clients = self.shards.leave(spread, self.grace).await;
+        self.request_drain.stop();
+        let (spread, started) = (self.shutdown_timeout / 2, Instant::now());
+        let clients = self.shards.shutdown(spread, self.shutdown_timeout).await;
         // After the shards, because they hand back connections that have not sent a request yet.
         // Requests finish on their own meanwhile.
         let requests = self
-            .front
-            .drain(self.grace.saturating_sub(started.elapsed()))
+            .request_drain
+            .drain(self.shutdown_timeout.saturating_sub(started.elapsed()))
             .await;
-        let rest = self.back.drain(Duration::from_secs(2)).await;
+        let rest = self.background_drain.drain(Duration::from_secs(2)).await;
         let in_time = clients && requests == 0 && rest == 0;
         if !in_time {
             tracing::warn!(
@@ -234,40 +234,40 @@ impl App {
 }
 
 /// Bundles the dependencies of apps from those of the shards.
-fn lend(
-    deps: &shard::Parts,
+fn app_deps(
+    deps: &shard::ShardDeps,
     database: &Database,
     engine: &Engine,
-    messaging_hints: Hints,
-) -> latido_app_kit::Parts {
-    latido_app_kit::Parts {
+    messaging_hints: FeedTrigger,
+) -> latido_app_kit::AppDeps {
+    latido_app_kit::AppDeps {
         clock: deps.clock.clone(),
         metrics: Arc::clone(&deps.metrics),
         drain: deps.drain.clone(),
         database: database.clone(),
-        verifier: Arc::clone(&deps.clerk.verifier),
+        verifier: Arc::clone(&deps.request_handler.verifier),
         policy: Arc::clone(&deps.context.policy),
         catalog: Arc::clone(&deps.context.catalog),
         hub: Arc::clone(&deps.hub),
         engine: engine.clone(),
         limits: deps.context.limits,
-        messaging_hints,
-        is_alone: false,
+        messaging_trigger: messaging_hints,
+        is_dedicated: false,
     }
 }
 
 /// Starts the main listener and the separate listeners of apps. Returns each app's address.
-fn open(
-    main: http::Listener,
-    groups: Vec<apps::Group>,
-    state: &Arc<Doors>,
-    deps: &latido_app_kit::Parts,
+fn serve_listeners(
+    main: http::HttpListener,
+    groups: Vec<apps::ListenerGroup>,
+    state: &Arc<ServerState>,
+    deps: &latido_app_kit::AppDeps,
 ) -> anyhow::Result<Vec<(&'static str, SocketAddr)>> {
     let main_address = main.address();
     let mut main = Some(main);
     let mut served = Vec::new();
     for group in groups {
-        let mounts = group.open(deps, &state.drain)?;
+        let mounts = group.start_apps(deps, &state.drain)?;
         served.extend(
             group
                 .names()
@@ -283,23 +283,23 @@ fn open(
 }
 
 /// Starts the admin service from the dependencies of the shards.
-fn operate(
-    deps: &shard::Parts,
+fn start_admin(
+    deps: &shard::ShardDeps,
     shards: &Arc<Shards>,
     engine: &Engine,
     readiness: &Arc<dyn Readiness>,
-    connection_limits: &Seats,
-    system_viewers: Audience,
-) -> Arc<Operations> {
-    let admin_deps = operations::Parts {
+    connection_limits: &ConnectionLimits,
+    system_viewers: SystemTopicViewers,
+) -> Arc<Admin> {
+    let admin_deps = operations::AdminDeps {
         hub: Arc::clone(&deps.hub),
         shards: Arc::clone(shards),
         engine: engine.clone(),
         metrics: Arc::clone(&deps.metrics),
-        verifier: Arc::clone(&deps.clerk.verifier),
+        verifier: Arc::clone(&deps.request_handler.verifier),
         readiness: Arc::clone(readiness),
         clock: deps.clock.clone(),
-        seats: connection_limits.gauge(),
+        connection_usage: connection_limits.usage(),
     };
-    Operations::start(admin_deps, system_viewers, &deps.drain)
+    Admin::start(admin_deps, system_viewers, &deps.drain)
 }

@@ -13,17 +13,17 @@ use crate::config::Settings;
 /// the deadline.
 pub async fn serve(settings: Settings) -> anyhow::Result<()> {
     let app = App::start(Config::new(settings)?)?;
-    until_ended(app).await
+    run_until_stopped(app).await
 }
 
 /// Waits for a signal or a failure, then stops the server in order.
-pub(super) async fn until_ended(app: App) -> anyhow::Result<()> {
+pub(super) async fn run_until_stopped(app: App) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("can't watch for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("can't watch for SIGINT")?;
     let has_failed = tokio::select! {
         _ = terminate.recv() => false,
         _ = interrupt.recv() => false,
-        () = app.broken() => true,
+        () = app.failed() => true,
     };
     tracing::info!("stopping: clients are asked to come back elsewhere");
     let stop = app.stop();

@@ -4,7 +4,7 @@ use std::fmt;
 
 /// One setting that is missing or invalid.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mistake {
+pub struct ConfigError {
     /// The name of the variable, or the position in a file.
     pub name: String,
     /// The problem and the expected value. It never contains a secret.
@@ -13,12 +13,12 @@ pub struct Mistake {
 
 /// All errors of a configuration, in the order in which they were found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Mistakes(Vec<Mistake>);
+pub struct ConfigErrors(Vec<ConfigError>);
 
-impl Mistakes {
+impl ConfigErrors {
     /// Adds the error of one setting.
     pub fn add(&mut self, name: impl Into<String>, problem: impl Into<String>) {
-        self.0.push(Mistake {
+        self.0.push(ConfigError {
             name: name.into(),
             problem: problem.into(),
         });
@@ -30,18 +30,18 @@ impl Mistakes {
     }
 
     /// Iterates over the errors in the order in which they were found.
-    pub fn iter(&self) -> impl Iterator<Item = &Mistake> {
+    pub fn iter(&self) -> impl Iterator<Item = &ConfigError> {
         self.0.iter()
     }
 }
 
-impl fmt::Display for Mistakes {
+impl fmt::Display for ConfigErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0.len() {
             1 => f.write_str("1 mistake in the configuration:")?,
             n => write!(f, "{n} mistakes in the configuration:")?,
         }
-        for Mistake { name, problem } in &self.0 {
+        for ConfigError { name, problem } in &self.0 {
             // Some problems span several lines, for example those of a TOML file.
             write!(
                 f,
@@ -53,4 +53,4 @@ impl fmt::Display for Mistakes {
     }
 }
 
-impl std::error::Error for Mistakes {}
+impl std::error::Error for ConfigErrors {}

@@ -16,12 +16,12 @@ mod stream_file;
 mod value;
 mod variable;
 
-pub use apps::WantedApp;
+pub use apps::EnabledApp;
 pub use flags::Flags;
-pub use mistake::{Mistake, Mistakes};
+pub use mistake::{ConfigError, ConfigErrors};
 pub use open_files::raise_open_file_limit;
-pub use settings::{Auth, Database, Engine, Limits, Purpose, Server, Settings};
-pub use sources::Sources;
+pub use settings::{AuthSettings, DatabaseSettings, EngineSettings, LimitSettings, Purpose, ServerSettings, Settings};
+pub use sources::ConfigSources;
 #[cfg(any(test, fuzzing))]
 pub(crate) use stream_file::parse_streams;
 pub use value::duration;

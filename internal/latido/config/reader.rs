@@ -4,22 +4,22 @@ use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use crate::config::{Mistakes, Sources, Variable, value};
+use crate::config::{ConfigErrors, ConfigSources, Variable, value};
 use latido_auth::Secret;
 
 /// The maximum length, in characters, of an invalid value that an error repeats.
-const SHOWN: usize = 60;
+const MAX_EXCERPT_CHARS: usize = 60;
 
-pub(super) struct Reader<'a> {
-    sources: &'a Sources,
-    pub(super) mistakes: Mistakes,
+pub(super) struct SettingsReader<'a> {
+    sources: &'a ConfigSources,
+    pub(super) errors: ConfigErrors,
 }
 
-impl<'a> Reader<'a> {
-    pub(super) fn new(sources: &'a Sources) -> Self {
+impl<'a> SettingsReader<'a> {
+    pub(super) fn new(sources: &'a ConfigSources) -> Self {
         Self {
             sources,
-            mistakes: sources.mistakes.clone(),
+            errors: sources.errors.clone(),
         }
     }
 
@@ -43,13 +43,13 @@ impl<'a> Reader<'a> {
         let text = self.text(variable)?;
         let parsed = parse(text);
         if parsed.is_none() {
-            let excerpt: String = text.chars().take(SHOWN).collect();
+            let excerpt: String = text.chars().take(MAX_EXCERPT_CHARS).collect();
             let value = if variable.is_secret {
                 String::new()
             } else {
                 format!("{excerpt:?} is wrong; ")
             };
-            self.mistakes
+            self.errors
                 .add(variable.name, format!("{value}expected {expected}"));
         }
         parsed
@@ -61,10 +61,10 @@ impl<'a> Reader<'a> {
         range: RangeInclusive<u64>,
         default: u64,
     ) -> u64 {
-        self.maybe_number(variable, range).unwrap_or(default)
+        self.optional_number(variable, range).unwrap_or(default)
     }
 
-    pub(super) fn maybe_number(
+    pub(super) fn optional_number(
         &mut self,
         variable: &Variable,
         range: RangeInclusive<u64>,
@@ -99,9 +99,9 @@ impl<'a> Reader<'a> {
     }
 
     /// Records an error under `name` if `result` is one.
-    pub(super) fn check<T>(&mut self, name: &str, result: Result<T, impl Display>) -> Option<T> {
+    pub(super) fn ok_or_record<T>(&mut self, name: &str, result: Result<T, impl Display>) -> Option<T> {
         result
-            .map_err(|error| self.mistakes.add(name, error.to_string()))
+            .map_err(|error| self.errors.add(name, error.to_string()))
             .ok()
     }
 }

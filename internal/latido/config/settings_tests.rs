@@ -6,7 +6,7 @@ const SECRET: &str = "0123456789abcdef0123456789abcdef";
 const URL: &str = "postgresql://u:s3cret@h:5432/db";
 
 fn read(purpose: Purpose, environment: &[(&str, &str)]) -> Result<Settings, String> {
-    Settings::read(&Sources::fake(Flags::default(), environment, ""), purpose)
+    Settings::read(&ConfigSources::for_test(Flags::default(), environment, ""), purpose)
         .map_err(|errors| errors.to_string())
 }
 
@@ -42,15 +42,15 @@ fn server_needs_three_variables_and_has_defaults_for_the_rest() {
         ("0.0.0.0", 8080)
     );
     assert_eq!(
-        (settings.limits.channels, settings.limits.message_bytes),
+        (settings.limits.max_channels, settings.limits.max_message_bytes),
         (100, 16_384)
     );
-    assert!(settings.limits.connections > 0 && settings.limits.connections_per_address.is_none());
+    assert!(settings.limits.max_connections > 0 && settings.limits.max_connections_per_address.is_none());
     assert_eq!(settings.auth.policy.admin_roles, ["admin_sistema"]);
     assert!(
         settings.auth.notify_key.is_none()
             && settings.server.allowed_origins.is_empty()
-            && settings.server.metrics
+            && settings.server.metrics_enabled
     );
     let [stream] = &settings.streams[..] else {
         panic!("one stream")
@@ -271,8 +271,8 @@ fn all_values_are_parsed() {
     assert!(settings.auth.notify_key.unwrap().matches(b"k"));
     assert_eq!(
         (
-            settings.limits.connections,
-            settings.limits.connections_per_address
+            settings.limits.max_connections,
+            settings.limits.max_connections_per_address
         ),
         (7, Some(3))
     );
@@ -287,8 +287,8 @@ fn all_values_are_parsed() {
     assert_eq!(
         (
             settings.server.shards,
-            settings.server.shutdown,
-            settings.server.metrics
+            settings.server.shutdown_timeout,
+            settings.server.metrics_enabled
         ),
         (2, Duration::from_secs(1), false)
     );

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::io::ErrorKind;
 
-use crate::config::{Flags, Mistakes, VARIABLES, Variable};
+use crate::config::{Flags, ConfigErrors, VARIABLES, Variable};
 
 /// The file that is read from the working directory.
 const DOTENV: &str = ".env";
@@ -14,18 +14,18 @@ const DOTENV: &str = ".env";
 /// the environment over `.env`. An empty value counts as unset, because tools such as Docker
 /// Compose pass an unset variable as an empty one.
 #[derive(Default)]
-pub struct Sources {
+pub struct ConfigSources {
     flags: Flags,
     environment: HashMap<&'static str, String>,
     dotenv: HashMap<String, String>,
     /// The errors found while reading the sources themselves.
-    pub(super) mistakes: Mistakes,
+    pub(super) errors: ConfigErrors,
 }
 
-impl Sources {
+impl ConfigSources {
     /// Reads the environment of the process, and `.env` in its working directory if it exists.
     /// Neither is changed.
-    pub fn of_process(flags: Flags) -> Self {
+    pub fn from_process(flags: Flags) -> Self {
         let mut sources = Self {
             flags,
             ..Self::default()
@@ -35,7 +35,7 @@ impl Sources {
             Ok(text) => sources.read_dotenv(&text),
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             Err(error) => sources
-                .mistakes
+                .errors
                 .add(DOTENV, format!("could not be read: {error}")),
         }
         sources
@@ -43,7 +43,7 @@ impl Sources {
 
     /// Creates sources from these variables only. It is meant for servers that run inside another
     /// process, such as tests.
-    pub fn of(variables: &[(&str, &str)]) -> Self {
+    pub fn from_variables(variables: &[(&str, &str)]) -> Self {
         let mut sources = Self::default();
         let variables: HashMap<_, _> = variables.iter().copied().collect();
         sources.read_environment(|name| variables.get(name).map(Into::into));
@@ -55,7 +55,7 @@ impl Sources {
             match variable(name).map(OsString::into_string) {
                 None => {}
                 Some(Ok(value)) => drop(self.environment.insert(name, value)),
-                Some(Err(_)) => self.mistakes.add(*name, "expected UTF-8 text"),
+                Some(Err(_)) => self.errors.add(*name, "expected UTF-8 text"),
             }
         }
     }
@@ -74,7 +74,7 @@ impl Sources {
                         || "the first line".to_owned(),
                         |name| format!("the line behind {name}"),
                     );
-                    self.mistakes.add(DOTENV, format!("{position} is wrong; expected NAME=value, or NAME='value' with spaces or $"));
+                    self.errors.add(DOTENV, format!("{position} is wrong; expected NAME=value, or NAME='value' with spaces or $"));
                     return;
                 }
             }
@@ -96,7 +96,7 @@ impl Sources {
 
     /// Creates sources independent of the process, for tests.
     #[cfg(test)]
-    pub(crate) fn fake(flags: Flags, environment: &[(&str, &str)], dotenv: &str) -> Self {
+    pub(crate) fn for_test(flags: Flags, environment: &[(&str, &str)], dotenv: &str) -> Self {
         let mut sources = Self {
             flags,
             ..Self::default()
@@ -109,10 +109,10 @@ impl Sources {
 }
 
 /// Prints no values, because they may be secrets.
-impl fmt::Debug for Sources {
+impl fmt::Debug for ConfigSources {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Sources")
-            .field("mistakes", &self.mistakes)
+            .field("mistakes", &self.errors)
             .finish_non_exhaustive()
     }
 }
@@ -127,7 +127,7 @@ mod tests {
     fn flag_precedes_environment_and_environment_precedes_file() {
         let flags = flags::tests::parse(&["--port", "1"]);
         let environment = [("PORT", "2"), ("HOST", "::1"), ("TIMEZONE", "")];
-        let sources = Sources::fake(
+        let sources = ConfigSources::for_test(
             flags,
             &environment,
             "PORT=3\nHOST=127.0.0.1\nTIMEZONE=Asia/Tokyo\n# comment\nJWT_SECRET='a $b'\n",
@@ -143,13 +143,13 @@ mod tests {
                 Some("a $b".into())
             ]
         );
-        assert!(sources.mistakes.is_empty());
+        assert!(sources.errors.is_empty());
     }
 
     #[test]
     fn invalid_line_is_located_but_not_printed() {
-        let sources = Sources::fake(Flags::default(), &[], "PORT=3\nJWT_SECRET=my own secret\n");
-        let text = format!("{} {sources:?}", sources.mistakes);
+        let sources = ConfigSources::for_test(Flags::default(), &[], "PORT=3\nJWT_SECRET=my own secret\n");
+        let text = format!("{} {sources:?}", sources.errors);
         assert!(
             text.contains("the line behind PORT") && !text.contains("own"),
             "{text}"
@@ -160,10 +160,10 @@ mod tests {
     #[test]
     fn value_that_is_not_utf8_is_an_error() {
         use std::os::unix::ffi::OsStringExt;
-        let mut sources = Sources::default();
+        let mut sources = ConfigSources::default();
         sources.read_environment(|name| (name == "HOST").then(|| OsString::from_vec(vec![0xff])));
         assert_eq!(
-            sources.mistakes.to_string(),
+            sources.errors.to_string(),
             "1 mistake in the configuration:\n  HOST: expected UTF-8 text"
         );
     }

@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use serde::Deserialize;
 
 use crate::config::apps::AppTable;
-use crate::config::{Mistakes, value, variable};
+use crate::config::{ConfigErrors, value, variable};
 use latido_stream::{VerificationQuery, SYSTEM_STREAM_NAME, Stream, SourceTable, ZoneRule};
 
 /// Frame types that the protocol itself uses. A stream's event of such a name would be mistaken for
@@ -33,14 +33,14 @@ const MAX_NAME_BYTES: usize = 63;
 pub(super) struct StreamFile {
     pub(super) admin_roles: Option<Vec<String>>,
     /// `true` to keep built-in streams that no stream of the file replaces.
-    pub(super) keeps_builtin: bool,
+    pub(super) include_builtin: bool,
     pub(super) streams: Vec<Stream>,
     pub(super) apps: BTreeMap<String, AppTable>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Top {
+struct LatidoToml {
     admin_roles: Option<Vec<String>>,
     #[serde(default = "yes")]
     builtin_streams: bool,
@@ -60,12 +60,12 @@ struct StreamTable {
     event: Option<String>,
     key_field: String,
     #[serde(default)]
-    tables: Vec<TableTable>,
+    tables: Vec<TableEntry>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct TableTable {
+struct TableEntry {
     table: String,
     key: Option<String>,
     #[serde(default)]
@@ -78,7 +78,7 @@ fn yes() -> bool {
 
 /// Reads the file at `path`. `default_zone` applies to streams without a time zone. Every error is
 /// recorded with its position.
-pub(super) fn read(path: &Path, default_zone: &str, errors: &mut Mistakes) -> Option<StreamFile> {
+pub(super) fn read(path: &Path, default_zone: &str, errors: &mut ConfigErrors) -> Option<StreamFile> {
     let unreadable = |error| {
         format!(
             "{} could not be read: {error}; expected the path of a latido.toml",
@@ -94,49 +94,49 @@ pub(super) fn read(path: &Path, default_zone: &str, errors: &mut Mistakes) -> Op
 
 /// Parses `text` and returns the names of its streams, for fuzzing.
 #[cfg(any(test, fuzzing))]
-pub(crate) fn parse_streams(text: &str, path: &Path, errors: &mut Mistakes) -> Option<Vec<String>> {
+pub(crate) fn parse_streams(text: &str, path: &Path, errors: &mut ConfigErrors) -> Option<Vec<String>> {
     let file = parse(text, path, "UTC", errors)?;
     Some(file.streams.into_iter().map(|stream| stream.name).collect())
 }
 
-fn parse(text: &str, path: &Path, default_zone: &str, errors: &mut Mistakes) -> Option<StreamFile> {
-    let top: Top = toml::from_str(text)
+fn parse(text: &str, path: &Path, default_zone: &str, errors: &mut ConfigErrors) -> Option<StreamFile> {
+    let top: LatidoToml = toml::from_str(text)
         .map_err(|error| errors.add(path.display().to_string(), error.to_string()))
         .ok()?;
     let mut streams = Vec::new();
     for (name, table) in top.streams {
-        let mut parser = Place {
+        let mut parser = StreamParser {
             path,
-            folder: path.parent().unwrap_or(Path::new("")),
-            stream: &name,
-            mistakes: errors,
+            dir: path.parent().unwrap_or(Path::new("")),
+            stream_name: &name,
+            errors,
         };
         match table.try_into::<StreamTable>() {
             Ok(table) => streams.push(parser.stream(table, default_zone)),
-            Err(error) => parser.mistake(None, error.message()),
+            Err(error) => parser.add_error(None, error.message()),
         }
     }
     Some(StreamFile {
         admin_roles: top.admin_roles,
-        keeps_builtin: top.builtin_streams,
+        include_builtin: top.builtin_streams,
         streams,
         apps: top.apps,
     })
 }
 
 /// The context for parsing one stream's table: its file, its name, and the list of errors.
-struct Place<'a> {
+struct StreamParser<'a> {
     path: &'a Path,
-    folder: &'a Path,
-    stream: &'a str,
-    mistakes: &'a mut Mistakes,
+    dir: &'a Path,
+    stream_name: &'a str,
+    errors: &'a mut ConfigErrors,
 }
 
-impl Place<'_> {
-    fn mistake(&mut self, field: Option<&str>, problem: &str) {
+impl StreamParser<'_> {
+    fn add_error(&mut self, field: Option<&str>, problem: &str) {
         let field = field.map(|field| format!(" {field}")).unwrap_or_default();
-        self.mistakes.add(
-            format!("{} [streams.{}]{field}", self.path.display(), self.stream),
+        self.errors.add(
+            format!("{} [streams.{}]{field}", self.path.display(), self.stream_name),
             problem,
         );
     }
@@ -145,14 +145,14 @@ impl Place<'_> {
     /// the errors are reported.
     fn stream(&mut self, table: StreamTable, default_zone: &str) -> Stream {
         self.check_names(&table);
-        let tables = self.tables(table.tables);
+        let tables = self.parse_tables(table.tables);
         Stream {
-            name: self.stream.to_owned(),
-            query: self.sql("query", &table.query),
-            verification: table.check.map(|sql| VerificationQuery::new(self.sql("check", &sql))),
-            authorize_query: table.authorize.map(|sql| self.sql("authorize", &sql)),
-            zone_rule: self.zone(table.time_zone, default_zone),
-            event: table.event.unwrap_or_else(|| self.stream.to_owned()),
+            name: self.stream_name.to_owned(),
+            query: self.read_sql("query", &table.query),
+            verification: table.check.map(|sql| VerificationQuery::new(self.read_sql("check", &sql))),
+            authorize_query: table.authorize.map(|sql| self.read_sql("authorize", &sql)),
+            zone_rule: self.parse_zone(table.time_zone, default_zone),
+            event: table.event.unwrap_or_else(|| self.stream_name.to_owned()),
             key_field: table.key_field,
             tables,
             key_type: OnceLock::new(),
@@ -161,28 +161,28 @@ impl Place<'_> {
 
     fn check_names(&mut self, table: &StreamTable) {
         let expected = "expected 1 to 63 letters, digits, _ or -";
-        if !is_name(self.stream) {
-            self.mistake(None, &format!("a bad name for a stream; {expected}"));
+        if !is_name(self.stream_name) {
+            self.add_error(None, &format!("a bad name for a stream; {expected}"));
         }
-        if RESERVED_STREAMS.contains(&self.stream) {
-            self.mistake(None, "this name is the server's own; expected another word");
+        if RESERVED_STREAMS.contains(&self.stream_name) {
+            self.add_error(None, "this name is the server's own; expected another word");
         }
         if !is_name(&table.key_field) {
-            self.mistake(Some("key_field"), expected);
+            self.add_error(Some("key_field"), expected);
         }
         if table.event.as_deref().is_some_and(|event| !is_name(event)) {
-            self.mistake(Some("event"), expected);
+            self.add_error(Some("event"), expected);
         }
-        let event = table.event.as_deref().unwrap_or(self.stream);
+        let event = table.event.as_deref().unwrap_or(self.stream_name);
         if RESERVED_EVENTS.contains(&event) {
-            self.mistake(
+            self.add_error(
                 Some("event"),
                 &format!("{event:?} is the protocol's own; expected another word"),
             );
         }
     }
 
-    fn tables(&mut self, tables: Vec<TableTable>) -> Vec<SourceTable> {
+    fn parse_tables(&mut self, tables: Vec<TableEntry>) -> Vec<SourceTable> {
         let mut seen = HashSet::new();
         for table in &tables {
             let names = [Some(&table.table), table.key.as_ref()]
@@ -190,10 +190,10 @@ impl Place<'_> {
                 .flatten()
                 .chain(&table.columns);
             if names.into_iter().any(|name| name.trim().is_empty()) {
-                self.mistake(Some("tables"), "a name is empty; expected the table's, its key column's and its columns' names");
+                self.add_error(Some("tables"), "a name is empty; expected the table's, its key column's and its columns' names");
             }
             if !seen.insert(&table.table) {
-                self.mistake(
+                self.add_error(
                     Some("tables"),
                     &format!("{:?} comes twice; expected each table once", table.table),
                 );
@@ -202,7 +202,7 @@ impl Place<'_> {
         tables
             .into_iter()
             .map(
-                |TableTable {
+                |TableEntry {
                      table,
                      key,
                      columns,
@@ -217,15 +217,15 @@ impl Place<'_> {
 
     /// Returns SQL text, or the contents of a file if the text ends in `.sql`. Paths are relative
     /// to the directory of `latido.toml`.
-    fn sql(&mut self, field: &str, text: &str) -> String {
+    fn read_sql(&mut self, field: &str, text: &str) -> String {
         let text = text.trim();
-        let sql = if is_file(text) {
-            self.file(field, text)
+        let sql = if is_sql_path(text) {
+            self.read_file(field, text)
         } else {
             Some(text.to_owned())
         };
         if sql.as_ref().is_some_and(|sql| sql.trim().is_empty()) {
-            self.mistake(
+            self.add_error(
                 Some(field),
                 "is empty; expected SQL, or the path of a file that ends in .sql",
             );
@@ -233,11 +233,11 @@ impl Place<'_> {
         sql.unwrap_or_default()
     }
 
-    fn file(&mut self, field: &str, relative: &str) -> Option<String> {
-        let path: PathBuf = self.folder.join(relative);
+    fn read_file(&mut self, field: &str, relative: &str) -> Option<String> {
+        let path: PathBuf = self.dir.join(relative);
         std::fs::read_to_string(&path)
             .map_err(|error| {
-                self.mistake(
+                self.add_error(
                     Some(field),
                     &format!("{} could not be read: {error}", path.display()),
                 )
@@ -245,21 +245,21 @@ impl Place<'_> {
             .ok()
     }
 
-    fn zone(&mut self, text: Option<String>, default: &str) -> ZoneRule {
+    fn parse_zone(&mut self, text: Option<String>, default: &str) -> ZoneRule {
         let Some(text) = text else {
             return ZoneRule::Fixed(default.to_owned());
         };
         let text = text.trim();
-        if is_file(text) || is_query(text) {
+        if is_sql_path(text) || is_query(text) {
             return ZoneRule::Query {
-                sql: self.sql("time_zone", text),
+                sql: self.read_sql("time_zone", text),
                 default: default.to_owned(),
             };
         }
         let name = value::time_zone(text);
         if name.is_none() {
             let expected = "an IANA time zone such as America/Guayaquil, a query (SELECT or WITH), or the path of a .sql file";
-            self.mistake(
+            self.add_error(
                 Some("time_zone"),
                 &format!("{text:?} is wrong; expected {expected}"),
             );
@@ -268,7 +268,7 @@ impl Place<'_> {
     }
 }
 
-fn is_file(text: &str) -> bool {
+fn is_sql_path(text: &str) -> bool {
     text.ends_with(".sql") && !text.contains('\n')
 }
 

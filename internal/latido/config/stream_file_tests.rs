@@ -8,7 +8,7 @@ key_field = "negocio_id"
 
 /// Parses `text` as `/somewhere/latido.toml`; returns its errors as text.
 fn parse_text(text: &str) -> Result<StreamFile, String> {
-    let mut mistakes = Mistakes::default();
+    let mut mistakes = ConfigErrors::default();
     let file = parse(
         text,
         Path::new("/somewhere/latido.toml"),
@@ -19,7 +19,7 @@ fn parse_text(text: &str) -> Result<StreamFile, String> {
         .ok_or_else(|| mistakes.to_string())
 }
 
-fn mistakes(text: &str) -> String {
+fn parse_errors(text: &str) -> String {
     parse_text(text)
         .map(|file| format!("accepted: {file:?}"))
         .unwrap_or_else(|mistakes| mistakes)
@@ -45,7 +45,7 @@ fn minimal_stream_has_a_query_and_a_key_field() {
         stream.verification.is_none()
             && stream.authorize_query.is_none()
             && stream.tables.is_empty()
-            && file.keeps_builtin
+            && file.include_builtin
             && file.admin_roles.is_none()
     );
 }
@@ -75,7 +75,7 @@ fn complete_stream_is_parsed() {
     )
     .unwrap();
     assert_eq!(
-        (file.admin_roles, file.keeps_builtin),
+        (file.admin_roles, file.include_builtin),
         (Some(vec!["jefe".to_owned()]), false)
     );
     let stream = &file.streams[0];
@@ -115,7 +115,7 @@ fn sql_path_is_relative_to_the_configuration_file() {
     let path = folder.join("latido.toml");
     let read_with = |query: &str| {
         std::fs::write(&path, toml(query)).unwrap();
-        let mut mistakes = Mistakes::default();
+        let mut mistakes = ConfigErrors::default();
         let file = read(&path, "UTC", &mut mistakes).unwrap();
         (file.streams[0].query.clone(), mistakes.to_string())
     };
@@ -127,7 +127,7 @@ fn sql_path_is_relative_to_the_configuration_file() {
     );
     assert!(read_with("sql/none.sql").1.contains("could not be read"));
     std::fs::remove_dir_all(&folder).unwrap();
-    let mut mistakes = Mistakes::default();
+    let mut mistakes = ConfigErrors::default();
     assert!(read(&path, "UTC", &mut mistakes).is_none());
     assert!(
         mistakes.to_string().contains("LATIDO_CONFIG: "),
@@ -137,7 +137,7 @@ fn sql_path_is_relative_to_the_configuration_file() {
 
 #[test]
 fn errors_of_all_streams_are_reported_together() {
-    let text = mistakes(
+    let text = parse_errors(
         r#"
         [streams.one]
         query = ""
@@ -193,9 +193,9 @@ fn errors_of_an_invalid_file_name_their_position() {
         ("[streams]\na = 1", "[streams.a]"),
     ] {
         assert!(
-            mistakes(text).contains(expected),
+            parse_errors(text).contains(expected),
             "{text}\n{}",
-            mistakes(text)
+            parse_errors(text)
         );
     }
 }

@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 use super::TARGETS;
 
 /// The maximum length of an input, in bytes.
-const MAX_BYTES: usize = 4096;
+const MAX_INPUT_BYTES: usize = 4096;
 /// Byte sequences that parsers branch on; random mutation would hardly find them.
-const WORDS: [&[u8]; 14] = [
+const PARSER_TOKENS: [&[u8]; 14] = [
     b"\0",
     b"\xff",
     b"\xc3",
@@ -30,11 +30,11 @@ const WORDS: [&[u8]; 14] = [
     b"..",
 ];
 
-fn root() -> &'static Path {
+fn package_root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-fn variable(name: &str, default: u64) -> u64 {
+fn env_number(name: &str, default: u64) -> u64 {
     std::env::var(name)
         .ok()
         .and_then(|text| text.parse().ok())
@@ -42,7 +42,7 @@ fn variable(name: &str, default: u64) -> u64 {
 }
 
 fn seeds(target: &str) -> Vec<Vec<u8>> {
-    let folder = root().join("fuzz/seeds").join(target);
+    let folder = package_root().join("fuzz/seeds").join(target);
     let mut paths: Vec<PathBuf> = fs::read_dir(folder)
         .unwrap()
         .map(|entry| entry.unwrap().path())
@@ -60,7 +60,7 @@ fn mutate(random: &mut fastrand::Rng, input: &mut Vec<u8>, other: &[u8]) {
             1 if at < input.len() => input[at] ^= 1 << random.u8(..8),
             2 => input.insert(at, random.u8(..)),
             3 if at < input.len() => drop(input.remove(at)),
-            4 => drop(input.splice(at..at, random.choice(WORDS).unwrap().iter().copied())),
+            4 => drop(input.splice(at..at, random.choice(PARSER_TOKENS).unwrap().iter().copied())),
             5 => input.truncate(at),
             _ => {
                 let from = random.usize(..=other.len());
@@ -68,7 +68,7 @@ fn mutate(random: &mut fastrand::Rng, input: &mut Vec<u8>, other: &[u8]) {
                 drop(input.splice(at..at, piece.iter().copied()));
             }
         }
-        input.truncate(MAX_BYTES);
+        input.truncate(MAX_INPUT_BYTES);
     }
 }
 
@@ -77,7 +77,7 @@ fn run(name: &str, target: fn(&[u8]), seed: u64) {
     assert!(!seeds.is_empty(), "{name} has no seeds");
     let check = |input: &[u8]| {
         if catch_unwind(AssertUnwindSafe(|| target(input))).is_err() {
-            let file = root().join("target/fuzz").join(format!("{name}-{seed:x}"));
+            let file = package_root().join("target/fuzz").join(format!("{name}-{seed:x}"));
             fs::create_dir_all(file.parent().unwrap()).unwrap();
             fs::write(&file, input).unwrap();
             panic!(
@@ -89,7 +89,7 @@ fn run(name: &str, target: fn(&[u8]), seed: u64) {
     };
     seeds.iter().for_each(|input| check(input));
     let mut random = fastrand::Rng::with_seed(seed);
-    let end = Instant::now() + Duration::from_secs(variable("FUZZ_SECONDS", 2));
+    let end = Instant::now() + Duration::from_secs(env_number("FUZZ_SECONDS", 2));
     while Instant::now() < end {
         for _ in 0..64 {
             let mut input = random.choice(&seeds).unwrap().clone();
@@ -102,7 +102,7 @@ fn run(name: &str, target: fn(&[u8]), seed: u64) {
 
 #[test]
 fn every_target_passes_a_bounded_run() {
-    let seed = variable("FUZZ_SEED", fastrand::u64(..));
+    let seed = env_number("FUZZ_SEED", fastrand::u64(..));
     std::thread::scope(|scope| {
         for (name, target) in TARGETS {
             scope.spawn(move || run(name, *target, seed));

@@ -6,9 +6,9 @@ use latido_stream::ColumnKind;
 
 /// Returns the JSON type of a column. Numbers and booleans keep their type, a domain has that of
 /// its base type, and all others become text.
-pub(super) fn kind(of: &Type) -> ColumnKind {
+pub(super) fn json_kind(of: &Type) -> ColumnKind {
     match of.kind() {
-        Kind::Domain(base) => return kind(base),
+        Kind::Domain(base) => return json_kind(base),
         Kind::Array(_) | Kind::Composite(_) => return ColumnKind::Any,
         _ => {}
     }
@@ -36,7 +36,7 @@ mod tests {
             (Type::OID, ColumnKind::Text),
             (Type::DATE, ColumnKind::Text),
         ] {
-            assert_eq!(kind(&of), expected, "{of}");
+            assert_eq!(json_kind(&of), expected, "{of}");
         }
     }
 }

@@ -24,7 +24,7 @@ pub struct Config {
     pub connect_timeout: Duration,
     /// True if triggers are installed with the interest gate, so that writers of keys without
     /// viewers send no notification.
-    pub gate: bool,
+    pub interest_gate: bool,
     /// True if the pool's sessions refuse to write. Only an app's own pool disables it.
     pub read_only: bool,
     /// The name shown in `pg_stat_activity`; an `application_name` in the URL overrides it.
@@ -40,7 +40,7 @@ impl Config {
             pool_size: 8,
             statement_timeout: Duration::from_secs(5),
             connect_timeout: Duration::from_secs(3),
-            gate: true,
+            interest_gate: true,
             read_only: true,
             application_name: "latido".to_owned(),
         }
@@ -63,7 +63,7 @@ impl fmt::Debug for Config {
 
 /// The setting that a [`ConfigError`] concerns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Setting {
+pub enum UrlSetting {
     /// The address for reads, [`Config::url`].
     Url,
     /// The address for LISTEN, [`Config::listen_url`].
@@ -75,7 +75,7 @@ pub enum Setting {
 #[error("{mistake}")]
 pub struct ConfigError {
     /// The setting with the error.
-    pub setting: Setting,
+    pub setting: UrlSetting,
     /// The error in the URL; it never holds the URL itself.
     pub mistake: UrlError,
 }

@@ -13,25 +13,25 @@ use tokio_postgres::{Client, Connection, Error, SimpleQueryMessage, Socket};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::config::Config;
-use crate::quote::literal;
+use crate::quote::quote_literal;
 use crate::tls;
-use crate::url::{Target, UrlError};
+use crate::url::{DatabaseUrl, UrlError};
 
 /// An open connection that a task must poll.
-pub(super) type Wire = Connection<Socket, <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream>;
+pub(super) type RawConnection = Connection<Socket, <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream>;
 
 /// The parsed form of one database URL.
 #[derive(Clone)]
 pub(super) struct Endpoint {
     driver: tokio_postgres::Config,
-    tls: MakeRustlsConnect,
-    pub(super) pooled: bool,
+    tls_connector: MakeRustlsConnect,
+    pub(super) is_pooled: bool,
     search_path: Option<String>,
 }
 
 impl Endpoint {
     pub(super) fn parse(url: &str, config: &Config) -> Result<Self, UrlError> {
-        let mut target = Target::parse(url)?;
+        let mut target = DatabaseUrl::parse(url)?;
         let driver = &mut target.driver;
         if driver.get_connect_timeout().is_none() {
             driver.connect_timeout(config.connect_timeout);
@@ -42,14 +42,14 @@ impl Endpoint {
         let tls = tls::connector(&target.tls)?;
         Ok(Self {
             driver: target.driver,
-            tls,
-            pooled: target.pooled,
+            tls_connector: tls,
+            is_pooled: target.is_pooled,
             search_path: target.search_path,
         })
     }
 
     /// Returns the longest time that connecting may take: every host may use its own time-out.
-    pub(super) fn connect_limit(&self) -> Duration {
+    pub(super) fn total_connect_timeout(&self) -> Duration {
         let each = self
             .driver
             .get_connect_timeout()
@@ -63,12 +63,12 @@ impl Endpoint {
     }
 
     /// Connects without any setting that a pooler could refuse.
-    pub(super) async fn plain(&self) -> Result<(Client, Wire), Error> {
-        self.driver.connect(self.tls.clone()).await
+    pub(super) async fn connect_plain(&self) -> Result<(Client, RawConnection), Error> {
+        self.driver.connect(self.tls_connector.clone()).await
     }
 
     pub(super) fn tls(&self) -> MakeRustlsConnect {
-        self.tls.clone()
+        self.tls_connector.clone()
     }
 
     /// Returns settings for the current transaction only, as one statement or none, because the
@@ -77,7 +77,7 @@ impl Endpoint {
         let set = |path: &String| {
             format!(
                 "SELECT pg_catalog.set_config('search_path', {}, true);",
-                literal(path)
+                quote_literal(path)
             )
         };
         self.search_path.as_ref().map(set).unwrap_or_default()
@@ -90,9 +90,9 @@ impl Endpoint {
 /// clients. It is never reset, since the careful mode also works on a direct connection. Relaxed:
 /// no other data depends on it.
 #[derive(Debug, Default)]
-pub(super) struct Link(AtomicBool);
+pub(super) struct PoolerDetection(AtomicBool);
 
-impl Link {
+impl PoolerDetection {
     pub(super) fn new(pooled: bool) -> Self {
         Self(AtomicBool::new(pooled))
     }
@@ -101,7 +101,7 @@ impl Link {
         self.0.load(Ordering::Relaxed)
     }
 
-    pub(super) fn found_pooler(&self, sign: &'static str) {
+    pub(super) fn record_pooler(&self, sign: &'static str) {
         if !self.0.swap(true, Ordering::Relaxed) {
             tracing::info!(
                 sign,
@@ -112,18 +112,18 @@ impl Link {
 }
 
 /// Opens the connections that the pool reads with.
-pub(super) struct Reader {
+pub(super) struct PoolConnector {
     endpoint: Endpoint,
-    link: Arc<Link>,
+    pooler_detection: Arc<PoolerDetection>,
     statement_timeout: Duration,
     read_only: bool,
 }
 
-impl Reader {
-    pub(super) fn new(endpoint: Endpoint, link: Arc<Link>, config: &Config) -> Self {
+impl PoolConnector {
+    pub(super) fn new(endpoint: Endpoint, pooler_detection: Arc<PoolerDetection>, config: &Config) -> Self {
         Self {
             endpoint,
-            link,
+            pooler_detection,
             statement_timeout: config.statement_timeout,
             read_only: config.read_only,
         }
@@ -141,7 +141,7 @@ impl Reader {
         let ms = self.statement_timeout.as_millis();
         options.push_str(&format!(
             "-c jit=off -c plan_cache_mode=force_generic_plan -c statement_timeout={ms} \
-             -c idle_in_transaction_session_timeout=10000 -c {MARK}=1"
+             -c idle_in_transaction_session_timeout=10000 -c {MARKER_SETTING}=1"
         ));
         // The driver's test for a primary takes a session that is read-only by default for a
         // standby.
@@ -156,35 +156,35 @@ impl Reader {
         driver
     }
 
-    async fn open(&self) -> Result<(Client, JoinHandle<()>), Error> {
-        if !self.link.is_pooled() {
+    async fn open_connection(&self) -> Result<(Client, JoinHandle<()>), Error> {
+        if !self.pooler_detection.is_pooled() {
             match self
                 .driver_with_options()
-                .connect(self.endpoint.tls.clone())
+                .connect(self.endpoint.tls_connector.clone())
                 .await
             {
-                Ok(parts) => return self.inspect(parts).await,
+                Ok(parts) => return self.verify_session(parts).await,
                 Err(error) if refuses_options(&error) => {
-                    self.link.found_pooler("it refused start-up options")
+                    self.pooler_detection.record_pooler("it refused start-up options")
                 }
                 Err(error) => return Err(error),
             }
         }
-        Ok(drive(self.endpoint.plain().await?))
+        Ok(spawn_driver(self.endpoint.connect_plain().await?))
     }
 
-    async fn inspect(&self, parts: (Client, Wire)) -> Result<(Client, JoinHandle<()>), Error> {
-        let (client, task) = drive(parts);
+    async fn verify_session(&self, parts: (Client, RawConnection)) -> Result<(Client, JoinHandle<()>), Error> {
+        let (client, task) = spawn_driver(parts);
         let messages = client
             .simple_query(&format!(
-                "SELECT pg_catalog.current_setting('{MARK}', true)"
+                "SELECT pg_catalog.current_setting('{MARKER_SETTING}', true)"
             ))
             .await?;
         let is_marked = messages
             .iter()
             .any(|m| matches!(m, SimpleQueryMessage::Row(row) if row.get(0) == Some("1")));
         if !is_marked {
-            self.link.found_pooler("it dropped start-up options");
+            self.pooler_detection.record_pooler("it dropped start-up options");
         } else if self.read_only
             && self.endpoint.driver.get_target_session_attrs() != TargetSessionAttrs::Any
         {
@@ -197,14 +197,14 @@ impl Reader {
 }
 
 /// A custom setting that marks a session of Latido; PostgreSQL accepts any name with a dot.
-const MARK: &str = "latido.session";
+const MARKER_SETTING: &str = "latido.session";
 
-impl Connect for Reader {
+impl Connect for PoolConnector {
     fn connect(
         &self,
         _: &tokio_postgres::Config,
     ) -> BoxFuture<'_, Result<(Client, JoinHandle<()>), Error>> {
-        Box::pin(self.open())
+        Box::pin(self.open_connection())
     }
 }
 
@@ -221,31 +221,31 @@ fn refuses_options(error: &Error) -> bool {
 
 /// Spawns the task that polls a connection. It is the only spawn outside `Drain`, because the pool
 /// owns the task and must be able to abort it. The task ends with its client.
-fn drive((client, connection): (Client, Wire)) -> (Client, JoinHandle<()>) {
+fn spawn_driver((client, connection): (Client, RawConnection)) -> (Client, JoinHandle<()>) {
     let task = tokio::spawn(async move {
         // Pending requests receive the error as well.
         if let Err(error) = connection.await {
-            tracing::debug!(error = %super::error::describe(&error), "a connection to the database ended");
+            tracing::debug!(error = %super::error::error_text(&error), "a connection to the database ended");
         }
     });
     (client, task)
 }
 
 /// A connection outside the pool, closed on drop.
-pub(super) struct Private {
+pub(super) struct DedicatedConnection {
     pub(super) client: Client,
-    task: JoinHandle<()>,
+    driver_task: JoinHandle<()>,
 }
 
-impl Private {
+impl DedicatedConnection {
     pub(super) async fn open(endpoint: &Endpoint) -> Result<Self, Error> {
-        let (client, task) = drive(endpoint.plain().await?);
-        Ok(Self { client, task })
+        let (client, task) = spawn_driver(endpoint.connect_plain().await?);
+        Ok(Self { client, driver_task: task })
     }
 }
 
-impl Drop for Private {
+impl Drop for DedicatedConnection {
     fn drop(&mut self) {
-        self.task.abort();
+        self.driver_task.abort();
     }
 }

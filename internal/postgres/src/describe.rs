@@ -8,51 +8,51 @@ use tokio::time::timeout;
 use tokio_postgres::types::Type;
 
 use crate::columns;
-use crate::connect::Private;
-use crate::error::{DatabaseError, describe};
-use crate::keys::{ARRAYS, key_type, same_keys};
+use crate::connect::DedicatedConnection;
+use crate::error::{DatabaseError, error_text};
+use crate::keys::{EXPECTED_ARRAYS, key_type, is_same_key_type};
 use crate::pool::Database;
-use crate::quote::ident;
+use crate::quote::quote_ident;
 use latido_stream::{Column, KeyType, Stream, ZoneRule};
 
 /// The time-out of describing one statement.
-const LIMIT: Duration = Duration::from_secs(5);
+const DESCRIBE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A stream's statements in the form that is sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Prepared {
+pub(super) struct PreparedStream {
     pub(super) key_type: KeyType,
     /// The array type of `$1`, the keys.
-    pub(super) keys: Type,
+    pub(super) key_array_type: Type,
     /// True if the query takes the local dates as `$2`.
     pub(super) takes_today: bool,
     /// The data columns after the key.
     pub(super) columns: Vec<Column>,
     /// The SQL that reads rows: key, columns, clock, the row's time, and the statement's start.
-    pub(super) read: String,
+    pub(super) read_sql: String,
     /// The SQL that returns the keys for which the query and its verification query differ. `None`
     /// if there is no verification query, or if it replaces the query already.
-    pub(super) differences: Option<String>,
+    pub(super) mismatch_sql: Option<String>,
     /// The SQL that returns key and zone, with the type of its `$1`.
-    pub(super) zones: Option<(String, Type)>,
+    pub(super) zones_query: Option<(String, Type)>,
 }
 
 /// The parameters and result columns of a statement.
 #[derive(PartialEq, Eq)]
-struct Description {
+struct StatementShape {
     params: Vec<Type>,
     columns: Vec<(String, Type)>,
 }
 
 /// Describes all the stream's statements and checks that they have the required form.
-pub(super) async fn stream(
+pub(super) async fn describe_stream(
     database: &Database,
     stream: &Stream,
-) -> Result<Prepared, DatabaseError> {
-    let private = database.private().await?;
+) -> Result<PreparedStream, DatabaseError> {
+    let private = database.open_dedicated().await?;
     let what = format!("the query of stream {}", stream.name);
     let found = match (
-        ask(database, &private, &what, bare(stream.active_query())).await,
+        describe_statement(database, &private, &what, trim_statement(stream.active_query())).await,
         stream.pending_verification(),
     ) {
         (Err(error), Some(check))
@@ -62,7 +62,7 @@ pub(super) async fn stream(
         {
             tracing::error!(stream = stream.name, %error, "the stream is read with its check from now on");
             check.activate();
-            ask(database, &private, &what, bare(&check.query)).await?
+            describe_statement(database, &private, &what, trim_statement(&check.query)).await?
         }
         (result, _) => result?,
     };
@@ -70,11 +70,11 @@ pub(super) async fn stream(
     let (key, data) = check_columns(&what, stream, &found, &keys)?;
     let zones = match &stream.zone_rule {
         ZoneRule::Fixed(_) => None,
-        ZoneRule::Query { sql, .. } => Some(zones(database, &private, stream, sql).await?),
+        ZoneRule::Query { sql, .. } => Some(prepare_zones(database, &private, stream, sql).await?),
     };
     let differences = match stream.pending_verification() {
         Some(check) => Some(
-            comparing(
+            prepare_comparison(
                 database,
                 &private,
                 stream,
@@ -86,38 +86,38 @@ pub(super) async fn stream(
         ),
         None => None,
     };
-    let read = reading(stream.active_query(), &key, &data);
+    let read = build_read_sql(stream.active_query(), &key, &data);
     let columns = found
         .columns
         .iter()
         .skip(1)
         .map(|(name, of)| Column {
             name: name.clone(),
-            kind: columns::kind(of),
+            kind: columns::json_kind(of),
         })
         .collect();
-    Ok(Prepared {
+    Ok(PreparedStream {
         key_type,
-        keys,
+        key_array_type: keys,
         takes_today: found.params.len() == 2,
         columns,
-        read,
-        differences,
-        zones,
+        read_sql: read,
+        mismatch_sql: differences,
+        zones_query: zones,
     })
 }
 
 /// Builds the statement that compares a query of this form with its verification query.
-async fn comparing(
+async fn prepare_comparison(
     database: &Database,
-    private: &Private,
+    private: &DedicatedConnection,
     stream: &Stream,
     check: &str,
-    found: &Description,
+    found: &StatementShape,
     (key, data): (&str, &[String]),
 ) -> Result<String, DatabaseError> {
     let what = format!("the check of stream {}", stream.name);
-    let same = ask(database, private, &what, bare(check)).await?;
+    let same = describe_statement(database, private, &what, trim_statement(check)).await?;
     if same != *found {
         return Err(DatabaseError::unfit(
             what,
@@ -125,21 +125,21 @@ async fn comparing(
             same.to_string(),
         ));
     }
-    Ok(differences(&stream.query, check, key, data))
+    Ok(build_mismatch_sql(&stream.query, check, key, data))
 }
 
-async fn zones(
+async fn prepare_zones(
     database: &Database,
-    private: &Private,
+    private: &DedicatedConnection,
     stream: &Stream,
     sql: &str,
 ) -> Result<(String, Type), DatabaseError> {
     let what = format!("the time zone query of stream {}", stream.name);
-    let found = ask(database, private, &what, bare(sql)).await?;
+    let found = describe_statement(database, private, &what, trim_statement(sql)).await?;
     match (found.params.as_slice(), found.columns.len()) {
-        ([keys], 2) if key_type(keys).is_some() => Ok((zoning(sql), keys.clone())),
+        ([keys], 2) if key_type(keys).is_some() => Ok((build_zones_sql(sql), keys.clone())),
         _ => {
-            let expected = format!("$1 {ARRAYS}, and the columns key, zone");
+            let expected = format!("$1 {EXPECTED_ARRAYS}, and the columns key, zone");
             Err(DatabaseError::unfit(what, expected, found.to_string()))
         }
     }
@@ -147,19 +147,19 @@ async fn zones(
 
 /// Describes a statement. A transaction makes a pooler use one server session from the request to
 /// the clean-up.
-async fn ask(
+async fn describe_statement(
     database: &Database,
-    private: &Private,
+    private: &DedicatedConnection,
     what: &str,
     sql: &str,
-) -> Result<Description, DatabaseError> {
+) -> Result<StatementShape, DatabaseError> {
     let client = &private.client;
     let work = async {
         client
             .batch_execute(&format!("BEGIN READ ONLY; {}", database.local_settings()))
             .await?;
         let result = client.prepare(sql).await;
-        let result = result.map(|statement| Description {
+        let result = result.map(|statement| StatementShape {
             params: statement.params().to_vec(),
             columns: statement
                 .columns()
@@ -170,14 +170,14 @@ async fn ask(
         client.batch_execute("COMMIT").await?;
         result
     };
-    match timeout(LIMIT, work).await {
-        Ok(result) => result.map_err(|e| match DatabaseError::of(what, &e) {
+    match timeout(DESCRIBE_TIMEOUT, work).await {
+        Ok(result) => result.map_err(|e| match DatabaseError::from_driver(what, &e) {
             // For an unknown parameter type, for example, the position in the text helps more than
             // the message alone.
             DatabaseError::Rejected { what, sqlstate, .. } => DatabaseError::Rejected {
                 what,
                 sqlstate,
-                message: explain(&e, sql),
+                message: explain_error(&e, sql),
             },
             other => other,
         }),
@@ -188,10 +188,10 @@ async fn ask(
 }
 
 /// Returns the server's message, the line that it concerns, and its hint.
-fn explain(error: &tokio_postgres::Error, sql: &str) -> String {
+fn explain_error(error: &tokio_postgres::Error, sql: &str) -> String {
     use tokio_postgres::error::ErrorPosition;
     let Some(db) = error.as_db_error() else {
-        return describe(error);
+        return error_text(error);
     };
     let mut text = db.message().to_owned();
     if let Some(ErrorPosition::Original(position)) = db.position() {
@@ -204,7 +204,7 @@ fn explain(error: &tokio_postgres::Error, sql: &str) -> String {
     text
 }
 
-fn check_parameters(what: &str, found: &Description) -> Result<(Type, KeyType), DatabaseError> {
+fn check_parameters(what: &str, found: &StatementShape) -> Result<(Type, KeyType), DatabaseError> {
     let fit = match found.params.as_slice() {
         [keys] => Some(keys),
         [keys, today] if *today == Type::DATE_ARRAY => Some(keys),
@@ -212,7 +212,7 @@ fn check_parameters(what: &str, found: &Description) -> Result<(Type, KeyType), 
     };
     let fit = fit.and_then(|keys| Some((keys.clone(), key_type(keys)?)));
     fit.ok_or_else(|| {
-        let expected = format!("parameters $1 {ARRAYS}, and $2 date[] (today of each key)");
+        let expected = format!("parameters $1 {EXPECTED_ARRAYS}, and $2 date[] (today of each key)");
         DatabaseError::unfit(what, expected, found.to_string())
     })
 }
@@ -221,7 +221,7 @@ fn check_parameters(what: &str, found: &Description) -> Result<(Type, KeyType), 
 fn check_columns(
     what: &str,
     stream: &Stream,
-    found: &Description,
+    found: &StatementShape,
     keys: &Type,
 ) -> Result<(String, Vec<String>), DatabaseError> {
     let Some(((key, first), data)) = found.columns.split_first() else {
@@ -231,7 +231,7 @@ fn check_columns(
             "a statement without a result",
         ));
     };
-    if !same_keys(keys, first) {
+    if !is_same_key_type(keys, first) {
         return Err(DatabaseError::unfit(
             what,
             format!("the key as first column, with the type of $1 ({keys})"),
@@ -269,36 +269,36 @@ fn check_columns(
 /// which a new description repairs, and never another column under an old name. The clock is read
 /// once a statement while it runs, so after its snapshot was taken: consecutive reads have rising
 /// clocks. It is read again for each row, which gives the time that each key took.
-fn reading(query: &str, key: &str, data: &[String]) -> String {
+fn build_read_sql(query: &str, key: &str, data: &[String]) -> String {
     format!(
         "SELECT {}, \
          (SELECT (extract(epoch FROM pg_catalog.clock_timestamp()) * 1000000)::bigint), pg_catalog.clock_timestamp(), pg_catalog.statement_timestamp()\nFROM (\n{}\n) AS d",
-        row(key, data),
-        bare(query),
+        build_row_sql(key, data),
+        trim_statement(query),
     )
 }
 
 /// Returns the SQL for the key and the JSON of a row of `d`.
-fn row(key: &str, data: &[String]) -> String {
+fn build_row_sql(key: &str, data: &[String]) -> String {
     let data: Vec<_> = data
         .iter()
-        .map(|name| format!("d.{}", ident(name)))
+        .map(|name| format!("d.{}", quote_ident(name)))
         .collect();
     format!(
         "d.{}::text, pg_catalog.row_to_json((SELECT r FROM (SELECT {}) AS r))::text",
-        ident(key),
+        quote_ident(key),
         data.join(", ")
     )
 }
 
 /// Builds the SQL for the keys on which two queries differ, in one statement and so in one
 /// snapshot.
-fn differences(query: &str, check: &str, key: &str, data: &[String]) -> String {
+fn build_mismatch_sql(query: &str, check: &str, key: &str, data: &[String]) -> String {
     let [query, check] = [query, check].map(|sql| {
         format!(
             "(\nSELECT {} FROM (\n{}\n) AS d\n)",
-            row(key, data),
-            bare(sql)
+            build_row_sql(key, data),
+            trim_statement(sql)
         )
     });
     format!(
@@ -306,20 +306,20 @@ fn differences(query: &str, check: &str, key: &str, data: &[String]) -> String {
     )
 }
 
-fn zoning(sql: &str) -> String {
+fn build_zones_sql(sql: &str) -> String {
     format!(
         "SELECT z.k::text, z.zone::text\nFROM (\n{}\n) AS z (k, zone)",
-        bare(sql)
+        trim_statement(sql)
     )
 }
 
 /// Returns the `authorize` query in the form that is sent.
-pub(super) fn authorizing(sql: &str) -> String {
-    format!("SELECT a.k::text\nFROM (\n{}\n) AS a (k)", bare(sql))
+pub(super) fn build_authorize_sql(sql: &str) -> String {
+    format!("SELECT a.k::text\nFROM (\n{}\n) AS a (k)", trim_statement(sql))
 }
 
 /// Removes the trailing semicolons and comment lines of a statement, as files may end with them.
-fn bare(sql: &str) -> &str {
+fn trim_statement(sql: &str) -> &str {
     let mut rest = sql;
     loop {
         let shorter = rest.trim_end().trim_end_matches(';');
@@ -336,7 +336,7 @@ fn bare(sql: &str) -> &str {
     }
 }
 
-impl std::fmt::Display for Description {
+impl std::fmt::Display for StatementShape {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let params: Vec<_> = self
             .params
@@ -371,15 +371,15 @@ mod tests {
             "SELECT 1;\n-- that was all;\n\n",
             "SELECT 1\n  -- a\n-- b\n;",
         ] {
-            assert_eq!(bare(sql).trim_end(), "SELECT 1", "{sql:?}");
+            assert_eq!(trim_statement(sql).trim_end(), "SELECT 1", "{sql:?}");
         }
-        assert_eq!(bare("SELECT 1 -- one"), "SELECT 1 -- one");
-        assert_eq!(bare("-- nothing"), "");
+        assert_eq!(trim_statement("SELECT 1 -- one"), "SELECT 1 -- one");
+        assert_eq!(trim_statement("-- nothing"), "");
     }
 
     #[test]
     fn read_keeps_order_and_names_of_columns() {
-        let sql = reading(
+        let sql = build_read_sql(
             "SELECT k, 1 AS b, 2 AS \"A\" FROM t -- end",
             "k",
             &["b".to_owned(), "A".to_owned()],

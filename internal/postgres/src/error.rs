@@ -75,11 +75,11 @@ impl DatabaseError {
     }
 
     /// Classifies a driver error of a statement with the purpose `what`.
-    pub(super) fn of(what: &str, error: &tokio_postgres::Error) -> Self {
+    pub(super) fn from_driver(what: &str, error: &tokio_postgres::Error) -> Self {
         let Some(db) = error.as_db_error() else {
-            return Self::unavailable(describe(error));
+            return Self::unavailable(error_text(error));
         };
-        if Verdict::of(error) == Verdict::Statement {
+        if ErrorScope::classify(error) == ErrorScope::Statement {
             let (sqlstate, message) = (db.code().code().to_owned(), db.message().to_owned());
             return Self::Rejected {
                 what: what.to_owned(),
@@ -87,13 +87,13 @@ impl DatabaseError {
                 message,
             };
         }
-        Self::unavailable(describe(error))
+        Self::unavailable(error_text(error))
     }
 
     /// Classifies an error of the connection pool.
-    pub(super) fn of_pool(error: &PoolError) -> Self {
+    pub(super) fn from_pool(error: &PoolError) -> Self {
         match error {
-            PoolError::Backend(error) => Self::unavailable(describe(error)),
+            PoolError::Backend(error) => Self::unavailable(error_text(error)),
             PoolError::Timeout(TimeoutType::Wait) => {
                 Self::unavailable("every connection of the pool is busy")
             }
@@ -106,31 +106,31 @@ impl DatabaseError {
 
 /// The scope of an error, which decides whether and how to retry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum ErrorScope {
     /// The connection is no longer usable; a new one may work.
     Connection,
     /// The server has no capacity or no time; a new connection would not help.
     Busy,
     /// The prepared statement no longer fits the tables; preparing it again helps.
-    Stale,
+    StalePlan,
     /// Named statements do not survive: a pooler shares server connections among clients.
-    Shared,
+    SharedSession,
     /// The statement itself is the cause.
     Statement,
 }
 
-impl Verdict {
-    pub(super) fn of(error: &tokio_postgres::Error) -> Self {
+impl ErrorScope {
+    pub(super) fn classify(error: &tokio_postgres::Error) -> Self {
         let Some(db) = error.as_db_error() else {
             return Self::Connection;
         };
         let code = db.code();
         if *code == SqlState::INVALID_SQL_STATEMENT_NAME || *code == SqlState::DUPLICATE_PSTATEMENT
         {
-            return Self::Shared;
+            return Self::SharedSession;
         }
         if *code == SqlState::FEATURE_NOT_SUPPORTED && db.message().contains("cached plan") {
-            return Self::Stale;
+            return Self::StalePlan;
         }
         // A standby that took over the address of a primary reports this code. So does a query that
         // writes, on every connection.
@@ -150,7 +150,7 @@ impl Verdict {
 }
 
 /// Returns the error and its causes in one line. The driver's own text alone is only «db error».
-pub(super) fn describe(error: &tokio_postgres::Error) -> String {
+pub(super) fn error_text(error: &tokio_postgres::Error) -> String {
     if let Some(db) = error.as_db_error() {
         return format!("{} (SQLSTATE {})", db.message(), db.code().code());
     }

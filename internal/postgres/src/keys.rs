@@ -7,7 +7,7 @@ use latido_base::ident::Key;
 use latido_stream::KeyType;
 
 /// The types that a query may declare for `$1`, as text for messages.
-pub(super) const ARRAYS: &str = "an array of uuid, bigint, integer, smallint, text or varchar";
+pub(super) const EXPECTED_ARRAYS: &str = "an array of uuid, bigint, integer, smallint, text or varchar";
 
 /// Returns the kind of keys in an array of that type, or `None` if the type is not supported.
 pub(super) fn key_type(array: &Type) -> Option<KeyType> {
@@ -24,7 +24,7 @@ pub(super) fn key_type(array: &Type) -> Option<KeyType> {
 
 /// Returns whether the type of an array and that of a result column mean the same kind of keys. The
 /// types themselves may differ.
-pub(super) fn same_keys(array: &Type, column: &Type) -> bool {
+pub(super) fn is_same_key_type(array: &Type, column: &Type) -> bool {
     let of_column = match *column {
         Type::UUID => Some(KeyType::Uuid),
         Type::INT8 | Type::INT4 | Type::INT2 => Some(KeyType::Integer),
@@ -48,17 +48,17 @@ pub(super) fn fits(array: &Type, key: &Key) -> bool {
 }
 
 /// Returns the keys as a parameter of that type. Keys that do not pass [`fits`] are left out.
-pub(super) fn array<'a>(array: &Type, keys: &[&'a Key]) -> Box<dyn ToSql + Sync + Send + 'a> {
+pub(super) fn key_parameter<'a>(array: &Type, keys: &[&'a Key]) -> Box<dyn ToSql + Sync + Send + 'a> {
     match *array {
-        Type::UUID_ARRAY => Box::new(parsed::<Uuid>(keys)),
-        Type::INT8_ARRAY => Box::new(parsed::<i64>(keys)),
-        Type::INT4_ARRAY => Box::new(parsed::<i32>(keys)),
-        Type::INT2_ARRAY => Box::new(parsed::<i16>(keys)),
+        Type::UUID_ARRAY => Box::new(parse_all::<Uuid>(keys)),
+        Type::INT8_ARRAY => Box::new(parse_all::<i64>(keys)),
+        Type::INT4_ARRAY => Box::new(parse_all::<i32>(keys)),
+        Type::INT2_ARRAY => Box::new(parse_all::<i16>(keys)),
         _ => Box::new(keys.iter().map(|key| key.as_str()).collect::<Vec<_>>()),
     }
 }
 
-fn parsed<T: std::str::FromStr>(keys: &[&Key]) -> Vec<T> {
+fn parse_all<T: std::str::FromStr>(keys: &[&Key]) -> Vec<T> {
     keys.iter()
         .filter_map(|key| key.as_str().parse().ok())
         .collect()
@@ -83,7 +83,7 @@ mod tests {
         assert_eq!(key_type(&Type::INT2), None);
         assert_eq!(key_type(&Type::NUMERIC_ARRAY), None);
         assert!(
-            same_keys(&Type::INT8_ARRAY, &Type::INT4) && !same_keys(&Type::UUID_ARRAY, &Type::TEXT)
+            is_same_key_type(&Type::INT8_ARRAY, &Type::INT4) && !is_same_key_type(&Type::UUID_ARRAY, &Type::TEXT)
         );
     }
 }

@@ -27,18 +27,18 @@ mod script;
 mod tls;
 mod url;
 
-pub use config::{Config, ConfigError, Setting};
+pub use config::{Config, ConfigError, UrlSetting};
 
-pub use doctor::{Finding, Level, examine};
+pub use doctor::{Finding, FindingLevel, examine};
 pub use error::DatabaseError;
 
-pub use install::{Change, InstallError, TableTriggers, TriggerState, Triggers};
-pub use interest::{Declared, Interest};
-pub use listener::{Listener, ListenerState};
+pub use install::{InstallChange, InstallError, TableTriggers, TriggerState, TriggerReport};
+pub use interest::{WatchLockEvent, WatchLocks};
+pub use listener::{NotificationListener, ListenerState};
 #[cfg(any(test, fuzzing, feature = "testing"))]
-pub use notice::notices_of;
-pub use notice::{CHANNEL, Notice};
+pub use notice::parse_hints;
+pub use notice::{CHANNEL, ChangeHint};
 pub use pool::Database;
-pub use script::Scripts;
-pub use tls::TlsError;
+pub use script::ScriptRunner;
+pub use tls::DatabaseTlsError;
 pub use url::UrlError;

@@ -15,8 +15,8 @@ use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tokio_postgres::AsyncMessage;
 
-use crate::hearing::{Backoff, End, Line, rehearse};
-use crate::notice::{CHANNEL, Gathered, Notice, is_probe};
+use crate::hearing::{ReconnectBackoff, DisconnectCause, NotificationStream, connect_and_verify};
+use crate::notice::{CHANNEL, HintBatch, ChangeHint, is_probe};
 use crate::pool::Database;
 use latido_base::drain::Drain;
 use latido_stream::Catalog;
@@ -24,18 +24,18 @@ use latido_telemetry::Metrics;
 
 /// The pause before retrying a connection that accepts LISTEN but delivers nothing (a transaction
 /// pooler).
-const DEAF_PAUSE: Duration = Duration::from_secs(60);
+const NOT_DELIVERING_PAUSE: Duration = Duration::from_secs(60);
 
 /// The shortest lifetime of a connection that resets the reconnect pause.
-const STABLE: Duration = Duration::from_secs(10);
+const STABLE_AFTER: Duration = Duration::from_secs(10);
 
 /// The interval of reading the fill level of the server's notification queue, and the level that is
 /// worth a warning. At level 1, writers' commits fail.
-const QUEUE_EVERY: Duration = Duration::from_secs(60);
-const QUEUE_WARNING: f64 = 0.5;
+const QUEUE_CHECK_INTERVAL: Duration = Duration::from_secs(60);
+const QUEUE_WARNING_LEVEL: f64 = 0.5;
 
 /// The largest number of messages taken from a busy connection before they are forwarded.
-const MAX_GATHERED: usize = 4096;
+const MAX_BATCH_MESSAGES: usize = 4096;
 
 /// The state of the notification connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,17 +45,17 @@ pub enum ListenerState {
     /// Notifications arrive, which a probe has verified.
     Listening,
     /// LISTEN works but nothing arrives, see [`ChangeHint::NotDelivering`].
-    Deaf,
+    NotDelivering,
 }
 
 /// A handle to the running listener. Clones share it.
 #[derive(Debug, Clone)]
-pub struct Listener {
+pub struct NotificationListener {
     state: watch::Receiver<ListenerState>,
     queue_usage: Arc<AtomicU64>,
 }
 
-impl Listener {
+impl NotificationListener {
     /// Starts to listen, until the server stops. One task calls `sink`, in order; it must not
     /// block.
     pub fn start<S>(
@@ -66,11 +66,11 @@ impl Listener {
         sink: S,
     ) -> Self
     where
-        S: Fn(Notice) + Send + Sync + 'static,
+        S: Fn(ChangeHint) + Send + Sync + 'static,
     {
         let (state_tx, state) = watch::channel(ListenerState::Connecting);
         let queue_usage = Arc::new(AtomicU64::new(0));
-        let task = Ear {
+        let task = ListenerTask {
             database: database.clone(),
             catalog: catalog.clone(),
             metrics: metrics.clone(),
@@ -78,7 +78,7 @@ impl Listener {
             sink: Box::new(sink),
         };
         drain.spawn_until_stop(task.run());
-        drain.spawn_until_stop(watch_queue(database.clone(), queue_usage.clone()));
+        drain.spawn_until_stop(monitor_queue(database.clone(), queue_usage.clone()));
         Self { state, queue_usage }
     }
 
@@ -88,7 +88,7 @@ impl Listener {
     }
 
     /// Returns a receiver of the state and its changes.
-    pub fn watch(&self) -> watch::Receiver<ListenerState> {
+    pub fn watch_state(&self) -> watch::Receiver<ListenerState> {
         self.state.clone()
     }
 
@@ -99,35 +99,35 @@ impl Listener {
 }
 
 /// The task that runs the connection of a [`NotificationListener`].
-struct Ear {
+struct ListenerTask {
     database: Database,
     catalog: Arc<Catalog>,
     metrics: Arc<Metrics>,
     state: watch::Sender<ListenerState>,
-    sink: Box<dyn Fn(Notice) + Send + Sync>,
+    sink: Box<dyn Fn(ChangeHint) + Send + Sync>,
 }
 
-impl Ear {
+impl ListenerTask {
     async fn run(self) {
-        let mut backoff = Backoff::default();
+        let mut backoff = ReconnectBackoff::default();
         let mut is_logged = false;
         loop {
             let started = Instant::now();
-            let cause = self.connection().await;
+            let cause = self.run_connection().await;
             let was_listening = *self.state.borrow() == ListenerState::Listening;
             self.metrics.listener_reconnects.inc();
-            if was_listening && started.elapsed() >= STABLE {
-                backoff = Backoff::default();
+            if was_listening && started.elapsed() >= STABLE_AFTER {
+                backoff = ReconnectBackoff::default();
             }
             let pause = match cause {
-                End::Broken(reason) => {
-                    self.lost(was_listening, is_logged, &reason);
+                DisconnectCause::Broken(reason) => {
+                    self.on_lost(was_listening, is_logged, &reason);
                     is_logged = true;
-                    backoff.next()
+                    backoff.next_pause()
                 }
-                End::Deaf => {
-                    self.deaf();
-                    DEAF_PAUSE
+                DisconnectCause::NotDelivering => {
+                    self.on_not_delivering();
+                    NOT_DELIVERING_PAUSE
                 }
             };
             sleep(pause).await;
@@ -136,13 +136,13 @@ impl Ear {
 
     /// Logs the loss once, not at every attempt. A state of «not delivering» stays visible from
     /// outside even if the server cannot be reached any more.
-    fn lost(&self, was_listening: bool, is_logged: bool, reason: &str) {
+    fn on_lost(&self, was_listening: bool, is_logged: bool, reason: &str) {
         if was_listening {
             tracing::warn!(
                 reason,
                 "notifications from the database stopped; connecting again"
             );
-            self.enter(ListenerState::Connecting, Notice::Lost);
+            self.set_state(ListenerState::Connecting, ChangeHint::Lost);
         } else if is_logged {
             tracing::debug!(reason, "still cannot listen to the database");
         } else {
@@ -150,19 +150,19 @@ impl Ear {
         }
     }
 
-    fn deaf(&self) {
-        if *self.state.borrow() == ListenerState::Deaf {
+    fn on_not_delivering(&self) {
+        if *self.state.borrow() == ListenerState::NotDelivering {
             return;
         }
         tracing::warn!(
-            retry_s = DEAF_PAUSE.as_secs(),
+            retry_s = NOT_DELIVERING_PAUSE.as_secs(),
             "LISTEN succeeds but notifications never arrive: a transaction pooler answers here, or the two URLs lead to different \
              databases; set LISTEN_DATABASE_URL to the server itself. Until then only the hook and the sweep find changes"
         );
-        self.enter(ListenerState::Deaf, Notice::Deaf);
+        self.set_state(ListenerState::NotDelivering, ChangeHint::NotDelivering);
     }
 
-    fn enter(&self, state: ListenerState, notice: Notice) {
+    fn set_state(&self, state: ListenerState, notice: ChangeHint) {
         self.metrics
             .listener_up
             .set(i64::from(state == ListenerState::Listening));
@@ -170,18 +170,18 @@ impl Ear {
         (self.sink)(notice);
     }
 
-    async fn connection(&self) -> End {
-        let mut stream = match rehearse(&self.database, CHANNEL).await {
+    async fn run_connection(&self) -> DisconnectCause {
+        let mut stream = match connect_and_verify(&self.database, CHANNEL).await {
             Ok(stream) => stream,
             Err(cause) => return cause,
         };
         // The sink declares the interest in watched keys again here, before everything is read
         // again.
         tracing::info!("listening to the database");
-        self.enter(ListenerState::Listening, Notice::Listening);
+        self.set_state(ListenerState::Listening, ChangeHint::Listening);
         loop {
-            let forwarded = match stream.next().await {
-                Ok(message) => self.pass_on(&mut stream, message).await,
+            let forwarded = match stream.next_message().await {
+                Ok(message) => self.forward(&mut stream, message).await,
                 Err(cause) => Err(cause),
             };
             if let Err(cause) = forwarded {
@@ -192,8 +192,8 @@ impl Ear {
 
     /// Forwards a message and all others that are pending, so that a burst becomes one batch of
     /// hints.
-    async fn pass_on(&self, stream: &mut Line, first: AsyncMessage) -> Result<(), End> {
-        let mut batch = Gathered::default();
+    async fn forward(&self, stream: &mut NotificationStream, first: AsyncMessage) -> Result<(), DisconnectCause> {
+        let mut batch = HintBatch::default();
         let mut message = Ok(Some(first));
         let mut taken = 0;
         while let Ok(Some(received)) = &message {
@@ -204,21 +204,21 @@ impl Ear {
                 batch.add(&self.catalog, notification.payload());
             }
             taken += 1;
-            message = if taken == MAX_GATHERED {
+            message = if taken == MAX_BATCH_MESSAGES {
                 Ok(None)
             } else {
-                stream.at_hand().await
+                stream.try_next().await
             };
         }
-        batch.into_notices().into_iter().for_each(&self.sink);
+        batch.into_hints().into_iter().for_each(&self.sink);
         message.map(drop)
     }
 }
 
 /// Watches the notification queue. It belongs to the whole server, so any client that never reads
 /// can fill it.
-async fn watch_queue(database: Database, usage: Arc<AtomicU64>) {
-    let mut due = interval(QUEUE_EVERY);
+async fn monitor_queue(database: Database, usage: Arc<AtomicU64>) {
+    let mut due = interval(QUEUE_CHECK_INTERVAL);
     due.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         due.tick().await;
@@ -237,7 +237,7 @@ async fn watch_queue(database: Database, usage: Arc<AtomicU64>) {
         };
         // Only this task writes the value. Relaxed: no other data depends on it.
         usage.store(level.to_bits(), Ordering::Relaxed);
-        if level > QUEUE_WARNING {
+        if level > QUEUE_WARNING_LEVEL {
             tracing::warn!(
                 usage = level,
                 "the server's notification queue is filling: some client listens in a long transaction or never reads; at 1 writers fail"
@@ -246,7 +246,7 @@ async fn watch_queue(database: Database, usage: Arc<AtomicU64>) {
     }
 }
 
-impl fmt::Debug for Ear {
+impl fmt::Debug for ListenerTask {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Ear")
             .field("state", &*self.state.borrow())

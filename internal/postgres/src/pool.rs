@@ -13,43 +13,43 @@ use tokio::time::timeout;
 use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
 
-use crate::config::{Config, ConfigError, Setting};
-use crate::connect::{Endpoint, Link, Private, Reader};
-use crate::describe::Prepared;
-use crate::error::{DatabaseError, Verdict};
+use crate::config::{Config, ConfigError, UrlSetting};
+use crate::connect::{Endpoint, PoolerDetection, DedicatedConnection, PoolConnector};
+use crate::describe::PreparedStream;
+use crate::error::{DatabaseError, ErrorScope};
 
 /// The time that the client waits beyond the server's statement time-out, for the network in both
 /// directions.
 const CLIENT_SLACK: Duration = Duration::from_secs(1);
 
 /// The time-out of a cancel request; a busy server must not delay the task a second time.
-const CANCEL_LIMIT: Duration = Duration::from_millis(500);
+const CANCEL_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// The time-out of [`Database::check_connection`].
-const CHECK_LIMIT: Duration = Duration::from_secs(2);
+const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The parameters of a statement with their types.
-pub(super) type Params<'a> = [(&'a (dyn ToSql + Sync), Type)];
+pub(super) type TypedParams<'a> = [(&'a (dyn ToSql + Sync), Type)];
 
 /// A PostgreSQL database: a pool for reads, and the address for LISTEN. Clones share it.
 #[derive(Clone)]
 pub struct Database {
-    inner: Arc<Inner>,
+    inner: Arc<DatabaseInner>,
 }
 
-struct Inner {
+struct DatabaseInner {
     pool: Pool,
-    url: Endpoint,
-    direct: Endpoint,
-    link: Arc<Link>,
+    endpoint: Endpoint,
+    direct_endpoint: Endpoint,
+    pooler_detection: Arc<PoolerDetection>,
     statement_timeout: Duration,
     /// The connections that permission queries may use at a time.
-    permissions: Semaphore,
+    permission_slots: Semaphore,
     /// The settings, kept for an app's own pool.
     config: Config,
     /// The prepared streams, by stream name. Written after a statement was described, read by every
     /// read. The lock is never held across an await.
-    prepared: RwLock<HashMap<String, Arc<Prepared>>>,
+    prepared: RwLock<HashMap<String, Arc<PreparedStream>>>,
 }
 
 impl Database {
@@ -57,13 +57,13 @@ impl Database {
     /// them.
     pub fn open(config: &Config) -> Result<Self, ConfigError> {
         let mistake = |setting| move |mistake| ConfigError { setting, mistake };
-        let url = Endpoint::parse(&config.url, config).map_err(mistake(Setting::Url))?;
+        let url = Endpoint::parse(&config.url, config).map_err(mistake(UrlSetting::Url))?;
         let direct = match &config.listen_url {
-            Some(listen) => Endpoint::parse(listen, config).map_err(mistake(Setting::ListenUrl))?,
+            Some(listen) => Endpoint::parse(listen, config).map_err(mistake(UrlSetting::ListenUrl))?,
             None => url.clone(),
         };
-        let link = Arc::new(Link::new(url.pooled));
-        let reader = Reader::new(url.clone(), link.clone(), config);
+        let link = Arc::new(PoolerDetection::new(url.is_pooled));
+        let reader = PoolConnector::new(url.clone(), link.clone(), config);
         // The manager's own settings are not used, because the connector has them.
         let manager_config = ManagerConfig {
             recycling_method: RecyclingMethod::Fast,
@@ -72,25 +72,25 @@ impl Database {
         let pool = Pool::builder(manager)
             .max_size(config.pool_size.max(1))
             .wait_timeout(Some(config.statement_timeout))
-            .create_timeout(Some(url.connect_limit()))
-            .recycle_timeout(Some(url.connect_limit()))
+            .create_timeout(Some(url.total_connect_timeout()))
+            .recycle_timeout(Some(url.total_connect_timeout()))
             .runtime(Runtime::Tokio1)
             .build()
             .map_err(|e| ConfigError {
-                setting: Setting::Url,
+                setting: UrlSetting::Url,
                 mistake: super::UrlError::Driver(e.to_string()),
             })?;
         let statement_timeout = config.statement_timeout;
         let permissions = Semaphore::new((config.pool_size / 2).max(1));
         let (config, prepared) = (config.clone(), RwLock::default());
         Ok(Self {
-            inner: Arc::new(Inner {
+            inner: Arc::new(DatabaseInner {
                 pool,
-                url,
-                direct,
-                link,
+                endpoint: url,
+                direct_endpoint: direct,
+                pooler_detection: link,
                 statement_timeout,
-                permissions,
+                permission_slots: permissions,
                 config,
                 prepared,
             }),
@@ -107,8 +107,8 @@ impl Database {
     }
 
     /// Checks that the database responds within 2 s.
-    pub async fn check(&self) -> Result<(), DatabaseError> {
-        let result = timeout(CHECK_LIMIT, self.query("the check", "SELECT 1", &[])).await;
+    pub async fn check_connection(&self) -> Result<(), DatabaseError> {
+        let result = timeout(CHECK_TIMEOUT, self.query("the check", "SELECT 1", &[])).await;
         result
             .unwrap_or_else(|_| Err(DatabaseError::unavailable("no answer within 2 s")))
             .map(drop)
@@ -116,10 +116,10 @@ impl Database {
 
     /// Acquires a slot for a permission query. Half of the pool is reserved for reads, so slow or
     /// numerous permission queries never block them.
-    pub(super) async fn permission_place(&self) -> Result<SemaphorePermit<'_>, DatabaseError> {
+    pub(super) async fn acquire_permission_slot(&self) -> Result<SemaphorePermit<'_>, DatabaseError> {
         let permit = timeout(
             self.inner.statement_timeout,
-            self.inner.permissions.acquire(),
+            self.inner.permission_slots.acquire(),
         )
         .await;
         permit
@@ -130,7 +130,7 @@ impl Database {
 
     /// Returns whether reads go through a connection pooler, as far as is known.
     pub fn is_pooled(&self) -> bool {
-        self.inner.link.is_pooled()
+        self.inner.pooler_detection.is_pooled()
     }
 
     /// Closes the pool's connections; later statements fail.
@@ -139,34 +139,34 @@ impl Database {
     }
 
     /// Returns the address for LISTEN and for installing triggers.
-    pub(super) fn direct(&self) -> &Endpoint {
-        &self.inner.direct
+    pub(super) fn direct_endpoint(&self) -> &Endpoint {
+        &self.inner.direct_endpoint
     }
 
     /// Opens a dedicated connection to the address for reads.
-    pub(super) async fn private(&self) -> Result<Private, DatabaseError> {
-        open_private(&self.inner.url).await
+    pub(super) async fn open_dedicated(&self) -> Result<DedicatedConnection, DatabaseError> {
+        connect_dedicated(&self.inner.endpoint).await
     }
 
     /// Opens a dedicated connection to the address of the listener.
-    pub(super) async fn private_direct(&self) -> Result<Private, DatabaseError> {
-        open_private(&self.inner.direct).await
+    pub(super) async fn open_dedicated_direct(&self) -> Result<DedicatedConnection, DatabaseError> {
+        connect_dedicated(&self.inner.direct_endpoint).await
     }
 
     /// Returns whether triggers are to be installed with the interest gate.
     pub(super) fn is_gated(&self) -> bool {
-        self.inner.config.gate
+        self.inner.config.interest_gate
     }
 
     pub(super) fn local_settings(&self) -> String {
-        self.inner.url.local_settings()
+        self.inner.endpoint.local_settings()
     }
 
-    pub(super) fn prepared(&self, stream: &str) -> Option<Arc<Prepared>> {
+    pub(super) fn cached_prepared(&self, stream: &str) -> Option<Arc<PreparedStream>> {
         self.inner.prepared.read().ok()?.get(stream).cloned()
     }
 
-    pub(super) fn remember(&self, stream: &str, prepared: Arc<Prepared>) {
+    pub(super) fn cache_prepared(&self, stream: &str, prepared: Arc<PreparedStream>) {
         if let Ok(mut all) = self.inner.prepared.write() {
             all.insert(stream.to_owned(), prepared);
         }
@@ -178,60 +178,60 @@ impl Database {
         &self,
         what: &str,
         sql: &str,
-        params: &Params<'_>,
+        params: &TypedParams<'_>,
     ) -> Result<Vec<Row>, DatabaseError> {
         match self.attempt(sql, params).await {
             Ok(rows) => Ok(rows),
-            Err(Failure::Driver(error)) => {
-                if !self.repair(&error) {
-                    return Err(DatabaseError::of(what, &error));
+            Err(AttemptError::Driver(error)) => {
+                if !self.repair_for_retry(&error) {
+                    return Err(DatabaseError::from_driver(what, &error));
                 }
                 self.attempt(sql, params)
                     .await
-                    .map_err(|failure| failure.of(what))
+                    .map_err(|failure| failure.into_database_error(what))
             }
-            Err(failure) => Err(failure.of(what)),
+            Err(failure) => Err(failure.into_database_error(what)),
         }
     }
 
     /// Removes the cause of an error, so that a second attempt makes sense. Returns `false` if
     /// there is no remedy.
-    fn repair(&self, error: &tokio_postgres::Error) -> bool {
-        match Verdict::of(error) {
+    fn repair_for_retry(&self, error: &tokio_postgres::Error) -> bool {
+        match ErrorScope::classify(error) {
             // One dead connection usually means that all are dead: a restart, a failover, or a
             // firewall.
-            Verdict::Connection => drop(self.inner.pool.retain(|_, _| false)),
-            Verdict::Stale => self.inner.pool.manager().statement_caches.clear(),
-            Verdict::Shared => self.inner.link.found_pooler("named statements get lost"),
-            Verdict::Busy | Verdict::Statement => return false,
+            ErrorScope::Connection => drop(self.inner.pool.retain(|_, _| false)),
+            ErrorScope::StalePlan => self.inner.pool.manager().statement_caches.clear(),
+            ErrorScope::SharedSession => self.inner.pooler_detection.record_pooler("named statements get lost"),
+            ErrorScope::Busy | ErrorScope::Statement => return false,
         }
         true
     }
 
-    async fn attempt(&self, sql: &str, params: &Params<'_>) -> Result<Vec<Row>, Failure> {
+    async fn attempt(&self, sql: &str, params: &TypedParams<'_>) -> Result<Vec<Row>, AttemptError> {
         let object = self
             .inner
             .pool
             .get()
             .await
-            .map_err(|e| Failure::Pool(DatabaseError::of_pool(&e)))?;
-        let lease = Lease(Some(object));
-        let client = lease.object();
+            .map_err(|e| AttemptError::Pool(DatabaseError::from_pool(&e)))?;
+        let lease = PoolLease(Some(object));
+        let client = lease.connection();
         let limit = self.inner.statement_timeout + CLIENT_SLACK;
         let work = async {
-            if self.inner.link.is_pooled() {
+            if self.inner.pooler_detection.is_pooled() {
                 self.query_unnamed(client, sql, params).await
             } else {
                 query_named(client, sql, params).await
             }
         };
         match timeout(limit, work).await {
-            Ok(Err(error)) if Verdict::of(&error) == Verdict::Connection => {
-                Err(Failure::Driver(error))
+            Ok(Err(error)) if ErrorScope::classify(&error) == ErrorScope::Connection => {
+                Err(AttemptError::Driver(error))
             }
             Ok(result) => {
-                lease.give_back();
-                result.map_err(Failure::Driver)
+                lease.return_to_pool();
+                result.map_err(AttemptError::Driver)
             }
             Err(_) => {
                 // The server's own time-out would have come first if the statement had reached it.
@@ -241,11 +241,11 @@ impl Database {
                 // The server may have missed its own time-out. The connection is closed in any
                 // case.
                 let _ = timeout(
-                    CANCEL_LIMIT,
-                    client.cancel_token().cancel_query(self.inner.url.tls()),
+                    CANCEL_TIMEOUT,
+                    client.cancel_token().cancel_query(self.inner.endpoint.tls()),
                 )
                 .await;
-                Err(Failure::Pool(DatabaseError::unavailable(format!(
+                Err(AttemptError::Pool(DatabaseError::unavailable(format!(
                     "no answer within {} ms",
                     limit.as_millis()
                 ))))
@@ -260,7 +260,7 @@ impl Database {
         &self,
         client: &Object,
         sql: &str,
-        params: &Params<'_>,
+        params: &TypedParams<'_>,
     ) -> Result<Vec<Row>, tokio_postgres::Error> {
         let ms = self.inner.statement_timeout.as_millis();
         let mode = if self.inner.config.read_only {
@@ -289,7 +289,7 @@ impl Database {
 async fn query_named(
     client: &Object,
     sql: &str,
-    params: &Params<'_>,
+    params: &TypedParams<'_>,
 ) -> Result<Vec<Row>, tokio_postgres::Error> {
     let types: Vec<Type> = params.iter().map(|(_, t)| t.clone()).collect();
     let values: Vec<&(dyn ToSql + Sync)> = params.iter().map(|(value, _)| *value).collect();
@@ -297,48 +297,48 @@ async fn query_named(
     client.query(&statement, &values).await
 }
 
-async fn open_private(endpoint: &Endpoint) -> Result<Private, DatabaseError> {
-    match timeout(endpoint.connect_limit(), Private::open(endpoint)).await {
+async fn connect_dedicated(endpoint: &Endpoint) -> Result<DedicatedConnection, DatabaseError> {
+    match timeout(endpoint.total_connect_timeout(), DedicatedConnection::open(endpoint)).await {
         Ok(Ok(private)) => Ok(private),
-        Ok(Err(error)) => Err(DatabaseError::unavailable(super::error::describe(&error))),
+        Ok(Err(error)) => Err(DatabaseError::unavailable(super::error::error_text(&error))),
         Err(_) => Err(DatabaseError::unavailable(
             "no connection within the connect time-out",
         )),
     }
 }
 
-enum Failure {
+enum AttemptError {
     Pool(DatabaseError),
     Driver(tokio_postgres::Error),
 }
 
-impl Failure {
-    fn of(self, what: &str) -> DatabaseError {
+impl AttemptError {
+    fn into_database_error(self, what: &str) -> DatabaseError {
         match self {
             Self::Pool(error) => error,
-            Self::Driver(error) => DatabaseError::of(what, &error),
+            Self::Driver(error) => DatabaseError::from_driver(what, &error),
         }
     }
 }
 
 /// A pooled connection in use. If it is dropped before the response arrived, the connection is
 /// closed: the next user would wait for that response.
-struct Lease(Option<Object>);
+struct PoolLease(Option<Object>);
 
-impl Lease {
-    fn object(&self) -> &Object {
+impl PoolLease {
+    fn connection(&self) -> &Object {
         // Only `give_back` and `drop` take the connection, and both end the lease.
         self.0
             .as_ref()
             .unwrap_or_else(|| unreachable!("a lease holds its connection to the end"))
     }
 
-    fn give_back(mut self) {
+    fn return_to_pool(mut self) {
         drop(self.0.take());
     }
 }
 
-impl Drop for Lease {
+impl Drop for PoolLease {
     fn drop(&mut self) {
         if let Some(object) = self.0.take() {
             drop(Object::take(object));

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use tokio_postgres::types::{ToSql, Type};
 
-use crate::describe::{self, Prepared, authorizing};
+use crate::describe::{self, PreparedStream, build_authorize_sql};
 use crate::error::DatabaseError;
 use crate::keys;
 use crate::pool::Database;
@@ -55,16 +55,16 @@ impl Database {
         stream: &Stream,
         keys: &[Key],
         todays: &[Date],
-    ) -> Result<Vec<Timed>, DatabaseError> {
+    ) -> Result<Vec<TimedRow>, DatabaseError> {
         debug_assert_eq!(keys.len(), todays.len(), "a today for each key");
-        let prepared = self.current(stream).await?;
-        match self.read_as(&prepared, stream, keys, todays).await {
-            Err(refused @ DatabaseError::Rejected { .. }) if may_be_migration(&refused) => {
+        let prepared = self.current_prepared(stream).await?;
+        match self.read_prepared(&prepared, stream, keys, todays).await {
+            Err(refused @ DatabaseError::Rejected { .. }) if is_possible_migration(&refused) => {
                 let now = self.prepare_stream(stream).await?;
                 if now == prepared {
                     return Err(refused);
                 }
-                self.read_as(&now, stream, keys, todays).await
+                self.read_prepared(&now, stream, keys, todays).await
             }
             result => result,
         }
@@ -72,18 +72,18 @@ impl Database {
 
     /// Returns those keys for which the stream's query and its verification query give different
     /// results in one snapshot. Returns none if the stream has no pending verification.
-    pub async fn differences(
+    pub async fn mismatched_keys(
         &self,
         stream: &Stream,
         keys: &[Key],
         todays: &[Date],
     ) -> Result<Vec<Key>, DatabaseError> {
-        let prepared = self.current(stream).await?;
-        let Some(sql) = &prepared.differences else {
+        let prepared = self.current_prepared(stream).await?;
+        let Some(sql) = &prepared.mismatch_sql else {
             return Ok(Vec::new());
         };
         let rows = self
-            .ask_for(
+            .run_prepared(
                 &prepared,
                 &format!("the check of stream {}", stream.name),
                 sql,
@@ -93,7 +93,7 @@ impl Database {
             .await?;
         Ok(rows
             .iter()
-            .filter_map(|row| text(row, 0))
+            .filter_map(|row| text_column(row, 0))
             .map(Key::from_canonical)
             .collect())
     }
@@ -106,21 +106,21 @@ impl Database {
         stream: &Stream,
         keys: &[Key],
     ) -> Result<HashMap<Key, String>, DatabaseError> {
-        let prepared = self.current(stream).await?;
-        let Some((sql, array)) = &prepared.zones else {
+        let prepared = self.current_prepared(stream).await?;
+        let Some((sql, array)) = &prepared.zones_query else {
             return Ok(HashMap::new());
         };
         let fitting: Vec<&Key> = keys.iter().filter(|key| keys::fits(array, key)).collect();
-        let values = keys::array(array, &fitting);
+        let values = keys::key_parameter(array, &fitting);
         let what = format!("the time zone query of stream {}", stream.name);
         let rows = self.query(&what, sql, &[(&*values, array.clone())]).await?;
-        let pair = |row| Some((Key::from_canonical(text(row, 0)?), text(row, 1)?.to_owned()));
+        let pair = |row| Some((Key::from_canonical(text_column(row, 0)?), text_column(row, 1)?.to_owned()));
         Ok(rows.iter().filter_map(pair).collect())
     }
 
     /// Returns those keys that the user may read, by the stream's `authorize` query; none without
     /// such a query.
-    pub async fn allowed(
+    pub async fn allowed_keys(
         &self,
         stream: &Stream,
         user: &UserId,
@@ -137,9 +137,9 @@ impl Database {
         let what = format!("the authorize query of stream {}", stream.name);
         let params: [(&(dyn ToSql + Sync), Type); 2] =
             [(&user.as_str(), Type::TEXT), (&texts, Type::TEXT_ARRAY)];
-        let _permit = self.permission_place().await?;
-        let rows = self.query(&what, &authorizing(sql), &params).await?;
-        let allowed: HashSet<&str> = rows.iter().filter_map(|row| text(row, 0)).collect();
+        let _permit = self.acquire_permission_slot().await?;
+        let rows = self.query(&what, &build_authorize_sql(sql), &params).await?;
+        let allowed: HashSet<&str> = rows.iter().filter_map(|row| text_column(row, 0)).collect();
         Ok(keys
             .iter()
             .filter(|key| allowed.contains(key.as_str()))
@@ -150,14 +150,14 @@ impl Database {
     /// Returns the data columns of the stream's query as last described, or `None` if the database
     /// has not described it yet.
     pub fn columns(&self, stream: &Stream) -> Option<Vec<Column>> {
-        self.prepared(&stream.name)
+        self.cached_prepared(&stream.name)
             .map(|prepared| prepared.columns.clone())
     }
 
     /// Returns the prepared form of the query that the stream is read with now.
-    async fn current(&self, stream: &Stream) -> Result<Arc<Prepared>, DatabaseError> {
-        match self.prepared(&stream.name) {
-            Some(prepared) if prepared.differences.is_some() == stream.pending_verification().is_some() => {
+    async fn current_prepared(&self, stream: &Stream) -> Result<Arc<PreparedStream>, DatabaseError> {
+        match self.cached_prepared(&stream.name) {
+            Some(prepared) if prepared.mismatch_sql.is_some() == stream.pending_verification().is_some() => {
                 Ok(prepared)
             }
             _ => self.prepare_stream(stream).await,
@@ -167,8 +167,8 @@ impl Database {
     pub(super) async fn prepare_stream(
         &self,
         stream: &Stream,
-    ) -> Result<Arc<Prepared>, DatabaseError> {
-        let prepared = Arc::new(describe::stream(self, stream).await?);
+    ) -> Result<Arc<PreparedStream>, DatabaseError> {
+        let prepared = Arc::new(describe::describe_stream(self, stream).await?);
         let known = stream.key_type.get_or_init(|| prepared.key_type);
         if *known != prepared.key_type {
             let what = format!("the query of stream {}", stream.name);
@@ -180,33 +180,33 @@ impl Database {
                 prepared.key_type.to_string(),
             ));
         }
-        self.remember(&stream.name, prepared.clone());
+        self.cache_prepared(&stream.name, prepared.clone());
         Ok(prepared)
     }
 
-    async fn read_as(
+    async fn read_prepared(
         &self,
-        prepared: &Prepared,
+        prepared: &PreparedStream,
         stream: &Stream,
         keys: &[Key],
         todays: &[Date],
-    ) -> Result<Vec<Timed>, DatabaseError> {
+    ) -> Result<Vec<TimedRow>, DatabaseError> {
         let rows = self
-            .ask_for(
+            .run_prepared(
                 prepared,
                 &format!("the query of stream {}", stream.name),
-                &prepared.read,
+                &prepared.read_sql,
                 keys,
                 todays,
             )
             .await?;
-        Ok(one_a_key(stream, &rows))
+        Ok(first_row_per_key(stream, &rows))
     }
 
     /// Runs one of the prepared statements for those keys that its column can hold.
-    async fn ask_for(
+    async fn run_prepared(
         &self,
-        prepared: &Prepared,
+        prepared: &PreparedStream,
         what: &str,
         sql: &str,
         keys: &[Key],
@@ -215,11 +215,11 @@ impl Database {
         let fitting = keys
             .iter()
             .zip(todays)
-            .filter(|(key, _)| keys::fits(&prepared.keys, key));
+            .filter(|(key, _)| keys::fits(&prepared.key_array_type, key));
         let (fitting, todays): (Vec<&Key>, Vec<Date>) = fitting.unzip();
-        let values = keys::array(&prepared.keys, &fitting);
+        let values = keys::key_parameter(&prepared.key_array_type, &fitting);
         let params: [(&(dyn ToSql + Sync), Type); 2] = [
-            (&*values, prepared.keys.clone()),
+            (&*values, prepared.key_array_type.clone()),
             (&todays, Type::DATE_ARRAY),
         ];
         let used = if prepared.takes_today {
@@ -232,9 +232,9 @@ impl Database {
 }
 
 /// A row, and the server time that it took, if known.
-type Timed = (StreamRow, Option<Duration>);
+type TimedRow = (StreamRow, Option<Duration>);
 
-fn one_a_key(stream: &Stream, rows: &[tokio_postgres::Row]) -> Vec<Timed> {
+fn first_row_per_key(stream: &Stream, rows: &[tokio_postgres::Row]) -> Vec<TimedRow> {
     let mut before: Option<Timestamp> = rows.first().and_then(|row| row.try_get(4).ok());
     let mut seen = HashSet::with_capacity(rows.len());
     let mut timed = Vec::with_capacity(rows.len());
@@ -245,7 +245,7 @@ fn one_a_key(stream: &Stream, rows: &[tokio_postgres::Row]) -> Vec<Timed> {
             .zip(now)
             .and_then(|(before, now)| Duration::try_from(now.duration_since(before)).ok());
         before = now;
-        let (Some(key), Some(columns)) = (text(row, 0), text(row, 1)) else {
+        let (Some(key), Some(columns)) = (text_column(row, 0), text_column(row, 1)) else {
             continue;
         };
         if !seen.insert(key) {
@@ -269,12 +269,12 @@ fn one_a_key(stream: &Stream, rows: &[tokio_postgres::Row]) -> Vec<Timed> {
     timed
 }
 
-fn text(row: &tokio_postgres::Row, column: usize) -> Option<&str> {
+fn text_column(row: &tokio_postgres::Row, column: usize) -> Option<&str> {
     row.try_get(column).ok().flatten()
 }
 
 /// Returns whether a migration may have caused the error. SQLSTATE class 42 reports that a column,
 /// a type or a table has changed.
-fn may_be_migration(error: &DatabaseError) -> bool {
+fn is_possible_migration(error: &DatabaseError) -> bool {
     matches!(error, DatabaseError::Rejected { sqlstate, .. } if sqlstate.starts_with("42") || sqlstate == "0A000")
 }

@@ -47,23 +47,23 @@ impl TlsMode {
 
 /// The root certificates to trust.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Roots {
+pub(super) enum TrustedRoots {
     System,
     File(PathBuf),
 }
 
 /// The TLS settings of a database URL.
 #[derive(Debug, Clone)]
-pub(super) struct TlsChoice {
+pub(super) struct TlsOptions {
     pub(super) mode: TlsMode,
-    pub(super) roots: Roots,
+    pub(super) roots: TrustedRoots,
     /// The client certificate and its key, as files.
     pub(super) identity: Option<(PathBuf, PathBuf)>,
 }
 
 /// An error in the certificates or their use.
 #[derive(Debug, thiserror::Error)]
-pub enum TlsError {
+pub enum DatabaseTlsError {
     /// A file named in the URL cannot be used.
     #[error("parameter `{name}`: {path}: {reason}")]
     File {
@@ -83,11 +83,11 @@ pub enum TlsError {
 }
 
 /// Creates the connector for these settings. Reads the certificate files once, here.
-pub(super) fn connector(choice: &TlsChoice) -> Result<MakeRustlsConnect, TlsError> {
+pub(super) fn connector(choice: &TlsOptions) -> Result<MakeRustlsConnect, DatabaseTlsError> {
     let provider = Arc::new(ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()?;
-    let verifier = verifier(choice, &provider)?;
+    let verifier = build_verifier(choice, &provider)?;
     let builder = builder
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(verifier));
@@ -95,7 +95,7 @@ pub(super) fn connector(choice: &TlsChoice) -> Result<MakeRustlsConnect, TlsErro
         None => builder.with_no_client_auth(),
         Some((certificate, key)) => {
             let chain = read_certificates("sslcert", certificate)?;
-            let key = PrivateKeyDer::from_pem_file(key).map_err(|e| file("sslkey", key, &e))?;
+            let key = PrivateKeyDer::from_pem_file(key).map_err(|e| file_error("sslkey", key, &e))?;
             builder.with_client_auth_cert(chain, key)?
         }
     };
@@ -104,49 +104,49 @@ pub(super) fn connector(choice: &TlsChoice) -> Result<MakeRustlsConnect, TlsErro
     Ok(MakeRustlsConnect::new(config))
 }
 
-fn verifier(choice: &TlsChoice, provider: &Arc<CryptoProvider>) -> Result<Verifier, TlsError> {
+fn build_verifier(choice: &TlsOptions, provider: &Arc<CryptoProvider>) -> Result<ServerVerifier, DatabaseTlsError> {
     let provider = provider.clone();
     if !matches!(choice.mode, TlsMode::VerifyCa | TlsMode::VerifyFull) {
-        return Ok(Verifier {
+        return Ok(ServerVerifier {
             provider,
-            chain: None,
+            chain_verifier: None,
             pinned: Vec::new(),
-            name_matters: false,
+            verify_name: false,
         });
     }
     let certificates = match &choice.roots {
-        Roots::System => rustls_native_certs::load_native_certs().certs,
-        Roots::File(path) => read_certificates("sslrootcert", path)?,
+        TrustedRoots::System => rustls_native_certs::load_native_certs().certs,
+        TrustedRoots::File(path) => read_certificates("sslrootcert", path)?,
     };
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(certificates.iter().cloned());
     if roots.is_empty() {
-        return Err(TlsError::NoRoots);
+        return Err(DatabaseTlsError::NoRoots);
     }
     let chain = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone())
         .build()
         .map_err(|e| Error::General(e.to_string()))?;
-    let pinned = if choice.roots == Roots::System {
+    let pinned = if choice.roots == TrustedRoots::System {
         Vec::new()
     } else {
         certificates
     };
-    Ok(Verifier {
+    Ok(ServerVerifier {
         provider,
-        chain: Some(chain),
+        chain_verifier: Some(chain),
         pinned,
-        name_matters: choice.mode == TlsMode::VerifyFull,
+        verify_name: choice.mode == TlsMode::VerifyFull,
     })
 }
 
 fn read_certificates(
     name: &'static str,
     path: &Path,
-) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+) -> Result<Vec<CertificateDer<'static>>, DatabaseTlsError> {
     let all = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-    let all = all.map_err(|e| file(name, path, &e))?;
+    let all = all.map_err(|e| file_error(name, path, &e))?;
     if all.is_empty() {
-        return Err(TlsError::File {
+        return Err(DatabaseTlsError::File {
             name,
             path: path.to_owned(),
             reason: "holds no certificate (expected PEM)".to_owned(),
@@ -155,8 +155,8 @@ fn read_certificates(
     Ok(all)
 }
 
-fn file(name: &'static str, path: &Path, error: &dyn std::fmt::Display) -> TlsError {
-    TlsError::File {
+fn file_error(name: &'static str, path: &Path, error: &dyn std::fmt::Display) -> DatabaseTlsError {
+    DatabaseTlsError::File {
         name,
         path: path.to_owned(),
         reason: error.to_string(),
@@ -166,18 +166,18 @@ fn file(name: &'static str, path: &Path, error: &dyn std::fmt::Display) -> TlsEr
 /// Checks the server's certificate as far as the mode requires. Handshake signatures are always
 /// checked.
 #[derive(Debug)]
-struct Verifier {
+struct ServerVerifier {
     provider: Arc<CryptoProvider>,
     /// The verifier of certificate chains; `None` accepts any certificate.
-    chain: Option<Arc<WebPkiServerVerifier>>,
+    chain_verifier: Option<Arc<WebPkiServerVerifier>>,
     /// The certificates of `sslrootcert`, which a server may present itself. Self-signed
     /// certificates are common with Postgres, and webpki would refuse a root as an end-entity
     /// certificate.
     pinned: Vec<CertificateDer<'static>>,
-    name_matters: bool,
+    verify_name: bool,
 }
 
-impl ServerCertVerifier for Verifier {
+impl ServerCertVerifier for ServerVerifier {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -186,7 +186,7 @@ impl ServerCertVerifier for Verifier {
         ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let Some(chain) = &self.chain else {
+        let Some(chain) = &self.chain_verifier else {
             return Ok(ServerCertVerified::assertion());
         };
         if self
@@ -194,7 +194,7 @@ impl ServerCertVerifier for Verifier {
             .iter()
             .any(|root| root.as_ref() == end_entity.as_ref())
         {
-            if self.name_matters {
+            if self.verify_name {
                 rustls::client::verify_server_name(
                     &ParsedCertificate::try_from(end_entity)?,
                     name,
@@ -206,7 +206,7 @@ impl ServerCertVerifier for Verifier {
             // webpki checks the name last, so everything else was valid.
             Err(Error::InvalidCertificate(
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-            )) if !self.name_matters => Ok(ServerCertVerified::assertion()),
+            )) if !self.verify_name => Ok(ServerCertVerified::assertion()),
             verdict => verdict,
         }
     }

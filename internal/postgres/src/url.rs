@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use tokio_postgres::config::{Host, SslMode};
 
-use crate::tls::{Roots, TlsChoice, TlsError, TlsMode};
+use crate::tls::{TrustedRoots, TlsOptions, DatabaseTlsError, TlsMode};
 
 /// The port of the transaction pooler of Supabase and other providers.
 const POOLER_PORT: u16 = 6543;
@@ -16,13 +16,13 @@ const POOLER_PORT: u16 = 6543;
 /// The default time-outs. A dead connection is detected after 5 s of silence and 3 probes 2 s
 /// apart, or 6 s after sending: see appendix §7. They come first, so that the same parameters in
 /// the URL override them.
-const DEFAULTS: &str =
+const DEFAULT_PARAMS: &str =
     "keepalives_idle=5&keepalives_interval=2&keepalives_retries=3&tcp_user_timeout=6";
 
 const FORM: &str = "postgresql://user:password@host:port/database";
 
 /// The parameters that are passed to the driver.
-const PASSED_ON: [&str; 18] = [
+const DRIVER_PARAMS: [&str; 18] = [
     "application_name",
     "channel_binding",
     "connect_timeout",
@@ -44,7 +44,7 @@ const PASSED_ON: [&str; 18] = [
 ];
 
 /// The parameters of other libraries that have no effect here.
-const HARMLESS: [&str; 22] = [
+const IGNORED_PARAMS: [&str; 22] = [
     "binary_parameters",
     "client_encoding",
     "connection_limit",
@@ -74,21 +74,21 @@ const HARMLESS: [&str; 22] = [
 pub enum UrlError {
     /// The text is not a PostgreSQL URL.
     #[error("expected {FORM}")]
-    Form,
+    Malformed,
     /// A reserved character in the password is not percent-encoded.
     #[error(
         "expected {FORM}, with reserved characters of user and password percent-encoded (@ is %40, / is %2F, ? is %3F, % is %25)"
     )]
-    Reserved,
+    UnescapedCharacter,
     /// The URL contains no host.
     #[error("no host; expected {FORM}, or ?host=/folder/of/the/socket")]
     NoHost,
     /// A parameter is unknown here and to the driver.
     #[error("unknown parameter `{0}`")]
-    Unknown(String),
+    UnknownParameter(String),
     /// A parameter has an invalid value.
     #[error("parameter `{name}`: expected {expected}")]
-    Value {
+    InvalidValue {
         /// The name of the parameter.
         name: &'static str,
         /// The values that are accepted.
@@ -99,90 +99,90 @@ pub enum UrlError {
     Driver(String),
     /// An error in the certificates that the URL names.
     #[error(transparent)]
-    Tls(#[from] TlsError),
+    Tls(#[from] DatabaseTlsError),
 }
 
 /// A parsed URL: the address of the server and the connection's options.
 #[derive(Debug, Clone)]
-pub(super) struct Target {
+pub(super) struct DatabaseUrl {
     /// The driver's settings: host, user, database and time-outs. Of TLS they hold the mode only.
     pub(super) driver: tokio_postgres::Config,
-    pub(super) tls: TlsChoice,
+    pub(super) tls: TlsOptions,
     /// True if the URL indicates a transaction pooler.
-    pub(super) pooled: bool,
+    pub(super) is_pooled: bool,
     /// The search path for unqualified names, if the URL sets one.
     pub(super) search_path: Option<String>,
 }
 
-impl Target {
+impl DatabaseUrl {
     /// Parses a connection URL.
     pub(super) fn parse(url: &str) -> Result<Self, UrlError> {
         let url = url.trim();
         let rest = ["postgres://", "postgresql://"]
             .iter()
             .find_map(|p| url.strip_prefix(p))
-            .ok_or(UrlError::Form)?;
+            .ok_or(UrlError::Malformed)?;
         let (authority, query) = rest.split_once('?').unwrap_or((rest, ""));
         if authority.matches('@').count() > 1 || query.contains('@') {
-            return Err(UrlError::Reserved);
+            return Err(UrlError::UnescapedCharacter);
         }
-        let mut own = Own::default();
-        let mut passed = vec![DEFAULTS.to_owned()];
+        let mut own = ExtraParams::default();
+        let mut passed = vec![DEFAULT_PARAMS.to_owned()];
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-            let (name, raw) = pair.split_once('=').ok_or(UrlError::Form)?;
-            passed.extend(own.take(name, raw)?);
+            let (name, raw) = pair.split_once('=').ok_or(UrlError::Malformed)?;
+            passed.extend(own.accept(name, raw)?);
         }
         let joined = format!("postgresql://{authority}?{}", passed.join("&"));
-        own.finish(joined.parse().map_err(|e| UrlError::Driver(reason(&e)))?)
+        own.into_url(joined.parse().map_err(|e| UrlError::Driver(driver_reason(&e)))?)
     }
 }
 
 /// The parameters that the driver does not know.
 #[derive(Default)]
-struct Own {
+struct ExtraParams {
     mode: Option<TlsMode>,
-    roots: Option<Roots>,
+    roots: Option<TrustedRoots>,
     certificate: Option<PathBuf>,
     key: Option<PathBuf>,
-    pooled: bool,
+    is_pooled: bool,
     search_path: Option<String>,
 }
 
-impl Own {
+impl ExtraParams {
     /// Keeps a parameter that is not for the driver; returns any other in the driver's form.
-    fn take(&mut self, name: &str, raw: &str) -> Result<Option<String>, UrlError> {
-        let value = decode(raw)?;
+    fn accept(&mut self, name: &str, raw: &str) -> Result<Option<String>, UrlError> {
+        let value = percent_decode(raw)?;
         match name {
             "sslmode" => {
-                self.mode = Some(TlsMode::parse(&value).ok_or(UrlError::Value {
+                self.mode = Some(TlsMode::parse(&value).ok_or(UrlError::InvalidValue {
                     name: "sslmode",
                     expected: TlsMode::NAMES,
                 })?)
             }
-            "sslrootcert" if value == "system" => self.roots = Some(Roots::System),
-            "sslrootcert" => self.roots = Some(Roots::File(value.into())),
+            "sslrootcert" if value == "system" => self.roots = Some(TrustedRoots::System),
+            "sslrootcert" => self.roots = Some(TrustedRoots::File(value.into())),
             "sslcert" => self.certificate = Some(value.into()),
             "sslkey" => self.key = Some(value.into()),
-            "pgbouncer" => self.pooled = value == "true" || value == "1",
+            "pgbouncer" => self.is_pooled = value == "true" || value == "1",
             "schema" if value == "public" => {}
-            "schema" => self.search_path = Some(super::quote::ident(&value)),
+            "schema" => self.search_path = Some(super::quote::quote_ident(&value)),
             "search_path" => self.search_path = Some(value),
             "target_session_attrs" if value == "primary" => {
                 return Ok(Some("target_session_attrs=read-write".to_owned()));
             }
-            _ if PASSED_ON.contains(&name) => return Ok(Some(format!("{name}={raw}"))),
-            _ if HARMLESS.contains(&name.to_ascii_lowercase().as_str()) => {
+            _ if DRIVER_PARAMS.contains(&name) => return Ok(Some(format!("{name}={raw}"))),
+            _ if IGNORED_PARAMS.contains(&name.to_ascii_lowercase().as_str()) => {
                 tracing::debug!(
                     parameter = name,
                     "a parameter of the database URL has no effect here"
                 );
             }
-            _ => return Err(unknown(name)),
+            _ => return Err(unknown_parameter(name)),
         }
         Ok(None)
     }
 
-    fn finish(self, mut driver: tokio_postgres::Config) -> Result<Target, UrlError> {
+    fn into_url(self, mut driver: tokio_postgres::Config) -> Result<DatabaseUrl, UrlError> {
         // For TLS, the driver takes the server's name from `host` alone.
         if driver.get_hosts().is_empty() {
             for address in driver.get_hostaddrs().to_vec() {
@@ -197,17 +197,17 @@ impl Own {
         {
             return Err(UrlError::NoHost);
         }
-        let tls = self.tls(hosts.iter().all(|host| matches!(host, Host::Unix(_))))?;
+        let tls = self.tls_options(hosts.iter().all(|host| matches!(host, Host::Unix(_))))?;
         driver.ssl_mode(match tls.mode {
             TlsMode::Disable => SslMode::Disable,
             TlsMode::Prefer => SslMode::Prefer,
             TlsMode::Require | TlsMode::VerifyCa | TlsMode::VerifyFull => SslMode::Require,
         });
-        let pooled = self.pooled || driver.get_ports().contains(&POOLER_PORT);
-        Ok(Target {
+        let pooled = self.is_pooled || driver.get_ports().contains(&POOLER_PORT);
+        Ok(DatabaseUrl {
             driver,
             tls,
-            pooled,
+            is_pooled: pooled,
             search_path: self.search_path,
         })
     }
@@ -215,8 +215,8 @@ impl Own {
     /// Applies libpq's rules. Unix sockets are never encrypted. With root certificates given,
     /// `require` verifies them. With the system's roots a mere `verify-ca` would be worthless, so
     /// it is refused.
-    fn tls(&self, local: bool) -> Result<TlsChoice, UrlError> {
-        let system = self.roots == Some(Roots::System);
+    fn tls_options(&self, local: bool) -> Result<TlsOptions, UrlError> {
+        let system = self.roots == Some(TrustedRoots::System);
         let mode = match self.mode {
             _ if local => TlsMode::Disable,
             None if system => TlsMode::VerifyFull,
@@ -225,7 +225,7 @@ impl Own {
                 self.mode.unwrap_or(TlsMode::VerifyFull)
             }
             Some(_) if system => {
-                return Err(UrlError::Value {
+                return Err(UrlError::InvalidValue {
                     name: "sslmode",
                     expected: "verify-full where sslrootcert=system",
                 });
@@ -237,15 +237,15 @@ impl Own {
             (Some(certificate), Some(key)) => Some((certificate, key)),
             (None, None) => None,
             _ => {
-                return Err(UrlError::Value {
+                return Err(UrlError::InvalidValue {
                     name: "sslcert",
                     expected: "sslcert and sslkey together",
                 });
             }
         };
-        Ok(TlsChoice {
+        Ok(TlsOptions {
             mode,
-            roots: self.roots.clone().unwrap_or(Roots::System),
+            roots: self.roots.clone().unwrap_or(TrustedRoots::System),
             identity,
         })
     }
@@ -253,16 +253,16 @@ impl Own {
 
 /// Names a parameter only if it looks like one: after a stray `?` in a password, the rest of the
 /// password would appear here.
-fn unknown(name: &str) -> UrlError {
+fn unknown_parameter(name: &str) -> UrlError {
     let plain = name.len() <= 40 && name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
     if plain {
-        UrlError::Unknown(name.to_owned())
+        UrlError::UnknownParameter(name.to_owned())
     } else {
-        UrlError::Reserved
+        UrlError::UnescapedCharacter
     }
 }
 
-fn reason(error: &tokio_postgres::Error) -> String {
+fn driver_reason(error: &tokio_postgres::Error) -> String {
     use std::error::Error as _;
     error
         .source()
@@ -270,21 +270,21 @@ fn reason(error: &tokio_postgres::Error) -> String {
 }
 
 /// Decodes percent-encoding; the result must be UTF-8.
-fn decode(raw: &str) -> Result<String, UrlError> {
+fn percent_decode(raw: &str) -> Result<String, UrlError> {
     let mut bytes = Vec::with_capacity(raw.len());
     let mut rest = raw.as_bytes();
     while let Some((&first, tail)) = rest.split_first() {
         rest = tail;
         if first == b'%' {
-            let (digits, tail) = rest.split_at_checked(2).ok_or(UrlError::Reserved)?;
-            let digits = std::str::from_utf8(digits).map_err(|_| UrlError::Reserved)?;
-            bytes.push(u8::from_str_radix(digits, 16).map_err(|_| UrlError::Reserved)?);
+            let (digits, tail) = rest.split_at_checked(2).ok_or(UrlError::UnescapedCharacter)?;
+            let digits = std::str::from_utf8(digits).map_err(|_| UrlError::UnescapedCharacter)?;
+            bytes.push(u8::from_str_radix(digits, 16).map_err(|_| UrlError::UnescapedCharacter)?);
             rest = tail;
         } else {
             bytes.push(first);
         }
     }
-    String::from_utf8(bytes).map_err(|_| UrlError::Reserved)
+    String::from_utf8(bytes).map_err(|_| UrlError::UnescapedCharacter)
 }
 
 #[cfg(test)]
@@ -294,7 +294,7 @@ mod tests {
     use super::*;
 
     fn mode(url: &str) -> TlsMode {
-        Target::parse(url).unwrap().tls.mode
+        DatabaseUrl::parse(url).unwrap().tls.mode
     }
 
     #[test]
@@ -322,8 +322,8 @@ mod tests {
             mode("postgres://u@/d?host=/run/pg&sslmode=require"),
             TlsMode::Disable
         );
-        assert!(Target::parse("postgres://u@h/d?sslmode=require&sslrootcert=system").is_err());
-        let error = Target::parse("postgres://u@h/d?sslmode=on")
+        assert!(DatabaseUrl::parse("postgres://u@h/d?sslmode=require&sslrootcert=system").is_err());
+        let error = DatabaseUrl::parse("postgres://u@h/d?sslmode=on")
             .unwrap_err()
             .to_string();
         assert!(error.contains("verify-full"), "{error}");
@@ -332,22 +332,22 @@ mod tests {
     #[test]
     fn parameters_of_other_libraries_are_accepted() {
         let target =
-            Target::parse("postgresql://u:p@h:6543/d?schema=public&pgbouncer=true&connection_limit=1&prepareThreshold=0")
+            DatabaseUrl::parse("postgresql://u:p@h:6543/d?schema=public&pgbouncer=true&connection_limit=1&prepareThreshold=0")
                 .unwrap();
-        assert!(target.pooled && target.search_path.is_none());
-        assert!(Target::parse("postgresql://u:p@h:6543/d").unwrap().pooled);
-        assert!(!Target::parse("postgresql://u:p@h/d").unwrap().pooled);
-        let target = Target::parse("postgresql://u:p@h/d?schema=app").unwrap();
+        assert!(target.is_pooled && target.search_path.is_none());
+        assert!(DatabaseUrl::parse("postgresql://u:p@h:6543/d").unwrap().is_pooled);
+        assert!(!DatabaseUrl::parse("postgresql://u:p@h/d").unwrap().is_pooled);
+        let target = DatabaseUrl::parse("postgresql://u:p@h/d?schema=app").unwrap();
         assert_eq!(target.search_path.as_deref(), Some("\"app\""));
     }
 
     #[test]
     fn sockets_and_time_outs() {
-        let target = Target::parse("postgresql://postgres@/db?host=/tmp/x&port=5544").unwrap();
+        let target = DatabaseUrl::parse("postgresql://postgres@/db?host=/tmp/x&port=5544").unwrap();
         assert_eq!(target.driver.get_hosts(), [Host::Unix("/tmp/x".into())]);
         assert_eq!(target.driver.get_ports(), [5544]);
         assert_eq!(target.driver.get_keepalives_idle(), Duration::from_secs(5));
-        let target = Target::parse("postgresql://postgres@h/db?keepalives_idle=60").unwrap();
+        let target = DatabaseUrl::parse("postgresql://postgres@h/db?keepalives_idle=60").unwrap();
         assert_eq!(target.driver.get_keepalives_idle(), Duration::from_secs(60));
         assert_eq!(
             target.driver.get_tcp_user_timeout(),
@@ -372,11 +372,11 @@ mod tests {
             "postgres://u:s3cret@h/d?options=%zz",
         ];
         for url in urls {
-            let error = Target::parse(url).unwrap_err();
+            let error = DatabaseUrl::parse(url).unwrap_err();
             assert!(!format!("{error} {error:?}").contains("3cret"), "{error}");
         }
         assert_eq!(
-            Target::parse("postgres://u@h/d?nonsense=1")
+            DatabaseUrl::parse("postgres://u@h/d?nonsense=1")
                 .unwrap_err()
                 .to_string(),
             "unknown parameter `nonsense`"

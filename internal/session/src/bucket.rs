@@ -1,59 +1,59 @@
 //! The rate limit of a client's messages: a token bucket in eight bytes.
 
-use crate::Limits;
+use crate::SessionLimits;
 
 /// The number of messages that a client may still send.
 #[derive(Debug, Clone, Copy)]
-pub struct Bucket {
+pub struct MessageRateLimit {
     /// The tokens left; a negative level is the number of messages dropped in a row.
     level: i32,
     /// The second of the last refill.
-    at_s: u32,
+    refilled_s: u32,
 }
 
 /// The decision about one message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub enum RateDecision {
     /// Handle the message; it is within the limit.
-    Take,
+    Allow,
     /// Drop the message, because the client exceeds its rate. Only the first of a run is reported.
     Drop {
         /// Set for the first dropped message of a run.
-        first: bool,
+        is_first: bool,
     },
     /// Disconnect the client, because it keeps sending in spite of dropped messages.
-    End,
+    Disconnect,
 }
 
-impl Bucket {
+impl MessageRateLimit {
     /// Creates a full token bucket.
-    pub fn new(limits: &Limits, now_s: u32) -> Self {
+    pub fn new(limits: &SessionLimits, now_s: u32) -> Self {
         Self {
-            level: burst(limits),
-            at_s: now_s,
+            level: burst_size(limits),
+            refilled_s: now_s,
         }
     }
 
     /// Counts one message and decides about it.
-    pub fn take(&mut self, limits: &Limits, now_s: u32) -> Verdict {
+    pub fn check(&mut self, limits: &SessionLimits, now_s: u32) -> RateDecision {
         let earned = now_s
-            .saturating_sub(self.at_s)
+            .saturating_sub(self.refilled_s)
             .saturating_mul(limits.messages_per_second);
         if earned > 0 {
-            self.at_s = now_s;
+            self.refilled_s = now_s;
             let earned = i32::try_from(earned).unwrap_or(i32::MAX);
-            self.level = self.level.max(0).saturating_add(earned).min(burst(limits));
+            self.level = self.level.max(0).saturating_add(earned).min(burst_size(limits));
         }
         self.level = self.level.saturating_sub(1);
         match self.level {
-            0.. => Verdict::Take,
-            level if level < -burst(limits) => Verdict::End,
-            level => Verdict::Drop { first: level == -1 },
+            0.. => RateDecision::Allow,
+            level if level < -burst_size(limits) => RateDecision::Disconnect,
+            level => RateDecision::Drop { is_first: level == -1 },
         }
     }
 }
 
-fn burst(limits: &Limits) -> i32 {
+fn burst_size(limits: &SessionLimits) -> i32 {
     i32::try_from(limits.message_burst).unwrap_or(i32::MAX)
 }
 
@@ -63,23 +63,23 @@ mod tests {
 
     #[test]
     fn burst_then_average_rate_then_disconnect() {
-        let limits = Limits {
+        let limits = SessionLimits {
             message_burst: 3,
             messages_per_second: 2,
-            ..Limits::default()
+            ..SessionLimits::default()
         };
-        let mut limit = Bucket::new(&limits, 0);
-        let at = |limit: &mut Bucket, s| limit.take(&limits, s);
-        assert_eq!([0, 0, 0].map(|s| at(&mut limit, s)), [Verdict::Take; 3]);
-        assert_eq!(at(&mut limit, 0), Verdict::Drop { first: true });
-        assert_eq!(at(&mut limit, 0), Verdict::Drop { first: false });
-        assert_eq!([1, 1].map(|s| at(&mut limit, s)), [Verdict::Take; 2]);
+        let mut limit = MessageRateLimit::new(&limits, 0);
+        let at = |limit: &mut MessageRateLimit, s| limit.check(&limits, s);
+        assert_eq!([0, 0, 0].map(|s| at(&mut limit, s)), [RateDecision::Allow; 3]);
+        assert_eq!(at(&mut limit, 0), RateDecision::Drop { is_first: true });
+        assert_eq!(at(&mut limit, 0), RateDecision::Drop { is_first: false });
+        assert_eq!([1, 1].map(|s| at(&mut limit, s)), [RateDecision::Allow; 2]);
         assert_eq!(
             [1, 1, 1]
                 .map(|s| at(&mut limit, s))
-                .map(|v| matches!(v, Verdict::Drop { .. })),
+                .map(|v| matches!(v, RateDecision::Drop { .. })),
             [true; 3]
         );
-        assert_eq!(at(&mut limit, 1), Verdict::End);
+        assert_eq!(at(&mut limit, 1), RateDecision::Disconnect);
     }
 }

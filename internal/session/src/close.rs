@@ -28,13 +28,13 @@ pub enum CloseReason {
     /// The client read its frames too slowly. It may reconnect.
     TooSlow,
     /// The client sent too many messages. It may reconnect later.
-    TooMany,
+    TooManyMessages,
     /// The server has no capacity. The client may retry later.
     Overloaded,
     /// An administrator closed the connection. The client must not reconnect.
-    Dismissed,
+    AdminClosed,
     /// An administrator closed the connection. The client reconnects after a jittered delay.
-    Recalled,
+    AdminReconnect,
     /// The app that handled the connection closed it, with its own code and text.
     App,
 }
@@ -52,10 +52,10 @@ impl CloseReason {
         Self::Revoked,
         Self::Silent,
         Self::TooSlow,
-        Self::TooMany,
+        Self::TooManyMessages,
         Self::Overloaded,
-        Self::Dismissed,
-        Self::Recalled,
+        Self::AdminClosed,
+        Self::AdminReconnect,
     ];
 
     /// Returns the code of the close frame (RFC 6455 section 7.4; codes 4000–4999 are private to
@@ -67,14 +67,14 @@ impl CloseReason {
             Self::Binary => 1003,
             Self::NotText => 1007,
             Self::TooBig => 1009,
-            Self::Restarting | Self::Recalled => 1012,
+            Self::Restarting | Self::AdminReconnect => 1012,
             Self::Overloaded => 1013,
             Self::App => 4000,
             Self::Expired | Self::Revoked => 4401,
-            Self::Dismissed => 4403,
+            Self::AdminClosed => 4403,
             Self::Silent => 4408,
             Self::TooSlow => 4413,
-            Self::TooMany => 4429,
+            Self::TooManyMessages => 4429,
         }
     }
 
@@ -92,9 +92,9 @@ impl CloseReason {
             Self::Revoked => "token revoked; come back with a new one",
             Self::Silent => "no heartbeat",
             Self::TooSlow => "too slow",
-            Self::TooMany => "too many messages",
-            Self::Dismissed => "closed by an operator",
-            Self::Recalled => "closed by an operator; come back",
+            Self::TooManyMessages => "too many messages",
+            Self::AdminClosed => "closed by an operator",
+            Self::AdminReconnect => "closed by an operator; come back",
         }
     }
 
@@ -112,9 +112,9 @@ impl CloseReason {
             Self::Revoked => "revoked",
             Self::Silent => "silent",
             Self::TooSlow => "too_slow",
-            Self::TooMany => "too_many_messages",
-            Self::Dismissed => "dismissed",
-            Self::Recalled => "recalled",
+            Self::TooManyMessages => "too_many_messages",
+            Self::AdminClosed => "dismissed",
+            Self::AdminReconnect => "recalled",
             Self::App => "app",
         }
     }

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::bucket::{Bucket, Verdict};
-use crate::{CloseReason, Limits};
+use crate::bucket::{MessageRateLimit, RateDecision};
+use crate::{CloseReason, SessionLimits};
 use latido_auth::{Decision, Policy, Principal};
 use latido_base::ident::Channel;
 use latido_protocol::{ClientCommand, ErrorCode, ServerReply, native};
@@ -11,85 +11,85 @@ use latido_stream::{Catalog, ChannelError};
 
 /// The data that all sessions of a server share.
 #[derive(Debug, Clone)]
-pub struct Context {
+pub struct SessionContext {
     /// The catalog of the streams.
     pub catalog: Arc<Catalog>,
     /// The policy that decides which user may read a topic.
     pub policy: Arc<Policy>,
     /// The limits of one client.
-    pub limits: Limits,
+    pub limits: SessionLimits,
 }
 
 /// An action that the shard must take.
 #[derive(Debug)]
-pub enum Effect {
+pub enum SessionEffect {
     /// Take no action.
     None,
     /// Send this reply.
     Reply(ServerReply),
     /// Subscribe, reply, and send the newest frame; then call [`Session::on_subscribed`].
-    Join(Channel),
+    Subscribe(Channel),
     /// Reply and send the current frame again, because the subscription is active already.
-    Again(Arc<str>, Seat),
+    Resend(Arc<str>, RoomPosition),
     /// Cancel the subscription and reply.
-    Leave(Arc<str>, Seat),
+    Unsubscribe(Arc<str>, RoomPosition),
     /// Check in the database whether this user may read the channel. The result comes back through
     /// [`Session::on_permission`].
-    Ask(Channel),
+    CheckPermission(Channel),
     /// Verify a new token. The result comes back through [`Session::on_reauth`].
-    Verify(String),
+    VerifyToken(String),
     /// Close the connection for this reason.
     Close(CloseReason),
 }
 
 /// The reason for which a new token does not replace the old one.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Unverified {
+pub enum ReauthError {
     /// The token is invalid; the text names the mistake.
-    Refused(String),
+    Invalid(String),
     /// The token could not be checked now; it may be valid.
-    Later(String),
+    Unavailable(String),
 }
 
 /// The position of a subscription in its shard. The shard assigns it, and the session only stores
 /// it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Seat {
+pub struct RoomPosition {
     /// The index of the room in its shard.
     pub room: u32,
     /// The index among the room's members.
-    pub place: u32,
+    pub member: u32,
 }
 
 /// A channel that the client subscribed to.
 #[derive(Debug)]
-struct Held {
+struct Subscription {
     name: Arc<str>,
     /// The position in the room, or `None` while the permission check is pending.
-    seat: Option<Seat>,
+    position: Option<RoomPosition>,
 }
 
 /// The session of one native connection.
 #[derive(Debug)]
-pub struct Conversation {
+pub struct Session {
     principal: Arc<Principal>,
-    held: Vec<Held>,
-    bucket: Bucket,
+    subscriptions: Vec<Subscription>,
+    rate_limit: MessageRateLimit,
     /// Set while a new token is being verified; only one is verified at a time.
-    verifying: bool,
+    is_verifying: bool,
     /// Set once the client was notified that its token expires soon.
-    warned: bool,
+    has_warned: bool,
 }
 
-impl Conversation {
+impl Session {
     /// Creates the session of a client whose token was verified.
-    pub fn new(principal: Arc<Principal>, limits: &Limits, now_s: u32) -> Self {
+    pub fn new(principal: Arc<Principal>, limits: &SessionLimits, now_s: u32) -> Self {
         Self {
             principal,
-            held: Vec::new(),
-            bucket: Bucket::new(limits, now_s),
-            verifying: false,
-            warned: false,
+            subscriptions: Vec::new(),
+            rate_limit: MessageRateLimit::new(limits, now_s),
+            is_verifying: false,
+            has_warned: false,
         }
     }
 
@@ -100,55 +100,55 @@ impl Conversation {
 
     /// Counts a message of any kind against the rate limit. Returns `Some` if the message must not
     /// be handled.
-    pub fn admit(&mut self, context: &Context, now_s: u32) -> Option<Effect> {
-        match self.bucket.take(&context.limits, now_s) {
-            Verdict::Take => None,
-            Verdict::Drop { first: true } => {
+    pub fn check_rate(&mut self, context: &SessionContext, now_s: u32) -> Option<SessionEffect> {
+        match self.rate_limit.check(&context.limits, now_s) {
+            RateDecision::Allow => None,
+            RateDecision::Drop { is_first: true } => {
                 let message = format!(
                     "at most {} messages a second",
                     context.limits.messages_per_second
                 );
                 Some(error(ErrorCode::RateLimited, message, None))
             }
-            Verdict::Drop { first: false } => Some(Effect::None),
-            Verdict::End => Some(Effect::Close(CloseReason::TooMany)),
+            RateDecision::Drop { is_first: false } => Some(SessionEffect::None),
+            RateDecision::Disconnect => Some(SessionEffect::Close(CloseReason::TooManyMessages)),
         }
     }
 
     /// Handles a text message and returns its effect.
-    pub fn on_text(&mut self, text: &str, context: &Context) -> Effect {
+    pub fn on_text(&mut self, text: &str, context: &SessionContext) -> SessionEffect {
         match native::decode(text) {
             Ok(ClientCommand::Subscribe { channel }) => self.subscribe(channel, context),
             Ok(ClientCommand::Unsubscribe { channel }) => self.unsubscribe(channel),
-            Ok(ClientCommand::Ping) => Effect::Reply(ServerReply::Pong),
-            Ok(ClientCommand::Auth { .. }) if self.verifying => error(
+            Ok(ClientCommand::Ping) => SessionEffect::Reply(ServerReply::Pong),
+            Ok(ClientCommand::Auth { .. }) if self.is_verifying => error(
                 ErrorCode::RateLimited,
                 "another token is being verified".into(),
                 None,
             ),
             Ok(ClientCommand::Auth { token }) => {
-                self.verifying = true;
-                Effect::Verify(token)
+                self.is_verifying = true;
+                SessionEffect::VerifyToken(token)
             }
             Err(reason) => error(ErrorCode::from(&reason), reason.to_string(), None),
         }
     }
 
-    fn subscribe(&mut self, name: String, context: &Context) -> Effect {
+    fn subscribe(&mut self, name: String, context: &SessionContext) -> SessionEffect {
         if let Some(subscription) = self
-            .held
+            .subscriptions
             .iter()
             .find(|subscription| *subscription.name == *name)
         {
-            return subscription.seat.map_or(Effect::None, |position| {
-                Effect::Again(Arc::clone(&subscription.name), position)
+            return subscription.position.map_or(SessionEffect::None, |position| {
+                SessionEffect::Resend(Arc::clone(&subscription.name), position)
             });
         }
         let channel = match context.catalog.resolve(&name) {
             Ok(channel) => channel,
-            Err(reason) => return error(code_of(&reason), reason.to_string(), Some(name)),
+            Err(reason) => return error(error_code(&reason), reason.to_string(), Some(name)),
         };
-        if self.held.len() >= context.limits.channels {
+        if self.subscriptions.len() >= context.limits.channels {
             let message = format!(
                 "at most {} channels on one connection",
                 context.limits.channels
@@ -160,22 +160,22 @@ impl Conversation {
             .decide(&self.principal, &context.catalog, &channel)
         {
             Decision::Forbidden => return forbidden(name),
-            Decision::Allowed => Effect::Join(channel.clone()),
-            Decision::Ask => Effect::Ask(channel.clone()),
+            Decision::Allowed => SessionEffect::Subscribe(channel.clone()),
+            Decision::NeedsLookup => SessionEffect::CheckPermission(channel.clone()),
         };
         // Grown by one element at a time: most clients have one channel, and no client has so many
         // that copying them matters.
-        self.held.reserve_exact(1);
-        self.held.push(Held {
+        self.subscriptions.reserve_exact(1);
+        self.subscriptions.push(Subscription {
             name: channel.name,
-            seat: None,
+            position: None,
         });
         effect
     }
 
-    fn unsubscribe(&mut self, name: String) -> Effect {
+    fn unsubscribe(&mut self, name: String) -> SessionEffect {
         let Some(index) = self
-            .held
+            .subscriptions
             .iter()
             .position(|subscription| *subscription.name == *name)
         else {
@@ -185,29 +185,29 @@ impl Conversation {
                 Some(name),
             );
         };
-        let subscription = self.held.swap_remove(index);
-        match subscription.seat {
-            Some(position) => Effect::Leave(subscription.name, position),
-            None => Effect::Reply(ServerReply::Unsubscribed(subscription.name)),
+        let subscription = self.subscriptions.swap_remove(index);
+        match subscription.position {
+            Some(position) => SessionEffect::Unsubscribe(subscription.name, position),
+            None => SessionEffect::Reply(ServerReply::Unsubscribed(subscription.name)),
         }
     }
 
     /// Handles the result of [`SessionEffect::CheckPermission`]. `None` means that the database was
     /// unavailable; an active subscription is then kept.
-    pub fn answered(&mut self, channel: Channel, allowed: Option<bool>) -> Vec<Effect> {
+    pub fn on_permission(&mut self, channel: Channel, allowed: Option<bool>) -> Vec<SessionEffect> {
         let Some(index) = self
-            .held
+            .subscriptions
             .iter()
             .position(|subscription| subscription.name == channel.name)
         else {
             return Vec::new();
         };
-        match (allowed, self.held[index].seat) {
-            (Some(true), None) => vec![Effect::Join(channel)],
+        match (allowed, self.subscriptions[index].position) {
+            (Some(true), None) => vec![SessionEffect::Subscribe(channel)],
             (Some(true) | None, Some(_)) => Vec::new(),
-            (Some(false), _) => self.give_up(index),
+            (Some(false), _) => self.revoke(index),
             (None, None) => {
-                self.held.swap_remove(index);
+                self.subscriptions.swap_remove(index);
                 let message = "the database can't be asked now; subscribe again later".into();
                 vec![error(
                     ErrorCode::Unavailable,
@@ -219,11 +219,11 @@ impl Conversation {
     }
 
     /// Cancels a subscription that the client is not allowed to have, or no longer.
-    fn give_up(&mut self, index: usize) -> Vec<Effect> {
-        let subscription = self.held.swap_remove(index);
+    fn revoke(&mut self, index: usize) -> Vec<SessionEffect> {
+        let subscription = self.subscriptions.swap_remove(index);
         let leave = subscription
-            .seat
-            .map(|position| Effect::Leave(Arc::clone(&subscription.name), position));
+            .position
+            .map(|position| SessionEffect::Unsubscribe(Arc::clone(&subscription.name), position));
         std::iter::once(forbidden(subscription.name.to_string()))
             .chain(leave)
             .collect()
@@ -231,56 +231,56 @@ impl Conversation {
 
     /// Stores the position of a new subscription. The name becomes the shard's own copy, which all
     /// its subscribers share.
-    pub fn joined(&mut self, name: &Arc<str>, position: Seat) {
+    pub fn on_subscribed(&mut self, name: &Arc<str>, position: RoomPosition) {
         if let Some(subscription) = self
-            .held
+            .subscriptions
             .iter_mut()
             .find(|subscription| subscription.name == *name)
         {
-            *subscription = Held {
+            *subscription = Subscription {
                 name: Arc::clone(name),
-                seat: Some(position),
+                position: Some(position),
             };
         }
     }
 
     /// Updates a subscription that moved within its room.
-    pub fn moved(&mut self, position: Seat) {
+    pub fn on_position_moved(&mut self, position: RoomPosition) {
         let positions = self
-            .held
+            .subscriptions
             .iter_mut()
-            .filter_map(|subscription| subscription.seat.as_mut());
+            .filter_map(|subscription| subscription.position.as_mut());
         for current in positions.filter(|current| current.room == position.room) {
-            current.place = position.place;
+            current.member = position.member;
         }
     }
 
     /// Returns the positions of all active subscriptions.
-    pub fn seats(&self) -> impl Iterator<Item = Seat> {
-        self.held
+    pub fn positions(&self) -> impl Iterator<Item = RoomPosition> {
+        self.subscriptions
             .iter()
-            .filter_map(|subscription| subscription.seat)
+            .filter_map(|subscription| subscription.position)
     }
 
     /// Returns the names of all channels that are subscribed or waiting for a permission check.
     pub fn channels(&self) -> impl ExactSizeIterator<Item = &Arc<str>> {
-        self.held.iter().map(|subscription| &subscription.name)
+        self.subscriptions.iter().map(|subscription| &subscription.name)
     }
 
     /// Forgets all subscriptions, because the connection ends. The shard has removed them from its
     /// rooms.
-    pub fn leave_all(&mut self) {
-        self.held = Vec::new();
+    pub fn clear_subscriptions(&mut self) {
+        self.subscriptions = Vec::new();
     }
 
     /// Handles the result of [`SessionEffect::VerifyToken`]. Channels that the new token does not
     /// grant directly are checked again or cancelled.
-    pub fn authenticated(
+    pub fn on_reauth(
         &mut self,
-        result: Result<Principal, Unverified>,
-        context: &Context,
-    ) -> Vec<Effect> {
-        self.verifying = false;
+        result: Result<Principal, ReauthError>,
+        context: &SessionContext,
+    ) -> Vec<SessionEffect> {
+        self.is_verifying = false;
         let principal = match result {
             Ok(principal) if principal.user() == self.principal.user() => principal,
             Ok(_) => {
@@ -290,29 +290,29 @@ impl Conversation {
                     None,
                 )];
             }
-            Err(Unverified::Refused(reason)) => {
+            Err(ReauthError::Invalid(reason)) => {
                 return vec![error(ErrorCode::Unauthorized, reason, None)];
             }
             // The error `unauthorized` would make the client reconnect, which a server that is too
             // busy should avoid.
-            Err(Unverified::Later(reason)) => {
+            Err(ReauthError::Unavailable(reason)) => {
                 return vec![error(ErrorCode::Unavailable, reason, None)];
             }
         };
         let expires_at = principal.expires_at_s();
-        let mut effects = self.succeeded_by(Arc::new(principal), context);
-        effects.insert(0, Effect::Reply(ServerReply::Authenticated { expires_at }));
+        let mut effects = self.replace_principal(Arc::new(principal), context);
+        effects.insert(0, SessionEffect::Reply(ServerReply::Authenticated { expires_at }));
         effects
     }
 
     /// Replaces the principal after a token renewal for the same user. The client did not request
     /// it, so it gets no reply.
-    pub fn succeeded_by(&mut self, principal: Arc<Principal>, context: &Context) -> Vec<Effect> {
+    pub fn replace_principal(&mut self, principal: Arc<Principal>, context: &SessionContext) -> Vec<SessionEffect> {
         self.principal = principal;
-        self.warned = false;
+        self.has_warned = false;
         let mut effects = Vec::new();
-        for index in (0..self.held.len()).rev() {
-            let Ok(channel) = context.catalog.resolve(&self.held[index].name) else {
+        for index in (0..self.subscriptions.len()).rev() {
+            let Ok(channel) = context.catalog.resolve(&self.subscriptions[index].name) else {
                 continue;
             };
             match context
@@ -320,8 +320,8 @@ impl Conversation {
                 .decide(&self.principal, &context.catalog, &channel)
             {
                 Decision::Allowed => {}
-                Decision::Ask => effects.push(Effect::Ask(channel)),
-                Decision::Forbidden => effects.append(&mut self.give_up(index)),
+                Decision::NeedsLookup => effects.push(SessionEffect::CheckPermission(channel)),
+                Decision::Forbidden => effects.append(&mut self.revoke(index)),
             }
         }
         effects
@@ -329,25 +329,25 @@ impl Conversation {
 
     /// Handles the time `unix_s`: warns about a token that expires soon, or closes the connection
     /// when it has expired or was revoked.
-    pub fn on_time(&mut self, unix_s: i64, limits: &Limits) -> Effect {
+    pub fn on_timer(&mut self, unix_s: i64, limits: &SessionLimits) -> SessionEffect {
         let at = self.principal.expires_at_s();
         if self.principal.is_revoked() {
-            return Effect::Close(CloseReason::Revoked);
+            return SessionEffect::Close(CloseReason::Revoked);
         }
         if unix_s >= self.principal.ends_at_s() {
-            return Effect::Close(CloseReason::Expired);
+            return SessionEffect::Close(CloseReason::Expired);
         }
-        if !self.warned && unix_s >= at - i64::from(limits.expiry_notice_s) {
-            self.warned = true;
-            return Effect::Reply(ServerReply::TokenExpiring { at });
+        if !self.has_warned && unix_s >= at - i64::from(limits.expiry_notice_s) {
+            self.has_warned = true;
+            return SessionEffect::Reply(ServerReply::TokenExpiring { at });
         }
-        Effect::None
+        SessionEffect::None
     }
 
     /// Returns the Unix second at which [`Session::on_timer`] is due next.
-    pub fn next_time(&self, limits: &Limits) -> i64 {
+    pub fn next_timer(&self, limits: &SessionLimits) -> i64 {
         let at = self.principal.expires_at_s();
-        if self.warned {
+        if self.has_warned {
             self.principal.ends_at_s()
         } else {
             at - i64::from(limits.expiry_notice_s)
@@ -355,15 +355,15 @@ impl Conversation {
     }
 }
 
-fn error(code: ErrorCode, message: String, channel: Option<String>) -> Effect {
-    Effect::Reply(ServerReply::Error {
+fn error(code: ErrorCode, message: String, channel: Option<String>) -> SessionEffect {
+    SessionEffect::Reply(ServerReply::Error {
         code,
         message,
         channel,
     })
 }
 
-fn forbidden(name: String) -> Effect {
+fn forbidden(name: String) -> SessionEffect {
     error(
         ErrorCode::Forbidden,
         "this token may not read this channel".into(),
@@ -371,7 +371,7 @@ fn forbidden(name: String) -> Effect {
     )
 }
 
-fn code_of(reason: &ChannelError) -> ErrorCode {
+fn error_code(reason: &ChannelError) -> ErrorCode {
     match reason {
         ChannelError::Unknown { .. } => ErrorCode::UnknownChannel,
         ChannelError::InvalidKey(_) => ErrorCode::InvalidKey,

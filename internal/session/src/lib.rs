@@ -6,7 +6,7 @@ mod close;
 mod conversation;
 mod limits;
 
-pub use bucket::{Bucket, Verdict};
+pub use bucket::{MessageRateLimit, RateDecision};
 pub use close::CloseReason;
-pub use conversation::{Context, Conversation, Effect, Seat, Unverified};
-pub use limits::Limits;
+pub use conversation::{SessionContext, Session, SessionEffect, RoomPosition, ReauthError};
+pub use limits::SessionLimits;

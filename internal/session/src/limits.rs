@@ -3,7 +3,7 @@
 /// The named limits of a session. Durations are whole seconds, because the shards' timer wheel
 /// advances once a second.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
+pub struct SessionLimits {
     /// The largest message in bytes, over all its fragments. A larger one closes the connection
     /// with 1009.
     pub message_bytes: u32,
@@ -19,14 +19,14 @@ pub struct Limits {
     /// The time without input after which a client is pinged, in seconds.
     pub heartbeat_s: u32,
     /// The time without input after which a client is closed with 4408, in seconds.
-    pub silence_s: u32,
+    pub idle_timeout_s: u32,
     /// The time for which a client's socket may be full before it is closed with 4413, in seconds.
-    pub behind_s: u32,
+    pub slow_client_s: u32,
     /// The notice period before the token expires, in seconds.
     pub expiry_notice_s: u32,
 }
 
-impl Default for Limits {
+impl Default for SessionLimits {
     fn default() -> Self {
         Self {
             message_bytes: 16 * 1024,
@@ -34,8 +34,8 @@ impl Default for Limits {
             messages_per_second: 20,
             message_burst: 200,
             heartbeat_s: 25,
-            silence_s: 60,
-            behind_s: 20,
+            idle_timeout_s: 60,
+            slow_client_s: 20,
             expiry_notice_s: 60,
         }
     }

@@ -10,15 +10,15 @@ use mio::Waker;
 use tokio::sync::{Semaphore, mpsc};
 
 use super::*;
-use crate::{Clerk, SEND_BUFFER_BYTES};
+use crate::{RequestHandler, SEND_BUFFER_BYTES};
 use latido_auth::{
-    Grants, Lookup, LookupFuture, Policy, PolicyConfig, Principal, Verifier, VerifierConfig,
+    Grants, PermissionSource, PermissionFuture, Policy, PolicyConfig, Principal, Verifier, VerifierConfig,
 };
 use latido_base::clock::Clock;
 use latido_base::drain::Drain;
 use latido_base::ident::{Key, StreamId, Topic};
 use latido_hub::{Hub, WatchObserver};
-use latido_session::{Context, Limits};
+use latido_session::{SessionContext, SessionLimits};
 use latido_stream::{Catalog, KeyType, StreamRow, Stream};
 use latido_telemetry::Metrics;
 
@@ -40,12 +40,12 @@ const VIEWED_KEY: usize = 0;
 /// Records, for each topic that becomes watched or unwatched, whether the viewer has anything to
 /// read by then.
 #[derive(Clone, Default)]
-struct Witness {
+struct ViewerProbe {
     viewer: Arc<Mutex<Option<UnixStream>>>,
-    notes: Arc<Mutex<Vec<bool>>>,
+    observations: Arc<Mutex<Vec<bool>>>,
 }
 
-impl Witness {
+impl ViewerProbe {
     fn has_read(&self) -> bool {
         let viewer = self.viewer.lock().unwrap();
         viewer
@@ -55,16 +55,16 @@ impl Witness {
 
     /// Returns the number of clients served before the viewer received something.
     fn served_before_viewer(&self) -> Option<usize> {
-        self.notes.lock().unwrap().iter().position(|had| *had)
+        self.observations.lock().unwrap().iter().position(|had| *had)
     }
 
     fn record(&self) {
         let had = self.has_read();
-        self.notes.lock().unwrap().push(had);
+        self.observations.lock().unwrap().push(had);
     }
 }
 
-impl WatchObserver for Witness {
+impl WatchObserver for ViewerProbe {
     fn on_watched(&self, _: &Topic) {
         self.record();
     }
@@ -76,20 +76,20 @@ impl WatchObserver for Witness {
 
 struct DenyAll;
 
-impl Lookup for DenyAll {
-    fn allowed<'a>(&'a self, _: &'a Stream, _: &'a UserId, _: &'a Key) -> LookupFuture<'a> {
+impl PermissionSource for DenyAll {
+    fn allowed<'a>(&'a self, _: &'a Stream, _: &'a UserId, _: &'a Key) -> PermissionFuture<'a> {
         Box::pin(std::future::ready(Ok(false)))
     }
 }
 
 /// A shard with one viewer that has read everything.
 struct TestShard {
-    worker: Worker,
+    worker: ShardWorker,
     events: Events,
-    witness: Witness,
+    probe: ViewerProbe,
     hub: Arc<Hub>,
     permits: Arc<Semaphore>,
-    _requests: [mpsc::Receiver<crate::desk::Asked>; 3],
+    _requests: [mpsc::Receiver<crate::desk::QueuedRequest>; 3],
 }
 
 impl TestShard {
@@ -98,7 +98,7 @@ impl TestShard {
             "estadisticas",
             Some(KeyType::Integer),
         )]));
-        let witness = Witness::default();
+        let witness = ViewerProbe::default();
         let hub = Arc::new(Hub::new(Arc::clone(&catalog), Box::new(witness.clone())));
         let poll = Poll::new().unwrap();
         let waker = Arc::new(Waker::new(poll.registry(), Token(usize::MAX)).unwrap());
@@ -106,14 +106,14 @@ impl TestShard {
         let policy = Arc::new(Policy::new(PolicyConfig::default(), Arc::new(DenyAll)));
         let verifier =
             Arc::new(Verifier::new(&VerifierConfig::default(), Clock::system()).unwrap());
-        let deps = Parts {
+        let deps = ShardDeps {
             hub: Arc::clone(&hub),
-            context: Context {
+            context: SessionContext {
                 catalog: Arc::clone(&catalog),
                 policy: Arc::clone(&policy),
-                limits: Limits::default(),
+                limits: SessionLimits::default(),
             },
-            clerk: Clerk {
+            request_handler: RequestHandler {
                 verifier,
                 policy,
                 catalog,
@@ -128,7 +128,7 @@ impl TestShard {
             (app_queue, app_requests),
         ] = std::array::from_fn(|_| mpsc::channel(1));
         let inbox = Arc::new(Inbox::new(waker));
-        let worker = Worker::new(
+        let worker = ShardWorker::new(
             poll,
             inbox,
             frames,
@@ -142,15 +142,15 @@ impl TestShard {
         let mut shard = Self {
             worker,
             events,
-            witness,
+            probe: witness,
             hub,
             permits,
             _requests: [permissions, tokens, app_requests],
         };
         let viewer = shard.connect(VIEWED_KEY);
         shard.tick();
-        *shard.witness.viewer.lock().unwrap() = Some(viewer);
-        assert!(shard.witness.has_read(), "the response to its subscription");
+        *shard.probe.viewer.lock().unwrap() = Some(viewer);
+        assert!(shard.probe.has_read(), "the response to its subscription");
         shard
     }
 
@@ -169,13 +169,13 @@ impl TestShard {
         );
         let principal = Arc::new(Principal::new(UserId::new("ana"), i64::MAX, None, grants));
         let early = subscription(key);
-        let permit = Permits::new(Arc::clone(&self.permits).try_acquire_owned().unwrap());
-        let kind = Entrant::Native(principal, None);
-        self.worker.inbox.put(Command::Adopt(Box::new(Arrival {
+        let permit = PermitSet::new(Arc::clone(&self.permits).try_acquire_owned().unwrap());
+        let kind = ConnectionKind::Native(principal, None);
+        self.worker.inbox.put(ShardCommand::AddUpgraded(Box::new(UpgradedConnection {
             socket,
-            early: early.into(),
-            entrant: kind,
-            permit,
+            early_bytes: early.into(),
+            kind,
+            permits: permit,
         })));
         client
     }
@@ -207,7 +207,7 @@ impl TestShard {
     /// Publishes new values for the viewer's key.
     fn publish(&self) {
         self.change(VIEWED_KEY, 1);
-        self.witness.notes.lock().unwrap().clear();
+        self.probe.observations.lock().unwrap().clear();
     }
 
     /// Runs one tick of the shard's thread.
@@ -216,29 +216,29 @@ impl TestShard {
             .poll
             .poll(&mut self.events, Some(Duration::ZERO))
             .unwrap();
-        self.worker.handle(&self.events);
+        self.worker.handle_events(&self.events);
     }
 
     /// Runs ticks until only the viewer's slot is in use.
     fn tick_until_viewer_alone(&mut self) {
-        while self.worker.count() > 1 {
-            let timeout = self.worker.patience();
+        while self.worker.slots_in_use() > 1 {
+            let timeout = self.worker.poll_timeout();
             self.worker.poll.poll(&mut self.events, timeout).unwrap();
-            self.worker.handle(&self.events);
+            self.worker.handle_events(&self.events);
         }
     }
 
     fn assert_viewer_served_meanwhile(&self) {
         assert_eq!(
-            self.witness.notes.lock().unwrap().len(),
+            self.probe.observations.lock().unwrap().len(),
             BURST,
             "every client was served in this tick"
         );
         let before = self
-            .witness
+            .probe
             .served_before_viewer()
             .expect("the viewer's frame came before the last of them");
-        assert!(before <= IN_A_ROW, "after {before} of them");
+        assert!(before <= CLIENTS_PER_YIELD, "after {before} of them");
     }
 }
 
@@ -256,7 +256,7 @@ fn a_frame_waits_for_few_disconnecting_clients() {
         BURST,
         "the clients are removed at once"
     );
-    assert!(shard.worker.count() > 1, "their sockets are closed later");
+    assert!(shard.worker.slots_in_use() > 1, "their sockets are closed later");
     shard.tick_until_viewer_alone();
 }
 
@@ -292,7 +292,7 @@ fn a_single_disconnect_is_closed_in_the_same_tick() {
     shard.tick();
     drop(client);
     shard.tick();
-    assert_eq!(shard.worker.count(), 1);
+    assert_eq!(shard.worker.slots_in_use(), 1);
 }
 
 #[test]
@@ -301,12 +301,12 @@ fn shutdown_does_not_wait_for_the_close_queue() {
     let clients = shard.connect_many();
     shard.tick();
     drop(clients);
-    *shard.witness.viewer.lock().unwrap() = None;
+    *shard.probe.viewer.lock().unwrap() = None;
     shard.tick();
-    assert!(shard.worker.count() > 0, "some are still open");
-    shard.worker.inbox.put(Command::Leave { spread_ms: 0 });
+    assert!(shard.worker.slots_in_use() > 0, "some are still open");
+    shard.worker.inbox.put(ShardCommand::Shutdown { spread_ms: 0 });
     shard.tick();
-    assert!(shard.worker.stop);
+    assert!(shard.worker.is_stopping);
 }
 
 #[test]
@@ -316,9 +316,9 @@ fn the_close_queue_can_be_emptied_for_descriptors() {
     shard.tick();
     drop(clients);
     shard.tick();
-    assert!(shard.worker.see_all_off(), "some were still open");
-    assert_eq!(shard.worker.count(), 1);
-    assert!(!shard.worker.see_all_off());
+    assert!(shard.worker.close_all(), "some were still open");
+    assert_eq!(shard.worker.slots_in_use(), 1);
+    assert!(!shard.worker.close_all());
 }
 
 #[test]
@@ -328,7 +328,7 @@ fn a_frame_waits_for_few_connecting_clients() {
     let _clients = shard.connect_many();
     shard.tick();
     shard.assert_viewer_served_meanwhile();
-    assert_eq!(shard.worker.count(), 1 + BURST);
+    assert_eq!(shard.worker.slots_in_use(), 1 + BURST);
 }
 
 /// Returns the bytes kept for single clients.
@@ -336,7 +336,7 @@ fn kept_bytes(shard: &TestShard) -> usize {
     let clients = shard.worker.clients.iter().flatten();
     clients
         .filter_map(|client| client.outbox.as_ref())
-        .map(|outbox| outbox.kept())
+        .map(|outbox| outbox.kept_bytes())
         .sum()
 }
 

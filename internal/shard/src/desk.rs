@@ -6,59 +6,59 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Semaphore, mpsc};
 
-use crate::guest::{Answered, Asking};
-use crate::inbox::{Command, Inbox};
+use crate::guest::{AsyncResult, HandlerFuture};
+use crate::inbox::{ShardCommand, Inbox};
 use latido_auth::{Policy, Principal, TokenError, Verifier};
 use latido_base::clock::monotonic_now;
 use latido_base::drain::Drain;
 use latido_base::ident::{Channel, UserId};
-use latido_session::Unverified;
+use latido_session::ReauthError;
 use latido_stream::Catalog;
 
 /// The requests that may wait in a queue. Beyond that, the client receives an error and may retry.
-const QUEUE: usize = 4096;
+const QUEUE_CAPACITY: usize = 4096;
 /// The requests handled concurrently; the database pool is smaller still.
-const AT_ONCE: usize = 64;
+const CONCURRENCY: usize = 64;
 /// The time within which a client gets its response, including the time in the queue. After it the
 /// response is an error that allows a retry. An app's future has its own deadline.
-const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The error message for a token that could not be checked in time.
-pub(super) const BUSY: &str = "the server is busy; send the token again later";
+pub(super) const BUSY_MESSAGE: &str = "the server is busy; send the token again later";
 
 /// The response to a request.
-pub(super) enum Answer {
+pub(super) enum AsyncResponse {
     /// The result of a permission check, or `None` if the database was unavailable.
-    Allowed(Channel, Option<bool>),
+    Permission(Channel, Option<bool>),
     /// The principal of a new token, or the reason for its rejection.
-    Verified(Result<Principal, Unverified>),
+    Token(Result<Principal, ReauthError>),
     /// The output of an app's future.
-    Guest(Answered),
+    App(AsyncResult),
 }
 
 /// A request that must await.
-pub(super) enum Question {
-    MayRead(UserId, Channel),
+pub(super) enum AsyncRequest {
+    CheckPermission(UserId, Channel),
     /// A token to verify. It is a secret and must never be logged.
-    Verify(String),
+    VerifyToken(String),
     /// A future of an app's handler.
-    Guest(Asking),
+    App(HandlerFuture),
 }
 
 /// A request with its sender.
-pub(super) struct Asked {
+pub(super) struct QueuedRequest {
     pub(super) inbox: Arc<Inbox>,
     pub(super) slot: u32,
     pub(super) generation: u32,
-    pub(super) since: Instant,
-    pub(super) question: Question,
+    pub(super) queued_at: Instant,
+    pub(super) request: AsyncRequest,
 }
 
 /// The sending half of a request queue; a full queue means that the client must retry later.
-pub(super) type Desk = mpsc::Sender<Asked>;
+pub(super) type RequestQueue = mpsc::Sender<QueuedRequest>;
 
 /// The handler of all requests.
 #[derive(Debug, Clone)]
-pub struct Clerk {
+pub struct RequestHandler {
     /// The verifier of new tokens.
     pub verifier: Arc<Verifier>,
     /// The policy that decides which user may read a topic.
@@ -68,60 +68,60 @@ pub struct Clerk {
 }
 
 /// Opens a request queue and starts its task, which runs until the server stops.
-pub(super) fn open(handler: Clerk, drain: &Drain) -> Desk {
-    let (queue, requests) = mpsc::channel(QUEUE);
+pub(super) fn start_queue(handler: RequestHandler, drain: &Drain) -> RequestQueue {
+    let (queue, requests) = mpsc::channel(QUEUE_CAPACITY);
     let tasks = drain.clone();
     drain.spawn_until_stop(serve(requests, handler, tasks));
     queue
 }
 
-async fn serve(mut requests: mpsc::Receiver<Asked>, handler: Clerk, drain: Drain) {
-    let permits = Arc::new(Semaphore::new(AT_ONCE));
+async fn serve(mut requests: mpsc::Receiver<QueuedRequest>, handler: RequestHandler, drain: Drain) {
+    let permits = Arc::new(Semaphore::new(CONCURRENCY));
     while let Some(request) = requests.recv().await {
         let Ok(permit) = Arc::clone(&permits).acquire_owned().await else {
             return;
         };
         let handler = handler.clone();
         drain.spawn_until_stop(async move {
-            handler.answer(request).await;
+            handler.handle(request).await;
             drop(permit);
         });
     }
 }
 
-impl Clerk {
-    async fn answer(&self, request: Asked) {
-        let Asked {
+impl RequestHandler {
+    async fn handle(&self, request: QueuedRequest) {
+        let QueuedRequest {
             inbox,
             slot,
             generation,
-            since: queued_at,
-            question: request,
+            queued_at,
+            request,
         } = request;
         let remaining =
-            ANSWER_WITHIN.saturating_sub(monotonic_now().saturating_duration_since(queued_at));
+            RESPONSE_TIMEOUT.saturating_sub(monotonic_now().saturating_duration_since(queued_at));
         let command = match request {
-            Question::MayRead(user, channel) => {
+            AsyncRequest::CheckPermission(user, channel) => {
                 let stream = self.catalog.get(channel.topic.stream);
                 let allowed =
-                    in_time(remaining, self.policy.ask(&user, stream, &channel.topic)).await;
-                Command::asked(slot, generation, channel, allowed.and_then(Result::ok))
+                    within(remaining, self.policy.authorize(&user, stream, &channel.topic)).await;
+                ShardCommand::permission_response(slot, generation, channel, allowed.and_then(Result::ok))
             }
-            Question::Verify(token) => {
-                let verified = in_time(remaining, self.verifier.verify(&token))
+            AsyncRequest::VerifyToken(token) => {
+                let verified = within(remaining, self.verifier.verify(&token))
                     .await
-                    .map(|verified| verified.map_err(unverified));
-                let verified = verified.unwrap_or_else(|| Err(Unverified::Later(BUSY.to_owned())));
-                Command::Answer {
+                    .map(|verified| verified.map_err(reauth_error));
+                let verified = verified.unwrap_or_else(|| Err(ReauthError::Unavailable(BUSY_MESSAGE.to_owned())));
+                ShardCommand::AsyncResponse {
                     slot,
                     generation,
-                    answer: Answer::Verified(verified),
+                    response: AsyncResponse::Token(verified),
                 }
             }
-            Question::Guest(future) => Command::Answer {
+            AsyncRequest::App(future) => ShardCommand::AsyncResponse {
                 slot,
                 generation,
-                answer: Answer::Guest(future.await),
+                response: AsyncResponse::App(future.await),
             },
         };
         inbox.put(command);
@@ -130,19 +130,19 @@ impl Clerk {
 
 /// Awaits a response for at most `remaining`. A request that has waited too long is not
 /// started.
-async fn in_time<T>(remaining: Duration, response: impl Future<Output = T>) -> Option<T> {
+async fn within<T>(remaining: Duration, response: impl Future<Output = T>) -> Option<T> {
     if remaining.is_zero() {
         return None;
     }
     tokio::time::timeout(remaining, response).await.ok()
 }
 
-fn unverified(error: TokenError) -> Unverified {
+fn reauth_error(error: TokenError) -> ReauthError {
     let reason = error.to_string();
     if error.is_temporary() {
-        Unverified::Later(reason)
+        ReauthError::Unavailable(reason)
     } else {
-        Unverified::Refused(reason)
+        ReauthError::Invalid(reason)
     }
 }
 

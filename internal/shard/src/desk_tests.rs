@@ -9,13 +9,13 @@ use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
 use super::*;
-use crate::worker::simulated::DESK;
-use crate::{Arrival, Asks, Entrant, Parts, Permits, Thread};
-use latido_auth::{Grants, Lookup, LookupFuture, PolicyConfig, VerifierConfig};
+use crate::worker::simulated::QUEUE_CAPACITY;
+use crate::{UpgradedConnection, RequestContent, ConnectionKind, ShardDeps, PermitSet, SimulatedShard};
+use latido_auth::{Grants, PermissionSource, PermissionFuture, PolicyConfig, VerifierConfig};
 use latido_base::clock::Clock;
 use latido_base::ident::{Key, Topic};
 use latido_hub::{Hub, WatchObserver};
-use latido_session::{Context, Limits};
+use latido_session::{SessionContext, SessionLimits};
 use latido_stream::{KeyType, Stream};
 use latido_telemetry::Metrics;
 
@@ -23,8 +23,8 @@ use latido_telemetry::Metrics;
 #[derive(Default)]
 struct NeverResponds(AtomicUsize);
 
-impl Lookup for NeverResponds {
-    fn allowed<'a>(&'a self, _: &'a Stream, _: &'a UserId, _: &'a Key) -> LookupFuture<'a> {
+impl PermissionSource for NeverResponds {
+    fn allowed<'a>(&'a self, _: &'a Stream, _: &'a UserId, _: &'a Key) -> PermissionFuture<'a> {
         self.0.fetch_add(1, Ordering::SeqCst);
         Box::pin(std::future::pending())
     }
@@ -37,14 +37,14 @@ impl WatchObserver for IgnoreWatches {
     fn on_unwatched(&self, _: &Topic) {}
 }
 
-fn request_handler(lookup: Arc<dyn Lookup>) -> Clerk {
+fn request_handler(lookup: Arc<dyn PermissionSource>) -> RequestHandler {
     let stream = Stream {
         authorize_query: Some(String::new()),
         ..Stream::test_stream("estadisticas", Some(KeyType::Integer))
     };
     let verifier = Verifier::new(&VerifierConfig::default(), Clock::system()).unwrap();
     let policy = Policy::new(PolicyConfig::default(), lookup);
-    Clerk {
+    RequestHandler {
         verifier: Arc::new(verifier),
         policy: Arc::new(policy),
         catalog: Arc::new(Catalog::new(vec![stream])),
@@ -54,7 +54,7 @@ fn request_handler(lookup: Arc<dyn Lookup>) -> Clerk {
 #[tokio::test]
 async fn requests_time_out_and_expired_ones_are_not_started() {
     let lookup = Arc::new(NeverResponds::default());
-    let handler = request_handler(Arc::clone(&lookup) as Arc<dyn Lookup>);
+    let handler = request_handler(Arc::clone(&lookup) as Arc<dyn PermissionSource>);
     let (poll, drain) = (Poll::new().unwrap(), Drain::new());
     let inbox = Arc::new(Inbox::new(Arc::new(
         Waker::new(poll.registry(), Token(0)).unwrap(),
@@ -64,32 +64,32 @@ async fn requests_time_out_and_expired_ones_are_not_started() {
             .catalog
             .resolve(&format!("estadisticas:{number}"))
             .unwrap();
-        let kind = Question::MayRead(UserId::new("ana"), channel);
-        Asked {
+        let kind = AsyncRequest::CheckPermission(UserId::new("ana"), channel);
+        QueuedRequest {
             inbox: Arc::clone(&inbox),
             slot: 0,
             generation: 0,
-            since: monotonic_now() - waited,
-            question: kind,
+            queued_at: monotonic_now() - waited,
+            request: kind,
         }
     };
-    let queue = open(handler.clone(), &drain);
+    let queue = start_queue(handler.clone(), &drain);
     // More requests than are handled concurrently, all close to their deadline: none waits for the
     // others to finish.
-    for number in 0..AT_ONCE + 10 {
+    for number in 0..CONCURRENCY + 10 {
         assert!(
             queue
-                .try_send(request(number, ANSWER_WITHIN - Duration::from_millis(200)))
+                .try_send(request(number, RESPONSE_TIMEOUT - Duration::from_millis(200)))
                 .is_ok()
         );
     }
     let mut answered = 0;
-    while answered < AT_ONCE + 10 {
+    while answered < CONCURRENCY + 10 {
         for command in inbox.take() {
             assert!(matches!(
                 command,
-                Command::Answer {
-                    answer: Answer::Allowed(_, None),
+                ShardCommand::AsyncResponse {
+                    response: AsyncResponse::Permission(_, None),
                     ..
                 }
             ));
@@ -98,8 +98,8 @@ async fn requests_time_out_and_expired_ones_are_not_started() {
         tokio::task::yield_now().await;
     }
     let asked = lookup.0.load(Ordering::SeqCst);
-    assert!(asked >= AT_ONCE);
-    assert!(queue.try_send(request(1_000, ANSWER_WITHIN)).is_ok());
+    assert!(asked >= CONCURRENCY);
+    assert!(queue.try_send(request(1_000, RESPONSE_TIMEOUT)).is_ok());
     while inbox.take().is_empty() {
         tokio::task::yield_now().await;
     }
@@ -112,26 +112,26 @@ async fn requests_time_out_and_expired_ones_are_not_started() {
 }
 
 /// A client on a shard of its own.
-struct Client {
-    thread: Thread,
+struct TestClient {
+    thread: SimulatedShard,
     socket: UnixStream,
 }
 
-impl Client {
+impl TestClient {
     fn connect() -> Self {
-        let Clerk {
+        let RequestHandler {
             verifier,
             policy,
             catalog,
         } = request_handler(Arc::new(NeverResponds::default()));
-        let thread = Thread::new(Parts {
+        let thread = SimulatedShard::new(ShardDeps {
             hub: Arc::new(Hub::new(Arc::clone(&catalog), Box::new(IgnoreWatches))),
-            context: Context {
+            context: SessionContext {
                 catalog: Arc::clone(&catalog),
                 policy: Arc::clone(&policy),
-                limits: Limits::default(),
+                limits: SessionLimits::default(),
             },
-            clerk: Clerk {
+            request_handler: RequestHandler {
                 verifier,
                 policy,
                 catalog,
@@ -150,12 +150,12 @@ impl Client {
             None,
             Grants::new(Vec::new(), Vec::new()),
         );
-        let permit = Permits::new(Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap());
-        thread.adopt(Arrival {
+        let permit = PermitSet::new(Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap());
+        thread.add_upgraded(UpgradedConnection {
             socket,
-            early: bytes::Bytes::new(),
-            entrant: Entrant::Native(Arc::new(principal), None),
-            permit,
+            early_bytes: bytes::Bytes::new(),
+            kind: ConnectionKind::Native(Arc::new(principal), None),
+            permits: permit,
         });
         Self {
             thread,
@@ -163,23 +163,23 @@ impl Client {
         }
     }
 
-    fn say(&mut self, message: &Value) {
+    fn send(&mut self, message: &Value) {
         let text = message.to_string();
         let length = u8::try_from(text.len()).unwrap();
         assert!(length < 126);
         self.socket
             .write_all(&[&[0x81, 0x80 | length, 0, 0, 0, 0], text.as_bytes()].concat())
             .unwrap();
-        assert!(self.thread.act());
+        assert!(self.thread.run_until_idle());
     }
 
     fn subscribe(&mut self, number: usize) {
-        self.say(&json!({"type": "subscribe", "channel": format!("estadisticas:{number}")}));
+        self.send(&json!({"type": "subscribe", "channel": format!("estadisticas:{number}")}));
     }
 
     /// Returns all received frames as text: JSON objects, concatenated.
-    fn heard(&mut self) -> String {
-        assert!(self.thread.act());
+    fn received(&mut self) -> String {
+        assert!(self.thread.run_until_idle());
         let mut bytes = Vec::new();
         let end = self
             .socket
@@ -192,34 +192,34 @@ impl Client {
 
 #[test]
 fn full_permission_queue_is_reported_and_does_not_delay_tokens() {
-    let mut client = Client::connect();
-    (0..DESK).for_each(|number| client.subscribe(number));
+    let mut client = TestClient::connect();
+    (0..QUEUE_CAPACITY).for_each(|number| client.subscribe(number));
     assert_eq!(
-        client.heard(),
+        client.received(),
         "",
         "all of them wait for a permission check"
     );
-    client.subscribe(DESK);
-    let answer = client.heard();
+    client.subscribe(QUEUE_CAPACITY);
+    let answer = client.received();
     assert!(
         answer.contains(r#""code":"unavailable""#)
-            && answer.contains(&format!(r#""channel":"estadisticas:{DESK}""#)),
+            && answer.contains(&format!(r#""channel":"estadisticas:{QUEUE_CAPACITY}""#)),
         "{answer}"
     );
-    client.say(&json!({"type": "auth", "data": {"token": "new"}}));
-    assert_eq!(client.heard(), "");
-    let requests: Vec<_> = std::iter::from_fn(|| client.thread.question()).collect();
-    assert_eq!(requests.len(), DESK + 1);
+    client.send(&json!({"type": "auth", "data": {"token": "new"}}));
+    assert_eq!(client.received(), "");
+    let requests: Vec<_> = std::iter::from_fn(|| client.thread.next_request()).collect();
+    assert_eq!(requests.len(), QUEUE_CAPACITY + 1);
     for request in requests {
-        match request.question() {
-            Asks::MayRead(_, channel) => request.allowed(channel, Some(true)),
-            Asks::Verify(token) => {
+        match request.content() {
+            RequestContent::CheckPermission(_, channel) => request.respond_permission(channel, Some(true)),
+            RequestContent::VerifyToken(token) => {
                 assert_eq!(token, "new");
-                request.undecided();
+                request.respond_unavailable();
             }
         }
     }
-    let answer = client.heard();
+    let answer = client.received();
     assert!(
         !answer.contains("unauthorized"),
         "that would make it connect anew: {answer}"
@@ -227,12 +227,12 @@ fn full_permission_queue_is_reported_and_does_not_delay_tokens() {
     assert_eq!(answer.matches(r#""code":"unavailable""#).count(), 1);
     assert_eq!(
         answer.matches(r#""type":"subscribed""#).count(),
-        DESK,
+        QUEUE_CAPACITY,
         "earlier requests still get their response"
     );
-    client.subscribe(DESK);
+    client.subscribe(QUEUE_CAPACITY);
     assert!(
-        client.thread.question().is_some(),
+        client.thread.next_request().is_some(),
         "a rejected subscription may be requested again"
     );
 }

@@ -13,25 +13,25 @@ use std::time::{Duration, Instant};
 use mio::{Interest, Registry, Token};
 use rustix::io::Errno;
 
-use crate::Porter;
-use crate::inbox::{Command, Inbox};
-use crate::worker::Worker;
+use crate::ConnectionHandler;
+use crate::inbox::{ShardCommand, Inbox};
+use crate::worker::ShardWorker;
 use latido_base::clock::monotonic_now;
 
 /// The connections that a shard accepts before its clients are served, and before the next shard
 /// takes over.
-const A_TURN: usize = 16;
+const ACCEPT_BATCH: usize = 16;
 /// The first and the longest pause after an accept that failed for lack of descriptors or memory.
-const BACK_OFF: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
+const BACKOFF_RANGE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
 /// The poll token of the first listener. Further listeners count down; the tokens of slots count
 /// up.
-const FIRST: usize = usize::MAX - 1;
+const FIRST_LISTENER_TOKEN: usize = usize::MAX - 1;
 
 /// A listening socket that the shards serve. Dropping it closes the socket.
 #[derive(Debug)]
-pub struct Entrance(Arc<Porch>);
+pub struct ShardListener(Arc<SharedListener>);
 
-impl Entrance {
+impl ShardListener {
     /// Takes the socket back. When this returns, no shard accepts from it any more; the connections
     /// in its backlog are left to the code that calls this. Returns `None` if it was taken before.
     pub fn close(&self) -> Option<TcpListener> {
@@ -39,31 +39,31 @@ impl Entrance {
     }
 }
 
-impl Drop for Entrance {
+impl Drop for ShardListener {
     fn drop(&mut self) {
         self.close();
     }
 }
 
 /// The part of a listener that the shards share.
-pub(super) struct Porch {
+pub(super) struct SharedListener {
     token: Token,
     /// The listening socket, or `None` once it is closed. The lock is held for one system call.
-    open: Mutex<Option<Open>>,
+    listener: Mutex<Option<OpenListener>>,
     /// The inboxes of all shards, and the number of turns given so far.
     inboxes: Vec<Arc<Inbox>>,
-    calls: AtomicUsize,
+    turns: AtomicUsize,
 }
 
 /// The result of one accept(2) call.
-type Accepted = io::Result<(mio::net::TcpStream, SocketAddr)>;
+type AcceptResult = io::Result<(mio::net::TcpStream, SocketAddr)>;
 
-struct Open {
+struct OpenListener {
     socket: mio::net::TcpListener,
-    porter: Arc<dyn Porter>,
+    handler: Arc<dyn ConnectionHandler>,
 }
 
-impl std::fmt::Debug for Porch {
+impl std::fmt::Debug for SharedListener {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("SharedListener")
             .field("token", &self.token)
@@ -71,38 +71,38 @@ impl std::fmt::Debug for Porch {
     }
 }
 
-impl Porch {
+impl SharedListener {
     /// Starts to serve the listener with this number, and gives the first turn.
-    pub(super) fn open(
+    pub(super) fn start(
         number: usize,
         socket: TcpListener,
-        handler: Arc<dyn Porter>,
+        handler: Arc<dyn ConnectionHandler>,
         inboxes: Vec<Arc<Inbox>>,
-    ) -> Entrance {
-        let listener = Mutex::new(Some(Open {
+    ) -> ShardListener {
+        let listener = Mutex::new(Some(OpenListener {
             socket: mio::net::TcpListener::from_std(socket),
-            porter: handler,
+            handler,
         }));
         let shared = Arc::new(Self {
-            token: Token(FIRST - number),
-            open: listener,
+            token: Token(FIRST_LISTENER_TOKEN - number),
+            listener,
             inboxes,
-            calls: AtomicUsize::new(number),
+            turns: AtomicUsize::new(number),
         });
-        shared.call_next();
-        Entrance(shared)
+        shared.pass_accept_turn();
+        ShardListener(shared)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Open>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Option<OpenListener>> {
+        self.listener.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Gives the turn to the next shard that has not ended.
-    fn call_next(self: &Arc<Self>) {
+    fn pass_accept_turn(self: &Arc<Self>) {
         for _ in 0..self.inboxes.len() {
-            let index = self.calls.fetch_add(1, Ordering::Relaxed) % self.inboxes.len();
+            let index = self.turns.fetch_add(1, Ordering::Relaxed) % self.inboxes.len();
             if self.inboxes[index]
-                .put(Command::Stand(Arc::clone(self)))
+                .put(ShardCommand::RegisterListener(Arc::clone(self)))
                 .is_none()
             {
                 return;
@@ -111,27 +111,27 @@ impl Porch {
     }
 
     /// Registers the socket with a poll. Returns `false` if it is closed.
-    fn watch(&self, registry: &Registry) -> io::Result<bool> {
+    fn register(&self, registry: &Registry) -> io::Result<bool> {
         let mut listener = self.lock();
-        let Some(Open { socket, .. }) = &mut *listener else {
+        let Some(OpenListener { socket, .. }) = &mut *listener else {
             return Ok(false);
         };
         registry.register(socket, self.token, Interest::READABLE)?;
         Ok(true)
     }
 
-    fn unwatch(&self, registry: &Registry) -> io::Result<()> {
+    fn deregister(&self, registry: &Registry) -> io::Result<()> {
         self.lock()
             .as_mut()
             .map_or(Ok(()), |listener| registry.deregister(&mut listener.socket))
     }
 
     /// Accepts one connection. Returns it with its handler, or `None` if the listener is closed.
-    fn accept(&self) -> Option<(Accepted, Arc<dyn Porter>)> {
+    fn accept(&self) -> Option<(AcceptResult, Arc<dyn ConnectionHandler>)> {
         let listener = self.lock();
-        let Open {
+        let OpenListener {
             socket,
-            porter: handler,
+            handler,
         } = listener.as_ref()?;
         Some((socket.accept(), Arc::clone(handler)))
     }
@@ -139,146 +139,146 @@ impl Porch {
 
 /// A shard's registration at a listener.
 #[derive(Debug)]
-pub(super) struct Post {
-    porch: Arc<Porch>,
+pub(super) struct ListenerRegistration {
+    listener: Arc<SharedListener>,
     /// Set if a connection may be waiting; the poll reports it only once.
-    pub(super) ready: bool,
+    pub(super) is_ready: bool,
     /// The connections accepted since this shard got the turn.
-    let_in: usize,
-    back_off: BackOff,
+    accepted: usize,
+    backoff: AcceptBackoff,
     /// The end of the pause after a failed accept, if there is one.
-    pub(super) rests_until: Option<Instant>,
+    pub(super) retry_at: Option<Instant>,
 }
 
-impl Worker {
+impl ShardWorker {
     /// Registers this shard at a listener for its turn.
-    pub(super) fn stand(&mut self, listener: Arc<Porch>) {
-        match listener.watch(self.poll.registry()) {
+    pub(super) fn register_listener(&mut self, listener: Arc<SharedListener>) {
+        match listener.register(self.poll.registry()) {
             Ok(true) => {
-                self.posts.push(Post {
-                    porch: listener,
-                    ready: false,
-                    let_in: 0,
-                    back_off: BackOff::default(),
-                    rests_until: None,
+                self.listeners.push(ListenerRegistration {
+                    listener,
+                    is_ready: false,
+                    accepted: 0,
+                    backoff: AcceptBackoff::default(),
+                    retry_at: None,
                 });
             }
             Ok(false) => {}
             Err(error) => {
                 tracing::error!(%error, "a listening socket could not be polled; the server stops");
-                self.parts.drain.stop();
+                self.deps.drain.stop();
             }
         }
     }
 
     /// Notes that a connection waits at the listener with this token.
-    pub(super) fn on_knock(&mut self, token: Token) {
+    pub(super) fn on_listener_ready(&mut self, token: Token) {
         if let Some(registration) = self
-            .posts
+            .listeners
             .iter_mut()
-            .find(|registration| registration.porch.token == token)
+            .find(|registration| registration.listener.token == token)
         {
             // During a pause nothing is accepted; its end sets the flag.
-            registration.ready = registration.rests_until.is_none();
+            registration.is_ready = registration.retry_at.is_none();
         }
     }
 
     /// Accepts connections at all listeners of this shard, a bounded number at each.
-    pub(super) fn attend(&mut self) {
-        let mut listeners = std::mem::take(&mut self.posts);
+    pub(super) fn accept_connections(&mut self) {
+        let mut listeners = std::mem::take(&mut self.listeners);
         // Drops closed listeners, and those whose turn went to another shard.
-        listeners.retain_mut(|registration| self.attend_one(registration));
-        self.posts = listeners;
+        listeners.retain_mut(|registration| self.accept_batch(registration));
+        self.listeners = listeners;
     }
 
     /// Accepts the connections of one listener, up to the end of the turn. Returns whether the
     /// shard stays registered there.
-    fn attend_one(&mut self, registration: &mut Post) -> bool {
+    fn accept_batch(&mut self, registration: &mut ListenerRegistration) -> bool {
         if registration
-            .rests_until
+            .retry_at
             .is_some_and(|until| monotonic_now() >= until)
         {
-            (registration.ready, registration.rests_until) = (true, None);
+            (registration.is_ready, registration.retry_at) = (true, None);
         }
-        for _ in 0..A_TURN {
-            if !registration.ready || registration.let_in == A_TURN {
+        for _ in 0..ACCEPT_BATCH {
+            if !registration.is_ready || registration.accepted == ACCEPT_BATCH {
                 break;
             }
-            let Some((accepted, handler)) = registration.porch.accept() else {
+            let Some((accepted, handler)) = registration.listener.accept() else {
                 return false;
             };
             match accepted {
                 Ok((socket, address)) => {
-                    registration.back_off.end();
-                    registration.let_in += 1;
-                    if let Some(connection) = handler.welcome(socket.into(), address) {
-                        self.receive_caller(connection, handler);
+                    registration.backoff.reset();
+                    registration.accepted += 1;
+                    if let Some(connection) = handler.accept(socket.into(), address) {
+                        self.add_pending(connection, handler);
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    registration.ready = false
+                    registration.is_ready = false
                 }
-                Err(error) if is_the_peers(&error) => {
+                Err(error) if is_peer_error(&error) => {
                     tracing::debug!(%error, "a connection was gone before it was accepted");
                 }
                 // Closing the sockets in the close queue may free the missing descriptors.
-                Err(_) if self.see_all_off() => {}
+                Err(_) if self.close_all() => {}
                 Err(error) => {
-                    let open = self.parts.metrics.connections.get();
+                    let open = self.deps.metrics.connections.get();
                     let pause = registration
-                        .back_off
-                        .pause(&error, usize::try_from(open).unwrap_or(0));
-                    (registration.ready, registration.rests_until) =
+                        .backoff
+                        .next_pause(&error, usize::try_from(open).unwrap_or(0));
+                    (registration.is_ready, registration.retry_at) =
                         (false, Some(monotonic_now() + pause));
                 }
             }
         }
-        if registration.let_in < A_TURN {
+        if registration.accepted < ACCEPT_BATCH {
             return true;
         }
-        registration.let_in = 0;
-        if registration.porch.inboxes.len() == 1
-            || registration.porch.unwatch(self.poll.registry()).is_err()
+        registration.accepted = 0;
+        if registration.listener.inboxes.len() == 1
+            || registration.listener.deregister(self.poll.registry()).is_err()
         {
             return true;
         }
-        registration.porch.call_next();
+        registration.listener.pass_accept_turn();
         false
     }
 
     /// Returns the time until the next accept, or `None` if no listener needs one.
-    pub(super) fn next_caller_in(&self) -> Option<Duration> {
-        let next = |registration: &Post| match registration.rests_until {
+    pub(super) fn next_accept_in(&self) -> Option<Duration> {
+        let next = |registration: &ListenerRegistration| match registration.retry_at {
             Some(until) => Some(until.saturating_duration_since(monotonic_now())),
-            None => registration.ready.then_some(Duration::ZERO),
+            None => registration.is_ready.then_some(Duration::ZERO),
         };
-        self.posts.iter().filter_map(next).min()
+        self.listeners.iter().filter_map(next).min()
     }
 }
 
 /// The pauses between failed accepts, with exponential growth.
 #[derive(Debug, Default)]
-pub struct BackOff {
+pub struct AcceptBackoff {
     /// The last pause, or `None` if the last accept succeeded.
-    last: Option<Duration>,
+    last_pause: Option<Duration>,
 }
 
-impl BackOff {
+impl AcceptBackoff {
     /// Resets the pause after a successful accept.
-    pub fn end(&mut self) {
-        self.last = None;
+    pub fn reset(&mut self) {
+        self.last_pause = None;
     }
 
     /// Returns the pause after this error: 20 ms first, then doubled up to 1 s. The first error of
     /// a run is logged with `open`, the number of open connections.
-    pub fn pause(&mut self, error: &io::Error, open: usize) -> Duration {
-        if self.last.is_none() {
+    pub fn next_pause(&mut self, error: &io::Error, open: usize) -> Duration {
+        if self.last_pause.is_none() {
             tracing::warn!(%error, open, "can't accept connections; trying again with growing pauses");
         }
         let pause = self
-            .last
-            .map_or(BACK_OFF.0, |last| (last * 2).min(BACK_OFF.1));
-        self.last = Some(pause);
+            .last_pause
+            .map_or(BACKOFF_RANGE.0, |last| (last * 2).min(BACKOFF_RANGE.1));
+        self.last_pause = Some(pause);
         pause
     }
 }
@@ -288,7 +288,7 @@ impl BackOff {
 ///
 /// Any other error, above all a lack of file descriptors, would repeat at once. The accepting loop
 /// must [pause](AcceptBackoff) after it.
-pub fn is_the_peers(error: &io::Error) -> bool {
+pub fn is_peer_error(error: &io::Error) -> bool {
     let Some(errno) = Errno::from_io_error(error) else {
         return false;
     };

@@ -13,35 +13,35 @@ use futures_util::future::BoxFuture;
 
 use latido_auth::Principal;
 use latido_base::ident::UserId;
-use latido_event_bus::{Address, Event, Port};
+use latido_event_bus::{ConnectionSlot, BusEvent, EventQueue};
 use latido_protocol::Frame;
-use latido_session::Limits;
+use latido_session::SessionLimits;
 
 /// The output of a future passed to [`Actions::spawn`].
-pub type Answered = Box<dyn Any + Send>;
+pub type AsyncResult = Box<dyn Any + Send>;
 
 /// A future passed to [`Actions::spawn`], with its output boxed.
-pub(super) type Asking = BoxFuture<'static, Answered>;
+pub(super) type HandlerFuture = BoxFuture<'static, AsyncResult>;
 
 /// The protocol of one app connection.
 ///
 /// It is called on the shard's thread, so it must neither block nor wait. The shard drops it when
 /// the connection ends, for any reason; its destructor then calls `EventBus::disconnect`.
-pub trait Guest: Send {
+pub trait ProtocolHandler: Send {
     /// Handles a message from the client.
-    fn hear(&mut self, message: Heard<'_>, now: Now, actions: &mut Acts<'_>);
+    fn on_message(&mut self, message: ClientMessage<'_>, now: Timestamp, actions: &mut Actions<'_>);
 
     /// Handles the output of a future passed to [`Actions::spawn`]. The outputs arrive in the order
     /// in which the futures completed.
-    fn answered(&mut self, result: Answered, now: Now, actions: &mut Acts<'_>);
+    fn on_async_result(&mut self, result: AsyncResult, now: Timestamp, actions: &mut Actions<'_>);
 
     /// Handles a timer. The call may come before [`ProtocolHandler::next_timer`]; then nothing is
     /// due.
-    fn on_time(&mut self, _now: Now, _actions: &mut Acts<'_>) {}
+    fn on_timer(&mut self, _now: Timestamp, _actions: &mut Actions<'_>) {}
 
     /// Returns the time of the next [`ProtocolHandler::on_timer`] call in Unix seconds, or `None`
     /// if no timer is set. The shard reads it after every call of this handler.
-    fn next_time(&self) -> Option<i64> {
+    fn next_timer(&self) -> Option<i64> {
         None
     }
 
@@ -49,29 +49,29 @@ pub trait Guest: Send {
     ///
     /// The frame is sent to every recipient with the same `EncodingId`, so it must not contain
     /// anything specific to this connection.
-    fn encode(&self, event: &Event) -> Frame;
+    fn encode(&self, event: &BusEvent) -> Frame;
 
     /// Returns the user once the connection is authenticated, for administrators.
     fn user(&self) -> Option<&UserId>;
 
     /// Reports that the client exceeded its message rate. The shard drops its messages until the
     /// rate is within the limit again, and calls this once per run of dropped messages.
-    fn flooded(&mut self, _actions: &mut Acts<'_>) {}
+    fn on_rate_limited(&mut self, _actions: &mut Actions<'_>) {}
 
     /// Reports that the server stops. Frames sent here leave before the connection is closed with
     /// code 1012.
-    fn leaving(&mut self, _actions: &mut Acts<'_>) {}
+    fn on_shutdown(&mut self, _actions: &mut Actions<'_>) {}
 
     /// Returns the code and the text of the close frame after the event bus disconnected the
     /// connection through `EventBus::kick`.
-    fn farewell(&self, reason: &'static str) -> (u16, &'static str) {
+    fn close_reason(&self, reason: &'static str) -> (u16, &'static str) {
         (4403, reason)
     }
 }
 
 /// A complete message from a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Heard<'a> {
+pub enum ClientMessage<'a> {
     /// A complete text message, valid UTF-8.
     Text(&'a str),
     /// A complete binary message, unmasked.
@@ -80,48 +80,48 @@ pub enum Heard<'a> {
 
 /// The time at which a handler is called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Now {
+pub struct Timestamp {
     /// The wall-clock time in Unix seconds.
     pub unix_s: i64,
 }
 
 /// The destination of a handler's events, as `EventBus::connect_on_shard` expects it.
 #[derive(Debug, Clone)]
-pub struct Berth {
+pub struct HandlerContext {
     /// The queue between the shard and the app's event bus.
-    pub port: Port,
+    pub queue: EventQueue,
     /// The slot of this connection on its shard.
-    pub address: Address,
+    pub connection_slot: ConnectionSlot,
 }
 
 /// Creates the handler of a connection, on the thread of its shard.
-pub type MakeGuest = Box<dyn FnOnce(Berth) -> Box<dyn Guest> + Send>;
+pub type HandlerFactory = Box<dyn FnOnce(HandlerContext) -> Box<dyn ProtocolHandler> + Send>;
 
 /// The specification of an app connection: its handler, limits and handshake.
-pub struct Boarding {
+pub struct HandlerSpec {
     /// The app's name. It is the label in metrics and logs, and identifies the event bus.
-    pub tenant: &'static str,
+    pub app: &'static str,
     /// Creates the handler on the shard.
-    pub make: MakeGuest,
+    pub factory: HandlerFactory,
     /// The connection's own limits, or `None` for the default limits. The shard sends no pings if
     /// the heartbeat is not shorter than the idle timeout.
-    pub limits: Option<Limits>,
+    pub limits: Option<SessionLimits>,
     /// The verified principal. With it, the connection also speaks the native protocol.
     pub principal: Option<Arc<Principal>>,
     /// The subprotocol to confirm in the handshake, one of those that the client offered.
     pub subprotocol: Option<&'static str>,
 }
 
-impl Boarding {
+impl HandlerSpec {
     /// Creates a specification with the default limits, without a subprotocol and without the
     /// native protocol.
     pub fn new(
         app: &'static str,
-        factory: impl FnOnce(Berth) -> Box<dyn Guest> + Send + 'static,
+        factory: impl FnOnce(HandlerContext) -> Box<dyn ProtocolHandler> + Send + 'static,
     ) -> Self {
         Self {
-            tenant: app,
-            make: Box::new(factory),
+            app,
+            factory: Box::new(factory),
             limits: None,
             principal: None,
             subprotocol: None,
@@ -130,7 +130,7 @@ impl Boarding {
 
     /// Replaces the default limits.
     #[must_use]
-    pub fn limits(mut self, limits: Limits) -> Self {
+    pub fn limits(mut self, limits: SessionLimits) -> Self {
         self.limits = Some(limits);
         self
     }
@@ -143,95 +143,95 @@ impl Boarding {
     }
 }
 
-impl fmt::Debug for Boarding {
+impl fmt::Debug for HandlerSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HandlerSpec")
-            .field("app", &self.tenant)
+            .field("app", &self.app)
             .finish_non_exhaustive()
     }
 }
 
 /// Attaches an app's handler to native connections on which the app's messages arrive.
-pub trait Interpreter: Send + Sync {
+pub trait InBandUpgrade: Send + Sync {
     /// Returns whether this message, which is invalid in the native protocol, belongs to the app.
-    fn knows(&self, text: &str) -> bool;
+    fn matches(&self, text: &str) -> bool;
 
     /// Returns the specification of the handler. The native session stays active and keeps its
     /// message size limit.
-    fn board(&self, principal: &Arc<Principal>) -> Boarding;
+    fn upgrade(&self, principal: &Arc<Principal>) -> HandlerSpec;
 }
 
 /// One action that a handler requested.
 #[derive(Debug)]
-pub enum Act {
+pub enum Action {
     /// The action of [`Actions::send`].
     Send(Frame),
     /// The action of [`Actions::send_after_events`].
-    Behind(Frame),
+    SendAfterEvents(Frame),
     /// The action of [`Actions::close`].
     Close(u16, &'static str),
     /// The action of [`Actions::attach_native_session`].
-    Enter(Arc<Principal>),
+    AttachNativeSession(Arc<Principal>),
     /// The action of [`Actions::forward_native`].
-    Native(String),
+    ForwardNative(String),
 }
 
 /// The actions that a handler requests. The shard applies them in order, as soon as the handler
 /// returns.
-pub struct Acts<'a> {
-    acts: Vec<Act>,
-    ask: &'a mut dyn FnMut(Asking) -> bool,
+pub struct Actions<'a> {
+    actions: Vec<Action>,
+    spawn: &'a mut dyn FnMut(HandlerFuture) -> bool,
 }
 
-impl<'a> Acts<'a> {
+impl<'a> Actions<'a> {
     /// Creates an empty list. `spawn` takes a future, and returns `false` if it cannot. For the
     /// shard, and for tests of handlers.
-    pub fn new(spawn: &'a mut dyn FnMut(BoxFuture<'static, Answered>) -> bool) -> Self {
+    pub fn new(spawn: &'a mut dyn FnMut(BoxFuture<'static, AsyncResult>) -> bool) -> Self {
         Self {
-            acts: Vec::new(),
-            ask: spawn,
+            actions: Vec::new(),
+            spawn,
         }
     }
 
     /// Returns the requested actions in order.
-    pub fn into_acts(self) -> Vec<Act> {
-        self.acts
+    pub fn into_actions(self) -> Vec<Action> {
+        self.actions
     }
 
     /// Sends a frame after everything that is queued for a slow client, and before any event
     /// published later.
     pub fn send(&mut self, frame: Frame) {
-        self.acts.push(Act::Send(frame));
+        self.actions.push(Action::Send(frame));
     }
 
     /// Sends a text frame, like [`Actions::send`].
-    pub fn say(&mut self, text: &str) {
+    pub fn send_text(&mut self, text: &str) {
         self.send(Frame::text(text));
     }
 
     /// Sends a frame after every event published for this connection so far, delivered or not. Use
     /// it for a response after which no earlier event may arrive.
-    pub fn send_behind(&mut self, frame: Frame) {
-        self.acts.push(Act::Behind(frame));
+    pub fn send_after_events(&mut self, frame: Frame) {
+        self.actions.push(Action::SendAfterEvents(frame));
     }
 
     /// Closes the connection after the frames already sent. The codes are those of RFC 6455 section
     /// 7.4.
     pub fn close(&mut self, code: u16, reason: &'static str) {
-        self.acts.push(Act::Close(code, reason));
+        self.actions.push(Action::Close(code, reason));
     }
 
     /// Attaches a native session for this principal.
     ///
     /// For another user than before, all subscriptions are cancelled; for the same user, only those
     /// that the new token does not grant.
-    pub fn enter(&mut self, principal: Arc<Principal>) {
-        self.acts.push(Act::Enter(principal));
+    pub fn attach_native_session(&mut self, principal: Arc<Principal>) {
+        self.actions.push(Action::AttachNativeSession(principal));
     }
 
     /// Forwards a message to the native session. It has no effect if the connection has none.
-    pub fn native(&mut self, text: impl Into<String>) {
-        self.acts.push(Act::Native(text.into()));
+    pub fn forward_native(&mut self, text: impl Into<String>) {
+        self.actions.push(Action::ForwardNative(text.into()));
     }
 
     /// Runs a future on the runtime. Its output comes back through
@@ -240,15 +240,15 @@ impl<'a> Acts<'a> {
     ///
     /// Returns `false` if too many are pending; report that to the client.
     #[must_use]
-    pub fn ask<T: Any + Send>(&mut self, future: impl Future<Output = T> + Send + 'static) -> bool {
-        (self.ask)(Box::pin(future.map(|output| Box::new(output) as Answered)))
+    pub fn spawn<T: Any + Send>(&mut self, future: impl Future<Output = T> + Send + 'static) -> bool {
+        (self.spawn)(Box::pin(future.map(|output| Box::new(output) as AsyncResult)))
     }
 }
 
-impl fmt::Debug for Acts<'_> {
+impl fmt::Debug for Actions<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Actions")
-            .field("actions", &self.acts.len())
+            .field("actions", &self.actions.len())
             .finish_non_exhaustive()
     }
 }

@@ -5,45 +5,45 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use mio::Waker;
 
-use crate::entrance::Porch;
-use crate::roster::Wish;
-use crate::{Answer, Arrival, Caller, Porter};
+use crate::entrance::SharedListener;
+use crate::roster::AdminRequest;
+use crate::{AsyncResponse, UpgradedConnection, PendingConnection, ConnectionHandler};
 use latido_base::ident::Channel;
 
 /// A command to a shard's thread.
-pub(super) enum Command {
+pub(super) enum ShardCommand {
     /// Adds a client whose handshake is complete.
-    Adopt(Box<Arrival>),
+    AddUpgraded(Box<UpgradedConnection>),
     /// Adds an accepted connection that has not sent its request yet.
-    Knock(Box<(Caller, Arc<dyn Porter>)>),
+    AddPending(Box<(PendingConnection, Arc<dyn ConnectionHandler>)>),
     /// Registers the shard at a listener, until it passes the turn to another shard.
-    Stand(Arc<Porch>),
+    RegisterListener(Arc<SharedListener>),
     /// Delivers the response to an [asynchronous request](crate::async_requests) of the
     /// shard.
-    Answer {
+    AsyncResponse {
         slot: u32,
         generation: u32,
-        answer: Answer,
+        response: AsyncResponse,
     },
     /// Closes every client, spread over this number of milliseconds.
-    Leave { spread_ms: u64 },
+    Shutdown { spread_ms: u64 },
     /// Handles a request from an administrator.
-    Operator(Box<Wish>),
+    Admin(Box<AdminRequest>),
     /// Ends the thread now.
     Stop,
 }
 
-impl Command {
-    pub(super) fn asked(
+impl ShardCommand {
+    pub(super) fn permission_response(
         slot: u32,
         generation: u32,
         channel: Channel,
         allowed: Option<bool>,
     ) -> Self {
-        Self::Answer {
+        Self::AsyncResponse {
             slot,
             generation,
-            answer: Answer::Allowed(channel, allowed),
+            response: AsyncResponse::Permission(channel, allowed),
         }
     }
 }
@@ -55,7 +55,7 @@ impl Command {
 /// inbox at a time.
 pub(super) struct Inbox {
     /// The pending commands, or `None` once the shard has ended.
-    commands: Mutex<Option<Vec<Command>>>,
+    commands: Mutex<Option<Vec<ShardCommand>>>,
     waker: Arc<Waker>,
 }
 
@@ -69,7 +69,7 @@ impl Inbox {
 
     /// Adds a command and wakes the shard if the inbox was empty. Returns the command if the shard
     /// has ended.
-    pub(super) fn put(&self, command: Command) -> Option<Command> {
+    pub(super) fn put(&self, command: ShardCommand) -> Option<ShardCommand> {
         let mut inbox = self.commands.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(commands) = &mut *inbox else {
             return Some(command);
@@ -88,13 +88,13 @@ impl Inbox {
         &self.waker
     }
 
-    pub(super) fn take(&self) -> Vec<Command> {
+    pub(super) fn take(&self) -> Vec<ShardCommand> {
         let mut inbox = self.commands.lock().unwrap_or_else(PoisonError::into_inner);
         inbox.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// Closes the inbox when the shard ends. Returns the commands that were not handled.
-    pub(super) fn close(&self) -> Vec<Command> {
+    pub(super) fn close(&self) -> Vec<ShardCommand> {
         self.commands
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

@@ -54,20 +54,20 @@ use latido_base::drain::Drain;
 use latido_hub::Hub;
 use latido_protocol::ErrorCode;
 use latido_protocol::websocket::close_frame;
-use latido_session::{CloseReason, Context};
+use latido_session::{CloseReason, SessionContext};
 use latido_telemetry::Metrics;
 
-use desk::Answer;
-pub use desk::Clerk;
-use entrance::Porch;
-pub use entrance::{BackOff, Entrance, is_the_peers};
-pub use guest::{Act, Acts, Answered, Berth, Boarding, Guest, Heard, Interpreter, MakeGuest, Now};
-use inbox::{Command, Inbox};
-pub use lobby::{Admitted, Caller, Porter};
-pub use roster::{ClientId, ClientView, InvalidClientId, Roster, Swept};
-use worker::Worker;
+use desk::AsyncResponse;
+pub use desk::RequestHandler;
+use entrance::SharedListener;
+pub use entrance::{AcceptBackoff, ShardListener, is_peer_error};
+pub use guest::{Action, Actions, AsyncResult, HandlerContext, HandlerSpec, ProtocolHandler, ClientMessage, InBandUpgrade, HandlerFactory, Timestamp};
+use inbox::{ShardCommand, Inbox};
+pub use lobby::{AcceptedUpgrade, PendingConnection, ConnectionHandler};
+pub use roster::{ClientId, ClientSummary, InvalidClientId, ClientList, SweepResult};
+use worker::ShardWorker;
 #[cfg(any(test, feature = "simulation"))]
-pub use worker::simulated::{Asking, Asks, Thread};
+pub use worker::simulated::{PendingRequest, RequestContent, SimulatedShard};
 
 /// The size of the send buffer that the kernel may keep for one client, in bytes; the kernel
 /// doubles it.
@@ -88,27 +88,27 @@ pub struct Config {
 ///
 /// Dropping the set releases all of them.
 #[derive(Debug)]
-pub struct Permits {
+pub struct PermitSet {
     _permit: OwnedSemaphorePermit,
-    _more: Option<Box<Self>>,
+    _others: Option<Box<Self>>,
 }
 
-impl Permits {
+impl PermitSet {
     /// Creates a set with the server-wide permit only.
     pub fn new(permit: OwnedSemaphorePermit) -> Self {
         Self {
             _permit: permit,
-            _more: None,
+            _others: None,
         }
     }
 
     /// Adds a permit of another limit; returns the set unchanged for `None`.
     #[must_use]
-    pub fn and(self, permit: Option<OwnedSemaphorePermit>) -> Self {
+    pub fn with(self, permit: Option<OwnedSemaphorePermit>) -> Self {
         match permit {
             Some(permit) => Self {
                 _permit: permit,
-                _more: Some(Box::new(self)),
+                _others: Some(Box::new(self)),
             },
             None => self,
         }
@@ -116,45 +116,45 @@ impl Permits {
 }
 
 /// The protocol of a new connection, with the data that its setup needs.
-pub enum Entrant {
+pub enum ConnectionKind {
     /// A client of the native protocol: its verified principal, and the in-band upgrade to an app's
     /// protocol if the listener offers one.
-    Native(Arc<Principal>, Option<Arc<dyn Interpreter>>),
+    Native(Arc<Principal>, Option<Arc<dyn InBandUpgrade>>),
     /// A client of an app's protocol.
-    Guest(Box<Boarding>),
+    App(Box<HandlerSpec>),
 }
 
-impl std::fmt::Debug for Entrant {
+impl std::fmt::Debug for ConnectionKind {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Native(principal, _) => f.debug_tuple("Native").field(principal).finish(),
-            Self::Guest(spec) => f.debug_tuple("App").field(spec).finish(),
+            Self::App(spec) => f.debug_tuple("App").field(spec).finish(),
         }
     }
 }
 
 /// A connection whose WebSocket handshake is complete.
 #[derive(Debug)]
-pub struct Arrival {
+pub struct UpgradedConnection {
     /// The non-blocking socket, with a send buffer of [`SEND_BUFFER_BYTES`].
     pub socket: std::net::TcpStream,
     /// The bytes that the client sent after its request and that were already read.
-    pub early: Bytes,
+    pub early_bytes: Bytes,
     /// The protocol of the connection and its principal.
-    pub entrant: Entrant,
+    pub kind: ConnectionKind,
     /// The connection's permits, held as long as the connection exists.
-    pub permit: Permits,
+    pub permits: PermitSet,
 }
 
 /// The dependencies of the shards.
 #[derive(Debug, Clone)]
-pub struct Parts {
+pub struct ShardDeps {
     /// The source of the frames of all rooms.
     pub hub: Arc<Hub>,
     /// The streams, the policy and the limits.
-    pub context: Context,
+    pub context: SessionContext,
     /// The handler of requests that need to await.
-    pub clerk: Clerk,
+    pub request_handler: RequestHandler,
     /// The wall clock, for token expiry.
     pub clock: Clock,
     /// The server's metrics registry.
@@ -167,22 +167,22 @@ pub struct Parts {
 /// The handle to all shards of a server.
 #[derive(Debug)]
 pub struct Shards {
-    shards: Vec<Handle>,
+    shards: Vec<ShardHandle>,
     /// The counter that assigns new connections to the shards in rotation.
-    next: AtomicUsize,
+    next_shard: AtomicUsize,
     /// The number of listeners served so far; it gives each its poll token.
-    entrances: AtomicUsize,
+    listener_count: AtomicUsize,
     /// The permits for concurrent admin requests.
-    operators: Semaphore,
+    admin_permits: Semaphore,
 }
 
-struct Handle {
+struct ShardHandle {
     inbox: Arc<Inbox>,
     /// Resolves when the thread has ended.
     ended: tokio::sync::Mutex<Option<oneshot::Receiver<()>>>,
 }
 
-impl std::fmt::Debug for Handle {
+impl std::fmt::Debug for ShardHandle {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Shard").finish_non_exhaustive()
     }
@@ -195,7 +195,7 @@ impl Shards {
     /// # Errors
     ///
     /// Fails if a poll, its waker or a thread cannot be created.
-    pub fn start(config: Config, deps: &Parts) -> io::Result<Self> {
+    pub fn start(config: Config, deps: &ShardDeps) -> io::Result<Self> {
         deps.metrics
             .closes
             .init_labels(CloseReason::ALL.map(CloseReason::label));
@@ -204,32 +204,32 @@ impl Shards {
             .init_labels(ErrorCode::ALL.map(ErrorCode::as_str));
         // Three separate queues: permission checks of new subscriptions, token checks of connected
         // clients, and app tasks. A full one does not delay the others.
-        let queues = std::array::from_fn(|_| desk::open(deps.clerk.clone(), &deps.drain));
+        let queues = std::array::from_fn(|_| desk::start_queue(deps.request_handler.clone(), &deps.drain));
         let shards =
             (0..config.threads.max(1)).map(|number| start_shard(number, deps, queues.clone()));
         Ok(Self {
             shards: shards.collect::<io::Result<_>>()?,
-            next: AtomicUsize::new(0),
-            entrances: AtomicUsize::new(0),
-            operators: Semaphore::new(roster::WISHES),
+            next_shard: AtomicUsize::new(0),
+            listener_count: AtomicUsize::new(0),
+            admin_permits: Semaphore::new(roster::MAX_ADMIN_REQUESTS),
         })
     }
 
     /// Hands an upgraded connection to the next shard, which owns it from then on.
-    pub fn adopt(&self, connection: Arrival) {
-        let index = self.next.fetch_add(1, Ordering::Relaxed) % self.shards.len();
+    pub fn add_upgraded(&self, connection: UpgradedConnection) {
+        let index = self.next_shard.fetch_add(1, Ordering::Relaxed) % self.shards.len();
         self.shards[index]
             .inbox
-            .put(Command::Adopt(Box::new(connection)))
+            .put(ShardCommand::AddUpgraded(Box::new(connection)))
             .into_iter()
-            .for_each(too_late);
+            .for_each(reject_after_stop);
     }
 
     /// Accepts connections at a listening socket until the returned listener is closed. The socket
     /// must be non-blocking; `handler` upgrades the connections.
-    pub fn open(&self, socket: std::net::TcpListener, handler: Arc<dyn Porter>) -> Entrance {
-        let number = self.entrances.fetch_add(1, Ordering::Relaxed);
-        Porch::open(
+    pub fn serve_listener(&self, socket: std::net::TcpListener, handler: Arc<dyn ConnectionHandler>) -> ShardListener {
+        let number = self.listener_count.fetch_add(1, Ordering::Relaxed);
+        SharedListener::start(
             number,
             socket,
             handler,
@@ -242,41 +242,41 @@ impl Shards {
 
     /// Hands a connection to the next shard, where it waits for its request bytes; `porter`
     /// upgrades it.
-    pub fn knock(&self, connection: Caller, handler: Arc<dyn Porter>) {
-        let index = self.next.fetch_add(1, Ordering::Relaxed) % self.shards.len();
+    pub fn add_pending(&self, connection: PendingConnection, handler: Arc<dyn ConnectionHandler>) {
+        let index = self.next_shard.fetch_add(1, Ordering::Relaxed) % self.shards.len();
         self.shards[index]
             .inbox
-            .put(Command::Knock(Box::new((connection, handler))))
+            .put(ShardCommand::AddPending(Box::new((connection, handler))))
             .into_iter()
-            .for_each(too_late);
+            .for_each(reject_after_stop);
     }
 
     /// Closes every client, in batches spread over `spread`, and waits for them for at most
     /// `grace`.
     ///
     /// Returns whether all of them ended in time.
-    pub async fn leave(&self, spread: Duration, grace: Duration) -> bool {
+    pub async fn shutdown(&self, spread: Duration, grace: Duration) -> bool {
         let spread_ms = u64::try_from(spread.as_millis()).unwrap_or(u64::MAX);
         for shard in &self.shards {
-            shard.inbox.put(Command::Leave { spread_ms });
+            shard.inbox.put(ShardCommand::Shutdown { spread_ms });
         }
         let all = async {
             for shard in &self.shards {
-                shard.wait().await;
+                shard.wait_until_ended().await;
             }
         };
         let in_time = tokio::time::timeout(grace, all).await.is_ok();
         if !in_time {
             for shard in &self.shards {
-                shard.inbox.put(Command::Stop);
+                shard.inbox.put(ShardCommand::Stop);
             }
         }
         in_time
     }
 }
 
-impl Handle {
-    async fn wait(&self) {
+impl ShardHandle {
+    async fn wait_until_ended(&self) {
         if let Some(ended) = self.ended.lock().await.take() {
             // An error means that the thread died, which also ends it.
             let _ = ended.await;
@@ -286,13 +286,13 @@ impl Handle {
 
 /// Rejects a command that arrived after its shard had ended because the server stops. Every
 /// connection in it still gets a response.
-fn too_late(command: Command) {
+fn reject_after_stop(command: ShardCommand) {
     match command {
-        Command::Knock(pending) => {
+        ShardCommand::AddPending(pending) => {
             let (connection, handler) = *pending;
-            handler.take_back(connection, &[]);
+            handler.serve_http(connection, &[]);
         }
-        Command::Adopt(connection) => {
+        ShardCommand::AddUpgraded(connection) => {
             let reason = CloseReason::Restarting;
             // The socket's send buffer is empty, so these few bytes always fit.
             let _gone = io::Write::write(
@@ -304,13 +304,13 @@ fn too_late(command: Command) {
     }
 }
 
-fn start_shard(number: usize, deps: &Parts, queues: [desk::Desk; 3]) -> io::Result<Handle> {
+fn start_shard(number: usize, deps: &ShardDeps, queues: [desk::RequestQueue; 3]) -> io::Result<ShardHandle> {
     let poll = Poll::new()?;
     let waker = Arc::new(Waker::new(poll.registry(), Token(usize::MAX))?);
     let inbox = Arc::new(Inbox::new(Arc::clone(&waker)));
     let frames = deps.hub.register_shard(move || inbox::wake(&waker));
     let (done, ended) = oneshot::channel();
-    let worker = Worker::new(poll, Arc::clone(&inbox), frames, queues, deps.clone());
+    let worker = ShardWorker::new(poll, Arc::clone(&inbox), frames, queues, deps.clone());
     let drain = deps.drain.clone();
     std::thread::Builder::new().name(format!("latido-shard-{number}")).spawn(move || {
         let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| worker.run()));
@@ -328,7 +328,7 @@ fn start_shard(number: usize, deps: &Parts, queues: [desk::Desk; 3]) -> io::Resu
         // The receiver is gone if the server was dropped without a drain.
         let _ = done.send(());
     })?;
-    Ok(Handle {
+    Ok(ShardHandle {
         inbox,
         ended: tokio::sync::Mutex::new(Some(ended)),
     })
@@ -337,7 +337,7 @@ fn start_shard(number: usize, deps: &Parts, queues: [desk::Desk; 3]) -> io::Resu
 impl Drop for Shards {
     fn drop(&mut self) {
         for shard in &self.shards {
-            shard.inbox.put(Command::Stop);
+            shard.inbox.put(ShardCommand::Stop);
         }
     }
 }

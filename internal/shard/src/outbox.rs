@@ -10,37 +10,37 @@ use latido_protocol::Frame;
 
 /// The result of an attempt to send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Sent {
+pub(super) enum SendResult {
     All,
     /// The socket is full after this number of bytes.
-    Part(usize),
+    Partial(usize),
     /// The connection has ended.
     Gone,
 }
 
 /// Sends bytes with send(2), which is 11 % cheaper than write(2) on ten thousand sockets.
-pub(super) fn send(socket: &TcpStream, bytes: &[u8]) -> Sent {
+pub(super) fn send(socket: &TcpStream, bytes: &[u8]) -> SendResult {
     send_as(socket, bytes, SendFlags::empty())
 }
 
 /// Sends the last bytes of a connection. The kernel holds them back for the end of the stream,
 /// which must follow at once. Both then leave in one segment: it costs half of two, and wakes the
 /// peer once.
-pub(super) fn send_last(socket: &TcpStream, bytes: &[u8]) -> Sent {
+pub(super) fn send_last(socket: &TcpStream, bytes: &[u8]) -> SendResult {
     send_as(socket, bytes, SendFlags::MORE)
 }
 
-fn send_as(socket: &TcpStream, bytes: &[u8], flags: SendFlags) -> Sent {
+fn send_as(socket: &TcpStream, bytes: &[u8], flags: SendFlags) -> SendResult {
     let mut done = 0;
     while done < bytes.len() {
         match rustix::net::send(socket, &bytes[done..], flags) {
             Ok(sent) => done += sent,
-            Err(Errno::AGAIN) => return Sent::Part(done),
+            Err(Errno::AGAIN) => return SendResult::Partial(done),
             Err(Errno::INTR) => {}
-            Err(_) => return Sent::Gone,
+            Err(_) => return SendResult::Gone,
         }
     }
-    Sent::All
+    SendResult::All
 }
 
 /// Reads the available bytes. Returns `None` if there are none at the moment, and 0 at the end of
@@ -59,7 +59,7 @@ pub(super) fn receive(mut socket: &TcpStream, buffer: &mut [u8]) -> Option<usize
 
 /// The rest of a frame that was sent in part. It must leave before anything else.
 #[derive(Debug)]
-enum Rest {
+enum PartialFrame {
     /// A shared broadcast frame, not copied, and the number of bytes sent.
     Frame(Frame, usize),
     Bytes(Vec<u8>, usize),
@@ -69,40 +69,40 @@ enum Rest {
 /// which members are behind.
 #[derive(Debug)]
 pub(super) struct Outbox {
-    rest: Option<Rest>,
+    partial: Option<PartialFrame>,
     /// Complete responses and control frames.
     replies: Vec<u8>,
     /// The second of the last progress.
-    pub(super) since_s: u32,
+    pub(super) progress_s: u32,
 }
 
 impl Outbox {
     /// Creates the outbox of a socket that accepted `sent` bytes of a broadcast. If it accepted
     /// none, the frame is not kept.
     pub(super) fn after_frame(frame: &Frame, sent: usize, now_s: u32) -> Self {
-        let rest = (sent > 0).then(|| Rest::Frame(frame.clone(), sent));
+        let partial = (sent > 0).then(|| PartialFrame::Frame(frame.clone(), sent));
         Self {
-            rest,
+            partial,
             replies: Vec::new(),
-            since_s: now_s,
+            progress_s: now_s,
         }
     }
 
     /// Creates an outbox that keeps the frame even if none of it was sent.
-    pub(super) fn keeping(frame: &Frame, sent: usize, now_s: u32) -> Self {
+    pub(super) fn keeping_frame(frame: &Frame, sent: usize, now_s: u32) -> Self {
         Self {
-            rest: Some(Rest::Frame(frame.clone(), sent)),
+            partial: Some(PartialFrame::Frame(frame.clone(), sent)),
             replies: Vec::new(),
-            since_s: now_s,
+            progress_s: now_s,
         }
     }
 
     /// Creates the outbox of a socket that accepted `sent` of these bytes.
     pub(super) fn after_bytes(bytes: Vec<u8>, sent: usize, now_s: u32) -> Self {
         Self {
-            rest: Some(Rest::Bytes(bytes, sent)),
+            partial: Some(PartialFrame::Bytes(bytes, sent)),
             replies: Vec::new(),
-            since_s: now_s,
+            progress_s: now_s,
         }
     }
 
@@ -113,9 +113,9 @@ impl Outbox {
 
     /// Returns the number of bytes kept for this client alone.
     #[cfg(test)]
-    pub(super) fn kept(&self) -> usize {
-        let rest = self.rest.as_ref().map_or(0, |rest| {
-            if let Rest::Bytes(bytes, _) = rest {
+    pub(super) fn kept_bytes(&self) -> usize {
+        let rest = self.partial.as_ref().map_or(0, |rest| {
+            if let PartialFrame::Bytes(bytes, _) = rest {
                 bytes.len()
             } else {
                 0
@@ -129,39 +129,39 @@ impl Outbox {
     pub(super) fn flush(
         &mut self,
         socket: &TcpStream,
-        send: fn(&TcpStream, &[u8]) -> Sent,
+        send: fn(&TcpStream, &[u8]) -> SendResult,
         now_s: u32,
-    ) -> (Sent, usize) {
+    ) -> (SendResult, usize) {
         let mut total = 0;
-        if self.rest.is_none() {
+        if self.partial.is_none() {
             self.take_replies();
         }
-        while let Some(mut rest) = self.rest.take() {
+        while let Some(mut rest) = self.partial.take() {
             let (bytes, done) = match &mut rest {
-                Rest::Frame(frame, done) => (frame.as_bytes(), done),
-                Rest::Bytes(bytes, done) => (bytes.as_slice(), done),
+                PartialFrame::Frame(frame, done) => (frame.as_bytes(), done),
+                PartialFrame::Bytes(bytes, done) => (bytes.as_slice(), done),
             };
             match send(socket, &bytes[*done..]) {
-                Sent::All => {
+                SendResult::All => {
                     total += bytes.len() - *done;
-                    self.since_s = now_s;
+                    self.progress_s = now_s;
                 }
-                Sent::Part(sent) => {
+                SendResult::Partial(sent) => {
                     *done += sent;
-                    self.rest = Some(rest);
-                    return (Sent::Part(sent), total + sent);
+                    self.partial = Some(rest);
+                    return (SendResult::Partial(sent), total + sent);
                 }
-                Sent::Gone => return (Sent::Gone, total),
+                SendResult::Gone => return (SendResult::Gone, total),
             }
             self.take_replies();
         }
-        (Sent::All, total)
+        (SendResult::All, total)
     }
 
     /// Moves the queued responses into the place of the partial frame.
     fn take_replies(&mut self) {
         if !self.replies.is_empty() {
-            self.rest = Some(Rest::Bytes(std::mem::take(&mut self.replies), 0));
+            self.partial = Some(PartialFrame::Bytes(std::mem::take(&mut self.replies), 0));
         }
     }
 }

@@ -7,17 +7,17 @@ use std::collections::VecDeque;
 pub(super) const SLICE: usize = 16;
 /// The sends of small rooms per tick, before a large room continues. Large rooms therefore keep a
 /// fifth of the sends, however many small ones there are.
-pub(super) const SMALL_SENDS_A_TURN: usize = 4 * SLICE;
+pub(super) const SMALL_SENDS_PER_TICK: usize = 4 * SLICE;
 
 /// The rooms with a broadcast in progress. A room whose remaining members fit in a slice is small,
 /// and goes before the large ones. Within each kind the oldest is next.
 #[derive(Debug, Default)]
-pub(super) struct Passes {
+pub(super) struct BroadcastQueue {
     small: VecDeque<u32>,
     large: VecDeque<u32>,
 }
 
-impl Passes {
+impl BroadcastQueue {
     /// Queues a room with `remaining` members left to examine. The code that queues it must not
     /// queue a room twice.
     pub(super) fn put(&mut self, room: u32, remaining: usize) {
@@ -51,7 +51,7 @@ mod tests {
         /// Every queued room comes out once; each kind, small and large, keeps its order.
         #[test]
         fn every_room_comes_once_in_order_of_its_kind(rooms in prop::collection::vec(0usize..100, 0..50)) {
-            let mut queue = Passes::default();
+            let mut queue = BroadcastQueue::default();
             for (room, remaining) in rooms.iter().enumerate() {
                 queue.put(u32::try_from(room).unwrap(), *remaining);
             }

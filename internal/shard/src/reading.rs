@@ -2,33 +2,33 @@
 
 use std::sync::Arc;
 
-use crate::client::{Client, Life, Voice};
-use crate::desk::{Asked, BUSY, Question};
+use crate::client::{ShardClient, ConnectionState, ProtocolState};
+use crate::desk::{QueuedRequest, BUSY_MESSAGE, AsyncRequest};
 use crate::outbox::receive;
-use crate::worker::Worker;
+use crate::worker::ShardWorker;
 use latido_base::clock::monotonic_now;
 use latido_base::ident::Channel;
 use latido_protocol::websocket::{Chunk, WsMessage, echo_close_frame, pong_frame};
 use latido_protocol::{ErrorCode, Frame, ServerReply, native};
-use latido_session::{CloseReason, Effect, Seat, Unverified};
+use latido_session::{CloseReason, SessionEffect, RoomPosition, ReauthError};
 
 /// The buffers read from one client before other clients are served.
-const READS_A_TURN: usize = 4;
+const READS_PER_TURN: usize = 4;
 
-impl Worker {
+impl ShardWorker {
     /// Reads from a client's socket. With `to_the_end`, the end of the stream may follow; the poll
     /// reports it only once, so reading continues until then.
     pub(super) fn on_readable(&mut self, slot: u32, to_the_end: bool) {
         if self.clients.get(slot as usize).is_some_and(Option::is_none) {
-            return self.on_first_words(slot, to_the_end);
+            return self.on_request_bytes(slot, to_the_end);
         }
         let mut buffer = std::mem::take(&mut self.buffer);
         self.with_client(slot, |worker, client| {
-            for _ in 0..READS_A_TURN {
-                let open = client.life == Life::Open;
+            for _ in 0..READS_PER_TURN {
+                let open = client.state == ConnectionState::Open;
                 if open && client.outbox.is_some() {
                     // A client that does not read its responses may not send further requests.
-                    client.unread = true;
+                    client.has_unread_input = true;
                     return;
                 }
                 let Some(socket) = worker.sockets.get(slot as usize).and_then(Option::as_ref)
@@ -46,7 +46,7 @@ impl Worker {
                 }
                 // A read that leaves room in the buffer has emptied the socket; later bytes cause a
                 // new event.
-                if matches!(client.life, Life::Dead(_)) || (count < buffer.len() && !to_the_end) {
+                if matches!(client.state, ConnectionState::Dead(_)) || (count < buffer.len() && !to_the_end) {
                     return;
                 }
             }
@@ -56,10 +56,10 @@ impl Worker {
     }
 
     /// Parses bytes from an open client and handles its messages.
-    pub(super) fn feed(&mut self, slot: u32, client: &mut Client, chunk: &mut Chunk<'_>) {
-        client.heard_s = self.now_s;
-        client.pinged = false;
-        while client.life == Life::Open {
+    pub(super) fn feed(&mut self, slot: u32, client: &mut ShardClient, chunk: &mut Chunk<'_>) {
+        client.last_received_s = self.now_s;
+        client.awaiting_pong = false;
+        while client.state == ConnectionState::Open {
             match client.reader.next(chunk) {
                 Ok(None) => return,
                 Ok(Some(message)) => self.on_message(slot, client, message),
@@ -71,23 +71,23 @@ impl Worker {
         }
     }
 
-    fn on_message(&mut self, slot: u32, client: &mut Client, message: WsMessage<'_>) {
+    fn on_message(&mut self, slot: u32, client: &mut ShardClient, message: WsMessage<'_>) {
         if let WsMessage::Close { code, .. } = message {
             return self.close_with(slot, client, CloseReason::Client, &echo_close_frame(code));
         }
-        self.parts.metrics.messages_received.inc();
-        let Voice::Native(session) = &mut client.voice else {
-            return self.on_guest_message(slot, client, message);
+        self.deps.metrics.messages_received.inc();
+        let ProtocolState::Native(session) = &mut client.protocol else {
+            return self.on_app_message(slot, client, message);
         };
-        if let Some(effect) = session.admit(&self.parts.context, self.now_s) {
+        if let Some(effect) = session.check_rate(&self.deps.context, self.now_s) {
             return self.apply(slot, client, effect);
         }
         match message {
             WsMessage::Text(text) => {
-                let effect = session.on_text(&text, &self.parts.context);
-                if client.tongue == 0
-                    || !is_foreign(&effect)
-                    || !self.reinterpret(slot, client, &text)
+                let effect = session.on_text(&text, &self.deps.context);
+                if client.in_band_upgrade == 0
+                    || !is_not_native(&effect)
+                    || !self.try_in_band_upgrade(slot, client, &text)
                 {
                     self.apply(slot, client, effect);
                 }
@@ -99,94 +99,94 @@ impl Worker {
     }
 
     /// Applies an effect of the native session.
-    pub(super) fn apply(&mut self, slot: u32, client: &mut Client, effect: Effect) {
+    pub(super) fn apply(&mut self, slot: u32, client: &mut ShardClient, effect: SessionEffect) {
         match effect {
-            Effect::None => {}
-            Effect::Reply(reply) => self.reply(slot, client, &reply),
-            Effect::Join(channel) => self.join(slot, client, &channel),
-            Effect::Again(name, position) => self.again(slot, client, name, position),
-            Effect::Leave(name, position) => {
+            SessionEffect::None => {}
+            SessionEffect::Reply(reply) => self.reply(slot, client, &reply),
+            SessionEffect::Subscribe(channel) => self.subscribe(slot, client, &channel),
+            SessionEffect::Resend(name, position) => self.resend(slot, client, name, position),
+            SessionEffect::Unsubscribe(name, position) => {
                 self.leave_room(client, position);
                 self.reply(slot, client, &ServerReply::Unsubscribed(name));
             }
-            Effect::Ask(channel) => {
-                let Some(session) = client.conversation() else {
+            SessionEffect::CheckPermission(channel) => {
+                let Some(session) = client.session() else {
                     return;
                 };
                 let request =
-                    Question::MayRead(session.principal().user().clone(), channel.clone());
-                if !self.ask(slot, client, request) {
+                    AsyncRequest::CheckPermission(session.principal().user().clone(), channel.clone());
+                if !self.queue_request(slot, client, request) {
                     let effects = client
-                        .conversation_mut()
-                        .map(|session| session.answered(channel, None));
+                        .session_mut()
+                        .map(|session| session.on_permission(channel, None));
                     for effect in effects.into_iter().flatten() {
                         self.apply(slot, client, effect);
                     }
                 }
             }
-            Effect::Verify(token) => {
-                if !self.ask(slot, client, Question::Verify(token)) {
-                    let result = Err(Unverified::Later(BUSY.to_owned()));
-                    let context = &self.parts.context;
+            SessionEffect::VerifyToken(token) => {
+                if !self.queue_request(slot, client, AsyncRequest::VerifyToken(token)) {
+                    let result = Err(ReauthError::Unavailable(BUSY_MESSAGE.to_owned()));
+                    let context = &self.deps.context;
                     let effects = client
-                        .conversation_mut()
-                        .map(|session| session.authenticated(result, context));
+                        .session_mut()
+                        .map(|session| session.on_reauth(result, context));
                     for effect in effects.into_iter().flatten() {
                         self.apply(slot, client, effect);
                     }
                 }
             }
-            Effect::Close(reason) => self.close(slot, client, reason),
+            SessionEffect::Close(reason) => self.close(slot, client, reason),
         }
     }
 
     /// Queues an asynchronous request. Returns `false` if the queue is full.
-    fn ask(&self, slot: u32, client: &Client, request: Question) -> bool {
-        let queue = if matches!(request, Question::Verify(_)) {
-            &self.tokens_desk
+    fn queue_request(&self, slot: u32, client: &ShardClient, request: AsyncRequest) -> bool {
+        let queue = if matches!(request, AsyncRequest::VerifyToken(_)) {
+            &self.token_queue
         } else {
-            &self.desk
+            &self.permission_queue
         };
         let (inbox, generation) = (Arc::clone(&self.inbox), client.generation);
         queue
-            .try_send(Asked {
+            .try_send(QueuedRequest {
                 inbox,
                 slot,
                 generation,
-                since: monotonic_now(),
-                question: request,
+                queued_at: monotonic_now(),
+                request,
             })
             .is_ok()
     }
 
-    fn reply(&mut self, slot: u32, client: &mut Client, reply: &ServerReply) {
+    fn reply(&mut self, slot: u32, client: &mut ShardClient, reply: &ServerReply) {
         if let ServerReply::Error { code, .. } = reply {
-            self.parts.metrics.errors_sent.increment(ErrorCode::as_str(*code));
+            self.deps.metrics.errors_sent.increment(ErrorCode::as_str(*code));
         }
-        self.push(slot, client, encode(reply));
+        self.push(slot, client, encode_reply(reply));
     }
 
     /// Subscribes a client; the response and the newest frame leave in one write.
-    fn join(&mut self, slot: u32, client: &mut Client, channel: &Channel) {
-        let subscribed = self.parts.hub.subscribe(self.outlet.id(), channel);
-        let index = self.rooms.open(subscribed.room);
+    fn subscribe(&mut self, slot: u32, client: &mut ShardClient, channel: &Channel) {
+        let subscribed = self.deps.hub.subscribe(self.frames.id(), channel);
+        let index = self.rooms.get_or_create(subscribed.room);
         let Some(room) = self.rooms.get_mut(index) else {
             return;
         };
         if let Some(frame) = subscribed.latest
-            && room.offer(frame)
+            && room.set_latest(frame)
         {
-            self.start_pass(index);
+            self.start_broadcast(index);
         }
-        let Some(position) = self.rooms.sit(index, slot) else {
+        let Some(position) = self.rooms.add_member(index, slot) else {
             return;
         };
-        if let Some(session) = client.conversation_mut() {
-            session.joined(&channel.name, position);
+        if let Some(session) = client.session_mut() {
+            session.on_subscribed(&channel.name, position);
         }
         self.set_flags(client);
-        let mut bytes = encode(&ServerReply::Subscribed(Arc::clone(&channel.name)));
-        let newest = self.newest(client, position);
+        let mut bytes = encode_reply(&ServerReply::Subscribed(Arc::clone(&channel.name)));
+        let newest = self.take_newest_frame(client, position);
         let frames = 1 + u64::from(newest.is_some()) + u64::from(subscribed.staleness_frame.is_some());
         bytes.extend_from_slice(newest.as_ref().map_or(&[][..], Frame::as_bytes));
         bytes.extend_from_slice(subscribed.staleness_frame.as_ref().map_or(&[][..], Frame::as_bytes));
@@ -194,9 +194,9 @@ impl Worker {
     }
 
     /// Repeats the response and the current frame.
-    fn again(&mut self, slot: u32, client: &mut Client, name: Arc<str>, position: Seat) {
-        let mut bytes = encode(&ServerReply::Subscribed(name));
-        let newest = self.newest(client, position);
+    fn resend(&mut self, slot: u32, client: &mut ShardClient, name: Arc<str>, position: RoomPosition) {
+        let mut bytes = encode_reply(&ServerReply::Subscribed(name));
+        let newest = self.take_newest_frame(client, position);
         bytes.extend_from_slice(newest.as_ref().map_or(&[][..], Frame::as_bytes));
         self.push_all(slot, client, 1 + u64::from(newest.is_some()), bytes);
     }
@@ -207,10 +207,10 @@ impl Worker {
     /// Returns `None` while the socket is full. The client is then behind in that room and catches
     /// up when the socket drains. Thus a client that repeats requests without reading costs no copy
     /// per request.
-    fn newest(&mut self, client: &Client, position: Seat) -> Option<Frame> {
+    fn take_newest_frame(&mut self, client: &ShardClient, position: RoomPosition) -> Option<Frame> {
         let (room, index) = self.rooms.member(position)?;
         let is_full = client.outbox.is_some();
-        room.members[index].seen = if is_full {
+        room.members[index].seen_turn = if is_full {
             room.turn.wrapping_sub(1)
         } else {
             room.turn
@@ -221,54 +221,54 @@ impl Worker {
             .map(|latest| latest.frame.clone())
     }
 
-    fn leave_room(&mut self, client: &mut Client, position: Seat) {
-        self.vacate(position);
+    fn leave_room(&mut self, client: &mut ShardClient, position: RoomPosition) {
+        self.give_up_position(position);
         self.set_flags(client);
     }
 
     /// Removes a client from all its rooms.
-    pub(super) fn leave_rooms(&mut self, client: &Client) {
-        for position in client.seats() {
-            self.vacate(position);
+    pub(super) fn leave_rooms(&mut self, client: &ShardClient) {
+        for position in client.positions() {
+            self.give_up_position(position);
         }
     }
 
-    fn vacate(&mut self, position: Seat) {
-        let Some((room, moved)) = self.rooms.leave(position) else {
+    fn give_up_position(&mut self, position: RoomPosition) {
+        let Some((room, moved)) = self.rooms.remove_member(position) else {
             return;
         };
-        self.parts.hub.unsubscribe(self.outlet.id(), room);
+        self.deps.hub.unsubscribe(self.frames.id(), room);
         let moved = moved.and_then(|slot| self.clients.get_mut(slot as usize)?.as_mut());
-        if let Some(session) = moved.and_then(|client| client.conversation_mut()) {
-            session.moved(position);
+        if let Some(session) = moved.and_then(|client| client.session_mut()) {
+            session.on_position_moved(position);
         }
     }
 }
 
-impl Client {
+impl ShardClient {
     /// Ends a connection whose peer sends no more, with or without a close frame.
     fn end_of_stream(&mut self) {
-        let reason = if let Life::Closing { reason, .. } = self.life {
+        let reason = if let ConnectionState::Closing { reason, .. } = self.state {
             reason
         } else {
             CloseReason::Client
         };
-        self.life = Life::Dead(reason);
+        self.state = ConnectionState::Dead(reason);
     }
 }
 
 /// Returns whether a message was not a message of the native protocol.
-fn is_foreign(effect: &Effect) -> bool {
+fn is_not_native(effect: &SessionEffect) -> bool {
     matches!(
         effect,
-        Effect::Reply(ServerReply::Error {
+        SessionEffect::Reply(ServerReply::Error {
             code: ErrorCode::BadMessage | ErrorCode::UnknownType,
             ..
         })
     )
 }
 
-fn encode(reply: &ServerReply) -> Vec<u8> {
+fn encode_reply(reply: &ServerReply) -> Vec<u8> {
     Frame::text(&native::encode_reply(reply))
         .as_bytes()
         .to_vec()

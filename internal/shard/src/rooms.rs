@@ -3,47 +3,47 @@
 use std::collections::HashMap;
 
 use latido_hub::{RoomId, VersionedFrame};
-use latido_session::Seat;
+use latido_session::RoomPosition;
 
 /// The flag of a member whose socket is full. It catches up when the socket drains, not through a
 /// broadcast.
 const BLOCKED: u32 = 1 << 31;
 /// The flag of a member that is in several rooms: the new frames of all of them leave in one write.
-const MULTI: u32 = 1 << 30;
+const OTHER_ROOMS: u32 = 1 << 30;
 
 /// A client in a room. A broadcast reads all members of a room, so they are contiguous and take
 /// eight bytes each.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Member {
+pub(super) struct ShardMember {
     /// The client's slot number, and the two flags.
     slot: u32,
     /// The value of the room's `turn` when the client last got its newest frame.
-    pub(super) seen: u32,
+    pub(super) seen_turn: u32,
 }
 
-impl Member {
+impl ShardMember {
     pub(super) fn slot(self) -> u32 {
-        self.slot & !(BLOCKED | MULTI)
+        self.slot & !(BLOCKED | OTHER_ROOMS)
     }
 
     pub(super) fn is_blocked(self) -> bool {
         self.slot & BLOCKED != 0
     }
 
-    pub(super) fn is_multi(self) -> bool {
-        self.slot & MULTI != 0
+    pub(super) fn has_other_rooms(self) -> bool {
+        self.slot & OTHER_ROOMS != 0
     }
 
     pub(super) fn set_flags(&mut self, blocked: bool, multi: bool) {
-        self.slot = self.slot() | if blocked { BLOCKED } else { 0 } | if multi { MULTI } else { 0 };
+        self.slot = self.slot() | if blocked { BLOCKED } else { 0 } | if multi { OTHER_ROOMS } else { 0 };
     }
 }
 
 /// A channel with subscribers on this shard.
 #[derive(Debug)]
-pub(super) struct Room {
+pub(super) struct ShardRoom {
     pub(super) id: RoomId,
-    pub(super) members: Vec<Member>,
+    pub(super) members: Vec<ShardMember>,
     pub(super) latest: Option<VersionedFrame>,
     /// The number of frames so far, with which the members' `seen` is compared.
     pub(super) turn: u32,
@@ -52,13 +52,13 @@ pub(super) struct Room {
     /// The members that the broadcast still has to examine.
     pub(super) remaining: usize,
     /// Set while the room is in the queue of broadcasts.
-    pub(super) queued: bool,
+    pub(super) is_queued: bool,
 }
 
-impl Room {
+impl ShardRoom {
     /// Sets the newest frame and starts a broadcast, unless the room has this version or a newer
     /// one. A broadcast in progress continues from its position with the newer frame.
-    pub(super) fn offer(&mut self, frame: VersionedFrame) -> bool {
+    pub(super) fn set_latest(&mut self, frame: VersionedFrame) -> bool {
         if self
             .latest
             .as_ref()
@@ -73,21 +73,21 @@ impl Room {
     }
 
     /// Returns whether the member lacks the newest frame.
-    pub(super) fn is_behind(&self, member: Member) -> bool {
-        self.latest.is_some() && member.seen != self.turn
+    pub(super) fn is_stale(&self, member: ShardMember) -> bool {
+        self.latest.is_some() && member.seen_turn != self.turn
     }
 }
 
 /// All rooms of a shard. Indices are reused, [`RoomId`]s never.
 #[derive(Debug, Default)]
-pub(super) struct Rooms {
-    rooms: Vec<Option<Room>>,
+pub(super) struct ShardRooms {
+    rooms: Vec<Option<ShardRoom>>,
     free: Vec<u32>,
     by_id: HashMap<RoomId, u32>,
 }
 
-impl Rooms {
-    pub(super) fn get_mut(&mut self, index: u32) -> Option<&mut Room> {
+impl ShardRooms {
+    pub(super) fn get_mut(&mut self, index: u32) -> Option<&mut ShardRoom> {
         self.rooms.get_mut(usize::try_from(index).ok()?)?.as_mut()
     }
 
@@ -97,18 +97,18 @@ impl Rooms {
     }
 
     /// Returns the index of a room, and creates the room if necessary.
-    pub(super) fn open(&mut self, id: RoomId) -> u32 {
+    pub(super) fn get_or_create(&mut self, id: RoomId) -> u32 {
         if let Some(index) = self.find(id) {
             return index;
         }
-        let room = Room {
+        let room = ShardRoom {
             id,
             members: Vec::new(),
             latest: None,
             turn: 0,
             cursor: 0,
             remaining: 0,
-            queued: false,
+            is_queued: false,
         };
         let index = self.free.pop().unwrap_or_else(|| {
             self.rooms.push(None);
@@ -125,26 +125,26 @@ impl Rooms {
     }
 
     /// Adds a client that has the newest frame or is about to receive it.
-    pub(super) fn sit(&mut self, index: u32, slot: u32) -> Option<Seat> {
+    pub(super) fn add_member(&mut self, index: u32, slot: u32) -> Option<RoomPosition> {
         let room = self.get_mut(index)?;
         let place = u32::try_from(room.members.len()).ok()?;
-        room.members.push(Member {
+        room.members.push(ShardMember {
             slot,
-            seen: room.turn,
+            seen_turn: room.turn,
         });
         if room.remaining > 0 {
             // A broadcast goes round from the position where the last one ended, so the new
             // position may lie on its way. One more step makes sure that no other member is missed.
             room.remaining += 1;
         }
-        Some(Seat { room: index, place })
+        Some(RoomPosition { room: index, member: place })
     }
 
     /// Removes a member. Returns the room's id, and the slot of the client that moved into the
     /// freed position. Removes the room when it is empty.
-    pub(super) fn leave(&mut self, seat: Seat) -> Option<(RoomId, Option<u32>)> {
+    pub(super) fn remove_member(&mut self, seat: RoomPosition) -> Option<(RoomId, Option<u32>)> {
         let room = self.get_mut(seat.room)?;
-        let place = usize::try_from(seat.place).ok()?;
+        let place = usize::try_from(seat.member).ok()?;
         if place >= room.members.len() {
             return None;
         }
@@ -170,8 +170,8 @@ impl Rooms {
     }
 
     /// Returns the room of a subscription and the member's index in it.
-    pub(super) fn member(&mut self, seat: Seat) -> Option<(&mut Room, usize)> {
-        let place = usize::try_from(seat.place).ok()?;
+    pub(super) fn member(&mut self, seat: RoomPosition) -> Option<(&mut ShardRoom, usize)> {
+        let place = usize::try_from(seat.member).ok()?;
         let room = self.get_mut(seat.room)?;
         (place < room.members.len()).then_some((room, place))
     }
@@ -195,7 +195,7 @@ mod tests {
     }
 
     /// Examines the next member of a broadcast, as the worker does.
-    fn examine_next(room: &mut Room) -> u32 {
+    fn examine_next(room: &mut ShardRoom) -> u32 {
         room.remaining -= 1;
         let place = if room.cursor < room.members.len() {
             room.cursor
@@ -203,7 +203,7 @@ mod tests {
             0
         };
         room.cursor = place + 1;
-        room.members[place].seen = room.turn;
+        room.members[place].seen_turn = room.turn;
         room.members[place].slot()
     }
 
@@ -232,20 +232,20 @@ mod tests {
         let id = test_room_id();
         for (before, looked) in (0..4).flat_map(|before| (0..4).map(move |looked| (before, looked)))
         {
-            let mut rooms = Rooms::default();
-            let index = rooms.open(id);
-            assert!((0..4).all(|slot| rooms.sit(index, slot).is_some()));
+            let mut rooms = ShardRooms::default();
+            let index = rooms.get_or_create(id);
+            assert!((0..4).all(|slot| rooms.add_member(index, slot).is_some()));
             let room = rooms.get_mut(index).unwrap();
             room.cursor = before;
-            assert!(room.offer(frame(1)));
+            assert!(room.set_latest(frame(1)));
             let seen: Vec<_> = (0..looked).map(|_| examine_next(room)).collect();
-            assert!((4..6).all(|slot| rooms.sit(index, slot).is_some()));
+            assert!((4..6).all(|slot| rooms.add_member(index, slot).is_some()));
             let room = rooms.get_mut(index).unwrap();
             while room.remaining > 0 {
                 examine_next(room);
             }
             assert!(
-                room.members.iter().all(|member| !room.is_behind(*member)),
+                room.members.iter().all(|member| !room.is_stale(*member)),
                 "from {before} on, after {seen:?}"
             );
         }
@@ -257,19 +257,19 @@ mod tests {
     fn member_moving_during_a_broadcast_is_still_examined() {
         let id = test_room_id();
         for freed in 0..4 {
-            let mut rooms = Rooms::default();
-            let index = rooms.open(id);
-            let seats: Vec<_> = (0..4).map(|slot| rooms.sit(index, slot).unwrap()).collect();
+            let mut rooms = ShardRooms::default();
+            let index = rooms.get_or_create(id);
+            let seats: Vec<_> = (0..4).map(|slot| rooms.add_member(index, slot).unwrap()).collect();
             let room = rooms.get_mut(index).unwrap();
-            assert!(room.offer(frame(1)));
+            assert!(room.set_latest(frame(1)));
             let mut looked = vec![examine_next(room), examine_next(room)];
-            rooms.leave(seats[freed]).unwrap();
+            rooms.remove_member(seats[freed]).unwrap();
             let room = rooms.get_mut(index).unwrap();
             while room.remaining > 0 {
                 looked.push(examine_next(room));
             }
             assert!(
-                room.members.iter().all(|member| !room.is_behind(*member)),
+                room.members.iter().all(|member| !room.is_stale(*member)),
                 "member {freed} left: {looked:?}"
             );
         }

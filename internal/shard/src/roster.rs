@@ -11,22 +11,22 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use crate::client::{Client, Life};
-use crate::inbox::Command;
-use crate::worker::Worker;
-use crate::{Handle, Shards};
+use crate::client::{ShardClient, ConnectionState};
+use crate::inbox::ShardCommand;
+use crate::worker::ShardWorker;
+use crate::{ShardHandle, Shards};
 use latido_base::ident::UserId;
-use latido_session::{CloseReason, Conversation};
+use latido_session::{CloseReason, Session};
 
 /// The admin requests that may be in progress at a time, over all administrators.
-pub(super) const WISHES: usize = 8;
+pub(super) const MAX_ADMIN_REQUESTS: usize = 8;
 /// The slots that a shard examines for one admin request before its sockets are served.
-const SLOTS_A_TURN: u32 = 2048;
+const SLOTS_PER_TURN: u32 = 2048;
 /// The prefix of the channels about the server itself. A filter text is part of such a channel's
 /// name, so they are skipped; otherwise a filter would find its own viewer.
-const OWN: &str = "latido:";
+const SYSTEM_CHANNEL_PREFIX: &str = "latido:";
 /// The number of channels listed per client.
-const CHANNELS_NAMED: usize = 5;
+const LISTED_CHANNELS: usize = 5;
 
 /// The identity of a connection; it is never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -71,7 +71,7 @@ impl FromStr for ClientId {
 /// The administrator's view of one connection. Times are Unix seconds by the server's clock,
 /// accurate to a second.
 #[derive(Debug, Clone)]
-pub struct ClientView {
+pub struct ClientSummary {
     /// The identity, by which the connection can be closed.
     pub id: ClientId,
     /// The user, or `None` if the connection is not authenticated.
@@ -84,11 +84,11 @@ pub struct ClientView {
     /// has just ended.
     pub address: Option<SocketAddr>,
     /// The time at which the connection was established.
-    pub since_s: i64,
+    pub connected_at_s: i64,
     /// The time of the last byte from the client.
-    pub heard_s: i64,
+    pub last_received_s: i64,
     /// The time since which its socket has been full.
-    pub behind_since_s: Option<i64>,
+    pub full_since_s: Option<i64>,
     /// The expiry of its token, if it has one.
     pub expires_at_s: Option<i64>,
     /// The first few of its channels.
@@ -99,52 +99,52 @@ pub struct ClientView {
 
 /// The clients that match an admin's filter.
 #[derive(Debug, Clone, Default)]
-pub struct Roster {
+pub struct ClientList {
     /// The matching clients, at most the requested number.
-    pub clients: Vec<ClientView>,
+    pub clients: Vec<ClientSummary>,
     /// Set if there may be further matches.
     pub has_more: bool,
 }
 
 /// The result of running the timers of every client.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Swept {
+pub struct SweepResult {
     /// The number of clients examined.
-    pub looked_at: usize,
+    pub examined: usize,
     /// The number of clients closed by it.
     pub closed: usize,
 }
 
 /// A part of a result, with the slot from which to continue, or `None` at the end.
-type Part<T> = (T, Option<u32>);
+type ResultPage<T> = (T, Option<u32>);
 
 /// A request from an administrator. Its sender may be gone when the response is ready.
-pub(super) enum Wish {
+pub(super) enum AdminRequest {
     List {
         matching: Arc<str>,
         from: u32,
-        most: usize,
-        answer: oneshot::Sender<Part<Vec<ClientView>>>,
+        limit: usize,
+        response: oneshot::Sender<ResultPage<Vec<ClientSummary>>>,
     },
     Close {
         slot: u32,
         generation: u32,
         reason: CloseReason,
-        answer: oneshot::Sender<Option<UserId>>,
+        response: oneshot::Sender<Option<UserId>>,
     },
     Sweep {
         from: u32,
-        answer: oneshot::Sender<Part<Swept>>,
+        response: oneshot::Sender<ResultPage<SweepResult>>,
     },
 }
 
 impl Shards {
     /// Lists at most `most` clients whose user, role, address or channel contains `matching`, which
     /// must be in lower case. An empty text matches all.
-    pub async fn roster(&self, matching: &str, most: usize) -> Roster {
+    pub async fn list_clients(&self, matching: &str, most: usize) -> ClientList {
         let matching: Arc<str> = matching.into();
-        let mut list = Roster::default();
-        let _permit = self.operators.acquire().await;
+        let mut list = ClientList::default();
+        let _permit = self.admin_permits.acquire().await;
         for (number, shard) in (0..).zip(&self.shards) {
             let mut from = Some(0);
             while let Some(slot) = from {
@@ -154,15 +154,15 @@ impl Shards {
                     return list;
                 }
                 let matching = Arc::clone(&matching);
-                let request = |response| Wish::List {
+                let request = |response| AdminRequest::List {
                     matching,
                     from: slot,
-                    most: missing,
-                    answer: response,
+                    limit: missing,
+                    response,
                 };
-                let (clients, next) = shard.ask(request).await.unwrap_or_default();
+                let (clients, next) = shard.request(request).await.unwrap_or_default();
                 list.clients
-                    .extend(clients.into_iter().map(|client| client.of_shard(number)));
+                    .extend(clients.into_iter().map(|client| client.with_shard(number)));
                 from = next;
             }
         }
@@ -171,34 +171,34 @@ impl Shards {
 
     /// Closes a connection. Returns its user (empty if it was not authenticated), or `None` if the
     /// connection has ended already.
-    pub async fn dismiss(&self, id: ClientId, reason: CloseReason) -> Option<UserId> {
+    pub async fn close_client(&self, id: ClientId, reason: CloseReason) -> Option<UserId> {
         let shard = self.shards.get(usize::try_from(id.shard).ok()?)?;
-        let _permit = self.operators.acquire().await;
+        let _permit = self.admin_permits.acquire().await;
         shard
-            .ask(|response| Wish::Close {
+            .request(|response| AdminRequest::Close {
                 slot: id.slot,
                 generation: id.generation,
                 reason,
-                answer: response,
+                response,
             })
             .await?
     }
 
     /// Runs the timers of every client now: silent and slow clients are closed if they are due.
-    pub async fn sweep(&self) -> Swept {
-        let mut total = Swept::default();
-        let _permit = self.operators.acquire().await;
+    pub async fn sweep(&self) -> SweepResult {
+        let mut total = SweepResult::default();
+        let _permit = self.admin_permits.acquire().await;
         for shard in &self.shards {
             let mut from = Some(0);
             while let Some(slot) = from {
                 let (part, next) = shard
-                    .ask(|response| Wish::Sweep {
+                    .request(|response| AdminRequest::Sweep {
                         from: slot,
-                        answer: response,
+                        response,
                     })
                     .await
                     .unwrap_or_default();
-                total.looked_at += part.looked_at;
+                total.examined += part.examined;
                 total.closed += part.closed;
                 from = next;
             }
@@ -207,48 +207,48 @@ impl Shards {
     }
 }
 
-impl Handle {
+impl ShardHandle {
     /// Sends an admin request to the shard. Returns `None` if the shard has ended.
-    async fn ask<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> Wish) -> Option<T> {
+    async fn request<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> AdminRequest) -> Option<T> {
         let (sender, response) = oneshot::channel();
-        self.inbox.put(Command::Operator(Box::new(request(sender))));
+        self.inbox.put(ShardCommand::Admin(Box::new(request(sender))));
         response.await.ok()
     }
 }
 
-impl ClientView {
-    fn of_shard(mut self, number: u32) -> Self {
+impl ClientSummary {
+    fn with_shard(mut self, number: u32) -> Self {
         self.id.shard = number;
         self
     }
 }
 
-impl Worker {
+impl ShardWorker {
     /// Handles a request from an administrator.
-    pub(super) fn grant(&mut self, request: Wish) {
+    pub(super) fn handle_admin(&mut self, request: AdminRequest) {
         match request {
-            Wish::List {
+            AdminRequest::List {
                 matching,
                 from,
-                most: limit,
-                answer: response,
-            } => drop(response.send(self.list(&matching, from, limit))),
-            Wish::Close {
+                limit,
+                response,
+            } => drop(response.send(self.list_clients(&matching, from, limit))),
+            AdminRequest::Close {
                 slot,
                 generation,
                 reason,
-                answer: response,
-            } => drop(response.send(self.dismiss(slot, generation, reason))),
-            Wish::Sweep {
+                response,
+            } => drop(response.send(self.close_client(slot, generation, reason))),
+            AdminRequest::Sweep {
                 from,
-                answer: response,
+                response,
             } => drop(response.send(self.sweep(from))),
         }
     }
 
-    fn list(&self, matching: &str, from: u32, most: usize) -> Part<Vec<ClientView>> {
+    fn list_clients(&self, matching: &str, from: u32, most: usize) -> ResultPage<Vec<ClientSummary>> {
         let mut found = Vec::new();
-        let (end, last) = self.turn_from(from);
+        let (end, last) = self.turn_range(from);
         for slot in from..end {
             if found.len() == most {
                 return (found, Some(slot));
@@ -256,23 +256,23 @@ impl Worker {
             let Some(client) = self.clients.get(slot as usize).and_then(Option::as_ref) else {
                 continue;
             };
-            if client.life == Life::Open && self.matches(slot, client, matching) {
-                found.push(self.view(slot, client));
+            if client.state == ConnectionState::Open && self.matches(slot, client, matching) {
+                found.push(self.summarize(slot, client));
             }
         }
         (found, last)
     }
 
     /// Returns the end of a turn that begins at this slot, and the start of the next one.
-    fn turn_from(&self, from: u32) -> Part<u32> {
+    fn turn_range(&self, from: u32) -> ResultPage<u32> {
         let all = u32::try_from(self.clients.len()).unwrap_or(u32::MAX);
-        let end = from.saturating_add(SLOTS_A_TURN).min(all);
+        let end = from.saturating_add(SLOTS_PER_TURN).min(all);
         (end, (end < all).then_some(end))
     }
 
-    fn matches(&self, slot: u32, client: &Client, matching: &str) -> bool {
+    fn matches(&self, slot: u32, client: &ShardClient, matching: &str) -> bool {
         let contains = |text: &str| text.to_lowercase().contains(matching);
-        let principal = client.conversation().map(Conversation::principal);
+        let principal = client.session().map(Session::principal);
         // Reading an address is a system call, so it is skipped for texts that cannot be one.
         let may_be_address = || {
             matching
@@ -286,7 +286,7 @@ impl Worker {
                 .is_some_and(contains)
             || client
                 .channels()
-                .any(|name| !name.starts_with(OWN) && contains(name))
+                .any(|name| !name.starts_with(SYSTEM_CHANNEL_PREFIX) && contains(name))
             || (may_be_address()
                 && self
                     .address(slot)
@@ -303,11 +303,11 @@ impl Worker {
         Some(SocketAddr::new(address.ip().to_canonical(), address.port()))
     }
 
-    fn view(&self, slot: u32, client: &Client) -> ClientView {
-        let principal = client.conversation().map(Conversation::principal);
-        let unix_s = self.parts.clock.unix_s();
+    fn summarize(&self, slot: u32, client: &ShardClient) -> ClientSummary {
+        let principal = client.session().map(Session::principal);
+        let unix_s = self.deps.clock.unix_s();
         let at = |second: u32| unix_s - i64::from(self.now_s.saturating_sub(second));
-        ClientView {
+        ClientSummary {
             // The shard's number is filled in by the code that sent the request.
             id: ClientId {
                 shard: 0,
@@ -320,19 +320,19 @@ impl Worker {
                 .and_then(|principal| principal.role())
                 .map(Into::into),
             address: self.address(slot),
-            since_s: at(client.since_s),
-            heard_s: at(client.heard_s),
-            behind_since_s: client.outbox.as_ref().map(|outbox| at(outbox.since_s)),
+            connected_at_s: at(client.connected_s),
+            last_received_s: at(client.last_received_s),
+            full_since_s: client.outbox.as_ref().map(|outbox| at(outbox.progress_s)),
             expires_at_s: principal.map(|principal| principal.expires_at_s()),
             channel_count: client.channels().count(),
-            channels: client.channels().take(CHANNELS_NAMED).cloned().collect(),
+            channels: client.channels().take(LISTED_CHANNELS).cloned().collect(),
         }
     }
 
-    fn dismiss(&mut self, slot: u32, generation: u32, reason: CloseReason) -> Option<UserId> {
+    fn close_client(&mut self, slot: u32, generation: u32, reason: CloseReason) -> Option<UserId> {
         let mut user = None;
         self.with_client(slot, |worker, client| {
-            if client.generation == generation && client.life == Life::Open {
+            if client.generation == generation && client.state == ConnectionState::Open {
                 user = Some(client.user().cloned().unwrap_or_else(|| UserId::new("")));
                 worker.close(slot, client, reason);
             }
@@ -340,15 +340,15 @@ impl Worker {
         user
     }
 
-    fn sweep(&mut self, from: u32) -> Part<Swept> {
-        let mut total = Swept::default();
-        let (end, last) = self.turn_from(from);
+    fn sweep(&mut self, from: u32) -> ResultPage<SweepResult> {
+        let mut total = SweepResult::default();
+        let (end, last) = self.turn_range(from);
         for slot in from..end {
             self.with_client(slot, |worker, client| {
-                let was_open = client.life == Life::Open;
-                worker.on_deadline(slot, client);
-                total.looked_at += 1;
-                total.closed += usize::from(was_open && client.life != Life::Open);
+                let was_open = client.state == ConnectionState::Open;
+                worker.on_timer(slot, client);
+                total.examined += 1;
+                total.closed += usize::from(was_open && client.state != ConnectionState::Open);
             });
         }
         (total, last)

@@ -4,24 +4,24 @@ use mio::net::TcpStream;
 use mio::{Interest, Token};
 
 use crate::SEND_BUFFER_BYTES;
-use crate::client::{Client, Life};
-use crate::outbox::{Outbox, Sent, send, send_last};
+use crate::client::{ShardClient, ConnectionState};
+use crate::outbox::{Outbox, SendResult, send, send_last};
 use crate::passes::SLICE;
-use crate::rooms::Member;
-use crate::worker::Worker;
+use crate::rooms::ShardMember;
+use crate::worker::ShardWorker;
 use latido_protocol::Frame;
 use latido_session::CloseReason;
 
 /// The members of one room that one slice examines, whether it sends to them or not.
-const LOOKS_A_TURN: usize = 8192;
+const MAX_SCANNED: usize = 8192;
 /// The limit at which frames of several rooms are no longer joined for one write. The part that a
 /// full socket does not accept is kept for that client alone.
-const GATHERED_BYTES: usize = SEND_BUFFER_BYTES;
+const MAX_JOINED_BYTES: usize = SEND_BUFFER_BYTES;
 
-impl Worker {
+impl ShardWorker {
     /// Takes the frames that the hub published, and starts the broadcasts of their rooms.
     pub(super) fn take_frames(&mut self) {
-        let pending = self.outlet.take();
+        let pending = self.frames.take();
         for (id, frame) in pending.frames {
             let Some(index) = self.rooms.find(id) else {
                 continue;
@@ -29,15 +29,15 @@ impl Worker {
             if self
                 .rooms
                 .get_mut(index)
-                .is_some_and(|room| room.offer(frame))
+                .is_some_and(|room| room.set_latest(frame))
             {
-                self.start_pass(index);
+                self.start_broadcast(index);
             }
         }
         if let Some(status) = pending.status {
             for slot in 0..u32::try_from(self.clients.len()).unwrap_or(u32::MAX) {
                 self.with_client(slot, |worker, client| {
-                    if client.life == Life::Open && client.seats().next().is_some() {
+                    if client.state == ConnectionState::Open && client.positions().next().is_some() {
                         worker.push(slot, client, status.as_bytes().to_vec());
                     }
                 });
@@ -46,46 +46,46 @@ impl Worker {
     }
 
     /// Queues a room's broadcast, unless it is queued already.
-    pub(super) fn start_pass(&mut self, index: u32) {
+    pub(super) fn start_broadcast(&mut self, index: u32) {
         if let Some(room) = self.rooms.get_mut(index)
-            && !std::mem::replace(&mut room.queued, true)
+            && !std::mem::replace(&mut room.is_queued, true)
         {
-            self.passes.put(index, room.remaining);
+            self.broadcasts.put(index, room.remaining);
         }
     }
 
     /// Continues the broadcasts in progress: small rooms first, up to `most` sends, then a slice of
     /// one large room. A turn is short because frames published meanwhile wait for its end.
-    pub(super) fn turn(&mut self, most: usize) {
+    pub(super) fn run_broadcasts(&mut self, most: usize) {
         let mut sends = 0;
         while sends < most
-            && let Some(index) = self.passes.next_small()
+            && let Some(index) = self.broadcasts.next_small()
         {
-            sends += self.go_on(index);
+            sends += self.continue_broadcast(index);
         }
-        if let Some(index) = self.passes.next_large() {
-            self.go_on(index);
+        if let Some(index) = self.broadcasts.next_large() {
+            self.continue_broadcast(index);
         }
     }
 
     /// Sends one slice of a room's broadcast, and queues the room again for the rest. Returns the
     /// number of sends.
-    fn go_on(&mut self, index: u32) -> usize {
-        let sends = self.pass(index);
+    fn continue_broadcast(&mut self, index: u32) -> usize {
+        let sends = self.send_slice(index);
         if let Some(room) = self.rooms.get_mut(index) {
-            room.queued = room.remaining > 0;
-            if room.queued {
-                self.passes.put(index, room.remaining);
+            room.is_queued = room.remaining > 0;
+            if room.is_queued {
+                self.broadcasts.put(index, room.remaining);
             }
         }
         sends
     }
 
-    fn pass(&mut self, index: u32) -> usize {
+    fn send_slice(&mut self, index: u32) -> usize {
         let mut sends = 0;
         let mut frames = 0;
         let mut bytes = 0;
-        for _ in 0..LOOKS_A_TURN {
+        for _ in 0..MAX_SCANNED {
             let Some(room) = self.rooms.get_mut(index) else {
                 break;
             };
@@ -103,43 +103,43 @@ impl Worker {
                 break;
             };
             let member = &mut room.members[index_in_room];
-            if member.seen == room.turn {
+            if member.seen_turn == room.turn {
                 continue;
             }
             if member.is_blocked() {
-                self.parts.metrics.frames_superseded.inc();
+                self.deps.metrics.frames_superseded.inc();
                 continue;
             }
-            let member_now: Member = *member;
+            let member_now: ShardMember = *member;
             let slot = member_now.slot();
-            if member_now.is_multi() {
+            if member_now.has_other_rooms() {
                 sends += 1;
                 self.with_client(slot, |worker, client| worker.catch_up(slot, client));
                 continue;
             }
-            member.seen = room.turn;
+            member.seen_turn = room.turn;
             let Some(socket) = self.sockets.get(slot as usize).and_then(Option::as_ref) else {
                 continue;
             };
             match send(socket, frame.as_bytes()) {
-                Sent::All => {
+                SendResult::All => {
                     sends += 1;
                     frames += 1;
                     bytes += frame.as_bytes().len();
                 }
-                Sent::Part(sent) => {
+                SendResult::Partial(sent) => {
                     if sent == 0 {
                         // No byte was sent: the client is behind, but not in the middle of a frame.
-                        member.seen = room.turn.wrapping_sub(1);
+                        member.seen_turn = room.turn.wrapping_sub(1);
                     } else {
                         frames += 1;
                         bytes += sent;
                     }
                     let outbox = Outbox::after_frame(frame, sent, self.now_s);
-                    self.with_client(slot, |worker, client| worker.block(slot, client, outbox));
+                    self.with_client(slot, |worker, client| worker.mark_blocked(slot, client, outbox));
                 }
-                Sent::Gone => self.with_client(slot, |_, client| {
-                    client.life = Life::Dead(CloseReason::Client)
+                SendResult::Gone => self.with_client(slot, |_, client| {
+                    client.state = ConnectionState::Dead(CloseReason::Client)
                 }),
             }
         }
@@ -150,31 +150,31 @@ impl Worker {
     /// Counts frames that are being sent, the last one perhaps in part, and the bytes that the
     /// kernel accepted.
     pub(super) fn count_sent(&self, frames: u64, bytes: usize) {
-        self.parts.metrics.frames_sent.inc_by(frames);
-        self.parts.metrics.bytes_sent.inc_by(bytes as u64);
+        self.deps.metrics.frames_sent.inc_by(frames);
+        self.deps.metrics.bytes_sent.inc_by(bytes as u64);
     }
 
     /// Sends a frame to one client: now, or after its unsent bytes.
-    pub(super) fn push(&mut self, slot: u32, client: &mut Client, frame: Vec<u8>) {
+    pub(super) fn push(&mut self, slot: u32, client: &mut ShardClient, frame: Vec<u8>) {
         self.push_all(slot, client, 1, frame);
     }
 
     /// Sends several frames at once, like [`ShardWorker::push`].
-    pub(super) fn push_all(&mut self, slot: u32, client: &mut Client, frames: u64, bytes: Vec<u8>) {
-        self.push_by(send, slot, client, frames, bytes);
+    pub(super) fn push_all(&mut self, slot: u32, client: &mut ShardClient, frames: u64, bytes: Vec<u8>) {
+        self.push_with(send, slot, client, frames, bytes);
     }
 
     /// Sends the last frame of a client. Unless the socket is full, the end of the stream must be
     /// sent right after it.
-    pub(super) fn push_last(&mut self, slot: u32, client: &mut Client, frame: Vec<u8>) {
-        self.push_by(send_last, slot, client, 1, frame);
+    pub(super) fn push_last(&mut self, slot: u32, client: &mut ShardClient, frame: Vec<u8>) {
+        self.push_with(send_last, slot, client, 1, frame);
     }
 
-    fn push_by(
+    fn push_with(
         &mut self,
-        send: fn(&TcpStream, &[u8]) -> Sent,
+        send: fn(&TcpStream, &[u8]) -> SendResult,
         slot: u32,
-        client: &mut Client,
+        client: &mut ShardClient,
         frames: u64,
         bytes: Vec<u8>,
     ) {
@@ -187,55 +187,55 @@ impl Worker {
             return;
         };
         match send(socket, &bytes) {
-            Sent::All => self.count_sent(0, bytes.len()),
-            Sent::Part(sent) => {
+            SendResult::All => self.count_sent(0, bytes.len()),
+            SendResult::Partial(sent) => {
                 self.count_sent(0, sent);
                 let outbox = Outbox::after_bytes(bytes, sent, self.now_s);
-                self.block(slot, client, outbox);
+                self.mark_blocked(slot, client, outbox);
             }
-            Sent::Gone => client.life = Life::Dead(CloseReason::Client),
+            SendResult::Gone => client.state = ConnectionState::Dead(CloseReason::Client),
         }
     }
 
     /// Sends a shared frame to a client whose socket is not known to be full.
-    pub(super) fn push_frame(&mut self, slot: u32, client: &mut Client, frame: &Frame) {
+    pub(super) fn push_frame(&mut self, slot: u32, client: &mut ShardClient, frame: &Frame) {
         let Some(socket) = self.sockets.get(slot as usize).and_then(Option::as_ref) else {
             return;
         };
         match send(socket, frame.as_bytes()) {
-            Sent::All => self.count_sent(1, frame.as_bytes().len()),
-            Sent::Part(sent) => {
+            SendResult::All => self.count_sent(1, frame.as_bytes().len()),
+            SendResult::Partial(sent) => {
                 self.count_sent(1, sent);
-                let outbox = Outbox::keeping(frame, sent, self.now_s);
-                self.block(slot, client, outbox);
+                let outbox = Outbox::keeping_frame(frame, sent, self.now_s);
+                self.mark_blocked(slot, client, outbox);
             }
-            Sent::Gone => client.life = Life::Dead(CloseReason::Client),
+            SendResult::Gone => client.state = ConnectionState::Dead(CloseReason::Client),
         }
     }
 
     /// Sends several concatenated frames, like [`ShardWorker::push_frame`].
-    pub(super) fn push_bytes(&mut self, slot: u32, client: &mut Client, frames: u64, bytes: &[u8]) {
+    pub(super) fn push_bytes(&mut self, slot: u32, client: &mut ShardClient, frames: u64, bytes: &[u8]) {
         let Some(socket) = self.sockets.get(slot as usize).and_then(Option::as_ref) else {
             return;
         };
         match send(socket, bytes) {
-            Sent::All => self.count_sent(frames, bytes.len()),
-            Sent::Part(sent) => {
+            SendResult::All => self.count_sent(frames, bytes.len()),
+            SendResult::Partial(sent) => {
                 self.count_sent(frames, sent);
                 let outbox = Outbox::after_bytes(bytes[sent..].to_vec(), 0, self.now_s);
-                self.block(slot, client, outbox);
+                self.mark_blocked(slot, client, outbox);
             }
-            Sent::Gone => client.life = Life::Dead(CloseReason::Client),
+            SendResult::Gone => client.state = ConnectionState::Dead(CloseReason::Client),
         }
     }
 
     /// Sends the newest frame of every room in which this client is behind, many in one write.
-    fn catch_up(&mut self, slot: u32, client: &mut Client) {
+    fn catch_up(&mut self, slot: u32, client: &mut ShardClient) {
         let mut scratch = std::mem::take(&mut self.scratch);
         let mut looked = 0;
-        while client.outbox.is_none() && !matches!(client.life, Life::Dead(_)) {
+        while client.outbox.is_none() && !matches!(client.state, ConnectionState::Dead(_)) {
             scratch.clear();
-            let frames = self.gather(client, &mut looked, &mut scratch);
+            let frames = self.append_newest_frames(client, &mut looked, &mut scratch);
             if frames == 0 {
                 break;
             }
@@ -243,13 +243,13 @@ impl Worker {
                 break;
             };
             match send(socket, &scratch) {
-                Sent::All => self.count_sent(frames, scratch.len()),
-                Sent::Part(sent) => {
+                SendResult::All => self.count_sent(frames, scratch.len()),
+                SendResult::Partial(sent) => {
                     self.count_sent(frames, sent);
                     let outbox = Outbox::after_bytes(scratch[sent..].to_vec(), 0, self.now_s);
-                    self.block(slot, client, outbox);
+                    self.mark_blocked(slot, client, outbox);
                 }
-                Sent::Gone => client.life = Life::Dead(CloseReason::Client),
+                SendResult::Gone => client.state = ConnectionState::Dead(CloseReason::Client),
             }
         }
         scratch.clear();
@@ -259,21 +259,21 @@ impl Worker {
     /// Appends the newest frames of rooms in which the client is behind, starting at its
     /// subscription number `looked`, until there are [`MAX_JOINED_BYTES`]. Returns the number of
     /// frames; in the remaining rooms the client stays behind.
-    fn gather(&mut self, client: &Client, looked: &mut usize, scratch: &mut Vec<u8>) -> u64 {
+    fn append_newest_frames(&mut self, client: &ShardClient, looked: &mut usize, scratch: &mut Vec<u8>) -> u64 {
         let mut frames = 0;
-        for position in client.seats().skip(*looked) {
-            if scratch.len() >= GATHERED_BYTES {
+        for position in client.positions().skip(*looked) {
+            if scratch.len() >= MAX_JOINED_BYTES {
                 break;
             }
             *looked += 1;
             let Some((room, index_in_room)) = self.rooms.member(position) else {
                 continue;
             };
-            if room.is_behind(room.members[index_in_room])
+            if room.is_stale(room.members[index_in_room])
                 && let Some(latest) = &room.latest
             {
                 scratch.extend_from_slice(latest.frame.as_bytes());
-                room.members[index_in_room].seen = room.turn;
+                room.members[index_in_room].seen_turn = room.turn;
                 frames += 1;
             }
         }
@@ -281,7 +281,7 @@ impl Worker {
     }
 
     /// Marks a client's socket as full: rooms skip the client until it drains.
-    fn block(&mut self, slot: u32, client: &mut Client, outbox: Outbox) {
+    fn mark_blocked(&mut self, slot: u32, client: &mut ShardClient, outbox: Outbox) {
         if let Some(socket) = self.sockets.get_mut(slot as usize).and_then(Option::as_mut) {
             let interests = Interest::READABLE | Interest::WRITABLE;
             // The socket is registered already. Should this fail nevertheless, the time limit for
@@ -299,9 +299,9 @@ impl Worker {
     }
 
     /// Updates the flags of a client in all its rooms.
-    pub(super) fn set_flags(&mut self, client: &Client) {
-        let multi = client.seats().nth(1).is_some();
-        for position in client.seats() {
+    pub(super) fn set_flags(&mut self, client: &ShardClient) {
+        let multi = client.positions().nth(1).is_some();
+        for position in client.positions() {
             if let Some((room, index_in_room)) = self.rooms.member(position) {
                 room.members[index_in_room].set_flags(client.outbox.is_some(), multi);
             }
@@ -322,13 +322,13 @@ impl Worker {
         }
         self.with_client(slot, |worker, client| {
             worker.flush(slot, client);
-            if client.outbox.is_none() && std::mem::take(&mut client.unread) {
+            if client.outbox.is_none() && std::mem::take(&mut client.has_unread_input) {
                 worker.readable.push_back(slot);
             }
         });
     }
 
-    pub(super) fn flush(&mut self, slot: u32, client: &mut Client) {
+    pub(super) fn flush(&mut self, slot: u32, client: &mut ShardClient) {
         let Some(outbox) = &mut client.outbox else {
             return;
         };
@@ -336,22 +336,22 @@ impl Worker {
             return;
         };
         let (sent, bytes) = outbox.flush(socket, send, self.now_s);
-        self.parts.metrics.bytes_sent.inc_by(bytes as u64);
+        self.deps.metrics.bytes_sent.inc_by(bytes as u64);
         match sent {
-            Sent::Part(_) => {}
-            Sent::Gone => client.life = Life::Dead(CloseReason::Client),
-            Sent::All => {
+            SendResult::Partial(_) => {}
+            SendResult::Gone => client.state = ConnectionState::Dead(CloseReason::Client),
+            SendResult::All => {
                 client.outbox = None;
                 self.set_flags(client);
-                match client.life {
-                    Life::Open => {
-                        self.relieve(slot, client);
+                match client.state {
+                    ConnectionState::Open => {
+                        self.flush_backlog(slot, client);
                         if client.outbox.is_none() {
                             self.catch_up(slot, client);
                         }
                     }
-                    Life::Closing { .. } => self.finish_closing(slot, client),
-                    Life::Dead(_) => {}
+                    ConnectionState::Closing { .. } => self.finish_closing(slot, client),
+                    ConnectionState::Dead(_) => {}
                 }
             }
         }

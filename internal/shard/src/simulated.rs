@@ -4,40 +4,40 @@ use mio::Waker;
 use tokio::sync::mpsc;
 
 use super::*;
-use crate::desk::{Asked, Question};
-use crate::entrance::Porch;
-use crate::{Entrance, Porter, inbox};
+use crate::desk::{QueuedRequest, AsyncRequest};
+use crate::entrance::SharedListener;
+use crate::{ShardListener, ConnectionHandler, inbox};
 use latido_auth::Principal;
 use latido_base::ident::{Channel, UserId};
-use latido_session::Unverified;
+use latido_session::ReauthError;
 
 /// The rounds without time passing after which the loop counts as busy forever.
-const RESTLESS: usize = 10_000;
+const MAX_BUSY_ROUNDS: usize = 10_000;
 /// The capacity of each request queue.
-pub const DESK: usize = 64;
+pub const QUEUE_CAPACITY: usize = 64;
 
 /// A request of the shard, to be answered later.
-pub struct Asking(Asked);
+pub struct PendingRequest(QueuedRequest);
 
 /// The content of a request.
-pub enum Asks {
-    MayRead(UserId, Channel),
-    Verify(String),
+pub enum RequestContent {
+    CheckPermission(UserId, Channel),
+    VerifyToken(String),
 }
 
 /// A shard that runs only when its owner calls it.
-pub struct Thread {
-    worker: Worker,
+pub struct SimulatedShard {
+    worker: ShardWorker,
     events: Events,
     /// The permission and the token requests.
-    questions: [mpsc::Receiver<Asked>; 2],
+    requests: [mpsc::Receiver<QueuedRequest>; 2],
     /// The requests of apps; there are none in the simulation.
-    _guests: mpsc::Receiver<Asked>,
+    _app_requests: mpsc::Receiver<QueuedRequest>,
 }
 
-impl Thread {
+impl SimulatedShard {
     /// Creates a shard that is connected to a hub.
-    pub fn new(deps: Parts) -> Self {
+    pub fn new(deps: ShardDeps) -> Self {
         let poll = Poll::new().unwrap();
         let waker = Arc::new(Waker::new(poll.registry(), Token(usize::MAX)).unwrap());
         let inbox = Arc::new(Inbox::new(Arc::clone(&waker)));
@@ -46,8 +46,8 @@ impl Thread {
             (permission_queue, permissions),
             (token_queue, tokens),
             (app_queue, app_requests),
-        ] = std::array::from_fn(|_| mpsc::channel(DESK));
-        let worker = Worker::new(
+        ] = std::array::from_fn(|_| mpsc::channel(QUEUE_CAPACITY));
+        let worker = ShardWorker::new(
             poll,
             inbox,
             frames,
@@ -57,44 +57,44 @@ impl Thread {
         Self {
             worker,
             events: Events::with_capacity(64),
-            questions: [permissions, tokens],
-            _guests: app_requests,
+            requests: [permissions, tokens],
+            _app_requests: app_requests,
         }
     }
 
     /// Adds an upgraded client.
-    pub fn adopt(&self, connection: Arrival) {
-        self.worker.inbox.put(Command::Adopt(Box::new(connection)));
+    pub fn add_upgraded(&self, connection: UpgradedConnection) {
+        self.worker.inbox.put(ShardCommand::AddUpgraded(Box::new(connection)));
     }
 
     /// Serves a listening socket with this shard alone.
-    pub fn open(&self, socket: std::net::TcpListener, handler: Arc<dyn Porter>) -> Entrance {
-        Porch::open(0, socket, handler, vec![Arc::clone(&self.worker.inbox)])
+    pub fn serve_listener(&self, socket: std::net::TcpListener, handler: Arc<dyn ConnectionHandler>) -> ShardListener {
+        SharedListener::start(0, socket, handler, vec![Arc::clone(&self.worker.inbox)])
     }
 
     /// Starts the shutdown of the shard.
-    pub fn leave(&self, spread_ms: u64) {
-        self.worker.inbox.put(Command::Leave { spread_ms });
+    pub fn shutdown(&self, spread_ms: u64) {
+        self.worker.inbox.put(ShardCommand::Shutdown { spread_ms });
     }
 
     /// Returns whether the shard's loop has ended.
     pub fn has_ended(&self) -> bool {
-        self.worker.stop
+        self.worker.is_stopping
     }
 
     /// Returns the number of open connections.
-    pub fn count(&self) -> usize {
-        self.worker.count()
+    pub fn slots_in_use(&self) -> usize {
+        self.worker.slots_in_use()
     }
 
     /// Does everything that `ShardWorker::run` would do before time passes. Returns `false` if it
     /// would never sleep.
-    pub fn act(&mut self) -> bool {
-        for _ in 0..RESTLESS {
-            if self.worker.stop {
+    pub fn run_until_idle(&mut self) -> bool {
+        for _ in 0..MAX_BUSY_ROUNDS {
+            if self.worker.is_stopping {
                 return true;
             }
-            let due = self.worker.patience() == Some(Duration::ZERO);
+            let due = self.worker.poll_timeout() == Some(Duration::ZERO);
             self.worker
                 .poll
                 .poll(&mut self.events, Some(Duration::ZERO))
@@ -102,90 +102,90 @@ impl Thread {
             if self.events.is_empty() && !due {
                 return true;
             }
-            self.worker.handle(&self.events);
+            self.worker.handle_events(&self.events);
         }
         false
     }
 
     /// Runs at most this number of rounds, even if work is left.
-    pub fn rounds(&mut self, count: usize) {
+    pub fn run_rounds(&mut self, count: usize) {
         for _ in 0..count {
-            if !self.worker.stop {
+            if !self.worker.is_stopping {
                 self.worker
                     .poll
                     .poll(&mut self.events, Some(Duration::ZERO))
                     .unwrap();
-                self.worker.handle(&self.events);
+                self.worker.handle_events(&self.events);
             }
         }
     }
 
     /// Returns the time of the next action that needs no event.
-    pub fn deadline(&self) -> Option<Instant> {
+    pub fn next_wakeup(&self) -> Option<Instant> {
         self.worker
-            .patience()
-            .filter(|_| !self.worker.stop)
+            .poll_timeout()
+            .filter(|_| !self.worker.is_stopping)
             .map(|timeout| monotonic_now() + timeout)
     }
 
     /// Takes the next pending request.
-    pub fn question(&mut self) -> Option<Asking> {
-        self.questions
+    pub fn next_request(&mut self) -> Option<PendingRequest> {
+        self.requests
             .iter_mut()
             .find_map(|requests| requests.try_recv().ok())
-            .map(Asking)
+            .map(PendingRequest)
     }
 }
 
-impl Asking {
+impl PendingRequest {
     /// Returns the content of the request.
-    pub fn question(&self) -> Asks {
-        match &self.0.question {
-            Question::MayRead(user, channel) => Asks::MayRead(user.clone(), channel.clone()),
-            Question::Verify(token) => Asks::Verify(token.clone()),
-            Question::Guest(_) => unreachable!("the simulation has no app"),
+    pub fn content(&self) -> RequestContent {
+        match &self.0.request {
+            AsyncRequest::CheckPermission(user, channel) => RequestContent::CheckPermission(user.clone(), channel.clone()),
+            AsyncRequest::VerifyToken(token) => RequestContent::VerifyToken(token.clone()),
+            AsyncRequest::App(_) => unreachable!("the simulation has no app"),
         }
     }
 
     /// Responds with the result of a permission check, or `None` if the database was unavailable.
-    pub fn allowed(self, channel: Channel, allowed: Option<bool>) {
-        let Asked {
+    pub fn respond_permission(self, channel: Channel, allowed: Option<bool>) {
+        let QueuedRequest {
             inbox,
             slot,
             generation,
             ..
         } = self.0;
-        inbox.put(Command::asked(slot, generation, channel, allowed));
+        inbox.put(ShardCommand::permission_response(slot, generation, channel, allowed));
     }
 
     /// Responds with the result of a token check.
-    pub fn verified(self, result: Result<Principal, String>) {
-        let Asked {
+    pub fn respond_token(self, result: Result<Principal, String>) {
+        let QueuedRequest {
             inbox,
             slot,
             generation,
             ..
         } = self.0;
-        let response = Answer::Verified(result.map_err(Unverified::Refused));
-        inbox.put(Command::Answer {
+        let response = AsyncResponse::Token(result.map_err(ReauthError::Invalid));
+        inbox.put(ShardCommand::AsyncResponse {
             slot,
             generation,
-            answer: response,
+            response,
         });
     }
     /// Responds that the token cannot be checked now.
-    pub fn undecided(self) {
-        let Asked {
+    pub fn respond_unavailable(self) {
+        let QueuedRequest {
             inbox,
             slot,
             generation,
             ..
         } = self.0;
-        let response = Answer::Verified(Err(Unverified::Later("later".to_owned())));
-        inbox.put(Command::Answer {
+        let response = AsyncResponse::Token(Err(ReauthError::Unavailable("later".to_owned())));
+        inbox.put(ShardCommand::AsyncResponse {
             slot,
             generation,
-            answer: response,
+            response,
         });
     }
 }

@@ -12,48 +12,48 @@ const SLOTS: u32 = 64;
 /// The timer entry of a slot. The slot may belong to another client by now; the generation shows
 /// it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Entry {
+pub(super) struct TimerEntry {
     pub(super) slot: u32,
     pub(super) generation: u32,
 }
 
 #[derive(Debug)]
-pub(super) struct Wheel {
-    slots: Vec<Vec<Entry>>,
+pub(super) struct TimerWheel {
+    slots: Vec<Vec<TimerEntry>>,
     /// The second up to which (inclusive) entries were taken.
-    done_s: u32,
+    taken_until_s: u32,
     entries: usize,
 }
 
-impl Wheel {
+impl TimerWheel {
     pub(super) fn new() -> Self {
         Self {
             slots: (0..SLOTS).map(|_| Vec::new()).collect(),
-            done_s: 0,
+            taken_until_s: 0,
             entries: 0,
         }
     }
 
     /// Adds an entry at second `at_s`, or at the far end of the wheel if that is further away.
     /// Returns the second that was used.
-    pub(super) fn put(&mut self, at_s: u32, entry: Entry) -> u32 {
-        let at_s = at_s.clamp(self.done_s + 1, self.done_s + SLOTS - 1);
+    pub(super) fn put(&mut self, at_s: u32, entry: TimerEntry) -> u32 {
+        let at_s = at_s.clamp(self.taken_until_s + 1, self.taken_until_s + SLOTS - 1);
         self.slots[index(at_s)].push(entry);
         self.entries += 1;
         at_s
     }
 
     /// Takes every entry up to second `now_s`, inclusive.
-    pub(super) fn take(&mut self, now_s: u32, due: &mut Vec<Entry>) {
-        let turns = now_s.saturating_sub(self.done_s).min(SLOTS);
+    pub(super) fn take(&mut self, now_s: u32, due: &mut Vec<TimerEntry>) {
+        let turns = now_s.saturating_sub(self.taken_until_s).min(SLOTS);
         for step in 1..=turns {
             // The vectors are taken, not drained: otherwise each slot would keep the memory of its
             // fullest second.
             due.append(&mut std::mem::take(
-                &mut self.slots[index(self.done_s.wrapping_add(step))],
+                &mut self.slots[index(self.taken_until_s.wrapping_add(step))],
             ));
         }
-        self.done_s = self.done_s.max(now_s);
+        self.taken_until_s = self.taken_until_s.max(now_s);
         self.entries -= due.len().min(self.entries);
     }
 
@@ -63,7 +63,7 @@ impl Wheel {
             return None;
         }
         let next = (1..SLOTS)
-            .map(|step| self.done_s + step)
+            .map(|step| self.taken_until_s + step)
             .find(|at_s| !self.slots[index(*at_s)].is_empty())?;
         Some(Duration::from_secs(next.into()).saturating_sub(now))
     }
@@ -79,8 +79,8 @@ mod tests {
 
     use super::*;
 
-    fn entry(slot: u32) -> Entry {
-        Entry {
+    fn entry(slot: u32) -> TimerEntry {
+        TimerEntry {
             slot,
             generation: 0,
         }
@@ -90,7 +90,7 @@ mod tests {
         /// Every entry comes exactly once, never early, and never later than its second.
         #[test]
         fn every_entry_comes_once_and_on_time(puts in prop::collection::vec((0u32..200, 0u32..5), 1..60)) {
-            let mut wheel = Wheel::new();
+            let mut wheel = TimerWheel::new();
             let mut now = 0;
             let mut pending: Vec<(u32, u32)> = Vec::new();
             for (number, (at, pass)) in puts.into_iter().enumerate() {

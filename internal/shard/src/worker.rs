@@ -8,125 +8,125 @@ use std::time::{Duration, Instant};
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
-use crate::client::{Client, Life, Voice};
-use crate::departures::{Departed, Departures};
-use crate::desk::{Answer, Desk};
-use crate::ending::Leaving;
-use crate::entrance::Post;
-use crate::guests::{CLIENTS_A_TURN, Lane};
-use crate::inbox::{Command, Inbox};
-use crate::lobby::Waiting;
+use crate::client::{ShardClient, ConnectionState, ProtocolState};
+use crate::departures::{ClosingSocket, CloseQueue};
+use crate::desk::{AsyncResponse, RequestQueue};
+use crate::ending::DrainSchedule;
+use crate::entrance::ListenerRegistration;
+use crate::guests::{CLIENTS_PER_TICK, BusConnection};
+use crate::inbox::{ShardCommand, Inbox};
+use crate::lobby::PendingSlot;
 use crate::outbox::send;
-use crate::passes::{Passes, SLICE, SMALL_SENDS_A_TURN};
-use crate::rooms::Rooms;
-use crate::wheel::{Entry, Wheel};
-use crate::{Arrival, Entrant, Interpreter, Parts, Permits};
+use crate::passes::{BroadcastQueue, SLICE, SMALL_SENDS_PER_TICK};
+use crate::rooms::ShardRooms;
+use crate::wheel::{TimerEntry, TimerWheel};
+use crate::{UpgradedConnection, ConnectionKind, InBandUpgrade, ShardDeps, PermitSet};
 use latido_base::clock::monotonic_now;
 use latido_base::ident::UserId;
-use latido_event_bus::Address;
+use latido_event_bus::ConnectionSlot;
 use latido_hub::ShardFrames;
 use latido_protocol::websocket::{Chunk, FrameReader, close_frame};
-use latido_session::{CloseReason, Conversation};
+use latido_session::{CloseReason, Session};
 use latido_telemetry::RecentEventKind;
 
 /// The size of the one read buffer of a shard.
-const READ_BUFFER: usize = 16 * 1024;
+const READ_BUFFER_BYTES: usize = 16 * 1024;
 /// The readiness events taken from one poll. The kernel examines each socket, which takes up to a
 /// microsecond when many wake at once, and no frame leaves meanwhile.
-const EVENTS: usize = 64;
+const EVENTS_PER_POLL: usize = 64;
 /// The clients that are served in a row before pending broadcasts get a short turn.
 ///
 /// Serving one costs 10 to 30 µs, most of it in the kernel (a close, a response), and ten thousand
 /// may connect or disconnect at the same moment. No frame waits for more of them than this.
-const IN_A_ROW: usize = 2;
+const CLIENTS_PER_YIELD: usize = 2;
 /// The sends of small rooms, and the clients with events, in a short turn. Under an overload of
 /// frames, connecting and disconnecting clients keep a tenth of the time.
-const SHORT_TURN: (usize, usize) = (SLICE, 4);
+const SHORT_SLICE: (usize, usize) = (SLICE, 4);
 
 /// The state of a shard; see [`crate`].
-pub(super) struct Worker {
+pub(super) struct ShardWorker {
     pub(super) poll: Poll,
     pub(super) inbox: Arc<Inbox>,
-    pub(super) outlet: ShardFrames,
-    pub(super) desk: Desk,
+    pub(super) frames: ShardFrames,
+    pub(super) permission_queue: RequestQueue,
     /// The queue for token checks. It is separate so that new subscriptions do not delay connected
     /// clients.
-    pub(super) tokens_desk: Desk,
+    pub(super) token_queue: RequestQueue,
     /// The queue for the tasks of app handlers.
-    pub(super) guests_desk: Desk,
-    pub(super) parts: Parts,
+    pub(super) app_queue: RequestQueue,
+    pub(super) deps: ShardDeps,
     /// The sockets by slot. They are separate from the clients because a broadcast needs only them:
     /// four bytes per client, contiguous.
     pub(super) sockets: Vec<Option<TcpStream>>,
-    pub(super) clients: Vec<Option<Box<Client>>>,
+    pub(super) clients: Vec<Option<Box<ShardClient>>>,
     /// The listeners at which this shard accepts connections.
-    pub(super) posts: Vec<Post>,
+    pub(super) listeners: Vec<ListenerRegistration>,
     /// The connections that occupy a slot but are not clients yet.
-    pub(super) lobby: HashMap<u32, Box<Waiting>>,
+    pub(super) pending: HashMap<u32, Box<PendingSlot>>,
     /// The removed clients whose slot is in use until the socket is closed.
-    pub(super) departures: Departures,
+    pub(super) close_queue: CloseQueue,
     /// The number of times each slot was assigned.
     pub(super) generations: Vec<u32>,
-    pub(super) free: Vec<u32>,
-    pub(super) rooms: Rooms,
+    pub(super) free_slots: Vec<u32>,
+    pub(super) rooms: ShardRooms,
     /// The rooms with a broadcast in progress.
-    pub(super) passes: Passes,
+    pub(super) broadcasts: BroadcastQueue,
     /// The clients with more to read than one turn allows.
     pub(super) readable: VecDeque<u32>,
     /// The event buses with clients on this shard.
-    pub(super) lanes: Vec<Lane>,
+    pub(super) buses: Vec<BusConnection>,
     /// The in-band upgrades of native connections, one per listener that offers one.
-    pub(super) tongues: Vec<Arc<dyn Interpreter>>,
-    pub(super) wheel: Wheel,
+    pub(super) in_band_upgrades: Vec<Arc<dyn InBandUpgrade>>,
+    pub(super) timers: TimerWheel,
     pub(super) buffer: Vec<u8>,
     /// A buffer for frames of several rooms to one client.
     pub(super) scratch: Vec<u8>,
     /// The clients served since the last delivery of frames.
-    in_a_row: usize,
+    served_in_a_row: usize,
     pub(super) started: Instant,
     /// The whole seconds since `started`, as of this tick.
     pub(super) now_s: u32,
-    pub(super) leaving: Option<Leaving>,
-    pub(super) stop: bool,
+    pub(super) shutdown: Option<DrainSchedule>,
+    pub(super) is_stopping: bool,
 }
 
-impl Worker {
+impl ShardWorker {
     pub(super) fn new(
         poll: Poll,
         inbox: Arc<Inbox>,
         frames: ShardFrames,
-        queues: [Desk; 3],
-        deps: Parts,
+        queues: [RequestQueue; 3],
+        deps: ShardDeps,
     ) -> Self {
         let [permission_queue, token_queue, app_queue] = queues;
         Self {
             poll,
             inbox,
-            outlet: frames,
-            desk: permission_queue,
-            tokens_desk: token_queue,
-            guests_desk: app_queue,
-            parts: deps,
+            frames,
+            permission_queue,
+            token_queue,
+            app_queue,
+            deps,
             sockets: Vec::new(),
             clients: Vec::new(),
-            posts: Vec::new(),
-            lobby: HashMap::new(),
-            departures: Departures::new(),
+            listeners: Vec::new(),
+            pending: HashMap::new(),
+            close_queue: CloseQueue::new(),
             generations: Vec::new(),
-            free: Vec::new(),
-            rooms: Rooms::default(),
-            passes: Passes::default(),
+            free_slots: Vec::new(),
+            rooms: ShardRooms::default(),
+            broadcasts: BroadcastQueue::default(),
             readable: VecDeque::new(),
-            lanes: Vec::new(),
-            tongues: Vec::new(),
-            wheel: Wheel::new(),
-            buffer: vec![0; READ_BUFFER],
+            buses: Vec::new(),
+            in_band_upgrades: Vec::new(),
+            timers: TimerWheel::new(),
+            buffer: vec![0; READ_BUFFER_BYTES],
             scratch: Vec::new(),
-            in_a_row: 0,
+            served_in_a_row: 0,
             started: monotonic_now(),
             now_s: 0,
-            leaving: None,
-            stop: false,
+            shutdown: None,
+            is_stopping: false,
         }
     }
 
@@ -137,24 +137,24 @@ impl Worker {
     ///
     /// Fails if the poll fails.
     pub(super) fn run(mut self) -> io::Result<()> {
-        let mut events = Events::with_capacity(EVENTS);
-        while !self.stop {
-            match self.poll.poll(&mut events, self.patience()) {
+        let mut events = Events::with_capacity(EVENTS_PER_POLL);
+        while !self.is_stopping {
+            match self.poll.poll(&mut events, self.poll_timeout()) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
                 _ => {}
             }
-            self.handle(&events);
+            self.handle_events(&events);
         }
         self.drop_all();
-        self.inbox.close().into_iter().for_each(super::too_late);
+        self.inbox.close().into_iter().for_each(super::reject_after_stop);
         Ok(())
     }
 
-    fn handle(&mut self, events: &Events) {
+    fn handle_events(&mut self, events: &Events) {
         self.now_s = u32::try_from(self.elapsed().as_secs()).unwrap_or(u32::MAX);
         for event in events {
             let Ok(slot) = u32::try_from(event.token().0) else {
-                self.on_knock(event.token());
+                self.on_listener_ready(event.token());
                 continue;
             };
             if event.is_writable() {
@@ -164,9 +164,9 @@ impl Worker {
             if event.is_readable() || ends {
                 self.on_readable(slot, ends);
             }
-            self.seen_to();
+            self.yield_to_broadcasts();
         }
-        self.round();
+        self.tick();
     }
 
     pub(super) fn elapsed(&self) -> Duration {
@@ -174,87 +174,87 @@ impl Worker {
     }
 
     /// Does all work that is not a socket event.
-    fn round(&mut self) {
+    fn tick(&mut self) {
         for _ in 0..self.readable.len() {
             if let Some(slot) = self.readable.pop_front() {
                 self.on_readable(slot, true);
-                self.seen_to();
+                self.yield_to_broadcasts();
             }
         }
         for command in self.inbox.take() {
-            self.obey(command);
-            self.seen_to();
+            self.handle_command(command);
+            self.yield_to_broadcasts();
         }
-        self.attend();
-        self.deliver((SMALL_SENDS_A_TURN, CLIENTS_A_TURN));
-        self.see_off();
-        self.look_at_the_clock();
-        self.leave_step();
+        self.accept_connections();
+        self.run_deliveries((SMALL_SENDS_PER_TICK, CLIENTS_PER_TICK));
+        self.close_due();
+        self.run_timers();
+        self.drain_step();
     }
 
     /// Counts one served client, and delivers frames after every few. Must be called wherever many
     /// clients may need service at once.
-    pub(super) fn seen_to(&mut self) {
-        self.in_a_row += 1;
-        if self.in_a_row >= IN_A_ROW {
-            self.deliver(SHORT_TURN);
+    pub(super) fn yield_to_broadcasts(&mut self) {
+        self.served_in_a_row += 1;
+        if self.served_in_a_row >= CLIENTS_PER_YIELD {
+            self.run_deliveries(SHORT_SLICE);
         }
     }
 
     /// Runs one turn of deliveries: at most `sends` sends of small rooms plus a slice of a large
     /// one, and the events of at most `clients` clients.
-    fn deliver(&mut self, (sends, clients): (usize, usize)) {
-        self.in_a_row = 0;
+    fn run_deliveries(&mut self, (sends, clients): (usize, usize)) {
+        self.served_in_a_row = 0;
         self.take_frames();
-        self.turn(sends);
-        self.take_events(clients);
+        self.run_broadcasts(sends);
+        self.deliver_events(clients);
     }
 
     /// Returns the time that the poll may sleep, or `None` if nothing is due.
-    fn patience(&self) -> Option<Duration> {
-        if !self.passes.is_empty() || !self.readable.is_empty() || self.has_events() {
+    fn poll_timeout(&self) -> Option<Duration> {
+        if !self.broadcasts.is_empty() || !self.readable.is_empty() || self.has_pending_events() {
             return Some(Duration::ZERO);
         }
         let now = self.elapsed();
-        let (timers, closing) = (self.wheel.next_in(now), self.departures.next_in(now));
-        let shutdown = self.leaving.as_ref().map(|schedule| schedule.next_in());
-        [timers, closing, shutdown, self.next_caller_in()]
+        let (timers, closing) = (self.timers.next_in(now), self.close_queue.next_in(now));
+        let shutdown = self.shutdown.as_ref().map(|schedule| schedule.next_in());
+        [timers, closing, shutdown, self.next_accept_in()]
             .into_iter()
             .flatten()
             .min()
     }
 
-    fn obey(&mut self, command: Command) {
+    fn handle_command(&mut self, command: ShardCommand) {
         match command {
-            Command::Adopt(connection) => self.adopt(*connection),
-            Command::Knock(pending) => self.receive_caller(pending.0, pending.1),
-            Command::Stand(listener) => self.stand(listener),
-            Command::Answer {
+            ShardCommand::AddUpgraded(connection) => self.add_upgraded(*connection),
+            ShardCommand::AddPending(pending) => self.add_pending(pending.0, pending.1),
+            ShardCommand::RegisterListener(listener) => self.register_listener(listener),
+            ShardCommand::AsyncResponse {
                 slot,
                 generation,
-                answer: response,
-            } => self.answer(slot, generation, response),
-            Command::Leave { spread_ms } => {
-                self.empty_lobby();
-                self.leaving = Some(Leaving::new(self.count(), Duration::from_millis(spread_ms)));
+                response,
+            } => self.on_async_response(slot, generation, response),
+            ShardCommand::Shutdown { spread_ms } => {
+                self.flush_pending();
+                self.shutdown = Some(DrainSchedule::new(self.slots_in_use(), Duration::from_millis(spread_ms)));
             }
-            Command::Operator(request) => self.grant(*request),
-            Command::Stop => self.stop = true,
+            ShardCommand::Admin(request) => self.handle_admin(*request),
+            ShardCommand::Stop => self.is_stopping = true,
         }
     }
 
-    fn adopt(&mut self, connection: Arrival) {
-        let Arrival {
+    fn add_upgraded(&mut self, connection: UpgradedConnection) {
+        let UpgradedConnection {
             socket,
-            early,
-            entrant: kind,
-            permit,
+            early_bytes: early,
+            kind,
+            permits: permit,
         } = connection;
         let slot = match self.open_slot(TcpStream::from_std(socket)) {
             Ok(slot) => slot,
-            Err(socket) => return self.turn_away(&socket),
+            Err(socket) => return self.reject_overloaded(&socket),
         };
-        self.settle(slot, kind, permit);
+        self.install_client(slot, kind, permit);
         let mut early = early.to_vec();
         if !early.is_empty() {
             self.with_client(slot, |worker, client| {
@@ -264,9 +264,9 @@ impl Worker {
     }
 
     /// Rejects a connection for which there is no room; the close reason asks the client to retry.
-    fn turn_away(&self, socket: &TcpStream) {
+    fn reject_overloaded(&self, socket: &TcpStream) {
         let reason = CloseReason::Overloaded;
-        self.parts.metrics.closes.increment(reason.label());
+        self.deps.metrics.closes.increment(reason.label());
         // The socket's send buffer is empty, so these few bytes always fit.
         let _gone = send(socket, &close_frame(reason.code(), reason.text()));
     }
@@ -280,7 +280,7 @@ impl Worker {
     ///
     /// Returns the socket if the kernel has no room to register it.
     pub(super) fn open_slot(&mut self, mut socket: TcpStream) -> Result<u32, TcpStream> {
-        let slot = self.free.pop().unwrap_or_else(|| {
+        let slot = self.free_slots.pop().unwrap_or_else(|| {
             self.sockets.push(None);
             self.clients.push(None);
             self.generations.push(0);
@@ -293,7 +293,7 @@ impl Worker {
                 .register(&mut socket, Token(index), Interest::READABLE)
         {
             tracing::warn!(%error, "a connection could not be polled");
-            self.free.push(slot);
+            self.free_slots.push(slot);
             return Err(socket);
         }
         self.generations[index] = self.generations[index].wrapping_add(1);
@@ -303,68 +303,68 @@ impl Worker {
 
     pub(super) fn close_slot(&mut self, slot: u32) {
         self.sockets[slot as usize] = None;
-        self.free.push(slot);
+        self.free_slots.push(slot);
     }
 
     /// Installs a client for the connection in a slot.
-    pub(super) fn settle(&mut self, slot: u32, kind: Entrant, permit: Permits) {
+    pub(super) fn install_client(&mut self, slot: u32, kind: ConnectionKind, permit: PermitSet) {
         let generation = self.generations[slot as usize];
-        let limits = self.parts.context.limits;
+        let limits = self.deps.context.limits;
         let mut in_band_upgrade = 0;
         let (protocol, message_bytes) = match kind {
-            Entrant::Native(principal, upgrade) => {
-                in_band_upgrade = upgrade.map_or(0, |upgrade| self.tongue(upgrade));
+            ConnectionKind::Native(principal, upgrade) => {
+                in_band_upgrade = upgrade.map_or(0, |upgrade| self.register_upgrade(upgrade));
                 (
-                    Voice::Native(Conversation::new(principal, &limits, self.now_s)),
+                    ProtocolState::Native(Session::new(principal, &limits, self.now_s)),
                     limits.message_bytes,
                 )
             }
-            Entrant::Guest(spec) => {
-                let app = self.board(*spec, Address { slot, generation });
+            ConnectionKind::App(spec) => {
+                let app = self.attach_handler(*spec, ConnectionSlot { index: slot, generation });
                 let message_bytes = app.limits.message_bytes;
-                (Voice::Guest(app), message_bytes)
+                (ProtocolState::App(app), message_bytes)
             }
         };
-        let client = Box::new(Client {
+        let client = Box::new(ShardClient {
             generation,
-            life: Life::Open,
-            voice: protocol,
+            state: ConnectionState::Open,
+            protocol,
             reader: FrameReader::new(message_bytes),
             outbox: None,
-            unread: false,
-            tongue: in_band_upgrade,
-            since_s: self.now_s,
-            heard_s: self.now_s,
-            pinged: false,
-            armed_s: u32::MAX,
-            _permit: permit,
+            has_unread_input: false,
+            in_band_upgrade,
+            connected_s: self.now_s,
+            last_received_s: self.now_s,
+            awaiting_pong: false,
+            timer_at_s: u32::MAX,
+            _permits: permit,
         });
-        self.parts.metrics.connections.inc();
-        let dialect = if matches!(client.voice, Voice::Native(_)) {
+        self.deps.metrics.connections.inc();
+        let dialect = if matches!(client.protocol, ProtocolState::Native(_)) {
             "websocket"
         } else {
             client.dialect()
         };
-        self.parts.metrics.recent_events.record(
+        self.deps.metrics.recent_events.record(
             RecentEventKind::Connected,
             dialect,
             client.user().map(UserId::as_str),
         );
-        self.put_back(slot, client);
+        self.return_client(slot, client);
     }
 
-    fn answer(&mut self, slot: u32, generation: u32, response: Answer) {
+    fn on_async_response(&mut self, slot: u32, generation: u32, response: AsyncResponse) {
         self.with_client(slot, |worker, client| {
-            if client.generation != generation || client.life != Life::Open {
+            if client.generation != generation || client.state != ConnectionState::Open {
                 return;
             }
-            let effects = match (response, client.conversation_mut()) {
-                (Answer::Guest(output), _) => return worker.on_guest_answer(slot, client, output),
-                (Answer::Allowed(channel, allowed), Some(native)) => {
-                    native.answered(channel, allowed)
+            let effects = match (response, client.session_mut()) {
+                (AsyncResponse::App(output), _) => return worker.on_async_result(slot, client, output),
+                (AsyncResponse::Permission(channel, allowed), Some(native)) => {
+                    native.on_permission(channel, allowed)
                 }
-                (Answer::Verified(result), Some(native)) => {
-                    native.authenticated(result, &worker.parts.context)
+                (AsyncResponse::Token(result), Some(native)) => {
+                    native.on_reauth(result, &worker.deps.context)
                 }
                 (_, None) => return,
             };
@@ -375,25 +375,25 @@ impl Worker {
     }
 
     /// Takes a client out for `act`, and puts it back unless it died.
-    pub(super) fn with_client(&mut self, slot: u32, act: impl FnOnce(&mut Self, &mut Client)) {
+    pub(super) fn with_client(&mut self, slot: u32, act: impl FnOnce(&mut Self, &mut ShardClient)) {
         let Some(mut client) = self.clients.get_mut(slot as usize).and_then(Option::take) else {
             return;
         };
         act(self, &mut client);
-        self.put_back(slot, client);
+        self.return_client(slot, client);
     }
 
-    fn put_back(&mut self, slot: u32, mut client: Box<Client>) {
-        if let Life::Dead(reason) = client.life {
-            self.forget(slot, *client, reason);
+    fn return_client(&mut self, slot: u32, mut client: Box<ShardClient>) {
+        if let ConnectionState::Dead(reason) = client.state {
+            self.remove_client(slot, *client, reason);
             return;
         }
-        let unix_s = self.parts.clock.unix_s();
-        let deadline = client.next_deadline(&self.parts.context.limits, self.now_s, unix_s);
-        if deadline < client.armed_s {
-            client.armed_s = self.wheel.put(
+        let unix_s = self.deps.clock.unix_s();
+        let deadline = client.next_deadline_s(&self.deps.context.limits, self.now_s, unix_s);
+        if deadline < client.timer_at_s {
+            client.timer_at_s = self.timers.put(
                 deadline,
-                Entry {
+                TimerEntry {
                     slot,
                     generation: client.generation,
                 },
@@ -403,38 +403,38 @@ impl Worker {
     }
 
     /// Removes a client. Its socket is closed later, by the close queue.
-    fn forget(&mut self, slot: u32, client: Client, reason: CloseReason) {
+    fn remove_client(&mut self, slot: u32, client: ShardClient, reason: CloseReason) {
         self.leave_rooms(&client);
-        self.parts.metrics.connections.dec();
+        self.deps.metrics.connections.dec();
         let user = client.user().map(UserId::as_str);
-        self.parts.metrics.closes.increment(reason.label());
-        self.parts
+        self.deps.metrics.closes.increment(reason.label());
+        self.deps
             .metrics
             .recent_events
             .record(RecentEventKind::Closed, reason.label(), user);
         tracing::debug!(user, reason = reason.label(), "connection ended");
-        self.departures.put(Departed {
+        self.close_queue.put(ClosingSocket {
             slot,
-            last_words: client.outbox,
+            unsent: client.outbox,
         });
     }
 
     /// Returns the number of slots in use: open connections, and sockets waiting to be closed.
-    pub(super) fn count(&self) -> usize {
-        self.sockets.len() - self.free.len()
+    pub(super) fn slots_in_use(&self) -> usize {
+        self.sockets.len() - self.free_slots.len()
     }
 
     fn drop_all(&mut self) {
         for slot in 0..self.clients.len() {
             if let Some(client) = self.clients[slot].take() {
-                self.forget(
+                self.remove_client(
                     u32::try_from(slot).unwrap_or(u32::MAX),
                     *client,
                     CloseReason::Restarting,
                 );
             }
         }
-        self.see_all_off();
+        self.close_all();
     }
 }
 

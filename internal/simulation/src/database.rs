@@ -6,23 +6,23 @@ use std::collections::{BTreeSet, VecDeque};
 use jiff::civil::Date;
 use jiff::{Timestamp, ToSpan};
 
-use crate::script::{KEYS, TRANSACTIONS, Write};
+use crate::script::{KEYS, TRANSACTIONS, CitaWrite};
 
 /// A key whose rows are so long that a full socket accepts them only in part.
 pub(super) const WIDE: u8 = 4;
 
 /// The simulated database; see the documentation of this module.
-pub(super) struct Database {
+pub(super) struct DatabaseModel {
     /// The day and the served flag of each cita, by key.
     citas: Vec<Vec<(Date, bool)>>,
     first_day: Date,
-    open: Vec<Option<Transaction>>,
+    transactions: Vec<Option<ModelTransaction>>,
     /// The number of commits so far.
     pub(super) commits: u64,
     /// The shared locks that the server holds.
     pub(super) shared: BTreeSet<u16>,
     /// The keys of notifications that were sent but not yet delivered.
-    pub(super) notes: VecDeque<u8>,
+    pub(super) notifications: VecDeque<u8>,
     /// True while a connection listens.
     pub(super) is_listening: bool,
     pub(super) is_up: bool,
@@ -38,22 +38,22 @@ pub(super) struct Database {
 }
 
 #[derive(Default)]
-struct Transaction {
-    writes: Vec<(u8, Write)>,
+struct ModelTransaction {
+    writes: Vec<(u8, CitaWrite)>,
     /// The exclusive locks that it took because no server watches the keys.
     exclusive: BTreeSet<u16>,
-    tells: BTreeSet<u8>,
+    notified_keys: BTreeSet<u8>,
 }
 
-impl Database {
+impl DatabaseModel {
     pub(super) fn new(first_day: Date, locks: Vec<[u16; 2]>, clock_us: i64) -> Self {
         Self {
             citas: vec![Vec::new(); usize::from(KEYS)],
             first_day,
-            open: (0..TRANSACTIONS).map(|_| None).collect(),
+            transactions: (0..TRANSACTIONS).map(|_| None).collect(),
             commits: 0,
             shared: BTreeSet::new(),
-            notes: VecDeque::new(),
+            notifications: VecDeque::new(),
             is_listening: false,
             is_up: true,
             poisoned: BTreeSet::new(),
@@ -72,9 +72,9 @@ impl Database {
 
     /// Ends all connections of the server. Its successor knows none of its versions, so the clock
     /// that creates them must not have gone back. The documents state this limit.
-    pub(super) fn lose_server(&mut self) {
+    pub(super) fn drop_server_connections(&mut self) {
         self.shared.clear();
-        self.notes.clear();
+        self.notifications.clear();
         self.is_listening = false;
         self.floor_us = self.latest_us + 1_000_000;
         self.clock_us = self.floor_us;
@@ -82,7 +82,7 @@ impl Database {
 
     /// Runs a statement in a transaction, with the action of its trigger: try one lock, then the
     /// other, and notify if both are refused.
-    pub(super) fn write(&mut self, transaction: usize, key: u8, write: Write) {
+    pub(super) fn write(&mut self, transaction: usize, key: u8, write: CitaWrite) {
         if !self.is_up {
             return;
         }
@@ -94,17 +94,17 @@ impl Database {
         let free = self.locks[usize::from(key)]
             .into_iter()
             .find(|lock| !taken.contains(lock));
-        let open = self.open[transaction].get_or_insert_default();
+        let open = self.transactions[transaction].get_or_insert_default();
         open.writes.push((key, write));
         match free {
             Some(lock) => drop(open.exclusive.insert(lock)),
-            None => drop(open.tells.insert(key)),
+            None => drop(open.notified_keys.insert(key)),
         }
     }
 
     fn exclusive_of_others(&self, transaction: usize) -> BTreeSet<u16> {
         let others = self
-            .open
+            .transactions
             .iter()
             .enumerate()
             .filter(|(number, _)| *number != transaction);
@@ -116,31 +116,31 @@ impl Database {
 
     /// Makes a transaction visible, frees its locks, and sends its notifications.
     pub(super) fn commit(&mut self, transaction: usize) {
-        let Some(done) = self.open[transaction].take() else {
+        let Some(done) = self.transactions[transaction].take() else {
             return;
         };
         for (key, write) in done.writes {
             let citas = &mut self.citas[usize::from(key)];
             match write {
-                Write::Book(days) => {
+                CitaWrite::Book(days) => {
                     citas.push((self.first_day.saturating_add(i64::from(days).days()), false))
                 }
-                Write::Serve => citas
+                CitaWrite::Serve => citas
                     .iter_mut()
                     .filter(|cita| !cita.1)
                     .take(1)
                     .for_each(|cita| cita.1 = true),
-                Write::Cancel => drop(citas.pop()),
+                CitaWrite::Cancel => drop(citas.pop()),
             }
         }
         self.commits += 1;
         if self.is_listening {
-            self.notes.extend(done.tells);
+            self.notifications.extend(done.notified_keys);
         }
     }
 
     pub(super) fn rollback(&mut self, transaction: usize) {
-        self.open[transaction] = None;
+        self.transactions[transaction] = None;
     }
 
     /// Acquires a shared lock for the server, unless a silent writer holds it.
@@ -153,7 +153,7 @@ impl Database {
     }
 
     /// Returns whether the writers of the key notify.
-    pub(super) fn is_armed(&self, key: u8) -> bool {
+    pub(super) fn is_watched(&self, key: u8) -> bool {
         self.locks[usize::from(key)]
             .iter()
             .all(|lock| self.shared.contains(lock))
@@ -163,9 +163,9 @@ impl Database {
     pub(super) fn crash(&mut self) {
         self.is_up = false;
         self.is_listening = false;
-        self.open.iter_mut().for_each(|open| *open = None);
+        self.transactions.iter_mut().for_each(|open| *open = None);
         self.shared.clear();
-        self.notes.clear();
+        self.notifications.clear();
     }
 
     /// Returns the row that the stream's query has for a key on that day.

@@ -5,12 +5,12 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::Violation;
-use crate::reads::{Read, number};
-use crate::script::{KEYS, Move, Step, TRANSACTIONS, VIEWERS};
+use crate::reads::{SimulatedRead, key_number};
+use crate::script::{KEYS, GroupMove, SimStep, TRANSACTIONS, VIEWERS};
 use crate::viewer::channel;
-use crate::world::{Hook, Keeper, World, topic};
-use latido_engine::Source;
-use latido_shard::Asks;
+use crate::world::{PendingHook, LockHolderState, SimWorld, topic};
+use latido_engine::HintSource;
+use latido_shard::RequestContent;
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -22,157 +22,157 @@ fn viewer(viewer: u8) -> usize {
     usize::from(viewer) % VIEWERS
 }
 
-impl World {
+impl SimWorld {
     /// Applies one step and its immediate consequences.
-    pub(super) fn take(&mut self, step: &Step) -> Result<(), Violation> {
+    pub(super) fn apply_step(&mut self, step: &SimStep) -> Result<(), Violation> {
         match *step {
-            Step::Advance(ms) => return self.advance(MS * u32::from(ms)),
-            Step::Leave(spread_ms) => return self.leave(spread_ms.into()),
-            Step::Nibble(v, bytes) => {
+            SimStep::Advance(ms) => return self.advance(MS * u32::from(ms)),
+            SimStep::Shutdown(spread_ms) => return self.shut_down(spread_ms.into()),
+            SimStep::ReadBytes(v, bytes) => {
                 let now_s = self.wall().as_second();
                 let _some = self.viewers[viewer(v)].read(bytes.into(), now_s, true)?;
             }
-            Step::Restart => self.restart(),
-            Step::Change(..) | Step::Write(..) | Step::Commit(_) | Step::Rollback(_) => {
-                self.write(step)
+            SimStep::Restart => self.restart(),
+            SimStep::Change(..) | SimStep::Write(..) | SimStep::Commit(_) | SimStep::Rollback(_) => {
+                self.apply_write(step)
             }
-            Step::Connect(v, good_for_s) => self.connect(viewer(v), good_for_s),
-            Step::Hangup(_)
-            | Step::Subscribe(..)
-            | Step::Unsubscribe(..)
-            | Step::Pause(_)
-            | Step::Resume(_) => self.view(step),
-            Step::Renew(v, good_for_s, claims) => {
+            SimStep::Connect(v, good_for_s) => self.connect(viewer(v), good_for_s),
+            SimStep::Disconnect(_)
+            | SimStep::Subscribe(..)
+            | SimStep::Unsubscribe(..)
+            | SimStep::Pause(_)
+            | SimStep::Resume(_) => self.apply_viewer_step(step),
+            SimStep::Renew(v, good_for_s, claims) => {
                 let token = format!("{good_for_s} {claims} {}", viewer(v));
-                self.viewers[viewer(v)].say(&json!({"type": "auth", "data": {"token": token}}));
+                self.viewers[viewer(v)].send(&json!({"type": "auth", "data": {"token": token}}));
             }
-            Step::Grant(v, k, may) => self.rights[viewer(v)][usize::from(key(k))] = may,
-            Step::Answer(at, known) => self.answer(at.into(), known),
-            Step::Hook(k) => self.hook(key(k)),
-            Step::Amid(rounds, from, count, what) => self.amid(rounds, from, count, what)?,
-            Step::Flow(flows) => self.flows = flows,
-            Step::Execute(_) | Step::Finish(_) | Step::Fail(..) => self.read(step),
-            Step::WallJump(s) => {
+            SimStep::Grant(v, k, may) => self.permissions[viewer(v)][usize::from(key(k))] = may,
+            SimStep::Answer(at, known) => self.answer_request(at.into(), known),
+            SimStep::Hook(k) => self.call_hook(key(k)),
+            SimStep::DuringBroadcast(rounds, from, count, what) => self.move_group(rounds, from, count, what)?,
+            SimStep::ReadFlow(flows) => self.reads_flow = flows,
+            SimStep::Execute(_) | SimStep::Finish(_) | SimStep::Fail(..) => self.apply_read_step(step),
+            SimStep::WallJump(s) => {
                 self.wall_skew_us += i64::from(s) * 1_000_000;
                 self.jumped = Some(self.now);
-                self.show_time();
+                self.apply_clock();
             }
-            Step::DatabaseClockJump(ms) => self.database.step_clock(i64::from(ms) * 1_000),
-            _ => self.break_or_mend(step),
+            SimStep::DatabaseClockJump(ms) => self.database.step_clock(i64::from(ms) * 1_000),
+            _ => self.apply_fault(step),
         }
-        if self.flows {
-            self.flow();
+        if self.reads_flow {
+            self.advance_reads();
         }
-        self.settle()?;
-        self.check()
+        self.run_until_idle()?;
+        self.check_invariants()
     }
 
-    fn write(&mut self, step: &Step) {
+    fn apply_write(&mut self, step: &SimStep) {
         match *step {
-            Step::Change(k, write) => {
+            SimStep::Change(k, write) => {
                 let free = (0..TRANSACTIONS).last().unwrap();
                 self.database.commit(free);
                 self.database.write(free, key(k), write);
                 self.database.commit(free);
             }
-            Step::Write(transaction, k, write) => {
+            SimStep::Write(transaction, k, write) => {
                 self.database
                     .write(usize::from(transaction) % TRANSACTIONS, key(k), write)
             }
-            Step::Commit(transaction) => self
+            SimStep::Commit(transaction) => self
                 .database
                 .commit(usize::from(transaction) % TRANSACTIONS),
-            Step::Rollback(transaction) => self
+            SimStep::Rollback(transaction) => self
                 .database
                 .rollback(usize::from(transaction) % TRANSACTIONS),
             _ => {}
         }
     }
 
-    fn view(&mut self, step: &Step) {
+    fn apply_viewer_step(&mut self, step: &SimStep) {
         match *step {
-            Step::Hangup(v) => self.viewers[viewer(v)].hang_up(),
-            Step::Subscribe(v, k, long) => {
+            SimStep::Disconnect(v) => self.viewers[viewer(v)].disconnect(),
+            SimStep::Subscribe(v, k, long) => {
                 self.viewers[viewer(v)].subscribe(&channel(key(k), long))
             }
-            Step::Unsubscribe(v, k, long) => {
+            SimStep::Unsubscribe(v, k, long) => {
                 self.viewers[viewer(v)]
-                    .say(&json!({"type": "unsubscribe", "channel": channel(key(k), long)}));
+                    .send(&json!({"type": "unsubscribe", "channel": channel(key(k), long)}));
             }
-            Step::Pause(v) => self.viewers[viewer(v)].pause(),
-            Step::Resume(v) => self.viewers[viewer(v)].is_paused = false,
+            SimStep::Pause(v) => self.viewers[viewer(v)].pause(),
+            SimStep::Resume(v) => self.viewers[viewer(v)].is_paused = false,
             _ => {}
         }
     }
 
     /// Moves a part of the group while the shard is working.
-    fn amid(&mut self, rounds: u8, from: u8, count: u8, what: Move) -> Result<(), Violation> {
-        if self.flows {
+    fn move_group(&mut self, rounds: u8, from: u8, count: u8, what: GroupMove) -> Result<(), Violation> {
+        if self.reads_flow {
             // The first call executes the pending reads, the second delivers their results.
-            (0..2).for_each(|_| self.flow());
+            (0..2).for_each(|_| self.advance_reads());
         }
-        if !self.server.actor.act() {
+        if !self.server.actor.run_until_idle() {
             return Err("the engine never rests".to_owned());
         }
-        self.server.thread.rounds(rounds.into());
-        for at in 0..usize::from(count).min(self.crowd()) {
-            self.stir((usize::from(from) + at) % self.crowd(), what);
+        self.server.thread.run_rounds(rounds.into());
+        for at in 0..usize::from(count).min(self.group_size()) {
+            self.move_client((usize::from(from) + at) % self.group_size(), what);
         }
         Ok(())
     }
 
     /// Returns the number of clients besides the first ones.
-    fn crowd(&self) -> usize {
+    fn group_size(&self) -> usize {
         self.viewers.len() - VIEWERS
     }
 
-    fn stir(&mut self, member: usize, what: Move) {
+    fn move_client(&mut self, member: usize, what: GroupMove) {
         let v = VIEWERS + member;
-        let name = channel(self.crowded, false);
+        let name = channel(self.group_key, false);
         match what {
-            Move::Come => {
+            GroupMove::Connect => {
                 if !self.viewers[v].is_connected() {
                     self.connect(v, 3600);
                 }
                 // Some clients hold more than one channel: the updates of all leave in one
                 // write.
-                let more = channel(self.crowded + 1, false);
+                let more = channel(self.group_key + 1, false);
                 let names = std::iter::once(&name).chain(member.is_multiple_of(4).then_some(&more));
                 for name in names {
-                    if !self.viewers[v].held.contains_key(name) {
+                    if !self.viewers[v].subscribed.contains_key(name) {
                         self.viewers[v].subscribe(name);
                     }
                 }
             }
-            Move::Leave => self.viewers[v].say(&json!({"type": "unsubscribe", "channel": name})),
-            Move::Hangup => self.viewers[v].hang_up(),
-            Move::Stall => self.viewers[v].pause(),
-            Move::Wake => self.viewers[v].is_paused = false,
+            GroupMove::Unsubscribe => self.viewers[v].send(&json!({"type": "unsubscribe", "channel": name})),
+            GroupMove::Disconnect => self.viewers[v].disconnect(),
+            GroupMove::Stall => self.viewers[v].pause(),
+            GroupMove::Wake => self.viewers[v].is_paused = false,
         }
     }
 
     /// Answers one of the pending requests of the shard's queues.
-    fn answer(&mut self, at: usize, known: bool) {
-        if self.asking.is_empty() {
+    fn answer_request(&mut self, at: usize, known: bool) {
+        if self.requests.is_empty() {
             return;
         }
-        let asked = self.asking.remove(at % self.asking.len());
-        match asked.question() {
-            Asks::MayRead(user, channel) => {
+        let asked = self.requests.remove(at % self.requests.len());
+        match asked.content() {
+            RequestContent::CheckPermission(user, channel) => {
                 let (v, k) = (
                     user.as_str().parse::<usize>().unwrap(),
-                    number(&channel.topic.key),
+                    key_number(&channel.topic.key),
                 );
-                let may = self.rights[v][usize::from(k)];
+                let may = self.permissions[v][usize::from(k)];
                 if known && may {
                     self.viewers[v].allowed.insert(k);
                 }
-                asked.allowed(channel, known.then_some(may));
+                asked.respond_permission(channel, known.then_some(may));
             }
-            Asks::Verify(token) => {
+            RequestContent::VerifyToken(token) => {
                 // The request does not name the user. The token does, and each user has a different
                 // one.
-                asked.verified(self.verify(&token, known));
+                asked.respond_token(self.verify(&token, known));
             }
         }
     }
@@ -188,26 +188,26 @@ impl World {
         Ok(self.principal(v, good_for_s.parse().unwrap_or(0), claims == "true"))
     }
 
-    fn hook(&mut self, key: u8) {
+    fn call_hook(&mut self, key: u8) {
         let is_watched = self.server.hub.latest_columns(&topic(key)).is_some();
-        let answer = Box::pin(self.server.engine.settle(&topic(key)));
+        let answer = Box::pin(self.server.engine.read_now(&topic(key)));
         // A hook for an unwatched key waits for no read.
         let left = if is_watched {
             self.server.left(key)
         } else {
             u64::MAX
         };
-        self.hooks.push(Hook {
+        self.hooks.push(PendingHook {
             key,
             commits: self.database.commits,
-            left,
+            losses_at_call: left,
             answer,
         });
     }
 
-    fn read(&mut self, step: &Step) {
+    fn apply_read_step(&mut self, step: &SimStep) {
         let mut reads = self.reads.0.lock().unwrap();
-        let (Step::Execute(at) | Step::Finish(at) | Step::Fail(at, _)) = *step else {
+        let (SimStep::Execute(at) | SimStep::Finish(at) | SimStep::Fail(at, _)) = *step else {
             return;
         };
         if reads.is_empty() {
@@ -215,8 +215,8 @@ impl World {
         }
         let at = usize::from(at) % reads.len();
         match *step {
-            Step::Execute(_) => reads[at].execute(&self.database),
-            Step::Fail(_, rejected) => reads.remove(at).fail(rejected),
+            SimStep::Execute(_) => reads[at].execute(&self.database),
+            SimStep::Fail(_, rejected) => reads.remove(at).fail(rejected),
             _ => {
                 let mut read = reads.remove(at);
                 drop(reads);
@@ -226,7 +226,7 @@ impl World {
         }
     }
 
-    pub(super) fn finish(&mut self, read: Read) {
+    pub(super) fn finish(&mut self, read: SimulatedRead) {
         if let Some((keys, seen)) = read.finish() {
             for key in keys {
                 let answered = &mut self.answered[usize::from(key)];
@@ -235,125 +235,125 @@ impl World {
         }
     }
 
-    fn break_or_mend(&mut self, step: &Step) {
+    fn apply_fault(&mut self, step: &SimStep) {
         match *step {
-            Step::Deliver => self.deliver(0),
-            Step::DeliverOne(at) => self.deliver(at.into()),
-            Step::DeliverAll => (0..self.database.notes.len()).for_each(|_| self.deliver(0)),
-            Step::Duplicate(at) => {
-                let count = self.database.notes.len().max(1);
-                if let Some(note) = self.database.notes.get(usize::from(at) % count).copied() {
-                    self.database.notes.push_back(note);
+            SimStep::Deliver => self.deliver(0),
+            SimStep::DeliverOne(at) => self.deliver(at.into()),
+            SimStep::DeliverAll => (0..self.database.notifications.len()).for_each(|_| self.deliver(0)),
+            SimStep::Duplicate(at) => {
+                let count = self.database.notifications.len().max(1);
+                if let Some(note) = self.database.notifications.get(usize::from(at) % count).copied() {
+                    self.database.notifications.push_back(note);
                 }
             }
-            Step::Lose(at) => {
-                let count = self.database.notes.len().max(1);
+            SimStep::Lose(at) => {
+                let count = self.database.notifications.len().max(1);
                 self.lost |= self
                     .database
-                    .notes
+                    .notifications
                     .remove(usize::from(at) % count)
                     .is_some();
             }
-            Step::Forge(k) => self.server.engine.changed(&topic(key(k)), Source::Trigger),
-            Step::ListenerCut => self.listener_cut(),
-            Step::ListenerBack => self.listener_back(),
-            Step::LocksGone if self.keeper == Keeper::Up => self.lose_locks(),
-            Step::KeeperNotices => self.keeper_notices(),
-            Step::KeeperBack => self.keeper_back(),
-            Step::KeeperTakes => self.take_locks(),
-            Step::DatabaseDown => {
+            SimStep::Forge(k) => self.server.engine.changed(&topic(key(k)), HintSource::Trigger),
+            SimStep::ListenerCut => self.listener_cut(),
+            SimStep::ListenerBack => self.listener_back(),
+            SimStep::LocksLost if self.lock_holder == LockHolderState::Up => self.lose_locks(),
+            SimStep::LockHolderNotices => self.lock_holder_notices(),
+            SimStep::LockHolderBack => self.lock_holder_back(),
+            SimStep::LockHolderAcquires => self.acquire_locks(),
+            SimStep::DatabaseDown => {
                 self.database.crash();
                 self.listener_cut();
                 self.lose_locks();
-                self.keeper_notices();
+                self.lock_holder_notices();
             }
-            Step::DatabaseUp => self.database.is_up = true,
-            Step::Poison(k) => drop(self.database.poisoned.insert(key(k))),
-            Step::Cure(k) => drop(self.database.poisoned.remove(&key(k))),
+            SimStep::DatabaseUp => self.database.is_up = true,
+            SimStep::Poison(k) => drop(self.database.poisoned.insert(key(k))),
+            SimStep::Cure(k) => drop(self.database.poisoned.remove(&key(k))),
             _ => {}
         }
     }
 
     fn deliver(&mut self, at: usize) {
-        let count = self.database.notes.len().max(1);
-        if let Some(key) = self.database.notes.remove(at % count) {
-            self.server.engine.changed(&topic(key), Source::Trigger);
+        let count = self.database.notifications.len().max(1);
+        if let Some(key) = self.database.notifications.remove(at % count) {
+            self.server.engine.changed(&topic(key), HintSource::Trigger);
         }
     }
 
     /// A short version of the adapters and the trigger monitor of `app`.
     fn listener_cut(&mut self) {
         self.database.is_listening = false;
-        self.database.notes.clear();
-        if std::mem::take(&mut self.hears) {
-            self.server.engine.everything(None, Source::Resync);
-            self.cover();
+        self.database.notifications.clear();
+        if std::mem::take(&mut self.is_listener_up) {
+            self.server.engine.mark_all(None, HintSource::Resync);
+            self.update_coverage();
         }
     }
 
     pub(super) fn listener_back(&mut self) {
-        if self.database.is_up && !self.hears {
-            (self.database.is_listening, self.hears) = (true, true);
-            self.server.engine.everything(None, Source::Resync);
-            self.cover();
+        if self.database.is_up && !self.is_listener_up {
+            (self.database.is_listening, self.is_listener_up) = (true, true);
+            self.server.engine.mark_all(None, HintSource::Resync);
+            self.update_coverage();
         }
     }
 
-    fn cover(&self) {
+    fn update_coverage(&self) {
         self.server
             .engine
-            .set_covered(self.hears && self.keeper != Keeper::Down);
+            .set_triggers_complete(self.is_listener_up && self.lock_holder != LockHolderState::Down);
     }
 
     fn lose_locks(&mut self) {
         self.database.shared.clear();
-        if self.keeper == Keeper::Up {
-            self.keeper = Keeper::Lost;
+        if self.lock_holder == LockHolderState::Up {
+            self.lock_holder = LockHolderState::Lost;
         }
     }
 
-    fn keeper_notices(&mut self) {
-        if self.keeper == Keeper::Lost {
-            self.keeper = Keeper::Down;
-            self.server.engine.set_covered(false);
-            self.server.interest.disconnected();
+    fn lock_holder_notices(&mut self) {
+        if self.lock_holder == LockHolderState::Lost {
+            self.lock_holder = LockHolderState::Down;
+            self.server.engine.set_triggers_complete(false);
+            self.server.interest.set_disconnected();
         }
     }
 
-    pub(super) fn keeper_back(&mut self) {
-        if self.keeper == Keeper::Down && self.database.is_up && self.hears {
-            self.keeper = Keeper::Up;
-            self.server.interest.connected();
-            self.cover();
+    pub(super) fn lock_holder_back(&mut self) {
+        if self.lock_holder == LockHolderState::Down && self.database.is_up && self.is_listener_up {
+            self.lock_holder = LockHolderState::Up;
+            self.server.interest.set_connected();
+            self.update_coverage();
         }
     }
 
     /// Acquires every available lock and releases the unneeded ones.
-    fn take_locks(&mut self) {
-        if self.keeper != Keeper::Up {
+    fn acquire_locks(&mut self) {
+        if self.lock_holder != LockHolderState::Up {
             return;
         }
-        for lock in self.server.interest.missing() {
+        for lock in self.server.interest.missing_locks() {
             if self.database.try_share(lock) {
-                let armed = self.server.interest.took(lock);
-                self.server.engine.armed(&armed);
+                let armed = self.server.interest.mark_held(lock);
+                self.server.engine.notifications_enabled(&armed);
             }
         }
-        for lock in self.server.interest.idle() {
+        for lock in self.server.interest.take_idle() {
             self.database.shared.remove(&lock);
         }
     }
 
     /// Performs the actions that the lock holder takes by itself.
-    pub(super) fn keep(&mut self) {
-        if self.flows {
-            self.take_locks();
+    pub(super) fn run_lock_holder(&mut self) {
+        if self.reads_flow {
+            self.acquire_locks();
         }
     }
 
     /// Stops the server in order: it notifies every client that reads, and ends.
-    fn leave(&mut self, spread_ms: u64) -> Result<(), Violation> {
-        self.server.thread.leave(spread_ms);
+    fn shut_down(&mut self, spread_ms: u64) -> Result<(), Violation> {
+        self.server.thread.shutdown(spread_ms);
         self.advance(Duration::from_millis(spread_ms) + 5_000 * MS)?;
         if !self.server.thread.has_ended() {
             return Err("the shard did not end".to_owned());
@@ -364,24 +364,24 @@ impl World {
             }
         }
         self.restart();
-        self.settle()
+        self.run_until_idle()
     }
 
     /// Ends all faults and then examines the final state.
-    pub(super) fn heal(&mut self) -> Result<u64, Violation> {
+    pub(super) fn recover(&mut self) -> Result<u64, Violation> {
         self.database.is_up = true;
         self.database.poisoned.clear();
         (0..TRANSACTIONS).for_each(|transaction| self.database.commit(transaction));
-        self.flows = true;
+        self.reads_flow = true;
         self.viewers
             .iter_mut()
             .for_each(|viewer| viewer.is_paused = false);
         self.listener_back();
-        self.keeper_notices();
-        self.keeper_back();
+        self.lock_holder_notices();
+        self.lock_holder_back();
         for round in 0..80 {
-            (0..self.database.notes.len()).for_each(|_| self.deliver(0));
-            (0..self.asking.len()).for_each(|_| self.answer(0, true));
+            (0..self.database.notifications.len()).for_each(|_| self.deliver(0));
+            (0..self.requests.len()).for_each(|_| self.answer_request(0, true));
             self.advance(if round < 40 { 20 * MS } else { 1_000 * MS })?;
         }
         // Midnight may have come in the last of these moments. A heavy key pauses for as long as
@@ -391,12 +391,12 @@ impl World {
                 self.advance(20 * MS)?;
             }
         }
-        self.examine()?;
+        self.check_final_state()?;
         self.viewers
             .iter_mut()
-            .for_each(super::viewer::Viewer::hang_up);
+            .for_each(super::viewer::SimViewer::disconnect);
         (0..16).try_for_each(|_| self.advance(1_000 * MS))?;
-        self.nobody_is_left()?;
+        self.check_nothing_is_left()?;
         Ok(self
             .viewers
             .iter()

@@ -7,15 +7,15 @@ use serde_json::Value;
 use crate::Violation;
 use crate::database::{today, zone};
 use crate::script::KEYS;
-use crate::viewer::{Viewer, key_of};
-use crate::world::{World, ZONE, topic};
+use crate::viewer::{SimViewer, key_of};
+use crate::world::{SimWorld, ZONE, topic};
 
 /// The longest time until the engine notices a jump of the wall clock.
-const NAP: Duration = Duration::from_secs(15);
+const MAX_CLOCK_DELAY: Duration = Duration::from_secs(15);
 
-impl World {
+impl SimWorld {
     /// Returns the row of a key in the database for today.
-    fn truth(&self, key: u8) -> String {
+    fn expected_row(&self, key: u8) -> String {
         self.database.row(
             key,
             today(if self.zones { zone(key) } else { ZONE }, self.wall()),
@@ -24,7 +24,7 @@ impl World {
 
     /// Asserts that every watched key whose frame differs from the database will be read again, and
     /// that something ensures this.
-    pub(super) fn check(&self) -> Result<(), Violation> {
+    pub(super) fn check_invariants(&self) -> Result<(), Violation> {
         (0..KEYS).try_for_each(|key| self.check_key(key))?;
         self.viewers
             .iter()
@@ -34,11 +34,11 @@ impl World {
 
     /// Asserts that a viewer that reads has the hub's newest frame: nothing is held back once its
     /// socket accepts data.
-    fn check_viewer(&self, number: usize, viewer: &Viewer) -> Result<(), Violation> {
+    fn check_viewer(&self, number: usize, viewer: &SimViewer) -> Result<(), Violation> {
         if viewer.is_paused {
             return Ok(());
         }
-        for (name, seen) in &viewer.held {
+        for (name, seen) in &viewer.subscribed {
             let newest = self
                 .server
                 .hub
@@ -58,7 +58,7 @@ impl World {
         let Some(current) = self.server.hub.latest_columns(&topic(key)) else {
             return Ok(());
         };
-        let truth = self.truth(key);
+        let truth = self.expected_row(key);
         if current.as_deref() == Some(&truth) || self.server.actor.is_pending(&topic(key)) {
             return Ok(());
         }
@@ -68,18 +68,18 @@ impl World {
             .lock()
             .unwrap()
             .iter()
-            .any(|read| read.will_bring(key, &truth));
-        let is_told = self.database.notes.contains(&key);
+            .any(|read| read.will_return(key, &truth));
+        let is_told = self.database.notifications.contains(&key);
         let is_jumping = self
             .jumped
-            .is_some_and(|at| self.now.saturating_duration_since(at) <= NAP);
+            .is_some_and(|at| self.now.saturating_duration_since(at) <= MAX_CLOCK_DELAY);
         // Only the sweep finds lost notifications, and it is on in these runs.
         if is_read
             || is_told
             || is_jumping
             || self.lost
-            || !self.hears
-            || !self.database.is_armed(key)
+            || !self.is_listener_up
+            || !self.database.is_watched(key)
         {
             return Ok(());
         }
@@ -91,15 +91,15 @@ impl World {
 
     /// Asserts the final state: every viewer shows the database's numbers, and no response is
     /// pending.
-    pub(super) fn examine(&self) -> Result<(), Violation> {
+    pub(super) fn check_final_state(&self) -> Result<(), Violation> {
         for (number, viewer) in self
             .viewers
             .iter()
             .enumerate()
             .filter(|(_, viewer)| viewer.is_connected())
         {
-            for (name, seen) in &viewer.held {
-                let truth: Value = serde_json::from_str(&self.truth(key_of(name))).unwrap();
+            for (name, seen) in &viewer.subscribed {
+                let truth: Value = serde_json::from_str(&self.expected_row(key_of(name))).unwrap();
                 let columns = ["citas_hoy", "total_citas", "citas_completadas"];
                 if let Some(wrong) = columns
                     .iter()
@@ -111,13 +111,13 @@ impl World {
                     ));
                 }
             }
-            if viewer.is_stale && !viewer.held.is_empty() {
+            if viewer.is_stale && !viewer.subscribed.is_empty() {
                 return Err(format!(
                     "viewer {number} still takes its numbers for old ones"
                 ));
             }
         }
-        let held: usize = self.viewers.iter().map(|viewer| viewer.held.len()).sum();
+        let held: usize = self.viewers.iter().map(|viewer| viewer.subscribed.len()).sum();
         let (_, subscribed) = self.server.hub.counts();
         if subscribed != held {
             return Err(format!(
@@ -133,10 +133,10 @@ impl World {
     }
 
     /// Asserts that nothing is kept after every client has disconnected.
-    pub(super) fn nobody_is_left(&self) -> Result<(), Violation> {
+    pub(super) fn check_nothing_is_left(&self) -> Result<(), Violation> {
         let left = (
             self.server.hub.counts(),
-            self.server.thread.count(),
+            self.server.thread.slots_in_use(),
             self.database.shared.len(),
         );
         if left == ((0, 0), 0, 0) {

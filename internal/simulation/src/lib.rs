@@ -28,12 +28,12 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use script::Script;
-use world::World;
+use world::SimWorld;
 
 /// The number of seeds of an ordinary test run. A slow machine runs them within a minute.
-const SLICE: u64 = 1_000;
+const DEFAULT_SEEDS: u64 = 1_000;
 /// The first seed, unless one is set.
-const FIRST: u64 = 1;
+const FIRST_SEED: u64 = 1;
 
 /// A readable description of a violated invariant.
 type Violation = String;
@@ -42,14 +42,14 @@ type Violation = String;
 fn run(script: &Script) -> Result<u64, Violation> {
     let outcome = catch_unwind(AssertUnwindSafe(|| {
         fastrand::seed(script.seed);
-        let mut world = World::new(script);
+        let mut world = SimWorld::new(script);
         for (number, step) in script.steps.iter().enumerate() {
             world
-                .take(step)
+                .apply_step(step)
                 .map_err(|violation| format!("step {number}, {step:?}: {violation}"))?;
         }
         world
-            .heal()
+            .recover()
             .map_err(|violation| format!("once all has healed: {violation}"))
     }));
     outcome.unwrap_or_else(|panic| {
@@ -62,16 +62,16 @@ fn run(script: &Script) -> Result<u64, Violation> {
     })
 }
 
-fn number(name: &str) -> Option<u64> {
+fn env_number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
 /// Each seed is a server's life of several minutes, with every kind of fault.
 #[test]
 fn every_viewer_converges_after_any_fault() {
-    let (first, count) = match (number("LATIDO_SEED"), number("SEEDS")) {
+    let (first, count) = match (env_number("LATIDO_SEED"), env_number("SEEDS")) {
         (Some(seed), count) => (seed, count.unwrap_or(1)),
-        (None, count) => (FIRST, count.unwrap_or(SLICE)),
+        (None, count) => (FIRST_SEED, count.unwrap_or(DEFAULT_SEEDS)),
     };
     let seeds = first..first + count;
     let (next, failed) = (AtomicU64::new(seeds.start), Mutex::new(None::<u64>));
@@ -83,7 +83,7 @@ fn every_viewer_converges_after_any_fault() {
                     if seed >= seeds.end || failed.lock().unwrap().is_some() {
                         return;
                     }
-                    if run(&Script::of(seed)).is_err() {
+                    if run(&Script::from_seed(seed)).is_err() {
                         failed.lock().unwrap().get_or_insert(seed);
                     }
                 }
@@ -91,13 +91,13 @@ fn every_viewer_converges_after_any_fault() {
         }
     });
     if let Some(seed) = failed.into_inner().unwrap() {
-        let (script, violation) = shrink::smallest(Script::of(seed));
+        let (script, violation) = shrink::smallest(Script::from_seed(seed));
         let Script {
             lossy,
             zones,
             before_midnight_s,
-            crowd,
-            crowded,
+            group_size: crowd,
+            group_key: crowded,
             steps,
             ..
         } = script;
@@ -112,25 +112,25 @@ fn every_viewer_converges_after_any_fault() {
 /// the world check the engine's deadline more often than that deadline comes.
 #[test]
 fn clock_set_back_over_midnight_is_detected() {
-    use script::{Step, Write};
+    use script::{SimStep, CitaWrite};
     let steps = vec![
-        Step::Connect(0, 3600),
-        Step::Subscribe(0, 160, false),
-        Step::Answer(0, true),
-        Step::Change(88, Write::Book(-1)),
-        Step::Advance(202),
-        Step::Deliver,
-        Step::Write(65, 3, Write::Book(-1)),
-        Step::Cure(42),
-        Step::WallJump(-67),
+        SimStep::Connect(0, 3600),
+        SimStep::Subscribe(0, 160, false),
+        SimStep::Answer(0, true),
+        SimStep::Change(88, CitaWrite::Book(-1)),
+        SimStep::Advance(202),
+        SimStep::Deliver,
+        SimStep::Write(65, 3, CitaWrite::Book(-1)),
+        SimStep::Cure(42),
+        SimStep::WallJump(-67),
     ];
     let script = Script {
         seed: 15_674,
         lossy: false,
         zones: false,
         before_midnight_s: 0,
-        crowd: 0,
-        crowded: 0,
+        group_size: 0,
+        group_key: 0,
         steps,
     };
     assert_eq!(run(&script).err(), None);
@@ -140,7 +140,7 @@ fn clock_set_back_over_midnight_is_detected() {
 #[test]
 fn seed_replays_identically() {
     for seed in [3, 77] {
-        let script = Script::of(seed);
+        let script = Script::from_seed(seed);
         assert_eq!(run(&script), run(&script), "LATIDO_SEED={seed}");
     }
 }

@@ -8,57 +8,57 @@ use std::time::{Duration, Instant};
 use jiff::civil::Date;
 use tokio::sync::oneshot;
 
-use crate::database::{Database, zone};
+use crate::database::{DatabaseModel, zone};
 use latido_base::ident::Key;
-use latido_engine::{Answer, ReadError, Reader, Reading};
+use latido_engine::{ReadFuture, ReadError, SnapshotReader, ReadRow};
 use latido_stream::{StreamRow, Stream};
 
 /// The time within which a statement ends, whatever the database does.
 pub(super) const LIMIT: Duration = Duration::from_secs(5);
 /// The key whose reads take long.
-const GIANT: u8 = 5;
+const HEAVY_KEY: u8 = 5;
 
-type Rows = Result<Vec<Reading>, ReadError>;
-type Zones = Result<HashMap<Key, String>, ReadError>;
+type RowsResult = Result<Vec<ReadRow>, ReadError>;
+type ZonesResult = Result<HashMap<Key, String>, ReadError>;
 
 /// A read statement in progress.
-pub(super) struct Read {
+pub(super) struct SimulatedRead {
     pub(super) keys: Vec<u8>,
     pub(super) asked: Instant,
     /// The number of commits that it saw, set when it was executed.
     pub(super) seen: Option<u64>,
-    pub(super) what: What,
+    pub(super) what: ReadKind,
 }
 
 /// The kind of a statement, with its result.
-pub(super) enum What {
+pub(super) enum ReadKind {
     Rows {
         todays: Vec<Date>,
-        rows: Option<Rows>,
-        answer: oneshot::Sender<Rows>,
+        rows: Option<RowsResult>,
+        answer: oneshot::Sender<RowsResult>,
     },
     Zones {
-        answer: oneshot::Sender<Zones>,
+        answer: oneshot::Sender<ZonesResult>,
     },
 }
 
 /// The statements that the engine requested. The actor adds them and the world removes them; both
 /// run on one thread.
 #[derive(Clone, Default)]
-pub(super) struct Reads(pub(super) Arc<Mutex<Vec<Read>>>);
+pub(super) struct ReadQueue(pub(super) Arc<Mutex<Vec<SimulatedRead>>>);
 
-pub(super) fn number(key: &Key) -> u8 {
+pub(super) fn key_number(key: &Key) -> u8 {
     key.as_str().parse().unwrap()
 }
 
-fn gone<T>(_: oneshot::error::RecvError) -> Result<T, ReadError> {
+fn connection_lost<T>(_: oneshot::error::RecvError) -> Result<T, ReadError> {
     Err(ReadError::Unavailable("gone".to_owned()))
 }
 
-impl Reads {
-    fn put(&self, keys: &[Key], what: What) {
-        let keys = keys.iter().map(number).collect();
-        self.0.lock().unwrap().push(Read {
+impl ReadQueue {
+    fn push(&self, keys: &[Key], what: ReadKind) {
+        let keys = keys.iter().map(key_number).collect();
+        self.0.lock().unwrap().push(SimulatedRead {
             keys,
             asked: latido_base::clock::monotonic_now(),
             seen: None,
@@ -67,60 +67,60 @@ impl Reads {
     }
 }
 
-impl Reader for Reads {
+impl SnapshotReader for ReadQueue {
     fn read<'a>(
         &'a self,
         _: &'a Stream,
         keys: &'a [Key],
         todays: &'a [Date],
-    ) -> Answer<'a, Vec<Reading>> {
+    ) -> ReadFuture<'a, Vec<ReadRow>> {
         Box::pin(async move {
             let (answer, answered) = oneshot::channel();
-            self.put(
+            self.push(
                 keys,
-                What::Rows {
+                ReadKind::Rows {
                     todays: todays.to_vec(),
                     rows: None,
                     answer,
                 },
             );
-            answered.await.unwrap_or_else(gone)
+            answered.await.unwrap_or_else(connection_lost)
         })
     }
 
-    fn zones<'a>(&'a self, _: &'a Stream, keys: &'a [Key]) -> Answer<'a, HashMap<Key, String>> {
+    fn zones<'a>(&'a self, _: &'a Stream, keys: &'a [Key]) -> ReadFuture<'a, HashMap<Key, String>> {
         Box::pin(async move {
             let (answer, answered) = oneshot::channel();
-            self.put(keys, What::Zones { answer });
-            answered.await.unwrap_or_else(gone)
+            self.push(keys, ReadKind::Zones { answer });
+            answered.await.unwrap_or_else(connection_lost)
         })
     }
 }
 
-impl Read {
+impl SimulatedRead {
     /// Executes the statement: the result is the currently visible state, whenever it arrives.
-    pub(super) fn execute(&mut self, database: &Database) {
+    pub(super) fn execute(&mut self, database: &DatabaseModel) {
         if self.seen.is_some() {
             return;
         }
         self.seen = Some(database.commits);
-        if let What::Rows { todays, rows, .. } = &mut self.what {
-            *rows = Some(select(database, &self.keys, todays));
+        if let ReadKind::Rows { todays, rows, .. } = &mut self.what {
+            *rows = Some(select_rows(database, &self.keys, todays));
         }
     }
 
     /// Returns whether the result will be the true row of a key, or an error, which causes another
     /// read. Before the execution it may be either.
-    pub(super) fn will_bring(&self, key: u8, truth: &str) -> bool {
+    pub(super) fn will_return(&self, key: u8, truth: &str) -> bool {
         let Some(at) = self.keys.iter().position(|read| *read == key) else {
             return false;
         };
         match &self.what {
-            What::Rows {
+            ReadKind::Rows {
                 rows: Some(Ok(rows)),
                 ..
             } => rows[at].row.columns == truth,
-            What::Rows { .. } | What::Zones { .. } => true,
+            ReadKind::Rows { .. } | ReadKind::Zones { .. } => true,
         }
     }
 
@@ -131,7 +131,7 @@ impl Read {
             keys, seen, what, ..
         } = self;
         match what {
-            What::Rows { rows, answer, .. } => {
+            ReadKind::Rows { rows, answer, .. } => {
                 let rows =
                     rows.unwrap_or_else(|| Err(ReadError::Unavailable("no connection".to_owned())));
                 let seen = rows.is_ok().then_some(seen).flatten();
@@ -139,7 +139,7 @@ impl Read {
                 let _ = answer.send(rows);
                 seen.map(|seen| (keys, seen))
             }
-            What::Zones { answer } => {
+            ReadKind::Zones { answer } => {
                 let names = keys
                     .iter()
                     .map(|key| (Key::from_canonical(&key.to_string()), zone(*key).to_owned()));
@@ -153,7 +153,7 @@ impl Read {
     pub(super) fn fail(self, rejected: bool) {
         let unavailable = ReadError::Unavailable("the connection ended".to_owned());
         match self.what {
-            What::Rows { answer, .. } => {
+            ReadKind::Rows { answer, .. } => {
                 let error = if rejected {
                     ReadError::Rejected("canceling statement".to_owned())
                 } else {
@@ -163,12 +163,12 @@ impl Read {
             }
             // A refused zone query means the default zone until the next sweep. That is by design
             // and not tested here.
-            What::Zones { answer } => drop(answer.send(Err(unavailable))),
+            ReadKind::Zones { answer } => drop(answer.send(Err(unavailable))),
         }
     }
 }
 
-fn select(database: &Database, keys: &[u8], todays: &[Date]) -> Rows {
+fn select_rows(database: &DatabaseModel, keys: &[u8], todays: &[Date]) -> RowsResult {
     if !database.is_up {
         return Err(ReadError::Unavailable("the database is down".to_owned()));
     }
@@ -182,9 +182,9 @@ fn select(database: &Database, keys: &[u8], todays: &[Date]) -> Rows {
             columns,
             clock_us: database.clock_us,
         };
-        Reading {
+        ReadRow {
             row,
-            took: Some(Duration::from_millis(if *key == GIANT { 8 } else { 1 })),
+            took: Some(Duration::from_millis(if *key == HEAVY_KEY { 8 } else { 1 })),
         }
     };
     Ok(keys.iter().zip(todays).map(reading).collect())

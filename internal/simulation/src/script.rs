@@ -13,10 +13,10 @@ pub(super) const TRANSACTIONS: usize = 3;
 const STEPS: usize = 160;
 /// The number of clients of a group. It exceeds the number of clients that a shard serves per turn,
 /// so some come and go in the middle of a pass.
-const CROWD: std::ops::RangeInclusive<u8> = 20..=40;
+const GROUP_SIZE: std::ops::RangeInclusive<u8> = 20..=40;
 /// One seed in this many has a group. One in [`STALLED_ONE_IN`] has clients that do not read for
 /// long.
-const CROWDED_ONE_IN: u8 = 12;
+const GROUP_ONE_IN: u8 = 12;
 const STALLED_ONE_IN: u8 = 6;
 /// The number of extra episodes in such a run.
 const EPISODES: u8 = 10;
@@ -33,25 +33,25 @@ pub(super) struct Script {
     /// The start of the run, in seconds before the first midnight.
     pub(super) before_midnight_s: u32,
     /// The number of clients besides the [`VIEWERS`], all on one channel.
-    pub(super) crowd: u8,
+    pub(super) group_size: u8,
     /// The key of the channel of the group.
-    pub(super) crowded: u8,
-    pub(super) steps: Vec<Step>,
+    pub(super) group_key: u8,
+    pub(super) steps: Vec<SimStep>,
 }
 
 /// An action of a client of the group.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Move {
-    Come,
-    Leave,
-    Hangup,
+pub(super) enum GroupMove {
+    Connect,
+    Unsubscribe,
+    Disconnect,
     Stall,
     Wake,
 }
 
 /// A change of a writer to a key's citas.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Write {
+pub(super) enum CitaWrite {
     /// Adds a cita, at an offset in days from the first day.
     Book(i8),
     Serve,
@@ -61,11 +61,11 @@ pub(super) enum Write {
 /// One step of a run. Numbers are taken modulo the number of objects; a step that is not applicable
 /// does nothing.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Step {
+pub(super) enum SimStep {
     /// Changes a key in a separate transaction.
-    Change(u8, Write),
+    Change(u8, CitaWrite),
     /// Changes a key in one of the open transactions.
-    Write(u8, u8, Write),
+    Write(u8, u8, CitaWrite),
     Commit(u8),
     Rollback(u8),
     /// Delivers the oldest notification in transit. The next two deliver any one, and all.
@@ -79,12 +79,12 @@ pub(super) enum Step {
     ListenerCut,
     ListenerBack,
     /// Ends the connection that holds the locks; the server notices it later.
-    LocksGone,
-    KeeperNotices,
-    KeeperBack,
-    KeeperTakes,
+    LocksLost,
+    LockHolderNotices,
+    LockHolderBack,
+    LockHolderAcquires,
     /// Switches between automatic reads and reads that go step by step.
-    Flow(bool),
+    ReadFlow(bool),
     Execute(u8),
     Finish(u8),
     Fail(u8, bool),
@@ -94,14 +94,14 @@ pub(super) enum Step {
     Poison(u8),
     Cure(u8),
     Connect(u8, u16),
-    Hangup(u8),
+    Disconnect(u8),
     /// Subscribes a viewer to a key, by one of its two names.
     Subscribe(u8, u8, bool),
     Unsubscribe(u8, u8, bool),
     Pause(u8),
     Resume(u8),
     /// Lets a paused viewer read this number of bytes.
-    Nibble(u8, u8),
+    ReadBytes(u8, u8),
     /// Sends a new token that is valid for this number of seconds, with or without the claims of
     /// the old one.
     Renew(u8, u16, bool),
@@ -112,18 +112,18 @@ pub(super) enum Step {
     Hook(u8),
     /// Answers the reads. After the given number of shard rounds, in the middle of its sends, some
     /// clients of the group move: first the start index, then their number.
-    Amid(u8, u8, u8, Move),
+    DuringBroadcast(u8, u8, u8, GroupMove),
     Advance(u16),
     WallJump(i16),
     DatabaseClockJump(i16),
     /// Stops the server in order, or abruptly (below), and starts another one.
-    Leave(u16),
+    Shutdown(u16),
     Restart,
 }
 
 impl Script {
     /// Returns the run of a seed.
-    pub(super) fn of(seed: u64) -> Self {
+    pub(super) fn from_seed(seed: u64) -> Self {
         let mut random = fastrand::Rng::with_seed(seed);
         let lossy = random.u8(0..4) == 0;
         let zones = random.bool();
@@ -131,23 +131,23 @@ impl Script {
         let opening = (0..VIEWERS).flat_map(|viewer| {
             let viewer = u8::try_from(viewer).unwrap();
             [
-                Step::Connect(viewer, 3600),
-                Step::Subscribe(viewer, random.u8(..), random.bool()),
-                Step::Answer(0, true),
+                SimStep::Connect(viewer, 3600),
+                SimStep::Subscribe(viewer, random.u8(..), random.bool()),
+                SimStep::Answer(0, true),
             ]
         });
         let mut steps: Vec<_> = opening.collect();
-        steps.extend((0..STEPS).map(|_| draw(&mut random)));
+        steps.extend((0..STEPS).map(|_| draw_step(&mut random)));
         if !lossy {
-            steps.retain(|step| !matches!(step, Step::Lose(_)));
+            steps.retain(|step| !matches!(step, SimStep::Lose(_)));
         }
         let script = Self {
             seed,
             lossy,
             zones,
             before_midnight_s,
-            crowd: 0,
-            crowded: 0,
+            group_size: 0,
+            group_key: 0,
             steps,
         };
         script.with_extras(fastrand::Rng::with_seed(!seed))
@@ -156,18 +156,18 @@ impl Script {
     /// Adds combinations that random steps alone would produce too rarely.
     fn with_extras(mut self, mut random: fastrand::Rng) -> Self {
         if random.u8(0..STALLED_ONE_IN) == 0 {
-            (0..EPISODES).for_each(|_| self.strew(stall(&mut random), &mut random));
+            (0..EPISODES).for_each(|_| self.insert_spread(stall_episode(&mut random), &mut random));
         }
-        if random.u8(0..CROWDED_ONE_IN) == 0 {
-            (self.crowd, self.crowded) =
-                (random.u8(CROWD), random.choice([0, 0, 0, WIDE]).unwrap());
-            (0..EPISODES).for_each(|_| self.strew(rush(&self, &mut random), &mut random));
+        if random.u8(0..GROUP_ONE_IN) == 0 {
+            (self.group_size, self.group_key) =
+                (random.u8(GROUP_SIZE), random.choice([0, 0, 0, WIDE]).unwrap());
+            (0..EPISODES).for_each(|_| self.insert_spread(group_episode(&self, &mut random), &mut random));
         }
         self
     }
 
     /// Inserts steps into the run in their order, with at most one other step between two of them.
-    fn strew(&mut self, steps: Vec<Step>, random: &mut fastrand::Rng) {
+    fn insert_spread(&mut self, steps: Vec<SimStep>, random: &mut fastrand::Rng) {
         let mut at = random.usize(3 * VIEWERS..=self.steps.len());
         for step in steps {
             self.steps.insert(at.min(self.steps.len()), step);
@@ -177,112 +177,112 @@ impl Script {
 }
 
 /// A client stops reading while its socket fills, and reads again when no new frame comes.
-fn stall(random: &mut fastrand::Rng) -> Vec<Step> {
+fn stall_episode(random: &mut fastrand::Rng) -> Vec<SimStep> {
     let (viewer, flag) = (random.u8(..), random.bool());
     let mut steps = vec![
-        Step::Flow(true),
-        Step::Subscribe(viewer, WIDE, flag),
-        Step::Answer(0, true),
-        Step::Pause(viewer),
+        SimStep::ReadFlow(true),
+        SimStep::Subscribe(viewer, WIDE, flag),
+        SimStep::Answer(0, true),
+        SimStep::Pause(viewer),
     ];
     for _ in 0..random.u8(3..8) {
         steps.extend([
-            Step::Change(WIDE, Write::Book(0)),
-            Step::DeliverAll,
-            Step::Advance(random.u16(1..50)),
+            SimStep::Change(WIDE, CitaWrite::Book(0)),
+            SimStep::DeliverAll,
+            SimStep::Advance(random.u16(1..50)),
         ]);
     }
     steps.push(if random.bool() {
-        Step::Resume(viewer)
+        SimStep::Resume(viewer)
     } else {
-        Step::Nibble(viewer, random.u8(..))
+        SimStep::ReadBytes(viewer, random.u8(..))
     });
-    steps.push(Step::Resume(viewer));
+    steps.push(SimStep::Resume(viewer));
     steps
 }
 
 /// The whole group is connected. A broadcast to it starts, and some clients move before all of them
 /// have received it.
-fn rush(script: &Script, random: &mut fastrand::Rng) -> Vec<Step> {
+fn group_episode(script: &Script, random: &mut fastrand::Rng) -> Vec<SimStep> {
     let moves = [
-        Move::Come,
-        Move::Come,
-        Move::Leave,
-        Move::Hangup,
-        Move::Stall,
-        Move::Wake,
+        GroupMove::Connect,
+        GroupMove::Connect,
+        GroupMove::Unsubscribe,
+        GroupMove::Disconnect,
+        GroupMove::Stall,
+        GroupMove::Wake,
     ];
-    let amid = Step::Amid(
+    let amid = SimStep::DuringBroadcast(
         random.u8(0..4),
         random.u8(..),
         random.u8(1..5),
         random.choice(moves).unwrap(),
     );
-    let come = Step::Amid(0, 0, script.crowd, Move::Come);
+    let come = SimStep::DuringBroadcast(0, 0, script.group_size, GroupMove::Connect);
     // The engine does not read a key again right after a read.
-    let later = Step::Advance(random.u16(50..500));
+    let later = SimStep::Advance(random.u16(50..500));
     vec![
-        Step::Flow(true),
+        SimStep::ReadFlow(true),
         come,
         later,
-        Step::Change(script.crowded, Write::Book(0)),
-        Step::DeliverAll,
+        SimStep::Change(script.group_key, CitaWrite::Book(0)),
+        SimStep::DeliverAll,
         amid,
     ]
 }
 
-fn write(random: &mut fastrand::Rng) -> Write {
+fn random_write(random: &mut fastrand::Rng) -> CitaWrite {
     match random.u8(0..6) {
-        0..4 => Write::Book(random.i8(-1..3)),
-        4 => Write::Serve,
-        _ => Write::Cancel,
+        0..4 => CitaWrite::Book(random.i8(-1..3)),
+        4 => CitaWrite::Serve,
+        _ => CitaWrite::Cancel,
     }
 }
 
 /// Draws mostly ordinary steps, and each fault now and then.
-fn draw(random: &mut fastrand::Rng) -> Step {
+fn draw_step(random: &mut fastrand::Rng) -> SimStep {
     let (a, b, flag) = (random.u8(..), random.u8(..), random.bool());
     match random.u16(0..400) {
-        0..60 => Step::Change(a, write(random)),
-        60..90 => Step::Write(a, b, write(random)),
-        90..105 => Step::Commit(a),
-        105..109 => Step::Rollback(a),
-        109..134 => Step::Deliver,
-        134..144 => Step::DeliverOne(a),
-        144..150 => Step::DeliverAll,
-        150..154 => Step::Duplicate(a),
-        154..160 => Step::Lose(a),
-        160..163 => Step::Forge(a),
-        163..170 => [Step::Pause(a), Step::Resume(a)][usize::from(flag)],
-        170..184 => [Step::ListenerCut, Step::ListenerBack][usize::from(flag)],
+        0..60 => SimStep::Change(a, random_write(random)),
+        60..90 => SimStep::Write(a, b, random_write(random)),
+        90..105 => SimStep::Commit(a),
+        105..109 => SimStep::Rollback(a),
+        109..134 => SimStep::Deliver,
+        134..144 => SimStep::DeliverOne(a),
+        144..150 => SimStep::DeliverAll,
+        150..154 => SimStep::Duplicate(a),
+        154..160 => SimStep::Lose(a),
+        160..163 => SimStep::Forge(a),
+        163..170 => [SimStep::Pause(a), SimStep::Resume(a)][usize::from(flag)],
+        170..184 => [SimStep::ListenerCut, SimStep::ListenerBack][usize::from(flag)],
         184..212 => match b % 8 {
-            0 => Step::LocksGone,
-            1 | 2 => Step::KeeperNotices,
-            3 | 4 => Step::KeeperBack,
-            _ => Step::KeeperTakes,
+            0 => SimStep::LocksLost,
+            1 | 2 => SimStep::LockHolderNotices,
+            3 | 4 => SimStep::LockHolderBack,
+            _ => SimStep::LockHolderAcquires,
         },
-        212..218 => Step::Flow(flag),
-        218..238 => Step::Execute(a),
-        238..258 => Step::Finish(a),
-        258..262 => Step::Fail(a, flag),
-        262..268 => [Step::DatabaseDown, Step::DatabaseUp][usize::from(b % 3 > 0)],
-        268..274 => [Step::Poison(a), Step::Cure(a)][usize::from(flag)],
-        274..286 => Step::Connect(a, if b < 200 { 3600 } else { u16::from(b) }),
-        286..289 => Step::Hangup(a),
-        289..309 => Step::Subscribe(a, b, flag),
-        309..317 => Step::Unsubscribe(a, b, flag),
-        317..321 => Step::Resume(a),
-        321..325 => Step::Nibble(a, b),
-        325..328 => Step::Renew(a, if flag { 3600 } else { u16::from(b) }, random.bool()),
-        328..332 => Step::Grant(a, b, flag),
-        332..342 => Step::Answer(a, b > 20),
-        342..348 => Step::Hook(a),
-        348..380 => Step::Advance(u16::from(a)),
-        380..392 => Step::Advance(u16::from(a) * 64),
-        392..394 => Step::WallJump(random.i16(-200..200)),
-        394..397 => Step::DatabaseClockJump(random.i16(-30_000..10_000)),
-        397 => Step::Advance(60_000),
-        398 => Step::Leave(u16::from(a)),
-        _ => Step::Restart,
+        212..218 => SimStep::ReadFlow(flag),
+        218..238 => SimStep::Execute(a),
+        238..258 => SimStep::Finish(a),
+        258..262 => SimStep::Fail(a, flag),
+        262..268 => [SimStep::DatabaseDown, SimStep::DatabaseUp][usize::from(b % 3 > 0)],
+        268..274 => [SimStep::Poison(a), SimStep::Cure(a)][usize::from(flag)],
+        274..286 => SimStep::Connect(a, if b < 200 { 3600 } else { u16::from(b) }),
+        286..289 => SimStep::Disconnect(a),
+        289..309 => SimStep::Subscribe(a, b, flag),
+        309..317 => SimStep::Unsubscribe(a, b, flag),
+        317..321 => SimStep::Resume(a),
+        321..325 => SimStep::ReadBytes(a, b),
+        325..328 => SimStep::Renew(a, if flag { 3600 } else { u16::from(b) }, random.bool()),
+        328..332 => SimStep::Grant(a, b, flag),
+        332..342 => SimStep::Answer(a, b > 20),
+        342..348 => SimStep::Hook(a),
+        348..380 => SimStep::Advance(u16::from(a)),
+        380..392 => SimStep::Advance(u16::from(a) * 64),
+        392..394 => SimStep::WallJump(random.i16(-200..200)),
+        394..397 => SimStep::DatabaseClockJump(random.i16(-30_000..10_000)),
+        397 => SimStep::Advance(60_000),
+        398 => SimStep::Shutdown(u16::from(a)),
+        _ => SimStep::Restart,
     }
 }

@@ -4,7 +4,7 @@ use crate::script::Script;
 use crate::{Violation, run};
 
 /// The maximum number of runs for one minimisation.
-const TRIES: usize = 3_000;
+const MAX_RUNS: usize = 3_000;
 
 /// Returns a script from which no part can be removed, as far as tried, and its failure.
 pub(super) fn smallest(script: Script) -> (Script, Violation) {
@@ -13,10 +13,10 @@ pub(super) fn smallest(script: Script) -> (Script, Violation) {
         .unwrap_or_else(|| "it does not fail when it is run again".to_owned());
     let (mut script, mut tries) = (script, 0);
     let mut chunk = script.steps.len().div_ceil(2);
-    while chunk > 0 && tries < TRIES {
+    while chunk > 0 && tries < MAX_RUNS {
         let mut from = 0;
         let mut shorter = false;
-        while from < script.steps.len() && tries < TRIES {
+        while from < script.steps.len() && tries < MAX_RUNS {
             tries += 1;
             let mut without = script.clone();
             without

@@ -7,12 +7,12 @@ use std::os::unix::net::UnixStream;
 use serde_json::{Value, json};
 
 use crate::Violation;
-use crate::reads::number;
+use crate::reads::key_number;
 use crate::script::KEYS;
 
 /// The last row of a channel on this connection.
 #[derive(Default, Clone)]
-pub(super) struct Seen {
+pub(super) struct LastRow {
     pub(super) version: u64,
     pub(super) data: Value,
     /// True if the next frame may repeat this one, because the client subscribed again.
@@ -21,7 +21,7 @@ pub(super) struct Seen {
 
 /// The simulated client; see the documentation of this module.
 #[derive(Default)]
-pub(super) struct Viewer {
+pub(super) struct SimViewer {
     socket: Option<UnixStream>,
     bytes: Vec<u8>,
     /// True while the client does not read.
@@ -29,9 +29,9 @@ pub(super) struct Viewer {
     /// True if the client did not read before, so the frames it reads now may be old.
     has_backlog: bool,
     /// The subscribed channels, with the last row of each.
-    pub(super) held: BTreeMap<String, Seen>,
+    pub(super) subscribed: BTreeMap<String, LastRow>,
     /// The highest version ever received of a key, over all connections.
-    best: BTreeMap<u8, u64>,
+    best_versions: BTreeMap<u8, u64>,
     /// The keys that this user was ever permitted to read.
     pub(super) allowed: BTreeSet<u8>,
     /// The time by which the connection must have ended, in Unix seconds.
@@ -50,17 +50,17 @@ pub(super) fn channel(key: u8, long: bool) -> String {
 
 /// Returns the key of a channel name.
 pub(super) fn key_of(name: &str) -> u8 {
-    number(&latido_base::ident::Key::from_canonical(
+    key_number(&latido_base::ident::Key::from_canonical(
         name.trim_start_matches("estadisticas:")
             .trim_start_matches("negocio_"),
     ))
 }
 
-impl Viewer {
+impl SimViewer {
     /// Starts a new connection on the socket.
     pub(super) fn connect(&mut self, socket: UnixStream, ends_at_s: i64) {
         socket.set_nonblocking(true).unwrap();
-        self.hang_up();
+        self.disconnect();
         (self.socket, self.ends_at_s, self.closed, self.is_paused) =
             (Some(socket), ends_at_s, None, false);
     }
@@ -69,24 +69,24 @@ impl Viewer {
         self.socket.is_some()
     }
 
-    pub(super) fn hang_up(&mut self) {
+    pub(super) fn disconnect(&mut self) {
         self.socket = None;
         self.bytes.clear();
-        self.held.clear();
+        self.subscribed.clear();
         self.is_stale = false;
     }
 
     /// Sends a JSON message as a text frame.
-    pub(super) fn say(&mut self, message: &Value) {
+    pub(super) fn send(&mut self, message: &Value) {
         self.frame(0x1, message.to_string().as_bytes());
     }
 
     /// Subscribes to a channel. The response may repeat the current row.
     pub(super) fn subscribe(&mut self, name: &str) {
-        if let Some(seen) = self.held.get_mut(name) {
+        if let Some(seen) = self.subscribed.get_mut(name) {
             seen.repeats = true;
         }
-        self.say(&json!({"type": "subscribe", "channel": name}));
+        self.send(&json!({"type": "subscribe", "channel": name}));
     }
 
     /// Sends a frame with a mask of zeros, which leaves its bytes unchanged.
@@ -138,10 +138,10 @@ impl Viewer {
             }
         }
         while let Some((opcode, payload)) = self.next_frame() {
-            self.take(opcode, &payload, now_s, jumped || self.has_backlog)?;
+            self.on_frame(opcode, &payload, now_s, jumped || self.has_backlog)?;
         }
         if ended {
-            self.hang_up();
+            self.disconnect();
         }
         // A paused viewer will still have to read all frames that arrive from now on.
         self.has_backlog &= left < most || self.is_paused;
@@ -165,7 +165,7 @@ impl Viewer {
         Some((first & 0x0f, payload))
     }
 
-    fn take(
+    fn on_frame(
         &mut self,
         opcode: u8,
         payload: &[u8],
@@ -184,11 +184,11 @@ impl Viewer {
         match opcode {
             0x8 => {
                 self.closed = Some(u16::from_be_bytes([payload[0], payload[1]]));
-                self.held.clear();
+                self.subscribed.clear();
                 self.frame(0x8, &payload[..2]);
             }
             0x9 => self.frame(0xa, payload),
-            0x1 => self.hear(
+            0x1 => self.on_message(
                 &serde_json::from_slice(payload).map_err(|error| error.to_string())?,
                 now_s,
                 jumped,
@@ -198,7 +198,7 @@ impl Viewer {
         Ok(())
     }
 
-    fn hear(&mut self, message: &Value, now_s: i64, jumped: bool) -> Result<(), Violation> {
+    fn on_message(&mut self, message: &Value, now_s: i64, jumped: bool) -> Result<(), Violation> {
         let name = || {
             message["data"]["channel"]
                 .as_str()
@@ -211,31 +211,31 @@ impl Viewer {
                 if !self.allowed.contains(&key_of(&name)) {
                     return Err(format!("{name} was granted without permission"));
                 }
-                self.held.entry(name).or_default().repeats = true;
+                self.subscribed.entry(name).or_default().repeats = true;
             }
-            "unsubscribed" => self.let_go(&name()),
-            "error" if message["data"]["code"] == "forbidden" => self.let_go(&name()),
+            "unsubscribed" => self.forget_channel(&name()),
+            "error" if message["data"]["code"] == "forbidden" => self.forget_channel(&name()),
             "authenticated" => {
                 self.ends_at_s = message["data"]["expires_at"].as_i64().unwrap_or_default()
                     + latido_auth::LEEWAY_S;
             }
             "status" => self.is_stale = message["data"]["stale"] == true,
-            "stats" => self.show(message, now_s, jumped)?,
+            "stats" => self.on_stats(message, now_s, jumped)?,
             _ => {}
         }
         Ok(())
     }
 
     /// The staleness status only concerns watched channels.
-    fn let_go(&mut self, name: &str) {
-        self.held.remove(name);
-        self.is_stale &= !self.held.is_empty();
+    fn forget_channel(&mut self, name: &str) {
+        self.subscribed.remove(name);
+        self.is_stale &= !self.subscribed.is_empty();
     }
 
-    fn show(&mut self, message: &Value, now_s: i64, jumped: bool) -> Result<(), Violation> {
+    fn on_stats(&mut self, message: &Value, now_s: i64, jumped: bool) -> Result<(), Violation> {
         let name = message["channel"].as_str().unwrap_or_default();
         let version = message["v"].as_u64().unwrap_or_default();
-        let Some(seen) = self.held.get_mut(name) else {
+        let Some(seen) = self.subscribed.get_mut(name) else {
             return Err(format!("a frame of {name}, which it does not hold"));
         };
         if seen.version > version || (seen.version == version && !std::mem::take(&mut seen.repeats))
@@ -247,7 +247,7 @@ impl Viewer {
         if key >= KEYS || key_of(written.trim_matches('"')) != key {
             return Err(format!("{name} shows {written}"));
         }
-        let best = self.best.entry(key).or_default();
+        let best = self.best_versions.entry(key).or_default();
         if *best > version {
             return Err(format!(
                 "{name}: version {version}, and on an earlier connection {best}"

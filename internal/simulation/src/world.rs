@@ -12,34 +12,34 @@ use jiff::Timestamp;
 use tokio::sync::Semaphore;
 
 use crate::Violation;
-use crate::database::{Database, today};
-use crate::reads::{LIMIT, Reads};
+use crate::database::{DatabaseModel, today};
+use crate::reads::{LIMIT, ReadQueue};
 use crate::script::{KEYS, Script, VIEWERS};
-use crate::viewer::Viewer;
+use crate::viewer::SimViewer;
 use latido_auth::{
-    Grants, Lookup, LookupFuture, Policy, PolicyConfig, Principal, Verifier, VerifierConfig,
+    Grants, PermissionSource, PermissionFuture, Policy, PolicyConfig, Principal, Verifier, VerifierConfig,
 };
 use latido_base::clock::{Clock, simulated};
 use latido_base::drain::Drain;
 use latido_base::ident::{Key, StreamId, Topic, UserId};
-use latido_engine::{self as engine, Actor, Arming, Engine, Unsettled};
+use latido_engine::{self as engine, SimulatedActor, NotifyState, Engine, ReadFailed};
 use latido_hub::Hub;
-use latido_postgres::Interest;
-use latido_session::{Context, Limits};
-use latido_shard::{self as shard, Arrival, Asking, Clerk, Thread};
+use latido_postgres::WatchLocks;
+use latido_session::{SessionContext, SessionLimits};
+use latido_shard::{self as shard, UpgradedConnection, PendingRequest, RequestHandler, SimulatedShard};
 use latido_stream::{Catalog, KeyType, Stream, ZoneRule};
 use latido_telemetry::Metrics;
 
 /// The zone of every key in runs in which keys have no own zone.
 pub(super) const ZONE: &str = "America/Guayaquil";
 /// The hot-key threshold, in notifications per second.
-const HOT_FROM: u32 = 2;
+const HOT_KEY_THRESHOLD: u32 = 2;
 /// The sweep interval of runs in which the sweep must not hide a lost change.
 const NEVER: Duration = Duration::from_secs(100_000);
 
 /// The state of the lock holder's connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Keeper {
+pub(super) enum LockHolderState {
     Up,
     /// The connection is gone, and the lock holder has not noticed.
     Lost,
@@ -47,40 +47,40 @@ pub(super) enum Keeper {
 }
 
 /// A hook call that waits for its response.
-pub(super) struct Hook {
+pub(super) struct PendingHook {
     pub(super) key: u8,
     pub(super) commits: u64,
     /// The number of times the key had lost its last viewer at the time of the call.
-    pub(super) left: u64,
-    pub(super) answer: Pin<Box<dyn Future<Output = Result<(), Unsettled>> + Send>>,
+    pub(super) losses_at_call: u64,
+    pub(super) answer: Pin<Box<dyn Future<Output = Result<(), ReadFailed>> + Send>>,
 }
 
 /// One instance of the server.
-pub(super) struct Server {
+pub(super) struct SimServer {
     pub(super) engine: Engine,
-    pub(super) actor: Actor,
+    pub(super) actor: SimulatedActor,
     pub(super) hub: Arc<Hub>,
-    pub(super) thread: Thread,
-    pub(super) interest: Interest,
-    left: Arc<[AtomicU64]>,
+    pub(super) thread: SimulatedShard,
+    pub(super) interest: WatchLocks,
+    viewer_losses: Arc<[AtomicU64]>,
 }
 
 /// The complete simulation; see the documentation of this module.
-pub(super) struct World {
-    pub(super) server: Server,
-    pub(super) database: Database,
-    pub(super) reads: Reads,
-    pub(super) viewers: Vec<Viewer>,
-    pub(super) asking: Vec<Asking>,
-    pub(super) hooks: Vec<Hook>,
+pub(super) struct SimWorld {
+    pub(super) server: SimServer,
+    pub(super) database: DatabaseModel,
+    pub(super) reads: ReadQueue,
+    pub(super) viewers: Vec<SimViewer>,
+    pub(super) requests: Vec<PendingRequest>,
+    pub(super) hooks: Vec<PendingHook>,
     /// The number of commits that the newest answered read saw, by key.
     pub(super) answered: [u64; KEYS as usize],
     /// The permissions of each user in the database.
-    pub(super) rights: [[bool; KEYS as usize]; VIEWERS],
-    pub(super) keeper: Keeper,
-    pub(super) flows: bool,
+    pub(super) permissions: [[bool; KEYS as usize]; VIEWERS],
+    pub(super) lock_holder: LockHolderState,
+    pub(super) reads_flow: bool,
     /// True while the listener is connected and the server knows it.
-    pub(super) hears: bool,
+    pub(super) is_listener_up: bool,
     pub(super) wall_skew_us: i64,
     /// The time of the last jump of the wall clock.
     pub(super) jumped: Option<Instant>,
@@ -88,41 +88,41 @@ pub(super) struct World {
     pub(super) lossy: bool,
     pub(super) zones: bool,
     /// The key of the group's channel.
-    pub(super) crowded: u8,
+    pub(super) group_key: u8,
     start: Instant,
     pub(super) now: Instant,
     start_wall_us: i64,
-    seats: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
 }
 
-struct Declares(Interest, Arc<[AtomicU64]>);
+struct CountingInterest(WatchLocks, Arc<[AtomicU64]>);
 
-impl engine::Interest for Declares {
-    fn watch(&self, topic: &Topic) -> Arming {
+impl engine::Interest for CountingInterest {
+    fn watch(&self, topic: &Topic) -> NotifyState {
         self.0.add(topic).into()
     }
 
     fn unwatch(&self, topic: &Topic) {
-        self.1[usize::from(crate::reads::number(&topic.key))].fetch_add(1, Ordering::Relaxed);
+        self.1[usize::from(crate::reads::key_number(&topic.key))].fetch_add(1, Ordering::Relaxed);
         self.0.remove(topic);
     }
 
-    fn relax(&self, topic: &Topic) -> bool {
-        self.0.relax(topic)
+    fn release_for_polling(&self, topic: &Topic) -> bool {
+        self.0.release_for_polling(topic)
     }
 }
 
 /// A permission source that is never queried: the world answers the requests of the queues.
-struct Nobody;
+struct UnusedPermissions;
 
-impl Lookup for Nobody {
-    fn allowed<'a>(&'a self, _: &'a Stream, _: &'a UserId, _: &'a Key) -> LookupFuture<'a> {
+impl PermissionSource for UnusedPermissions {
+    fn allowed<'a>(&'a self, _: &'a Stream, _: &'a UserId, _: &'a Key) -> PermissionFuture<'a> {
         Box::pin(std::future::ready(Ok(false)))
     }
 }
 
 static POLICY: LazyLock<Arc<Policy>> =
-    LazyLock::new(|| Arc::new(Policy::new(PolicyConfig::default(), Arc::new(Nobody))));
+    LazyLock::new(|| Arc::new(Policy::new(PolicyConfig::default(), Arc::new(UnusedPermissions))));
 
 pub(super) fn topic(key: u8) -> Topic {
     Topic {
@@ -147,8 +147,8 @@ fn catalog(zones: bool) -> Arc<Catalog> {
     }]))
 }
 
-impl Server {
-    fn start(lossy: bool, zones: bool, reads: &Reads) -> Self {
+impl SimServer {
+    fn start(lossy: bool, zones: bool, reads: &ReadQueue) -> Self {
         let (catalog, clock, metrics, drain) = (
             catalog(zones),
             Clock::system(),
@@ -162,31 +162,31 @@ impl Server {
         };
         let (sweep, sweep_deaf) = (Duration::from_secs(sweep), Duration::from_secs(sweep_deaf));
         // With separate zones a key becomes hot after a few notifications; in other runs never.
-        let pace = engine::Pace {
-            hot_from: zones.then_some(HOT_FROM),
-            ..engine::Pace::default()
+        let pace = engine::ReadPacing {
+            hot_from: zones.then_some(HOT_KEY_THRESHOLD),
+            ..engine::ReadPacing::default()
         };
         let config = engine::Config {
-            pace,
+            pacing: pace,
             sweep,
-            sweep_deaf,
+            sweep_without_notifications: sweep_deaf,
             ..engine::Config::default()
         };
-        let interest = Interest::new(&catalog);
-        let left: Arc<[AtomicU64]> = (0..KEYS).map(|_| AtomicU64::new(0)).collect();
-        let declares = Arc::new(Declares(interest.clone(), Arc::clone(&left)));
+        let interest = WatchLocks::new(&catalog);
+        let viewer_losses: Arc<[AtomicU64]> = (0..KEYS).map(|_| AtomicU64::new(0)).collect();
+        let declares = Arc::new(CountingInterest(interest.clone(), Arc::clone(&viewer_losses)));
         let engine = Engine::new(&config, &catalog, declares, Arc::clone(&metrics));
         let hub = Arc::new(Hub::new(Arc::clone(&catalog), engine.observer()));
         let verifier = Arc::new(Verifier::new(&VerifierConfig::default(), clock.clone()).unwrap());
         let policy = Arc::clone(&POLICY);
-        let thread = Thread::new(shard::Parts {
+        let thread = SimulatedShard::new(shard::ShardDeps {
             hub: Arc::clone(&hub),
-            context: Context {
+            context: SessionContext {
                 catalog: Arc::clone(&catalog),
                 policy: Arc::clone(&policy),
-                limits: Limits::default(),
+                limits: SessionLimits::default(),
             },
-            clerk: Clerk {
+            request_handler: RequestHandler {
                 verifier,
                 policy,
                 catalog: Arc::clone(&catalog),
@@ -196,9 +196,9 @@ impl Server {
             drain: drain.clone(),
         });
         let (hub_, reader) = (Arc::clone(&hub), Arc::new(reads.clone()));
-        let actor = Actor::new(
+        let actor = SimulatedActor::new(
             &engine,
-            engine::Parts {
+            engine::EngineDeps {
                 config,
                 catalog,
                 hub: hub_,
@@ -213,17 +213,17 @@ impl Server {
             hub,
             thread,
             interest,
-            left,
+            viewer_losses,
         }
     }
 
     /// Returns the number of times the key lost its last viewer.
     pub(super) fn left(&self, key: u8) -> u64 {
-        self.left[usize::from(key)].load(Ordering::Relaxed)
+        self.viewer_losses[usize::from(key)].load(Ordering::Relaxed)
     }
 }
 
-impl World {
+impl SimWorld {
     pub(super) fn new(script: &Script) -> Self {
         let midnight = "2026-11-22T05:00:00Z".parse::<Timestamp>().unwrap();
         let start_wall_us =
@@ -233,39 +233,39 @@ impl World {
             start,
             Duration::from_micros(u64::try_from(start_wall_us).unwrap()),
         );
-        let reads = Reads::default();
-        let server = Server::start(script.lossy, script.zones, &reads);
+        let reads = ReadQueue::default();
+        let server = SimServer::start(script.lossy, script.zones, &reads);
         let locks = (0..KEYS)
-            .map(|key| server.interest.locks_of(&topic(key)))
+            .map(|key| server.interest.locks_of_key(&topic(key)))
             .collect();
         let first_day = today(ZONE, Timestamp::from_microsecond(start_wall_us).unwrap());
         let mut world = Self {
             server,
-            database: Database::new(first_day, locks, start_wall_us),
+            database: DatabaseModel::new(first_day, locks, start_wall_us),
             reads,
-            viewers: (0..VIEWERS + usize::from(script.crowd))
-                .map(|_| Viewer::default())
+            viewers: (0..VIEWERS + usize::from(script.group_size))
+                .map(|_| SimViewer::default())
                 .collect(),
-            asking: Vec::new(),
+            requests: Vec::new(),
             hooks: Vec::new(),
             answered: [0; KEYS as usize],
-            rights: [[true; KEYS as usize]; VIEWERS],
-            keeper: Keeper::Down,
-            flows: true,
-            hears: false,
+            permissions: [[true; KEYS as usize]; VIEWERS],
+            lock_holder: LockHolderState::Down,
+            reads_flow: true,
+            is_listener_up: false,
             wall_skew_us: 0,
             jumped: None,
             lost: false,
             lossy: script.lossy,
             zones: script.zones,
-            crowded: script.crowded,
+            group_key: script.group_key,
             start,
             now: start,
             start_wall_us,
-            seats: Arc::new(Semaphore::new(10_000)),
+            permits: Arc::new(Semaphore::new(10_000)),
         };
         world.listener_back();
-        world.keeper_back();
+        world.lock_holder_back();
         world
     }
 
@@ -278,13 +278,13 @@ impl World {
     /// Starts another server in place of the ended one. Its clients and connections are gone.
     pub(super) fn restart(&mut self) {
         self.reads.0.lock().unwrap().clear();
-        self.asking.clear();
+        self.requests.clear();
         self.hooks.clear();
-        self.database.lose_server();
-        (self.hears, self.keeper, self.lost) = (false, Keeper::Down, false);
-        self.server = Server::start(self.lossy, self.zones, &self.reads);
+        self.database.drop_server_connections();
+        (self.is_listener_up, self.lock_holder, self.lost) = (false, LockHolderState::Down, false);
+        self.server = SimServer::start(self.lossy, self.zones, &self.reads);
         self.listener_back();
-        self.keeper_back();
+        self.lock_holder_back();
     }
 
     /// Connects a viewer through a socket that fills quickly.
@@ -297,13 +297,13 @@ impl World {
             .unwrap();
         let principal = Arc::new(self.principal(viewer, good_for_s, true));
         self.viewers[viewer].connect(client_end, principal.ends_at_s());
-        let entrant = shard::Entrant::Native(principal, None);
-        let permit = shard::Permits::new(Arc::clone(&self.seats).try_acquire_owned().unwrap());
-        self.server.thread.adopt(Arrival {
+        let entrant = shard::ConnectionKind::Native(principal, None);
+        let permit = shard::PermitSet::new(Arc::clone(&self.permits).try_acquire_owned().unwrap());
+        self.server.thread.add_upgraded(UpgradedConnection {
             socket,
-            early: bytes::Bytes::new(),
-            entrant,
-            permit,
+            early_bytes: bytes::Bytes::new(),
+            kind: entrant,
+            permits: permit,
         });
     }
 
@@ -312,7 +312,7 @@ impl World {
     pub(super) fn principal(&mut self, viewer: usize, good_for_s: u16, claims: bool) -> Principal {
         let keys: Vec<u8> = match viewer {
             0 if claims => vec![0, 1],
-            VIEWERS.. => vec![self.crowded, self.crowded + 1],
+            VIEWERS.. => vec![self.group_key, self.group_key + 1],
             _ => Vec::new(),
         };
         self.viewers[viewer].allowed.extend(&keys);
@@ -330,17 +330,17 @@ impl World {
     }
 
     /// Runs all parts until they are idle, without advancing time.
-    pub(super) fn settle(&mut self) -> Result<(), Violation> {
+    pub(super) fn run_until_idle(&mut self) -> Result<(), Violation> {
         loop {
-            self.keep();
-            if !self.server.actor.act() {
+            self.run_lock_holder();
+            if !self.server.actor.run_until_idle() {
                 return Err("the engine never rests".to_owned());
             }
-            if !self.server.thread.act() {
+            if !self.server.thread.run_until_idle() {
                 return Err("the shard never rests".to_owned());
             }
-            while let Some(asked) = self.server.thread.question() {
-                self.asking.push(asked);
+            while let Some(asked) = self.server.thread.next_request() {
+                self.requests.push(asked);
             }
             let (now_s, jumped) = (self.wall().as_second(), self.has_just_jumped());
             let mut read = false;
@@ -351,7 +351,7 @@ impl World {
                 break;
             }
         }
-        self.hear_hooks()
+        self.check_hooks()
     }
 
     /// A shard checks a client's token at least once per turn of its timer wheel, so it notices a
@@ -361,12 +361,12 @@ impl World {
             .is_some_and(|at| self.now.saturating_duration_since(at) < Duration::from_secs(66))
     }
 
-    fn hear_hooks(&mut self) -> Result<(), Violation> {
+    fn check_hooks(&mut self) -> Result<(), Violation> {
         for mut hook in std::mem::take(&mut self.hooks) {
             match (&mut hook.answer).now_or_never() {
                 None => self.hooks.push(hook),
                 Some(Ok(()))
-                    if hook.left == self.server.left(hook.key)
+                    if hook.losses_at_call == self.server.left(hook.key)
                         && self.answered[usize::from(hook.key)] < hook.commits =>
                 {
                     return Err(format!(
@@ -383,7 +383,7 @@ impl World {
     /// Advances time and runs everything that becomes due.
     pub(super) fn advance(&mut self, by: Duration) -> Result<(), Violation> {
         let target = self.now + by;
-        self.settle()?;
+        self.run_until_idle()?;
         while self.now < target {
             let reads = self
                 .reads
@@ -395,7 +395,7 @@ impl World {
                 .min();
             let due = [
                 self.server.actor.deadline(),
-                self.server.thread.deadline(),
+                self.server.thread.next_wakeup(),
                 reads,
                 Some(target),
             ];
@@ -405,25 +405,25 @@ impl World {
                 .min()
                 .unwrap_or(target)
                 .max(self.now + Duration::from_micros(1));
-            self.go_to(next.min(target));
+            self.set_now(next.min(target));
             self.expire();
-            if self.flows {
-                self.flow();
+            if self.reads_flow {
+                self.advance_reads();
             }
-            self.settle()?;
-            self.check()?;
+            self.run_until_idle()?;
+            self.check_invariants()?;
         }
         Ok(())
     }
 
-    fn go_to(&mut self, now: Instant) {
+    fn set_now(&mut self, now: Instant) {
         self.database
             .step_clock(i64::try_from((now - self.now).as_micros()).unwrap());
         self.now = now;
-        self.show_time();
+        self.apply_clock();
     }
 
-    pub(super) fn show_time(&self) {
+    pub(super) fn apply_clock(&self) {
         let wall = u64::try_from(self.wall().as_microsecond()).unwrap();
         simulated::set(self.now, Duration::from_micros(wall));
     }
@@ -441,7 +441,7 @@ impl World {
     }
 
     /// Lets reads progress at their own pace: executed first, and answered a little later.
-    pub(super) fn flow(&mut self) {
+    pub(super) fn advance_reads(&mut self) {
         let (done, mut rest): (Vec<_>, Vec<_>) = std::mem::take(&mut *self.reads.0.lock().unwrap())
             .into_iter()
             .partition(|read| read.seen.is_some());

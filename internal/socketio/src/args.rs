@@ -31,7 +31,7 @@ impl Serialize for Args {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut tuple = serializer.serialize_tuple(self.values.len())?;
         for value in &self.values {
-            tuple.serialize_element(&Filled {
+            tuple.serialize_element(&FilledValue {
                 value,
                 attachments: &self.attachments,
             })?;
@@ -41,9 +41,9 @@ impl Serialize for Args {
 }
 
 /// A single argument of any type. It is wrapped in a tuple, so that an array stays one argument.
-pub(super) struct One<'a, T: ?Sized>(pub(super) &'a T);
+pub(super) struct SingleArg<'a, T: ?Sized>(pub(super) &'a T);
 
-impl<T: Serialize + ?Sized> Serialize for One<'_, T> {
+impl<T: Serialize + ?Sized> Serialize for SingleArg<'_, T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut tuple = serializer.serialize_tuple(1)?;
         tuple.serialize_element(self.0)?;
@@ -52,12 +52,12 @@ impl<T: Serialize + ?Sized> Serialize for One<'_, T> {
 }
 
 /// A value whose placeholders are replaced. A placeholder without an attachment stays plain JSON.
-struct Filled<'a> {
+struct FilledValue<'a> {
     value: &'a Value,
     attachments: &'a [Bytes],
 }
 
-impl Serialize for Filled<'_> {
+impl Serialize for FilledValue<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let attachments = self.attachments;
         if attachments.is_empty() {
@@ -86,7 +86,7 @@ impl Serialize for Filled<'_> {
     }
 }
 
-impl Filled<'_> {
+impl FilledValue<'_> {
     fn attachment(&self) -> Option<&Bytes> {
         let fields = self
             .value
@@ -99,7 +99,7 @@ impl Filled<'_> {
 
 /// Splits an event's JSON array into its name and its arguments. Returns `None` if the text is not
 /// such an array.
-pub(super) fn arguments(text: &str) -> Option<(String, Vec<Value>)> {
+pub(super) fn parse_event(text: &str) -> Option<(String, Vec<Value>)> {
     let mut values = match serde_json::from_str(text) {
         Ok(Value::Array(values)) => values.into_iter(),
         _ => return None,
@@ -116,10 +116,10 @@ mod tests {
 
     #[test]
     fn events_are_a_name_and_arguments() {
-        let (name, values) = arguments(r#"["a",1,[2],{"b":null}]"#).unwrap();
+        let (name, values) = parse_event(r#"["a",1,[2],{"b":null}]"#).unwrap();
         assert_eq!((name.as_str(), values.len()), ("a", 3));
         for nothing in ["", "[]", "[1]", "{}", r#""a""#, r#"["a""#] {
-            assert_eq!(arguments(nothing), None, "{nothing}");
+            assert_eq!(parse_event(nothing), None, "{nothing}");
         }
     }
 }

@@ -21,7 +21,7 @@ pub struct Config {
     /// mailbox.
     pub buffered_packets: usize,
     /// The time for which that buffer may be full before the client is disconnected as too slow.
-    pub behind: Duration,
+    pub slow_client: Duration,
     /// The average number of messages per second from a client. Further ones are dropped with an
     /// `error`.
     pub messages_per_second: u32,
@@ -39,7 +39,7 @@ impl Default for Config {
             connect_timeout: Duration::from_secs(10),
             upgrade_timeout: Duration::from_secs(10),
             buffered_packets: 128,
-            behind: Duration::from_secs(20),
+            slow_client: Duration::from_secs(20),
             messages_per_second: 20,
             message_burst: 200,
         }

@@ -18,10 +18,10 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tower_service::Service;
 
-use crate::inbox::{Inbox, Posted};
-use crate::socket::{Hall, serve};
-use crate::transport::HEAD_START;
-use crate::{Config, Dialect, Link, Transport};
+use crate::inbox::{SocketInbox, Enqueue};
+use crate::socket::{NamespaceContext, serve_socket};
+use crate::transport::PING_LEAD;
+use crate::{Config, SocketIoApp, SocketHandle, EngineIoMount};
 use latido_base::drain::Drain;
 
 /// The path that all Socket.IO clients use.
@@ -29,15 +29,15 @@ const PATH: &str = "/socket.io";
 /// The maximum number of attachments per event.
 const MAX_ATTACHMENTS: usize = 64;
 /// The time that slow clients may delay the end of the others during the shutdown.
-const CLOSING: Duration = Duration::from_millis(500);
+const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// The Socket.IO service of a listener; see the module's documentation.
-pub type Endpoint = Transport<SocketIoService<Nowhere>>;
+pub type SocketIoMount = EngineIoMount<SocketIoService<NotFoundService>>;
 
-impl Endpoint {
+impl SocketIoMount {
     /// Creates the service for these apps. When the server stops, the service disconnects every
     /// socket, so that the clients can reconnect to another server.
-    pub fn start(config: &Config, apps: &[Arc<dyn Dialect>], drain: &Drain) -> Arc<Self> {
+    pub fn start(config: &Config, apps: &[Arc<dyn SocketIoApp>], drain: &Drain) -> Arc<Self> {
         let limit = config.max_payload_bytes;
         let parser = ParserConfig::common()
             .max_incoming_binary_buf_size(limit)
@@ -46,7 +46,7 @@ impl Endpoint {
         let longer = apps.iter().filter_map(|app| app.ping_timeout());
         let (service, io) = SocketIo::builder()
             .req_path(PATH)
-            .ping_interval(config.ping_interval.saturating_sub(HEAD_START))
+            .ping_interval(config.ping_interval.saturating_sub(PING_LEAD))
             .ping_timeout(longer.fold(config.ping_timeout, Duration::max))
             .connect_timeout(config.connect_timeout)
             .upgrade_timeout(config.upgrade_timeout)
@@ -55,7 +55,7 @@ impl Endpoint {
             .ws_max_message_size(limit)
             .ws_max_frame_size(limit)
             .with_parser(parser)
-            .build_with_inner_svc(Nowhere);
+            .build_with_inner_svc(NotFoundService);
         let closed = CancellationToken::new();
         let mut namespaces: Vec<_> = apps
             .iter()
@@ -65,14 +65,14 @@ impl Endpoint {
         namespaces.sort_unstable();
         namespaces.dedup();
         for namespace in namespaces {
-            let serves = |app: &&Arc<dyn Dialect>| app.namespaces().contains(&namespace);
+            let serves = |app: &&Arc<dyn SocketIoApp>| app.namespaces().contains(&namespace);
             let apps = apps.iter().filter(serves).cloned().collect();
-            open(
+            open_namespace(
                 &io,
                 namespace,
-                Arc::new(Hall {
+                Arc::new(NamespaceContext {
                     config: config.clone(),
-                    dialects: apps,
+                    apps,
                     closed: closed.clone(),
                 }),
                 drain,
@@ -82,7 +82,7 @@ impl Endpoint {
         drain.spawn(async move {
             stopping.stopping().await;
             // This notifies the clients but not the socket tasks, which the token below ends.
-            let _ = timeout(CLOSING, io.close()).await;
+            let _ = timeout(CLOSE_TIMEOUT, io.close()).await;
             closed.cancel();
         });
         Arc::new(Self::new(service, PATH, limit, config.ping_interval, drain))
@@ -91,19 +91,19 @@ impl Endpoint {
 
 /// Opens a namespace. The inbox of a socket is ready before the client learns that it is connected;
 /// its task starts right after.
-fn open(io: &SocketIo, namespace: &'static str, context: Arc<Hall>, drain: &Drain) {
+fn open_namespace(io: &SocketIo, namespace: &'static str, context: Arc<NamespaceContext>, drain: &Drain) {
     let (config, closed, stopping) = (
         context.config.clone(),
         context.closed.clone(),
         drain.clone(),
     );
     let prepare = move |socket: SocketRef| {
-        let inbox = Inbox::new(&config, &closed);
+        let inbox = SocketInbox::new(&config, &closed);
         let ended = inbox.clone();
         socket.extensions.insert(inbox);
-        socket.on_fallback(async |enqueue: Posted| enqueue.never());
+        socket.on_fallback(async |enqueue: Enqueue| enqueue.unreachable());
         socket.on_disconnect(move || {
-            ended.end();
+            ended.mark_disconnected();
             ready(())
         });
         ready(if stopping.is_stopping() {
@@ -116,12 +116,12 @@ fn open(io: &SocketIo, namespace: &'static str, context: Arc<Hall>, drain: &Drai
     let start_task = move |socket: SocketRef, TryData(auth): TryData<Value>| {
         if let Some(messages) = socket
             .extensions
-            .get::<Inbox>()
-            .and_then(|inbox| inbox.open())
+            .get::<SocketInbox>()
+            .and_then(|inbox| inbox.take_receiver())
         {
-            drain.spawn(serve(
+            drain.spawn(serve_socket(
                 Arc::clone(&context),
-                Link::new(socket),
+                SocketHandle::new(socket),
                 auth.unwrap_or_default(),
                 messages,
             ));
@@ -133,9 +133,9 @@ fn open(io: &SocketIo, namespace: &'static str, context: Arc<Hall>, drain: &Drai
 
 /// The service for requests that are not the crate's; none reaches it.
 #[derive(Debug, Clone, Copy)]
-pub struct Nowhere;
+pub struct NotFoundService;
 
-impl Service<Request<Full<Bytes>>> for Nowhere {
+impl Service<Request<Full<Bytes>>> for NotFoundService {
     type Response = Response<Full<Bytes>>;
     type Error = Infallible;
     type Future = Ready<Result<Self::Response, Infallible>>;

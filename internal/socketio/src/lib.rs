@@ -25,9 +25,9 @@ mod transport;
 
 pub use args::Args;
 pub use config::Config;
-pub use dialect::{Dialect, Emit, Heard, Talk};
-pub use endpoint::Endpoint;
-pub use latido_http::{Ask, Duplex, Gate, PeerAddress};
-pub use link::{Ack, Link};
-use query::judge;
-pub use transport::{Engine, HEAD_START, Transport};
+pub use dialect::{SocketIoApp, Emit, ClientEvent, SocketHandler};
+pub use endpoint::SocketIoMount;
+pub use latido_http::{RequestKind, DuplexStream, MountedService, PeerAddress};
+pub use link::{Ack, SocketHandle};
+use query::classify;
+pub use transport::{EngineIoService, PING_LEAD, EngineIoMount};

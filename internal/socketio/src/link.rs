@@ -9,25 +9,25 @@ use socketioxide::SendError;
 use socketioxide::SocketError;
 use socketioxide::extract::{AckSender, SocketRef};
 
-use crate::args::One;
+use crate::args::SingleArg;
 use crate::{Args, Emit, PeerAddress};
 
 /// A handle to a connected socket of one namespace. Clones refer to the same socket.
 #[derive(Clone)]
-pub struct Link {
+pub struct SocketHandle {
     socket: SocketRef,
 }
 
 /// The reason for which nothing could be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Unsent {
+pub(super) enum SocketSendError {
     /// The client's buffer of outgoing packets is full.
     Full,
     /// The client has disconnected.
     Gone,
 }
 
-impl Link {
+impl SocketHandle {
     pub(super) fn new(socket: SocketRef) -> Self {
         Self { socket }
     }
@@ -65,12 +65,12 @@ impl Link {
     /// Sends an event with one argument. A client whose buffer is full is disconnected, so that
     /// nothing is lost silently.
     pub fn emit(&self, name: &str, argument: &impl Serialize) {
-        self.settle(self.socket.emit(name, &One(argument)));
+        self.disconnect_if_full(self.socket.emit(name, &SingleArg(argument)));
     }
 
     /// Sends an event with any number of arguments, including attachments.
     pub fn emit_args(&self, name: &str, args: &Args) {
-        self.settle(self.socket.emit(name, args));
+        self.disconnect_if_full(self.socket.emit(name, args));
     }
 
     /// Disconnects this socket and notifies the client, which may connect again.
@@ -79,30 +79,30 @@ impl Link {
         let _ = self.socket.clone().disconnect();
     }
 
-    pub(super) fn send(&self, emit: &Emit) -> Result<(), Unsent> {
+    pub(super) fn try_emit(&self, emit: &Emit) -> Result<(), SocketSendError> {
         let Ok(payload) = serde_json::from_str::<&RawValue>(&emit.payload) else {
             return Ok(());
         };
-        unsent(self.socket.emit(&*emit.name, &One(payload)))
+        emit_result(self.socket.emit(&*emit.name, &SingleArg(payload)))
     }
 
-    fn settle(&self, sent: Result<(), SendError>) {
-        if unsent(sent) == Err(Unsent::Full) {
+    fn disconnect_if_full(&self, sent: Result<(), SendError>) {
+        if emit_result(sent) == Err(SocketSendError::Full) {
             self.disconnect();
         }
     }
 }
 
-fn unsent(sent: Result<(), SendError>) -> Result<(), Unsent> {
+fn emit_result(sent: Result<(), SendError>) -> Result<(), SocketSendError> {
     match sent {
-        Err(SendError::Socket(SocketError::InternalChannelFull)) => Err(Unsent::Full),
-        Err(SendError::Socket(_)) => Err(Unsent::Gone),
+        Err(SendError::Socket(SocketError::InternalChannelFull)) => Err(SocketSendError::Full),
+        Err(SendError::Socket(_)) => Err(SocketSendError::Gone),
         // A value that cannot be encoded would fail on every attempt, so the error is dropped.
         Ok(()) | Err(SendError::Serialize(_)) => Ok(()),
     }
 }
 
-impl fmt::Debug for Link {
+impl fmt::Debug for SocketHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Link")
             .field("id", &self.socket.id)

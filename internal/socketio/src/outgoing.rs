@@ -6,78 +6,78 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use crate::link::Unsent;
-use crate::{Dialect, Emit, Link};
-use latido_event_bus::{End, Mailbox};
+use crate::link::SocketSendError;
+use crate::{SocketIoApp, Emit, SocketHandle};
+use latido_event_bus::{DisconnectReason, Mailbox};
 
 /// The pause before the next attempt after a client's buffer was full. The crate gives no
 /// notification when there is room.
-const RETRY: Duration = Duration::from_millis(50);
+const RETRY_PAUSE: Duration = Duration::from_millis(50);
 
-pub(super) struct Outgoing {
-    link: Link,
-    dialect: Arc<dyn Dialect>,
+pub(super) struct EventSender {
+    socket: SocketHandle,
+    app: Arc<dyn SocketIoApp>,
     mailbox: Mailbox,
     /// The unsent emits of one event. The next event stays in the mailbox, whose limit applies to
     /// it.
-    waiting: VecDeque<Emit>,
-    stuck_since: Option<Instant>,
-    patience: Duration,
+    pending: VecDeque<Emit>,
+    full_since: Option<Instant>,
+    slow_client: Duration,
 }
 
 /// The reason for which nothing more is sent to this client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Over {
+pub(super) enum SendEnd {
     /// The client has disconnected already.
-    Gone,
+    Disconnected,
     /// The client must be disconnected.
-    Ended(End),
+    Disconnect(DisconnectReason),
 }
 
-impl Outgoing {
+impl EventSender {
     pub(super) fn new(
-        socket: Link,
-        app: Arc<dyn Dialect>,
+        socket: SocketHandle,
+        app: Arc<dyn SocketIoApp>,
         mailbox: Mailbox,
         slow_client: Duration,
     ) -> Self {
         Self {
-            link: socket,
-            dialect: app,
+            socket,
+            app,
             mailbox,
-            waiting: VecDeque::new(),
-            stuck_since: None,
-            patience: slow_client,
+            pending: VecDeque::new(),
+            full_since: None,
+            slow_client,
         }
     }
 
     /// Delivers the next event, or continues with the current one. This method is cancel-safe.
-    pub(super) async fn step(&mut self) -> Result<(), Over> {
-        if self.waiting.is_empty() {
-            let event = self.mailbox.recv().await.map_err(Over::Ended)?;
-            self.waiting
-                .extend(self.dialect.write(self.link.namespace(), &event));
+    pub(super) async fn deliver_next(&mut self) -> Result<(), SendEnd> {
+        if self.pending.is_empty() {
+            let event = self.mailbox.recv().await.map_err(SendEnd::Disconnect)?;
+            self.pending
+                .extend(self.app.encode(self.socket.namespace(), &event));
         } else {
-            sleep(RETRY).await;
+            sleep(RETRY_PAUSE).await;
         }
-        self.send()
+        self.flush()
     }
 
-    fn send(&mut self) -> Result<(), Over> {
-        while let Some(emit) = self.waiting.front() {
-            match self.link.send(emit) {
-                Ok(()) => self.stuck_since = None,
-                Err(Unsent::Gone) => return Err(Over::Gone),
-                Err(Unsent::Full) => {
-                    let since = *self.stuck_since.get_or_insert_with(Instant::now);
-                    return if since.elapsed() < self.patience {
+    fn flush(&mut self) -> Result<(), SendEnd> {
+        while let Some(emit) = self.pending.front() {
+            match self.socket.try_emit(emit) {
+                Ok(()) => self.full_since = None,
+                Err(SocketSendError::Gone) => return Err(SendEnd::Disconnected),
+                Err(SocketSendError::Full) => {
+                    let since = *self.full_since.get_or_insert_with(Instant::now);
+                    return if since.elapsed() < self.slow_client {
                         Ok(())
                     } else {
-                        Err(Over::Ended(End::TooSlow))
+                        Err(SendEnd::Disconnect(DisconnectReason::TooSlow))
                     };
                 }
             }
-            self.waiting.pop_front();
+            self.pending.pop_front();
         }
         Ok(())
     }

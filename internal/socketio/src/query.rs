@@ -5,11 +5,11 @@ use http::header::CONTENT_TYPE;
 use http::request::Parts;
 use http::{HeaderValue, Method, Response, StatusCode};
 
-use crate::Ask;
+use crate::RequestKind;
 
 /// An error of the Engine.IO protocol, which defines its number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fault {
+enum EngineIoError {
     Transport,
     Method,
     Request,
@@ -22,13 +22,13 @@ enum Fault {
 /// # Errors
 ///
 /// Returns `400` with the protocol's error number.
-pub(super) fn judge(head: &Parts) -> Result<Ask, Box<Response<Bytes>>> {
-    read(&head.method, head.uri.query()).map_err(|error| Box::new(error.into()))
+pub(super) fn classify(head: &Parts) -> Result<RequestKind, Box<Response<Bytes>>> {
+    parse_query(&head.method, head.uri.query()).map_err(|error| Box::new(error.into()))
 }
 
 /// Reads the version, the transport and the session of a query. The existence of the session is not
 /// checked here.
-fn read(method: &Method, query: Option<&str>) -> Result<Ask, Fault> {
+fn parse_query(method: &Method, query: Option<&str>) -> Result<RequestKind, EngineIoError> {
     let query = query.unwrap_or_default();
     let value = |name: &str| {
         let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
@@ -37,27 +37,27 @@ fn read(method: &Method, query: Option<&str>) -> Result<Ask, Fault> {
     let websocket = match value("transport") {
         Some("polling") => false,
         Some("websocket") => true,
-        _ => return Err(Fault::Transport),
+        _ => return Err(EngineIoError::Transport),
     };
     let opens = value("sid").is_none();
     if value("EIO") != Some("4") {
-        return Err(Fault::Version);
+        return Err(EngineIoError::Version);
     }
     match *method {
-        Method::GET => Ok(Ask { websocket, opens }),
-        _ if opens => Err(Fault::Method),
-        Method::POST if !websocket => Ok(Ask { websocket, opens }),
-        _ => Err(Fault::Request),
+        Method::GET => Ok(RequestKind { is_websocket: websocket, opens_session: opens }),
+        _ if opens => Err(EngineIoError::Method),
+        Method::POST if !websocket => Ok(RequestKind { is_websocket: websocket, opens_session: opens }),
+        _ => Err(EngineIoError::Request),
     }
 }
 
-impl From<Fault> for Response<Bytes> {
-    fn from(error: Fault) -> Self {
+impl From<EngineIoError> for Response<Bytes> {
+    fn from(error: EngineIoError) -> Self {
         let (code, message) = match error {
-            Fault::Transport => (0, "Transport unknown"),
-            Fault::Method => (2, "Bad handshake method"),
-            Fault::Request => (3, "Bad request"),
-            Fault::Version => (5, "Unsupported protocol version"),
+            EngineIoError::Transport => (0, "Transport unknown"),
+            EngineIoError::Method => (2, "Bad handshake method"),
+            EngineIoError::Request => (3, "Bad request"),
+            EngineIoError::Version => (5, "Unsupported protocol version"),
         };
         let mut response = Self::new(format!(r#"{{"code":{code},"message":"{message}"}}"#).into());
         *response.status_mut() = StatusCode::BAD_REQUEST;
@@ -84,25 +84,25 @@ mod tests {
             ("POST", "EIO=4&transport=polling&sid=a", Ok((false, false))),
             ("GET", "transport=websocket&EIO=4", Ok((true, true))),
             ("GET", "EIO=4&transport=websocket&sid=", Ok((true, false))),
-            ("POST", "EIO=4&transport=polling", Err(Fault::Method)),
-            ("PUT", "EIO=4&transport=polling", Err(Fault::Method)),
-            ("PUT", "EIO=4&transport=polling&sid=a", Err(Fault::Request)),
+            ("POST", "EIO=4&transport=polling", Err(EngineIoError::Method)),
+            ("PUT", "EIO=4&transport=polling", Err(EngineIoError::Method)),
+            ("PUT", "EIO=4&transport=polling&sid=a", Err(EngineIoError::Request)),
             (
                 "POST",
                 "EIO=4&transport=websocket&sid=a",
-                Err(Fault::Request),
+                Err(EngineIoError::Request),
             ),
-            ("GET", "EIO=4", Err(Fault::Transport)),
-            ("GET", "EIO=4&transport=abc", Err(Fault::Transport)),
-            ("GET", "transport=polling", Err(Fault::Version)),
-            ("GET", "EIO=abc&transport=polling", Err(Fault::Version)),
-            ("GET", "EIO=3&transport=polling", Err(Fault::Version)),
-            ("GET", "EIO=44&transport=polling", Err(Fault::Version)),
+            ("GET", "EIO=4", Err(EngineIoError::Transport)),
+            ("GET", "EIO=4&transport=abc", Err(EngineIoError::Transport)),
+            ("GET", "transport=polling", Err(EngineIoError::Version)),
+            ("GET", "EIO=abc&transport=polling", Err(EngineIoError::Version)),
+            ("GET", "EIO=3&transport=polling", Err(EngineIoError::Version)),
+            ("GET", "EIO=44&transport=polling", Err(EngineIoError::Version)),
         ] {
-            let read = read(&method.parse().unwrap(), Some(query))
-                .map(|kind| (kind.websocket, kind.opens));
+            let read = parse_query(&method.parse().unwrap(), Some(query))
+                .map(|kind| (kind.is_websocket, kind.opens_session));
             assert_eq!(read, expected, "{method} {query}");
         }
-        assert_eq!(read(&Method::GET, None), Err(Fault::Transport));
+        assert_eq!(parse_query(&Method::GET, None), Err(EngineIoError::Transport));
     }
 }

@@ -10,75 +10,75 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use crate::inbox::Letters;
-use crate::outgoing::{Outgoing, Over};
-use crate::{Config, Dialect, Heard, Link, Talk};
-use latido_event_bus::End;
+use crate::inbox::InboxReceiver;
+use crate::outgoing::{EventSender, SendEnd};
+use crate::{Config, SocketIoApp, ClientEvent, SocketHandle, SocketHandler};
+use latido_event_bus::DisconnectReason;
 
 /// A time that is far enough never to come.
-const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
+const FAR_FUTURE: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// The data that all sockets of a namespace share.
-pub(super) struct Hall {
+pub(super) struct NamespaceContext {
     pub(super) config: Config,
     /// The apps of the namespace, at least one.
-    pub(super) dialects: Vec<Arc<dyn Dialect>>,
+    pub(super) apps: Vec<Arc<dyn SocketIoApp>>,
     /// Cancelled when the server has stopped and every client is disconnected.
     pub(super) closed: CancellationToken,
 }
 
 /// Serves a socket until it is disconnected.
-pub(super) async fn serve(context: Arc<Hall>, socket: Link, auth: Value, mut messages: Letters) {
-    let gone = messages.gone();
-    let rate_limit = Pace::new(&context.config);
+pub(super) async fn serve_socket(context: Arc<NamespaceContext>, socket: SocketHandle, auth: Value, mut messages: InboxReceiver) {
+    let gone = messages.disconnected();
+    let rate_limit = EventRateLimit::new(&context.config);
     let resolved = tokio::select! {
         biased;
         () = gone.cancelled() => return,
-        resolved = settle(&context, &socket, &mut messages) => resolved,
+        resolved = resolve_app(&context, &socket, &mut messages) => resolved,
     };
     let Some((app, first)) = resolved else {
         return socket.disconnect();
     };
-    let Some((handler, mailbox)) = app.connect(&socket, auth) else {
+    let Some((handler, mailbox)) = app.on_connect(&socket, auth) else {
         return socket.disconnect();
     };
-    let sender = Outgoing::new(
+    let sender = EventSender::new(
         socket.clone(),
         Arc::clone(&app),
         mailbox,
-        context.config.behind,
+        context.config.slow_client,
     );
-    let mut task = Conversation {
-        hall: context,
-        link: socket,
-        dialect: app,
-        talk: handler,
-        pace: rate_limit,
+    let mut task = SocketTask {
+        context,
+        socket,
+        app,
+        handler,
+        rate_limit,
     };
     if let Some(end) = task.run(sender, &mut messages, first).await {
-        task.end(end);
+        task.disconnect(end);
     } else {
-        task.hear_the_rest(&mut messages);
+        task.drain_inbox(&mut messages);
     }
 }
 
 /// Determines the app of a socket. Returns it with the event that identified it, or `None` if no
 /// event did so in time.
-async fn settle(
-    context: &Hall,
-    socket: &Link,
-    messages: &mut Letters,
-) -> Option<(Arc<dyn Dialect>, Option<Heard>)> {
-    if let [only] = &*context.dialects {
+async fn resolve_app(
+    context: &NamespaceContext,
+    socket: &SocketHandle,
+    messages: &mut InboxReceiver,
+) -> Option<(Arc<dyn SocketIoApp>, Option<ClientEvent>)> {
+    if let [only] = &*context.apps {
         return Some((Arc::clone(only), None));
     }
-    if let Some(app) = context.dialects.iter().find(|app| app.claims(socket)) {
+    if let Some(app) = context.apps.iter().find(|app| app.claims_socket(socket)) {
         return Some((Arc::clone(app), None));
     }
     let first_event = async {
         loop {
             let event = messages.next().await?;
-            if let Some(app) = context.dialects.iter().find(|app| app.owns(&event.event)) {
+            if let Some(app) = context.apps.iter().find(|app| app.handles_event(&event.name)) {
                 return Some((Arc::clone(app), Some(event)));
             }
             reject(socket, "unknown event");
@@ -90,28 +90,28 @@ async fn settle(
         .flatten()
 }
 
-fn reject(socket: &Link, message: &str) {
+fn reject(socket: &SocketHandle, message: &str) {
     socket.emit("error", &json!({"message": message}));
 }
 
-struct Conversation {
-    hall: Arc<Hall>,
-    link: Link,
-    dialect: Arc<dyn Dialect>,
-    talk: Box<dyn Talk>,
-    pace: Pace,
+struct SocketTask {
+    context: Arc<NamespaceContext>,
+    socket: SocketHandle,
+    app: Arc<dyn SocketIoApp>,
+    handler: Box<dyn SocketHandler>,
+    rate_limit: EventRateLimit,
 }
 
-impl Conversation {
+impl SocketTask {
     /// Handles the client's events and delivers events of the bus. Returns `None` if the client
     /// disconnected.
     async fn run(
         &mut self,
-        mut sender: Outgoing,
-        messages: &mut Letters,
-        first: Option<Heard>,
-    ) -> Option<Over> {
-        let gone = messages.gone();
+        mut sender: EventSender,
+        messages: &mut InboxReceiver,
+        first: Option<ClientEvent>,
+    ) -> Option<SendEnd> {
+        let gone = messages.disconnected();
         let mut next = first;
         loop {
             let event = match next.take() {
@@ -119,93 +119,93 @@ impl Conversation {
                 None => tokio::select! {
                     biased;
                     () = gone.cancelled() => return None,
-                    step = sender.step() => match step {
+                    step = sender.deliver_next() => match step {
                         Ok(()) => continue,
                         Err(end) => return Some(end),
                     },
-                    () = sleep_until(self.talk.next_time().unwrap_or_else(|| Instant::now() + NEVER)) => {
-                        self.talk.on_time();
+                    () = sleep_until(self.handler.next_timer().unwrap_or_else(|| Instant::now() + FAR_FUTURE)) => {
+                        self.handler.on_timer();
                         continue;
                     }
                     event = messages.next() => event?,
                 },
             };
-            match self.admit(&event) {
-                Admission::Hear => {}
-                Admission::Drop => continue,
-                Admission::End => return Some(Over::Ended(End::TooSlow)),
+            match self.check_event(&event) {
+                EventDecision::Handle => {}
+                EventDecision::Drop => continue,
+                EventDecision::Disconnect => return Some(SendEnd::Disconnect(DisconnectReason::TooSlow)),
             }
-            let mut handling = pin!(self.talk.hear(event));
+            let mut handling = pin!(self.handler.on_event(event));
             loop {
                 tokio::select! {
                     biased;
                     () = gone.cancelled() => return None,
                     () = &mut handling => break,
-                    step = sender.step() => if let Err(end) = step { return Some(end) },
+                    step = sender.deliver_next() => if let Err(end) = step { return Some(end) },
                 }
             }
         }
     }
 
     /// Decides whether an event is passed to the handler.
-    fn admit(&mut self, event: &Heard) -> Admission {
-        match self.pace.take(Instant::now()) {
-            Admission::Hear => {}
-            Admission::Drop => {
-                if self.pace.dropped == 1 {
-                    reject(&self.link, "too many messages; slow down");
+    fn check_event(&mut self, event: &ClientEvent) -> EventDecision {
+        match self.rate_limit.check(Instant::now()) {
+            EventDecision::Handle => {}
+            EventDecision::Drop => {
+                if self.rate_limit.dropped == 1 {
+                    reject(&self.socket, "too many messages; slow down");
                 }
-                return Admission::Drop;
+                return EventDecision::Drop;
             }
-            Admission::End => return Admission::End,
+            EventDecision::Disconnect => return EventDecision::Disconnect,
         }
-        let belongs_to_other_app = !self.dialect.owns(&event.event)
-            && self.hall.dialects.iter().any(|app| app.owns(&event.event));
+        let belongs_to_other_app = !self.app.handles_event(&event.name)
+            && self.context.apps.iter().any(|app| app.handles_event(&event.name));
         if belongs_to_other_app {
-            reject(&self.link, "this event is another application's");
-            return Admission::Drop;
+            reject(&self.socket, "this event is another application's");
+            return EventDecision::Drop;
         }
-        Admission::Hear
+        EventDecision::Handle
     }
 
     /// Handles the events that a client sent before it disconnected, as far as this needs no
     /// waiting. `emit` directly followed by `disconnect` is common.
-    fn hear_the_rest(&mut self, messages: &mut Letters) {
-        while let Some(event) = messages.left() {
-            if matches!(self.admit(&event), Admission::Hear) {
-                let _ = self.talk.hear(event).now_or_never();
+    fn drain_inbox(&mut self, messages: &mut InboxReceiver) {
+        while let Some(event) = messages.try_next() {
+            if matches!(self.check_event(&event), EventDecision::Handle) {
+                let _ = self.handler.on_event(event).now_or_never();
             }
         }
     }
 
-    fn end(&self, end: Over) {
-        if let Over::Ended(end) = end {
-            debug!(namespace = self.link.namespace(), peer = ?self.link.peer(), ?end, "a Socket.IO client was ended");
-            self.link.disconnect();
+    fn disconnect(&self, end: SendEnd) {
+        if let SendEnd::Disconnect(end) = end {
+            debug!(namespace = self.socket.namespace(), peer = ?self.socket.peer(), ?end, "a Socket.IO client was ended");
+            self.socket.disconnect();
         }
     }
 }
 
 /// The decision about one event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Admission {
-    Hear,
+enum EventDecision {
+    Handle,
     Drop,
     /// Disconnect the client, because it keeps sending in spite of dropped messages.
-    End,
+    Disconnect,
 }
 
 /// The rate limit of a client's events: a token bucket.
-struct Pace {
+struct EventRateLimit {
     per_second: f64,
     burst: u32,
     level: f64,
-    at: Instant,
+    refilled_at: Instant,
     /// The number of events dropped in a row.
     dropped: u32,
 }
 
-impl Pace {
+impl EventRateLimit {
     fn new(config: &Config) -> Self {
         let burst = config.message_burst.max(1);
         let per_second = f64::from(config.messages_per_second);
@@ -213,25 +213,25 @@ impl Pace {
             per_second,
             burst,
             level: f64::from(burst),
-            at: Instant::now(),
+            refilled_at: Instant::now(),
             dropped: 0,
         }
     }
 
-    fn take(&mut self, now: Instant) -> Admission {
-        self.level += now.saturating_duration_since(self.at).as_secs_f64() * self.per_second;
+    fn check(&mut self, now: Instant) -> EventDecision {
+        self.level += now.saturating_duration_since(self.refilled_at).as_secs_f64() * self.per_second;
         self.level = self.level.min(f64::from(self.burst));
-        self.at = now;
+        self.refilled_at = now;
         if self.level >= 1.0 {
             self.level -= 1.0;
             self.dropped = 0;
-            return Admission::Hear;
+            return EventDecision::Handle;
         }
         self.dropped += 1;
         if self.dropped > self.burst {
-            Admission::End
+            EventDecision::Disconnect
         } else {
-            Admission::Drop
+            EventDecision::Drop
         }
     }
 }
@@ -247,21 +247,21 @@ mod tests {
             message_burst: 3,
             ..Config::default()
         };
-        let mut limit = Pace::new(&config);
-        let start = limit.at;
-        let mut at = |seconds| limit.take(start + Duration::from_secs(seconds));
-        use Admission::{Drop, End, Hear};
+        let mut limit = EventRateLimit::new(&config);
+        let start = limit.refilled_at;
+        let mut at = |seconds| limit.check(start + Duration::from_secs(seconds));
+        use EventDecision::{Drop, Disconnect, Handle};
         assert_eq!(
             [at(0), at(0), at(0), at(0), at(0)],
-            [Hear, Hear, Hear, Drop, Drop]
+            [Handle, Handle, Handle, Drop, Drop]
         );
         assert_eq!(
             [at(1), at(1), at(1), at(1), at(1)],
-            [Hear, Drop, Drop, Drop, End]
+            [Handle, Drop, Drop, Drop, Disconnect]
         );
         assert_eq!(
             [at(1_000), at(1_000), at(1_000), at(1_000)],
-            [Hear, Hear, Hear, Drop],
+            [Handle, Handle, Handle, Drop],
             "never more than the burst"
         );
     }

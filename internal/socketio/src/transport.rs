@@ -35,38 +35,38 @@ use tokio::runtime::Handle;
 use tokio::time::sleep;
 use tower_service::Service;
 
-use crate::{Ask, Duplex, Gate, judge};
+use crate::{RequestKind, DuplexStream, MountedService, classify};
 use latido_base::drain::Drain;
 use latido_protocol::Frame;
 
 /// The masked frames (with a zero mask) that a client sends to upgrade from polling to a WebSocket,
 /// and the server's answer to the first.
 const PROBE: &[u8] = b"\x81\x86\0\0\0\x002probe\x81\x81\0\0\0\x005";
-const PROBE_ANSWER: &[u8] = b"\x81\x063probe";
+const PROBE_RESPONSE: &[u8] = b"\x81\x063probe";
 
 /// The difference between the announced ping interval and the actual one; see
 /// [`EngineIoMount::new`].
-pub const HEAD_START: Duration = Duration::from_millis(10);
+pub const PING_LEAD: Duration = Duration::from_millis(10);
 /// The wait of a poll during an upgrade, and the time for which an upgrade counts as in progress.
-const MOMENT: Duration = Duration::from_millis(10);
-const CHANGE: Duration = Duration::from_secs(1);
+const UPGRADE_POLL_WAIT: Duration = Duration::from_millis(10);
+const UPGRADE_WINDOW: Duration = Duration::from_secs(1);
 /// The upgrades remembered at once. Polls do not wait for further ones.
-const CHANGES: usize = 1024;
+const MAX_UPGRADES: usize = 1024;
 
 /// A service that answers requests and takes over sockets, such as those of `socketioxide` and
 /// `engineioxide`.
-pub trait Engine: Clone + Send + Sync + Unpin + 'static {
+pub trait EngineIoService: Clone + Send + Sync + Unpin + 'static {
     /// Sends a request to the service.
-    fn ask(&self, request: Request<Full<Bytes>>) -> BoxFuture<'static, Response<Bytes>>;
+    fn send_request(&self, request: Request<Full<Bytes>>) -> BoxFuture<'static, Response<Bytes>>;
 
     /// Passes an upgraded socket to the service.
-    fn take(&self, stream: Box<dyn Duplex>, head: Request<()>);
+    fn take_upgraded(&self, stream: Box<dyn DuplexStream>, head: Request<()>);
 }
 
-impl<S, B, E> Engine for S
+impl<S, B, E> EngineIoService for S
 where
     S: Service<Request<Full<Bytes>>, Response = Response<B>, Error = Infallible>
-        + Service<(Box<dyn Duplex>, Request<()>), Response = (), Error = E>
+        + Service<(Box<dyn DuplexStream>, Request<()>), Response = (), Error = E>
         + Clone
         + Send
         + Sync
@@ -76,7 +76,7 @@ where
     B: http_body::Body<Data = Bytes> + Send + 'static,
     B::Error: Send,
 {
-    fn ask(&self, request: Request<Full<Bytes>>) -> BoxFuture<'static, Response<Bytes>> {
+    fn send_request(&self, request: Request<Full<Bytes>>) -> BoxFuture<'static, Response<Bytes>> {
         let response = Service::<Request<Full<Bytes>>>::call(&mut self.clone(), request);
         Box::pin(async move {
             let (parts, body) = response
@@ -91,7 +91,7 @@ where
                 .map(http_body_util::Collected::to_bytes)
                 .unwrap_or_default();
             let bytes = if parts.status == StatusCode::BAD_REQUEST {
-                numbered(bytes)
+                fix_error_code(bytes)
             } else {
                 bytes
             };
@@ -99,9 +99,9 @@ where
         })
     }
 
-    fn take(&self, stream: Box<dyn Duplex>, head: Request<()>) {
+    fn take_upgraded(&self, stream: Box<dyn DuplexStream>, head: Request<()>) {
         // The only error is an unreadable query, and such requests were rejected before the 101.
-        drop(Service::<(Box<dyn Duplex>, Request<()>)>::call(
+        drop(Service::<(Box<dyn DuplexStream>, Request<()>)>::call(
             &mut self.clone(),
             (stream, head),
         ));
@@ -109,18 +109,18 @@ where
 }
 
 /// A mounted Engine.IO service; see the module's documentation.
-pub struct Transport<S> {
+pub struct EngineIoMount<S> {
     service: S,
     path: &'static str,
     body_limit: usize,
     /// The interval that clients see in the handshake.
     ping_interval: Duration,
     /// The sessions with a recent upgrade request. The lock is held for one lookup.
-    changing: Mutex<HashMap<Box<str>, Instant>>,
+    upgrading: Mutex<HashMap<Box<str>, Instant>>,
     drain: Drain,
 }
 
-impl<S: Engine> Transport<S> {
+impl<S: EngineIoService> EngineIoMount<S> {
     /// Creates a mount. `service` answers below `path`, accepts packets of up to `body_limit`
     /// bytes, and pings [`PING_LEAD`] earlier than `ping_interval`.
     pub fn new(
@@ -135,31 +135,31 @@ impl<S: Engine> Transport<S> {
             path,
             body_limit,
             ping_interval,
-            changing: Mutex::default(),
+            upgrading: Mutex::default(),
             drain: drain.clone(),
         }
     }
 
-    fn note_change(&self, sid: &str) {
-        let mut changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        if changing.len() >= CHANGES {
-            changing.retain(|_, since| since.elapsed() < CHANGE);
+    fn record_upgrade(&self, sid: &str) {
+        let mut changing = self.upgrading.lock().unwrap_or_else(PoisonError::into_inner);
+        if changing.len() >= MAX_UPGRADES {
+            changing.retain(|_, since| since.elapsed() < UPGRADE_WINDOW);
         }
-        if changing.len() < CHANGES {
+        if changing.len() < MAX_UPGRADES {
             changing.insert(sid.into(), Instant::now());
         }
     }
 
-    fn is_changing(&self, sid: &str) -> bool {
-        let changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+    fn is_upgrading(&self, sid: &str) -> bool {
+        let changing = self.upgrading.lock().unwrap_or_else(PoisonError::into_inner);
         changing
             .get(sid)
-            .is_some_and(|since| since.elapsed() < CHANGE)
+            .is_some_and(|since| since.elapsed() < UPGRADE_WINDOW)
     }
 }
 
-impl<S: Engine> Gate for Transport<S> {
-    fn has(&self, path: &str) -> bool {
+impl<S: EngineIoService> MountedService for EngineIoMount<S> {
+    fn matches(&self, path: &str) -> bool {
         path.strip_prefix(self.path)
             .is_some_and(|rest| rest.is_empty() || rest == "/")
     }
@@ -168,21 +168,21 @@ impl<S: Engine> Gate for Transport<S> {
         self.body_limit
     }
 
-    fn judge(&self, head: &Parts) -> Result<Ask, Box<Response<Bytes>>> {
-        let kind = judge(head)?;
+    fn classify(&self, head: &Parts) -> Result<RequestKind, Box<Response<Bytes>>> {
+        let kind = classify(head)?;
         if let Some(sid) =
-            value(head.uri.query().unwrap_or_default(), "sid").filter(|_| kind.websocket)
+            query_value(head.uri.query().unwrap_or_default(), "sid").filter(|_| kind.is_websocket)
         {
-            self.note_change(sid);
+            self.record_upgrade(sid);
         }
         Ok(kind)
     }
 
-    fn answer(&self, request: Request<Bytes>) -> BoxFuture<'static, Response<Bytes>> {
+    fn handle(&self, request: Request<Bytes>) -> BoxFuture<'static, Response<Bytes>> {
         let (head, body) = request.into_parts();
-        if judge(&head).is_ok_and(|kind| kind.opens) {
+        if classify(&head).is_ok_and(|kind| kind.opens_session) {
             let (service, interval) = (self.service.clone(), self.ping_interval);
-            let handshake = async move { open(&service, head, interval).await };
+            let handshake = async move { open_session(&service, head, interval).await };
             return Box::pin(async {
                 handshake
                     .await
@@ -190,60 +190,60 @@ impl<S: Engine> Gate for Transport<S> {
             });
         }
         let is_upgrading = head.method == Method::GET
-            && value(head.uri.query().unwrap_or_default(), "sid")
-                .is_some_and(|sid| self.is_changing(sid));
+            && query_value(head.uri.query().unwrap_or_default(), "sid")
+                .is_some_and(|sid| self.is_upgrading(sid));
         let service = self.service.clone();
         Box::pin(async move {
             if is_upgrading {
-                sleep(MOMENT).await;
+                sleep(UPGRADE_POLL_WAIT).await;
             }
             service
-                .ask(Request::from_parts(head, Full::new(body)))
+                .send_request(Request::from_parts(head, Full::new(body)))
                 .await
         })
     }
 
-    fn adopt(&self, stream: Box<dyn Duplex>, head: Request<()>) {
+    fn take_upgraded(&self, stream: Box<dyn DuplexStream>, head: Request<()>) {
         let (service, drain) = (self.service.clone(), self.drain.clone());
         let (parts, ()) = head.into_parts();
-        if let Some(sid) = value(parts.uri.query().unwrap_or_default(), "sid") {
-            let guard = End {
+        if let Some(sid) = query_value(parts.uri.query().unwrap_or_default(), "sid") {
+            let guard = SessionGuard {
                 service: service.clone(),
                 path: self.path,
                 sid: sid.into(),
                 drain,
             };
-            let prelude = Prelude {
-                line: stream,
-                said: Bytes::new(),
+            let prelude = PreludeStream {
+                stream,
+                replayed: Bytes::new(),
                 to_skip: 0,
-                greeting: Bytes::new(),
-                _end: guard,
+                handshake: Bytes::new(),
+                _guard: guard,
             };
-            return service.take(Box::new(prelude), Request::from_parts(parts, ()));
+            return service.take_upgraded(Box::new(prelude), Request::from_parts(parts, ()));
         }
         let (path, interval) = (self.path, self.ping_interval);
         self.drain.spawn(async move {
-            let Ok((sid, response)) = open(&service, parts.clone(), interval).await else {
+            let Ok((sid, response)) = open_session(&service, parts.clone(), interval).await else {
                 return;
             };
             let handshake = String::from_utf8_lossy(response.body())
                 .replace(r#""upgrades":["websocket"]"#, r#""upgrades":[]"#);
-            let guard = End {
+            let guard = SessionGuard {
                 service: service.clone(),
                 path,
                 sid: Arc::clone(&sid),
                 drain,
             };
-            let prelude = Prelude {
-                line: stream,
-                said: Bytes::from_static(PROBE),
-                to_skip: PROBE_ANSWER.len(),
-                greeting: Bytes::copy_from_slice(Frame::text(&handshake).as_bytes()),
-                _end: guard,
+            let prelude = PreludeStream {
+                stream,
+                replayed: Bytes::from_static(PROBE),
+                to_skip: PROBE_RESPONSE.len(),
+                handshake: Bytes::copy_from_slice(Frame::text(&handshake).as_bytes()),
+                _guard: guard,
             };
-            let head = request(path, &sid, "websocket", Method::GET, ());
-            service.take(Box::new(prelude), head);
+            let head = session_request(path, &sid, "websocket", Method::GET, ());
+            service.take_upgraded(Box::new(prelude), head);
         });
     }
 }
@@ -254,7 +254,7 @@ impl<S: Engine> Gate for Transport<S> {
 /// # Errors
 ///
 /// Returns the service's response if it refused the session.
-async fn open<S: Engine>(
+async fn open_session<S: EngineIoService>(
     service: &S,
     mut head: Parts,
     interval: Duration,
@@ -272,12 +272,12 @@ async fn open<S: Engine>(
         head.uri = Uri::from(target);
     }
     let response = service
-        .ask(Request::from_parts(head, Full::default()))
+        .send_request(Request::from_parts(head, Full::default()))
         .await;
-    let sid: Option<Arc<str>> = sid(response.body()).map(Into::into);
+    let sid: Option<Arc<str>> = parse_sid(response.body()).map(Into::into);
     let Some(sid) = sid else { return Err(response) };
     service
-        .ask(request(
+        .send_request(session_request(
             &path,
             &sid,
             "polling",
@@ -286,7 +286,7 @@ async fn open<S: Engine>(
         ))
         .await;
     service
-        .ask(request(
+        .send_request(session_request(
             &path,
             &sid,
             "polling",
@@ -303,7 +303,7 @@ fn announce_interval(response: Response<Bytes>, interval: Duration) -> Response<
     let announced = format!(r#""pingInterval":{}"#, interval.as_millis());
     let actual = format!(
         r#""pingInterval":{}"#,
-        interval.saturating_sub(HEAD_START).as_millis()
+        interval.saturating_sub(PING_LEAD).as_millis()
     );
     let (mut head, body) = response.into_parts();
     let body = String::from_utf8_lossy(&body).replace(&actual, &announced);
@@ -312,7 +312,7 @@ fn announce_interval(response: Response<Bytes>, interval: Duration) -> Response<
 }
 
 /// Creates an internal request to a session.
-fn request<B>(path: &str, sid: &str, transport: &str, method: Method, body: B) -> Request<B> {
+fn session_request<B>(path: &str, sid: &str, transport: &str, method: Method, body: B) -> Request<B> {
     let mut request = Request::new(body);
     *request.method_mut() = method;
     if let Ok(target) =
@@ -323,13 +323,13 @@ fn request<B>(path: &str, sid: &str, transport: &str, method: Method, body: B) -
     request
 }
 
-fn value<'a>(query: &'a str, name: &str) -> Option<&'a str> {
+fn query_value<'a>(query: &'a str, name: &str) -> Option<&'a str> {
     let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
     pairs.find(|(key, _)| *key == name).map(|(_, value)| value)
 }
 
 /// Returns the session's id in an open packet.
-fn sid(packet: &[u8]) -> Option<&str> {
+fn parse_sid(packet: &[u8]) -> Option<&str> {
     let text = std::str::from_utf8(packet)
         .ok()?
         .strip_prefix(r#"0{"sid":""#)?;
@@ -338,7 +338,7 @@ fn sid(packet: &[u8]) -> Option<&str> {
 
 /// Turns the error number in a response into a JSON number. The crate writes it as text, but
 /// clients compare numbers.
-fn numbered(body: Bytes) -> Bytes {
+fn fix_error_code(body: Bytes) -> Bytes {
     match body.strip_prefix(br#"{"code":""#) {
         Some([digit @ b'0'..=b'9', b'"', rest @ ..]) => {
             [br#"{"code":"#, std::slice::from_ref(digit), rest]
@@ -349,7 +349,7 @@ fn numbered(body: Bytes) -> Bytes {
     }
 }
 
-impl<S> fmt::Debug for Transport<S> {
+impl<S> fmt::Debug for EngineIoMount<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Transport")
             .field("path", &self.path)
@@ -359,17 +359,17 @@ impl<S> fmt::Debug for Transport<S> {
 
 /// Closes a session when its socket is dropped, in any state. Closing a closed session has no
 /// effect.
-struct End<S: Engine> {
+struct SessionGuard<S: EngineIoService> {
     service: S,
     path: &'static str,
     sid: Arc<str>,
     drain: Drain,
 }
 
-impl<S: Engine> Drop for End<S> {
+impl<S: EngineIoService> Drop for SessionGuard<S> {
     fn drop(&mut self) {
         if Handle::try_current().is_ok() {
-            let closing = self.service.ask(request(
+            let closing = self.service.send_request(session_request(
                 self.path,
                 &self.sid,
                 "polling",
@@ -383,20 +383,20 @@ impl<S: Engine> Drop for End<S> {
 
 /// A socket with a simulated beginning. First `replayed` is read from it, and the handshake packet
 /// replaces the first `to_skip` bytes that are written.
-struct Prelude<S: Engine> {
-    line: Box<dyn Duplex>,
-    said: Bytes,
+struct PreludeStream<S: EngineIoService> {
+    stream: Box<dyn DuplexStream>,
+    replayed: Bytes,
     to_skip: usize,
-    greeting: Bytes,
-    _end: End<S>,
+    handshake: Bytes,
+    _guard: SessionGuard<S>,
 }
 
-impl<S: Engine> Prelude<S> {
-    fn poll_greet(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while self.to_skip == 0 && !self.greeting.is_empty() {
-            match Pin::new(&mut self.line).poll_write(context, &self.greeting) {
+impl<S: EngineIoService> PreludeStream<S> {
+    fn poll_write_handshake(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.to_skip == 0 && !self.handshake.is_empty() {
+            match Pin::new(&mut self.stream).poll_write(context, &self.handshake) {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                Poll::Ready(Ok(count)) => self.greeting.advance(count),
+                Poll::Ready(Ok(count)) => self.handshake.advance(count),
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Pending => return Poll::Pending,
             }
@@ -405,22 +405,22 @@ impl<S: Engine> Prelude<S> {
     }
 }
 
-impl<S: Engine> AsyncRead for Prelude<S> {
+impl<S: EngineIoService> AsyncRead for PreludeStream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         into: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.said.is_empty() {
-            return Pin::new(&mut self.line).poll_read(context, into);
+        if self.replayed.is_empty() {
+            return Pin::new(&mut self.stream).poll_read(context, into);
         }
-        let count = self.said.len().min(into.remaining());
-        into.put_slice(&self.said.split_to(count));
+        let count = self.replayed.len().min(into.remaining());
+        into.put_slice(&self.replayed.split_to(count));
         Poll::Ready(Ok(()))
     }
 }
 
-impl<S: Engine> AsyncWrite for Prelude<S> {
+impl<S: EngineIoService> AsyncWrite for PreludeStream<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -431,22 +431,22 @@ impl<S: Engine> AsyncWrite for Prelude<S> {
             self.to_skip -= count;
             return Poll::Ready(Ok(count));
         }
-        match self.poll_greet(context) {
-            Poll::Ready(Ok(())) => Pin::new(&mut self.line).poll_write(context, bytes),
+        match self.poll_write_handshake(context) {
+            Poll::Ready(Ok(())) => Pin::new(&mut self.stream).poll_write(context, bytes),
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
             Poll::Pending => Poll::Pending,
         }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.poll_greet(context) {
-            Poll::Ready(Ok(())) => Pin::new(&mut self.line).poll_flush(context),
+        match self.poll_write_handshake(context) {
+            Poll::Ready(Ok(())) => Pin::new(&mut self.stream).poll_flush(context),
             other => other,
         }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.line).poll_shutdown(context)
+        Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }
 
@@ -456,21 +456,21 @@ mod tests {
 
     #[test]
     fn error_codes_become_json_numbers() {
-        let fixed = numbered(Bytes::from_static(
+        let fixed = fix_error_code(Bytes::from_static(
             br#"{"code":"1","message":"Session ID unknown"}"#,
         ));
         assert_eq!(fixed, r#"{"code":1,"message":"Session ID unknown"}"#);
         for other in ["", "ok", r#"{"code":1}"#] {
-            assert_eq!(numbered(other.into()), other);
+            assert_eq!(fix_error_code(other.into()), other);
         }
     }
 
     #[test]
     fn session_id_is_read_from_the_handshake() {
-        assert_eq!(sid(br#"0{"sid":"abc","upgrades":[]}"#), Some("abc"));
-        assert_eq!(sid(br#"{"code":1}"#), None);
+        assert_eq!(parse_sid(br#"0{"sid":"abc","upgrades":[]}"#), Some("abc"));
+        assert_eq!(parse_sid(br#"{"code":1}"#), None);
         assert_eq!(
-            (value("a=1&sid=x", "sid"), value("side=x", "sid")),
+            (query_value("a=1&sid=x", "sid"), query_value("side=x", "sid")),
             (Some("x"), None)
         );
     }
@@ -487,7 +487,7 @@ mod tests {
 
     #[test]
     fn probe_has_two_frames() {
-        assert_eq!(PROBE_ANSWER, Frame::text("3probe").as_bytes());
+        assert_eq!(PROBE_RESPONSE, Frame::text("3probe").as_bytes());
         assert_eq!(PROBE.len(), 6 + "2probe".len() + 6 + "5".len());
     }
 }

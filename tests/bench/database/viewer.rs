@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use futures_util::{SinkExt as _, StreamExt as _};
-use latido_auth::{Passport, Secret, issue};
+use latido_auth::{TokenSpec, Secret, issue};
 use latido_base::clock::Clock;
 use rustls::ClientConfig;
 use tokio::net::TcpStream;
@@ -36,10 +36,10 @@ impl Viewer {
         businesses: &[usize],
     ) -> anyhow::Result<Self> {
         let negocios = businesses.iter().map(|n| keys::key(*n)).collect();
-        let passport = Passport {
+        let passport = TokenSpec {
             user: "bench".to_owned(),
             negocios,
-            ..Passport::default()
+            ..TokenSpec::default()
         };
         let token = issue(
             &Secret::new(keys::SECRET),

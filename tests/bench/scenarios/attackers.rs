@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use latido_auth::{Passport, Secret, issue};
+use latido_auth::{TokenSpec, Secret, issue};
 use latido_base::clock::Clock;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
@@ -195,10 +195,10 @@ pub(super) async fn open(
 
 fn token(user: &str, may: May) -> anyhow::Result<String> {
     let role = (may == May::Everything).then(|| "admin_sistema".to_owned());
-    let passport = Passport {
+    let passport = TokenSpec {
         user: user.to_owned(),
         role,
-        ..Passport::default()
+        ..TokenSpec::default()
     };
     issue(
         &Secret::new(keys::SECRET),

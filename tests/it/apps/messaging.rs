@@ -3,7 +3,7 @@
 mod channels;
 mod store;
 
-use latido_postgres::apps::messaging::{Messages, SCHEMA};
+use latido_postgres::apps::messaging::{MessagingDatabase, SCHEMA_SQL};
 use latido_postgres::{Config, Database};
 use serde_json::{Value, json};
 use tokio_postgres::Client;
@@ -35,13 +35,13 @@ async fn fill(client: &Client) {
 }
 
 /// Creates a database with the schema and the two conversations, and opens its store.
-async fn stored() -> (TestDatabase, Client, Messages) {
+async fn stored() -> (TestDatabase, Client, MessagingDatabase) {
     let home = TestDatabase::create(&[]).await;
     let client = home.client().await;
-    client.batch_execute(SCHEMA).await.unwrap();
+    client.batch_execute(SCHEMA_SQL).await.unwrap();
     fill(&client).await;
     let database = Database::open(&Config::new(home.url())).unwrap();
-    let messages = Messages::new(database.writer(8).unwrap());
+    let messages = MessagingDatabase::new(database.writer(8).unwrap());
     (home, client, messages)
 }
 

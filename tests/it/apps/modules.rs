@@ -275,7 +275,7 @@ async fn reinstalling_changes_nothing_and_uninstalling_keeps_the_data() {
         .collect();
     let settings = || {
         latido::config::Settings::read(
-            &latido::config::Sources::of(&all),
+            &latido::config::ConfigSources::from_variables(&all),
             latido::config::Purpose::Install,
         )
         .unwrap()

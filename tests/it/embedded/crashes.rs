@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use latido_embedded_postgres::Storage;
+use latido_embedded_postgres::StorageMode;
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 
 use super::{Scratch, ask, lives, processes, settings, start};
@@ -99,9 +99,9 @@ fn child_process_that_waits_to_be_killed() {
     let dir = PathBuf::from(dir);
     let persistent = kind.starts_with("persistent");
     let storage = if persistent {
-        Storage::Persistent { dir }
+        StorageMode::Persistent { dir }
     } else {
-        Storage::Temporary { base: dir }
+        StorageMode::Temporary { base: dir }
     };
     let cluster = start(&settings(storage));
     let (socket, data) = (cluster.socket_dir().display(), cluster.data_dir().display());

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use latido::app::{self, App, Config};
-use latido::config::{Purpose, Settings, Sources};
+use latido::config::{Purpose, Settings, ConfigSources};
 use latido_base::clock::Clock;
 use serde_json::{Value, json};
 use tokio_postgres::{Client, GenericClient, NoTls};
@@ -84,7 +84,7 @@ impl TestApp {
     /// Starts another server on this database, with additional settings variables.
     pub(crate) async fn second_with(&self, variables: &[(&str, &str)]) -> Self {
         let config = config(&self.database_url(), variables, |config| {
-            (config.engine.sweep, config.engine.sweep_deaf) =
+            (config.engine.sweep, config.engine.sweep_without_notifications) =
                 (Duration::from_secs(3600), Duration::from_secs(3600));
         });
         Self::run(Store::Elsewhere(self.database_url()), config).await
@@ -195,7 +195,7 @@ impl TestApp {
     pub(crate) fn address_of(&self, app: &str) -> SocketAddr {
         self.app
             .as_ref()
-            .and_then(|running| running.address_of(app))
+            .and_then(|running| running.app_address(app))
             .expect("it is switched on")
     }
 
@@ -391,7 +391,7 @@ pub(crate) fn settings(url: &str, variables: &[(&str, &str)]) -> Settings {
         ("PORT", "0"),
     ];
     let all: Vec<_> = fixed.iter().chain(variables).copied().collect();
-    Settings::read(&Sources::of(&all), Purpose::Serve)
+    Settings::read(&ConfigSources::from_variables(&all), Purpose::Serve)
         .unwrap_or_else(|mistakes| panic!("{mistakes}"))
 }
 

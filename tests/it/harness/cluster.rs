@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use latido_embedded_postgres::{Cluster, EmbeddedError, Settings, Storage};
+use latido_embedded_postgres::{Cluster, EmbeddedError, EmbeddedSettings, StorageMode};
 use tokio::sync::{Mutex, OnceCell};
 use tokio::task::spawn_blocking;
 use tokio_postgres::{Client, NoTls};
@@ -266,7 +266,7 @@ async fn start_temporary(tcp_port: Option<u16>) -> Cluster {
 /// Starts a temporary cluster in the best directory, for tests without a runtime.
 pub(crate) fn start_blocking(tcp_port: Option<u16>) -> Cluster {
     let attempts = bases().into_iter().map(|base| {
-        let mut settings = Settings::new(Storage::Temporary { base });
+        let mut settings = EmbeddedSettings::new(StorageMode::Temporary { base });
         settings.bin_dir = env::var_os("PG_BIN").map(PathBuf::from);
         settings.tcp_port = tcp_port;
         Cluster::start(&settings)

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use latido_postgres::{Config, Database, Level, examine};
+use latido_postgres::{Config, Database, FindingLevel, examine};
 use serde_json::Value;
 
 use super::{INSTALL, close, run_file};
@@ -44,7 +44,7 @@ async fn serve(url: &str) -> TestApp {
     let folder = Folder::new();
     let file = configuration(&folder);
     let often = |config: &mut latido::app::Config| {
-        (config.engine.sweep, config.engine.sweep_deaf) =
+        (config.engine.sweep, config.engine.sweep_without_notifications) =
             (Duration::from_millis(100), Duration::from_millis(100));
     };
     TestApp::on_with(url, &[("LATIDO_CONFIG", &file)], often).await
@@ -267,20 +267,20 @@ async fn doctor_compares_both_queries() {
             .find(|finding| finding.subject == "stream estadisticas: check")
             .unwrap()
     };
-    assert_eq!(check().await.level, Level::Ok);
+    assert_eq!(check().await.level, FindingLevel::Ok);
     db.batch_execute("UPDATE latido_history.closed SET canceladas = 7")
         .await
         .unwrap();
     let wrong = check().await;
     assert!(
-        wrong.level == Level::Failure && wrong.remedy.unwrap().contains("reopen"),
+        wrong.level == FindingLevel::Failure && wrong.with_remedy.unwrap().contains("reopen"),
         "{}",
         wrong.detail
     );
     run_file(&db, "sql/history/remove.sql").await;
     let gone = check().await;
     assert!(
-        gone.level == Level::Failure && gone.remedy.unwrap().contains("install.sql"),
+        gone.level == FindingLevel::Failure && gone.with_remedy.unwrap().contains("install.sql"),
         "{}",
         gone.detail
     );

@@ -1,6 +1,6 @@
 //! The findings of the doctor command.
 
-use latido_postgres::{Config, Database, Finding, Level, examine};
+use latido_postgres::{Config, Database, Finding, FindingLevel, examine};
 
 use super::proxy::{Manners, Proxy};
 use super::{builtin, catalog, empty, table, with_schema};
@@ -28,7 +28,7 @@ async fn well_configured_database_has_no_warnings() {
     let url = cluster.url().replace("postgres@", "plain@");
     let findings = examine(&Database::open(&Config::new(url)).unwrap(), &builtin()).await;
     assert!(
-        findings.iter().all(|finding| finding.level == Level::Ok),
+        findings.iter().all(|finding| finding.level == FindingLevel::Ok),
         "{findings:#?}"
     );
     assert!(find(&findings, "plan").detail.contains("ms"));
@@ -40,21 +40,21 @@ async fn each_problem_is_reported_with_its_fix() {
     let fill = "INSERT INTO citas (negocio_id) SELECT gen_random_uuid() FROM generate_series(1, 30000); ANALYZE citas";
     client.batch_execute(fill).await.unwrap();
     let findings = examine(&database, &builtin()).await;
-    assert_eq!(find(&findings, "role").level, Level::Warning);
+    assert_eq!(find(&findings, "role").level, FindingLevel::Warning);
     assert_eq!(
-        find(&findings, "triggers on citas").remedy.as_deref(),
+        find(&findings, "triggers on citas").with_remedy.as_deref(),
         Some("run `latido install`")
     );
     let index = find(&findings, "index on citas");
     let create =
         r#"CREATE INDEX CONCURRENTLY ON "public"."citas" ("negocio_id", "fecha", "estado");"#;
     assert_eq!(
-        (index.level, index.remedy.as_deref()),
-        (Level::Warning, Some(create))
+        (index.level, index.with_remedy.as_deref()),
+        (FindingLevel::Warning, Some(create))
     );
     let plan = find(&findings, "plan");
     assert!(
-        plan.level == Level::Warning && plan.detail.contains("all of public.citas"),
+        plan.level == FindingLevel::Warning && plan.detail.contains("all of public.citas"),
         "{plan:?}"
     );
     client.batch_execute(create).await.unwrap();
@@ -65,21 +65,21 @@ async fn each_problem_is_reported_with_its_fix() {
             find(&findings, "index on citas").level,
             find(&findings, "plan").level
         ),
-        (Level::Ok, Level::Ok)
+        (FindingLevel::Ok, FindingLevel::Ok)
     );
 
     let missing = examine(&database, &catalog(vec![table("nada", None, &[])])).await;
-    assert_eq!(find(&missing, "triggers on nada").level, Level::Failure);
+    assert_eq!(find(&missing, "triggers on nada").level, FindingLevel::Failure);
 }
 
 #[tokio::test]
 async fn unusable_database_is_a_failure() {
     let database = Database::open(&Config::new("postgresql://postgres@/x?host=/nowhere")).unwrap();
     let findings = examine(&database, &builtin()).await;
-    assert_eq!((findings.len(), findings[0].level), (1, Level::Failure));
+    assert_eq!((findings.len(), findings[0].level), (1, FindingLevel::Failure));
     let (_home, _client, url) = empty().await;
     let findings = examine(&Database::open(&Config::new(&url)).unwrap(), &builtin()).await;
-    assert_eq!(find(&findings, "query").level, Level::Failure);
+    assert_eq!(find(&findings, "query").level, FindingLevel::Failure);
     let proxy = Proxy::start(
         &url,
         Manners {
@@ -101,7 +101,7 @@ async fn unusable_database_is_a_failure() {
     );
     assert!(
         find(&findings, "LISTEN")
-            .remedy
+            .with_remedy
             .as_ref()
             .unwrap()
             .contains("LISTEN_DATABASE_URL")

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use latido_base::ident::StreamId;
-use latido_postgres::{Change, Config, Database, InstallError, TriggerState};
+use latido_postgres::{InstallChange, Config, Database, InstallError, TriggerState};
 use latido_stream::{Catalog, Stream};
 
 use super::triggers::Tap;
@@ -15,18 +15,18 @@ async fn installing_twice_equals_once_and_uninstalling_leaves_nothing() {
     let (_home, client, database) = with_schema().await;
     let catalog = builtin();
     assert_eq!(
-        database.triggers(&catalog).await.unwrap().of(StreamId(0)),
+        database.triggers(&catalog).await.unwrap().stream_state(StreamId(0)),
         TriggerState::Missing
     );
     let name = r#""public"."citas""#.to_owned();
     assert_eq!(
         database.install(&catalog).await.unwrap(),
-        [Change::Installed(name.clone())]
+        [InstallChange::Installed(name.clone())]
     );
     assert!(database.triggers(&catalog).await.unwrap().are_current());
     assert_eq!(
         database.install(&catalog).await.unwrap(),
-        [Change::Unchanged(name)]
+        [InstallChange::Unchanged(name)]
     );
 
     client
@@ -34,7 +34,7 @@ async fn installing_twice_equals_once_and_uninstalling_leaves_nothing() {
         .await
         .unwrap();
     assert_eq!(
-        database.triggers(&catalog).await.unwrap().of(StreamId(0)),
+        database.triggers(&catalog).await.unwrap().stream_state(StreamId(0)),
         TriggerState::Outdated
     );
     database.install(&catalog).await.unwrap();
@@ -76,18 +76,18 @@ async fn triggers_of_dropped_streams_are_removed_and_foreign_ones_stay() {
         .await
         .unwrap();
     let fewer = catalog(vec![table("citas", Some("negocio_id"), &[])]);
-    assert_eq!(database.triggers(&fewer).await.unwrap().leftovers.len(), 1);
+    assert_eq!(database.triggers(&fewer).await.unwrap().unused_functions.len(), 1);
     let changes = database.install(&fewer).await.unwrap();
     assert_eq!(
         changes[0],
-        Change::Removed(r#""public"."negocios""#.to_owned())
+        InstallChange::Removed(r#""public"."negocios""#.to_owned())
     );
     assert!(
         database
             .triggers(&fewer)
             .await
             .unwrap()
-            .leftovers
+            .unused_functions
             .is_empty()
     );
     database.uninstall().await.unwrap();
@@ -111,7 +111,7 @@ async fn all_mistakes_are_reported_together() {
         table("citas", Some("fecha"), &[]),
     ];
     let error = database.install(&catalog(tables)).await.unwrap_err();
-    let InstallError::Tables(mistakes) = error else {
+    let InstallError::UnsupportedTables(mistakes) = error else {
         panic!("{error}")
     };
     let expected = [
@@ -146,7 +146,7 @@ async fn hostile_names_are_quoted() {
     );
     client.batch_execute(&sql).await.unwrap();
     let database = Database::open(&Config {
-        gate: false,
+        interest_gate: false,
         ..Config::new(&url)
     })
     .unwrap();
@@ -219,7 +219,7 @@ async fn locked_table_is_reported_and_nothing_changes() {
     );
     client.batch_execute("COMMIT").await.unwrap();
     assert_eq!(
-        database.triggers(&builtin()).await.unwrap().of(StreamId(0)),
+        database.triggers(&builtin()).await.unwrap().stream_state(StreamId(0)),
         TriggerState::Missing
     );
 }
@@ -238,7 +238,7 @@ async fn error_names_the_missing_privilege() {
         .unwrap();
     let database = Database::open(&Config::new(url.replace("postgres@", "reader@"))).unwrap();
     let error = database.install(&builtin()).await.unwrap_err();
-    assert!(matches!(error, InstallError::Forbidden { .. }), "{error}");
+    assert!(matches!(error, InstallError::PermissionDenied { .. }), "{error}");
     database.prepare(&builtin()).await.unwrap();
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use latido_base::drain::Drain;
 use latido_base::ident::{Key, StreamId};
-use latido_postgres::{Config, Database, DatabaseError, Listener, ListenerState, Notice};
+use latido_postgres::{Config, Database, DatabaseError, NotificationListener, ListenerState, ChangeHint};
 use latido_stream::Catalog;
 use latido_telemetry::Metrics;
 use tokio::sync::mpsc;
@@ -19,8 +19,8 @@ use crate::harness::Folder;
 use crate::harness::cluster::OwnCluster;
 
 struct Ears {
-    notices: mpsc::UnboundedReceiver<Notice>,
-    listener: Listener,
+    notices: mpsc::UnboundedReceiver<ChangeHint>,
+    listener: NotificationListener,
     metrics: Arc<Metrics>,
     drain: Drain,
 }
@@ -29,7 +29,7 @@ impl Ears {
     fn open(database: &Database, catalog: &Arc<Catalog>) -> Self {
         let (tx, notices) = mpsc::unbounded_channel();
         let (metrics, drain) = (Arc::new(Metrics::new()), Drain::new());
-        let listener = Listener::start(database, catalog, &metrics, &drain, move |notice| {
+        let listener = NotificationListener::start(database, catalog, &metrics, &drain, move |notice| {
             drop(tx.send(notice))
         });
         Self {
@@ -40,7 +40,7 @@ impl Ears {
         }
     }
 
-    async fn next(&mut self) -> Notice {
+    async fn next(&mut self) -> ChangeHint {
         timeout(Duration::from_secs(30), self.notices.recv())
             .await
             .expect("a notice")
@@ -48,8 +48,8 @@ impl Ears {
     }
 }
 
-fn changed(key: &str) -> Notice {
-    Notice::Changed {
+fn changed(key: &str) -> ChangeHint {
+    ChangeHint::Changed {
         stream: StreamId(0),
         keys: vec![Key::from_canonical(key)],
     }
@@ -62,7 +62,7 @@ async fn listener_receives_again_after_every_disconnect() {
     client.batch_execute(super::SCHEMA).await.unwrap();
     let (database, catalog) = (
         Database::open(&Config {
-            gate: false,
+            interest_gate: false,
             ..Config::new(&url)
         })
         .unwrap(),
@@ -71,7 +71,7 @@ async fn listener_receives_again_after_every_disconnect() {
     database.prepare(&catalog).await.unwrap();
     database.install(&catalog).await.unwrap();
     let mut test_listener = Ears::open(&database, &catalog);
-    assert_eq!(test_listener.next().await, Notice::Listening);
+    assert_eq!(test_listener.next().await, ChangeHint::Listening);
     assert_eq!(
         (
             test_listener.listener.state(),
@@ -91,8 +91,8 @@ async fn listener_receives_again_after_every_disconnect() {
         )
         .await
         .unwrap();
-    assert_eq!(test_listener.next().await, Notice::Lost);
-    assert_eq!(test_listener.next().await, Notice::Listening);
+    assert_eq!(test_listener.next().await, ChangeHint::Lost);
+    assert_eq!(test_listener.next().await, ChangeHint::Listening);
     client
         .batch_execute(&format!("INSERT INTO citas (negocio_id) VALUES ('{B}')"))
         .await
@@ -100,8 +100,8 @@ async fn listener_receives_again_after_every_disconnect() {
     assert_eq!(test_listener.next().await, changed(B));
 
     cluster.restart().await;
-    assert_eq!(test_listener.next().await, Notice::Lost);
-    assert_eq!(test_listener.next().await, Notice::Listening);
+    assert_eq!(test_listener.next().await, ChangeHint::Lost);
+    assert_eq!(test_listener.next().await, ChangeHint::Listening);
     let client = connect(&url).await;
     for payload in [
         "",
@@ -128,7 +128,7 @@ async fn listener_receives_again_after_every_disconnect() {
         received.push(test_listener.next().await);
     }
     assert!(
-        received.contains(&Notice::Everything(None)) && !received.contains(&Notice::Lost),
+        received.contains(&ChangeHint::Everything(None)) && !received.contains(&ChangeHint::Lost),
         "{received:?}"
     );
     assert!(test_listener.metrics.listener_reconnects.get() >= 2);
@@ -152,13 +152,13 @@ async fn pooler_without_notifications_is_reported() {
         &Database::open(&Config::new(&proxy.url)).unwrap(),
         &builtin(),
     );
-    assert_eq!(test_listener.next().await, Notice::Deaf);
+    assert_eq!(test_listener.next().await, ChangeHint::NotDelivering);
     assert_eq!(
         (
             test_listener.listener.state(),
             test_listener.metrics.listener_up.get()
         ),
-        (ListenerState::Deaf, 0)
+        (ListenerState::NotDelivering, 0)
     );
     // Read through the pooler, but listen directly.
     let config = Config {
@@ -166,7 +166,7 @@ async fn pooler_without_notifications_is_reported() {
         ..Config::new(&proxy.url)
     };
     let mut test_listener = Ears::open(&Database::open(&config).unwrap(), &builtin());
-    assert_eq!(test_listener.next().await, Notice::Listening);
+    assert_eq!(test_listener.next().await, ChangeHint::Listening);
 }
 
 #[tokio::test]
@@ -177,7 +177,7 @@ async fn different_listen_database_is_detected() {
         ..Config::new(one)
     };
     let mut test_listener = Ears::open(&Database::open(&config).unwrap(), &builtin());
-    assert_eq!(test_listener.next().await, Notice::Deaf);
+    assert_eq!(test_listener.next().await, ChangeHint::NotDelivering);
 }
 
 #[tokio::test]
@@ -193,7 +193,7 @@ async fn listener_starts_before_the_database() {
     let url = format!("postgresql://postgres@/latido?host={}", late.display());
     let mut test_listener = Ears::open(&Database::open(&Config::new(url)).unwrap(), &catalog);
     std::os::unix::fs::symlink(socket, &late).unwrap();
-    assert_eq!(test_listener.next().await, Notice::Listening);
+    assert_eq!(test_listener.next().await, ChangeHint::Listening);
 }
 
 #[tokio::test]
@@ -209,7 +209,7 @@ async fn frozen_backend_is_abandoned() {
     };
     let (database, catalog) = (Database::open(&config).unwrap(), builtin());
     let mut test_listener = Ears::open(&database, &catalog);
-    assert_eq!(test_listener.next().await, Notice::Listening);
+    assert_eq!(test_listener.next().await, ChangeHint::Listening);
     let others = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";
     let pids: Vec<i32> = client
         .query(others, &[])
@@ -232,13 +232,13 @@ async fn frozen_backend_is_abandoned() {
     signal("-STOP");
     assert!(
         matches!(
-            database.check().await,
+            database.check_connection().await,
             Err(DatabaseError::Unavailable { .. })
         ),
         "its connection is frozen"
     );
-    database.check().await.unwrap();
-    assert_eq!(test_listener.next().await, Notice::Lost);
-    assert_eq!(test_listener.next().await, Notice::Listening);
+    database.check_connection().await.unwrap();
+    assert_eq!(test_listener.next().await, ChangeHint::Lost);
+    assert_eq!(test_listener.next().await, ChangeHint::Listening);
     signal("-CONT");
 }

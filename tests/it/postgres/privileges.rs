@@ -1,6 +1,6 @@
 //! The role that serves: the privileges it needs, and those it must not have.
 
-use latido_postgres::{Config, Database, Level, examine};
+use latido_postgres::{Config, Database, FindingLevel, examine};
 use latido_stream::Stream;
 
 use super::{builtin, estadisticas};
@@ -76,7 +76,7 @@ async fn documented_role_has_no_other_privileges() {
         .iter()
         .find(|finding| finding.subject == "role")
         .unwrap();
-    assert_eq!(role.level, Level::Ok, "{role:?}");
+    assert_eq!(role.level, FindingLevel::Ok, "{role:?}");
 }
 
 #[tokio::test]
@@ -89,7 +89,7 @@ async fn doctor_names_each_excess_privilege() {
             .into_iter()
             .find(|finding| finding.subject == "role")
             .unwrap();
-        assert!(role.level == Level::Warning && role.remedy.unwrap().contains("sql/role.sql"));
+        assert!(role.level == FindingLevel::Warning && role.with_remedy.unwrap().contains("sql/role.sql"));
         role.detail
     };
     let cases = [
@@ -163,7 +163,7 @@ async fn authorize_sql_cannot_write() {
         let database = Database::open(&Config::new(cluster.url())).unwrap();
         let user = latido_base::ident::UserId::new(ADMIN_OF_B1);
         let error = database
-            .allowed(
+            .allowed_keys(
                 &stream,
                 &user,
                 &[latido_base::ident::Key::from_canonical(B1)],

@@ -115,7 +115,7 @@ async fn builtin_stream_follows_the_column_type() {
         );
         assert_eq!(of(none), ZEROS);
         let allowed = database
-            .allowed(stream, &UserId::new(id), &keys(&[id, none]))
+            .allowed_keys(stream, &UserId::new(id), &keys(&[id, none]))
             .await
             .unwrap();
         assert_eq!(allowed, keys(&[id]));
@@ -140,7 +140,7 @@ async fn permissions_follow_role_and_ownership() {
     let stream = catalog.get(StreamId(0));
     let allowed = async |user_id: &str| {
         database
-            .allowed(stream, &UserId::new(user_id), &both)
+            .allowed_keys(stream, &UserId::new(user_id), &both)
             .await
             .unwrap()
     };
@@ -160,7 +160,7 @@ async fn permissions_follow_role_and_ownership() {
     let odd = keys(&["no uuid", A]);
     assert_eq!(
         database
-            .allowed(stream, &UserId::new(&user(1)), &odd)
+            .allowed_keys(stream, &UserId::new(&user(1)), &odd)
             .await
             .unwrap(),
         keys(&[A])
@@ -331,14 +331,14 @@ async fn dead_connections_are_not_reported_as_database_failures() {
     }
     cluster.restart().await;
     read(&database, &catalog, &[A]).await.unwrap();
-    database.check().await.unwrap();
+    database.check_connection().await.unwrap();
     drop(cluster);
     assert!(matches!(
         read(&database, &catalog, &[A]).await,
         Err(DatabaseError::Unavailable { .. })
     ));
     assert!(matches!(
-        database.check().await,
+        database.check_connection().await,
         Err(DatabaseError::Unavailable { .. })
     ));
 }
@@ -367,7 +367,7 @@ async fn slow_permission_queries_leave_connections_for_reads() {
             let database = database.clone();
             tokio::spawn(async move {
                 database
-                    .allowed(&stream, &UserId::new(&n.to_string()), &keys(&[A]))
+                    .allowed_keys(&stream, &UserId::new(&n.to_string()), &keys(&[A]))
                     .await
             })
         })
@@ -417,7 +417,7 @@ async fn slow_statements_time_out_and_free_their_connection() {
     let abandoned =
         tokio::time::timeout(Duration::from_millis(50), read(&database, &slow, &["1"])).await;
     assert!(abandoned.is_err());
-    database.check().await.unwrap();
+    database.check_connection().await.unwrap();
     drop(client);
 }
 
@@ -481,10 +481,10 @@ async fn poolers_are_detected_by_their_behaviour() {
             matches!(&error, DatabaseError::Rejected { sqlstate, .. } if sqlstate == "22012"),
             "{error}"
         );
-        database.check().await.unwrap();
+        database.check_connection().await.unwrap();
     }
     let direct = Database::open(&Config::new(&url)).unwrap();
-    direct.check().await.unwrap();
+    direct.check_connection().await.unwrap();
     assert!(!direct.is_pooled());
 }
 

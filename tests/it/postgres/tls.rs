@@ -6,7 +6,7 @@ use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
-use latido_postgres::{Config, ConfigError, Database, DatabaseError, Setting};
+use latido_postgres::{Config, ConfigError, Database, DatabaseError, UrlSetting};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 
 use crate::harness::cluster::OwnCluster;
@@ -62,7 +62,7 @@ impl Server {
         let separator = if url.contains('?') { '&' } else { '?' };
         Database::open(&Config::new(format!("{url}{separator}{parameters}")))
             .unwrap()
-            .check()
+            .check_connection()
             .await
     }
 }
@@ -184,7 +184,7 @@ fn missing_certificates_are_a_settings_error() {
         ..Config::new("postgresql://h/d")
     };
     let ConfigError { setting, mistake } = Database::open(&config).unwrap_err();
-    assert_eq!(setting, Setting::ListenUrl);
+    assert_eq!(setting, UrlSetting::ListenUrl);
     assert!(
         mistake
             .to_string()

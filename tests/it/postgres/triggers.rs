@@ -104,7 +104,7 @@ fn set(keys: &[&str]) -> BTreeSet<String> {
 async fn tap(gate: bool) -> (TestDatabase, Tap) {
     let (home, client, _) = with_schema().await;
     let database = Database::open(&Config {
-        gate,
+        interest_gate: gate,
         ..Config::new(home.url())
     })
     .unwrap();
@@ -255,7 +255,7 @@ async fn partitions_notify_through_the_parent_and_by_name() {
         ALTER TABLE citas ATTACH PARTITION citas_26 FOR VALUES FROM ('2026-01-01') TO ('2027-01-01')";
     client.batch_execute(schema).await.unwrap();
     let database = Database::open(&Config {
-        gate: false,
+        interest_gate: false,
         ..Config::new(url)
     })
     .unwrap();
@@ -308,7 +308,7 @@ async fn many_and_long_keys_fit_into_notifications() {
         .await
         .unwrap();
     let database = Database::open(&Config {
-        gate: false,
+        interest_gate: false,
         ..Config::new(url)
     })
     .unwrap();
@@ -360,7 +360,7 @@ async fn types_without_equality_and_tables_without_key_work() {
         .await
         .unwrap();
     let database = Database::open(&Config {
-        gate: false,
+        interest_gate: false,
         ..Config::new(url)
     })
     .unwrap();
@@ -387,7 +387,7 @@ async fn row_triggers_compare_every_type_and_fit_every_key() {
         .await
         .unwrap();
     let database = Database::open(&Config {
-        gate: true,
+        interest_gate: true,
         ..Config::new(url)
     })
     .unwrap();
@@ -438,7 +438,7 @@ async fn trigger_kind_follows_the_table_and_the_gate() {
         .unwrap();
     let open = |gate| {
         Database::open(&Config {
-            gate,
+            interest_gate,
             ..Config::new(url.clone())
         })
         .unwrap()

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use latido_session::Limits;
+use latido_session::SessionLimits;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
@@ -31,7 +31,7 @@ pub(super) async fn server() -> SocketAddr {
     server_with(LIMITS).await
 }
 
-pub(super) async fn server_with(limits: Limits) -> SocketAddr {
+pub(super) async fn server_with(limits: SessionLimits) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move { serve(listener, limits).await });

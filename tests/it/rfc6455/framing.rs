@@ -235,7 +235,7 @@ async fn section_5_4_large_messages_work_in_one_or_many_frames() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn section_7_4_1_oversize_message_closes_with_1009_at_its_header() {
-    let server = server_with(latido_session::Limits {
+    let server = server_with(latido_session::SessionLimits {
         message_bytes: 1_000,
         ..LIMITS
     })
@@ -266,9 +266,9 @@ async fn section_7_4_1_oversize_message_closes_with_1009_at_its_header() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn section_5_5_3_client_that_never_answers_pings_is_closed() {
-    let server = server_with(latido_session::Limits {
+    let server = server_with(latido_session::SessionLimits {
         heartbeat_s: 1,
-        silence_s: 2,
+        idle_timeout_s: 2,
         ..LIMITS
     })
     .await;

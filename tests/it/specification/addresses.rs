@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use latido_http::{Asset, PAGE};
+use latido_http::{StaticFile, STATIC_FILES};
 
 use super::{base, strings};
 
 /// Returns whether an address is not part of the contract: files that only the pages request.
-fn is_undocumented(asset: &Asset) -> bool {
+fn is_undocumented(asset: &StaticFile) -> bool {
     asset.path != "/"
 }
 
@@ -108,7 +108,7 @@ fn every_route_is_documented_and_vice_versa() {
     let mut routes: BTreeSet<String> = patterns.map(address).collect();
     assert!(routes.len() >= 8, "the routes were found: {routes:?}");
     routes.extend(
-        PAGE.iter()
+        STATIC_FILES.iter()
             .filter(|asset| !is_undocumented(asset))
             .map(|asset| asset.path.to_owned()),
     );

@@ -11,7 +11,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use jiff::tz::TimeZone;
 use latido_base::clock::Clock;
-use latido_demo::{Demo, Statements};
+use latido_demo::{Demo, SqlExecutor};
 use reqwest::{Method, RequestBuilder, Response};
 use serde_json::{Value, json};
 
@@ -51,7 +51,7 @@ const UNSEEN: &[(&str, &str, &str)] = &[
 /// A demo database that works or fails as the test requires.
 struct Obedient(Arc<AtomicBool>);
 
-impl Statements for Obedient {
+impl SqlExecutor for Obedient {
     fn execute<'a>(&'a self, _: &'a str) -> BoxFuture<'a, anyhow::Result<u64>> {
         let works = self.0.load(Ordering::SeqCst);
         async move { if works { Ok(1) } else { anyhow::bail!("away") } }.boxed()
@@ -428,7 +428,7 @@ async fn every_response_matches_the_document() {
         zone,
         || Ok("aaa.bbb.ccc".into()),
     );
-    let demo = demo.operated(|| Ok("ddd.eee.fff".into()));
+    let demo = demo.with_operator_tokens(|| Ok("ddd.eee.fff".into()));
     let variables = [("ALLOWED_ORIGINS", PAGE), ("NOTIFY_API_KEY", HOOK_KEY)];
     let app = TestApp::with_settings(&variables, |config| config.demo = Some(Arc::new(demo))).await;
     let mut witness = Witness::of(app).await;

@@ -3,10 +3,10 @@
 
 use serde_json::{Map, Value};
 
-use crate::who::{Role, Who, id_text, personal};
+use crate::who::{Role, GatewayUser, id_text, personal_room};
 
 /// The id fields in both spellings. The Django API writes the second one.
-const IDS: [(&str, &str); 4] = [
+const ID_SPELLINGS: [(&str, &str); 4] = [
     ("clienteId", "cliente_id"),
     ("proveedorId", "proveedor_id"),
     ("servicioId", "servicio_id"),
@@ -15,107 +15,107 @@ const IDS: [(&str, &str); 4] = [
 
 /// A type of business event with its routing rules.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Kind {
+pub(super) struct EventType {
     /// The published names of this type, in either version. The oldest version 1 name comes first.
     pub(super) names: &'static [&'static str],
     /// The names that all version 2 clients receive.
-    pub(super) second: &'static [&'static str],
+    pub(super) v2_names: &'static [&'static str],
     /// The additional name that only one role of version 2 receives.
-    pub(super) second_role: Option<(Role, &'static str)>,
+    pub(super) v2_role_name: Option<(Role, &'static str)>,
     /// The roles whose personal rooms of version 1 receive it, by the ids in the payload.
-    pub(super) first: &'static [Role],
+    pub(super) v1_recipients: &'static [Role],
     /// The role whose clients may publish it. `None` if only the API may.
-    pub(super) by: Option<Role>,
+    pub(super) publisher_role: Option<Role>,
 }
 
 /// All types with a rule. Any other event is published under its own name.
-const KINDS: &[Kind] = &[
-    Kind {
+const EVENT_TYPES: &[EventType] = &[
+    EventType {
         names: &["reservation_created", "reserva:creada"],
-        second: &["reserva:nueva", "reservation_created"],
-        second_role: Some((Role::Admin, "reserva:notificacion")),
-        first: &[Role::Proveedor],
-        by: Some(Role::Cliente),
+        v2_names: &["reserva:nueva", "reservation_created"],
+        v2_role_name: Some((Role::Admin, "reserva:notificacion")),
+        v1_recipients: &[Role::Proveedor],
+        publisher_role: Some(Role::Cliente),
     },
-    Kind {
+    EventType {
         names: &["reservation_updated", "reserva:actualizada"],
-        second: &["reserva:cambio", "reservation_updated"],
-        second_role: None,
-        first: &[Role::Proveedor, Role::Cliente],
-        by: None,
+        v2_names: &["reserva:cambio", "reservation_updated"],
+        v2_role_name: None,
+        v1_recipients: &[Role::Proveedor, Role::Cliente],
+        publisher_role: None,
     },
-    Kind {
+    EventType {
         names: &["reservation_deleted", "reserva:cancelada"],
-        second: &["reserva:cancelacion", "reservation_deleted"],
-        second_role: None,
-        first: &[Role::Proveedor, Role::Cliente],
-        by: None,
+        v2_names: &["reserva:cancelacion", "reservation_deleted"],
+        v2_role_name: None,
+        v1_recipients: &[Role::Proveedor, Role::Cliente],
+        publisher_role: None,
     },
-    Kind {
+    EventType {
         names: &["reservation_accepted", "reserva:aceptada"],
-        second: &["reservation_accepted"],
-        second_role: None,
-        first: &[Role::Cliente],
-        by: Some(Role::Proveedor),
+        v2_names: &["reservation_accepted"],
+        v2_role_name: None,
+        v1_recipients: &[Role::Cliente],
+        publisher_role: Some(Role::Proveedor),
     },
-    Kind {
+    EventType {
         names: &["payment_created", "payment_updated", "pago:procesado"],
-        second: &["pago:confirmado", "payment_created", "payment_updated"],
-        second_role: None,
-        first: &[Role::Proveedor],
-        by: Some(Role::Cliente),
+        v2_names: &["pago:confirmado", "payment_created", "payment_updated"],
+        v2_role_name: None,
+        v1_recipients: &[Role::Proveedor],
+        publisher_role: Some(Role::Cliente),
     },
-    Kind {
+    EventType {
         names: &["comment_created"],
-        second: &["comment_created"],
-        second_role: None,
-        first: &[Role::Proveedor],
-        by: Some(Role::Cliente),
+        v2_names: &["comment_created"],
+        v2_role_name: None,
+        v1_recipients: &[Role::Proveedor],
+        publisher_role: Some(Role::Cliente),
     },
-    Kind {
+    EventType {
         names: &["servicio:creado"],
-        second: &["servicio:disponible"],
-        second_role: Some((Role::Cliente, "servicio:nuevo")),
-        first: &[],
-        by: None,
+        v2_names: &["servicio:disponible"],
+        v2_role_name: Some((Role::Cliente, "servicio:nuevo")),
+        v1_recipients: &[],
+        publisher_role: None,
     },
-    Kind {
+    EventType {
         names: &["calificacion:creada"],
-        second: &["calificacion:nueva"],
-        second_role: None,
-        first: &[],
-        by: None,
+        v2_names: &["calificacion:nueva"],
+        v2_role_name: None,
+        v1_recipients: &[],
+        publisher_role: None,
     },
-    Kind {
+    EventType {
         names: &["cliente:nuevo"],
-        second: &[],
-        second_role: Some((Role::Admin, "cliente:registrado")),
-        first: &[],
-        by: None,
+        v2_names: &[],
+        v2_role_name: Some((Role::Admin, "cliente:registrado")),
+        v1_recipients: &[],
+        publisher_role: None,
     },
 ];
 
 /// The event names that clients may publish. All others come from the API.
-const SAID_BY_CLIENTS: [&str; 4] = [
+const CLIENT_PUBLISHABLE: [&str; 4] = [
     "reservation_created",
     "reservation_accepted",
     "payment_created",
     "comment_created",
 ];
 
-impl Kind {
+impl EventType {
     /// Returns the type with this published name.
-    pub(super) fn of(name: &str) -> Option<&'static Self> {
-        KINDS.iter().find(|kind| kind.names.contains(&name))
+    pub(super) fn by_name(name: &str) -> Option<&'static Self> {
+        EVENT_TYPES.iter().find(|kind| kind.names.contains(&name))
     }
 
     /// Returns the type with this name if clients may publish it.
-    pub(super) fn said(name: &str) -> Option<&'static Self> {
-        Self::of(name).filter(|_| SAID_BY_CLIENTS.contains(&name))
+    pub(super) fn client_publishable(name: &str) -> Option<&'static Self> {
+        Self::by_name(name).filter(|_| CLIENT_PUBLISHABLE.contains(&name))
     }
 
     /// Returns the name that version 1 clients receive.
-    pub(super) fn first_name<'a>(&self, name: &'a str) -> &'a str {
+    pub(super) fn v1_name<'a>(&self, name: &'a str) -> &'a str {
         // Version 2 names contain a colon; the first entry of `names` is the version 1 name.
         if name.contains(':') {
             self.names.first().copied().unwrap_or(name)
@@ -125,9 +125,9 @@ impl Kind {
     }
 
     /// Returns the personal rooms of version 1 that receive the event.
-    pub(super) fn rooms(&self, data: &Value) -> Vec<String> {
-        let room = |role: &Role| Some(personal(*role, &party(data, *role)?));
-        self.first.iter().filter_map(room).collect()
+    pub(super) fn v1_rooms(&self, data: &Value) -> Vec<String> {
+        let room = |role: &Role| Some(personal_room(*role, &party_id(data, *role)?));
+        self.v1_recipients.iter().filter_map(room).collect()
     }
 
     /// Checks that a user may publish this event: the role fits, the payload has the user's own id,
@@ -135,38 +135,38 @@ impl Kind {
     ///
     /// # Errors
     /// Returns the reason if the event is refused.
-    pub(super) fn may_say(&self, user: &Who, data: &Value) -> Result<(), Unsaid> {
-        if !data.is_object() || self.rooms(data).is_empty() {
-            return Err(Unsaid::Data);
+    pub(super) fn check_publish(&self, user: &GatewayUser, data: &Value) -> Result<(), PublishDenied> {
+        if !data.is_object() || self.v1_rooms(data).is_empty() {
+            return Err(PublishDenied::InvalidData);
         }
         if user.role == Role::Admin {
             return Ok(());
         }
         let is_own =
-            self.by == Some(user.role) && party(data, user.role).as_deref() == Some(&*user.id);
+            self.publisher_role == Some(user.role) && party_id(data, user.role).as_deref() == Some(&*user.id);
         if is_own {
             Ok(())
         } else {
-            Err(Unsaid::Forbidden)
+            Err(PublishDenied::Forbidden)
         }
     }
 }
 
 /// The reason for refusing an event that a client publishes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Unsaid {
+pub(super) enum PublishDenied {
     /// The payload names no recipient.
-    Data,
+    InvalidData,
     /// The event does not belong to the user or to the user's role.
     Forbidden,
 }
 
 /// Returns the id of a party in a payload. Returns `None` if the two spellings contradict each
 /// other.
-fn party(data: &Value, role: Role) -> Option<String> {
+fn party_id(data: &Value, role: Role) -> Option<String> {
     let (camel, snake) = match role {
-        Role::Cliente => IDS[0],
-        Role::Proveedor => IDS[1],
+        Role::Cliente => ID_SPELLINGS[0],
+        Role::Proveedor => ID_SPELLINGS[1],
         Role::Admin => return None,
     };
     let id = |name: &str| data.get(name).map(id_text);
@@ -178,12 +178,12 @@ fn party(data: &Value, role: Role) -> Option<String> {
 }
 
 /// Returns the payload with every id in both spellings.
-pub(super) fn spelled_out(data: &Value) -> Value {
+pub(super) fn with_both_spellings(data: &Value) -> Value {
     let Value::Object(fields) = data else {
         return data.clone();
     };
     let mut fields: Map<_, _> = fields.clone();
-    for (camel, snake) in IDS {
+    for (camel, snake) in ID_SPELLINGS {
         for (present, missing) in [(camel, snake), (snake, camel)] {
             if let Some(id) = fields
                 .get(present)
@@ -205,17 +205,17 @@ mod tests {
 
     #[test]
     fn every_name_has_one_type() {
-        let mut names: Vec<_> = KINDS.iter().flat_map(|kind| kind.names).collect();
+        let mut names: Vec<_> = EVENT_TYPES.iter().flat_map(|kind| kind.names).collect();
         let count = names.len();
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), count);
         assert!(
-            SAID_BY_CLIENTS
+            CLIENT_PUBLISHABLE
                 .iter()
-                .all(|name| Kind::said(name).is_some_and(|kind| kind.by.is_some()))
+                .all(|name| EventType::client_publishable(name).is_some_and(|kind| kind.publisher_role.is_some()))
         );
-        assert!(Kind::said("reserva:creada").is_none() && Kind::of("dashboard").is_none());
+        assert!(EventType::client_publishable("reserva:creada").is_none() && EventType::by_name("dashboard").is_none());
     }
 
     #[test]
@@ -227,28 +227,28 @@ mod tests {
             ("payment_updated", "payment_updated"),
             ("pago:procesado", "payment_created"),
         ] {
-            assert_eq!(Kind::of(name).unwrap().first_name(name), expected);
+            assert_eq!(EventType::by_name(name).unwrap().v1_name(name), expected);
         }
     }
 
     #[test]
     fn users_publish_only_their_own_events() {
-        let user = |role, id: &str| Who {
+        let user = |role, id: &str| GatewayUser {
             id: id.into(),
             role,
         };
         let data = json!({"clienteId": 7, "proveedorId": "9"});
-        let publish = |name, role, id| Kind::said(name).unwrap().may_say(&user(role, id), &data);
+        let publish = |name, role, id| EventType::client_publishable(name).unwrap().check_publish(&user(role, id), &data);
         for name in ["reservation_created", "payment_created", "comment_created"] {
             assert_eq!(publish(name, Role::Cliente, "7"), Ok(()), "{name}");
             assert_eq!(
                 publish(name, Role::Cliente, "8"),
-                Err(Unsaid::Forbidden),
+                Err(PublishDenied::Forbidden),
                 "{name}"
             );
             assert_eq!(
                 publish(name, Role::Proveedor, "9"),
-                Err(Unsaid::Forbidden),
+                Err(PublishDenied::Forbidden),
                 "{name}"
             );
             assert_eq!(publish(name, Role::Admin, "1"), Ok(()), "{name}");
@@ -259,13 +259,13 @@ mod tests {
         );
         assert_eq!(
             publish("reservation_accepted", Role::Proveedor, "7"),
-            Err(Unsaid::Forbidden)
+            Err(PublishDenied::Forbidden)
         );
         assert_eq!(
             publish("reservation_accepted", Role::Cliente, "7"),
-            Err(Unsaid::Forbidden)
+            Err(PublishDenied::Forbidden)
         );
-        let created = Kind::said("reservation_created").unwrap();
+        let created = EventType::client_publishable("reservation_created").unwrap();
         for without_recipient in [
             json!(null),
             json!([]),
@@ -273,24 +273,24 @@ mod tests {
             json!({"clienteId": 7, "proveedorId": {}}),
         ] {
             assert_eq!(
-                created.may_say(&user(Role::Cliente, "7"), &without_recipient),
-                Err(Unsaid::Data)
+                created.check_publish(&user(Role::Cliente, "7"), &without_recipient),
+                Err(PublishDenied::InvalidData)
             );
         }
         let contradictory = json!({"clienteId": 7, "cliente_id": 8, "proveedorId": 9});
         assert_eq!(
-            created.may_say(&user(Role::Cliente, "7"), &contradictory),
-            Err(Unsaid::Forbidden)
+            created.check_publish(&user(Role::Cliente, "7"), &contradictory),
+            Err(PublishDenied::Forbidden)
         );
     }
 
     #[test]
     fn ids_are_spelled_both_ways() {
-        let data = spelled_out(&json!({"cliente_id": 1, "proveedorId": "2", "monto": 3}));
+        let data = with_both_spellings(&json!({"cliente_id": 1, "proveedorId": "2", "monto": 3}));
         assert_eq!(
             data,
             json!({"cliente_id": 1, "proveedorId": "2", "monto": 3, "clienteId": 1, "proveedor_id": "2"})
         );
-        assert_eq!(spelled_out(&json!([1])), json!([1]));
+        assert_eq!(with_both_spellings(&json!([1])), json!([1]));
     }
 }

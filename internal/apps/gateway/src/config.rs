@@ -12,57 +12,57 @@ pub struct Config {
     /// clients are trusted.
     pub api_url: Option<String>,
     /// Set if profiles are requested with POST, which older APIs require.
-    pub api_posts: bool,
+    pub api_uses_post: bool,
     /// The time limit of one API request.
     pub api_timeout: Duration,
     /// The time for which a token that the API accepted stays cached.
-    pub api_cache: Duration,
+    pub api_cache_ttl: Duration,
     /// The ids of the users who may be administrators, since the API knows no such role.
     pub admin_ids: Vec<String>,
     /// The key that publishers and readers of the dashboard present.
     pub api_key: Option<ApiKey>,
     /// The networks that need no key, in addition to loopback addresses.
-    pub trusted: Vec<Network>,
+    pub trusted_networks: Vec<PublisherNetwork>,
     /// Set if the identity that a client claims is accepted unchecked, except the administrator
     /// role.
     pub trusts_clients: bool,
     /// The time limit from a socket's connection to its authentication.
     pub auth_deadline: Duration,
     /// The number of failed authentication attempts after which the server closes a socket.
-    pub auth_attempts: u32,
+    pub max_auth_attempts: u32,
     /// The inactivity after which the server disconnects a client. `None` disables the limit.
-    pub inactive: Option<Duration>,
+    pub inactivity_limit: Option<Duration>,
     /// The interval between two checks for inactive clients.
-    pub cleanup: Duration,
+    pub cleanup_interval: Duration,
 }
 
 impl Default for Config {
     fn default() -> Self {
         Self {
             api_url: None,
-            api_posts: false,
+            api_uses_post: false,
             api_timeout: Duration::from_secs(10),
-            api_cache: Duration::from_secs(60),
+            api_cache_ttl: Duration::from_secs(60),
             admin_ids: Vec::new(),
             api_key: None,
-            trusted: Vec::new(),
+            trusted_networks: Vec::new(),
             trusts_clients: false,
             auth_deadline: Duration::from_secs(10),
-            auth_attempts: 5,
-            inactive: Some(Duration::from_secs(60 * 60)),
-            cleanup: Duration::from_secs(5 * 60),
+            max_auth_attempts: 5,
+            inactivity_limit: Some(Duration::from_secs(60 * 60)),
+            cleanup_interval: Duration::from_secs(5 * 60),
         }
     }
 }
 
 /// An IP network such as `10.0.0.0/8`, or a single address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Network {
-    address: IpAddr,
-    bits: u8,
+pub struct PublisherNetwork {
+    base_address: IpAddr,
+    prefix_bits: u8,
 }
 
-impl Network {
+impl PublisherNetwork {
     /// Parses an address with an optional prefix length. Returns `None` if the text is invalid.
     pub fn parse(text: &str) -> Option<Self> {
         let (address, bits) = text
@@ -73,20 +73,20 @@ impl Network {
         let bits = bits.map_or(Some(max_bits), |bits| {
             bits.parse().ok().filter(|bits| *bits <= max_bits)
         })?;
-        Some(Self { address, bits })
+        Some(Self { base_address: address, prefix_bits: bits })
     }
 
     /// Returns `true` if the address is in this network. An IPv4-mapped IPv6 address counts as
     /// IPv4.
-    pub fn has(&self, address: IpAddr) -> bool {
-        match (self.address, address.to_canonical()) {
+    pub fn contains(&self, address: IpAddr) -> bool {
+        match (self.base_address, address.to_canonical()) {
             (IpAddr::V4(network), IpAddr::V4(other)) => {
-                let mask = u32::MAX.checked_shl(32 - u32::from(self.bits)).unwrap_or(0);
+                let mask = u32::MAX.checked_shl(32 - u32::from(self.prefix_bits)).unwrap_or(0);
                 network.to_bits() & mask == other.to_bits() & mask
             }
             (IpAddr::V6(network), IpAddr::V6(other)) => {
                 let mask = u128::MAX
-                    .checked_shl(128 - u32::from(self.bits))
+                    .checked_shl(128 - u32::from(self.prefix_bits))
                     .unwrap_or(0);
                 network.to_bits() & mask == other.to_bits() & mask
             }
@@ -102,9 +102,9 @@ mod tests {
     #[test]
     fn networks_match_their_addresses() {
         let has = |network: &str, address: &str| {
-            Network::parse(network)
+            PublisherNetwork::parse(network)
                 .unwrap()
-                .has(address.parse().unwrap())
+                .contains(address.parse().unwrap())
         };
         assert!(
             has("10.0.0.0/8", "10.255.1.2")
@@ -119,7 +119,7 @@ mod tests {
                 && !has("fd00::/8", "fe00::1")
         );
         for invalid in ["", "10.0.0", "10.0.0.0/33", "::/129", "a/8", "10.0.0.0/-1"] {
-            assert_eq!(Network::parse(invalid), None, "{invalid}");
+            assert_eq!(PublisherNetwork::parse(invalid), None, "{invalid}");
         }
     }
 }

@@ -11,14 +11,14 @@ use serde_json::Value;
 use crate::who::{Role, id_text};
 
 /// The path at which the API returns the profile of a token's user.
-const PROFILE: &str = "api/v1/profile/";
+const PROFILE_PATH: &str = "api/v1/profile/";
 /// The maximum size of a profile response, in bytes. Real ones have a few hundred.
 const MAX_BYTES: usize = 64 * 1024;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The user that a token belongs to, according to the API.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Profile {
+pub(super) struct UserProfile {
     pub(super) id: String,
     /// The user's role. `None` if the user is neither a client nor a provider.
     pub(super) role: Option<Role>,
@@ -26,34 +26,34 @@ pub(super) struct Profile {
 
 /// A failed API request, or a response that is not usable. Never contains the token or the address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum ApiError {
+pub(super) enum DjangoError {
     #[error("{0}")]
     Unreachable(String),
     #[error("answered {0}; redirects are not followed")]
     Status(u16),
     #[error("answered with more than {MAX_BYTES} bytes")]
-    TooLong,
+    TooLarge,
     #[error("answered with something that is no profile")]
-    NoProfile,
+    InvalidProfile,
 }
 
 /// A service that resolves tokens to profiles.
-pub(super) trait Profiles: Send + Sync {
+pub(super) trait ProfileSource: Send + Sync {
     /// Returns the profile of the token's user. Returns `None` if the token is invalid.
-    fn profile(&self, token: String) -> BoxFuture<'static, Result<Option<Profile>, ApiError>>;
+    fn profile(&self, token: String) -> BoxFuture<'static, Result<Option<UserProfile>, DjangoError>>;
 
     /// Checks that the service answers at all.
-    fn probe(&self) -> BoxFuture<'static, Result<(), ApiError>>;
+    fn probe(&self) -> BoxFuture<'static, Result<(), DjangoError>>;
 }
 
 /// The HTTP client of the API at its configured address.
-pub(super) struct Django {
+pub(super) struct DjangoClient {
     url: Url,
     method: Method,
     client: Client,
 }
 
-impl Django {
+impl DjangoClient {
     pub(super) fn new(url: &str, posts: bool, timeout: Duration) -> anyhow::Result<Self> {
         let mut url: Url = url.parse()?;
         anyhow::ensure!(
@@ -63,14 +63,14 @@ impl Django {
         if !url.path().ends_with('/') {
             url.set_path(&format!("{}/", url.path()));
         }
-        let url = url.join(PROFILE)?;
+        let url = url.join(PROFILE_PATH)?;
         let builder = Client::builder()
             .redirect(redirect::Policy::none())
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(timeout)
             .user_agent(concat!("latido/", env!("CARGO_PKG_VERSION")));
         let is_secure = url.scheme() == "https";
-        let builder = builder.tls_backend_preconfigured(tls(is_secure)?);
+        let builder = builder.tls_backend_preconfigured(tls_config(is_secure)?);
         // A plain-HTTP API is nearby and needs no proxy; a proxy would also see tokens in clear
         // text.
         let builder = if is_secure {
@@ -85,10 +85,10 @@ impl Django {
         })
     }
 
-    fn ask(
+    fn request_profile(
         &self,
         token: Option<&str>,
-    ) -> BoxFuture<'static, Result<(StatusCode, Vec<u8>), ApiError>> {
+    ) -> BoxFuture<'static, Result<(StatusCode, Vec<u8>), DjangoError>> {
         let mut request = self.client.request(self.method.clone(), self.url.clone());
         if let Some(token) = token {
             let Ok(mut value) = HeaderValue::from_str(&format!("Token {token}")) else {
@@ -99,12 +99,12 @@ impl Django {
         }
         Box::pin(async move {
             let unreachable =
-                |error: reqwest::Error| ApiError::Unreachable(reason(&error).to_owned());
+                |error: reqwest::Error| DjangoError::Unreachable(failure_reason(&error).to_owned());
             let mut response = request.send().await.map_err(unreachable)?;
             let mut body = Vec::new();
             while let Some(piece) = response.chunk().await.map_err(unreachable)? {
                 if body.len() + piece.len() > MAX_BYTES {
-                    return Err(ApiError::TooLong);
+                    return Err(DjangoError::TooLarge);
                 }
                 body.extend_from_slice(&piece);
             }
@@ -114,7 +114,7 @@ impl Django {
 }
 
 /// Builds a rustls configuration on ring with the machine's root certificates.
-fn tls(needs_roots: bool) -> anyhow::Result<rustls::ClientConfig> {
+fn tls_config(needs_roots: bool) -> anyhow::Result<rustls::ClientConfig> {
     let mut roots = rustls::RootCertStore::empty();
     if needs_roots {
         let (found, _) =
@@ -131,7 +131,7 @@ fn tls(needs_roots: bool) -> anyhow::Result<rustls::ClientConfig> {
 }
 
 /// Returns a short reason. The crate's own error text would contain the address.
-fn reason(error: &reqwest::Error) -> &'static str {
+fn failure_reason(error: &reqwest::Error) -> &'static str {
     if error.is_timeout() {
         "no answer in time"
     } else if error.is_connect() {
@@ -141,22 +141,22 @@ fn reason(error: &reqwest::Error) -> &'static str {
     }
 }
 
-impl Profiles for Django {
-    fn profile(&self, token: String) -> BoxFuture<'static, Result<Option<Profile>, ApiError>> {
-        let response = self.ask(Some(&token));
+impl ProfileSource for DjangoClient {
+    fn profile(&self, token: String) -> BoxFuture<'static, Result<Option<UserProfile>, DjangoError>> {
+        let response = self.request_profile(Some(&token));
         Box::pin(async move {
             let (status, body) = response.await?;
-            read(status.as_u16(), &body)
+            parse_profile(status.as_u16(), &body)
         })
     }
 
-    fn probe(&self) -> BoxFuture<'static, Result<(), ApiError>> {
-        let response = self.ask(None);
+    fn probe(&self) -> BoxFuture<'static, Result<(), DjangoError>> {
+        let response = self.request_profile(None);
         Box::pin(async move {
             match response.await? {
                 // The API is up: it rejects a request without a token.
                 (status, _) if status.is_success() || status.is_client_error() => Ok(()),
-                (status, _) => Err(ApiError::Status(status.as_u16())),
+                (status, _) => Err(DjangoError::Status(status.as_u16())),
             }
         })
     }
@@ -164,22 +164,22 @@ impl Profiles for Django {
 
 /// Interprets a profile response. Statuses 400, 401 and 403 mean an invalid token; an older gateway
 /// treated 403 differently.
-fn read(status: u16, body: &[u8]) -> Result<Option<Profile>, ApiError> {
+fn parse_profile(status: u16, body: &[u8]) -> Result<Option<UserProfile>, DjangoError> {
     match status {
         200 => {}
         400 | 401 | 403 => return Ok(None),
-        other => return Err(ApiError::Status(other)),
+        other => return Err(DjangoError::Status(other)),
     }
-    let profile: Value = serde_json::from_slice(body).map_err(|_| ApiError::NoProfile)?;
+    let profile: Value = serde_json::from_slice(body).map_err(|_| DjangoError::InvalidProfile)?;
     let id = profile.get("id").or_else(|| profile.get("user")?.get("id"));
-    let id = id.and_then(id_text).ok_or(ApiError::NoProfile)?;
+    let id = id.and_then(id_text).ok_or(DjangoError::InvalidProfile)?;
     // The API never returns the role «admin»; administrators come from this server's configuration.
     let role = profile
         .get("rol")
         .and_then(Value::as_str)
         .and_then(Role::parse)
         .filter(|role| *role != Role::Admin);
-    Ok(Some(Profile { id, role }))
+    Ok(Some(UserProfile { id, role }))
 }
 
 #[cfg(test)]
@@ -189,7 +189,7 @@ mod tests {
     #[test]
     fn profile_responses_are_validated() {
         let profile = |id: &str, role| {
-            Ok(Some(Profile {
+            Ok(Some(UserProfile {
                 id: id.into(),
                 role,
             }))
@@ -207,18 +207,18 @@ mod tests {
             ),
             (200, r#"{"id":"7","rol":null}"#, profile("7", None)),
             (200, r#"{"id":7,"rol":"admin"}"#, profile("7", None)),
-            (200, r#"{"id":null}"#, Err(ApiError::NoProfile)),
-            (200, "{}", Err(ApiError::NoProfile)),
-            (200, "<html>", Err(ApiError::NoProfile)),
-            (200, "", Err(ApiError::NoProfile)),
+            (200, r#"{"id":null}"#, Err(DjangoError::InvalidProfile)),
+            (200, "{}", Err(DjangoError::InvalidProfile)),
+            (200, "<html>", Err(DjangoError::InvalidProfile)),
+            (200, "", Err(DjangoError::InvalidProfile)),
             (401, "", Ok(None)),
             (403, r#"{"id":7,"rol":"cliente"}"#, Ok(None)),
-            (201, r#"{"id":7}"#, Err(ApiError::Status(201))),
-            (302, "", Err(ApiError::Status(302))),
-            (404, "", Err(ApiError::Status(404))),
-            (500, "", Err(ApiError::Status(500))),
+            (201, r#"{"id":7}"#, Err(DjangoError::Status(201))),
+            (302, "", Err(DjangoError::Status(302))),
+            (404, "", Err(DjangoError::Status(404))),
+            (500, "", Err(DjangoError::Status(500))),
         ] {
-            assert_eq!(read(status, body.as_bytes()), expected, "{status} {body}");
+            assert_eq!(parse_profile(status, body.as_bytes()), expected, "{status} {body}");
         }
     }
 }

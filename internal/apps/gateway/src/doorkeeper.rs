@@ -12,30 +12,30 @@ use tokio::sync::{Semaphore, watch};
 use tracing::{info, warn};
 
 use crate::Config;
-use crate::breaker::Breaker;
-use crate::django::{ApiError, Profile, Profiles};
-use crate::who::{Role, Who};
+use crate::breaker::CircuitBreaker;
+use crate::django::{DjangoError, UserProfile, ProfileSource};
+use crate::who::{Role, GatewayUser};
 use latido_base::clock::Clock;
 use latido_base::drain::Drain;
 
 /// The maximum number of cached tokens, valid and rejected ones each.
-const REMEMBERED: u64 = 10_000;
+const MAX_CACHED_TOKENS: u64 = 10_000;
 /// The time for which a rejected token stays cached. A user who signs in again has another token.
-const REFUSED: Duration = Duration::from_secs(10);
+const REJECTION_TTL: Duration = Duration::from_secs(10);
 /// The maximum number of concurrent API requests, and of tokens that wait for one or have one in
 /// flight: enough for all clients of a deployment that reconnect at once.
-const ASKING: usize = 32;
-const FLIGHTS: usize = 4096;
+const CONCURRENCY: usize = 32;
+const MAX_IN_FLIGHT: usize = 4096;
 /// The maximum length of a token, in bytes.
-const MAX_TOKEN: usize = 4096;
+const MAX_TOKEN_BYTES: usize = 4096;
 /// The time for which the API's last known state stays valid.
-const FRESH: Duration = Duration::from_secs(5);
+const HEALTH_TTL: Duration = Duration::from_secs(5);
 
-type Key = [u8; 32];
+type TokenHash = [u8; 32];
 
 /// The reason for refusing a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Refused {
+pub(super) enum AuthError {
     /// The token is invalid, or it belongs to another user than the claim says.
     Invalid,
     /// The API does not answer, so nothing is known about the token.
@@ -44,7 +44,7 @@ pub(super) enum Refused {
 
 /// The identity that a client claims.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Claim {
+pub(super) struct IdentityClaim {
     pub(super) id: Option<String>,
     pub(super) role: Option<Role>,
 }
@@ -52,63 +52,63 @@ pub(super) struct Claim {
 /// The last known state of the API.
 #[derive(Debug, Clone)]
 pub(super) struct ApiState {
-    pub(super) at: Timestamp,
-    pub(super) took: Duration,
+    pub(super) checked_at: Timestamp,
+    pub(super) response_time: Duration,
     pub(super) error: Option<String>,
-    seen: Instant,
+    measured: Instant,
 }
 
 /// The gateway's authenticator. Cheap to clone; clones share all state.
 #[derive(Clone)]
-pub(super) struct Doorkeeper(Arc<Shared>);
+pub(super) struct Authenticator(Arc<AuthenticatorShared>);
 
-struct Shared {
+struct AuthenticatorShared {
     /// The profile source. `None` if clients are trusted.
-    api: Option<Arc<dyn Profiles>>,
-    admins: HashSet<String>,
+    api: Option<Arc<dyn ProfileSource>>,
+    admin_ids: HashSet<String>,
     clock: Clock,
     drain: Drain,
     /// Profiles by the token's SHA-256 hash; the token itself is never stored.
-    known: Cache<Key, Profile>,
-    refused: Cache<Key, ()>,
-    inner: Mutex<Inner>,
-    asking: Arc<Semaphore>,
+    accepted_tokens: Cache<TokenHash, UserProfile>,
+    rejected_tokens: Cache<TokenHash, ()>,
+    state: Mutex<AuthenticatorState>,
+    request_permits: Arc<Semaphore>,
     /// Held while one task probes the API; others wait for its result.
-    probing: tokio::sync::Mutex<()>,
+    probe_lock: tokio::sync::Mutex<()>,
 }
 
 /// The locked state. Critical sections are short and never span an await.
 #[derive(Default)]
-struct Inner {
-    breaker: Breaker,
-    state: Option<ApiState>,
+struct AuthenticatorState {
+    breaker: CircuitBreaker,
+    api_state: Option<ApiState>,
     /// Tokens with a request in flight. Further clients with the same token wait for its result.
-    flights: HashMap<Key, watch::Receiver<Option<Answer>>>,
+    in_flight: HashMap<TokenHash, watch::Receiver<Option<ProfileResult>>>,
 }
 
-type Answer = Result<Profile, Refused>;
+type ProfileResult = Result<UserProfile, AuthError>;
 
-impl Doorkeeper {
+impl Authenticator {
     pub(super) fn new(
         config: &Config,
-        api: Option<Arc<dyn Profiles>>,
+        api: Option<Arc<dyn ProfileSource>>,
         clock: &Clock,
         drain: &Drain,
     ) -> Self {
-        let cache = |ttl| Cache::builder().max_capacity(REMEMBERED).time_to_live(ttl);
-        Self(Arc::new(Shared {
+        let cache = |ttl| Cache::builder().max_capacity(MAX_CACHED_TOKENS).time_to_live(ttl);
+        Self(Arc::new(AuthenticatorShared {
             api,
-            admins: config.admin_ids.iter().cloned().collect(),
+            admin_ids: config.admin_ids.iter().cloned().collect(),
             clock: clock.clone(),
             drain: drain.clone(),
-            known: cache(config.api_cache).build(),
-            refused: Cache::builder()
-                .max_capacity(REMEMBERED)
-                .time_to_live(REFUSED)
+            accepted_tokens: cache(config.api_cache_ttl).build(),
+            rejected_tokens: Cache::builder()
+                .max_capacity(MAX_CACHED_TOKENS)
+                .time_to_live(REJECTION_TTL)
                 .build(),
-            inner: Mutex::default(),
-            asking: Arc::new(Semaphore::new(ASKING)),
-            probing: tokio::sync::Mutex::default(),
+            state: Mutex::default(),
+            request_permits: Arc::new(Semaphore::new(CONCURRENCY)),
+            probe_lock: tokio::sync::Mutex::default(),
         }))
     }
 
@@ -116,94 +116,94 @@ impl Doorkeeper {
     ///
     /// # Errors
     /// Returns an error if the token or the claim is invalid, or if the API does not answer.
-    pub(super) async fn admit(&self, token: &str, claim: &Claim) -> Result<Who, Refused> {
+    pub(super) async fn authenticate(&self, token: &str, claim: &IdentityClaim) -> Result<GatewayUser, AuthError> {
         let profile = match &self.0.api {
             Some(api) => self.profile(api, token).await?,
-            None => Profile {
-                id: claim.id.clone().ok_or(Refused::Invalid)?,
+            None => UserProfile {
+                id: claim.id.clone().ok_or(AuthError::Invalid)?,
                 role: claim.role.filter(|role| *role != Role::Admin),
             },
         };
-        judge(&profile, claim, &self.0.admins)
+        check_claim(&profile, claim, &self.0.admin_ids)
     }
 
-    async fn profile(&self, api: &Arc<dyn Profiles>, token: &str) -> Answer {
-        if token.is_empty() || token.len() > MAX_TOKEN {
-            return Err(Refused::Invalid);
+    async fn profile(&self, api: &Arc<dyn ProfileSource>, token: &str) -> ProfileResult {
+        if token.is_empty() || token.len() > MAX_TOKEN_BYTES {
+            return Err(AuthError::Invalid);
         }
-        let key: Key = Sha256::digest(token).into();
-        if let Some(profile) = self.0.known.get(&key) {
+        let key: TokenHash = Sha256::digest(token).into();
+        if let Some(profile) = self.0.accepted_tokens.get(&key) {
             return Ok(profile);
         }
-        if self.0.refused.contains_key(&key) {
-            return Err(Refused::Invalid);
+        if self.0.rejected_tokens.contains_key(&key) {
+            return Err(AuthError::Invalid);
         }
-        let mut answer = self.board(api, key, token)?;
+        let mut answer = self.join_lookup(api, key, token)?;
         match answer.wait_for(Option::is_some).await {
-            Ok(answer) => (*answer).clone().unwrap_or(Err(Refused::Unavailable)),
+            Ok(answer) => (*answer).clone().unwrap_or(Err(AuthError::Unavailable)),
             Err(_) => {
-                self.lock().flights.remove(&key);
-                Err(Refused::Unavailable)
+                self.lock().in_flight.remove(&key);
+                Err(AuthError::Unavailable)
             }
         }
     }
 
     /// Joins the request in flight for this token, or starts one. The request continues even if its
     /// first waiter goes away.
-    fn board(
+    fn join_lookup(
         &self,
-        api: &Arc<dyn Profiles>,
-        key: Key,
+        api: &Arc<dyn ProfileSource>,
+        key: TokenHash,
         token: &str,
-    ) -> Result<watch::Receiver<Option<Answer>>, Refused> {
+    ) -> Result<watch::Receiver<Option<ProfileResult>>, AuthError> {
         let mut inner = self.lock();
-        if let Some(answer) = inner.flights.get(&key) {
+        if let Some(answer) = inner.in_flight.get(&key) {
             return Ok(answer.clone());
         }
-        if inner.flights.len() >= FLIGHTS {
-            return Err(Refused::Unavailable);
+        if inner.in_flight.len() >= MAX_IN_FLIGHT {
+            return Err(AuthError::Unavailable);
         }
         let (sender, answer) = watch::channel(None);
-        inner.flights.insert(key, answer.clone());
+        inner.in_flight.insert(key, answer.clone());
         drop(inner);
         let (this, api, token) = (self.clone(), Arc::clone(api), token.to_owned());
         self.0.drain.spawn_until_stop(async move {
-            let _permit = this.0.asking.acquire().await;
+            let _permit = this.0.request_permits.acquire().await;
             // Checked only after the wait: meanwhile other requests may have opened the breaker.
-            let may_ask = this.lock().breaker.may_ask(Instant::now());
+            let may_ask = this.lock().breaker.try_acquire(Instant::now());
             let since = Instant::now();
             let result = if may_ask {
-                this.note(since, api.profile(token).await)
+                this.record_result(since, api.profile(token).await)
             } else {
-                Err(Refused::Unavailable)
+                Err(AuthError::Unavailable)
             };
             match &result {
-                Ok(profile) => this.0.known.insert(key, profile.clone()),
-                Err(Refused::Invalid) => this.0.refused.insert(key, ()),
-                Err(Refused::Unavailable) => {}
+                Ok(profile) => this.0.accepted_tokens.insert(key, profile.clone()),
+                Err(AuthError::Invalid) => this.0.rejected_tokens.insert(key, ()),
+                Err(AuthError::Unavailable) => {}
             }
-            this.lock().flights.remove(&key);
+            this.lock().in_flight.remove(&key);
             let _ = sender.send(Some(result));
         });
         Ok(answer)
     }
 
     /// Records the outcome of an API request for the breaker and the status page.
-    fn note(&self, since: Instant, result: Result<Option<Profile>, ApiError>) -> Answer {
+    fn record_result(&self, since: Instant, result: Result<Option<UserProfile>, DjangoError>) -> ProfileResult {
         let now = Instant::now();
         let mut inner = self.lock();
         let was_open = inner.breaker.is_open(now);
         let error = result.as_ref().err().map(ToString::to_string);
         match &error {
-            None => inner.breaker.succeeded(),
-            Some(_) => inner.breaker.failed(now),
+            None => inner.breaker.record_success(),
+            Some(_) => inner.breaker.record_failure(now),
         }
         let is_open = inner.breaker.is_open(now);
-        inner.state = Some(ApiState {
-            at: self.0.clock.now(),
-            took: since.elapsed(),
+        inner.api_state = Some(ApiState {
+            checked_at: self.0.clock.now(),
+            response_time: since.elapsed(),
             error: error.clone(),
-            seen: now,
+            measured: now,
         });
         drop(inner);
         if let Some(error) = error
@@ -217,8 +217,8 @@ impl Doorkeeper {
         } else if was_open && !is_open {
             info!(app = "gateway", "the API answers again");
         }
-        result.map_or(Err(Refused::Unavailable), |profile| {
-            profile.ok_or(Refused::Invalid)
+        result.map_or(Err(AuthError::Unavailable), |profile| {
+            profile.ok_or(AuthError::Invalid)
         })
     }
 
@@ -228,50 +228,50 @@ impl Doorkeeper {
         let api = self.0.api.as_ref()?;
         let fresh = || {
             self.lock()
-                .state
+                .api_state
                 .clone()
-                .filter(|state| state.seen.elapsed() < FRESH)
+                .filter(|state| state.measured.elapsed() < HEALTH_TTL)
         };
         if let Some(state) = fresh() {
             return Some(state);
         }
-        let _guard = self.0.probing.lock().await;
+        let _guard = self.0.probe_lock.lock().await;
         if let Some(state) = fresh() {
             return Some(state);
         }
         let since = Instant::now();
         let error = api.probe().await.err().map(|error| error.to_string());
         let state = ApiState {
-            at: self.0.clock.now(),
-            took: since.elapsed(),
+            checked_at: self.0.clock.now(),
+            response_time: since.elapsed(),
             error,
-            seen: Instant::now(),
+            measured: Instant::now(),
         };
-        self.lock().state = Some(state.clone());
+        self.lock().api_state = Some(state.clone());
         Some(state)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.0.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, AuthenticatorState> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Compares a claim with the known profile. The claim grants nothing by itself.
-fn judge(profile: &Profile, claim: &Claim, admins: &HashSet<String>) -> Result<Who, Refused> {
+fn check_claim(profile: &UserProfile, claim: &IdentityClaim, admins: &HashSet<String>) -> Result<GatewayUser, AuthError> {
     if claim.id.as_ref().is_some_and(|id| *id != profile.id) {
-        return Err(Refused::Invalid);
+        return Err(AuthError::Invalid);
     }
     let is_admin = admins.contains(&profile.id);
     let role = match claim.role {
         Some(Role::Admin) if is_admin => Role::Admin,
         Some(role) if profile.role == Some(role) => role,
-        Some(_) => return Err(Refused::Invalid),
+        Some(_) => return Err(AuthError::Invalid),
         None => profile
             .role
             .or(is_admin.then_some(Role::Admin))
-            .ok_or(Refused::Invalid)?,
+            .ok_or(AuthError::Invalid)?,
     };
-    Ok(Who {
+    Ok(GatewayUser {
         id: profile.id.as_str().into(),
         role,
     })

@@ -8,261 +8,261 @@ use std::time::Instant;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::business::{Kind, Unsaid};
-use crate::minute::Minute;
+use crate::business::{EventType, PublishDenied};
+use crate::minute::MinuteCounter;
 use crate::who::{
-    ADMINS, FIRST, Generation, HISTORY, Role, SECOND, Who, everybody, personal, user,
+    ADMINS_ROOM, ALL_V1_ROOM, ClientVersion, HISTORY_ROOM, Role, ALL_V2_ROOM, GatewayUser, role_room, personal_room, user_room,
 };
-use crate::words::{self, Packed};
+use crate::words::{self, EncodedEvent};
 use latido_base::clock::Clock;
 use latido_base::ident::UserId;
 use latido_event_bus::{
-    ConnId, Diff, Exchange, Identity, Join, Mailbox, Presence, Publish, Rules, TopicName,
+    ConnectionId, PresenceDiff, EventBus, Identity, JoinRequest, Mailbox, PresenceMode, Publish, TopicPolicy, TopicName,
 };
 
 /// The number of events that the history keeps.
 pub(super) const HISTORY_LENGTH: usize = 100;
 /// The maximum number of rooms that one client may join by name.
-const MAX_ROOMS: usize = 100;
+const MAX_NAMED_ROOMS: usize = 100;
 
 /// The topic policy without presence: lists and counts come from the connections themselves.
-struct NoPresence;
+struct GatewayTopicPolicy;
 
-impl Rules for NoPresence {
-    fn presence(&self, _: &TopicName) -> Presence {
-        Presence::Off
+impl TopicPolicy for GatewayTopicPolicy {
+    fn presence_mode(&self, _: &TopicName) -> PresenceMode {
+        PresenceMode::Off
     }
 
-    fn notices(&self, _: &TopicName, _: &Diff) -> Vec<Publish> {
+    fn on_presence_change(&self, _: &TopicName, _: &PresenceDiff) -> Vec<Publish> {
         Vec::new()
     }
 }
 
 /// A connected socket, as the dashboard shows it.
 #[derive(Debug, Clone)]
-pub(super) struct Client {
+pub(super) struct SocketInfo {
     pub(super) socket_id: Arc<str>,
-    pub(super) who: Option<Who>,
-    pub(super) since: Timestamp,
-    pub(super) heard: Timestamp,
+    pub(super) user: Option<GatewayUser>,
+    pub(super) connected_at: Timestamp,
+    pub(super) last_activity: Timestamp,
 }
 
 /// The gateway's room service, one per server.
-pub(super) struct Hall {
-    pub(super) exchange: Arc<Exchange>,
+pub(super) struct RoomService {
+    pub(super) event_bus: Arc<EventBus>,
     pub(super) clock: Clock,
     pub(super) started: Instant,
     /// Sockets by connection. Locked for one look-up, or while the dashboard copies the map.
-    clients: Mutex<HashMap<ConnId, Client>>,
-    pub(super) counts: Counts,
+    sockets: Mutex<HashMap<ConnectionId, SocketInfo>>,
+    pub(super) counters: RoomCounters,
 }
 
 /// Counters since the server's start. Relaxed: each is independent of the others.
 #[derive(Default)]
-pub(super) struct Counts {
+pub(super) struct RoomCounters {
     pub(super) connections: AtomicU64,
-    pub(super) emitted: AtomicU64,
-    pub(super) rooms: AtomicU64,
-    pub(super) published: AtomicU64,
-    pub(super) minute: Minute,
+    pub(super) events_delivered: AtomicU64,
+    pub(super) rooms_opened: AtomicU64,
+    pub(super) events_published: AtomicU64,
+    pub(super) delivered_per_minute: MinuteCounter,
 }
 
-impl Hall {
+impl RoomService {
     pub(super) fn new(clock: &Clock) -> Arc<Self> {
         let now = clock.clone();
-        let exchange = Arc::new(Exchange::new(NoPresence, move || {
+        let exchange = Arc::new(EventBus::new(GatewayTopicPolicy, move || {
             now.now().as_microsecond()
         }));
-        exchange.declare(&TopicName::new(HISTORY), HISTORY_LENGTH);
+        exchange.retain_history(&TopicName::new(HISTORY_ROOM), HISTORY_LENGTH);
         Arc::new(Self {
-            exchange,
+            event_bus: exchange,
             clock: clock.clone(),
             started: Instant::now(),
-            clients: Mutex::default(),
-            counts: Counts::default(),
+            sockets: Mutex::default(),
+            counters: RoomCounters::default(),
         })
     }
 
-    fn clients(&self) -> MutexGuard<'_, HashMap<ConnId, Client>> {
-        self.clients.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock_sockets(&self) -> MutexGuard<'_, HashMap<ConnectionId, SocketInfo>> {
+        self.sockets.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns a copy of the information about all connected sockets.
-    pub(super) fn everybody(&self) -> HashMap<ConnId, Client> {
-        self.clients().clone()
+    pub(super) fn sockets(&self) -> HashMap<ConnectionId, SocketInfo> {
+        self.lock_sockets().clone()
     }
 
     /// Connects a socket. Returns `None` if the event bus accepts no more connections.
-    pub(super) fn enter(
+    pub(super) fn connect(
         self: &Arc<Self>,
-        generation: Generation,
+        generation: ClientVersion,
         socket_id: &str,
-    ) -> Option<(Member, Mailbox)> {
-        let mailbox = self.exchange.open(Identity::default(), &[]).ok()?;
+    ) -> Option<(RoomMember, Mailbox)> {
+        let mailbox = self.event_bus.connect(Identity::default(), &[]).ok()?;
         let (id, now) = (mailbox.id(), self.clock.now());
         let socket_id: Arc<str> = socket_id.into();
-        self.clients().insert(
+        self.lock_sockets().insert(
             id,
-            Client {
+            SocketInfo {
                 socket_id: Arc::clone(&socket_id),
-                who: None,
-                since: now,
-                heard: now,
+                user: None,
+                connected_at: now,
+                last_activity: now,
             },
         );
-        self.counts.connections.fetch_add(1, Ordering::Relaxed);
-        self.tell_admins(&words::client_notice(
+        self.counters.connections.fetch_add(1, Ordering::Relaxed);
+        self.broadcast_to_admins(&words::client_event(
             "client_connected",
             &socket_id,
             None,
             now,
         ));
-        let member = Member {
-            hall: Arc::clone(self),
+        let member = RoomMember {
+            service: Arc::clone(self),
             id,
-            generation,
+            version: generation,
             socket_id,
-            who: None,
-            rooms: HashSet::new(),
+            user: None,
+            named_rooms: HashSet::new(),
         };
         Some((member, mailbox))
     }
 
     /// Sends an event to all members of the union of these rooms, once each. Returns `false` if
     /// no member received it because a shard is too far behind.
-    pub(super) fn tell(
+    pub(super) fn broadcast(
         &self,
         rooms: impl IntoIterator<Item = impl AsRef<str>>,
-        packed: &Packed,
-        from: Option<&Who>,
+        packed: &EncodedEvent,
+        from: Option<&GatewayUser>,
     ) -> bool {
         let rooms = rooms.into_iter().map(|room| TopicName::new(room.as_ref()));
-        let mut publish = Publish::new(rooms, words::PACKED, packed.text());
+        let mut publish = Publish::new(rooms, words::ENCODED_EVENT_NAME, packed.to_json_text());
         if let Some(user) = from {
-            publish = publish.from(UserId::new(&user.id));
+            publish = publish.with_sender(UserId::new(&user.id));
         }
-        let Ok(outcome) = self.exchange.publish(publish) else {
+        let Ok(outcome) = self.event_bus.publish(publish) else {
             return false;
         };
-        self.counts
-            .emitted
+        self.counters
+            .events_delivered
             .fetch_add(outcome.reached as u64, Ordering::Relaxed);
-        self.counts
-            .minute
+        self.counters
+            .delivered_per_minute
             .add(self.clock.unix_s(), outcome.reached as u64);
         true
     }
 
-    fn tell_admins(&self, packed: &Packed) {
-        self.tell([ADMINS], packed, None);
+    fn broadcast_to_admins(&self, packed: &EncodedEvent) {
+        self.broadcast([ADMINS_ROOM], packed, None);
     }
 
     /// Publishes a business event to the rooms that it concerns. Returns `false` if no client got
     /// it.
-    pub(super) fn happened(&self, name: &str, data: &Value, from: Option<&Who>) -> bool {
-        let mut rooms = Kind::of(name)
-            .map(|kind| kind.rooms(data))
+    pub(super) fn publish_event(&self, name: &str, data: &Value, from: Option<&GatewayUser>) -> bool {
+        let mut rooms = EventType::by_name(name)
+            .map(|kind| kind.v1_rooms(data))
             .unwrap_or_default();
-        rooms.extend([SECOND.to_owned(), HISTORY.to_owned()]);
-        if !self.tell(
+        rooms.extend([ALL_V2_ROOM.to_owned(), HISTORY_ROOM.to_owned()]);
+        if !self.broadcast(
             rooms,
-            &words::business(name, data, from, self.clock.now()),
+            &words::business_event(name, data, from, self.clock.now()),
             from,
         ) {
             return false;
         }
-        self.counts.published.fetch_add(1, Ordering::Relaxed);
-        if let Some((role, packed)) = words::business_of_role(name, data) {
-            self.tell([role.as_str()], &packed, from);
+        self.counters.events_published.fetch_add(1, Ordering::Relaxed);
+        if let Some((role, packed)) = words::role_event(name, data) {
+            self.broadcast([role.as_str()], &packed, from);
         }
         true
     }
 
     /// Sends a system notification to all authenticated clients.
     pub(super) fn notify_all(&self, data: &Value) -> bool {
-        self.tell(
-            [FIRST, SECOND],
+        self.broadcast(
+            [ALL_V1_ROOM, ALL_V2_ROOM],
             &words::system_notification(data, self.clock.now()),
             None,
         )
     }
 
     pub(super) fn notify_role(&self, role: Role, name: &str, payload: &Value) -> bool {
-        let rooms = [everybody(role), role.as_str().to_owned()];
-        self.tell(rooms, &words::notice(name, payload, self.clock.now()), None)
+        let rooms = [role_room(role), role.as_str().to_owned()];
+        self.broadcast(rooms, &words::api_notice(name, payload, self.clock.now()), None)
     }
 
     pub(super) fn notify_user(&self, id: &str, name: &str, payload: &Value) -> bool {
         let rooms = Role::ALL
             .into_iter()
-            .map(|role| personal(role, id))
-            .chain([user(id)]);
-        self.tell(rooms, &words::notice(name, payload, self.clock.now()), None)
+            .map(|role| personal_room(role, id))
+            .chain([user_room(id)]);
+        self.broadcast(rooms, &words::api_notice(name, payload, self.clock.now()), None)
     }
 
     /// Counts the rooms that these joins have opened.
-    fn count_rooms(&self, joins: &[Join]) {
+    fn count_opened_rooms(&self, joins: &[JoinRequest]) {
         let named = joins
             .iter()
             .filter(|join| !join.topic.as_str().starts_with('#'));
         let opened = named
-            .filter(|join| self.exchange.counts(&join.topic).connections == 1)
+            .filter(|join| self.event_bus.presence_counts(&join.topic).connections == 1)
             .count();
-        self.counts
-            .rooms
+        self.counters
+            .rooms_opened
             .fetch_add(opened as u64, Ordering::Relaxed);
     }
 }
 
 /// A socket's connection to the room service. Dropping it disconnects the socket from all rooms.
-pub(super) struct Member {
-    hall: Arc<Hall>,
-    id: ConnId,
-    pub(super) generation: Generation,
+pub(super) struct RoomMember {
+    service: Arc<RoomService>,
+    id: ConnectionId,
+    pub(super) version: ClientVersion,
     pub(super) socket_id: Arc<str>,
-    who: Option<Who>,
+    user: Option<GatewayUser>,
     /// The rooms that the client joined by name.
-    rooms: HashSet<String>,
+    named_rooms: HashSet<String>,
 }
 
-impl Member {
-    pub(super) fn who(&self) -> Option<&Who> {
-        self.who.as_ref()
+impl RoomMember {
+    pub(super) fn who(&self) -> Option<&GatewayUser> {
+        self.user.as_ref()
     }
 
     /// Records activity of the client, for the inactivity limit.
-    pub(super) fn touch(&self) {
-        let now = self.hall.clock.now();
-        if let Some(client) = self.hall.clients().get_mut(&self.id) {
-            client.heard = now;
+    pub(super) fn record_activity(&self) {
+        let now = self.service.clock.now();
+        if let Some(client) = self.service.lock_sockets().get_mut(&self.id) {
+            client.last_activity = now;
         }
     }
 
     /// Sets or changes the socket's user and joins the user's rooms; earlier memberships end.
     /// Returns `false` if the connection has ended.
-    pub(super) fn identify(&mut self, user: Who) -> bool {
-        let joins = user.rooms(self.generation);
+    pub(super) fn identify(&mut self, user: GatewayUser) -> bool {
+        let joins = user.initial_rooms(self.version);
         if self
-            .hall
-            .exchange
-            .identify(self.id, user.identity(), &joins)
+            .service
+            .event_bus
+            .set_identity(self.id, user.identity(), &joins)
             .is_err()
         {
             return false;
         }
-        self.rooms.clear();
-        self.hall.count_rooms(&joins);
-        if let Some(client) = self.hall.clients().get_mut(&self.id) {
-            client.who = Some(user.clone());
+        self.named_rooms.clear();
+        self.service.count_opened_rooms(&joins);
+        if let Some(client) = self.service.lock_sockets().get_mut(&self.id) {
+            client.user = Some(user.clone());
         }
-        let notice = words::client_notice(
+        let notice = words::client_event(
             "client_authenticated",
             &self.socket_id,
             Some(&user),
-            self.hall.clock.now(),
+            self.service.clock.now(),
         );
-        self.hall.tell_admins(&notice);
-        self.who = Some(user);
+        self.service.broadcast_to_admins(&notice);
+        self.user = Some(user);
         true
     }
 
@@ -271,23 +271,23 @@ impl Member {
     /// # Errors
     /// Returns the message for the client if the room is refused.
     pub(super) fn join(&mut self, room: &str) -> Result<(), &'static str> {
-        let user = self.who.as_ref().ok_or("No autenticado")?;
-        if !user.may_join(room) {
+        let user = self.user.as_ref().ok_or("No autenticado")?;
+        if !user.can_join(room) {
             return Err("Sala no permitida");
         }
-        if self.rooms.len() >= MAX_ROOMS && !self.rooms.contains(room) {
+        if self.named_rooms.len() >= MAX_NAMED_ROOMS && !self.named_rooms.contains(room) {
             return Err("Demasiadas salas");
         }
-        let joins = [Join::new(TopicName::new(room))];
+        let joins = [JoinRequest::new(TopicName::new(room))];
         let joined = self
-            .hall
-            .exchange
+            .service
+            .event_bus
             .join(self.id, &joins)
             .map_err(|_| "No se pudo unir a la sala")?;
-        if joined.new > 0 {
-            self.hall.count_rooms(&joins);
+        if joined.new_topics > 0 {
+            self.service.count_opened_rooms(&joins);
         }
-        self.rooms.insert(room.to_owned());
+        self.named_rooms.insert(room.to_owned());
         Ok(())
     }
 
@@ -296,12 +296,12 @@ impl Member {
     /// # Errors
     /// Returns the message for the client if the room is refused.
     pub(super) fn leave(&mut self, room: &str) -> Result<(), &'static str> {
-        let user = self.who.as_ref().ok_or("No autenticado")?;
-        if !user.may_join(room) {
+        let user = self.user.as_ref().ok_or("No autenticado")?;
+        if !user.can_join(room) {
             return Err("Sala no permitida");
         }
-        self.hall.exchange.leave(self.id, &TopicName::new(room));
-        self.rooms.remove(room);
+        self.service.event_bus.leave(self.id, &TopicName::new(room));
+        self.named_rooms.remove(room);
         Ok(())
     }
 
@@ -309,13 +309,13 @@ impl Member {
     ///
     /// # Errors
     /// Returns the message for the client if the event is refused.
-    pub(super) fn say(&self, kind: &Kind, name: &str, data: &Value) -> Result<(), &'static str> {
-        let user = self.who.as_ref().ok_or("No autenticado")?;
-        kind.may_say(user, data).map_err(|denied| match denied {
-            Unsaid::Data => "Datos inválidos",
-            Unsaid::Forbidden => "No autorizado",
+    pub(super) fn publish(&self, kind: &EventType, name: &str, data: &Value) -> Result<(), &'static str> {
+        let user = self.user.as_ref().ok_or("No autenticado")?;
+        kind.check_publish(user, data).map_err(|denied| match denied {
+            PublishDenied::InvalidData => "Datos inválidos",
+            PublishDenied::Forbidden => "No autorizado",
         })?;
-        if self.hall.happened(name, data, Some(user)) {
+        if self.service.publish_event(name, data, Some(user)) {
             Ok(())
         } else {
             Err("Servidor ocupado, intente de nuevo")
@@ -323,13 +323,13 @@ impl Member {
     }
 }
 
-impl Drop for Member {
+impl Drop for RoomMember {
     fn drop(&mut self) {
         // The connection ends first, so that recipients of the event no longer find the socket.
-        self.hall.exchange.disconnect(self.id);
-        self.hall.clients().remove(&self.id);
-        let now = self.hall.clock.now();
-        self.hall.tell_admins(&words::client_notice(
+        self.service.event_bus.disconnect(self.id);
+        self.service.lock_sockets().remove(&self.id);
+        let now = self.service.clock.now();
+        self.service.broadcast_to_admins(&words::client_event(
             "client_disconnected",
             &self.socket_id,
             None,

@@ -5,8 +5,8 @@ use serde_json::json;
 
 use super::*;
 
-fn test_user(id: u8, role: Role) -> Who {
-    Who {
+fn test_user(id: u8, role: Role) -> GatewayUser {
+    GatewayUser {
         id: id.to_string().into(),
         role,
     }
@@ -14,10 +14,10 @@ fn test_user(id: u8, role: Role) -> Who {
 
 /// Drains a mailbox and returns the events by the names of the member's version. Stops when the
 /// mailbox is empty or has ended.
-fn received(member: &Member, mailbox: &mut Mailbox) -> Vec<(String, Value)> {
+fn drain_events(member: &RoomMember, mailbox: &mut Mailbox) -> Vec<(String, Value)> {
     let mut received = Vec::new();
     while let Some(Ok(event)) = mailbox.try_recv() {
-        for emit in words::emits(member.generation, &event) {
+        for emit in words::encode_for(member.version, &event) {
             received.push((
                 emit.name.to_string(),
                 serde_json::from_str(&emit.payload).unwrap(),
@@ -33,41 +33,41 @@ fn names(received: &[(String, Value)]) -> Vec<&str> {
 
 #[test]
 fn reservation_reaches_only_its_provider_in_version_1() {
-    let service = Hall::new(&Clock::system());
+    let service = RoomService::new(&Clock::system());
     let mut members: Vec<_> = [
-        (Generation::First, Some(test_user(7, Role::Cliente))),
-        (Generation::First, Some(test_user(9, Role::Proveedor))),
-        (Generation::First, Some(test_user(9, Role::Proveedor))),
-        (Generation::First, Some(test_user(8, Role::Proveedor))),
-        (Generation::First, None),
-        (Generation::Second, Some(test_user(1, Role::Admin))),
-        (Generation::Second, Some(test_user(3, Role::Cliente))),
-        (Generation::Second, None),
+        (ClientVersion::V1, Some(test_user(7, Role::Cliente))),
+        (ClientVersion::V1, Some(test_user(9, Role::Proveedor))),
+        (ClientVersion::V1, Some(test_user(9, Role::Proveedor))),
+        (ClientVersion::V1, Some(test_user(8, Role::Proveedor))),
+        (ClientVersion::V1, None),
+        (ClientVersion::V2, Some(test_user(1, Role::Admin))),
+        (ClientVersion::V2, Some(test_user(3, Role::Cliente))),
+        (ClientVersion::V2, None),
     ]
     .into_iter()
     .map(|(generation, user)| {
-        let (mut member, mut mailbox) = service.enter(generation, "s").unwrap();
+        let (mut member, mut mailbox) = service.connect(generation, "s").unwrap();
         if let Some(user) = user {
             assert!(member.identify(user));
         }
-        received(&member, &mut mailbox);
+        drain_events(&member, &mut mailbox);
         (member, mailbox)
     })
     .collect();
     let data = json!({"clienteId": 7, "proveedorId": 9});
-    let kind = Kind::said("reservation_created").unwrap();
-    assert_eq!(members[0].0.say(kind, "reservation_created", &data), Ok(()));
+    let kind = EventType::client_publishable("reservation_created").unwrap();
+    assert_eq!(members[0].0.publish(kind, "reservation_created", &data), Ok(()));
     assert_eq!(
-        members[1].0.say(kind, "reservation_created", &data),
+        members[1].0.publish(kind, "reservation_created", &data),
         Err("No autorizado")
     );
     assert_eq!(
-        members[4].0.say(kind, "reservation_created", &data),
+        members[4].0.publish(kind, "reservation_created", &data),
         Err("No autenticado")
     );
     let all: Vec<_> = members
         .iter_mut()
-        .map(|(member, mailbox)| received(member, mailbox))
+        .map(|(member, mailbox)| drain_events(member, mailbox))
         .collect();
     let first = ["event", "reservation_created"];
     let second = ["negocio:evento", "reserva:nueva", "reservation_created"];
@@ -79,15 +79,15 @@ fn reservation_reaches_only_its_provider_in_version_1() {
 
 #[test]
 fn administrators_are_notified_of_connects_and_disconnects() {
-    let service = Hall::new(&Clock::system());
-    let (mut admin, mut mailbox) = service.enter(Generation::First, "boss").unwrap();
+    let service = RoomService::new(&Clock::system());
+    let (mut admin, mut mailbox) = service.connect(ClientVersion::V1, "boss").unwrap();
     admin.identify(test_user(1, Role::Admin));
-    received(&admin, &mut mailbox);
-    let (mut member, member_mailbox) = service.enter(Generation::Second, "abc").unwrap();
+    drain_events(&admin, &mut mailbox);
+    let (mut member, member_mailbox) = service.connect(ClientVersion::V2, "abc").unwrap();
     member.identify(test_user(7, Role::Cliente));
     drop(member);
     drop(member_mailbox);
-    let received = received(&admin, &mut mailbox);
+    let received = drain_events(&admin, &mut mailbox);
     let kinds: Vec<_> = received
         .iter()
         .map(|(name, payload)| (name.as_str(), payload["type"].as_str().unwrap()))
@@ -100,30 +100,30 @@ fn administrators_are_notified_of_connects_and_disconnects() {
             ("event", "client_disconnected")
         ]
     );
-    assert_eq!(service.everybody().len(), 1);
-    assert_eq!(service.exchange.totals().connections, 1);
+    assert_eq!(service.sockets().len(), 1);
+    assert_eq!(service.event_bus.totals().connections, 1);
 }
 
 #[test]
 fn notifications_reach_roles_and_users_of_both_versions() {
-    let service = Hall::new(&Clock::system());
+    let service = RoomService::new(&Clock::system());
     let connect = |generation, user| {
-        let (mut member, mailbox) = service.enter(generation, "s").unwrap();
+        let (mut member, mailbox) = service.connect(generation, "s").unwrap();
         member.identify(user);
         (member, mailbox)
     };
     let mut all = [
-        connect(Generation::First, test_user(7, Role::Cliente)),
-        connect(Generation::Second, test_user(7, Role::Cliente)),
-        connect(Generation::First, test_user(8, Role::Cliente)),
-        connect(Generation::Second, test_user(9, Role::Proveedor)),
+        connect(ClientVersion::V1, test_user(7, Role::Cliente)),
+        connect(ClientVersion::V2, test_user(7, Role::Cliente)),
+        connect(ClientVersion::V1, test_user(8, Role::Cliente)),
+        connect(ClientVersion::V2, test_user(9, Role::Proveedor)),
     ];
     assert!(service.notify_user("7", "aviso", &json!({"a": 1})));
     assert!(service.notify_role(Role::Cliente, "promo", &json!(2)));
     assert!(service.notify_all(&json!({"message": "hola", "type": "info"})));
     let all: Vec<_> = all
         .iter_mut()
-        .map(|(member, mailbox)| received(member, mailbox))
+        .map(|(member, mailbox)| drain_events(member, mailbox))
         .collect();
     let names: Vec<_> = all.iter().map(|received| names(received)).collect();
     assert_eq!(
@@ -145,13 +145,13 @@ fn notifications_reach_roles_and_users_of_both_versions() {
 
 /// One step of a random sequence.
 #[derive(Debug, Clone)]
-enum Step {
-    Enter(bool),
+enum RoomStep {
+    Connect(bool),
     Identify(usize, u8, usize),
     Join(usize, usize),
     Leave(usize, usize),
-    Kill(usize),
-    Created(u8, u8),
+    Disconnect(usize),
+    PublishReservation(u8, u8),
     NotifyUser(u8),
     NotifyRole(usize),
 }
@@ -169,43 +169,43 @@ const ROOMS: [&str; 10] = [
     "admin",
 ];
 
-fn step() -> impl Strategy<Value = Step> {
+fn step() -> impl Strategy<Value = RoomStep> {
     prop_oneof![
-        any::<bool>().prop_map(Step::Enter),
+        any::<bool>().prop_map(RoomStep::Connect),
         (0..8_usize, 1..4_u8, 0..3_usize)
-            .prop_map(|(member, id, role)| Step::Identify(member, id, role)),
-        (0..8_usize, 0..ROOMS.len()).prop_map(|(member, room)| Step::Join(member, room)),
-        (0..8_usize, 0..ROOMS.len()).prop_map(|(member, room)| Step::Leave(member, room)),
-        (0..8_usize).prop_map(Step::Kill),
-        (1..4_u8, 1..4_u8).prop_map(|(cliente, proveedor)| Step::Created(cliente, proveedor)),
-        (1..4_u8).prop_map(Step::NotifyUser),
-        (0..3_usize).prop_map(Step::NotifyRole),
+            .prop_map(|(member, id, role)| RoomStep::Identify(member, id, role)),
+        (0..8_usize, 0..ROOMS.len()).prop_map(|(member, room)| RoomStep::Join(member, room)),
+        (0..8_usize, 0..ROOMS.len()).prop_map(|(member, room)| RoomStep::Leave(member, room)),
+        (0..8_usize).prop_map(RoomStep::Disconnect),
+        (1..4_u8, 1..4_u8).prop_map(|(cliente, proveedor)| RoomStep::PublishReservation(cliente, proveedor)),
+        (1..4_u8).prop_map(RoomStep::NotifyUser),
+        (0..3_usize).prop_map(RoomStep::NotifyRole),
     ]
 }
 
 /// A member with the events it should have received, by marks in the payloads.
-struct Seen {
-    member: Member,
+struct ObservedMember {
+    member: RoomMember,
     mailbox: Mailbox,
     rooms: BTreeSet<String>,
-    due: Vec<u64>,
-    got: Vec<u64>,
+    expected: Vec<u64>,
+    received: Vec<u64>,
 }
 
-impl Seen {
-    fn is(&self, test: impl Fn(&Who) -> bool) -> bool {
+impl ObservedMember {
+    fn is(&self, test: impl Fn(&GatewayUser) -> bool) -> bool {
         self.member.who().is_some_and(test)
     }
 
     /// Reads the pending events, so that no mailbox overflows.
-    fn read(&mut self) {
-        for (_, payload) in received(&self.member, &mut self.mailbox) {
+    fn drain(&mut self) {
+        for (_, payload) in drain_events(&self.member, &mut self.mailbox) {
             if let Some(mark) = payload
                 .get("mark")
                 .and_then(Value::as_u64)
-                .filter(|mark| self.got.last() != Some(mark))
+                .filter(|mark| self.received.last() != Some(mark))
             {
-                self.got.push(mark);
+                self.received.push(mark);
             }
         }
     }
@@ -218,72 +218,72 @@ proptest! {
     /// its own events, once and in order. An unauthenticated client has received none.
     #[test]
     fn members_receive_exactly_their_own_events(steps in prop::collection::vec(step(), 1..120)) {
-        let service = Hall::new(&Clock::system());
-        let mut all: Vec<Seen> = Vec::new();
+        let service = RoomService::new(&Clock::system());
+        let mut all: Vec<ObservedMember> = Vec::new();
         for (mark, step) in (0_u64..).zip(steps) {
             let count = all.len();
             let index = |n: usize| if count == 0 { None } else { Some(n % count) };
             match step {
-                Step::Enter(second) if count < 8 => {
-                    let generation = if second { Generation::Second } else { Generation::First };
-                    let (member, mailbox) = service.enter(generation, "s").unwrap();
-                    all.push(Seen { member, mailbox, rooms: BTreeSet::new(), due: Vec::new(), got: Vec::new() });
+                RoomStep::Connect(second) if count < 8 => {
+                    let generation = if second { ClientVersion::V2 } else { ClientVersion::V1 };
+                    let (member, mailbox) = service.connect(generation, "s").unwrap();
+                    all.push(ObservedMember { member, mailbox, rooms: BTreeSet::new(), expected: Vec::new(), received: Vec::new() });
                 }
-                Step::Enter(_) => {}
-                Step::Identify(member, id, role) => if let Some(n) = index(member) {
+                RoomStep::Connect(_) => {}
+                RoomStep::Identify(member, id, role) => if let Some(n) = index(member) {
                     let user = test_user(id, Role::ALL[role]);
-                    all[n].rooms = user.rooms(all[n].member.generation).iter().map(|join| join.topic.as_str().to_owned()).collect();
+                    all[n].rooms = user.initial_rooms(all[n].member.version).iter().map(|join| join.topic.as_str().to_owned()).collect();
                     prop_assert!(all[n].member.identify(user));
                 }
-                Step::Join(member, room) => if let Some(n) = index(member) {
+                RoomStep::Join(member, room) => if let Some(n) = index(member) {
                     let room = ROOMS[room];
-                    let is_allowed = all[n].is(|user| user.may_join(room));
+                    let is_allowed = all[n].is(|user| user.can_join(room));
                     prop_assert_eq!(all[n].member.join(room).is_ok(), is_allowed);
                     if is_allowed { all[n].rooms.insert(room.to_owned()); }
                 }
-                Step::Leave(member, room) => if let Some(n) = index(member) {
+                RoomStep::Leave(member, room) => if let Some(n) = index(member) {
                     let room = ROOMS[room];
                     if all[n].member.leave(room).is_ok() { all[n].rooms.remove(room); }
                 }
-                Step::Kill(member) => if let Some(n) = index(member) { drop(all.swap_remove(n)); }
-                Step::Created(cliente, proveedor) => {
+                RoomStep::Disconnect(member) => if let Some(n) = index(member) { drop(all.swap_remove(n)); }
+                RoomStep::PublishReservation(cliente, proveedor) => {
                     let data = json!({"clienteId": cliente, "proveedor_id": proveedor.to_string(), "mark": mark});
-                    service.happened("reservation_created", &data, None);
+                    service.publish_event("reservation_created", &data, None);
                     let room = format!("proveedor_{proveedor}");
                     // A version 2 member that joined a version 1 room receives the event once, in
                     // version 2 form.
                     for seen in all.iter_mut().filter(|seen| seen.rooms.contains("#second") || seen.rooms.contains(&room)) {
-                        seen.due.push(mark);
+                        seen.expected.push(mark);
                     }
                 }
-                Step::NotifyUser(id) => {
+                RoomStep::NotifyUser(id) => {
                     service.notify_user(&id.to_string(), "aviso", &json!({"mark": mark}));
-                    let rooms: Vec<_> = Role::ALL.iter().map(|role| personal(*role, &id.to_string())).chain([user(&id.to_string())]).collect();
+                    let rooms: Vec<_> = Role::ALL.iter().map(|role| personal_room(*role, &id.to_string())).chain([user_room(&id.to_string())]).collect();
                     for seen in all.iter_mut().filter(|seen| rooms.iter().any(|room| seen.rooms.contains(room))) {
-                        seen.due.push(mark);
+                        seen.expected.push(mark);
                         prop_assert!(seen.is(|user| *user.id == *id.to_string()), "a personal room is the user's alone");
                     }
                 }
-                Step::NotifyRole(role) => {
+                RoomStep::NotifyRole(role) => {
                     let role = Role::ALL[role];
                     service.notify_role(role, "promo", &json!({"mark": mark}));
-                    for seen in all.iter_mut().filter(|seen| seen.rooms.contains(&everybody(role)) || seen.rooms.contains(role.as_str())) {
-                        seen.due.push(mark);
+                    for seen in all.iter_mut().filter(|seen| seen.rooms.contains(&role_room(role)) || seen.rooms.contains(role.as_str())) {
+                        seen.expected.push(mark);
                         prop_assert!(seen.is(|user| user.role == role), "a role's room is the role's alone");
                     }
                 }
             }
             for seen in &mut all {
-                seen.read();
-                prop_assert_eq!(&seen.got, &seen.due);
-                prop_assert!(seen.member.who().is_some() || seen.got.is_empty());
+                seen.drain();
+                prop_assert_eq!(&seen.received, &seen.expected);
+                prop_assert!(seen.member.who().is_some() || seen.received.is_empty());
             }
         }
-        prop_assert_eq!(service.exchange.totals().connections, all.len());
-        prop_assert_eq!(service.everybody().len(), all.len());
+        prop_assert_eq!(service.event_bus.totals().connections, all.len());
+        prop_assert_eq!(service.sockets().len(), all.len());
         drop(all);
-        prop_assert_eq!(service.exchange.totals().connections, 0);
-        let left: Vec<_> = service.exchange.topics().into_iter().map(|topic| topic.name.as_str().to_owned()).collect();
-        prop_assert_eq!(left, [HISTORY], "empty rooms are gone");
+        prop_assert_eq!(service.event_bus.totals().connections, 0);
+        let left: Vec<_> = service.event_bus.topics().into_iter().map(|topic| topic.name.as_str().to_owned()).collect();
+        prop_assert_eq!(left, [HISTORY_ROOM], "empty rooms are gone");
     }
 }

@@ -27,26 +27,26 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context as _;
 
-use latido_app_kit::{Parts, Served};
+use latido_app_kit::{AppDeps, AppServices};
 
-pub use config::{Config, Network};
-use django::{Django, Profiles};
-use doorkeeper::Doorkeeper;
-use hall::Hall;
+pub use config::{Config, PublisherNetwork};
+use django::{DjangoClient, ProfileSource};
+use doorkeeper::Authenticator;
+use hall::RoomService;
 
 /// The state that the gateway's endpoints and tasks share.
 struct Gateway {
     config: Config,
-    hall: Arc<Hall>,
-    door: Doorkeeper,
+    rooms: Arc<RoomService>,
+    authenticator: Authenticator,
     /// Set when a client has connected since the last dashboard update. Relaxed: a hint to one
     /// task.
-    changed: AtomicBool,
+    clients_changed: AtomicBool,
 }
 
 impl Gateway {
-    fn note_change(&self) {
-        self.changed.store(true, Ordering::Relaxed);
+    fn mark_changed(&self) {
+        self.clients_changed.store(true, Ordering::Relaxed);
     }
 }
 
@@ -54,8 +54,8 @@ impl Gateway {
 ///
 /// # Errors
 /// Returns an error if the API's address is invalid or the system has no root certificates for it.
-pub fn start(config: &Config, parts: &Parts) -> anyhow::Result<Served> {
-    let api: Option<Arc<dyn Profiles>> = match &config.api_url {
+pub fn start(config: &Config, parts: &AppDeps) -> anyhow::Result<AppServices> {
+    let api: Option<Arc<dyn ProfileSource>> = match &config.api_url {
         Some(_) | None if config.trusts_clients => {
             tracing::warn!(
                 app = "gateway",
@@ -65,25 +65,25 @@ pub fn start(config: &Config, parts: &Parts) -> anyhow::Result<Served> {
         }
         url => {
             let url = url.as_deref().context("GATEWAY_API_URL is missing")?;
-            Some(Arc::new(Django::new(
+            Some(Arc::new(DjangoClient::new(
                 url,
-                config.api_posts,
+                config.api_uses_post,
                 config.api_timeout,
             )?))
         }
     };
     let gateway = Arc::new(Gateway {
         config: config.clone(),
-        hall: Hall::new(&parts.clock),
-        door: Doorkeeper::new(config, api, &parts.clock, &parts.drain),
-        changed: AtomicBool::new(false),
+        rooms: RoomService::new(&parts.clock),
+        authenticator: Authenticator::new(config, api, &parts.clock, &parts.drain),
+        clients_changed: AtomicBool::new(false),
     });
     parts
         .drain
-        .spawn_until_stop(tend::tend(Arc::clone(&gateway)));
-    Ok(Served {
-        sites: vec![Arc::new(site::Dashboard(Arc::clone(&gateway)))],
-        piers: Vec::new(),
-        dialects: vec![Arc::new(talk::Gatekeeper(gateway))],
+        .spawn_until_stop(tend::run(Arc::clone(&gateway)));
+    Ok(AppServices {
+        http_apps: vec![Arc::new(site::GatewayRoutes(Arc::clone(&gateway)))],
+        websocket_apps: Vec::new(),
+        socketio_apps: vec![Arc::new(talk::GatewaySocketIo(gateway))],
     })
 }

@@ -10,34 +10,34 @@ use subtle::ConstantTimeEq as _;
 use tracing::debug;
 
 use crate::board;
-use crate::doorkeeper::Claim;
+use crate::doorkeeper::IdentityClaim;
 use crate::hall::HISTORY_LENGTH;
 use crate::who::{Role, id_text};
-use crate::words::{self, dashboard_metrics};
+use crate::words::{self, dashboard_metrics_event};
 use crate::{Gateway, tend};
-use latido_http::{Answer, Asked, Site};
+use latido_http::{AppResponse, AppRequest, HttpApp};
 
-const BODY_LIMIT: usize = 256 * 1024;
-const PAGE: &str = include_str!("assets/dashboard.html");
+const MAX_BODY_BYTES: usize = 256 * 1024;
+const PAGE_HTML: &str = include_str!("assets/dashboard.html");
 /// The headers that a proxy adds. With one of them, the peer address is the proxy's, not the
 /// client's.
-const PROXIED: [&str; 3] = ["x-forwarded-for", "forwarded", "x-real-ip"];
+const PROXY_HEADERS: [&str; 3] = ["x-forwarded-for", "forwarded", "x-real-ip"];
 
 /// The HTTP routes of the gateway.
-pub(super) struct Dashboard(pub(super) Arc<Gateway>);
+pub(super) struct GatewayRoutes(pub(super) Arc<Gateway>);
 
 /// The version of a request, which the prefix of its path determines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Prefix {
-    First,
-    Second,
+enum PathVersion {
+    V1,
+    V2,
 }
 
 /// Splits a path into the version of its prefix and the rest.
-fn place(path: &str) -> Option<(Prefix, &str)> {
+fn parse_path(path: &str) -> Option<(PathVersion, &str)> {
     let (prefix, rest) = match path.strip_prefix("/api/dashboard") {
-        Some(rest) => (Prefix::Second, rest),
-        None => (Prefix::First, path.strip_prefix("/dashboard")?),
+        Some(rest) => (PathVersion::V2, rest),
+        None => (PathVersion::V1, path.strip_prefix("/dashboard")?),
     };
     match rest.strip_prefix('/') {
         Some(rest) => Some((prefix, rest.trim_end_matches('/'))),
@@ -45,16 +45,16 @@ fn place(path: &str) -> Option<(Prefix, &str)> {
     }
 }
 
-impl Site for Dashboard {
-    fn has(&self, path: &str) -> bool {
-        matches!(path, "/dashboard.html" | "/api/health") || place(path).is_some()
+impl HttpApp for GatewayRoutes {
+    fn matches(&self, path: &str) -> bool {
+        matches!(path, "/dashboard.html" | "/api/health") || parse_path(path).is_some()
     }
 
     fn body_limit(&self) -> usize {
-        BODY_LIMIT
+        MAX_BODY_BYTES
     }
 
-    fn admit(&self, request: &Asked) -> Result<(), Answer> {
+    fn authorize(&self, request: &AppRequest) -> Result<(), AppResponse> {
         // Readers may need an API request to be authorized, which `handle` does asynchronously.
         if request.method() != "POST" || self.0.is_trusted(request) {
             Ok(())
@@ -63,27 +63,27 @@ impl Site for Dashboard {
         }
     }
 
-    fn answer(&self, request: Asked) -> BoxFuture<'static, Answer> {
+    fn handle(&self, request: AppRequest) -> BoxFuture<'static, AppResponse> {
         let gateway = Arc::clone(&self.0);
         Box::pin(async move {
-            match (request.path(), place(request.path())) {
-                ("/dashboard.html", _) => page(&request),
-                ("/api/health", _) => only("GET, HEAD", &request, || health(&gateway)),
-                (_, Some((prefix, rest))) => gateway.dashboard(prefix, rest, &request).await,
+            match (request.path(), parse_path(request.path())) {
+                ("/dashboard.html", _) => dashboard_page(&request),
+                ("/api/health", _) => require_method("GET, HEAD", &request, || health_response(&gateway)),
+                (_, Some((prefix, rest))) => gateway.handle_dashboard(prefix, rest, &request).await,
                 _ => not_found(),
             }
         })
     }
 
-    fn refuse(&self, status: u16, _code: &'static str, message: &'static str) -> Answer {
-        failed(status, message)
+    fn error_response(&self, status: u16, _code: &'static str, message: &'static str) -> AppResponse {
+        error_response(status, message)
     }
 }
 
 impl Gateway {
     /// Returns `true` if a request needs no further authorization: it has the key, or it comes
     /// directly from a trusted address and not from a foreign page in a browser.
-    fn is_trusted(&self, request: &Asked) -> bool {
+    fn is_trusted(&self, request: &AppRequest) -> bool {
         if let Some(key) = &self.config.api_key {
             let bearer = request
                 .header("authorization")
@@ -98,33 +98,33 @@ impl Gateway {
                 return true;
             }
         }
-        let is_direct = PROXIED
+        let is_direct = PROXY_HEADERS
             .iter()
             .all(|name| request.header_bytes(name).is_none());
         let Some(peer) = request
-            .peer
-            .filter(|_| is_direct && is_no_strangers_page(request))
+            .client
+            .filter(|_| is_direct && is_same_origin(request))
         else {
             return false;
         };
-        self.is_near(peer.ip(), request)
+        self.is_trusted_address(peer.ip(), request)
     }
 
-    fn is_near(&self, address: IpAddr, request: &Asked) -> bool {
+    fn is_trusted_address(&self, address: IpAddr, request: &AppRequest) -> bool {
         // Any DNS name can point to this address (DNS rebinding), and a browser on this machine
         // would follow it; so the Host header must be a plain address or `localhost`.
         let is_local = address.to_canonical().is_loopback()
-            && request.header("host").is_none_or(is_plain_host);
+            && request.header("host").is_none_or(is_localhost_or_ip);
         is_local
             || self
                 .config
-                .trusted
+                .trusted_networks
                 .iter()
-                .any(|network| network.has(address))
+                .any(|network| network.contains(address))
     }
 
     /// Returns `true` if a request may read: it is trusted, or it has an administrator's token.
-    async fn may_read(&self, request: &Asked) -> bool {
+    async fn can_read(&self, request: &AppRequest) -> bool {
         if self.is_trusted(request) {
             return true;
         }
@@ -134,91 +134,91 @@ impl Gateway {
         let Some(token) = token.filter(|_| !self.config.trusts_clients) else {
             return false;
         };
-        let claim = Claim {
+        let claim = IdentityClaim {
             id: None,
             role: Some(Role::Admin),
         };
-        self.door
-            .admit(token.trim(), &claim)
+        self.authenticator
+            .authenticate(token.trim(), &claim)
             .await
             .is_ok_and(|user| user.role == Role::Admin)
     }
 
-    async fn dashboard(&self, prefix: Prefix, rest: &str, request: &Asked) -> Answer {
+    async fn handle_dashboard(&self, prefix: PathVersion, rest: &str, request: &AppRequest) -> AppResponse {
         match rest {
             "emit-event" | "notify-role" | "notify-user" | "update-dashboard" | "cleanup" => {
                 if request.method() != "POST" {
-                    return wrong_method("POST");
+                    return method_not_allowed("POST");
                 }
-                self.post(prefix, rest, &request.body)
+                self.handle_post(prefix, rest, &request.body)
             }
             "" | "clients" | "rooms" | "events" | "stats" | "metrics" | "api-status" | "status" => {
                 if !matches!(request.method(), "GET" | "HEAD") {
-                    return wrong_method("GET, HEAD");
+                    return method_not_allowed("GET, HEAD");
                 }
-                if !self.may_read(request).await {
+                if !self.can_read(request).await {
                     return unauthorized();
                 }
-                self.show(prefix, rest).await
+                self.handle_get(prefix, rest).await
             }
             _ => not_found(),
         }
     }
 
-    async fn show(&self, prefix: Prefix, resource: &str) -> Answer {
-        let service = &self.hall;
+    async fn handle_get(&self, prefix: PathVersion, resource: &str) -> AppResponse {
+        let service = &self.rooms;
         let list = |name: &str, list: Vec<Value>| {
-            if prefix == Prefix::First {
+            if prefix == PathVersion::V1 {
                 Value::from(list)
             } else {
                 json!({name: list})
             }
         };
         let body = match resource {
-            "clients" => list("clients", board::clients(service)),
-            "rooms" => list("rooms", board::rooms(service)),
-            "events" if prefix == Prefix::Second => {
-                json!({"events": board::recent(service, HISTORY_LENGTH)})
+            "clients" => list("clients", board::clients_json(service)),
+            "rooms" => list("rooms", board::rooms_json(service)),
+            "events" if prefix == PathVersion::V2 => {
+                json!({"events": board::recent_events(service, HISTORY_LENGTH)})
             }
-            "events" => board::events(service),
-            "stats" => board::stats(service),
-            "metrics" => board::metrics(service),
+            "events" => board::recent_events_v1_json(service),
+            "stats" => board::stats_json(service),
+            "metrics" => board::metrics_json(service),
             "api-status" | "status" => {
-                board::api_status(self.door.api_state().await, service.clock.now())
+                board::api_status_json(self.authenticator.api_state().await, service.clock.now())
             }
-            _ => board::overview(service),
+            _ => board::overview_json(service),
         };
-        Answer::json(200, body.to_string())
+        AppResponse::json(200, body.to_string())
     }
 
-    fn post(&self, prefix: Prefix, resource: &str, body: &[u8]) -> Answer {
+    fn handle_post(&self, prefix: PathVersion, resource: &str, body: &[u8]) -> AppResponse {
         if resource == "cleanup" {
-            let dismissed = tend::clean_up(self);
+            let dismissed = tend::disconnect_inactive(self);
             debug!(
                 app = "gateway",
                 dismissed, "inactive clients were disconnected on request"
             );
             return match prefix {
-                Prefix::First => Answer {
+                PathVersion::V1 => AppResponse {
                     status: 201,
                     headers: Vec::new(),
                     body: bytes::Bytes::new(),
                 },
-                Prefix::Second => done(prefix, "Limpieza realizada"),
+                PathVersion::V2 => success_response(prefix, "Limpieza realizada"),
             };
         }
         let Ok(body) = serde_json::from_slice::<Value>(body) else {
-            return failed(400, "expected a JSON object");
+            return error_response(400, "expected a JSON object");
         };
         if !body.is_object() {
-            return failed(400, "expected a JSON object");
+            return error_response(400, "expected a JSON object");
         }
         match self.publish(resource, &body) {
-            Ok((true, message)) => done(prefix, message),
+            Ok((true, message)) => success_response(prefix, message),
             Ok((false, _)) => {
-                failed(503, "the server is too busy; publish again later").with("retry-after", "1")
+                error_response(503, "the server is too busy; publish again later").with_header("retry-after", "1")
             }
-            Err(message) => failed(400, message),
+            Err(message) => error_response(400, message),
         }
     }
 
@@ -231,7 +231,7 @@ impl Gateway {
         let name = |field: &str| {
             body.get(field)
                 .and_then(Value::as_str)
-                .filter(|name| words::is_name(name))
+                .filter(|name| words::is_event_name(name))
         };
         let payload = |field: &str| body.get(field).cloned().unwrap_or_default();
         match resource {
@@ -239,9 +239,9 @@ impl Gateway {
                 let kind = name("type").ok_or("expected type: an event's name")?;
                 let data = payload("data");
                 let published = if kind == "system_notification" {
-                    self.hall.notify_all(&data)
+                    self.rooms.notify_all(&data)
                 } else {
-                    self.hall.happened(kind, &data, None)
+                    self.rooms.publish_event(kind, &data, None)
                 };
                 Ok((published, "Evento emitido"))
             }
@@ -253,7 +253,7 @@ impl Gateway {
                 let role = role.ok_or("expected role: cliente, proveedor or admin")?;
                 let event = name("event").ok_or("expected event: an event's name")?;
                 Ok((
-                    self.hall.notify_role(role, event, &payload("payload")),
+                    self.rooms.notify_role(role, event, &payload("payload")),
                     "Notificación enviada",
                 ))
             }
@@ -265,13 +265,13 @@ impl Gateway {
                     .ok_or("expected userId")?;
                 let event = name("event").ok_or("expected event: an event's name")?;
                 Ok((
-                    self.hall.notify_user(&id, event, &payload("payload")),
+                    self.rooms.notify_user(&id, event, &payload("payload")),
                     "Notificación enviada",
                 ))
             }
             _ => Ok((
-                self.hall
-                    .tell([crate::who::SECOND], &dashboard_metrics(body), None),
+                self.rooms
+                    .broadcast([crate::who::ALL_V2_ROOM], &dashboard_metrics_event(body), None),
                 "Dashboard actualizado",
             )),
         }
@@ -280,11 +280,11 @@ impl Gateway {
 
 /// Returns `true` unless a page of another origin sent the request: a browser sends such requests
 /// from its user's address.
-fn is_no_strangers_page(request: &Asked) -> bool {
+fn is_same_origin(request: &AppRequest) -> bool {
     let Some(origin) = request.header_bytes("origin") else {
         return true;
     };
-    let own_host = request.header("host").filter(|host| is_plain_host(host));
+    let own_host = request.header("host").filter(|host| is_localhost_or_ip(host));
     own_host.is_some_and(|host| {
         origin == format!("http://{host}").as_bytes()
             || origin == format!("https://{host}").as_bytes()
@@ -292,7 +292,7 @@ fn is_no_strangers_page(request: &Asked) -> bool {
 }
 
 /// Returns `true` for `localhost` or an IP address, with or without a port.
-fn is_plain_host(host: &str) -> bool {
+fn is_localhost_or_ip(host: &str) -> bool {
     let is_address = host.parse::<std::net::SocketAddr>().is_ok()
         || host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok();
     is_address
@@ -302,66 +302,66 @@ fn is_plain_host(host: &str) -> bool {
             .is_some_and(|port| port.parse::<u16>().is_ok())
 }
 
-fn page(request: &Asked) -> Answer {
-    only("GET, HEAD", request, || {
+fn dashboard_page(request: &AppRequest) -> AppResponse {
+    require_method("GET, HEAD", request, || {
         let policy = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'; base-uri 'none'; frame-ancestors 'none'";
-        Answer {
+        AppResponse {
             status: 200,
             headers: Vec::new(),
-            body: PAGE.into(),
+            body: PAGE_HTML.into(),
         }
-        .with("content-type", "text/html; charset=utf-8")
-        .with("content-security-policy", policy)
-        .with("cache-control", "no-cache")
+        .with_header("content-type", "text/html; charset=utf-8")
+        .with_header("content-security-policy", policy)
+        .with_header("cache-control", "no-cache")
     })
 }
 
-fn health(gateway: &Gateway) -> Answer {
-    let now = words::iso(gateway.hall.clock.now());
-    let uptime = gateway.hall.started.elapsed().as_secs();
-    Answer::json(
+fn health_response(gateway: &Gateway) -> AppResponse {
+    let now = words::iso_millis(gateway.rooms.clock.now());
+    let uptime = gateway.rooms.started.elapsed().as_secs();
+    AppResponse::json(
         200,
         json!({"status": "ok", "timestamp": now, "uptime": uptime}).to_string(),
     )
 }
 
-fn only(methods: &'static str, request: &Asked, answer: impl FnOnce() -> Answer) -> Answer {
+fn require_method(methods: &'static str, request: &AppRequest, answer: impl FnOnce() -> AppResponse) -> AppResponse {
     if methods.split(", ").any(|method| method == request.method()) {
         answer()
     } else {
-        wrong_method(methods)
+        method_not_allowed(methods)
     }
 }
 
-fn done(prefix: Prefix, message: &str) -> Answer {
-    let status = if prefix == Prefix::First { 200 } else { 202 };
-    Answer::json(
+fn success_response(prefix: PathVersion, message: &str) -> AppResponse {
+    let status = if prefix == PathVersion::V1 { 200 } else { 202 };
+    AppResponse::json(
         status,
         json!({"success": true, "message": message}).to_string(),
     )
 }
 
-fn failed(status: u16, message: &str) -> Answer {
-    Answer::json(
+fn error_response(status: u16, message: &str) -> AppResponse {
+    AppResponse::json(
         status,
         json!({"success": false, "message": message}).to_string(),
     )
 }
 
-fn unauthorized() -> Answer {
-    failed(
+fn unauthorized() -> AppResponse {
+    error_response(
         401,
         "expected X-API-Key, or a token of an administrator to read",
     )
-    .with("www-authenticate", "Bearer")
+    .with_header("www-authenticate", "Bearer")
 }
 
-fn not_found() -> Answer {
-    failed(404, "nothing is here")
+fn not_found() -> AppResponse {
+    error_response(404, "nothing is here")
 }
 
-fn wrong_method(allowed: &'static str) -> Answer {
-    failed(405, "this address has another method").with("allow", allowed)
+fn method_not_allowed(allowed: &'static str) -> AppResponse {
+    error_response(405, "this address has another method").with_header("allow", allowed)
 }
 
 #[cfg(test)]

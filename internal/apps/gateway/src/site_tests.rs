@@ -3,26 +3,26 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use super::*;
-use crate::doorkeeper::Doorkeeper;
-use crate::hall::Hall;
-use crate::tend::clean_up;
-use crate::who::{Generation, Who};
-use crate::{Config, Network};
+use crate::doorkeeper::Authenticator;
+use crate::hall::RoomService;
+use crate::tend::disconnect_inactive;
+use crate::who::{ClientVersion, GatewayUser};
+use crate::{Config, PublisherNetwork};
 use latido_auth::{ApiKey, Secret};
 use latido_base::clock::Clock;
 use latido_base::drain::Drain;
-use latido_event_bus::End;
+use latido_event_bus::DisconnectReason;
 
 const KEY: &str = "a key of the tests";
 
 fn gateway(config: Config) -> Arc<Gateway> {
     let clock = Clock::system();
-    let authenticator = Doorkeeper::new(&config, None, &clock, &Drain::new());
+    let authenticator = Authenticator::new(&config, None, &clock, &Drain::new());
     Arc::new(Gateway {
         config,
-        hall: Hall::new(&clock),
-        door: authenticator,
-        changed: AtomicBool::new(false),
+        rooms: RoomService::new(&clock),
+        authenticator,
+        clients_changed: AtomicBool::new(false),
     })
 }
 
@@ -33,16 +33,16 @@ fn with_key() -> Config {
     }
 }
 
-fn from(mut request: Asked, peer: &str) -> Asked {
-    request.peer = Some(format!("{peer}:1").parse::<SocketAddr>().unwrap());
+fn with_peer(mut request: AppRequest, peer: &str) -> AppRequest {
+    request.client = Some(format!("{peer}:1").parse::<SocketAddr>().unwrap());
     request
 }
 
-async fn answer(gateway: &Arc<Gateway>, request: Asked) -> (u16, Value) {
-    let site = Dashboard(Arc::clone(gateway));
-    assert!(site.has(request.path()));
-    let answer = match site.admit(&request) {
-        Ok(()) => site.answer(request).await,
+async fn send_request(gateway: &Arc<Gateway>, request: AppRequest) -> (u16, Value) {
+    let site = GatewayRoutes(Arc::clone(gateway));
+    assert!(site.matches(request.path()));
+    let answer = match site.authorize(&request) {
+        Ok(()) => site.handle(request).await,
         Err(answer) => answer,
     };
     (
@@ -51,10 +51,10 @@ async fn answer(gateway: &Arc<Gateway>, request: Asked) -> (u16, Value) {
     )
 }
 
-async fn ask(gateway: &Arc<Gateway>, method: &str, path: &str, body: &Value) -> (u16, Value) {
-    answer(
+async fn send_with_key(gateway: &Arc<Gateway>, method: &str, path: &str, body: &Value) -> (u16, Value) {
+    send_request(
         gateway,
-        Asked::new(method, path)
+        AppRequest::new(method, path)
             .with_header("x-api-key", KEY)
             .with_body(body.to_string()),
     )
@@ -87,8 +87,8 @@ async fn publish_status_depends_on_the_prefix() {
             format!("/dashboard/{path}"),
             format!("/api/dashboard/{path}"),
         );
-        assert_eq!(ask(&gateway, "POST", &first, &body).await.0, 200, "{path}");
-        let (status, response) = ask(&gateway, "POST", &second, &body).await;
+        assert_eq!(send_with_key(&gateway, "POST", &first, &body).await.0, 200, "{path}");
+        let (status, response) = send_with_key(&gateway, "POST", &second, &body).await;
         assert_eq!(
             (
                 status,
@@ -97,7 +97,7 @@ async fn publish_status_depends_on_the_prefix() {
             ),
             (202, Some(true), true)
         );
-        assert_eq!(ask(&gateway, "GET", &first, &json!(null)).await.0, 405);
+        assert_eq!(send_with_key(&gateway, "GET", &first, &json!(null)).await.0, 405);
     }
     for (path, body) in [
         ("emit-event", json!({"data": 1})),
@@ -108,14 +108,14 @@ async fn publish_status_depends_on_the_prefix() {
         ("update-dashboard", json!(1)),
     ] {
         assert_eq!(
-            ask(&gateway, "POST", &format!("/dashboard/{path}"), &body)
+            send_with_key(&gateway, "POST", &format!("/dashboard/{path}"), &body)
                 .await
                 .0,
             400,
             "{path} {body}"
         );
     }
-    let (_, events) = ask(&gateway, "GET", "/dashboard/events", &json!(null)).await;
+    let (_, events) = send_with_key(&gateway, "GET", "/dashboard/events", &json!(null)).await;
     assert_eq!(
         (
             events["totalEvents"].as_u64(),
@@ -124,11 +124,11 @@ async fn publish_status_depends_on_the_prefix() {
         (Some(2), Some("reserva:creada"))
     );
     assert_eq!(
-        ask(&gateway, "POST", "/dashboard/cleanup", &json!({})).await,
+        send_with_key(&gateway, "POST", "/dashboard/cleanup", &json!({})).await,
         (201, Value::Null)
     );
     assert_eq!(
-        ask(&gateway, "POST", "/api/dashboard/cleanup", &json!({}))
+        send_with_key(&gateway, "POST", "/api/dashboard/cleanup", &json!({}))
             .await
             .0,
         202
@@ -138,17 +138,17 @@ async fn publish_status_depends_on_the_prefix() {
 #[tokio::test]
 async fn dashboard_responses_have_the_contract_fields() {
     let gateway = gateway(with_key());
-    let (_, empty) = ask(&gateway, "GET", "/dashboard", &json!(null)).await;
+    let (_, empty) = send_with_key(&gateway, "GET", "/dashboard", &json!(null)).await;
     assert_eq!(empty["clients"]["averageConnectionTime"].to_string(), "0.0");
-    let (mut member, _mailbox) = gateway.hall.enter(Generation::First, "abc").unwrap();
-    member.identify(Who {
+    let (mut member, _mailbox) = gateway.rooms.connect(ClientVersion::V1, "abc").unwrap();
+    member.identify(GatewayUser {
         id: "7".into(),
         role: Role::Cliente,
     });
     member.join("service_5").unwrap();
     gateway
-        .hall
-        .happened("reserva:creada", &json!({"cliente_id": 7}), None);
+        .rooms
+        .publish_event("reserva:creada", &json!({"cliente_id": 7}), None);
     let keys = |value: &Value| {
         value
             .as_object()
@@ -158,7 +158,7 @@ async fn dashboard_responses_have_the_contract_fields() {
             .collect::<Vec<_>>()
             .join(" ")
     };
-    let get = async |path: &str| ask(&gateway, "GET", path, &json!(null)).await.1;
+    let get = async |path: &str| send_with_key(&gateway, "GET", path, &json!(null)).await.1;
 
     let overview = get("/dashboard").await;
     assert_eq!(keys(&overview), "metrics clients rooms system");
@@ -234,11 +234,11 @@ async fn dashboard_responses_have_the_contract_fields() {
     );
     assert_eq!(keys(&get("/api/health").await), "status timestamp uptime");
     assert_eq!(
-        ask(&gateway, "DELETE", "/dashboard", &json!(null)).await.0,
+        send_with_key(&gateway, "DELETE", "/dashboard", &json!(null)).await.0,
         405
     );
     assert_eq!(
-        ask(&gateway, "GET", "/dashboard/nothing", &json!(null))
+        send_with_key(&gateway, "GET", "/dashboard/nothing", &json!(null))
             .await
             .0,
         404
@@ -258,13 +258,13 @@ async fn requests_of_foreign_pages_are_refused() {
         ("localhost.example", None, false),
         ("localhost:4000", Some("null"), false),
     ] {
-        let request = Asked::new("POST", "/dashboard/emit-event")
+        let request = AppRequest::new("POST", "/dashboard/emit-event")
             .with_body(json!({"type": "a"}).to_string())
             .with_header("host", host);
         let request = origin.iter().fold(request, |request, origin| {
             request.with_header("origin", origin)
         });
-        let (status, _) = answer(&gateway, from(request, "127.0.0.1")).await;
+        let (status, _) = send_request(&gateway, with_peer(request, "127.0.0.1")).await;
         assert_eq!(status, if allowed { 200 } else { 401 }, "{host} {origin:?}");
     }
 }
@@ -272,12 +272,12 @@ async fn requests_of_foreign_pages_are_refused() {
 #[tokio::test]
 async fn requests_need_a_key_or_a_trusted_address() {
     let open = gateway(Config {
-        trusted: vec![Network::parse("10.0.0.0/8").unwrap()],
+        trusted_networks: vec![PublisherNetwork::parse("10.0.0.0/8").unwrap()],
         ..with_key()
     });
     let event = || json!({"type": "a"}).to_string();
-    let post = || Asked::new("POST", "/dashboard/emit-event").with_body(event());
-    let get = || Asked::new("GET", "/dashboard");
+    let post = || AppRequest::new("POST", "/dashboard/emit-event").with_body(event());
+    let get = || AppRequest::new("GET", "/dashboard");
     for (peer, header, allowed) in [
         ("8.8.8.8", None, false),
         ("8.8.8.8", Some(("x-api-key", KEY)), true),
@@ -298,11 +298,11 @@ async fn requests_need_a_key_or_a_trusted_address() {
             let request = header.iter().fold(request, |request, (name, value)| {
                 request.with_header(name, value)
             });
-            let (status, _) = answer(&open, from(request, peer)).await;
+            let (status, _) = send_request(&open, with_peer(request, peer)).await;
             assert_eq!(status, if allowed { 200 } else { 401 }, "{peer} {header:?}");
         }
     }
-    let (status, _) = answer(&open, post()).await;
+    let (status, _) = send_request(&open, post()).await;
     assert_eq!(status, 401, "the peer address is unknown");
 }
 
@@ -312,8 +312,8 @@ async fn requests_need_a_key_or_a_trusted_address() {
 async fn client_inactive_for_an_hour_is_disconnected() {
     let gateway = gateway(with_key());
     let connect = |id: &str, socket| {
-        let (mut member, mailbox) = gateway.hall.enter(Generation::First, socket).unwrap();
-        member.identify(Who {
+        let (mut member, mailbox) = gateway.rooms.connect(ClientVersion::V1, socket).unwrap();
+        member.identify(GatewayUser {
             id: id.into(),
             role: Role::Cliente,
         });
@@ -321,17 +321,17 @@ async fn client_inactive_for_an_hour_is_disconnected() {
     };
     let ((_silent, mut left), (busy, mut stays)) = (connect("7", "a"), connect("8", "b"));
     while left.try_recv().is_some() || stays.try_recv().is_some() {}
-    assert_eq!(clean_up(&gateway), 0);
-    let clock = &gateway.hall.clock;
+    assert_eq!(disconnect_inactive(&gateway), 0);
+    let clock = &gateway.rooms.clock;
     clock.set(clock.now() + Duration::from_secs(61 * 60));
-    busy.touch();
-    assert_eq!(clean_up(&gateway), 1);
+    busy.record_activity();
+    assert_eq!(disconnect_inactive(&gateway), 1);
     assert!(matches!(
         left.try_recv(),
-        Some(Err(End::Dismissed("inactive")))
+        Some(Err(DisconnectReason::Kicked("inactive")))
     ));
     assert!(stays.try_recv().is_none());
-    let (_, clients) = ask(&gateway, "GET", "/dashboard/clients", &json!(null)).await;
+    let (_, clients) = send_with_key(&gateway, "GET", "/dashboard/clients", &json!(null)).await;
     let users: Vec<_> = clients
         .as_array()
         .unwrap()

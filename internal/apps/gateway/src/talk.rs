@@ -8,16 +8,16 @@ use tokio::time::Instant;
 use tracing::debug;
 
 use crate::board;
-use crate::business::Kind;
-use crate::doorkeeper::{Claim, Refused};
-use crate::hall::{HISTORY_LENGTH, Member};
-use crate::who::{Generation, Role, id_text};
+use crate::business::EventType;
+use crate::doorkeeper::{IdentityClaim, AuthError};
+use crate::hall::{HISTORY_LENGTH, RoomMember};
+use crate::who::{ClientVersion, Role, id_text};
 use crate::{Gateway, words};
-use latido_event_bus::{Event, Mailbox};
-use latido_socketio::{Args, Dialect, Emit, Heard, Link, Talk};
+use latido_event_bus::{BusEvent, Mailbox};
+use latido_socketio::{Args, SocketIoApp, Emit, ClientEvent, SocketHandle, SocketHandler};
 
 /// The events that this app handles, apart from the business events.
-const OWN: [&str; 6] = [
+const CONTROL_EVENTS: [&str; 6] = [
     "authenticate",
     "join_room",
     "leave_room",
@@ -26,183 +26,183 @@ const OWN: [&str; 6] = [
     "get_recent_events",
 ];
 /// The number of events that `get_recent_events` returns if the client sets no limit.
-const RECENT: u64 = 50;
+const DEFAULT_RECENT_EVENTS: u64 = 50;
 
 /// The Socket.IO app of both client versions, one namespace each.
-pub(super) struct Gatekeeper(pub(super) Arc<Gateway>);
+pub(super) struct GatewaySocketIo(pub(super) Arc<Gateway>);
 
-impl Dialect for Gatekeeper {
+impl SocketIoApp for GatewaySocketIo {
     fn namespaces(&self) -> &'static [&'static str] {
-        Generation::NAMESPACES
+        ClientVersion::NAMESPACES
     }
 
-    fn owns(&self, event: &str) -> bool {
-        OWN.contains(&event) || Kind::of(event).is_some()
+    fn handles_event(&self, event: &str) -> bool {
+        CONTROL_EVENTS.contains(&event) || EventType::by_name(event).is_some()
     }
 
-    fn connect(&self, handle: &Link, _auth: Value) -> Option<(Box<dyn Talk>, Mailbox)> {
+    fn on_connect(&self, handle: &SocketHandle, _auth: Value) -> Option<(Box<dyn SocketHandler>, Mailbox)> {
         let (member, mailbox) = self
             .0
-            .hall
-            .enter(Generation::of(handle.namespace()), &handle.id())?;
+            .rooms
+            .connect(ClientVersion::of_namespace(handle.namespace()), &handle.id())?;
         let deadline = Some(Instant::now() + self.0.config.auth_deadline);
-        let socket = Visit {
+        let socket = GatewaySocket {
             gateway: Arc::clone(&self.0),
-            link: handle.clone(),
+            handle: handle.clone(),
             member,
-            deadline,
-            refused: 0,
+            auth_deadline: deadline,
+            failed_attempts: 0,
         };
         Some((Box::new(socket), mailbox))
     }
 
-    fn write(&self, namespace: &str, event: &Event) -> Vec<Emit> {
-        words::emits(Generation::of(namespace), event)
+    fn encode(&self, namespace: &str, event: &BusEvent) -> Vec<Emit> {
+        words::encode_for(ClientVersion::of_namespace(namespace), event)
     }
 }
 
-struct Visit {
+struct GatewaySocket {
     gateway: Arc<Gateway>,
-    link: Link,
-    member: Member,
+    handle: SocketHandle,
+    member: RoomMember,
     /// The instant at which an unauthenticated socket is closed; `None` once it is authenticated.
-    deadline: Option<Instant>,
+    auth_deadline: Option<Instant>,
     /// The number of failed authentication attempts since the last success.
-    refused: u32,
+    failed_attempts: u32,
 }
 
 /// A reply: an event name and its payload.
-type Reply = Option<(&'static str, Value)>;
+type SocketReply = Option<(&'static str, Value)>;
 
-fn error(message: &str) -> Reply {
-    Some(("error", words::said(message)))
+fn error_reply(message: &str) -> SocketReply {
+    Some(("error", words::message_payload(message)))
 }
 
-impl Talk for Visit {
-    fn hear<'a>(&'a mut self, received: Heard) -> BoxFuture<'a, ()> {
+impl SocketHandler for GatewaySocket {
+    fn on_event<'a>(&'a mut self, received: ClientEvent) -> BoxFuture<'a, ()> {
         Box::pin(async move {
-            self.member.touch();
-            let Heard { event, args, ack } = received;
+            self.member.record_activity();
+            let ClientEvent { name: event, args, ack } = received;
             let argument = args.values.first().cloned().unwrap_or_default();
             let reply = if !args.attachments.is_empty() {
-                error("No se aceptan datos binarios")
+                error_reply("No se aceptan datos binarios")
             } else if event == "authenticate" {
                 self.authenticate(&argument).await
             } else {
-                self.answer(&event, &argument)
+                self.handle_event(&event, &argument)
             };
             if let Some((name, payload)) = &reply {
-                self.link.emit(name, payload);
+                self.handle.emit(name, payload);
             }
             if let Some(ack) = ack {
                 ack.send(&Args::new(reply.map(|(_, payload)| payload)));
             }
-            if self.refused >= self.gateway.config.auth_attempts {
-                debug!(app = "gateway", peer = ?self.link.peer(), "a client failed to authenticate too often");
-                self.link.disconnect();
+            if self.failed_attempts >= self.gateway.config.max_auth_attempts {
+                debug!(app = "gateway", peer = ?self.handle.peer(), "a client failed to authenticate too often");
+                self.handle.disconnect();
             }
         })
     }
 
-    fn next_time(&self) -> Option<Instant> {
-        self.deadline
+    fn next_timer(&self) -> Option<Instant> {
+        self.auth_deadline
     }
 
-    fn on_time(&mut self) {
-        self.deadline = None;
-        self.link.emit("error", &words::said("No autenticado"));
-        self.link.disconnect();
+    fn on_timer(&mut self) {
+        self.auth_deadline = None;
+        self.handle.emit("error", &words::message_payload("No autenticado"));
+        self.handle.disconnect();
     }
 }
 
-impl Visit {
-    async fn authenticate(&mut self, argument: &Value) -> Reply {
+impl GatewaySocket {
+    async fn authenticate(&mut self, argument: &Value) -> SocketReply {
         let text = |name: &str| argument.get(name).and_then(Value::as_str);
         let user_id = argument
             .get("userId")
             .or_else(|| argument.get("user_id"))
             .cloned();
         let claimed_role = text("role").or_else(|| text("rol"));
-        let claim = Claim {
+        let claim = IdentityClaim {
             id: user_id.as_ref().and_then(id_text),
             role: claimed_role.and_then(Role::parse),
         };
         let is_malformed = user_id.is_some() != claim.id.is_some()
             || claimed_role.is_some() != claim.role.is_some();
         let authenticated = match text("token").unwrap_or_default() {
-            _ if is_malformed => Err(Refused::Invalid),
-            token => self.gateway.door.admit(token, &claim).await,
+            _ if is_malformed => Err(AuthError::Invalid),
+            token => self.gateway.authenticator.authenticate(token, &claim).await,
         };
         let user = match authenticated {
             Ok(user) => user,
             Err(error) => {
-                self.refused += 1;
+                self.failed_attempts += 1;
                 let message = match error {
-                    Refused::Invalid => "Token inválido",
-                    Refused::Unavailable => "Error en autenticación",
+                    AuthError::Invalid => "Token inválido",
+                    AuthError::Unavailable => "Error en autenticación",
                 };
-                return Some(("auth_error", words::said(message)));
+                return Some(("auth_error", words::message_payload(message)));
             }
         };
         // The reply repeats the id in the form in which the client sent it.
         let (id, role) = (user_id.unwrap_or_else(|| json!(&*user.id)), user.role);
-        let answer = words::auth_success(&id, role, &self.member.socket_id);
+        let answer = words::auth_success_payload(&id, role, &self.member.socket_id);
         // Sent before any event of the rooms that the socket is about to join.
-        self.link.emit("auth_success", &answer);
+        self.handle.emit("auth_success", &answer);
         if !self.member.identify(user) {
             return None;
         }
-        self.deadline = None;
-        self.refused = 0;
-        self.gateway.note_change();
+        self.auth_deadline = None;
+        self.failed_attempts = 0;
+        self.gateway.mark_changed();
         None
     }
 
-    fn answer(&mut self, event: &str, argument: &Value) -> Reply {
-        if let Some(kind) = Kind::said(event) {
+    fn handle_event(&mut self, event: &str, argument: &Value) -> SocketReply {
+        if let Some(kind) = EventType::client_publishable(event) {
             return self
                 .member
-                .say(kind, event, argument)
-                .map_or_else(error, |()| None);
+                .publish(kind, event, argument)
+                .map_or_else(error_reply, |()| None);
         }
         match event {
             "join_room" => self.change_room(argument, true),
             "leave_room" => self.change_room(argument, false),
             "ping" => Some((
                 "pong",
-                json!({"data": argument, "timestamp": words::iso(self.gateway.hall.clock.now())}),
+                json!({"data": argument, "timestamp": words::iso_millis(self.gateway.rooms.clock.now())}),
             )),
             "get_dashboard_summary" | "get_recent_events" if self.member.who().is_none() => {
-                error("No autenticado")
+                error_reply("No autenticado")
             }
             "get_dashboard_summary" => {
-                Some(("dashboard_summary", board::summary(&self.gateway.hall)))
+                Some(("dashboard_summary", board::summary_json(&self.gateway.rooms)))
             }
             "get_recent_events" => {
                 let limit = argument
                     .get("limit")
                     .and_then(Value::as_u64)
-                    .unwrap_or(RECENT);
+                    .unwrap_or(DEFAULT_RECENT_EVENTS);
                 let limit = usize::try_from(limit)
                     .unwrap_or(usize::MAX)
                     .min(HISTORY_LENGTH);
                 Some((
                     "recent_events",
-                    json!({"events": board::recent(&self.gateway.hall, limit)}),
+                    json!({"events": board::recent_events(&self.gateway.rooms, limit)}),
                 ))
             }
-            _ => error("Evento desconocido"),
+            _ => error_reply("Evento desconocido"),
         }
     }
 
     /// Joins or leaves a room. Both keys are accepted, and the reply repeats the one that was used.
     /// A version 2 client that leaves with the key `room` gets no reply.
-    fn change_room(&mut self, argument: &Value, joins: bool) -> Reply {
+    fn change_room(&mut self, argument: &Value, joins: bool) -> SocketReply {
         let given = ["roomName", "room"]
             .into_iter()
             .find_map(|key| Some((key, argument.get(key)?.as_str()?)));
         let Some((key, room)) = given else {
-            return error("Sala inválida");
+            return error_reply("Sala inválida");
         };
         let changed = if joins {
             self.member.join(room)
@@ -210,9 +210,9 @@ impl Visit {
             self.member.leave(room)
         };
         if let Err(message) = changed {
-            return error(message);
+            return error_reply(message);
         }
-        if !joins && key == "room" && self.member.generation == Generation::Second {
+        if !joins && key == "room" && self.member.version == ClientVersion::V2 {
             return None;
         }
         Some((

@@ -8,29 +8,29 @@ use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::info;
 
-use crate::who::SECOND;
+use crate::who::ALL_V2_ROOM;
 use crate::{Gateway, board, words};
 
 /// The minimum interval between two metrics broadcasts, which reach every client each time, however
 /// many clients connect.
-const TELL_EVERY: Duration = Duration::from_secs(1);
+const METRICS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Runs the periodic task for as long as the server runs.
-pub(super) async fn tend(gateway: Arc<Gateway>) {
-    let mut ticks = interval(TELL_EVERY);
+pub(super) async fn run(gateway: Arc<Gateway>) {
+    let mut ticks = interval(METRICS_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut cleaned = Instant::now();
     loop {
         ticks.tick().await;
-        if gateway.changed.swap(false, Ordering::Relaxed) {
-            let metrics = board::metrics(&gateway.hall);
+        if gateway.clients_changed.swap(false, Ordering::Relaxed) {
+            let metrics = board::metrics_json(&gateway.rooms);
             gateway
-                .hall
-                .tell([SECOND], &words::dashboard_metrics(&metrics), None);
+                .rooms
+                .broadcast([ALL_V2_ROOM], &words::dashboard_metrics_event(&metrics), None);
         }
-        if cleaned.elapsed() >= gateway.config.cleanup {
+        if cleaned.elapsed() >= gateway.config.cleanup_interval {
             cleaned = Instant::now();
-            let dismissed = clean_up(&gateway);
+            let dismissed = disconnect_inactive(&gateway);
             if dismissed > 0 {
                 info!(
                     app = "gateway",
@@ -43,15 +43,15 @@ pub(super) async fn tend(gateway: Arc<Gateway>) {
 
 /// Disconnects clients that have been inactive for too long and returns their number. Empty rooms
 /// disappear on their own.
-pub(super) fn clean_up(gateway: &Gateway) -> usize {
-    let Some(inactive) = gateway.config.inactive else {
+pub(super) fn disconnect_inactive(gateway: &Gateway) -> usize {
+    let Some(inactive) = gateway.config.inactivity_limit else {
         return 0;
     };
-    let now = gateway.hall.clock.now();
-    let is_over = |row: &board::Row| {
-        now.duration_since(row.active).unsigned_abs() >= inactive && row.active < now
+    let now = gateway.rooms.clock.now();
+    let is_over = |row: &board::SocketRow| {
+        now.duration_since(row.last_active).unsigned_abs() >= inactive && row.last_active < now
     };
-    let over = board::rows(&gateway.hall).into_iter().filter(is_over);
-    over.filter(|row| gateway.hall.exchange.dismiss(row.id, "inactive"))
+    let over = board::socket_rows(&gateway.rooms).into_iter().filter(is_over);
+    over.filter(|row| gateway.rooms.event_bus.kick(row.id, "inactive"))
         .count()
 }

@@ -5,36 +5,36 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use latido_base::ident::UserId;
-use latido_event_bus::{Identity, Join, TopicName};
+use latido_event_bus::{Identity, JoinRequest, TopicName};
 
 /// The maximum length of a room's name, in bytes.
-const MAX_ROOM: usize = 128;
+const MAX_ROOM_BYTES: usize = 128;
 /// The administrators' room of version 1.
-pub(super) const ADMINS: &str = "admin_dashboard";
+pub(super) const ADMINS_ROOM: &str = "admin_dashboard";
 /// Internal rooms of all authenticated clients on `/` and on `/ws`. No client can join them by
 /// name, because names that start with `#` are refused.
-pub(super) const FIRST: &str = "#first";
-pub(super) const SECOND: &str = "#second";
+pub(super) const ALL_V1_ROOM: &str = "#first";
+pub(super) const ALL_V2_ROOM: &str = "#second";
 /// The internal topic that keeps published events for later queries. It has no members.
-pub(super) const HISTORY: &str = "#history";
+pub(super) const HISTORY_ROOM: &str = "#history";
 
 /// The client version, which selects event names and payloads. The namespace determines it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Generation {
+pub(super) enum ClientVersion {
     /// Version 1, on namespace `/`.
-    First,
+    V1,
     /// Version 2, on namespace `/ws`.
-    Second,
+    V2,
 }
 
-impl Generation {
+impl ClientVersion {
     pub(super) const NAMESPACES: &[&str] = &["/", "/ws"];
 
-    pub(super) fn of(namespace: &str) -> Self {
+    pub(super) fn of_namespace(namespace: &str) -> Self {
         if namespace == "/ws" {
-            Self::Second
+            Self::V2
         } else {
-            Self::First
+            Self::V1
         }
     }
 }
@@ -65,13 +65,13 @@ impl Role {
 
 /// A user whose token was verified.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Who {
+pub(super) struct GatewayUser {
     /// The user's id as text, even if the wire had a number.
     pub(super) id: Arc<str>,
     pub(super) role: Role,
 }
 
-impl Who {
+impl GatewayUser {
     pub(super) fn identity(&self) -> Identity {
         Identity {
             user: Some(UserId::new(&self.id)),
@@ -81,54 +81,54 @@ impl Who {
     }
 
     /// Returns the rooms that the server joins for the user after authentication.
-    pub(super) fn rooms(&self, generation: Generation) -> Vec<Join> {
+    pub(super) fn initial_rooms(&self, generation: ClientVersion) -> Vec<JoinRequest> {
         let mut rooms = match generation {
-            Generation::First => vec![FIRST.to_owned(), self.personal(), everybody(self.role)],
-            Generation::Second => vec![
-                SECOND.to_owned(),
+            ClientVersion::V1 => vec![ALL_V1_ROOM.to_owned(), self.personal_room(), role_room(self.role)],
+            ClientVersion::V2 => vec![
+                ALL_V2_ROOM.to_owned(),
                 self.role.as_str().to_owned(),
-                user(&self.id),
+                user_room(&self.id),
             ],
         };
-        if generation == Generation::First && self.role == Role::Admin {
-            rooms.push(ADMINS.to_owned());
+        if generation == ClientVersion::V1 && self.role == Role::Admin {
+            rooms.push(ADMINS_ROOM.to_owned());
         }
         rooms
             .iter()
-            .map(|room| Join::new(TopicName::new(room)))
+            .map(|room| JoinRequest::new(TopicName::new(room)))
             .collect()
     }
 
     /// Returns `true` if the user may join a room by name: any room of a service or a location, and
     /// of the other rooms only the user's own.
-    pub(super) fn may_join(&self, room: &str) -> bool {
-        if room.len() > MAX_ROOM || room.chars().any(char::is_control) {
+    pub(super) fn can_join(&self, room: &str) -> bool {
+        if room.len() > MAX_ROOM_BYTES || room.chars().any(char::is_control) {
             return false;
         }
         let has_id_after =
             |prefix: &str| room.strip_prefix(prefix).is_some_and(|id| !id.is_empty());
         has_id_after("service_")
             || has_id_after("location_")
-            || room == self.personal()
-            || room == everybody(self.role)
+            || room == self.personal_room()
+            || room == role_room(self.role)
             || room == self.role.as_str()
-            || room == user(&self.id)
-            || (room == ADMINS && self.role == Role::Admin)
+            || room == user_room(&self.id)
+            || (room == ADMINS_ROOM && self.role == Role::Admin)
     }
 
-    fn personal(&self) -> String {
-        personal(self.role, &self.id)
+    fn personal_room(&self) -> String {
+        personal_room(self.role, &self.id)
     }
 }
 
 /// Returns the personal room of a user in a role, such as `cliente_7`.
-pub(super) fn personal(role: Role, id: &str) -> String {
+pub(super) fn personal_room(role: Role, id: &str) -> String {
     format!("{}_{id}", role.as_str())
 }
 
 /// Returns the room of all version 1 clients of a role, such as `all_clientes`. `all_admins`
 /// follows the wire contract, not Spanish grammar.
-pub(super) fn everybody(role: Role) -> String {
+pub(super) fn role_room(role: Role) -> String {
     match role {
         Role::Proveedor => "all_proveedores".to_owned(),
         Role::Cliente | Role::Admin => format!("all_{}s", role.as_str()),
@@ -136,14 +136,14 @@ pub(super) fn everybody(role: Role) -> String {
 }
 
 /// Returns the personal room of a version 2 user, such as `user:7`.
-pub(super) fn user(id: &str) -> String {
+pub(super) fn user_room(id: &str) -> String {
     format!("user:{id}")
 }
 
 /// Converts a wire id to text. Returns `None` unless it is a short string or an integer.
 pub(super) fn id_text(value: &Value) -> Option<String> {
     match value {
-        Value::String(text) if !text.is_empty() && text.len() <= MAX_ROOM => Some(text.clone()),
+        Value::String(text) if !text.is_empty() && text.len() <= MAX_ROOM_BYTES => Some(text.clone()),
         Value::Number(number) if number.is_i64() || number.is_u64() => Some(number.to_string()),
         _ => None,
     }
@@ -155,15 +155,15 @@ mod tests {
 
     use super::*;
 
-    fn test_user(id: &str, role: Role) -> Who {
-        Who {
+    fn test_user(id: &str, role: Role) -> GatewayUser {
+        GatewayUser {
             id: id.into(),
             role,
         }
     }
 
-    fn names(user: &Who, generation: Generation) -> Vec<String> {
-        user.rooms(generation)
+    fn names(user: &GatewayUser, generation: ClientVersion) -> Vec<String> {
+        user.initial_rooms(generation)
             .iter()
             .map(|join| join.topic.as_str().to_owned())
             .collect()
@@ -172,19 +172,19 @@ mod tests {
     #[test]
     fn initial_rooms_depend_on_version_and_role() {
         assert_eq!(
-            names(&test_user("7", Role::Cliente), Generation::First),
+            names(&test_user("7", Role::Cliente), ClientVersion::V1),
             ["#first", "cliente_7", "all_clientes"]
         );
         assert_eq!(
-            names(&test_user("7", Role::Proveedor), Generation::First),
+            names(&test_user("7", Role::Proveedor), ClientVersion::V1),
             ["#first", "proveedor_7", "all_proveedores"]
         );
         assert_eq!(
-            names(&test_user("1", Role::Admin), Generation::First),
+            names(&test_user("1", Role::Admin), ClientVersion::V1),
             ["#first", "admin_1", "all_admins", "admin_dashboard"]
         );
         assert_eq!(
-            names(&test_user("1", Role::Admin), Generation::Second),
+            names(&test_user("1", Role::Admin), ClientVersion::V2),
             ["#second", "admin", "user:1"]
         );
     }
@@ -200,7 +200,7 @@ mod tests {
             "cliente",
             "user:7",
         ] {
-            assert!(cliente.may_join(room), "{room}");
+            assert!(cliente.can_join(room), "{room}");
         }
         for room in [
             "",
@@ -219,13 +219,13 @@ mod tests {
             "service_\n",
             "dashboard",
         ] {
-            assert!(!cliente.may_join(room), "{room}");
+            assert!(!cliente.can_join(room), "{room}");
         }
         assert!(
-            test_user("1", Role::Admin).may_join(ADMINS)
-                && !test_user("1", Role::Admin).may_join("cliente_7")
+            test_user("1", Role::Admin).can_join(ADMINS_ROOM)
+                && !test_user("1", Role::Admin).can_join("cliente_7")
         );
-        assert!(!cliente.may_join(&format!("service_{}", "x".repeat(MAX_ROOM))));
+        assert!(!cliente.can_join(&format!("service_{}", "x".repeat(MAX_ROOM_BYTES))));
     }
 
     #[test]

@@ -8,15 +8,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use crate::business::{Kind, spelled_out};
-use crate::who::{Generation, Role, Who};
-use latido_event_bus::Event;
+use crate::business::{EventType, with_both_spellings};
+use crate::who::{ClientVersion, Role, GatewayUser};
+use latido_event_bus::BusEvent;
 use latido_socketio::Emit;
 
 /// The name under which every event travels through the event bus; clients never see it.
-pub(super) const PACKED: &str = "packed";
+pub(super) const ENCODED_EVENT_NAME: &str = "packed";
 /// Event names that Socket.IO reserves for itself.
-const RESERVED: [&str; 6] = [
+const RESERVED_NAMES: [&str; 6] = [
     "connect",
     "connect_error",
     "disconnect",
@@ -24,23 +24,23 @@ const RESERVED: [&str; 6] = [
     "newListener",
     "removeListener",
 ];
-const MAX_NAME: usize = 128;
+const MAX_NAME_BYTES: usize = 128;
 
 /// One event, encoded once for both client versions.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
-pub(super) struct Packed {
+pub(super) struct EncodedEvent {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     first: Vec<(String, Value)>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     second: Vec<(String, Value)>,
     /// The entry that the history shows for this event.
     #[serde(skip_serializing_if = "Option::is_none")]
-    entry: Option<Entry>,
+    entry: Option<HistoryEntry>,
 }
 
 /// One entry of the event history.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct Entry {
+pub(super) struct HistoryEntry {
     #[serde(rename = "type")]
     pub(super) kind: String,
     pub(super) payload: Value,
@@ -50,30 +50,30 @@ pub(super) struct Entry {
 
 /// The same event as it is read for one client: names and unparsed JSON.
 #[derive(Deserialize)]
-struct Unpacked<'a> {
+struct EncodedEventRef<'a> {
     #[serde(borrow, default)]
     first: Vec<(String, &'a RawValue)>,
     #[serde(borrow, default)]
     second: Vec<(String, &'a RawValue)>,
 }
 
-impl Packed {
-    pub(super) fn text(&self) -> Arc<str> {
+impl EncodedEvent {
+    pub(super) fn to_json_text(&self) -> Arc<str> {
         serde_json::to_string(self).unwrap_or_default().into()
     }
 }
 
 /// Returns the Socket.IO events that an event of the bus contains for a client version.
-pub(super) fn emits(generation: Generation, event: &Event) -> Vec<Emit> {
-    let Some(message) = event.message().filter(|message| &*message.name == PACKED) else {
+pub(super) fn encode_for(generation: ClientVersion, event: &BusEvent) -> Vec<Emit> {
+    let Some(message) = event.message().filter(|message| &*message.name == ENCODED_EVENT_NAME) else {
         return Vec::new();
     };
-    let Ok(Unpacked { first, second }) = serde_json::from_str(&message.payload) else {
+    let Ok(EncodedEventRef { first, second }) = serde_json::from_str(&message.payload) else {
         return Vec::new();
     };
     let events = match generation {
-        Generation::First => first,
-        Generation::Second => second,
+        ClientVersion::V1 => first,
+        ClientVersion::V2 => second,
     };
     events
         .into_iter()
@@ -82,10 +82,10 @@ pub(super) fn emits(generation: Generation, event: &Event) -> Vec<Emit> {
 }
 
 /// Returns the history entry of an event, if it has one.
-pub(super) fn entry(event: &Event) -> Option<Entry> {
+pub(super) fn history_entry(event: &BusEvent) -> Option<HistoryEntry> {
     #[derive(Deserialize)]
     struct EntryOnly {
-        entry: Option<Entry>,
+        entry: Option<HistoryEntry>,
     }
     serde_json::from_str::<EntryOnly>(&event.message()?.payload)
         .ok()?
@@ -93,15 +93,15 @@ pub(super) fn entry(event: &Event) -> Option<Entry> {
 }
 
 /// Formats a timestamp like JavaScript's `toISOString`, with milliseconds.
-pub(super) fn iso(at: Timestamp) -> String {
+pub(super) fn iso_millis(at: Timestamp) -> String {
     format!("{at:.3}")
 }
 
 /// Returns `true` if publishers may use this event name.
-pub(super) fn is_name(name: &str) -> bool {
+pub(super) fn is_event_name(name: &str) -> bool {
     !name.is_empty()
-        && name.len() <= MAX_NAME
-        && !RESERVED.contains(&name)
+        && name.len() <= MAX_NAME_BYTES
+        && !RESERVED_NAMES.contains(&name)
         && !name.chars().any(char::is_control)
 }
 
@@ -114,9 +114,9 @@ fn room_event(kind: &str, data: &Value, from: Option<&str>, at: &str) -> Value {
 
 /// Encodes a business event for the rooms that it concerns, for all version 2 clients and for the
 /// history.
-pub(super) fn business(name: &str, data: &Value, from: Option<&Who>, at: Timestamp) -> Packed {
-    let (kind, at, data) = (Kind::of(name), iso(at), spelled_out(data));
-    let first_name = kind.map_or(name, |kind| kind.first_name(name));
+pub(super) fn business_event(name: &str, data: &Value, from: Option<&GatewayUser>, at: Timestamp) -> EncodedEvent {
+    let (kind, at, data) = (EventType::by_name(name), iso_millis(at), with_both_spellings(data));
+    let first_name = kind.map_or(name, |kind| kind.v1_name(name));
     let source = if from.is_some() {
         "SOCKET_IO"
     } else {
@@ -129,7 +129,7 @@ pub(super) fn business(name: &str, data: &Value, from: Option<&Who>, at: Timesta
         ),
         (first_name.to_owned(), data.clone()),
     ];
-    let entry = Entry {
+    let entry = HistoryEntry {
         kind: name.to_owned(),
         payload: data.clone(),
         timestamp: at,
@@ -138,13 +138,13 @@ pub(super) fn business(name: &str, data: &Value, from: Option<&Who>, at: Timesta
     let mut second = vec![("negocio:evento".to_owned(), json!(entry))];
     match kind {
         Some(kind) => second.extend(
-            kind.second
+            kind.v2_names
                 .iter()
                 .map(|name| ((*name).to_owned(), data.clone())),
         ),
         None => second.push((name.to_owned(), data.clone())),
     }
-    Packed {
+    EncodedEvent {
         first,
         second,
         entry: Some(entry),
@@ -152,21 +152,21 @@ pub(super) fn business(name: &str, data: &Value, from: Option<&Who>, at: Timesta
 }
 
 /// Encodes the additional event that one role of version 2 receives, if there is one.
-pub(super) fn business_of_role(name: &str, data: &Value) -> Option<(Role, Packed)> {
-    let (role, name) = Kind::of(name)?.second_role?;
+pub(super) fn role_event(name: &str, data: &Value) -> Option<(Role, EncodedEvent)> {
+    let (role, name) = EventType::by_name(name)?.v2_role_name?;
     Some((
         role,
-        Packed {
-            second: vec![(name.to_owned(), spelled_out(data))],
-            ..Packed::default()
+        EncodedEvent {
+            second: vec![(name.to_owned(), with_both_spellings(data))],
+            ..EncodedEvent::default()
         },
     ))
 }
 
 /// Encodes a message from the API to a role or a user.
-pub(super) fn notice(name: &str, payload: &Value, at: Timestamp) -> Packed {
-    let event = room_event(name, payload, None, &iso(at));
-    Packed {
+pub(super) fn api_notice(name: &str, payload: &Value, at: Timestamp) -> EncodedEvent {
+    let event = room_event(name, payload, None, &iso_millis(at));
+    EncodedEvent {
         first: vec![
             ("event".to_owned(), event),
             (name.to_owned(), payload.clone()),
@@ -177,19 +177,19 @@ pub(super) fn notice(name: &str, payload: &Value, at: Timestamp) -> Packed {
 }
 
 /// Encodes a message to all authenticated clients.
-pub(super) fn system_notification(data: &Value, at: Timestamp) -> Packed {
-    notice("system_notification", data, at)
+pub(super) fn system_notification(data: &Value, at: Timestamp) -> EncodedEvent {
+    api_notice("system_notification", data, at)
 }
 
 /// Encodes an event about a client for the administrators: `client_connected`,
 /// `client_authenticated` or `client_disconnected`.
-pub(super) fn client_notice(
+pub(super) fn client_event(
     kind: &str,
     socket_id: &str,
-    user: Option<&Who>,
+    user: Option<&GatewayUser>,
     at: Timestamp,
-) -> Packed {
-    let at = iso(at);
+) -> EncodedEvent {
+    let at = iso_millis(at);
     let data = match user {
         Some(user) => {
             json!({"userId": &*user.id, "role": user.role.as_str(), "socketId": socket_id, "timestamp": at})
@@ -197,7 +197,7 @@ pub(super) fn client_notice(
         None => json!({"socketId": socket_id, "timestamp": at}),
     };
     let event = room_event(kind, &data, None, &at);
-    Packed {
+    EncodedEvent {
         first: vec![("event".to_owned(), event.clone())],
         second: vec![("event".to_owned(), event)],
         entry: None,
@@ -205,18 +205,18 @@ pub(super) fn client_notice(
 }
 
 /// Encodes the dashboard metrics. Version 2 sends them to all clients, not only to administrators.
-pub(super) fn dashboard_metrics(metrics: &Value) -> Packed {
-    Packed {
+pub(super) fn dashboard_metrics_event(metrics: &Value) -> EncodedEvent {
+    EncodedEvent {
         second: vec![("dashboard:metrics".to_owned(), metrics.clone())],
-        ..Packed::default()
+        ..EncodedEvent::default()
     }
 }
 
-pub(super) fn auth_success(user_id: &Value, role: Role, socket_id: &str) -> Value {
+pub(super) fn auth_success_payload(user_id: &Value, role: Role, socket_id: &str) -> Value {
     json!({"message": "Autenticación exitosa", "userId": user_id, "role": role.as_str(), "socketId": socket_id})
 }
 
-pub(super) fn said(message: &str) -> Value {
+pub(super) fn message_payload(message: &str) -> Value {
     json!({"message": message})
 }
 
@@ -237,16 +237,16 @@ mod tests {
     #[test]
     fn reservation_is_encoded_for_both_versions() {
         let data = json!({"clienteId": 7, "proveedorId": 9, "servicioId": 3, "fecha": "2026-01-01", "estado": "pendiente"});
-        let user = Who {
+        let user = GatewayUser {
             id: "7".into(),
             role: Role::Cliente,
         };
-        let Packed {
+        let EncodedEvent {
             first,
             second,
             entry,
-        } = business("reservation_created", &data, Some(&user), at());
-        let both_spellings = spelled_out(&data);
+        } = business_event("reservation_created", &data, Some(&user), at());
+        let both_spellings = with_both_spellings(&data);
         let event = json!({"type": "reservation_created", "data": both_spellings, "from": "7", "timestamp": AT});
         assert_eq!(
             first,
@@ -326,14 +326,14 @@ mod tests {
             ("algo:nuevo", &["algo:nuevo"], None),
         ] {
             let data = json!({"cliente_id": 1});
-            let packed = business(published, &data, None, at());
+            let packed = business_event(published, &data, None, at());
             let expected: Vec<_> = std::iter::once("negocio:evento")
                 .chain(everybody.iter().copied())
                 .collect();
             assert_eq!(names(&packed.second), expected, "{published}");
             assert_eq!(packed.second[0].1["source"], "REST_API");
             assert_eq!(packed.second[0].1["type"], published);
-            let of_role = business_of_role(published, &data)
+            let of_role = role_event(published, &data)
                 .map(|(role, packed)| (role, packed.second[0].0.clone()));
             assert_eq!(
                 of_role,
@@ -354,7 +354,7 @@ mod tests {
             ("payment_updated", "payment_updated"),
             ("comment_created", "comment_created"),
         ] {
-            let packed = business(published, &json!({}), None, at());
+            let packed = business_event(published, &json!({}), None, at());
             assert_eq!(names(&packed.first), ["event", bare]);
             assert_eq!(
                 packed.first[0].1,
@@ -365,11 +365,11 @@ mod tests {
 
     #[test]
     fn client_and_system_notices() {
-        let user = Who {
+        let user = GatewayUser {
             id: "7".into(),
             role: Role::Proveedor,
         };
-        let packed = client_notice("client_authenticated", "abc", Some(&user), at());
+        let packed = client_event("client_authenticated", "abc", Some(&user), at());
         let data = json!({"userId": "7", "role": "proveedor", "socketId": "abc", "timestamp": AT});
         assert_eq!(
             packed.first,
@@ -378,7 +378,7 @@ mod tests {
                 json!({"type": "client_authenticated", "data": data, "timestamp": AT})
             )]
         );
-        let packed = client_notice("client_connected", "abc", None, at());
+        let packed = client_event("client_connected", "abc", None, at());
         assert_eq!(
             packed.first[0].1["data"],
             json!({"socketId": "abc", "timestamp": AT})
@@ -397,11 +397,11 @@ mod tests {
     #[test]
     fn replies_and_reserved_names() {
         let expected = json!({"message": "Autenticación exitosa", "userId": 7, "role": "cliente", "socketId": "abc"});
-        assert_eq!(auth_success(&json!(7), Role::Cliente, "abc"), expected);
-        assert_eq!(said("No autenticado"), json!({"message": "No autenticado"}));
-        for name in RESERVED.into_iter().chain(["", "a\nb"]) {
-            assert!(!is_name(name), "{name}");
+        assert_eq!(auth_success_payload(&json!(7), Role::Cliente, "abc"), expected);
+        assert_eq!(message_payload("No autenticado"), json!({"message": "No autenticado"}));
+        for name in RESERVED_NAMES.into_iter().chain(["", "a\nb"]) {
+            assert!(!is_event_name(name), "{name}");
         }
-        assert!(is_name("reserva:creada") && is_name("error") && !is_name(&"x".repeat(200)));
+        assert!(is_event_name("reserva:creada") && is_event_name("error") && !is_event_name(&"x".repeat(200)));
     }
 }

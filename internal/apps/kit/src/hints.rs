@@ -9,16 +9,16 @@ use tokio::time::timeout;
 
 /// The interval between reads while notifications arrive, for rows whose trigger is missing. `POLL`
 /// is the interval while they do not arrive.
-const SWEEP: Duration = Duration::from_secs(30);
-const POLL: Duration = Duration::from_secs(1);
+const SWEEP_INTERVAL: Duration = Duration::from_secs(30);
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The input of the feed from the database listener. Clones share the same state.
 #[derive(Debug, Clone, Default)]
-pub struct Hints(Arc<Hinted>);
+pub struct FeedTrigger(Arc<FeedTriggerState>);
 
 #[derive(Debug, Default)]
-struct Hinted {
-    look: Notify,
+struct FeedTriggerState {
+    wake: Notify,
     /// `true` while notifications arrive. `Relaxed` suffices: the flag only selects the read
     /// interval.
     is_listening: AtomicBool,
@@ -27,16 +27,16 @@ struct Hinted {
     is_ready: AtomicBool,
 }
 
-impl Hints {
+impl FeedTrigger {
     /// Reports that something changed or may have changed.
-    pub fn look(&self) {
-        self.0.look.notify_one();
+    pub fn notify(&self) {
+        self.0.wake.notify_one();
     }
 
     /// Sets the flag that notifications arrive, and triggers a read.
-    pub fn set_heard(&self, is_listening: bool) {
+    pub fn set_listening(&self, is_listening: bool) {
         self.0.is_listening.store(is_listening, Ordering::Relaxed);
-        self.look();
+        self.notify();
     }
 
     /// Returns `true` if the feed has started, so that clients may connect.
@@ -52,10 +52,10 @@ impl Hints {
     /// Waits for the next hint, at most as long as the next check is due.
     pub async fn wait(&self) {
         let interval = if self.0.is_listening.load(Ordering::Relaxed) {
-            SWEEP
+            SWEEP_INTERVAL
         } else {
-            POLL
+            POLL_INTERVAL
         };
-        let _ = timeout(interval, self.0.look.notified()).await;
+        let _ = timeout(interval, self.0.wake.notified()).await;
     }
 }

@@ -9,23 +9,23 @@ mod hints;
 
 use std::sync::Arc;
 
-pub use hints::Hints;
+pub use hints::FeedTrigger;
 
 use latido_auth::{Policy, Verifier};
 use latido_base::clock::Clock;
 use latido_base::drain::Drain;
 use latido_engine::Engine;
-use latido_http::{Pier, Site};
+use latido_http::{WebSocketApp, HttpApp};
 use latido_hub::Hub;
 use latido_postgres::Database;
-use latido_session::Limits;
-use latido_socketio::Dialect;
+use latido_session::SessionLimits;
+use latido_socketio::SocketIoApp;
 use latido_stream::Catalog;
 use latido_telemetry::Metrics;
 
 /// The server's services that an app may use. Each app creates its own event bus.
 #[derive(Debug, Clone)]
-pub struct Parts {
+pub struct AppDeps {
     /// The wall clock, which tests can set.
     pub clock: Clock,
     /// The server's metrics registry, with labels per app.
@@ -45,25 +45,25 @@ pub struct Parts {
     /// The engine that receives change hints for the streams.
     pub engine: Engine,
     /// The limits of every WebSocket connection; an app may set its own for its connections.
-    pub limits: Limits,
+    pub limits: SessionLimits,
     /// The trigger that forwards database notifications to the messaging app.
-    pub messaging_hints: Hints,
+    pub messaging_trigger: FeedTrigger,
     /// Set if the app has a dedicated listener, which serves no other app.
-    pub is_alone: bool,
+    pub is_dedicated: bool,
 }
 
 /// The HTTP, WebSocket and Socket.IO endpoints of an app.
 #[derive(Default)]
-pub struct Served {
+pub struct AppServices {
     /// The HTTP routes of the app.
-    pub sites: Vec<Arc<dyn Site>>,
+    pub http_apps: Vec<Arc<dyn HttpApp>>,
     /// The WebSocket endpoints of the app.
-    pub piers: Vec<Arc<dyn Pier>>,
+    pub websocket_apps: Vec<Arc<dyn WebSocketApp>>,
     /// The Socket.IO namespaces of the app.
-    pub dialects: Vec<Arc<dyn Dialect>>,
+    pub socketio_apps: Vec<Arc<dyn SocketIoApp>>,
 }
 
-impl std::fmt::Debug for Served {
+impl std::fmt::Debug for AppServices {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("AppServices").finish_non_exhaustive()
     }

@@ -2,21 +2,21 @@
 
 use serde_json::{Value, json};
 
-use crate::payload::parsed;
-use crate::vocabulary::channel;
-use latido_event_bus::{Body, Diff, Entry, Event};
+use crate::payload::parse_json;
+use crate::vocabulary::channel_of_topic;
+use latido_event_bus::{EventBody, PresenceDiff, PresenceEntry, BusEvent};
 use latido_protocol::phoenix::{self, SerializerVersion};
 
 /// Encodes an event as a frame. The event's topic already determines the API version, so only the
 /// serializer version is left to choose.
-pub(super) fn encode(vsn: SerializerVersion, event: &Event) -> String {
-    let channel = event.topics.first().map(channel).unwrap_or_default();
+pub(super) fn encode_event(vsn: SerializerVersion, event: &BusEvent) -> String {
+    let channel = event.topics.first().map(channel_of_topic).unwrap_or_default();
     match &event.body {
-        Body::Message(message) => phoenix::encode_broadcast(vsn, channel, &message.name, &message.payload),
-        Body::State(list) => {
+        EventBody::Message(message) => phoenix::encode_broadcast(vsn, channel, &message.name, &message.payload),
+        EventBody::PresenceList(list) => {
             let users = list
                 .iter()
-                .map(|present| (present.user.as_str().to_owned(), metas(&present.entries)));
+                .map(|present| (present.user.as_str().to_owned(), presence_metas(&present.entries)));
             phoenix::encode_broadcast(
                 vsn,
                 channel,
@@ -24,27 +24,27 @@ pub(super) fn encode(vsn: SerializerVersion, event: &Event) -> String {
                 &Value::Object(users.collect()).to_string(),
             )
         }
-        Body::Diff(diff) => {
-            let payload = json!({"joins": side(diff, diff.joined.as_ref()), "leaves": side(diff, diff.left.as_ref())});
+        EventBody::PresenceDiff(diff) => {
+            let payload = json!({"joins": diff_side(diff, diff.added.as_ref()), "leaves": diff_side(diff, diff.removed.as_ref())});
             phoenix::encode_broadcast(vsn, channel, "presence_diff", &payload.to_string())
         }
     }
 }
 
-fn side(diff: &Diff, entry: Option<&Entry>) -> Value {
+fn diff_side(diff: &PresenceDiff, entry: Option<&PresenceEntry>) -> Value {
     let users = entry.map(|entry| {
         (
             diff.user.as_str().to_owned(),
-            metas(std::slice::from_ref(entry)),
+            presence_metas(std::slice::from_ref(entry)),
         )
     });
     Value::Object(users.into_iter().collect())
 }
 
-fn metas(entries: &[Entry]) -> Value {
-    let meta = |entry: &Entry| {
+fn presence_metas(entries: &[PresenceEntry]) -> Value {
+    let meta = |entry: &PresenceEntry| {
         let mut meta = json!({"phx_ref": format!("{:x}", entry.reference)});
-        if let (Value::Object(meta), Value::Object(rest)) = (&mut meta, parsed(&entry.meta)) {
+        if let (Value::Object(meta), Value::Object(rest)) = (&mut meta, parse_json(&entry.meta)) {
             meta.extend(rest);
         }
         meta
@@ -57,40 +57,40 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::presence::{Lists, Roll};
-    use crate::vocabulary::{Vocabulary, roster};
+    use crate::presence::{MessagingTopicPolicy, PresenceTracker};
+    use crate::vocabulary::{ClientApiVersion, channel_presence_topic};
     use latido_base::clock::Clock;
     use latido_base::ident::UserId;
-    use latido_event_bus::{Exchange, Identity, Join, Mailbox};
+    use latido_event_bus::{EventBus, Identity, JoinRequest, Mailbox};
 
     const CHANNEL: &str = "conversation:c";
 
-    fn open(event_bus: &Arc<Exchange>, user: &str) -> Mailbox {
+    fn open(event_bus: &Arc<EventBus>, user: &str) -> Mailbox {
         let identity = Identity {
             user: Some(UserId::new(user)),
             ..Identity::default()
         };
         let joins = [
-            Join::new(Vocabulary::Head.topic(CHANNEL)),
-            Join::new(roster(CHANNEL)).meta(r#"{"online_at":"5"}"#),
+            JoinRequest::new(ClientApiVersion::Current.topic(CHANNEL)),
+            JoinRequest::new(channel_presence_topic(CHANNEL)).meta(r#"{"online_at":"5"}"#),
         ];
-        event_bus.open(identity, &joins).unwrap()
+        event_bus.connect(identity, &joins).unwrap()
     }
 
     fn frames(mailbox: &mut Mailbox) -> Vec<Value> {
         let events = std::iter::from_fn(|| mailbox.try_recv());
         events
-            .map(|event| serde_json::from_str(&encode(SerializerVersion::V2, &event.unwrap())).unwrap())
+            .map(|event| serde_json::from_str(&encode_event(SerializerVersion::V2, &event.unwrap())).unwrap())
             .collect()
     }
 
     #[test]
     fn golden_frames_of_presence() {
-        let topic_policy = Lists {
-            roll: Arc::new(Roll::default()),
+        let topic_policy = MessagingTopicPolicy {
+            presence_tracker: Arc::new(PresenceTracker::default()),
             clock: Clock::system(),
         };
-        let event_bus = Arc::new(Exchange::new(topic_policy, || 0));
+        let event_bus = Arc::new(EventBus::new(topic_policy, || 0));
         let mut ana = open(&event_bus, "ana");
         // Every topic of the join consumes one reference, with or without a presence list.
         let meta = |reference: &str| json!({"metas": [{"phx_ref": reference, "online_at": "5"}]});

@@ -7,96 +7,96 @@ use serde_json::json;
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use crate::frames::encode;
-use crate::payload::iso;
-use crate::socket::{Failure, Socket, Step};
-use crate::store::{Answer, Operation};
-use crate::vocabulary::{Vocabulary, dismissal, presence, roster};
-use crate::{NAME, OPERATION, Shared};
+use crate::frames::encode_event;
+use crate::payload::rfc3339;
+use crate::socket::{OperationError, ChannelSession, ChannelEffect};
+use crate::store::{StoreResponse, StoreOperation};
+use crate::vocabulary::{ClientApiVersion, kick_topic, user_presence_topic, channel_presence_topic};
+use crate::{NAME, OPERATION_TIMEOUT, MessagingShared};
 use latido_auth::Principal;
 use latido_base::ident::UserId;
-use latido_event_bus::{ConnId, Dialect, Event, Identity, Join, Publish};
+use latido_event_bus::{ConnectionId, EncodingId, BusEvent, Identity, JoinRequest, Publish};
 use latido_protocol::Frame;
 use latido_protocol::phoenix::{self, SerializerVersion};
-use latido_shard::{Acts, Answered, Berth, Guest, Heard, Now};
+use latido_shard::{Actions, AsyncResult, HandlerContext, ProtocolHandler, ClientMessage, Timestamp};
 
 /// The interval between checks of a token that may be revoked, in seconds.
-const REVOCATION_S: i64 = 10;
+const REVOCATION_CHECK_S: i64 = 10;
 
 /// The verified identity of a client that connects, taken from its token.
 #[derive(Debug, Clone)]
-pub(super) struct Passport {
-    pub(super) user: Uuid,
+pub(super) struct VerifiedClient {
+    pub(super) user_id: Uuid,
     /// The token's other claims; the issuer may revoke the token.
     pub(super) principal: Arc<Principal>,
     pub(super) vsn: SerializerVersion,
 }
 
 /// The ids of the two frame encodings. They must be unique among the encodings of all apps.
-const V1: Dialect = Dialect(2);
-const V2: Dialect = Dialect(3);
+const ENCODING_V1: EncodingId = EncodingId(2);
+const ENCODING_V2: EncodingId = EncodingId(3);
 
 /// The result of an operation, with the membership epoch at the time when the operation started.
-struct Came(Result<Answer, Failure>, u64);
+struct OperationResult(Result<StoreResponse, OperationError>, u64);
 
-pub(super) struct Client {
-    shared: Arc<Shared>,
-    socket: Socket,
+pub(super) struct PhoenixConnection {
+    shared: Arc<MessagingShared>,
+    session: ChannelSession,
     /// `None` if the event bus refused the connection.
-    id: Option<ConnId>,
+    connection_id: Option<ConnectionId>,
     user: UserId,
-    passport: Passport,
-    since_s: i64,
+    verified: VerifiedClient,
+    connected_at_s: i64,
     /// The membership check in progress. It is repeated if a membership ends meanwhile.
-    asked: Option<Operation>,
+    membership_check: Option<StoreOperation>,
     has_expired: bool,
     /// The time of the next revocation check, in Unix seconds.
-    look_at_s: i64,
+    revocation_check_at_s: i64,
     /// The user's removal count when the channels were last compared with the event bus.
-    removals: u64,
+    seen_removals: u64,
 }
 
-impl Client {
-    pub(super) fn new(shared: Arc<Shared>, verified: Passport, context: &Berth) -> Self {
-        let user = UserId::new(&verified.user.to_string());
+impl PhoenixConnection {
+    pub(super) fn new(shared: Arc<MessagingShared>, verified: VerifiedClient, context: &HandlerContext) -> Self {
+        let user = UserId::new(&verified.user_id.to_string());
         let identity = Identity {
             user: Some(user.clone()),
             session: verified.principal.session().map(Into::into),
             role: None,
         };
-        let topics = [Join::new(presence(verified.user))];
-        let encoding = if verified.vsn == SerializerVersion::V2 { V2 } else { V1 };
-        let id = shared
-            .exchange
-            .attach(&context.port, encoding, context.address, identity, &topics)
+        let topics = [JoinRequest::new(user_presence_topic(verified.user_id))];
+        let encoding = if verified.vsn == SerializerVersion::V2 { ENCODING_V2 } else { ENCODING_V1 };
+        let connection_id = shared
+            .event_bus
+            .connect_on_shard(&context.queue, encoding, context.connection_slot, identity, &topics)
             .ok();
-        let session = Socket::new(verified.user, verified.vsn, shared.vocabulary);
-        let (connected_at_s, removals) =
-            (shared.clock.unix_s(), shared.roll.removals(verified.user));
+        let session = ChannelSession::new(verified.user_id, verified.vsn, shared.default_api_version);
+        let (connected_at_s, seen_removals) =
+            (shared.clock.unix_s(), shared.presence_tracker.removal_count(verified.user_id));
         Self {
             shared,
-            socket: session,
-            id,
+            session,
+            connection_id,
             user,
-            passport: verified,
-            since_s: connected_at_s,
-            asked: None,
+            verified,
+            connected_at_s,
+            membership_check: None,
             has_expired: false,
-            look_at_s: connected_at_s + REVOCATION_S,
-            removals,
+            revocation_check_at_s: connected_at_s + REVOCATION_CHECK_S,
+            seen_removals,
         }
     }
 
-    fn run(&mut self, effects: Vec<Step>, now: Now, actions: &mut Acts<'_>) {
-        let mut effects: std::collections::VecDeque<Step> = effects.into();
+    fn apply_effects(&mut self, effects: Vec<ChannelEffect>, now: Timestamp, actions: &mut Actions<'_>) {
+        let mut effects: std::collections::VecDeque<ChannelEffect> = effects.into();
         while let Some(effect) = effects.pop_front() {
             match effect {
-                Step::Say(text) => actions.say(&text),
-                Step::Close(code, reason) => actions.close(code, reason),
-                Step::Ask(operation) => {
-                    if let Err(failure) = self.ask(operation, now, actions) {
+                ChannelEffect::SendText(text) => actions.send_text(&text),
+                ChannelEffect::Close(code, reason) => actions.close(code, reason),
+                ChannelEffect::Execute(operation) => {
+                    if let Err(failure) = self.start_operation(operation, now, actions) {
                         let mut more = Vec::new();
-                        self.socket.answered(Err(failure), now.unix_s, &mut more);
+                        self.session.on_result(Err(failure), now.unix_s, &mut more);
                         // These effects go before the remaining ones, in the order that a store
                         // response would have.
                         more.into_iter()
@@ -104,151 +104,151 @@ impl Client {
                             .for_each(|effect| effects.push_front(effect));
                     }
                 }
-                Step::Enter(channel) => self.enter(&channel),
-                Step::Exit(channel) => self.exit(&channel),
-                Step::Speak(api_version) => self.speak(api_version),
-                Step::Typing(channel, is_typing) => {
-                    self.typing(&channel, is_typing, now, Some(actions))
+                ChannelEffect::Subscribe(channel) => self.join_topics(&channel),
+                ChannelEffect::Unsubscribe(channel) => self.leave_topics(&channel),
+                ChannelEffect::SwitchVersion(api_version) => self.switch_version(api_version),
+                ChannelEffect::Typing(channel, is_typing) => {
+                    self.publish_typing(&channel, is_typing, now, Some(actions))
                 }
-                Step::Show(status) => self.show(&status, now),
+                ChannelEffect::SetStatus(status) => self.set_status(&status, now),
             }
         }
     }
 
     /// Forgets channels from which the feed has removed the connection.
-    fn look_around(&mut self, effects: &mut Vec<Step>) {
-        let removals = self.shared.roll.removals(self.passport.user);
-        let Some(id) = self.id.filter(|_| removals != self.removals) else {
+    fn sync_removals(&mut self, effects: &mut Vec<ChannelEffect>) {
+        let removals = self.shared.presence_tracker.removal_count(self.verified.user_id);
+        let Some(id) = self.connection_id.filter(|_| removals != self.seen_removals) else {
             return;
         };
-        self.removals = removals;
+        self.seen_removals = removals;
         let is_on = |channel: &str| {
-            let list = self.shared.exchange.list(&roster(channel));
+            let list = self.shared.event_bus.present_users(&channel_presence_topic(channel));
             list.iter()
                 .any(|present| present.entries.iter().any(|entry| entry.connection == id))
         };
         let channels = self
-            .socket
+            .session
             .channels()
             .filter(|channel| channel.starts_with("conversation:") && !is_on(channel));
         let removed_channels: Vec<Box<str>> = channels.map(Into::into).collect();
         for channel in removed_channels {
-            self.socket.put_out(&channel, effects);
+            self.session.remove_channel(&channel, effects);
         }
     }
 
-    fn ask(
+    fn start_operation(
         &mut self,
-        operation: Operation,
-        now: Now,
-        actions: &mut Acts<'_>,
-    ) -> Result<(), Failure> {
-        if matches!(operation, Operation::Send(..)) {
+        operation: StoreOperation,
+        now: Timestamp,
+        actions: &mut Actions<'_>,
+    ) -> Result<(), OperationError> {
+        if matches!(operation, StoreOperation::Send(..)) {
             self.shared
-                .messages
-                .take(self.passport.user, now.unix_s)
-                .map_err(Failure::Limited)?;
+                .message_limit
+                .try_acquire(self.verified.user_id, now.unix_s)
+                .map_err(OperationError::RateLimited)?;
         }
-        self.asked = matches!(operation, Operation::Enter(_)).then(|| operation.clone());
-        let epoch = self.shared.gate.count();
+        self.membership_check = matches!(operation, StoreOperation::CheckMembership(_)).then(|| operation.clone());
+        let epoch = self.shared.membership_epoch.current();
         let call = self
             .shared
             .store
-            .call(self.passport.user, operation, self.shared.windows);
+            .execute(self.verified.user_id, operation, self.shared.windows);
         let answer = async move {
-            let answer = timeout(OPERATION, call).await;
-            let answer = answer.map_err(|_| Failure::Unavailable).and_then(|answer| {
+            let answer = timeout(OPERATION_TIMEOUT, call).await;
+            let answer = answer.map_err(|_| OperationError::Unavailable).and_then(|answer| {
                 answer.map_err(|error| {
                     tracing::warn!(%error, "a messaging operation failed");
-                    Failure::Unavailable
+                    OperationError::Unavailable
                 })
             });
-            Came(answer, epoch)
+            OperationResult(answer, epoch)
         };
-        if actions.ask(answer) {
+        if actions.spawn(answer) {
             Ok(())
         } else {
-            Err(Failure::Overloaded)
+            Err(OperationError::Overloaded)
         }
     }
 
     /// Subscribes to the topics of a channel. Only conversations announce presence.
-    fn enter(&self, channel: &str) {
-        let Some(id) = self.id else { return };
-        let mut joins = vec![Join::new(self.socket.vocabulary().topic(channel))];
+    fn join_topics(&self, channel: &str) {
+        let Some(id) = self.connection_id else { return };
+        let mut joins = vec![JoinRequest::new(self.session.vocabulary().topic(channel))];
         if channel.starts_with("conversation:") {
-            joins.push(Join::new(dismissal(channel, self.passport.user)));
-            joins.push(Join::new(roster(channel)).meta(self.meta(channel)));
+            joins.push(JoinRequest::new(kick_topic(channel, self.verified.user_id)));
+            joins.push(JoinRequest::new(channel_presence_topic(channel)).meta(self.presence_meta(channel)));
         }
-        if let Err(error) = self.shared.exchange.join(id, &joins) {
+        if let Err(error) = self.shared.event_bus.join(id, &joins) {
             tracing::warn!(%error, "a channel's topics could not be joined");
         }
     }
 
-    fn exit(&self, channel: &str) {
-        let Some(id) = self.id else { return };
+    fn leave_topics(&self, channel: &str) {
+        let Some(id) = self.connection_id else { return };
         for topic in [
-            roster(channel),
-            self.socket.vocabulary().topic(channel),
-            dismissal(channel, self.passport.user),
+            channel_presence_topic(channel),
+            self.session.vocabulary().topic(channel),
+            kick_topic(channel, self.verified.user_id),
         ] {
-            self.shared.exchange.leave(id, &topic);
+            self.shared.event_bus.leave(id, &topic);
         }
     }
 
     /// Moves the subscriptions of every channel from one API version to the other. This runs under
     /// the membership lock, so each change arrives in exactly one of the versions.
-    fn speak(&self, api_version: Vocabulary) {
-        let Some(id) = self.id else { return };
-        self.shared.gate.pass(|_| {
-            for channel in self.socket.channels() {
-                for old in Vocabulary::ALL
+    fn switch_version(&self, api_version: ClientApiVersion) {
+        let Some(id) = self.connection_id else { return };
+        self.shared.membership_epoch.with_lock(|_| {
+            for channel in self.session.channels() {
+                for old in ClientApiVersion::ALL
                     .into_iter()
                     .filter(|old| *old != api_version)
                 {
                     // A client that was removed from the channel stays removed.
-                    if self.shared.exchange.leave(id, &old.topic(channel)) {
+                    if self.shared.event_bus.leave(id, &old.topic(channel)) {
                         let _ = self
                             .shared
-                            .exchange
-                            .join(id, &[Join::new(api_version.topic(channel))]);
+                            .event_bus
+                            .join(id, &[JoinRequest::new(api_version.topic(channel))]);
                     }
                 }
             }
         });
     }
 
-    fn typing(&self, channel: &str, is_typing: bool, now: Now, actions: Option<&mut Acts<'_>>) {
-        let Some(id) = self.id else { return };
+    fn publish_typing(&self, channel: &str, is_typing: bool, now: Timestamp, actions: Option<&mut Actions<'_>>) {
+        let Some(id) = self.connection_id else { return };
         if is_typing
             && self
                 .shared
-                .typing
-                .take(self.passport.user, now.unix_s)
+                .typing_limit
+                .try_acquire(self.verified.user_id, now.unix_s)
                 .is_err()
         {
             return;
         }
         let action = if is_typing { "start" } else { "stop" };
-        let documented_payload = json!({"user_id": self.passport.user, "action": action, "timestamp": iso(now.unix_s.saturating_mul(1_000_000))});
+        let documented_payload = json!({"user_id": self.verified.user_id, "action": action, "timestamp": rfc3339(now.unix_s.saturating_mul(1_000_000))});
         let conversation = channel.strip_prefix("conversation:").unwrap_or(channel);
-        let current_payload = json!({"userId": self.passport.user, "typing": is_typing, "conversationId": conversation}).to_string();
-        let publish = |api_version: Vocabulary, event: &str, payload: String| {
+        let current_payload = json!({"userId": self.verified.user_id, "typing": is_typing, "conversationId": conversation}).to_string();
+        let publish = |api_version: ClientApiVersion, event: &str, payload: String| {
             // Typing is only of interest now: a shard that is too far behind may lose it.
-            let _ = self.shared.exchange.publish(
+            let _ = self.shared.event_bus.publish(
                 Publish::new([api_version.topic(channel)], event, payload).except_connection(id),
             );
         };
         publish(
-            Vocabulary::Document,
+            ClientApiVersion::Documented,
             "typing_indicator",
             documented_payload.to_string(),
         );
-        publish(Vocabulary::Head, "user_typing", current_payload.clone());
+        publish(ClientApiVersion::Current, "user_typing", current_payload.clone());
         // Clients of the current API also receive their own typing events.
-        if let (Some(actions), Vocabulary::Head) = (actions, self.socket.vocabulary()) {
-            actions.say(&phoenix::encode_broadcast(
-                self.passport.vsn,
+        if let (Some(actions), ClientApiVersion::Current) = (actions, self.session.vocabulary()) {
+            actions.send_text(&phoenix::encode_broadcast(
+                self.verified.vsn,
                 channel,
                 "user_typing",
                 &current_payload,
@@ -257,25 +257,25 @@ impl Client {
     }
 
     /// Sets the user's status in every presence list that contains this socket.
-    fn show(&self, status: &str, now: Now) {
-        let Some(id) = self.id else { return };
-        self.shared.roll.show(self.passport.user, status);
-        let timestamp = iso(now.unix_s.saturating_mul(1_000_000));
+    fn set_status(&self, status: &str, now: Timestamp) {
+        let Some(id) = self.connection_id else { return };
+        self.shared.presence_tracker.set_status(self.verified.user_id, status);
+        let timestamp = rfc3339(now.unix_s.saturating_mul(1_000_000));
         let payload =
-            json!({"userId": self.passport.user, "status": status, "timestamp": timestamp})
+            json!({"userId": self.verified.user_id, "status": status, "timestamp": timestamp})
                 .to_string();
         for channel in self
-            .socket
+            .session
             .channels()
             .filter(|channel| channel.starts_with("conversation:"))
         {
             if self
                 .shared
-                .exchange
-                .update(id, &roster(channel), self.meta(channel))
+                .event_bus
+                .update_meta(id, &channel_presence_topic(channel), self.presence_meta(channel))
             {
-                let topics = Vocabulary::ALL.map(|api_version| api_version.topic(channel));
-                let _ = self.shared.exchange.publish(Publish::new(
+                let topics = ClientApiVersion::ALL.map(|api_version| api_version.topic(channel));
+                let _ = self.shared.event_bus.publish(Publish::new(
                     topics,
                     "user_status_changed",
                     payload.as_str(),
@@ -284,12 +284,12 @@ impl Client {
         }
     }
 
-    fn meta(&self, channel: &str) -> String {
+    fn presence_meta(&self, channel: &str) -> String {
         json!({
-            "online_at": self.since_s.to_string(),
+            "online_at": self.connected_at_s.to_string(),
             "conversation_id": channel.strip_prefix("conversation:"),
-            "status": self.shared.roll.status(self.passport.user),
-            "user_id": self.passport.user,
+            "status": self.shared.presence_tracker.status(self.verified.user_id),
+            "user_id": self.verified.user_id,
             "device_info": {"platform": "unknown", "version": "unknown"},
         })
         .to_string()
@@ -297,77 +297,77 @@ impl Client {
 
     /// Handles the result of an operation. Repeats a membership check if a membership has ended
     /// since it started.
-    fn came(&mut self, Came(answer, epoch): Came, now: Now, actions: &mut Acts<'_>) {
-        let membership_check = self.asked.take();
+    fn on_result(&mut self, OperationResult(answer, epoch): OperationResult, now: Timestamp, actions: &mut Actions<'_>) {
+        let membership_check = self.membership_check.take();
         let shared = Arc::clone(&self.shared);
-        let is_membership = matches!(answer, Ok(Answer::Entered(_, Some(_))));
-        let effects = shared.gate.pass(|count| {
+        let is_membership = matches!(answer, Ok(StoreResponse::Membership(_, Some(_))));
+        let effects = shared.membership_epoch.with_lock(|count| {
             if is_membership && *count != epoch {
-                return membership_check.map(|operation| vec![Step::Ask(operation)]);
+                return membership_check.map(|operation| vec![ChannelEffect::Execute(operation)]);
             }
             let mut effects = Vec::new();
-            self.socket.answered(answer, now.unix_s, &mut effects);
+            self.session.on_result(answer, now.unix_s, &mut effects);
             // Subscribing under the lock ensures that a later removal finds this socket. A join's
             // subscribe effect depends on no earlier effect, so it may run first.
             let entered = effects
                 .iter()
-                .position(|effect| matches!(effect, Step::Enter(_)))
+                .position(|effect| matches!(effect, ChannelEffect::Subscribe(_)))
                 .filter(|_| is_membership);
-            if let Some(Step::Enter(channel)) = entered.map(|at| effects.remove(at)) {
-                self.enter(&channel);
+            if let Some(ChannelEffect::Subscribe(channel)) = entered.map(|at| effects.remove(at)) {
+                self.join_topics(&channel);
             }
             Some(effects)
         });
-        self.run(effects.unwrap_or_default(), now, actions);
+        self.apply_effects(effects.unwrap_or_default(), now, actions);
     }
 }
 
-impl Guest for Client {
-    fn hear(&mut self, message: Heard<'_>, now: Now, actions: &mut Acts<'_>) {
+impl ProtocolHandler for PhoenixConnection {
+    fn on_message(&mut self, message: ClientMessage<'_>, now: Timestamp, actions: &mut Actions<'_>) {
         let mut effects = Vec::new();
-        self.look_around(&mut effects);
+        self.sync_removals(&mut effects);
         match message {
-            _ if self.id.is_none() => effects.push(Step::Close(1011, "no room")),
-            Heard::Text(text) => self.socket.hear(text, now.unix_s, &mut effects),
-            Heard::Binary(bytes) => self.socket.hear_binary(bytes, now.unix_s, &mut effects),
+            _ if self.connection_id.is_none() => effects.push(ChannelEffect::Close(1011, "no room")),
+            ClientMessage::Text(text) => self.session.on_text(text, now.unix_s, &mut effects),
+            ClientMessage::Binary(bytes) => self.session.on_binary(bytes, now.unix_s, &mut effects),
         }
-        self.run(effects, now, actions);
+        self.apply_effects(effects, now, actions);
     }
 
-    fn answered(&mut self, answer: Answered, now: Now, actions: &mut Acts<'_>) {
-        if let Ok(result) = answer.downcast::<Came>() {
-            self.came(*result, now, actions);
+    fn on_async_result(&mut self, answer: AsyncResult, now: Timestamp, actions: &mut Actions<'_>) {
+        if let Ok(result) = answer.downcast::<OperationResult>() {
+            self.on_result(*result, now, actions);
         }
     }
 
-    fn on_time(&mut self, now: Now, actions: &mut Acts<'_>) {
+    fn on_timer(&mut self, now: Timestamp, actions: &mut Actions<'_>) {
         let mut effects = Vec::new();
-        self.socket.on_time(now.unix_s, &mut effects);
-        let principal = &self.passport.principal;
+        self.session.on_timer(now.unix_s, &mut effects);
+        let principal = &self.verified.principal;
         let is_over = now.unix_s >= principal.ends_at_s() || principal.is_revoked();
         if is_over && !self.has_expired {
             self.has_expired = true;
-            effects.push(Step::Close(4001, "token expired"));
+            effects.push(ChannelEffect::Close(4001, "token expired"));
         }
-        self.look_at_s = now.unix_s + REVOCATION_S;
-        self.run(effects, now, actions);
+        self.revocation_check_at_s = now.unix_s + REVOCATION_CHECK_S;
+        self.apply_effects(effects, now, actions);
     }
 
-    fn next_time(&self) -> Option<i64> {
-        let principal = &self.passport.principal;
+    fn next_timer(&self) -> Option<i64> {
+        let principal = &self.verified.principal;
         let expiry = (!self.has_expired).then(|| principal.ends_at_s());
         let revocation_check =
-            (!self.has_expired && principal.may_be_revoked()).then_some(self.look_at_s);
-        self.socket
-            .next_time()
+            (!self.has_expired && principal.may_be_revoked()).then_some(self.revocation_check_at_s);
+        self.session
+            .next_timer()
             .into_iter()
             .chain(expiry)
             .chain(revocation_check)
             .min()
     }
 
-    fn encode(&self, event: &Event) -> Frame {
-        Frame::text(&encode(self.passport.vsn, event))
+    fn encode(&self, event: &BusEvent) -> Frame {
+        Frame::text(&encode_event(self.verified.vsn, event))
     }
 
     fn user(&self) -> Option<&UserId> {
@@ -375,28 +375,28 @@ impl Guest for Client {
     }
 }
 
-impl Drop for Client {
+impl Drop for PhoenixConnection {
     fn drop(&mut self) {
         let mut effects = Vec::new();
-        self.socket.ended(&mut effects);
-        let now = Now {
+        self.session.on_disconnect(&mut effects);
+        let now = Timestamp {
             unix_s: self.shared.clock.unix_s(),
         };
         for effect in effects {
-            if let Step::Typing(channel, is_typing) = effect {
-                self.typing(&channel, is_typing, now, None);
+            if let ChannelEffect::Typing(channel, is_typing) = effect {
+                self.publish_typing(&channel, is_typing, now, None);
             }
         }
-        if let Some(id) = self.id {
-            self.shared.exchange.disconnect(id);
+        if let Some(id) = self.connection_id {
+            self.shared.event_bus.disconnect(id);
         }
     }
 }
 
-impl std::fmt::Debug for Client {
+impl std::fmt::Debug for PhoenixConnection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct(NAME)
-            .field("socket", &self.socket)
+            .field("socket", &self.session)
             .finish_non_exhaustive()
     }
 }

@@ -20,21 +20,21 @@ mod vocabulary;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use feed::Source;
-use feed::{Feed, Gate};
-use latido_app_kit::{Hints, Parts, Served};
+pub use feed::ChangeSource;
+use feed::{ChangeFeed, MembershipEpoch};
+use latido_app_kit::{FeedTrigger, AppDeps, AppServices};
 use latido_auth::{KeyError, Verifier, VerifierConfig};
 use latido_base::clock::Clock;
 use latido_base::drain::Drain;
-use latido_event_bus::Exchange;
-use latido_postgres::apps::messaging::Messages;
-use latido_session::Limits;
-use presence::{Lists, Roll};
-use rates::Rates;
+use latido_event_bus::EventBus;
+use latido_postgres::apps::messaging::MessagingDatabase;
+use latido_session::SessionLimits;
+use presence::{MessagingTopicPolicy, PresenceTracker};
+use rates::UserRateLimit;
 #[cfg(any(test, fuzzing, feature = "testing"))]
-pub use socket::exercise;
-pub use store::{Answer, Operation, Store, Windows};
-pub use vocabulary::Vocabulary;
+pub use socket::fuzz_channel_session;
+pub use store::{StoreResponse, StoreOperation, MessageStore, MessageWindows};
+pub use vocabulary::ClientApiVersion;
 
 /// The app's name in `LATIDO_APPS` and in the operators' views.
 pub const NAME: &str = "messaging";
@@ -45,16 +45,16 @@ pub struct Config {
     /// The keys that verify tokens, and the claims that tokens must carry.
     pub verifier: VerifierConfig,
     /// The API version that a client is assumed to use until its first version-specific push.
-    pub vocabulary: Vocabulary,
+    pub default_api_version: ClientApiVersion,
     /// The number of messages that one user may send per hour; at least 1.
-    pub messages_an_hour: u32,
+    pub messages_per_hour: u32,
     /// The number of times that one user may start typing per hour; at least 1.
-    pub typing_an_hour: u32,
+    pub typing_per_hour: u32,
     /// The periods in which messages may be retried, edited and deleted.
-    pub windows: Windows,
+    pub windows: MessageWindows,
     /// The limits of one socket. The server does not ping it, because clients send their own
     /// heartbeat. A silent client is closed.
-    pub limits: Limits,
+    pub limits: SessionLimits,
     /// The number of database connections that are reserved for this app.
     pub pool_size: usize,
 }
@@ -67,28 +67,28 @@ impl Config {
         verifier.session_claims = &["device_id", "session_id"];
         Self {
             verifier,
-            vocabulary: Vocabulary::default(),
-            messages_an_hour: 1000,
-            typing_an_hour: 1000,
-            windows: Windows::default(),
-            limits: limits(Limits::default()),
+            default_api_version: ClientApiVersion::default(),
+            messages_per_hour: 1000,
+            typing_per_hour: 1000,
+            windows: MessageWindows::default(),
+            limits: socket_limits(SessionLimits::default()),
             pool_size: 8,
         }
     }
 }
 
 /// The largest frame, in bytes: a content of the largest size with every character of it escaped.
-const MESSAGE_BYTES: u32 = 512 * 1024;
+const MAX_FRAME_BYTES: u32 = 512 * 1024;
 /// The idle timeout, in seconds. Clients send a heartbeat every 30 s, so this allows for one that
 /// is lost.
-const SILENCE_S: u32 = 60;
+const IDLE_TIMEOUT_S: u32 = 60;
 
 /// Returns the server's limits with the values that differ for this app.
-fn limits(server: Limits) -> Limits {
-    Limits {
-        message_bytes: MESSAGE_BYTES,
-        heartbeat_s: SILENCE_S,
-        silence_s: SILENCE_S,
+fn socket_limits(server: SessionLimits) -> SessionLimits {
+    SessionLimits {
+        message_bytes: MAX_FRAME_BYTES,
+        heartbeat_s: IDLE_TIMEOUT_S,
+        idle_timeout_s: IDLE_TIMEOUT_S,
         ..server
     }
 }
@@ -98,48 +98,48 @@ fn limits(server: Limits) -> Limits {
 ///
 /// # Errors
 /// Returns an error if a key or the database address is not usable.
-pub fn start(config: &Config, deps: &Parts) -> anyhow::Result<Served> {
-    let messages = Messages::new(deps.database.writer(config.pool_size)?);
+pub fn start(config: &Config, deps: &AppDeps) -> anyhow::Result<AppServices> {
+    let messages = MessagingDatabase::new(deps.database.writer(config.pool_size)?);
     let config = Config {
-        limits: limits(deps.limits),
+        limits: socket_limits(deps.limits),
         ..config.clone()
     };
-    let app = Messaging::start(
+    let app = MessagingApp::start(
         &config,
         messages,
-        deps.messaging_hints.clone(),
+        deps.messaging_trigger.clone(),
         deps.clock.clone(),
         &deps.drain,
     )?;
-    Ok(Served {
-        piers: vec![Arc::new(app)],
-        ..Served::default()
+    Ok(AppServices {
+        websocket_apps: vec![Arc::new(app)],
+        ..AppServices::default()
     })
 }
 
 /// The state that all sockets share.
-struct Shared {
-    exchange: Arc<Exchange>,
-    store: Arc<dyn Store>,
+struct MessagingShared {
+    event_bus: Arc<EventBus>,
+    store: Arc<dyn MessageStore>,
     verifier: Verifier,
-    gate: Arc<Gate>,
-    roll: Arc<Roll>,
-    hints: Hints,
-    messages: Rates,
-    typing: Rates,
-    vocabulary: Vocabulary,
-    windows: Windows,
-    limits: Limits,
+    membership_epoch: Arc<MembershipEpoch>,
+    presence_tracker: Arc<PresenceTracker>,
+    trigger: FeedTrigger,
+    message_limit: UserRateLimit,
+    typing_limit: UserRateLimit,
+    default_api_version: ClientApiVersion,
+    windows: MessageWindows,
+    limits: SessionLimits,
     clock: Clock,
 }
 
 /// The running app, which a listener serves.
 #[derive(Clone)]
-pub struct Messaging {
-    shared: Arc<Shared>,
+pub struct MessagingApp {
+    shared: Arc<MessagingShared>,
 }
 
-impl Messaging {
+impl MessagingApp {
     /// Starts the app on the current runtime. The database may be down; until it is up, clients get
     /// a 503 and retry. The owner of the database listener reports notifications through `trigger`.
     ///
@@ -147,14 +147,14 @@ impl Messaging {
     /// Returns the error of the first key that is not usable.
     pub fn start(
         config: &Config,
-        messages: Messages,
-        trigger: Hints,
+        messages: MessagingDatabase,
+        trigger: FeedTrigger,
         clock: Clock,
         drain: &Drain,
     ) -> Result<Self, KeyError> {
         let verifier = Verifier::new(&config.verifier, clock.clone())?;
         verifier.start(drain);
-        Ok(Self::with(
+        Ok(Self::start_with_store(
             config,
             verifier,
             (Arc::new(messages.clone()), Arc::new(messages)),
@@ -165,48 +165,48 @@ impl Messaging {
     }
 
     /// Starts the app over any message store and change source.
-    fn with(
+    fn start_with_store(
         config: &Config,
         verifier: Verifier,
-        (store, source): (Arc<dyn Store>, Arc<dyn Source>),
-        trigger: Hints,
+        (store, source): (Arc<dyn MessageStore>, Arc<dyn ChangeSource>),
+        trigger: FeedTrigger,
         clock: Clock,
         drain: &Drain,
     ) -> Self {
-        let presence_tracker = Arc::new(Roll::default());
-        let topic_policy = Lists {
-            roll: Arc::clone(&presence_tracker),
+        let presence_tracker = Arc::new(PresenceTracker::default());
+        let topic_policy = MessagingTopicPolicy {
+            presence_tracker: Arc::clone(&presence_tracker),
             clock: clock.clone(),
         };
         let bus_clock = clock.clone();
-        let event_bus = Arc::new(Exchange::new(topic_policy, move || {
+        let event_bus = Arc::new(EventBus::new(topic_policy, move || {
             bus_clock.now().as_microsecond()
         }));
-        let membership_epoch = Arc::new(Gate::default());
-        let feed = Feed {
+        let membership_epoch = Arc::new(MembershipEpoch::default());
+        let feed = ChangeFeed {
             source: Arc::clone(&source),
-            exchange: Arc::clone(&event_bus),
-            gate: Arc::clone(&membership_epoch),
-            roll: Arc::clone(&presence_tracker),
-            hints: trigger.clone(),
+            event_bus: Arc::clone(&event_bus),
+            membership_epoch: Arc::clone(&membership_epoch),
+            presence_tracker: Arc::clone(&presence_tracker),
+            trigger: trigger.clone(),
         };
         drain.spawn_until_stop(feed.run());
-        drain.spawn_until_stop(presence::tell_contacts(
+        drain.spawn_until_stop(presence::notify_contacts(
             Arc::clone(&presence_tracker),
             source,
             Arc::clone(&event_bus),
             clock.clone(),
         ));
-        let shared = Shared {
-            exchange: event_bus,
+        let shared = MessagingShared {
+            event_bus,
             store,
             verifier,
-            gate: membership_epoch,
-            roll: presence_tracker,
-            hints: trigger,
-            messages: Rates::new(config.messages_an_hour),
-            typing: Rates::new(config.typing_an_hour),
-            vocabulary: config.vocabulary,
+            membership_epoch,
+            presence_tracker,
+            trigger,
+            message_limit: UserRateLimit::new(config.messages_per_hour),
+            typing_limit: UserRateLimit::new(config.typing_per_hour),
+            default_api_version: config.default_api_version,
             windows: config.windows,
             limits: config.limits,
             clock,
@@ -217,13 +217,13 @@ impl Messaging {
     }
 }
 
-impl std::fmt::Debug for Messaging {
+impl std::fmt::Debug for MessagingApp {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Messaging")
-            .field("totals", &self.shared.exchange.totals())
+            .field("totals", &self.shared.event_bus.totals())
             .finish_non_exhaustive()
     }
 }
 
 /// The time limit of one operation, including the wait for a database connection.
-const OPERATION: Duration = Duration::from_secs(15);
+const OPERATION_TIMEOUT: Duration = Duration::from_secs(15);

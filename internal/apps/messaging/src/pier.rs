@@ -9,11 +9,11 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use futures_util::future::BoxFuture;
 use serde_json::json;
 
-use crate::guest::{Client, Passport};
-use crate::{Messaging, NAME, Shared};
-use latido_http::{Answer, Asked, Boarding, Pier};
+use crate::guest::{PhoenixConnection, VerifiedClient};
+use crate::{MessagingApp, NAME, MessagingShared};
+use latido_http::{AppResponse, AppRequest, HandlerSpec, WebSocketApp};
 use latido_protocol::phoenix::SerializerVersion;
-use latido_shard::Guest;
+use latido_shard::ProtocolHandler;
 
 /// The paths that clients connect to; the mobile app uses the second one.
 const PATHS: [&str; 2] = ["/socket/websocket", "/messaging/socket/websocket"];
@@ -22,26 +22,26 @@ const PATHS: [&str; 2] = ["/socket/websocket", "/messaging/socket/websocket"];
 /// selects.
 const SUBPROTOCOL: &str = "phoenix";
 /// The prefix of the subprotocol that carries the token.
-const BEARER: &str = "base64url.bearer.phx.";
+const BEARER_PREFIX: &str = "base64url.bearer.phx.";
 
-impl Pier for Messaging {
-    fn has(&self, path: &str) -> bool {
+impl WebSocketApp for MessagingApp {
+    fn matches(&self, path: &str) -> bool {
         PATHS.contains(&path)
     }
 
-    fn board(&self, request: Asked) -> BoxFuture<'static, Result<Boarding, Answer>> {
+    fn upgrade(&self, request: AppRequest) -> BoxFuture<'static, Result<HandlerSpec, AppResponse>> {
         let shared = Arc::clone(&self.shared);
-        Box::pin(board(shared, request))
+        Box::pin(upgrade(shared, request))
     }
 }
 
-async fn board(shared: Arc<Shared>, request: Asked) -> Result<Boarding, Answer> {
-    let vsn = SerializerVersion::parse(request.query("vsn").as_deref()).ok_or_else(|| refusal("unknown vsn"))?;
+async fn upgrade(shared: Arc<MessagingShared>, request: AppRequest) -> Result<HandlerSpec, AppResponse> {
+    let vsn = SerializerVersion::parse(request.query("vsn").as_deref()).ok_or_else(|| forbidden("unknown vsn"))?;
     let offered = request.header("sec-websocket-protocol").unwrap_or_default();
     let token = request
         .query("token")
-        .or_else(|| bearer(offered))
-        .ok_or_else(|| refusal("a token is required"))?;
+        .or_else(|| offered_token(offered))
+        .ok_or_else(|| forbidden("a token is required"))?;
     let principal =
         shared
             .verifier
@@ -51,44 +51,44 @@ async fn board(shared: Arc<Shared>, request: Asked) -> Result<Boarding, Answer> 
                 true => unavailable(),
                 false => {
                     tracing::debug!(reason = error.reason(), "a messaging client was refused");
-                    refusal(&error.to_string())
+                    forbidden(&error.to_string())
                 }
             })?;
     let user = principal
         .user()
         .as_str()
         .parse()
-        .map_err(|_| refusal("the token's sub must be a UUID"))?;
+        .map_err(|_| forbidden("the token's sub must be a UUID"))?;
     // A client that joins before the feed knows its start position could miss events in between.
-    if !shared.hints.is_ready() {
+    if !shared.trigger.is_ready() {
         return Err(unavailable());
     }
-    let verified = Passport {
-        user,
+    let verified = VerifiedClient {
+        user_id: user,
         principal: Arc::new(principal),
         vsn,
     };
     let limits = shared.limits;
     let is_offered = offered.split(',').any(|name| name.trim() == SUBPROTOCOL);
-    let make = move |context| Box::new(Client::new(shared, verified, &context)) as Box<dyn Guest>;
-    Ok(Boarding::new(NAME, make)
+    let make = move |context| Box::new(PhoenixConnection::new(shared, verified, &context)) as Box<dyn ProtocolHandler>;
+    Ok(HandlerSpec::new(NAME, make)
         .limits(limits)
         .subprotocol(is_offered.then_some(SUBPROTOCOL)))
 }
 
-fn refusal(reason: &str) -> Answer {
-    Answer::json(403, json!({"error": reason}).to_string())
+fn forbidden(reason: &str) -> AppResponse {
+    AppResponse::json(403, json!({"error": reason}).to_string())
 }
 
-fn unavailable() -> Answer {
-    Answer::json(503, json!({"error": "unavailable"}).to_string()).with("retry-after", "1")
+fn unavailable() -> AppResponse {
+    AppResponse::json(503, json!({"error": "unavailable"}).to_string()).with_header("retry-after", "1")
 }
 
 /// Extracts the token from the subprotocols that a client offers.
-fn bearer(offered: &str) -> Option<String> {
+fn offered_token(offered: &str) -> Option<String> {
     let encoded = offered
         .split(',')
-        .find_map(|name| name.trim().strip_prefix(BEARER))?;
+        .find_map(|name| name.trim().strip_prefix(BEARER_PREFIX))?;
     let config =
         GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
     // Browsers encode it with `btoa`, which uses the standard alphabet, not the URL-safe one.
@@ -111,7 +111,7 @@ mod tests {
             ("phoenix", None),
             ("", None),
         ] {
-            assert_eq!(bearer(offered).as_deref(), token, "{offered}");
+            assert_eq!(offered_token(offered).as_deref(), token, "{offered}");
         }
     }
 }

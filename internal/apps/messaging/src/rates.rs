@@ -6,27 +6,27 @@ use std::sync::{Mutex, PoisonError};
 use uuid::Uuid;
 
 /// The number of users to remember before those with a full allowance are forgotten.
-const MOST: usize = 10_000;
+const MAX_REMEMBERED_USERS: usize = 10_000;
 
 /// A token bucket per user. It holds one hour's allowance and refills at an even pace.
 #[derive(Debug)]
-pub(super) struct Rates {
+pub(super) struct UserRateLimit {
     per_hour: u32,
     /// The lock is held for one look-up.
-    buckets: Mutex<HashMap<Uuid, Bucket>>,
+    tokens_by_user: Mutex<HashMap<Uuid, UserTokens>>,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Bucket {
-    level: f64,
-    at_s: i64,
+struct UserTokens {
+    tokens: f64,
+    updated_at_s: i64,
 }
 
-impl Rates {
+impl UserRateLimit {
     pub(super) fn new(per_hour: u32) -> Self {
         Self {
             per_hour,
-            buckets: Mutex::default(),
+            tokens_by_user: Mutex::default(),
         }
     }
 
@@ -34,20 +34,20 @@ impl Rates {
     ///
     /// # Errors
     /// Returns the number of seconds until a token is available, between 1 and 3,600.
-    pub(super) fn take(&self, user: Uuid, now_s: i64) -> Result<(), i64> {
+    pub(super) fn try_acquire(&self, user: Uuid, now_s: i64) -> Result<(), i64> {
         let (full, per_second) = (f64::from(self.per_hour), f64::from(self.per_hour) / 3600.0);
-        let level = |bucket: &Bucket| {
+        let level = |bucket: &UserTokens| {
             let passed =
-                f64::from(u32::try_from(now_s.saturating_sub(bucket.at_s)).unwrap_or_default());
-            (bucket.level + passed * per_second).min(full)
+                f64::from(u32::try_from(now_s.saturating_sub(bucket.updated_at_s)).unwrap_or_default());
+            (bucket.tokens + passed * per_second).min(full)
         };
-        let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
-        if buckets.len() >= MOST && !buckets.contains_key(&user) {
+        let mut buckets = self.tokens_by_user.lock().unwrap_or_else(PoisonError::into_inner);
+        if buckets.len() >= MAX_REMEMBERED_USERS && !buckets.contains_key(&user) {
             buckets.retain(|_, bucket| level(bucket) < full);
         }
-        let bucket = buckets.entry(user).or_insert(Bucket {
-            level: full,
-            at_s: now_s,
+        let bucket = buckets.entry(user).or_insert(UserTokens {
+            tokens: full,
+            updated_at_s: now_s,
         });
         let left = level(bucket);
         if left < 1.0 {
@@ -59,9 +59,9 @@ impl Rates {
                 .ceil()
                 .clamp(1.0, 3600.0) as i64);
         }
-        *bucket = Bucket {
-            level: left - 1.0,
-            at_s: now_s.max(bucket.at_s),
+        *bucket = UserTokens {
+            tokens: left - 1.0,
+            updated_at_s: now_s.max(bucket.updated_at_s),
         };
         Ok(())
     }
@@ -73,19 +73,19 @@ mod tests {
 
     #[test]
     fn hourly_allowance_refills_evenly() {
-        let (rates, user) = (Rates::new(60), Uuid::from_u128(1));
-        assert!((0..60).all(|_| rates.take(user, 100).is_ok()));
-        assert_eq!(rates.take(user, 100), Err(60));
-        assert_eq!(rates.take(user, 130), Err(30));
-        assert_eq!(rates.take(user, 160), Ok(()));
-        assert_eq!(rates.take(user, 160), Err(60));
+        let (rates, user) = (UserRateLimit::new(60), Uuid::from_u128(1));
+        assert!((0..60).all(|_| rates.try_acquire(user, 100).is_ok()));
+        assert_eq!(rates.try_acquire(user, 100), Err(60));
+        assert_eq!(rates.try_acquire(user, 130), Err(30));
+        assert_eq!(rates.try_acquire(user, 160), Ok(()));
+        assert_eq!(rates.try_acquire(user, 160), Err(60));
         assert_eq!(
-            rates.take(Uuid::from_u128(2), 160),
+            rates.try_acquire(Uuid::from_u128(2), 160),
             Ok(()),
             "each has an own one"
         );
         assert_eq!(
-            rates.take(user, 90),
+            rates.try_acquire(user, 90),
             Err(60),
             "a clock that was set back gives nothing"
         );

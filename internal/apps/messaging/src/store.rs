@@ -7,15 +7,15 @@ use uuid::Uuid;
 
 use latido_postgres::DatabaseError;
 use latido_postgres::apps::messaging::{
-    Conversation, Draft, Message, Messages, Outcome, Reaction, Summary,
+    StoredConversation, MessageDraft, StoredMessage, MessagingDatabase, WriteOutcome, MessageReaction, ConversationSummary,
 };
 
 /// The largest number of pending messages that a join returns.
-const PENDING: i64 = 50;
+const MAX_PENDING_MESSAGES: i64 = 50;
 
 /// The periods in which a message may be retried, edited or deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Windows {
+pub struct MessageWindows {
     /// The period in which an identical message counts as a retry of the earlier one.
     pub retry: Duration,
     /// The period in which a message may be edited.
@@ -24,7 +24,7 @@ pub struct Windows {
     pub delete: Duration,
 }
 
-impl Default for Windows {
+impl Default for MessageWindows {
     fn default() -> Self {
         let hours = |hours: u64| Duration::from_secs(hours * 3600);
         Self {
@@ -37,111 +37,111 @@ impl Default for Windows {
 
 /// One operation on behalf of one user.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Operation {
+pub enum StoreOperation {
     /// Loads the conversations and pending messages for a user's channel.
-    Arrive,
+    SyncUser,
     /// Loads a conversation and checks that the user is a member.
-    Enter(Uuid),
+    CheckMembership(Uuid),
     /// Stores a message in a conversation.
-    Send(Uuid, Box<Draft>),
+    Send(Uuid, Box<MessageDraft>),
     /// Edits a message; the fields are conversation, message, content, metadata.
     Edit(Uuid, Uuid, Vec<u8>, Option<String>),
     /// Deletes a message; the fields are conversation, message, «for everyone».
     Delete(Uuid, Uuid, bool),
     /// Records a receipt; the fields are conversation, message, and `true` for read or `false` for
     /// delivered.
-    Receipt(Uuid, Uuid, bool),
+    RecordReceipt(Uuid, Uuid, bool),
     /// Adds or removes a reaction; the fields are conversation, message, reaction, and `true` to
     /// add.
     React(Uuid, Uuid, String, bool),
     /// Marks everything in these conversations as read.
-    ReadAll(Vec<Uuid>),
+    MarkAllRead(Vec<Uuid>),
     /// Lists the user's unread messages.
-    Unread,
+    ListUnread,
     /// Lists the user's conversations with their summaries.
-    List,
+    ListConversations,
 }
 
 /// The response of the store to one operation.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Answer {
+pub enum StoreResponse {
     /// The user's conversations and pending messages.
-    Arrived(Vec<Summary>, Vec<Message>),
+    UserSync(Vec<ConversationSummary>, Vec<StoredMessage>),
     /// `true` if the conversation exists, and the conversation itself if the user is a member.
-    Entered(bool, Option<Conversation>),
+    Membership(bool, Option<StoredConversation>),
     /// The outcome of a send, an edit or a delete.
-    Message(Outcome),
+    Message(WriteOutcome),
     /// An operation without a result, with the reason if the store rejected it.
     Done(Option<String>),
     /// The reaction that was added, or the reason why the store rejected it.
-    Reacted(Result<Reaction, String>),
+    Reaction(Result<MessageReaction, String>),
     /// The number of messages marked per conversation; `None` if the user is not a member.
-    Marked(Vec<(Uuid, Option<i64>)>),
+    MarkedRead(Vec<(Uuid, Option<i64>)>),
     /// The user's unread messages.
-    Messages(Vec<Message>),
+    Messages(Vec<StoredMessage>),
     /// The user's conversations, with summaries.
-    Conversations(Vec<Summary>),
+    Conversations(Vec<ConversationSummary>),
 }
 
 /// The storage of messages, conversations and receipts.
-pub trait Store: Send + Sync + 'static {
+pub trait MessageStore: Send + Sync + 'static {
     /// Executes the operation as this user.
-    fn call(
+    fn execute(
         &self,
         user: Uuid,
-        operation: Operation,
-        windows: Windows,
-    ) -> BoxFuture<'static, Result<Answer, DatabaseError>>;
+        operation: StoreOperation,
+        windows: MessageWindows,
+    ) -> BoxFuture<'static, Result<StoreResponse, DatabaseError>>;
 }
 
-impl Store for Messages {
-    fn call(
+impl MessageStore for MessagingDatabase {
+    fn execute(
         &self,
         user: Uuid,
-        operation: Operation,
-        windows: Windows,
-    ) -> BoxFuture<'static, Result<Answer, DatabaseError>> {
+        operation: StoreOperation,
+        windows: MessageWindows,
+    ) -> BoxFuture<'static, Result<StoreResponse, DatabaseError>> {
         let store = self.clone();
         Box::pin(async move {
             Ok(match operation {
-                Operation::Arrive => Answer::Arrived(
+                StoreOperation::SyncUser => StoreResponse::UserSync(
                     store.summaries(user).await?,
-                    store.pending(user, PENDING).await?,
+                    store.undelivered(user, MAX_PENDING_MESSAGES).await?,
                 ),
-                Operation::Enter(id) => {
+                StoreOperation::CheckMembership(id) => {
                     let (exists, conversation) = store.conversation(user, id).await?;
-                    Answer::Entered(exists, conversation)
+                    StoreResponse::Membership(exists, conversation)
                 }
-                Operation::Send(id, draft) => {
-                    Answer::Message(store.send(user, id, &draft, windows.retry).await?)
+                StoreOperation::Send(id, draft) => {
+                    StoreResponse::Message(store.send(user, id, &draft, windows.retry).await?)
                 }
-                Operation::Edit(id, message, content, metadata) => {
+                StoreOperation::Edit(id, message, content, metadata) => {
                     let change = (content.as_slice(), metadata.as_deref());
-                    Answer::Message(store.edit(user, id, message, change, windows.edit).await?)
+                    StoreResponse::Message(store.edit(user, id, message, change, windows.edit).await?)
                 }
-                Operation::Delete(id, message, everyone) => Answer::Message(
+                StoreOperation::Delete(id, message, everyone) => StoreResponse::Message(
                     store
                         .delete(user, id, message, everyone, windows.delete)
                         .await?,
                 ),
-                Operation::Receipt(id, message, read) => {
-                    Answer::Done(store.receipt(user, id, message, read).await?)
+                StoreOperation::RecordReceipt(id, message, read) => {
+                    StoreResponse::Done(store.record_receipt(user, id, message, read).await?)
                 }
-                Operation::React(id, message, reaction, true) => {
-                    Answer::Reacted(store.react(user, id, message, &reaction).await?)
+                StoreOperation::React(id, message, reaction, true) => {
+                    StoreResponse::Reaction(store.add_reaction(user, id, message, &reaction).await?)
                 }
-                Operation::React(id, message, reaction, false) => {
-                    Answer::Done(store.unreact(user, id, message, &reaction).await?)
+                StoreOperation::React(id, message, reaction, false) => {
+                    StoreResponse::Done(store.remove_reaction(user, id, message, &reaction).await?)
                 }
-                Operation::ReadAll(ids) => {
+                StoreOperation::MarkAllRead(ids) => {
                     let mut marked = Vec::with_capacity(ids.len());
                     for id in ids {
-                        marked.push((id, store.read_all(user, id).await?));
+                        marked.push((id, store.mark_all_read(user, id).await?));
                     }
-                    Answer::Marked(marked)
+                    StoreResponse::MarkedRead(marked)
                 }
-                Operation::Unread => Answer::Messages(store.unread(user).await?),
-                Operation::List => Answer::Conversations(store.summaries(user).await?),
+                StoreOperation::ListUnread => StoreResponse::Messages(store.unread(user).await?),
+                StoreOperation::ListConversations => StoreResponse::Conversations(store.summaries(user).await?),
             })
         })
     }

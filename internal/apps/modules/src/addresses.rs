@@ -5,41 +5,41 @@ use serde_json::{Value, json};
 
 use latido_auth::Secret;
 
-use crate::Modules;
-use crate::device::frame::Report;
-use crate::emit::{self, BadCall, Call};
-use crate::identity::Person;
+use crate::ModulesApp;
+use crate::device::frame::DeviceReport;
+use crate::emit::{self, EmitError, EmitCall};
+use crate::identity::WebUser;
 use crate::news;
-use crate::people::Shown;
+use crate::people::PresentedCredentials;
 
 /// The official Socket.IO client script, unchanged, which pages load from their server
 /// (`assets/README.md`).
-const SCRIPT: &str = include_str!("assets/socket.io.min.js");
+const CLIENT_SCRIPT: &str = include_str!("assets/socket.io.min.js");
 /// The largest request body, in bytes.
-pub(super) const BODY_BYTES: usize = 64 * 1024;
+pub(super) const MAX_BODY_BYTES: usize = 64 * 1024;
 
 const SCRIPT_PATH: &str = "/socket.io/socket.io.js";
 /// The paths of the counts. On a shared listener the first one belongs to the admin dashboard, so
 /// the app has a second one.
 const STATS_PATHS: [&str; 2] = ["/dashboard/stats", "/api/modules/stats"];
-const EMIT_PATH: &str = "/api/modules/emit/";
+const EMIT_PATH_PREFIX: &str = "/api/modules/emit/";
 
 /// One of the app's HTTP routes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Address<'p> {
+pub(super) enum ModulesRoute<'p> {
     Script,
     Stats,
     Emit(&'p str),
 }
 
-impl<'p> Address<'p> {
+impl<'p> ModulesRoute<'p> {
     /// Parses a path. Returns `None` if it is none of the app's routes.
-    pub(super) fn of(path: &'p str) -> Option<Self> {
+    pub(super) fn parse(path: &'p str) -> Option<Self> {
         match path {
             SCRIPT_PATH => Some(Self::Script),
             path if STATS_PATHS.contains(&path) => Some(Self::Stats),
             path => path
-                .strip_prefix(EMIT_PATH)
+                .strip_prefix(EMIT_PATH_PREFIX)
                 .filter(|method| !method.contains('/'))
                 .map(Self::Emit),
         }
@@ -56,27 +56,27 @@ impl<'p> Address<'p> {
 
 /// The response of a route.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Reply {
+pub(super) enum RouteResponse {
     /// The text of the client script.
     Script(&'static str),
     /// A status code and a JSON body.
     Json(u16, Value),
 }
 
-impl Reply {
-    fn refusal(status: u16, message: &str) -> Self {
+impl RouteResponse {
+    fn error(status: u16, message: &str) -> Self {
         Self::Json(status, json!({"success": false, "error": message}))
     }
 }
 
-impl Modules {
+impl ModulesApp {
     /// Returns the error response if the request is not authorised. Called before the body is read.
-    pub(super) fn admit<'h>(
+    pub(super) fn authorize<'h>(
         &self,
-        address: Address<'_>,
+        address: ModulesRoute<'_>,
         header: impl Fn(&str) -> Option<&'h str>,
-    ) -> Option<Reply> {
-        let Address::Emit(_) = address else {
+    ) -> Option<RouteResponse> {
+        let ModulesRoute::Emit(_) = address else {
             return None;
         };
         let key = header("x-api-key").unwrap_or_default();
@@ -85,87 +85,87 @@ impl Modules {
             .api_key
             .as_ref()
             .is_some_and(|expected| expected.matches(key.as_bytes()));
-        (!is_valid).then(|| Reply::refusal(401, "A valid X-API-Key is required"))
+        (!is_valid).then(|| RouteResponse::error(401, "A valid X-API-Key is required"))
     }
 
     /// Handles an authorised request for one of the app's routes and methods. `header` returns a
     /// header's value by its lower-case name.
-    pub(super) async fn reply<'h>(
+    pub(super) async fn handle_request<'h>(
         &self,
-        address: Address<'_>,
+        address: ModulesRoute<'_>,
         token: Option<String>,
         header: impl Fn(&str) -> Option<&'h str>,
         body: &[u8],
-    ) -> Reply {
+    ) -> RouteResponse {
         match address {
-            Address::Script => Reply::Script(SCRIPT),
-            Address::Stats => {
-                let credentials = Shown {
+            ModulesRoute::Script => RouteResponse::Script(CLIENT_SCRIPT),
+            ModulesRoute::Stats => {
+                let credentials = PresentedCredentials {
                     token: token.map(Secret::new),
-                    session: self.people.session(header),
+                    session: self.authenticator.cookie_session(header),
                 };
-                match self.people.identify(&credentials).await {
-                    Ok(Some(user)) => Reply::Json(200, self.summary(&user)),
-                    Ok(None) => Reply::refusal(401, "Not authenticated"),
-                    Err(unavailable) => Reply::refusal(503, &unavailable.to_string()),
+                match self.authenticator.authenticate(&credentials).await {
+                    Ok(Some(user)) => RouteResponse::Json(200, self.summary(&user)),
+                    Ok(None) => RouteResponse::error(401, "Not authenticated"),
+                    Err(unavailable) => RouteResponse::error(503, &unavailable.to_string()),
                 }
             }
-            Address::Emit(method) => self.emit(method, body).await,
+            ModulesRoute::Emit(method) => self.handle_emit(method, body).await,
         }
     }
 
-    fn summary(&self, user: &Person) -> Value {
-        self.office.summary(user)
+    fn summary(&self, user: &WebUser) -> Value {
+        self.service.summary_for(user)
     }
 
-    async fn emit(&self, method: &str, body: &[u8]) -> Reply {
+    async fn handle_emit(&self, method: &str, body: &[u8]) -> RouteResponse {
         let text = if body.is_empty() { b"null" } else { body };
         let Ok(arguments) = serde_json::from_slice(text) else {
-            return Reply::refusal(400, "The body must be JSON");
+            return RouteResponse::error(400, "The body must be JSON");
         };
-        let now = self.office.now();
-        let call = match emit::read(method, arguments, now) {
+        let now = self.service.now();
+        let call = match emit::parse(method, arguments, now) {
             Ok(call) => call,
-            Err(BadCall::Unknown) => return Reply::refusal(404, "No such method"),
-            Err(bad @ BadCall::Argument(_)) => return Reply::refusal(400, &bad.to_string()),
+            Err(EmitError::UnknownMethod) => return RouteResponse::error(404, "No such method"),
+            Err(bad @ EmitError::InvalidArgument(_)) => return RouteResponse::error(400, &bad.to_string()),
         };
         let is_known_module = match call {
-            Call::Turn { module, online } => self.office.turn(&module, online).is_some(),
-            Call::Tell { module, telemetry } => self.office.tell(&module, telemetry),
-            Call::Answer {
+            EmitCall::SetOnline { module, online } => self.service.set_online(&module, online).is_some(),
+            EmitCall::RecordSeen { module, telemetry } => self.service.record_seen(&module, telemetry),
+            EmitCall::CommandResponse {
                 module,
                 command,
                 status,
                 position,
-            } => self.office.answer(
+            } => self.service.on_command_response(
                 &module,
-                Report::Answer {
+                DeviceReport::CommandResponse {
                     command,
                     status,
                     position,
                 },
             ),
-            Call::Reread { module } => match self.read_rows(&[module]).await {
+            EmitCall::RefreshRow { module } => match self.sync_rows(&[module]).await {
                 Ok(()) => true,
                 Err(error) => {
                     tracing::warn!(%error, "a row of modules could not be read for an emit call");
-                    return Reply::refusal(503, "The table of modules can't be read now");
+                    return RouteResponse::error(503, "The table of modules can't be read now");
                 }
             },
-            Call::Counts => {
-                let stats = self.office.stats().0;
-                self.office.say([news::global_stats(stats)]);
+            EmitCall::PublishStats => {
+                let stats = self.service.stats().0;
+                self.service.publish([news::global_stats_event(stats)]);
                 true
             }
-            Call::Say(events) => {
-                self.office.say(events);
+            EmitCall::Publish(events) => {
+                self.service.publish(events);
                 true
             }
         };
         if is_known_module {
-            Reply::Json(200, json!({"success": true}))
+            RouteResponse::Json(200, json!({"success": true}))
         } else {
-            Reply::refusal(404, "No such module")
+            RouteResponse::error(404, "No such module")
         }
     }
 }
@@ -177,14 +177,14 @@ mod tests {
     #[test]
     fn only_known_paths_are_routes() {
         assert_eq!(
-            Address::of("/socket.io/socket.io.js"),
-            Some(Address::Script)
+            ModulesRoute::parse("/socket.io/socket.io.js"),
+            Some(ModulesRoute::Script)
         );
-        assert_eq!(Address::of("/dashboard/stats"), Some(Address::Stats));
-        assert_eq!(Address::of("/api/modules/stats"), Some(Address::Stats));
+        assert_eq!(ModulesRoute::parse("/dashboard/stats"), Some(ModulesRoute::Stats));
+        assert_eq!(ModulesRoute::parse("/api/modules/stats"), Some(ModulesRoute::Stats));
         assert_eq!(
-            Address::of("/api/modules/emit/emitModuleOnline"),
-            Some(Address::Emit("emitModuleOnline"))
+            ModulesRoute::parse("/api/modules/emit/emitModuleOnline"),
+            Some(ModulesRoute::Emit("emitModuleOnline"))
         );
         for other in [
             "/socket.io/",
@@ -193,12 +193,12 @@ mod tests {
             "/api/modules/emit/a/b",
             "/api/modules/emit",
         ] {
-            assert_eq!(Address::of(other), None, "{other}");
+            assert_eq!(ModulesRoute::parse(other), None, "{other}");
         }
     }
 
     #[test]
     fn script_contains_its_licence() {
-        assert!(SCRIPT.starts_with("/*!\n * Socket.IO v4.8.4\n") && SCRIPT.contains("MIT License"));
+        assert!(CLIENT_SCRIPT.starts_with("/*!\n * Socket.IO v4.8.4\n") && CLIENT_SCRIPT.contains("MIT License"));
     }
 }

@@ -20,7 +20,7 @@ pub struct Config {
     /// The time for which a session look-up stays valid, for new and for open connections.
     pub session_ttl: Duration,
     /// The origins of other hosts whose pages may use the cookie, as a browser writes them.
-    pub origins: Vec<String>,
+    pub allowed_origins: Vec<String>,
     /// The token roles that make a user an administrator.
     pub admin_roles: Vec<String>,
     /// The key for the emit API. With `None` every call is rejected.
@@ -29,13 +29,13 @@ pub struct Config {
     pub trust_clients: bool,
     /// The window in which events of one kind about one module are throttled after the first. Zero
     /// disables throttling.
-    pub group: Duration,
+    pub throttle_window: Duration,
     /// The time after which a silent module counts as offline.
-    pub stale: Duration,
+    pub offline_after: Duration,
     /// The IANA name of the time zone of `lastSeenFormatted`.
     pub time_zone: String,
     /// The largest number of modules to keep in memory.
-    pub modules: usize,
+    pub max_modules: usize,
 }
 
 impl Default for Config {
@@ -46,14 +46,14 @@ impl Default for Config {
             session_cookie: "connect.sid".to_owned(),
             session_sql: SESSION_SQL.to_owned(),
             session_ttl: Duration::from_secs(30),
-            origins: Vec::new(),
+            allowed_origins: Vec::new(),
             admin_roles: vec!["admin".to_owned()],
             api_key: None,
             trust_clients: false,
-            group: Duration::from_millis(500),
-            stale: Duration::from_secs(300),
+            throttle_window: Duration::from_millis(500),
+            offline_after: Duration::from_secs(300),
             time_zone: "UTC".to_owned(),
-            modules: 100_000,
+            max_modules: 100_000,
         }
     }
 }

@@ -12,14 +12,14 @@ use sha2::Sha256;
 
 use latido_auth::Secret;
 
-use crate::identity::{SessionId, is_id};
+use crate::identity::{SessionId, is_valid_id};
 
 /// The longest `Cookie` header to read, in bytes.
 const MAX_HEADER_BYTES: usize = 16 * 1024;
 
 /// Returns the session id in a `Cookie` header if one of `secrets` signed it. The first valid
 /// cookie of this name counts, because a page may have set another one for its own path.
-pub(super) fn session(header: &str, name: &str, secrets: &[Secret]) -> Option<SessionId> {
+pub(super) fn session_id(header: &str, name: &str, secrets: &[Secret]) -> Option<SessionId> {
     if header.len() > MAX_HEADER_BYTES {
         return None;
     }
@@ -28,10 +28,10 @@ pub(super) fn session(header: &str, name: &str, secrets: &[Secret]) -> Option<Se
         .filter_map(|pair| pair.trim().split_once('='));
     pairs
         .filter(|(key, _)| key.trim() == name)
-        .find_map(|(_, value)| signed(value.trim().trim_matches('"'), secrets))
+        .find_map(|(_, value)| verify_signed_id(value.trim().trim_matches('"'), secrets))
 }
 
-fn signed(value: &str, secrets: &[Secret]) -> Option<SessionId> {
+fn verify_signed_id(value: &str, secrets: &[Secret]) -> Option<SessionId> {
     let value = percent_decode_str(value).decode_utf8().ok()?;
     let (id, signature) = value.strip_prefix("s:")?.rsplit_once('.')?;
     let signature = STANDARD_NO_PAD
@@ -44,7 +44,7 @@ fn signed(value: &str, secrets: &[Secret]) -> Option<SessionId> {
     };
     // All secrets are tried, so that the duration does not reveal the current one.
     let good = secrets.iter().filter_map(made).count() > 0;
-    (good && is_id(id)).then(|| SessionId::new(id))
+    (good && is_valid_id(id)).then(|| SessionId::new(id))
 }
 
 /// Returns `true` if the request may be identified by its cookies. It must come from a page of the
@@ -84,7 +84,7 @@ mod tests {
 
     fn read(header: &str) -> Option<String> {
         let secrets = [Secret::new("new secret"), Secret::new("keyboard cat")];
-        session(header, "connect.sid", &secrets).map(|id| id.expose().to_owned())
+        session_id(header, "connect.sid", &secrets).map(|id| id.expose().to_owned())
     }
 
     #[test]
@@ -135,7 +135,7 @@ mod tests {
         }
         assert_eq!(read(&format!("other.sid={good}")), None);
         assert_eq!(
-            session(&format!("connect.sid={good}"), "connect.sid", &[]),
+            session_id(&format!("connect.sid={good}"), "connect.sid", &[]),
             None
         );
         assert_eq!(

@@ -9,10 +9,10 @@ use serde_json::{Map, Value, json};
 
 use latido_base::ident::UserId;
 
-use crate::dates::{Millis, iso};
-use crate::identity::{id_text, id_value};
-use crate::news::{self, News};
-use crate::page::Page;
+use crate::dates::{Millis, to_iso_string};
+use crate::identity::{parse_id, id_to_json};
+use crate::news::{self, OutgoingEvent};
+use crate::page::WebPage;
 use crate::topics;
 
 /// Every method, with its arguments in order.
@@ -50,9 +50,9 @@ pub(super) const METHODS: [(&str, &[&str]); 24] = [
 ];
 
 /// The user activities that administrators follow.
-const ACTIVITIES: [&str; 3] = ["send_module_command", "module_added", "module_removed"];
+const FOLLOWED_ACTIVITIES: [&str; 3] = ["send_module_command", "module_added", "module_removed"];
 /// The names of fields that are removed at any depth.
-const SECRET: [&str; 9] = [
+const SECRET_FIELDS: [&str; 9] = [
     "sessionid",
     "session_id",
     "password",
@@ -64,46 +64,46 @@ const SECRET: [&str; 9] = [
     "sid",
 ];
 /// The largest depth of an object that is passed on.
-const DEPTH: usize = 16;
+const MAX_DEPTH: usize = 16;
 
 /// The parsed meaning of a call.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Call {
+pub(super) enum EmitCall {
     /// Sets a module's online flag.
-    Turn { module: String, online: bool },
+    SetOnline { module: String, online: bool },
     /// Records that a module was seen, with telemetry if given.
-    Tell {
+    RecordSeen {
         module: String,
         telemetry: Option<Map<String, Value>>,
     },
     /// Publishes a device's response to a command.
-    Answer {
+    CommandResponse {
         module: String,
         command: String,
         status: String,
         position: Value,
     },
     /// Reads the row of a module, which may have changed.
-    Reread { module: String },
+    RefreshRow { module: String },
     /// Publishes the current counts again.
-    Counts,
+    PublishStats,
     /// Publishes these events unchanged.
-    Say(Vec<News>),
+    Publish(Vec<OutgoingEvent>),
 }
 
 /// The reason why a call is not valid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum BadCall {
+pub(super) enum EmitError {
     #[error("no such method")]
-    Unknown,
+    UnknownMethod,
     #[error("{0} is required, or is not what it should be")]
-    Argument(&'static str),
+    InvalidArgument(&'static str),
 }
 
 /// The arguments of a call: an object with names, or an array in the documented order.
-struct Arguments(Map<String, Value>);
+struct EmitArguments(Map<String, Value>);
 
-impl Arguments {
+impl EmitArguments {
     fn new(names: &[&str], body: Value) -> Self {
         Self(match body {
             Value::Object(named) => named,
@@ -126,12 +126,12 @@ impl Arguments {
         self.0
             .get(name)
             .cloned()
-            .map_or(Value::Null, |value| scrubbed(value, DEPTH))
+            .map_or(Value::Null, |value| remove_secrets(value, MAX_DEPTH))
     }
 
     /// Returns an id. It is also accepted inside a `module` or `user` object, for callers that pass
     /// the whole object.
-    fn id(&self, name: &'static str) -> Result<String, BadCall> {
+    fn id(&self, name: &'static str) -> Result<String, EmitError> {
         let nested = || {
             let object = ["module", "user"]
                 .iter()
@@ -139,22 +139,22 @@ impl Arguments {
             [name, "module_id", "id"]
                 .iter()
                 .find_map(|field| object.get(*field))
-                .and_then(id_text)
+                .and_then(parse_id)
         };
         self.0
             .get(name)
-            .and_then(id_text)
+            .and_then(parse_id)
             .or_else(nested)
-            .ok_or(BadCall::Argument(name))
+            .ok_or(EmitError::InvalidArgument(name))
     }
 
-    fn text(&self, name: &'static str) -> Result<String, BadCall> {
+    fn text(&self, name: &'static str) -> Result<String, EmitError> {
         self.0
             .get(name)
             .and_then(Value::as_str)
             .filter(|text| !text.is_empty())
             .map(ToOwned::to_owned)
-            .ok_or(BadCall::Argument(name))
+            .ok_or(EmitError::InvalidArgument(name))
     }
 
     fn text_or(&self, name: &str, default: &str) -> String {
@@ -165,16 +165,16 @@ impl Arguments {
             .to_owned()
     }
 
-    fn user(&self) -> Result<(UserId, Value), BadCall> {
+    fn user(&self) -> Result<(UserId, Value), EmitError> {
         let user = self
             .0
             .get("user")
             .and_then(Value::as_object)
-            .ok_or(BadCall::Argument("user"))?;
+            .ok_or(EmitError::InvalidArgument("user"))?;
         let id = user
             .get("id")
-            .and_then(id_text)
-            .ok_or(BadCall::Argument("user"))?;
+            .and_then(parse_id)
+            .ok_or(EmitError::InvalidArgument("user"))?;
         let known = ["id", "name", "nickname", "email", "isAdmin", "lastLogin"];
         let kept = known
             .iter()
@@ -184,68 +184,68 @@ impl Arguments {
 }
 
 /// Removes secret fields, and everything below the depth limit.
-fn scrubbed(value: Value, depth: usize) -> Value {
+fn remove_secrets(value: Value, depth: usize) -> Value {
     match value {
         Value::Object(_) | Value::Array(_) if depth == 0 => Value::Null,
         Value::Object(fields) => {
             let kept = fields
                 .into_iter()
-                .filter(|(name, _)| !SECRET.contains(&&*name.to_ascii_lowercase()));
+                .filter(|(name, _)| !SECRET_FIELDS.contains(&&*name.to_ascii_lowercase()));
             Value::Object(
-                kept.map(|(name, value)| (name, scrubbed(value, depth - 1)))
+                kept.map(|(name, value)| (name, remove_secrets(value, depth - 1)))
                     .collect(),
             )
         }
         Value::Array(values) => values
             .into_iter()
-            .map(|value| scrubbed(value, depth - 1))
+            .map(|value| remove_secrets(value, depth - 1))
             .collect(),
         plain => plain,
     }
 }
 
 /// Parses a call and its arguments.
-pub(super) fn read(method: &str, body: Value, now: Millis) -> Result<Call, BadCall> {
+pub(super) fn parse(method: &str, body: Value, now: Millis) -> Result<EmitCall, EmitError> {
     let (_, names) = METHODS
         .iter()
         .find(|(name, _)| *name == method)
-        .ok_or(BadCall::Unknown)?;
-    let arguments = &Arguments::new(names, body);
+        .ok_or(EmitError::UnknownMethod)?;
+    let arguments = &EmitArguments::new(names, body);
     match method {
-        "emitModuleOnline" | "emitModuleOffline" => Ok(Call::Turn {
+        "emitModuleOnline" | "emitModuleOffline" => Ok(EmitCall::SetOnline {
             module: arguments.id("moduleId")?,
             online: method == "emitModuleOnline",
         }),
-        "emitModuleLastSeenUpdated" => Ok(Call::Tell {
+        "emitModuleLastSeenUpdated" => Ok(EmitCall::RecordSeen {
             module: arguments.id("moduleId")?,
             telemetry: None,
         }),
         "emitTelemetryUpdated" => match arguments.value("telemetry") {
-            Value::Object(telemetry) => Ok(Call::Tell {
+            Value::Object(telemetry) => Ok(EmitCall::RecordSeen {
                 module: arguments.id("moduleId")?,
                 telemetry: Some(telemetry),
             }),
-            _ => Err(BadCall::Argument("telemetry")),
+            _ => Err(EmitError::InvalidArgument("telemetry")),
         },
-        "emitModuleAdded" | "emitModuleRemoved" | "emitModuleUpdated" => Ok(Call::Reread {
+        "emitModuleAdded" | "emitModuleRemoved" | "emitModuleUpdated" => Ok(EmitCall::RefreshRow {
             module: arguments.id("moduleId")?,
         }),
-        "emitCommandResponse" => Ok(Call::Answer {
+        "emitCommandResponse" => Ok(EmitCall::CommandResponse {
             module: arguments.id("moduleId")?,
             command: arguments.text("command")?,
             status: arguments.text_or("status", "success"),
             position: arguments.value("position"),
         }),
-        "emitGlobalStats" => Ok(Call::Counts),
+        "emitGlobalStats" => Ok(EmitCall::PublishStats),
         method if method.starts_with("emitUser") && method != "emitUsersListChanged" => {
-            of_user(method, arguments, now).map(Call::Say)
+            user_events(method, arguments, now).map(EmitCall::Publish)
         }
-        method => of_system(method, arguments, now).map(Call::Say),
+        method => system_events(method, arguments, now).map(EmitCall::Publish),
     }
 }
 
-fn of_user(method: &str, arguments: &Arguments, now: Millis) -> Result<Vec<News>, BadCall> {
-    let at = iso(now);
+fn user_events(method: &str, arguments: &EmitArguments, now: Millis) -> Result<Vec<OutgoingEvent>, EmitError> {
+    let at = to_iso_string(now);
     Ok(match method {
         "emitUserLoggedIn" | "emitUserLoggedOut" => {
             let (_, user) = arguments.user()?;
@@ -254,7 +254,7 @@ fn of_user(method: &str, arguments: &Arguments, now: Millis) -> Result<Vec<News>
             } else {
                 ("rt_user_logged_out", "logged_out")
             };
-            vec![News::new(
+            vec![OutgoingEvent::new(
                 name,
                 json!({"action": action, "user": user, "timestamp": at}),
                 [topics::admins()],
@@ -263,7 +263,7 @@ fn of_user(method: &str, arguments: &Arguments, now: Millis) -> Result<Vec<News>
         "emitUserSessionNew" => {
             let user = UserId::new(&arguments.id("userId")?);
             let message = arguments.text_or("message", "New session");
-            vec![News::new(
+            vec![OutgoingEvent::new(
                 "user:session:new",
                 json!({"message": message, "timestamp": at}),
                 [topics::user(&user)],
@@ -272,7 +272,7 @@ fn of_user(method: &str, arguments: &Arguments, now: Millis) -> Result<Vec<News>
         "emitUserWelcome" => {
             let (id, user) = arguments.user()?;
             let message = arguments.text_or("message", "Welcome");
-            vec![News::new(
+            vec![OutgoingEvent::new(
                 "user:welcome",
                 json!({"message": message, "user": user, "timestamp": at}),
                 [topics::user(&id)],
@@ -281,7 +281,7 @@ fn of_user(method: &str, arguments: &Arguments, now: Millis) -> Result<Vec<News>
         "emitUserRegistered" => {
             let (_, user) = arguments.user()?;
             let payload = json!({"action": "registered", "user": user, "timestamp": at});
-            vec![News::new(
+            vec![OutgoingEvent::new(
                 "admin:user:registered",
                 payload,
                 [topics::admins()],
@@ -290,7 +290,7 @@ fn of_user(method: &str, arguments: &Arguments, now: Millis) -> Result<Vec<News>
         "emitUserProfileUpdated" => {
             let (id, user) = arguments.user()?;
             let payload = json!({"action": "profile_updated", "user": user, "timestamp": at});
-            vec![News::new(
+            vec![OutgoingEvent::new(
                 "rt_user_profile_updated",
                 payload,
                 [topics::user(&id), topics::admins()],
@@ -301,33 +301,33 @@ fn of_user(method: &str, arguments: &Arguments, now: Millis) -> Result<Vec<News>
             let message = arguments.text_or("message", "Password changed");
             let own = json!({"message": message, "timestamp": at});
             let seen =
-                json!({"action": "password_changed", "userId": id_value(&id), "timestamp": at});
+                json!({"action": "password_changed", "userId": id_to_json(&id), "timestamp": at});
             vec![
-                News::new(
+                OutgoingEvent::new(
                     "user:security:password_changed",
                     own,
                     [topics::user(&UserId::new(&id))],
                 ),
-                News::new("admin:user:password_changed", seen, [topics::admins()]),
+                OutgoingEvent::new("admin:user:password_changed", seen, [topics::admins()]),
             ]
         }
         "emitUserActivity" => {
             let (id, activity) = (arguments.id("userId")?, arguments.text("activity")?);
-            let followed = ACTIVITIES.contains(&&*activity);
+            let followed = FOLLOWED_ACTIVITIES.contains(&&*activity);
             let event =
-                || news::activity(&id_value(&id), &activity, &arguments.value("details"), now);
+                || news::activity_event(&id_to_json(&id), &activity, &arguments.value("details"), now);
             followed.then(event).into_iter().collect()
         }
-        _ => return Err(BadCall::Unknown),
+        _ => return Err(EmitError::UnknownMethod),
     })
 }
 
-fn of_system(method: &str, arguments: &Arguments, now: Millis) -> Result<Vec<News>, BadCall> {
-    let at = iso(now);
+fn system_events(method: &str, arguments: &EmitArguments, now: Millis) -> Result<Vec<OutgoingEvent>, EmitError> {
+    let at = to_iso_string(now);
     Ok(match method {
         "emitCommandSent" => {
             let (module, command) = (arguments.id("moduleId")?, arguments.text("command")?);
-            news::command_sent(
+            news::command_sent_events(
                 &module,
                 &command,
                 &UserId::new(&arguments.id("userId")?),
@@ -338,12 +338,12 @@ fn of_system(method: &str, arguments: &Arguments, now: Millis) -> Result<Vec<New
         "emitAdminAction" => {
             let admin = arguments.id("adminUserId")?;
             let payload = json!({
-                "adminUserId": id_value(&admin), "action": arguments.text("action")?, "details": arguments.value("details"),
+                "adminUserId": id_to_json(&admin), "action": arguments.text("action")?, "details": arguments.value("details"),
                 "timestamp": at,
             });
-            let event = News::new("admin:action:performed", payload, [topics::admins()]);
-            vec![News {
-                except: Some(UserId::new(&admin)),
+            let event = OutgoingEvent::new("admin:action:performed", payload, [topics::admins()]);
+            vec![OutgoingEvent {
+                except_user: Some(UserId::new(&admin)),
                 ..event
             }]
         }
@@ -351,18 +351,18 @@ fn of_system(method: &str, arguments: &Arguments, now: Millis) -> Result<Vec<New
             let user = arguments.user().map(|(_, user)| user).unwrap_or_default();
             let payload =
                 json!({"changeType": arguments.text("changeType")?, "user": user, "timestamp": at});
-            vec![News::new(
+            vec![OutgoingEvent::new(
                 "admin:users:list_changed",
                 payload,
-                [topics::admins_on(Page::Admin)],
+                [topics::admins_on(WebPage::Admin)],
             )]
         }
         "emitModulesListChanged" => {
             let payload = json!({"changeType": arguments.text("changeType")?, "module": arguments.value("module"), "timestamp": at});
-            vec![News::new(
+            vec![OutgoingEvent::new(
                 "admin:modules:list_changed",
                 payload,
-                [topics::admins_on(Page::Admin)],
+                [topics::admins_on(WebPage::Admin)],
             )]
         }
         "emitSystemMaintenance" => {
@@ -370,12 +370,12 @@ fn of_system(method: &str, arguments: &Arguments, now: Millis) -> Result<Vec<New
                 .0
                 .get("inMaintenance")
                 .and_then(Value::as_bool)
-                .ok_or(BadCall::Argument("inMaintenance"))?;
+                .ok_or(EmitError::InvalidArgument("inMaintenance"))?;
             let payload = json!({
                 "inMaintenance": on, "reason": arguments.value("reason"), "adminUserId": arguments.value("adminUserId"),
                 "timestamp": at,
             });
-            vec![News::new(
+            vec![OutgoingEvent::new(
                 "system:maintenance",
                 payload,
                 [topics::everyone()],
@@ -386,23 +386,23 @@ fn of_system(method: &str, arguments: &Arguments, now: Millis) -> Result<Vec<New
             let to = if matches!(&*level, "critical" | "error") {
                 topics::admins()
             } else {
-                topics::admins_on(Page::Admin)
+                topics::admins_on(WebPage::Admin)
             };
             let payload = json!({
                 "level": level, "message": arguments.text("message")?, "details": arguments.value("details"), "timestamp": at,
             });
-            vec![News::new("system:alert", payload, [to])]
+            vec![OutgoingEvent::new("system:alert", payload, [to])]
         }
         "emitPerformance" => {
             let performance = Some(arguments.value("performance")).filter(|value| !value.is_null());
-            let payload = json!({"performance": performance.ok_or(BadCall::Argument("performance"))?, "timestamp": at});
-            vec![News::new(
+            let payload = json!({"performance": performance.ok_or(EmitError::InvalidArgument("performance"))?, "timestamp": at});
+            vec![OutgoingEvent::new(
                 "admin:performance:updated",
                 payload,
-                [topics::admins_on(Page::Admin)],
+                [topics::admins_on(WebPage::Admin)],
             )]
         }
-        _ => return Err(BadCall::Unknown),
+        _ => return Err(EmitError::UnknownMethod),
     })
 }
 

@@ -3,121 +3,121 @@
 use std::sync::Arc;
 
 use latido_base::ident::UserId;
-use latido_event_bus::{ConnId, Dialect, Event, Identity};
+use latido_event_bus::{ConnectionId, EncodingId, BusEvent, Identity};
 use latido_protocol::Frame;
-use latido_shard::{Acts, Answered, Berth, Guest, Heard, Now};
+use latido_shard::{Actions, AsyncResult, HandlerContext, ProtocolHandler, ClientMessage, Timestamp};
 
-use crate::Modules;
+use crate::ModulesApp;
 use crate::dates::Millis;
-use crate::device::conversation::{Close, Conversation, Effect};
-use crate::device::frame::{self, Report};
+use crate::device::conversation::{DeviceClose, DeviceSession, DeviceEffect};
+use crate::device::frame::{self, DeviceReport};
 use crate::office::NEW_SESSION;
 
 /// The only frame encoding of this app on the shards; the id is unique among all apps.
-const DIALECT: Dialect = Dialect(4);
+const ENCODING: EncodingId = EncodingId(4);
 
-pub(super) struct Device {
-    app: Arc<Modules>,
+pub(super) struct DeviceConnection {
+    app: Arc<ModulesApp>,
     /// `None` if the event bus refused the connection, which is then closed.
-    conn: Option<ConnId>,
-    conversation: Conversation,
+    conn: Option<ConnectionId>,
+    session: DeviceSession,
 }
 
-impl Device {
+impl DeviceConnection {
     /// Creates the handler of a connection that has not sent anything yet.
-    pub(super) fn new(app: Arc<Modules>, context: &Berth) -> Self {
+    pub(super) fn new(app: Arc<ModulesApp>, context: &HandlerContext) -> Self {
         let conn = app
-            .office
-            .exchange
-            .attach(
-                &context.port,
-                DIALECT,
-                context.address,
+            .service
+            .event_bus
+            .connect_on_shard(
+                &context.queue,
+                ENCODING,
+                context.connection_slot,
                 Identity::default(),
                 &[],
             )
             .ok();
-        let session = app.conversation();
+        let session = app.new_device_session();
         Self {
             app,
             conn,
-            conversation: session,
+            session,
         }
     }
 
-    fn act(&mut self, effect: Option<Effect>, now: Millis, actions: &mut Acts<'_>) {
+    fn apply_effect(&mut self, effect: Option<DeviceEffect>, now: Millis, actions: &mut Actions<'_>) {
         match effect {
             None => {}
-            Some(Effect::Send(text)) => actions.say(&text),
-            Some(Effect::Close(close)) => actions.close(close.code(), close.reason()),
-            Some(Effect::Check { module, password }) => {
+            Some(DeviceEffect::Send(text)) => actions.send_text(&text),
+            Some(DeviceEffect::Close(close)) => actions.close(close.code(), close.reason()),
+            Some(DeviceEffect::CheckPassword { module, password }) => {
                 let app = Arc::clone(&self.app);
-                if !actions.ask(async move { app.check(&module, password).await }) {
-                    let effect = self.conversation.judged(Err(()), now);
-                    self.act(effect, now, actions);
+                if !actions.spawn(async move { app.verify_password(&module, password).await }) {
+                    let effect = self.session.on_auth_result(Err(()), now);
+                    self.apply_effect(effect, now, actions);
                 }
             }
-            Some(Effect::Report(module, report)) => self.report(&module, report, actions),
+            Some(DeviceEffect::Report(module, report)) => self.on_report(&module, report, actions),
         }
     }
 
-    fn report(&mut self, module: &str, report: Report, actions: &mut Acts<'_>) {
+    fn on_report(&mut self, module: &str, report: DeviceReport, actions: &mut Actions<'_>) {
         let Some(conn) = self.conn else {
-            return actions.close(Close::ServerError.code(), Close::ServerError.reason());
+            return actions.close(DeviceClose::ServerError.code(), DeviceClose::ServerError.reason());
         };
-        let Report::Identify(fields) = report else {
-            return self.app.office.device_said(module, conn, report);
+        let DeviceReport::Identify(fields) = report else {
+            return self.app.service.on_device_report(module, conn, report);
         };
-        if !self.app.office.device_came(module, conn, &fields) {
-            return actions.close(Close::Failed.code(), Close::Failed.reason());
+        if !self.app.service.on_device_connected(module, conn, &fields) {
+            return actions.close(DeviceClose::AuthFailed.code(), DeviceClose::AuthFailed.reason());
         }
-        for greeting in self.app.greetings(module) {
-            actions.say(&greeting.to_string());
+        for greeting in self.app.connected_messages(module) {
+            actions.send_text(&greeting.to_string());
         }
     }
 }
 
-impl Guest for Device {
-    fn hear(&mut self, message: Heard<'_>, now: Now, actions: &mut Acts<'_>) {
+impl ProtocolHandler for DeviceConnection {
+    fn on_message(&mut self, message: ClientMessage<'_>, now: Timestamp, actions: &mut Actions<'_>) {
         let now = now.unix_s * 1000;
         let effect = match message {
-            Heard::Text(text) => self.conversation.hear(text, now),
+            ClientMessage::Text(text) => self.session.on_text(text, now),
             // Some firmware marks its text frames as binary.
-            Heard::Binary(bytes) => self
-                .conversation
-                .hear(std::str::from_utf8(bytes).unwrap_or_default(), now),
+            ClientMessage::Binary(bytes) => self
+                .session
+                .on_text(std::str::from_utf8(bytes).unwrap_or_default(), now),
         };
-        self.act(effect, now, actions);
+        self.apply_effect(effect, now, actions);
     }
 
-    fn answered(&mut self, answer: Answered, now: Now, actions: &mut Acts<'_>) {
+    fn on_async_result(&mut self, answer: AsyncResult, now: Timestamp, actions: &mut Actions<'_>) {
         let now = now.unix_s * 1000;
         let result = answer
             .downcast::<Result<bool, ()>>()
             .map_or(Err(()), |result| *result);
-        let effect = self.conversation.judged(result, now);
-        self.act(effect, now, actions);
+        let effect = self.session.on_auth_result(result, now);
+        self.apply_effect(effect, now, actions);
     }
 
-    fn on_time(&mut self, now: Now, actions: &mut Acts<'_>) {
+    fn on_timer(&mut self, now: Timestamp, actions: &mut Actions<'_>) {
         let now = now.unix_s * 1000;
-        let effect = self.conversation.on_time(now);
-        self.act(effect, now, actions);
+        let effect = self.session.on_timer(now);
+        self.apply_effect(effect, now, actions);
     }
 
-    fn next_time(&self) -> Option<i64> {
+    fn next_timer(&self) -> Option<i64> {
         // Rounds up to the next full second, so that a timer never fires early.
-        self.conversation
-            .next_time()
+        self.session
+            .next_timer()
             .map(|ms| ms.saturating_add(999) / 1000)
     }
 
-    fn encode(&self, event: &Event) -> Frame {
+    fn encode(&self, event: &BusEvent) -> Frame {
         let command = event
             .message()
-            .and_then(|message| self.app.command(&message.payload));
+            .and_then(|message| self.app.parse_command(&message.payload));
         let text = command.map(|command| {
-            frame::command(
+            frame::command_frame(
                 &command.module,
                 &command.command,
                 &command.params,
@@ -132,22 +132,22 @@ impl Guest for Device {
         None
     }
 
-    fn farewell(&self, why: &'static str) -> (u16, &'static str) {
+    fn close_reason(&self, why: &'static str) -> (u16, &'static str) {
         let close = if why == NEW_SESSION {
-            Close::NewSession
+            DeviceClose::NewSession
         } else {
-            Close::Failed
+            DeviceClose::AuthFailed
         };
         (close.code(), close.reason())
     }
 }
 
-impl Drop for Device {
+impl Drop for DeviceConnection {
     fn drop(&mut self) {
         let Some(conn) = self.conn else { return };
-        self.app.office.exchange.disconnect(conn);
-        if let Some(module) = self.conversation.module() {
-            self.app.office.device_left(module, conn);
+        self.app.service.event_bus.disconnect(conn);
+        if let Some(module) = self.session.module() {
+            self.app.service.on_device_disconnected(module, conn);
         }
     }
 }

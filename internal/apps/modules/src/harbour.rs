@@ -4,79 +4,79 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
-use latido_app_kit::Parts;
-use latido_http::{Answer, Asked, Boarding, Pier, Site};
-use latido_session::Limits;
+use latido_app_kit::AppDeps;
+use latido_http::{AppResponse, AppRequest, HandlerSpec, WebSocketApp, HttpApp};
+use latido_session::SessionLimits;
 
-use crate::addresses::{Address, BODY_BYTES, Reply};
-use crate::device::frame::FRAME_BYTES;
-use crate::guest::Device;
-use crate::{Modules, NAME};
+use crate::addresses::{ModulesRoute, MAX_BODY_BYTES, RouteResponse};
+use crate::device::frame::MAX_FRAME_BYTES;
+use crate::guest::DeviceConnection;
+use crate::{ModulesApp, NAME};
 
 /// The WebSocket path of devices.
-const DEVICES: &str = "/esp32";
+const DEVICE_PATH: &str = "/esp32";
 /// The intervals of pings to a device and of silence until it is closed. Firmware sends a heartbeat
 /// every 30 s.
-const HEARTBEAT_S: u32 = 30;
-const SILENCE_S: u32 = 75;
+const PING_INTERVAL_S: u32 = 30;
+const IDLE_TIMEOUT_S: u32 = 75;
 /// The script changes only with a new server version.
-const SCRIPT_KEPT: &str = "public, max-age=3600";
+const SCRIPT_CACHE_CONTROL: &str = "public, max-age=3600";
 
-pub(super) struct Harbour {
-    app: Arc<Modules>,
-    limits: Limits,
+pub(super) struct ModulesMount {
+    app: Arc<ModulesApp>,
+    limits: SessionLimits,
 }
 
-impl Harbour {
-    pub(super) fn new(app: Arc<Modules>, deps: &Parts) -> Self {
-        let message_bytes = u32::try_from(FRAME_BYTES).unwrap_or(u32::MAX);
+impl ModulesMount {
+    pub(super) fn new(app: Arc<ModulesApp>, deps: &AppDeps) -> Self {
+        let message_bytes = u32::try_from(MAX_FRAME_BYTES).unwrap_or(u32::MAX);
         Self {
             app,
-            limits: Limits {
+            limits: SessionLimits {
                 message_bytes,
-                heartbeat_s: HEARTBEAT_S,
-                silence_s: SILENCE_S,
+                heartbeat_s: PING_INTERVAL_S,
+                idle_timeout_s: IDLE_TIMEOUT_S,
                 ..deps.limits
             },
         }
     }
 }
 
-impl Site for Harbour {
-    fn has(&self, path: &str) -> bool {
-        Address::of(path).is_some()
+impl HttpApp for ModulesMount {
+    fn matches(&self, path: &str) -> bool {
+        ModulesRoute::parse(path).is_some()
     }
 
     fn body_limit(&self) -> usize {
-        BODY_BYTES
+        MAX_BODY_BYTES
     }
 
-    fn admit(&self, request: &Asked) -> Result<(), Answer> {
-        let Some(route) = Address::of(request.path()) else {
+    fn authorize(&self, request: &AppRequest) -> Result<(), AppResponse> {
+        let Some(route) = ModulesRoute::parse(request.path()) else {
             return Ok(());
         };
         let methods = route.methods();
         if !methods.contains(&request.method()) {
             return Err(
-                Answer::json(405, r#"{"success":false,"error":"Method not allowed"}"#)
-                    .with("allow", methods.join(", ")),
+                AppResponse::json(405, r#"{"success":false,"error":"Method not allowed"}"#)
+                    .with_header("allow", methods.join(", ")),
             );
         }
         // The body of an unauthorised request is not read.
-        match self.app.admit(route, |name| request.header(name)) {
-            Some(error) => Err(answer(error)),
+        match self.app.authorize(route, |name| request.header(name)) {
+            Some(error) => Err(to_http_response(error)),
             None => Ok(()),
         }
     }
 
-    fn answer(&self, request: Asked) -> BoxFuture<'static, Answer> {
+    fn handle(&self, request: AppRequest) -> BoxFuture<'static, AppResponse> {
         let app = Arc::clone(&self.app);
         Box::pin(async move {
-            let Some(route) = Address::of(request.path()) else {
-                return Answer::json(404, "{}");
+            let Some(route) = ModulesRoute::parse(request.path()) else {
+                return AppResponse::json(404, "{}");
             };
-            answer(
-                app.reply(
+            to_http_response(
+                app.handle_request(
                     route,
                     request.token(),
                     |name| request.header(name),
@@ -88,30 +88,30 @@ impl Site for Harbour {
     }
 }
 
-fn answer(reply: Reply) -> Answer {
+fn to_http_response(reply: RouteResponse) -> AppResponse {
     match reply {
-        Reply::Json(status, body) => Answer::json(status, body.to_string()),
-        Reply::Script(text) => Answer {
+        RouteResponse::Json(status, body) => AppResponse::json(status, body.to_string()),
+        RouteResponse::Script(text) => AppResponse {
             status: 200,
             headers: Vec::new(),
             body: text.into(),
         }
-        .with("content-type", "application/javascript; charset=utf-8")
-        .with("cache-control", SCRIPT_KEPT),
+        .with_header("content-type", "application/javascript; charset=utf-8")
+        .with_header("cache-control", SCRIPT_CACHE_CONTROL),
     }
 }
 
-impl Pier for Harbour {
-    fn has(&self, path: &str) -> bool {
-        path == DEVICES
+impl WebSocketApp for ModulesMount {
+    fn matches(&self, path: &str) -> bool {
+        path == DEVICE_PATH
     }
 
-    fn board(&self, _asked: Asked) -> BoxFuture<'static, Result<Boarding, Answer>> {
+    fn upgrade(&self, _asked: AppRequest) -> BoxFuture<'static, Result<HandlerSpec, AppResponse>> {
         let (app, limits) = (Arc::clone(&self.app), self.limits);
         // Devices authenticate in their first frame, so every upgrade is accepted.
         Box::pin(async move {
             Ok(
-                Boarding::new(NAME, move |context| Box::new(Device::new(app, &context)))
+                HandlerSpec::new(NAME, move |context| Box::new(DeviceConnection::new(app, &context)))
                     .limits(limits),
             )
         })

@@ -13,26 +13,26 @@ const MAX_SAFE_INTEGER: i64 = 9_007_199_254_740_991;
 
 /// An authenticated user of a web client.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Person {
+pub(super) struct WebUser {
     /// The user's id, always as text inside the server.
-    pub(super) user: UserId,
+    pub(super) id: UserId,
     /// Taken from the token's role or the session, never from the client.
     pub(super) is_admin: bool,
     /// The display name, if the session has one.
     pub(super) nickname: Option<Arc<str>>,
     /// The method that authenticated the user.
-    pub(super) proof: Proof,
+    pub(super) auth_method: AuthMethod,
 }
 
 /// The basis of an identity, which also determines its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Proof {
+pub(super) enum AuthMethod {
     /// A token, which expires at this Unix second.
     Token { ends_at_s: i64 },
     /// A session, which is looked up again periodically.
     Session(SessionId),
     /// The client's own claim, if the operator has enabled that.
-    Word,
+    Unverified,
 }
 
 /// The id of a session. It grants access to the session, so `Debug` redacts it.
@@ -56,21 +56,21 @@ impl std::fmt::Debug for SessionId {
 }
 
 #[cfg(test)]
-impl Person {
+impl WebUser {
     /// Returns a user without rights.
-    pub(super) fn fake(user: &str) -> Self {
+    pub(super) fn test_user(user: &str) -> Self {
         Self {
-            user: UserId::new(user),
+            id: UserId::new(user),
             is_admin: false,
             nickname: None,
-            proof: Proof::Word,
+            auth_method: AuthMethod::Unverified,
         }
     }
 }
 
 /// Converts an id to JSON as clients know it: ids from integer columns are numbers, which scripts
 /// compare as such.
-pub(super) fn id_value(id: &str) -> Value {
+pub(super) fn id_to_json(id: &str) -> Value {
     let number = id
         .parse::<i64>()
         .ok()
@@ -79,17 +79,17 @@ pub(super) fn id_value(id: &str) -> Value {
 }
 
 /// Parses an id from JSON, which may be a number or a text.
-pub(super) fn id_text(value: &Value) -> Option<String> {
+pub(super) fn parse_id(value: &Value) -> Option<String> {
     let text = match value {
         Value::String(text) => text.trim().to_owned(),
         Value::Number(number) if number.is_i64() || number.is_u64() => number.to_string(),
         _ => return None,
     };
-    is_id(&text).then_some(text)
+    is_valid_id(&text).then_some(text)
 }
 
 /// Returns `true` if a text is valid as an id of a user or a module.
-pub(super) fn is_id(text: &str) -> bool {
+pub(super) fn is_valid_id(text: &str) -> bool {
     !text.is_empty() && text.len() <= MAX_ID_BYTES && !text.chars().any(char::is_control)
 }
 
@@ -106,15 +106,15 @@ mod tests {
             ("007", json!("007")),
             ("a1", json!("a1")),
         ] {
-            assert_eq!(id_value(inside), outside);
-            assert_eq!(id_text(&outside).as_deref(), Some(inside));
+            assert_eq!(id_to_json(inside), outside);
+            assert_eq!(parse_id(&outside).as_deref(), Some(inside));
         }
         assert_eq!(
-            id_value("9007199254740993"),
+            id_to_json("9007199254740993"),
             json!("9007199254740993"),
             "a script would round it"
         );
-        assert_eq!(id_text(&json!(" 7 ")).as_deref(), Some("7"));
+        assert_eq!(parse_id(&json!(" 7 ")).as_deref(), Some("7"));
         for bad in [
             json!(null),
             json!(1.5),
@@ -123,12 +123,12 @@ mod tests {
             json!("a\nb"),
             json!("x".repeat(201)),
         ] {
-            assert_eq!(id_text(&bad), None, "{bad}");
+            assert_eq!(parse_id(&bad), None, "{bad}");
         }
     }
 
     #[test]
     fn debug_output_hides_the_session_id() {
-        assert!(!format!("{:?}", Proof::Session(SessionId::new("s3cr3t"))).contains("s3cr3t"));
+        assert!(!format!("{:?}", AuthMethod::Session(SessionId::new("s3cr3t"))).contains("s3cr3t"));
     }
 }

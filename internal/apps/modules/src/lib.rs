@@ -36,7 +36,7 @@ mod store;
 mod tally;
 mod topics;
 
-use app::Modules;
+use app::ModulesApp;
 pub use app::start;
 pub use config::Config;
 pub use stats::{STATS_STREAM, stream as stats_stream};

@@ -9,24 +9,24 @@ use serde_json::{Map, Value, json};
 use latido_base::ident::UserId;
 use latido_event_bus::{Publish, TopicName};
 
-use crate::dates::{Millis, french, iso};
-use crate::identity::id_value;
-use crate::page::Page;
-use crate::registry::{Facts, Module};
+use crate::dates::{Millis, to_french_string, to_iso_string};
+use crate::identity::id_to_json;
+use crate::page::WebPage;
+use crate::registry::{ModuleRecord, Module};
 use crate::topics;
 
 /// An event with its topics. It reaches their union, each connection once.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct News {
+pub(super) struct OutgoingEvent {
     /// The event's name in the newest client version.
     pub(super) name: &'static str,
     pub(super) payload: Value,
-    pub(super) to: Vec<TopicName>,
+    pub(super) topics: Vec<TopicName>,
     /// A user whose connections are all excluded.
-    pub(super) except: Option<UserId>,
+    pub(super) except_user: Option<UserId>,
 }
 
-impl News {
+impl OutgoingEvent {
     pub(super) fn new(
         name: &'static str,
         payload: Value,
@@ -35,14 +35,14 @@ impl News {
         Self {
             name,
             payload,
-            to: to.into_iter().collect(),
-            except: None,
+            topics: to.into_iter().collect(),
+            except_user: None,
         }
     }
 
-    pub(super) fn publish(self) -> Publish {
-        let publish = Publish::new(self.to, self.name, self.payload.to_string());
-        match self.except {
+    pub(super) fn into_publish(self) -> Publish {
+        let publish = Publish::new(self.topics, self.name, self.payload.to_string());
+        match self.except_user {
             Some(user) => publish.except_user(user),
             None => publish,
         }
@@ -66,91 +66,91 @@ pub(super) fn aliases(name: &str) -> &'static [&'static str] {
 
 /// Builds the events, with the locale of their texts.
 #[derive(Debug, Clone)]
-pub(super) struct Locale {
+pub(super) struct EventBuilder {
     /// The time zone of `lastSeenFormatted`.
-    pub(super) zone: TimeZone,
+    pub(super) time_zone: TimeZone,
 }
 
-impl Locale {
+impl EventBuilder {
     /// Returns the events for a module that came online or went offline: to the owner's modules
     /// page, to administrators, and to all connections of the owner.
-    pub(super) fn presence(&self, module: &Module) -> [News; 2] {
-        let payload = self.status(module);
+    pub(super) fn presence_events(&self, module: &Module) -> [OutgoingEvent; 2] {
+        let payload = self.status_payload(module);
         let (rt, own) = match module.online {
             true => ("rt_module_online", "user:module:online"),
             false => ("rt_module_offline", "user:module:offline"),
         };
-        let holder = module.facts.holder();
+        let holder = module.record.claimed_owner();
         let page_topics = holder
             .map(topics::user_on_modules)
             .into_iter()
             .chain([topics::admins()]);
         [
-            News::new(rt, payload.clone(), page_topics),
-            News::new(own, payload, holder.map(topics::user)),
+            OutgoingEvent::new(rt, payload.clone(), page_topics),
+            OutgoingEvent::new(own, payload, holder.map(topics::user)),
         ]
     }
 
     /// Returns the events for a new last-seen time.
-    pub(super) fn seen(&self, module: &Module, now: Millis) -> [News; 2] {
-        let mut payload = self.status(module);
-        payload["timestamp"] = iso(now).into();
+    pub(super) fn last_seen_events(&self, module: &Module, now: Millis) -> [OutgoingEvent; 2] {
+        let mut payload = self.status_payload(module);
+        payload["timestamp"] = to_iso_string(now).into();
         [
-            News::new(
+            OutgoingEvent::new(
                 "rt_module_last_seen_updated",
                 payload.clone(),
                 [topics::admins()],
             ),
-            News::new(
+            OutgoingEvent::new(
                 "user:module:last_seen_updated",
                 payload,
-                module.facts.holder().map(topics::user),
+                module.record.claimed_owner().map(topics::user),
             ),
         ]
     }
 
     /// Returns the events for new telemetry: the full object for open pages, and a flat one for the
     /// owner and administrators.
-    pub(super) fn telemetry(&self, module: &Module, now: Millis) -> [News; 2] {
+    pub(super) fn telemetry_events(&self, module: &Module, now: Millis) -> [OutgoingEvent; 2] {
         let telemetry = module.telemetry.as_deref().cloned().unwrap_or_default();
         let flat = |field: &str| telemetry.get(field).cloned().unwrap_or(Value::Null);
-        let holder = module.facts.holder();
+        let holder = module.record.claimed_owner();
         let full = json!({
-            "moduleId": &*module.facts.id, "telemetry": &telemetry, "lastSeen": last_seen(module),
-            "lastSeenFormatted": french(module.last_seen, &self.zone), "timestamp": iso(now),
+            "moduleId": &*module.record.id, "telemetry": &telemetry, "lastSeen": last_seen_iso(module),
+            "lastSeenFormatted": to_french_string(module.last_seen, &self.time_zone), "timestamp": to_iso_string(now),
         });
         let short = json!({
-            "moduleId": &*module.facts.id, "uptime": flat("uptime"), "position": flat("position"), "status": flat("status"),
-            "timestamp": iso(now),
+            "moduleId": &*module.record.id, "uptime": flat("uptime"), "position": flat("position"), "status": flat("status"),
+            "timestamp": to_iso_string(now),
         });
         let page_topics = holder
             .map(topics::user_on_modules)
             .into_iter()
             .chain([topics::admins()]);
         [
-            News::new("rt_telemetry_updated", full, page_topics),
-            News::new("module_telemetry", short, owner_and_admins(&module.facts)),
+            OutgoingEvent::new("rt_telemetry_updated", full, page_topics),
+            OutgoingEvent::new("module_telemetry", short, owner_and_admin_topics(&module.record)),
         ]
     }
 
-    fn status(&self, module: &Module) -> Value {
-        let record = &module.facts;
+    fn status_payload(&self, module: &Module) -> Value {
+        let record = &module.record;
         json!({
-            "moduleId": &*record.id, "online": module.online, "lastSeen": last_seen(module),
-            "lastSeenFormatted": french(module.last_seen, &self.zone), "type": record.kind.as_deref(),
-            "moduleType": record.kind.as_deref(), "userId": owner_value(record), "name": record.name.as_deref(),
-            "timestamp": module.last_seen.map(iso),
+            "moduleId": &*record.id, "online": module.online, "lastSeen": last_seen_iso(module),
+            "lastSeenFormatted": to_french_string(module.last_seen, &self.time_zone), "type": record.kind.as_deref(),
+            "moduleType": record.kind.as_deref(), "userId": owner_json(record), "name": record.name.as_deref(),
+            "timestamp": module.last_seen.map(to_iso_string),
         })
     }
 
     /// Returns a module's part of a page's initial states.
-    pub(super) fn state(&self, module: &Module) -> Value {
-        let record = &module.facts;
+    pub(super) fn state_payload(&self, module: &Module) -> Value {
+        let record = &module.record;
         let mut state = json!({
-            "online": module.online, "lastSeen": last_seen(module), "lastSeenFormatted": french(module.last_seen, &self.zone),
+            "online": module.online, "lastSeen": last_seen_iso(module), "lastSeenFormatted": to_french_string(module.last_seen, &self.time_zone),
             "moduleInfo": {
                 "moduleId": &*record.id, "name": record.name.as_deref(), "type": record.kind.as_deref(),
-                "userId": owner_value(record), "claimed": record.claimed,
+                "userId": owner_json(record), "claimed": record.claimed,
             },
         });
         if let Some(telemetry) = &module.telemetry {
@@ -160,36 +160,36 @@ impl Locale {
     }
 
     /// Returns the initial states of modules, keyed by module id.
-    pub(super) fn states<'a>(&self, modules: impl Iterator<Item = &'a Module>) -> Value {
+    pub(super) fn states_payload<'a>(&self, modules: impl Iterator<Item = &'a Module>) -> Value {
         let mut modules: Vec<_> = modules.collect();
-        modules.sort_unstable_by(|a, b| a.facts.id.cmp(&b.facts.id));
-        let pair = |module: &&Module| (module.facts.id.to_string(), self.state(module));
+        modules.sort_unstable_by(|a, b| a.record.id.cmp(&b.record.id));
+        let pair = |module: &&Module| (module.record.id.to_string(), self.state_payload(module));
         Value::Object(modules.iter().map(pair).collect::<Map<_, _>>())
     }
 }
 
 /// Returns the list format of the oldest clients.
-pub(super) fn modules_state<'a>(modules: impl Iterator<Item = &'a Module>) -> Value {
+pub(super) fn modules_state_payload<'a>(modules: impl Iterator<Item = &'a Module>) -> Value {
     let mut modules: Vec<_> = modules.collect();
-    modules.sort_unstable_by(|a, b| a.facts.id.cmp(&b.facts.id));
-    let row = |module: &&Module| json!({"moduleId": &*module.facts.id, "online": module.online, "lastSeen": last_seen(module)});
+    modules.sort_unstable_by(|a, b| a.record.id.cmp(&b.record.id));
+    let row = |module: &&Module| json!({"moduleId": &*module.record.id, "online": module.online, "lastSeen": last_seen_iso(module)});
     modules.iter().map(row).collect()
 }
 
-pub(super) fn last_seen(module: &Module) -> Option<String> {
-    module.last_seen.map(iso)
+pub(super) fn last_seen_iso(module: &Module) -> Option<String> {
+    module.last_seen.map(to_iso_string)
 }
 
-fn owner_value(record: &Facts) -> Value {
+fn owner_json(record: &ModuleRecord) -> Value {
     record
         .owner
         .as_ref()
-        .map_or(Value::Null, |owner| id_value(owner.as_str()))
+        .map_or(Value::Null, |owner| id_to_json(owner.as_str()))
 }
 
-pub(super) fn owner_and_admins(record: &Facts) -> Vec<TopicName> {
+pub(super) fn owner_and_admin_topics(record: &ModuleRecord) -> Vec<TopicName> {
     record
-        .holder()
+        .claimed_owner()
         .map(topics::user)
         .into_iter()
         .chain([topics::admins()])
@@ -197,14 +197,14 @@ pub(super) fn owner_and_admins(record: &Facts) -> Vec<TopicName> {
 }
 
 /// Returns `{totalModules, onlineModules, offlineModules, moduleTypes}` for polling pages.
-pub(super) fn summary<'a>(modules: impl Iterator<Item = &'a Module>) -> Value {
+pub(super) fn summary_payload<'a>(modules: impl Iterator<Item = &'a Module>) -> Value {
     let (mut total, mut online, mut types) =
         (0_u64, 0_u64, std::collections::BTreeMap::<&str, u64>::new());
     for module in modules {
         total += 1;
         online += u64::from(module.online);
         *types
-            .entry(module.facts.kind.as_deref().unwrap_or("unknown"))
+            .entry(module.record.kind.as_deref().unwrap_or("unknown"))
             .or_default() += 1;
     }
     json!({"totalModules": total, "onlineModules": online, "offlineModules": total - online, "moduleTypes": types})
@@ -212,14 +212,14 @@ pub(super) fn summary<'a>(modules: impl Iterator<Item = &'a Module>) -> Value {
 
 /// Returns the events for a command that was sent: to the sender's connections and to
 /// administrators.
-pub(super) fn command_sent(id: &str, command: &str, sender: &UserId, now: Millis) -> [News; 3] {
-    let sent = json!({"moduleId": id, "command": command, "userId": id_value(sender.as_str()), "timestamp": iso(now)});
+pub(super) fn command_sent_events(id: &str, command: &str, sender: &UserId, now: Millis) -> [OutgoingEvent; 3] {
+    let sent = json!({"moduleId": id, "command": command, "userId": id_to_json(sender.as_str()), "timestamp": to_iso_string(now)});
     let details = json!({"moduleId": id, "command": command});
     [
-        News::new("user:command:sent", sent.clone(), [topics::user(sender)]),
-        News::new("admin:command:sent", sent, [topics::admins()]),
-        activity(
-            &id_value(sender.as_str()),
+        OutgoingEvent::new("user:command:sent", sent.clone(), [topics::user(sender)]),
+        OutgoingEvent::new("admin:command:sent", sent, [topics::admins()]),
+        activity_event(
+            &id_to_json(sender.as_str()),
             "send_module_command",
             &details,
             now,
@@ -229,46 +229,46 @@ pub(super) fn command_sent(id: &str, command: &str, sender: &UserId, now: Millis
 
 /// Returns the event for a device's response: to the command's sender, to the owner, and to
 /// administrators.
-pub(super) fn command_response(
-    record: &Facts,
+pub(super) fn command_response_event(
+    record: &ModuleRecord,
     sender: Option<&UserId>,
     command: &str,
     status: &str,
     position: &Value,
     now: Millis,
-) -> News {
+) -> OutgoingEvent {
     let payload = json!({
-        "moduleId": &*record.id, "command": command, "status": status, "position": position, "timestamp": iso(now),
+        "moduleId": &*record.id, "command": command, "status": status, "position": position, "timestamp": to_iso_string(now),
     });
     let sender = sender.map(topics::user);
-    News::new(
+    OutgoingEvent::new(
         "module_command_response",
         payload,
-        owner_and_admins(record).into_iter().chain(sender),
+        owner_and_admin_topics(record).into_iter().chain(sender),
     )
 }
 
 /// Returns the event with all counts.
-pub(super) fn global_stats(stats: Value) -> News {
-    News::new("rt_global_stats_updated", stats, [topics::admins()])
+pub(super) fn global_stats_event(stats: Value) -> OutgoingEvent {
+    OutgoingEvent::new("rt_global_stats_updated", stats, [topics::admins()])
 }
 
 /// Returns the event for a user activity that administrators follow.
-pub(super) fn activity(user: &Value, activity: &str, details: &Value, now: Millis) -> News {
+pub(super) fn activity_event(user: &Value, activity: &str, details: &Value, now: Millis) -> OutgoingEvent {
     let payload =
-        json!({"userId": user, "activity": activity, "details": details, "timestamp": iso(now)});
-    News::new("admin:user:activity", payload, [topics::admins()])
+        json!({"userId": user, "activity": activity, "details": details, "timestamp": to_iso_string(now)});
+    OutgoingEvent::new("admin:user:activity", payload, [topics::admins()])
 }
 
 /// The kind of change of a module's row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Row {
+pub(super) enum RowEvent {
     Added,
     Removed,
     Updated,
 }
 
-impl Row {
+impl RowEvent {
     fn action(self) -> &'static str {
         match self {
             Self::Added => "added",
@@ -277,7 +277,7 @@ impl Row {
         }
     }
 
-    fn names(self) -> (&'static str, &'static str, Option<&'static str>) {
+    fn event_names(self) -> (&'static str, &'static str, Option<&'static str>) {
         match self {
             Self::Added => ("user:module:added", "rt_module_added", Some("module_added")),
             Self::Removed => (
@@ -290,48 +290,48 @@ impl Row {
     }
 
     /// Returns the event for the module's present or previous owner.
-    pub(super) fn to_user(self, record: &Facts, user: &UserId, now: Millis) -> News {
-        News::new(
-            self.names().0,
+    pub(super) fn user_event(self, record: &ModuleRecord, user: &UserId, now: Millis) -> OutgoingEvent {
+        OutgoingEvent::new(
+            self.event_names().0,
             self.payload(record, now),
             [topics::user(user)],
         )
     }
 
     /// Returns the events for administrators, including the one for their module list.
-    pub(super) fn to_admins(self, record: &Facts, now: Millis) -> Vec<News> {
-        let (_, rt, activity_name) = self.names();
-        let module = module_value(record);
+    pub(super) fn admin_events(self, record: &ModuleRecord, now: Millis) -> Vec<OutgoingEvent> {
+        let (_, rt, activity_name) = self.event_names();
+        let module = module_json(record);
         let list_payload =
-            json!({"changeType": self.action(), "module": &module, "timestamp": iso(now)});
+            json!({"changeType": self.action(), "module": &module, "timestamp": to_iso_string(now)});
         let mut events = vec![
-            News::new(rt, self.payload(record, now), [topics::admins()]),
-            News::new(
+            OutgoingEvent::new(rt, self.payload(record, now), [topics::admins()]),
+            OutgoingEvent::new(
                 "admin:modules:list_changed",
                 list_payload,
-                [topics::admins_on(Page::Admin)],
+                [topics::admins_on(WebPage::Admin)],
             ),
         ];
         let details = json!({"moduleId": &*record.id});
         events.extend(
             activity_name
-                .map(|activity_name| activity(&owner_value(record), activity_name, &details, now)),
+                .map(|activity_name| activity_event(&owner_json(record), activity_name, &details, now)),
         );
         events
     }
 
-    fn payload(self, record: &Facts, now: Millis) -> Value {
+    fn payload(self, record: &ModuleRecord, now: Millis) -> Value {
         json!({
             "action": self.action(), "moduleId": &*record.id, "name": record.name.as_deref(), "type": record.kind.as_deref(),
-            "module": module_value(record), "timestamp": iso(now),
+            "module": module_json(record), "timestamp": to_iso_string(now),
         })
     }
 }
 
-fn module_value(record: &Facts) -> Value {
+fn module_json(record: &ModuleRecord) -> Value {
     json!({
         "module_id": &*record.id, "moduleId": &*record.id, "name": record.name.as_deref(), "type": record.kind.as_deref(),
-        "userId": owner_value(record), "claimed": record.claimed,
+        "userId": owner_json(record), "claimed": record.claimed,
     })
 }
 

@@ -1,18 +1,18 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::registry::Registry;
+use crate::registry::ModuleRegistry;
 
 const NOW: Millis = 1_763_803_431_007;
 
-fn locale() -> Locale {
-    Locale {
-        zone: TimeZone::get("Europe/Paris").unwrap(),
+fn locale() -> EventBuilder {
+    EventBuilder {
+        time_zone: TimeZone::get("Europe/Paris").unwrap(),
     }
 }
 
-fn facts() -> Facts {
-    Facts {
+fn record() -> ModuleRecord {
+    ModuleRecord {
         id: "MC-1".into(),
         name: Some("Loop".into()),
         kind: Some("Coaster".into()),
@@ -22,21 +22,21 @@ fn facts() -> Facts {
 }
 
 fn module(online: bool, telemetry: Option<Value>) -> Module {
-    let mut registry = Registry::default();
-    registry.set(facts());
-    registry.turn("MC-1", online, NOW);
+    let mut registry = ModuleRegistry::default();
+    registry.apply_row(record());
+    registry.set_online("MC-1", online, NOW);
     if let Some(Value::Object(telemetry)) = telemetry {
-        registry.recall("MC-1", None, Some(Arc::new(telemetry)));
+        registry.restore("MC-1", None, Some(Arc::new(telemetry)));
     }
     registry.get("MC-1").unwrap().clone()
 }
 
 /// Formats events as `name → topics: payload`.
-fn written(events: impl IntoIterator<Item = News>) -> Vec<String> {
-    let format_event = |event: News| {
-        let to: Vec<_> = event.to.iter().map(TopicName::as_str).collect();
+fn format_events(events: impl IntoIterator<Item = OutgoingEvent>) -> Vec<String> {
+    let format_event = |event: OutgoingEvent| {
+        let to: Vec<_> = event.topics.iter().map(TopicName::as_str).collect();
         let except = event
-            .except
+            .except_user
             .map(|user| format!(" but {}", user.as_str()))
             .unwrap_or_default();
         format!(
@@ -62,7 +62,7 @@ fn golden_presence_events() {
             format!("{rt} → modules-of:7 admins: {payload}"),
             format!("{own} → user:7: {payload}"),
         ];
-        assert_eq!(written(locale().presence(&module(online, None))), expected);
+        assert_eq!(format_events(locale().presence_events(&module(online, None))), expected);
     }
 }
 
@@ -73,7 +73,7 @@ fn golden_last_seen_events() {
         format!("rt_module_last_seen_updated → admins: {payload}"),
         format!("user:module:last_seen_updated → user:7: {payload}"),
     ];
-    assert_eq!(written(locale().seen(&module(true, None), NOW)), expected);
+    assert_eq!(format_events(locale().last_seen_events(&module(true, None), NOW)), expected);
 }
 
 #[test]
@@ -84,7 +84,7 @@ fn telemetry() {
         r#"module_telemetry → user:7 admins: {"moduleId":"MC-1","uptime":12,"position":"left","status":null,"timestamp":"2025-11-22T09:23:51.007Z"}"#,
     ];
     assert_eq!(
-        written(locale().telemetry(&module(true, Some(telemetry)), NOW)),
+        format_events(locale().telemetry_events(&module(true, Some(telemetry)), NOW)),
         expected
     );
 }
@@ -94,16 +94,16 @@ fn rows() {
     let object = r#"{"module_id":"MC-1","moduleId":"MC-1","name":"Loop","type":"Coaster","userId":7,"claimed":true}"#;
     let at = r#""timestamp":"2025-11-22T09:23:51.007Z"}"#;
     for (row, action) in [
-        (Row::Added, "added"),
-        (Row::Removed, "removed"),
-        (Row::Updated, "updated"),
+        (RowEvent::Added, "added"),
+        (RowEvent::Removed, "removed"),
+        (RowEvent::Updated, "updated"),
     ] {
         let payload = format!(
             r#"{{"action":"{action}","moduleId":"MC-1","name":"Loop","type":"Coaster","module":{object},{at}"#
         );
-        let own = row.to_user(&facts(), &UserId::new("7"), NOW);
+        let own = row.user_event(&record(), &UserId::new("7"), NOW);
         assert_eq!(
-            written([own]),
+            format_events([own]),
             [format!("user:module:{action} → user:7: {payload}")]
         );
         let mut expected = vec![
@@ -112,11 +112,11 @@ fn rows() {
                 r#"admin:modules:list_changed → admins-on:admin: {{"changeType":"{action}","module":{object},{at}"#
             ),
         ];
-        if row != Row::Updated {
+        if row != RowEvent::Updated {
             let details = r#""details":{"moduleId":"MC-1"}"#;
             expected.push(format!(r#"admin:user:activity → admins: {{"userId":7,"activity":"module_{action}",{details},{at}"#));
         }
-        assert_eq!(written(row.to_admins(&facts(), NOW)), expected);
+        assert_eq!(format_events(row.admin_events(&record(), NOW)), expected);
     }
 }
 
@@ -134,24 +134,24 @@ fn commands() {
             r#"admin:user:activity → admins: {{"userId":"ana","activity":"send_module_command","details":{{"moduleId":"MC-1","command":"left"}},{at}"#
         ),
     ];
-    assert_eq!(written(command_sent("MC-1", "left", &ana, NOW)), expected);
-    let response = command_response(&facts(), Some(&ana), "left", "success", &json!("left"), NOW);
+    assert_eq!(format_events(command_sent_events("MC-1", "left", &ana, NOW)), expected);
+    let response = command_response_event(&record(), Some(&ana), "left", "success", &json!("left"), NOW);
     let expected = format!(
         r#"module_command_response → user:7 admins user:ana: {{"moduleId":"MC-1","command":"left","status":"success","position":"left",{at}"#
     );
-    assert_eq!(written([response]), [expected]);
+    assert_eq!(format_events([response]), [expected]);
 }
 
 #[test]
 fn states_and_lists() {
     let module = module(true, Some(json!({"uptime": 1})));
     let expected = r#"{"MC-1":{"online":true,"lastSeen":"2025-11-22T09:23:51.007Z","lastSeenFormatted":"22/11/2025 10:23:51","moduleInfo":{"moduleId":"MC-1","name":"Loop","type":"Coaster","userId":7,"claimed":true},"telemetry":{"uptime":1}}}"#;
-    assert_eq!(locale().states([&module].into_iter()).to_string(), expected);
+    assert_eq!(locale().states_payload([&module].into_iter()).to_string(), expected);
     let expected = r#"[{"moduleId":"MC-1","online":true,"lastSeen":"2025-11-22T09:23:51.007Z"}]"#;
-    assert_eq!(modules_state([&module].into_iter()).to_string(), expected);
+    assert_eq!(modules_state_payload([&module].into_iter()).to_string(), expected);
     let expected =
         r#"{"totalModules":1,"onlineModules":1,"offlineModules":0,"moduleTypes":{"Coaster":1}}"#;
-    assert_eq!(summary([&module].into_iter()).to_string(), expected);
+    assert_eq!(summary_payload([&module].into_iter()).to_string(), expected);
 }
 
 #[test]

@@ -13,81 +13,81 @@ use tokio::sync::Notify;
 
 use latido_base::clock::Clock;
 use latido_base::ident::UserId;
-use latido_event_bus::{ConnId, Exchange, Identity, Join};
-use latido_postgres::apps::modules::StateRow;
+use latido_event_bus::{ConnectionId, EventBus, Identity, JoinRequest};
+use latido_postgres::apps::modules::ModuleStateRow;
 
-use crate::commands::Commands;
+use crate::commands::PendingCommands;
 use crate::dates::Millis;
-use crate::device::frame::Report;
-use crate::grouping::Grouping;
-use crate::identity::Person;
-use crate::news::{self, Locale, News};
-use crate::registry::{ModuleId, Registry};
-use crate::tally::Tally;
+use crate::device::frame::DeviceReport;
+use crate::grouping::LatestThrottle;
+use crate::identity::WebUser;
+use crate::news::{self, EventBuilder, OutgoingEvent};
+use crate::registry::{ModuleId, ModuleRegistry};
+use crate::tally::AdminStats;
 use crate::topics;
 
 /// The close reason of a device's older connection.
 pub(super) const NEW_SESSION: &str = "New session";
 /// The close reason of a device whose module has lost its owner.
-pub(super) const NO_LONGER: &str = "Authentication failed";
+pub(super) const OWNER_LOST: &str = "Authentication failed";
 /// The interval between searches for silent modules, in milliseconds.
-const SWEEP_MS: Millis = 60_000;
+const SWEEP_INTERVAL_MS: Millis = 60_000;
 /// The delay in which changes of the counts are collected before administrators receive them, in
 /// milliseconds.
-const TALLY_MS: Millis = 250;
+const STATS_DELAY_MS: Millis = 250;
 
-pub(super) struct State {
-    pub(super) registry: Registry,
+pub(super) struct ServiceState {
+    pub(super) registry: ModuleRegistry,
     /// `true` once all rows were read. Earlier rows are initial state and cause no events.
-    pub(super) loaded: bool,
-    seen: Grouping<ModuleId, ()>,
-    told: Grouping<ModuleId, ()>,
-    pub(super) commands: Commands,
+    pub(super) is_loaded: bool,
+    seen_throttle: LatestThrottle<ModuleId, ()>,
+    telemetry_throttle: LatestThrottle<ModuleId, ()>,
+    pub(super) pending_commands: PendingCommands,
     /// The modules with unsaved changes. `true` if the online flag changed, which other programs
     /// read from the table.
     unsaved: HashMap<ModuleId, bool>,
     sweep_at: Millis,
     /// The time at which administrators receive changed counts.
-    tally_at: Option<Millis>,
-    tally: Tally,
+    stats_due_at: Option<Millis>,
+    admin_stats: AdminStats,
 }
 
 /// The service; see the module's documentation.
-pub(super) struct Office {
-    pub(super) exchange: Arc<Exchange>,
+pub(super) struct ModuleService {
+    pub(super) event_bus: Arc<EventBus>,
     clock: Clock,
-    locale: Locale,
-    stale_ms: Millis,
-    state: Mutex<State>,
+    event_builder: EventBuilder,
+    offline_after_ms: Millis,
+    state: Mutex<ServiceState>,
     /// Notified when [`ModuleService::next_timer`] may have become earlier.
     pub(super) wake: Notify,
 }
 
-impl Office {
+impl ModuleService {
     pub(super) fn new(
-        exchange: Arc<Exchange>,
+        event_bus: Arc<EventBus>,
         clock: Clock,
-        locale: Locale,
+        event_builder: EventBuilder,
         group_ms: Millis,
-        stale_ms: Millis,
+        offline_after_ms: Millis,
     ) -> Self {
         let now = clock.now().as_millisecond();
-        let state = State {
-            registry: Registry::default(),
-            loaded: false,
-            seen: Grouping::new(group_ms),
-            told: Grouping::new(group_ms),
-            commands: Commands::default(),
+        let state = ServiceState {
+            registry: ModuleRegistry::default(),
+            is_loaded: false,
+            seen_throttle: LatestThrottle::new(group_ms),
+            telemetry_throttle: LatestThrottle::new(group_ms),
+            pending_commands: PendingCommands::default(),
             unsaved: HashMap::new(),
-            sweep_at: now + SWEEP_MS.min(stale_ms),
-            tally_at: None,
-            tally: Tally::new(now),
+            sweep_at: now + SWEEP_INTERVAL_MS.min(offline_after_ms),
+            stats_due_at: None,
+            admin_stats: AdminStats::new(now),
         };
         Self {
-            exchange,
+            event_bus,
             clock,
-            locale,
-            stale_ms,
+            event_builder,
+            offline_after_ms,
             state: Mutex::new(state),
             wake: Notify::new(),
         }
@@ -99,34 +99,34 @@ impl Office {
 
     /// A poisoned lock is usable: no operation leaves the state half-changed, and a panic elsewhere
     /// must not stop all modules.
-    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, ServiceState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Publishes events. Web clients run in Tokio with mailboxes of their own, which never refuse
     /// an event.
-    pub(super) fn say(&self, events: impl IntoIterator<Item = News>) {
-        for event in events.into_iter().filter(|event| !event.to.is_empty()) {
-            let _ = self.exchange.publish(event.publish());
+    pub(super) fn publish(&self, events: impl IntoIterator<Item = OutgoingEvent>) {
+        for event in events.into_iter().filter(|event| !event.topics.is_empty()) {
+            let _ = self.event_bus.publish(event.into_publish());
         }
     }
 
     /// Registers a connection as the device of a module after authentication. Returns `false` if
     /// the module does not exist. The older connection is closed and the new one joins the topic
     /// under one lock, so a command reaches exactly one of them.
-    pub(super) fn device_came(
+    pub(super) fn on_device_connected(
         &self,
         id: &str,
-        device: ConnId,
+        device: ConnectionId,
         fields: &Map<String, Value>,
     ) -> bool {
         let now = self.now();
         let mut state = self.lock();
-        let Some(attached) = state.registry.arrived(id, device, now) else {
+        let Some(attached) = state.registry.attach_device(id, device, now) else {
             return false;
         };
         if let Some(old) = attached.replaced {
-            self.exchange.dismiss(old, NEW_SESSION);
+            self.event_bus.kick(old, NEW_SESSION);
         }
         let identity = Identity {
             user: None,
@@ -134,52 +134,52 @@ impl Office {
             role: Some("device".into()),
         };
         // This fails only if the connection is closed and its disconnect is about to be reported.
-        let _ = self.exchange.identify(
+        let _ = self.event_bus.set_identity(
             device,
             identity,
-            &[Join::new(topics::device(id)), Join::new(topics::devices())],
+            &[JoinRequest::new(topics::device(id)), JoinRequest::new(topics::devices())],
         );
-        state.overlay(id, fields);
+        state.merge_telemetry(id, fields);
         if attached.came_online {
-            self.presence_changed(&mut state, id, now);
+            self.on_presence_changed(&mut state, id, now);
         }
-        self.was_seen(&mut state, id, now);
+        self.publish_seen(&mut state, id, now);
         drop(state);
         self.wake.notify_one();
         true
     }
 
     /// Handles a report of a device. Reports of a replaced connection are ignored.
-    pub(super) fn device_said(&self, id: &str, device: ConnId, report: Report) {
+    pub(super) fn on_device_report(&self, id: &str, device: ConnectionId, report: DeviceReport) {
         let now = self.now();
         let mut state = self.lock();
-        if !state.registry.speaks_for(id, device) {
+        if !state.registry.is_current_device(id, device) {
             return;
         }
-        if state.registry.turn(id, true, now) {
-            self.presence_changed(&mut state, id, now);
+        if state.registry.set_online(id, true, now) {
+            self.on_presence_changed(&mut state, id, now);
         }
         match report {
-            Report::Telemetry(telemetry) => self.was_told(&mut state, id, telemetry, now),
-            Report::Answer {
+            DeviceReport::Telemetry(telemetry) => self.publish_telemetry(&mut state, id, telemetry, now),
+            DeviceReport::CommandResponse {
                 command,
                 status,
                 position,
-            } => self.was_answered(&mut state, id, &command, &status, &position, now),
-            Report::Identify(fields) => state.overlay(id, &fields),
-            Report::Heartbeat | Report::Unknown => {}
+            } => self.resolve_command(&mut state, id, &command, &status, &position, now),
+            DeviceReport::Identify(fields) => state.merge_telemetry(id, &fields),
+            DeviceReport::Heartbeat | DeviceReport::Unknown => {}
         }
-        self.was_seen(&mut state, id, now);
+        self.publish_seen(&mut state, id, now);
         drop(state);
         self.wake.notify_one();
     }
 
     /// Handles the disconnect of a device.
-    pub(super) fn device_left(&self, id: &str, device: ConnId) {
+    pub(super) fn on_device_disconnected(&self, id: &str, device: ConnectionId) {
         let now = self.now();
         let mut state = self.lock();
-        if state.registry.left(id, device) {
-            self.presence_changed(&mut state, id, now);
+        if state.registry.detach_device(id, device) {
+            self.on_presence_changed(&mut state, id, now);
         }
         drop(state);
         self.wake.notify_one();
@@ -187,13 +187,13 @@ impl Office {
 
     /// Sets a module's online flag for an authorised caller. Returns `true` if it changed, or
     /// `None` if the module does not exist.
-    pub(super) fn turn(&self, id: &str, online: bool) -> Option<bool> {
+    pub(super) fn set_online(&self, id: &str, online: bool) -> Option<bool> {
         let now = self.now();
         let mut state = self.lock();
         state.registry.get(id)?;
-        let changed = state.registry.turn(id, online, now);
+        let changed = state.registry.set_online(id, online, now);
         if changed {
-            self.presence_changed(&mut state, id, now);
+            self.on_presence_changed(&mut state, id, now);
         }
         drop(state);
         self.wake.notify_one();
@@ -202,147 +202,147 @@ impl Office {
 
     /// Records that a module was seen, with telemetry if given, for an authorised caller. Returns
     /// `false` if the module does not exist.
-    pub(super) fn tell(&self, id: &str, telemetry: Option<Map<String, Value>>) -> bool {
+    pub(super) fn record_seen(&self, id: &str, telemetry: Option<Map<String, Value>>) -> bool {
         let now = self.now();
         let mut state = self.lock();
         let Some(module) = state.registry.get(id) else {
             return false;
         };
         let online = module.online;
-        state.registry.turn(id, online, now);
+        state.registry.set_online(id, online, now);
         if let Some(telemetry) = telemetry {
-            self.was_told(&mut state, id, telemetry, now);
+            self.publish_telemetry(&mut state, id, telemetry, now);
         }
-        self.was_seen(&mut state, id, now);
+        self.publish_seen(&mut state, id, now);
         drop(state);
         self.wake.notify_one();
         true
     }
 
     /// Returns the states of the modules that a user may see.
-    pub(super) fn states(&self, user: &Person) -> Value {
+    pub(super) fn states_for(&self, user: &WebUser) -> Value {
         let state = self.lock();
         match user.is_admin {
-            true => self.locale.states(state.registry.iter()),
-            false => self.locale.states(state.registry.of_holder(&user.user)),
+            true => self.event_builder.states_payload(state.registry.iter()),
+            false => self.event_builder.states_payload(state.registry.owned_by(&user.id)),
         }
     }
 
     /// Returns a user's own modules in the list format of the oldest clients.
-    pub(super) fn own_list(&self, user: &UserId) -> Value {
-        news::modules_state(self.lock().registry.of_holder(user))
+    pub(super) fn own_modules(&self, user: &UserId) -> Value {
+        news::modules_state_payload(self.lock().registry.owned_by(user))
     }
 
     /// Returns `{totalModules, onlineModules, offlineModules, moduleTypes}` of the modules that a
     /// user may see.
-    pub(super) fn summary(&self, user: &Person) -> Value {
+    pub(super) fn summary_for(&self, user: &WebUser) -> Value {
         let state = self.lock();
         match user.is_admin {
-            true => news::summary(state.registry.iter()),
-            false => news::summary(state.registry.of_holder(&user.user)),
+            true => news::summary_payload(state.registry.iter()),
+            false => news::summary_payload(state.registry.owned_by(&user.id)),
         }
     }
 
-    fn presence_changed(&self, state: &mut State, id: &str, now: Millis) {
+    fn on_presence_changed(&self, state: &mut ServiceState, id: &str, now: Millis) {
         let Some(module) = state.registry.get(id) else {
             return;
         };
-        self.say(self.locale.presence(module));
-        let (id, online) = (module.facts.id.clone(), module.online);
+        self.publish(self.event_builder.presence_events(module));
+        let (id, online) = (module.record.id.clone(), module.online);
         if !online {
-            state.commands.forget(&id);
+            state.pending_commands.remove_module(&id);
         }
         state.unsaved.insert(id, true);
-        state.count_again(now);
+        state.schedule_stats(now);
     }
 
-    fn was_seen(&self, state: &mut State, id: &str, now: Millis) {
+    fn publish_seen(&self, state: &mut ServiceState, id: &str, now: Millis) {
         let Some(module) = state.registry.get(id) else {
             return;
         };
-        let id = module.facts.id.clone();
-        if state.seen.offer(id.clone(), (), now).is_some() {
-            self.say(self.locale.seen(module, now));
+        let id = module.record.id.clone();
+        if state.seen_throttle.push(id.clone(), (), now).is_some() {
+            self.publish(self.event_builder.last_seen_events(module, now));
         }
         state.unsaved.entry(id).or_insert(false);
     }
 
-    fn was_told(&self, state: &mut State, id: &str, telemetry: Map<String, Value>, now: Millis) {
-        let Some(module) = state.registry.told(id, telemetry) else {
+    fn publish_telemetry(&self, state: &mut ServiceState, id: &str, telemetry: Map<String, Value>, now: Millis) {
+        let Some(module) = state.registry.set_telemetry(id, telemetry) else {
             return;
         };
-        if state.told.offer(module.facts.id.clone(), (), now).is_some() {
-            self.say(self.locale.telemetry(module, now));
+        if state.telemetry_throttle.push(module.record.id.clone(), (), now).is_some() {
+            self.publish(self.event_builder.telemetry_events(module, now));
         }
     }
 
     /// Returns the time at which [`ModuleService::run_timers`] should be called next.
-    pub(super) fn next_due(&self) -> Millis {
+    pub(super) fn next_timer(&self) -> Millis {
         let state = self.lock();
         let groups = state
-            .seen
+            .seen_throttle
             .next_due()
             .into_iter()
-            .chain(state.told.next_due());
+            .chain(state.telemetry_throttle.next_due());
         groups
-            .chain(state.tally_at)
+            .chain(state.stats_due_at)
             .fold(state.sweep_at, Millis::min)
     }
 
     /// Publishes throttled events that are due, and marks silent modules as offline.
-    pub(super) fn due(&self) {
+    pub(super) fn run_timers(&self) {
         let now = self.now();
         let mut state = self.lock();
-        for (id, ()) in state.seen.due(now) {
-            self.say(
+        for (id, ()) in state.seen_throttle.take_due(now) {
+            self.publish(
                 state
                     .registry
                     .get(&id)
                     .into_iter()
-                    .flat_map(|module| self.locale.seen(module, now)),
+                    .flat_map(|module| self.event_builder.last_seen_events(module, now)),
             );
         }
-        for (id, ()) in state.told.due(now) {
-            self.say(
+        for (id, ()) in state.telemetry_throttle.take_due(now) {
+            self.publish(
                 state
                     .registry
                     .get(&id)
                     .into_iter()
-                    .flat_map(|module| self.locale.telemetry(module, now)),
+                    .flat_map(|module| self.event_builder.telemetry_events(module, now)),
             );
         }
         if now >= state.sweep_at {
-            state.sweep_at = now + SWEEP_MS.min(self.stale_ms);
-            for id in state.registry.expire(now - self.stale_ms) {
-                self.presence_changed(&mut state, &id, now);
+            state.sweep_at = now + SWEEP_INTERVAL_MS.min(self.offline_after_ms);
+            for id in state.registry.expire_silent(now - self.offline_after_ms) {
+                self.on_presence_changed(&mut state, &id, now);
             }
         }
-        if state.tally_at.is_some_and(|at| now >= at) {
-            state.tally_at = None;
-            self.tell_counts(&mut state, now);
+        if state.stats_due_at.is_some_and(|at| now >= at) {
+            state.stats_due_at = None;
+            self.publish_stats(&mut state, now);
         }
     }
 
     /// Schedules new counts, because the set of connected clients may have changed.
-    pub(super) fn touch(&self) {
+    pub(super) fn on_viewers_changed(&self) {
         let now = self.now();
-        self.lock().count_again(now);
+        self.lock().schedule_stats(now);
         self.wake.notify_one();
     }
 
     /// Publishes the counts after the engine has read a new row of them.
-    pub(super) fn counted(&self, row: Value) {
+    pub(super) fn on_stats_row(&self, row: Value) {
         let now = self.now();
         let mut state = self.lock();
-        state.tally.read(row);
-        self.tell_counts(&mut state, now);
+        state.admin_stats.set_row(row);
+        self.publish_stats(&mut state, now);
     }
 
-    fn tell_counts(&self, state: &mut State, now: Millis) {
+    fn publish_stats(&self, state: &mut ServiceState, now: Millis) {
         let events = state
-            .tally
-            .news(&self.exchange, state.registry.counts(), now);
-        self.say(events);
+            .admin_stats
+            .changed_events(&self.event_bus, state.registry.counts(), now);
+        self.publish(events);
     }
 
     /// Returns the current `{stats, timestamp}` and `{users, modules, timestamp}`.
@@ -350,14 +350,14 @@ impl Office {
         let (now, state) = (self.now(), self.lock());
         let counts = state.registry.counts();
         (
-            state.tally.stats(&self.exchange, counts, now),
-            state.tally.simple(&self.exchange, counts, now),
+            state.admin_stats.full_stats(&self.event_bus, counts, now),
+            state.admin_stats.simple_stats(&self.event_bus, counts, now),
         )
     }
 
     /// Takes at most `limit` states to save: all changed ones, or only those whose online flag
     /// changed.
-    pub(super) fn unsaved(&self, limit: usize, all: bool) -> Vec<StateRow> {
+    pub(super) fn take_unsaved(&self, limit: usize, all: bool) -> Vec<ModuleStateRow> {
         let mut state = self.lock();
         let candidates = state.unsaved.iter().filter(|(_, urgent)| all || **urgent);
         let ids: Vec<_> = candidates.take(limit).map(|(id, _)| id.clone()).collect();
@@ -370,9 +370,9 @@ impl Office {
                 .telemetry
                 .as_deref()
                 .map(|telemetry| Value::Object(telemetry.clone()).to_string());
-            Some(StateRow {
+            Some(ModuleStateRow {
                 id: id.to_string(),
-                online: module.online,
+                is_online: module.online,
                 last_seen_ms: module.last_seen,
                 telemetry,
             })
@@ -381,28 +381,28 @@ impl Office {
     }
 
     /// Puts back states that could not be saved, so that they are retried.
-    pub(super) fn still_unsaved(&self, rows: &[StateRow]) {
+    pub(super) fn restore_unsaved(&self, rows: &[ModuleStateRow]) {
         self.lock()
             .unsaved
             .extend(rows.iter().map(|row| (ModuleId::from(&*row.id), true)));
     }
 }
 
-impl State {
-    pub(super) fn count_again(&mut self, now: Millis) {
-        self.tally_at.get_or_insert(now + TALLY_MS);
+impl ServiceState {
+    pub(super) fn schedule_stats(&mut self, now: Millis) {
+        self.stats_due_at.get_or_insert(now + STATS_DELAY_MS);
     }
 
     /// Forgets pending events, commands and states of a removed module.
-    pub(super) fn forget(&mut self, id: &ModuleId) {
-        self.seen.forget(id);
-        self.told.forget(id);
-        self.commands.forget(id);
+    pub(super) fn remove_module(&mut self, id: &ModuleId) {
+        self.seen_throttle.remove(id);
+        self.telemetry_throttle.remove(id);
+        self.pending_commands.remove_module(id);
         self.unsaved.remove(id);
     }
 
     /// Merges the telemetry of a device's identification into its last known telemetry.
-    fn overlay(&mut self, id: &str, fields: &Map<String, Value>) {
+    fn merge_telemetry(&mut self, id: &str, fields: &Map<String, Value>) {
         let reported = || {
             fields
                 .iter()
@@ -417,7 +417,7 @@ impl State {
             .and_then(|module| module.telemetry.as_deref().cloned());
         let mut telemetry = telemetry.unwrap_or_default();
         telemetry.extend(reported().map(|(name, value)| (name.clone(), value.clone())));
-        self.registry.told(id, telemetry);
+        self.registry.set_telemetry(id, telemetry);
     }
 }
 

@@ -5,91 +5,91 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::orders::Undelivered;
-use crate::page::Page;
-use crate::registry::Facts;
-use latido_event_bus::{Diff, Identity, Mailbox, Presence, Publish, Rules, TopicName};
+use crate::orders::CommandError;
+use crate::page::WebPage;
+use crate::registry::ModuleRecord;
+use latido_event_bus::{PresenceDiff, Identity, Mailbox, PresenceMode, Publish, TopicPolicy, TopicName};
 
-struct Plain;
+struct CountingTopicPolicy;
 
-impl Rules for Plain {
-    fn presence(&self, topic: &TopicName) -> Presence {
+impl TopicPolicy for CountingTopicPolicy {
+    fn presence_mode(&self, topic: &TopicName) -> PresenceMode {
         if *topic == topics::everyone() {
-            Presence::Listed
+            PresenceMode::Listed
         } else {
-            Presence::Off
+            PresenceMode::Off
         }
     }
 
-    fn notices(&self, _: &TopicName, _: &Diff) -> Vec<Publish> {
+    fn on_presence_change(&self, _: &TopicName, _: &PresenceDiff) -> Vec<Publish> {
         Vec::new()
     }
 }
 
-struct World {
-    office: Office,
+struct ServiceHarness {
+    service: ModuleService,
     clock: Clock,
 }
 
-impl World {
+impl ServiceHarness {
     fn new(group_ms: Millis) -> Self {
         let clock = Clock::system();
         clock.set(jiff::Timestamp::from_second(1_700_000_000).unwrap());
-        let event_bus = Arc::new(Exchange::new(Plain, || 0));
-        let locale = Locale {
-            zone: jiff::tz::TimeZone::UTC,
+        let event_bus = Arc::new(EventBus::new(CountingTopicPolicy, || 0));
+        let locale = EventBuilder {
+            time_zone: jiff::tz::TimeZone::UTC,
         };
         Self {
-            office: Office::new(event_bus, clock.clone(), locale, group_ms, 300_000),
+            service: ModuleService::new(event_bus, clock.clone(), locale, group_ms, 300_000),
             clock,
         }
     }
 
-    fn module(&self, id: &str, owner: &str) {
-        let facts = Facts {
+    fn add_module(&self, id: &str, owner: &str) {
+        let facts = ModuleRecord {
             id: id.into(),
             name: None,
             kind: None,
             owner: Some(UserId::new(owner)),
             claimed: true,
         };
-        self.office.lock().registry.set(facts);
+        self.service.lock().registry.apply_row(facts);
     }
 
-    fn person(&self, user: &str, is_admin: bool, page: Option<Page>) -> (Person, Mailbox) {
-        let person = Person {
+    fn connect_user(&self, user: &str, is_admin: bool, page: Option<WebPage>) -> (WebUser, Mailbox) {
+        let person = WebUser {
             is_admin,
-            ..Person::fake(user)
+            ..WebUser::test_user(user)
         };
         let identity = Identity {
-            user: Some(person.user.clone()),
+            user: Some(person.id.clone()),
             session: None,
             role: None,
         };
         let mailbox = self
-            .office
-            .exchange
-            .open(identity, &topics::joins(&person, page))
+            .service
+            .event_bus
+            .connect(identity, &topics::joins_for(&person, page))
             .unwrap();
         (person, mailbox)
     }
 
-    fn device(&self, id: &str) -> Mailbox {
-        let mailbox = self.office.exchange.open(Identity::default(), &[]).unwrap();
-        assert!(self.office.device_came(id, mailbox.id(), &Map::new()));
+    fn connect_device(&self, id: &str) -> Mailbox {
+        let mailbox = self.service.event_bus.connect(Identity::default(), &[]).unwrap();
+        assert!(self.service.on_device_connected(id, mailbox.id(), &Map::new()));
         mailbox
     }
 
-    fn pass(&self, seconds: i64) {
+    fn advance_s(&self, seconds: i64) {
         let now = self.clock.now().as_second() + seconds;
         self.clock.set(jiff::Timestamp::from_second(now).unwrap());
-        self.office.due();
+        self.service.run_timers();
     }
 }
 
-fn heard(mailbox: &mut Mailbox) -> Vec<(String, Value)> {
+fn received(mailbox: &mut Mailbox) -> Vec<(String, Value)> {
     let events = std::iter::from_fn(|| mailbox.try_recv()?.ok());
-    let read = |event: Arc<latido_event_bus::Event>| {
+    let read = |event: Arc<latido_event_bus::BusEvent>| {
         let message = event.message()?;
         Some((
             message.name.to_string(),
@@ -99,25 +99,25 @@ fn heard(mailbox: &mut Mailbox) -> Vec<(String, Value)> {
     events.filter_map(read).collect()
 }
 
-fn names(mailbox: &mut Mailbox) -> Vec<String> {
-    heard(mailbox).into_iter().map(|(name, _)| name).collect()
+fn received_names(mailbox: &mut Mailbox) -> Vec<String> {
+    received(mailbox).into_iter().map(|(name, _)| name).collect()
 }
 
-fn uptime(n: i64) -> Report {
-    Report::Telemetry(json!({"uptime": n}).as_object().unwrap().clone())
+fn uptime_report(n: i64) -> DeviceReport {
+    DeviceReport::Telemetry(json!({"uptime": n}).as_object().unwrap().clone())
 }
 
 #[test]
 fn each_client_receives_its_own_events_once() {
-    let harness = World::new(0);
-    harness.module("M1", "7");
-    let (_, mut owner) = harness.person("7", false, Some(Page::Modules));
-    let (_, mut tab) = harness.person("7", false, None);
-    let (_, mut other_user) = harness.person("8", false, Some(Page::Modules));
-    let (_, mut admin) = harness.person("1", true, Some(Page::Modules));
-    let (_, mut both) = harness.person("7", true, Some(Page::Modules));
-    let device = harness.device("M1");
-    harness.office.device_said("M1", device.id(), uptime(1));
+    let harness = ServiceHarness::new(0);
+    harness.add_module("M1", "7");
+    let (_, mut owner) = harness.connect_user("7", false, Some(WebPage::Modules));
+    let (_, mut tab) = harness.connect_user("7", false, None);
+    let (_, mut other_user) = harness.connect_user("8", false, Some(WebPage::Modules));
+    let (_, mut admin) = harness.connect_user("1", true, Some(WebPage::Modules));
+    let (_, mut both) = harness.connect_user("7", true, Some(WebPage::Modules));
+    let device = harness.connect_device("M1");
+    harness.service.on_device_report("M1", device.id(), uptime_report(1));
     let on = [
         "rt_module_online",
         "user:module:online",
@@ -126,9 +126,9 @@ fn each_client_receives_its_own_events_once() {
         "module_telemetry",
         "user:module:last_seen_updated",
     ];
-    assert_eq!(names(&mut owner), on);
+    assert_eq!(received_names(&mut owner), on);
     assert_eq!(
-        names(&mut tab),
+        received_names(&mut tab),
         [
             "user:module:online",
             "user:module:last_seen_updated",
@@ -137,7 +137,7 @@ fn each_client_receives_its_own_events_once() {
         ]
     );
     assert!(
-        names(&mut other_user).is_empty(),
+        received_names(&mut other_user).is_empty(),
         "a page that one says one shows opens nothing"
     );
     let seen = [
@@ -147,8 +147,8 @@ fn each_client_receives_its_own_events_once() {
         "module_telemetry",
         "rt_module_last_seen_updated",
     ];
-    assert_eq!(names(&mut admin), seen);
-    let mut union = names(&mut both);
+    assert_eq!(received_names(&mut admin), seen);
+    let mut union = received_names(&mut both);
     assert_eq!(
         union
             .iter()
@@ -166,42 +166,42 @@ fn each_client_receives_its_own_events_once() {
 
 #[test]
 fn permitted_commands_reach_the_module_and_responses_return() {
-    let harness = World::new(0);
-    harness.module("M1", "7");
-    let (ana, mut tab) = harness.person("7", false, None);
-    let (eva, mut other_user) = harness.person("8", false, None);
-    let (root, mut admin) = harness.person("1", true, None);
-    let send = |person: &Person, id: &str| {
+    let harness = ServiceHarness::new(0);
+    harness.add_module("M1", "7");
+    let (ana, mut tab) = harness.connect_user("7", false, None);
+    let (eva, mut other_user) = harness.connect_user("8", false, None);
+    let (root, mut admin) = harness.connect_user("1", true, None);
+    let send = |person: &WebUser, id: &str| {
         harness
-            .office
-            .command(person, id, "left", &json!({}))
+            .service
+            .send_command(person, id, "left", &json!({}))
             .map(drop)
     };
-    assert_eq!(send(&ana, "M1"), Err(Undelivered::Offline));
-    let mut device = harness.device("M1");
-    heard(&mut tab);
-    heard(&mut admin);
-    assert_eq!(send(&eva, "M1"), Err(Undelivered::Unknown));
+    assert_eq!(send(&ana, "M1"), Err(CommandError::Offline));
+    let mut device = harness.connect_device("M1");
+    received(&mut tab);
+    received(&mut admin);
+    assert_eq!(send(&eva, "M1"), Err(CommandError::NotFound));
     assert_eq!(
         send(&ana, "M2"),
-        Err(Undelivered::Unknown),
+        Err(CommandError::NotFound),
         "the same words for another's and for none"
     );
     assert_eq!((send(&ana, "M1"), send(&root, "M1")), (Ok(()), Ok(())));
-    assert_eq!(names(&mut device), ["command", "command"]);
-    assert_eq!(names(&mut tab), ["user:command:sent"]);
+    assert_eq!(received_names(&mut device), ["command", "command"]);
+    assert_eq!(received_names(&mut tab), ["user:command:sent"]);
     let id = device.id();
-    harness.office.device_said(
+    harness.service.on_device_report(
         "M1",
         id,
-        Report::Answer {
+        DeviceReport::CommandResponse {
             command: "left".into(),
             status: "success".into(),
             position: Value::Null,
         },
     );
-    assert!(names(&mut tab).contains(&"module_command_response".to_owned()));
-    let seen = names(&mut admin);
+    assert!(received_names(&mut tab).contains(&"module_command_response".to_owned()));
+    let seen = received_names(&mut admin);
     let count = |name: &str| seen.iter().filter(|seen| *seen == name).count();
     assert_eq!(
         (
@@ -212,49 +212,49 @@ fn permitted_commands_reach_the_module_and_responses_return() {
         (2, 2, 1)
     );
     assert_eq!(count("module_command_response"), 1);
-    assert!(names(&mut other_user).is_empty());
+    assert!(received_names(&mut other_user).is_empty());
     drop(device);
     assert_eq!(
         send(&ana, "M1"),
-        Err(Undelivered::Offline),
+        Err(CommandError::Offline),
         "nobody is there to take it"
     );
 }
 
 #[test]
 fn silence_is_published_once() {
-    let harness = World::new(0);
-    harness.module("M1", "7");
-    let (_, mut owner) = harness.person("7", false, None);
-    let device = harness.device("M1");
-    heard(&mut owner);
-    harness.pass(299);
-    assert!(names(&mut owner).is_empty());
-    harness.pass(120);
-    assert_eq!(names(&mut owner), ["user:module:offline"]);
-    harness.pass(120);
-    assert!(names(&mut owner).is_empty());
+    let harness = ServiceHarness::new(0);
+    harness.add_module("M1", "7");
+    let (_, mut owner) = harness.connect_user("7", false, None);
+    let device = harness.connect_device("M1");
+    received(&mut owner);
+    harness.advance_s(299);
+    assert!(received_names(&mut owner).is_empty());
+    harness.advance_s(120);
+    assert_eq!(received_names(&mut owner), ["user:module:offline"]);
+    harness.advance_s(120);
+    assert!(received_names(&mut owner).is_empty());
     harness
-        .office
-        .device_said("M1", device.id(), Report::Heartbeat);
+        .service
+        .on_device_report("M1", device.id(), DeviceReport::Heartbeat);
     assert_eq!(
-        names(&mut owner),
+        received_names(&mut owner),
         ["user:module:online", "user:module:last_seen_updated"]
     );
 }
 
 #[test]
 fn bursts_are_grouped_and_the_newest_wins() {
-    let harness = World::new(2_000);
-    harness.module("M1", "7");
-    let (_, mut owner) = harness.person("7", false, Some(Page::Modules));
-    let device = harness.device("M1");
+    let harness = ServiceHarness::new(2_000);
+    harness.add_module("M1", "7");
+    let (_, mut owner) = harness.connect_user("7", false, Some(WebPage::Modules));
+    let device = harness.connect_device("M1");
     for n in 0..100 {
-        harness.office.device_said("M1", device.id(), uptime(n));
+        harness.service.on_device_report("M1", device.id(), uptime_report(n));
     }
-    harness.pass(2);
-    harness.pass(2);
-    let telemetry: Vec<_> = heard(&mut owner)
+    harness.advance_s(2);
+    harness.advance_s(2);
+    let telemetry: Vec<_> = received(&mut owner)
         .into_iter()
         .filter(|(name, _)| name == "rt_telemetry_updated")
         .collect();
@@ -267,17 +267,17 @@ fn bursts_are_grouped_and_the_newest_wins() {
 
 #[test]
 fn administrators_receive_counts_once_per_change() {
-    let harness = World::new(0);
-    harness.module("M1", "7");
-    let (_, mut admin) = harness.person("1", true, None);
-    let (_, mut user) = harness.person("7", false, None);
-    let _device = harness.device("M1");
-    harness.office.touch();
-    harness.pass(1);
-    harness.office.counted(
+    let harness = ServiceHarness::new(0);
+    harness.add_module("M1", "7");
+    let (_, mut admin) = harness.connect_user("1", true, None);
+    let (_, mut user) = harness.connect_user("7", false, None);
+    let _device = harness.connect_device("M1");
+    harness.service.on_viewers_changed();
+    harness.advance_s(1);
+    harness.service.on_stats_row(
         json!({"users": 12, "modules": 5, "modules_claimed": 4, "module_types": {"Coaster": 5}}),
     );
-    let counts: Vec<_> = heard(&mut admin)
+    let counts: Vec<_> = received(&mut admin)
         .into_iter()
         .filter(|(name, _)| name.contains("stats"))
         .collect();
@@ -305,48 +305,48 @@ fn administrators_receive_counts_once_per_change() {
         json!({"user": 1, "admin": 1, "device": 1})
     );
     assert!(
-        heard(&mut user)
+        received(&mut user)
             .iter()
             .all(|(name, _)| !name.contains("stats"))
     );
-    harness.office.touch();
-    harness.pass(1);
-    assert!(heard(&mut admin).is_empty(), "nothing changed");
+    harness.service.on_viewers_changed();
+    harness.advance_s(1);
+    assert!(received(&mut admin).is_empty(), "nothing changed");
 }
 
 #[test]
 fn failed_saves_are_retried() {
-    let harness = World::new(0);
-    harness.module("M1", "7");
-    let device = harness.device("M1");
-    harness.office.device_said("M1", device.id(), uptime(3));
-    let rows = harness.office.unsaved(10, true);
+    let harness = ServiceHarness::new(0);
+    harness.add_module("M1", "7");
+    let device = harness.connect_device("M1");
+    harness.service.on_device_report("M1", device.id(), uptime_report(3));
+    let rows = harness.service.take_unsaved(10, true);
     assert_eq!(rows.len(), 1);
     assert_eq!(
-        (rows[0].online, rows[0].telemetry.as_deref()),
+        (rows[0].is_online, rows[0].telemetry.as_deref()),
         (true, Some(r#"{"uptime":3}"#))
     );
-    assert!(harness.office.unsaved(10, true).is_empty());
-    harness.office.still_unsaved(&rows);
-    assert_eq!(harness.office.unsaved(10, true), rows);
+    assert!(harness.service.take_unsaved(10, true).is_empty());
+    harness.service.restore_unsaved(&rows);
+    assert_eq!(harness.service.take_unsaved(10, true), rows);
 }
 
 #[derive(Debug, Clone)]
-enum Step {
-    Come(usize),
-    Go(usize),
-    Tell(usize, i64),
-    Own(usize, usize),
-    Pass(i64),
+enum ServiceStep {
+    Connect(usize),
+    Disconnect(usize),
+    Report(usize, i64),
+    SetOwner(usize, usize),
+    Advance(i64),
 }
 
-fn step() -> impl Strategy<Value = Step> {
+fn service_step() -> impl Strategy<Value = ServiceStep> {
     prop_oneof![
-        (0..3_usize).prop_map(Step::Come),
-        (0..3_usize).prop_map(Step::Go),
-        (0..3_usize, 0..1000_i64).prop_map(|(module, n)| Step::Tell(module, n)),
-        (0..3_usize, 0..2_usize).prop_map(|(module, owner)| Step::Own(module, owner)),
-        (0..3_i64).prop_map(Step::Pass),
+        (0..3_usize).prop_map(ServiceStep::Connect),
+        (0..3_usize).prop_map(ServiceStep::Disconnect),
+        (0..3_usize, 0..1000_i64).prop_map(|(module, n)| ServiceStep::Report(module, n)),
+        (0..3_usize, 0..2_usize).prop_map(|(module, owner)| ServiceStep::SetOwner(module, owner)),
+        (0..3_i64).prop_map(ServiceStep::Advance),
     ]
 }
 
@@ -356,41 +356,41 @@ proptest! {
     /// A client that applies all events to its initial state knows the real state, and no client
     /// receives events about a module that its user did not own at that time.
     #[test]
-    fn clients_converge_on_real_state_and_receive_nothing_else(steps in proptest::collection::vec(step(), 1..60)) {
+    fn clients_converge_on_real_state_and_receive_nothing_else(steps in proptest::collection::vec(service_step(), 1..60)) {
         let (ids, users) = (["M0", "M1", "M2"], ["7", "8"]);
-        let harness = World::new(1_000);
-        ids.iter().for_each(|id| harness.module(id, users[0]));
-        let (_, mut admin) = harness.person("1", true, Some(Page::Modules));
-        let mut owners = users.map(|user| harness.person(user, false, Some(Page::Modules)).1);
+        let harness = ServiceHarness::new(1_000);
+        ids.iter().for_each(|id| harness.add_module(id, users[0]));
+        let (_, mut admin) = harness.connect_user("1", true, Some(WebPage::Modules));
+        let mut owners = users.map(|user| harness.connect_user(user, false, Some(WebPage::Modules)).1);
         let mut devices: [Option<Mailbox>; 3] = Default::default();
         let mut owner_of = [0_usize; 3];
         let mut seen: std::collections::HashMap<String, (Option<bool>, Value)> = std::collections::HashMap::new();
         for step in steps {
             match step {
-                Step::Come(m) => devices[m] = Some(harness.device(ids[m])),
-                Step::Go(m) => {
+                ServiceStep::Connect(m) => devices[m] = Some(harness.connect_device(ids[m])),
+                ServiceStep::Disconnect(m) => {
                     if let Some(device) = devices[m].take() {
-                        harness.office.device_left(ids[m], device.id());
+                        harness.service.on_device_disconnected(ids[m], device.id());
                     }
                 }
-                Step::Tell(m, n) => {
+                ServiceStep::Report(m, n) => {
                     if let Some(device) = &devices[m] {
-                        harness.office.device_said(ids[m], device.id(), uptime(n));
+                        harness.service.on_device_report(ids[m], device.id(), uptime_report(n));
                     }
                 }
-                Step::Own(m, owner) => {
-                    harness.module(ids[m], users[owner]);
+                ServiceStep::SetOwner(m, owner) => {
+                    harness.add_module(ids[m], users[owner]);
                     owner_of[m] = owner;
                 }
-                Step::Pass(seconds) => harness.pass(seconds),
+                ServiceStep::Advance(seconds) => harness.advance_s(seconds),
             }
             for (user, mailbox) in owners.iter_mut().enumerate() {
-                for (name, payload) in heard(mailbox) {
+                for (name, payload) in received(mailbox) {
                     let module = ids.iter().position(|id| payload["moduleId"] == **id).unwrap();
                     prop_assert_eq!(owner_of[module], user, "{} of another's module", name);
                 }
             }
-            for (name, payload) in heard(&mut admin) {
+            for (name, payload) in received(&mut admin) {
                 let Some(id) = payload["moduleId"].as_str() else { continue };
                 let known = seen.entry(id.to_owned()).or_default();
                 match name.as_str() {
@@ -404,13 +404,13 @@ proptest! {
                 }
             }
         }
-        harness.pass(2);
-        for (name, payload) in heard(&mut admin) {
+        harness.advance_s(2);
+        for (name, payload) in received(&mut admin) {
             if name == "rt_telemetry_updated" {
                 seen.get_mut(payload["moduleId"].as_str().unwrap()).unwrap().1 = payload["telemetry"].clone();
             }
         }
-        let state = harness.office.lock();
+        let state = harness.service.lock();
         for id in ids {
             let module = state.registry.get(id).unwrap();
             let known = seen.get(id).cloned().unwrap_or_default();
@@ -423,11 +423,11 @@ proptest! {
 
 #[test]
 fn next_timer_is_the_earliest_deadline() {
-    let harness = World::new(500);
-    harness.module("M1", "7");
-    let device = harness.device("M1");
-    let now = harness.office.now();
-    harness.office.device_said("M1", device.id(), uptime(1));
-    let wait = Duration::from_millis(u64::try_from(harness.office.next_due() - now).unwrap());
+    let harness = ServiceHarness::new(500);
+    harness.add_module("M1", "7");
+    let device = harness.connect_device("M1");
+    let now = harness.service.now();
+    harness.service.on_device_report("M1", device.id(), uptime_report(1));
+    let wait = Duration::from_millis(u64::try_from(harness.service.next_timer() - now).unwrap());
     assert!(wait <= Duration::from_millis(600), "{wait:?}");
 }

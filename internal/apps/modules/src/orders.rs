@@ -4,45 +4,45 @@ use serde_json::{Value, json};
 
 use latido_event_bus::Publish;
 
-use crate::dates::{Millis, iso};
-use crate::device::frame::Report;
-use crate::identity::Person;
+use crate::dates::{Millis, to_iso_string};
+use crate::device::frame::DeviceReport;
+use crate::identity::WebUser;
 use crate::news;
-use crate::office::{Office, State};
+use crate::office::{ModuleService, ServiceState};
 use crate::registry::Module;
 use crate::topics;
 
 /// The internal event name of a command for a device; each protocol encodes it in its own format.
-pub(super) const COMMAND: &str = "command";
+pub(super) const COMMAND_EVENT: &str = "command";
 
 /// The reason why a command was not sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Undelivered {
+pub(super) enum CommandError {
     /// The module does not exist or belongs to another user; the client can't distinguish the two.
-    Unknown,
+    NotFound,
     Offline,
     /// The device has not responded to earlier commands.
-    Busy,
+    TooManyPending,
     /// The event bus can't accept more events.
     Overloaded,
 }
 
-impl Undelivered {
-    pub(super) fn why(self) -> &'static str {
+impl CommandError {
+    pub(super) fn message(self) -> &'static str {
         match self {
-            Self::Unknown => "Module not found or access denied",
+            Self::NotFound => "Module not found or access denied",
             Self::Offline => "Module offline",
-            Self::Busy => "Too many commands are waiting for this module",
+            Self::TooManyPending => "Too many commands are waiting for this module",
             Self::Overloaded => "The server is busy; try again",
         }
     }
 }
 
-impl Office {
+impl ModuleService {
     /// Publishes a device's response on behalf of an authorised caller. Returns `false` if the
     /// module does not exist.
-    pub(super) fn answer(&self, id: &str, report: Report) -> bool {
-        let Report::Answer {
+    pub(super) fn on_command_response(&self, id: &str, report: DeviceReport) -> bool {
+        let DeviceReport::CommandResponse {
             command,
             status,
             position,
@@ -55,51 +55,51 @@ impl Office {
         if state.registry.get(id).is_none() {
             return false;
         }
-        self.was_answered(&mut state, id, &command, &status, &position, now);
+        self.resolve_command(&mut state, id, &command, &status, &position, now);
         true
     }
 
     /// Sends a command on behalf of a user that owns the module or is an administrator.
-    pub(super) fn command(
+    pub(super) fn send_command(
         &self,
-        user: &Person,
+        user: &WebUser,
         id: &str,
         command: &str,
         params: &Value,
-    ) -> Result<Millis, Undelivered> {
+    ) -> Result<Millis, CommandError> {
         let now = self.now();
         let mut state = self.lock();
         let module = state
             .registry
             .get(id)
-            .filter(|module| may_command(user, module))
-            .ok_or(Undelivered::Unknown)?;
+            .filter(|module| can_command(user, module))
+            .ok_or(CommandError::NotFound)?;
         if !module.online {
-            return Err(Undelivered::Offline);
+            return Err(CommandError::Offline);
         }
-        let id = module.facts.id.clone();
-        if !state.commands.has_room(&id, now) {
-            return Err(Undelivered::Busy);
+        let id = module.record.id.clone();
+        if !state.pending_commands.has_capacity(&id, now) {
+            return Err(CommandError::TooManyPending);
         }
         let payload =
             json!({"moduleId": &*id, "command": command, "params": params, "at": now}).to_string();
-        let publish = Publish::new([topics::device(&id)], COMMAND, payload);
-        match self.exchange.publish(publish) {
+        let publish = Publish::new([topics::device(&id)], COMMAND_EVENT, payload);
+        match self.event_bus.publish(publish) {
             Ok(published) if published.reached > 0 => {
-                state.commands.sent(&id, command, &user.user, now)
+                state.pending_commands.add(&id, command, &user.id, now)
             }
-            Ok(_) => return Err(Undelivered::Offline),
-            Err(_) => return Err(Undelivered::Overloaded),
+            Ok(_) => return Err(CommandError::Offline),
+            Err(_) => return Err(CommandError::Overloaded),
         }
-        self.say(news::command_sent(&id, command, &user.user, now));
+        self.publish(news::command_sent_events(&id, command, &user.id, now));
         Ok(now)
     }
 
     /// Publishes a device's response and resolves the pending command, so that its sender receives
     /// it.
-    pub(super) fn was_answered(
+    pub(super) fn resolve_command(
         &self,
-        state: &mut State,
+        state: &mut ServiceState,
         id: &str,
         command: &str,
         status: &str,
@@ -109,9 +109,9 @@ impl Office {
         let Some(module) = state.registry.get(id) else {
             return;
         };
-        let sender = state.commands.answered(&module.facts.id, command, now);
-        self.say([news::command_response(
-            &module.facts,
+        let sender = state.pending_commands.take_sender(&module.record.id, command, now);
+        self.publish([news::command_response_event(
+            &module.record,
             sender.as_ref(),
             command,
             status,
@@ -121,11 +121,11 @@ impl Office {
     }
 }
 
-fn may_command(user: &Person, module: &Module) -> bool {
-    user.is_admin || module.facts.holder() == Some(&user.user)
+fn can_command(user: &WebUser, module: &Module) -> bool {
+    user.is_admin || module.record.claimed_owner() == Some(&user.id)
 }
 
 /// Returns `{moduleId, command, timestamp}`, the acknowledgement to the sender.
-pub(super) fn sent(id: &str, command: &str, now: Millis) -> Value {
-    json!({"moduleId": id, "command": command, "timestamp": iso(now)})
+pub(super) fn ack_payload(id: &str, command: &str, now: Millis) -> Value {
+    json!({"moduleId": id, "command": command, "timestamp": to_iso_string(now)})
 }

@@ -2,7 +2,7 @@
 
 /// A closed list of pages, so that no client can create topics or metric labels of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Page {
+pub(super) enum WebPage {
     /// The page of the user's modules.
     Modules,
     /// The page of the administrators.
@@ -13,12 +13,12 @@ pub(super) enum Page {
     Other,
 }
 
-impl Page {
+impl WebPage {
     /// All pages, for counting viewers.
     pub(super) const ALL: [Self; 4] = [Self::Modules, Self::Admin, Self::Dashboard, Self::Other];
 
     /// Returns the page of this name, or [`WebPage::Other`] if the name is unknown.
-    pub(super) fn of(name: &str) -> Self {
+    pub(super) fn parse(name: &str) -> Self {
         Self::ALL
             .into_iter()
             .find(|page| page.name() == name)

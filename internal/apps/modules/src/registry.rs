@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use latido_base::ident::UserId;
-use latido_event_bus::ConnId;
+use latido_event_bus::ConnectionId;
 
 use crate::dates::Millis;
 
@@ -16,7 +16,7 @@ pub(super) type ModuleId = Arc<str>;
 
 /// A module's row in the table.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Facts {
+pub(super) struct ModuleRecord {
     pub(super) id: ModuleId,
     pub(super) name: Option<Arc<str>>,
     pub(super) kind: Option<Arc<str>>,
@@ -24,10 +24,10 @@ pub(super) struct Facts {
     pub(super) claimed: bool,
 }
 
-impl Facts {
+impl ModuleRecord {
     /// Returns the owner if the module is claimed: an owner's id alone gives no right to the
     /// module.
-    pub(super) fn holder(&self) -> Option<&UserId> {
+    pub(super) fn claimed_owner(&self) -> Option<&UserId> {
         self.owner.as_ref().filter(|_| self.claimed)
     }
 }
@@ -35,47 +35,47 @@ impl Facts {
 /// The current state of one module.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Module {
-    pub(super) facts: Facts,
+    pub(super) record: ModuleRecord,
     pub(super) online: bool,
     pub(super) last_seen: Option<Millis>,
     /// The last telemetry of the device; always a JSON object.
     pub(super) telemetry: Option<Arc<Map<String, Value>>>,
     /// The device's connection, if it is connected to this server.
-    device: Option<ConnId>,
+    device: Option<ConnectionId>,
 }
 
 /// The difference between a row and the known record.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Turn {
+pub(super) enum RowChange {
     /// No difference in the columns that matter.
-    Same,
+    Unchanged,
     /// A module that was not known.
     Added,
     /// Other fields, with the same owner.
     Updated,
     /// A new owner or none; `from` is the previous owner.
-    Moved { from: Option<UserId> },
+    OwnerChanged { from: Option<UserId> },
 }
 
 /// The effects of a device's connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Arrival {
+pub(super) struct DeviceAttached {
     /// `true` if the module was offline.
     pub(super) came_online: bool,
     /// The older connection, which must be closed.
-    pub(super) replaced: Option<ConnId>,
+    pub(super) replaced: Option<ConnectionId>,
 }
 
 /// All modules, indexed by id and by owner.
 #[derive(Debug, Default)]
-pub(super) struct Registry {
+pub(super) struct ModuleRegistry {
     modules: HashMap<ModuleId, Module>,
-    by_holder: HashMap<UserId, BTreeSet<ModuleId>>,
+    by_owner: HashMap<UserId, BTreeSet<ModuleId>>,
     /// The number of online modules, maintained because it is needed at every change.
-    online: usize,
+    online_count: usize,
 }
 
-impl Registry {
+impl ModuleRegistry {
     pub(super) fn get(&self, id: &str) -> Option<&Module> {
         self.modules.get(id)
     }
@@ -85,8 +85,8 @@ impl Registry {
         self.modules.values()
     }
 
-    pub(super) fn of_holder(&self, user: &UserId) -> impl Iterator<Item = &Module> {
-        let ids = self.by_holder.get(user);
+    pub(super) fn owned_by(&self, user: &UserId) -> impl Iterator<Item = &Module> {
+        let ids = self.by_owner.get(user);
         ids.into_iter()
             .flatten()
             .filter_map(|id| self.modules.get(id))
@@ -94,50 +94,50 @@ impl Registry {
 
     /// Returns the number of modules, and the number of online ones.
     pub(super) fn counts(&self) -> (usize, usize) {
-        (self.modules.len(), self.online)
+        (self.modules.len(), self.online_count)
     }
 
     /// Applies a row of the table.
-    pub(super) fn set(&mut self, record: Facts) -> Turn {
+    pub(super) fn apply_row(&mut self, record: ModuleRecord) -> RowChange {
         let Some(module) = self.modules.get_mut(&record.id) else {
             self.index(&record);
             let id = Arc::clone(&record.id);
             self.modules.insert(
                 id,
                 Module {
-                    facts: record,
+                    record,
                     online: false,
                     last_seen: None,
                     telemetry: None,
                     device: None,
                 },
             );
-            return Turn::Added;
+            return RowChange::Added;
         };
-        if module.facts == record {
-            return Turn::Same;
+        if module.record == record {
+            return RowChange::Unchanged;
         }
-        let old = std::mem::replace(&mut module.facts, record.clone());
-        if old.holder() == record.holder() {
-            return Turn::Updated;
+        let old = std::mem::replace(&mut module.record, record.clone());
+        if old.claimed_owner() == record.claimed_owner() {
+            return RowChange::Updated;
         }
         self.unindex(&old);
         self.index(&record);
-        Turn::Moved {
-            from: old.holder().cloned(),
+        RowChange::OwnerChanged {
+            from: old.claimed_owner().cloned(),
         }
     }
 
     /// Removes a module that the table no longer has.
     pub(super) fn remove(&mut self, id: &str) -> Option<Module> {
         let module = self.modules.remove(id)?;
-        self.unindex(&module.facts);
-        self.online -= usize::from(module.online);
+        self.unindex(&module.record);
+        self.online_count -= usize::from(module.online);
         Some(module)
     }
 
     /// Restores stored state, but only where no newer state is known.
-    pub(super) fn recall(
+    pub(super) fn restore(
         &mut self,
         id: &str,
         last_seen: Option<Millis>,
@@ -150,11 +150,11 @@ impl Registry {
     }
 
     /// Attaches an authenticated device connection. Returns `None` if the module does not exist.
-    pub(super) fn arrived(&mut self, id: &str, device: ConnId, now: Millis) -> Option<Arrival> {
+    pub(super) fn attach_device(&mut self, id: &str, device: ConnectionId, now: Millis) -> Option<DeviceAttached> {
         let module = self.modules.get_mut(id)?;
         let replaced = module.device.replace(device).filter(|old| *old != device);
-        let came_online = self.turn(id, true, now);
-        Some(Arrival {
+        let came_online = self.set_online(id, true, now);
+        Some(DeviceAttached {
             came_online,
             replaced,
         })
@@ -162,7 +162,7 @@ impl Registry {
 
     /// Detaches a device connection. Returns `true` if the module went offline; a replaced
     /// connection has no effect.
-    pub(super) fn left(&mut self, id: &str, device: ConnId) -> bool {
+    pub(super) fn detach_device(&mut self, id: &str, device: ConnectionId) -> bool {
         let Some(module) = self
             .modules
             .get_mut(id)
@@ -171,23 +171,23 @@ impl Registry {
             return false;
         };
         module.device = None;
-        self.turn_off(id)
+        self.set_offline(id)
     }
 
     /// Returns the connection of a module's device.
-    pub(super) fn device(&self, id: &str) -> Option<ConnId> {
+    pub(super) fn device(&self, id: &str) -> Option<ConnectionId> {
         self.modules.get(id)?.device
     }
 
     /// Returns `true` if this is the connection of the module's device.
-    pub(super) fn speaks_for(&self, id: &str, device: ConnId) -> bool {
+    pub(super) fn is_current_device(&self, id: &str, device: ConnectionId) -> bool {
         self.modules
             .get(id)
             .is_some_and(|module| module.device == Some(device))
     }
 
     /// Sets the online flag and the last-seen time. Returns `true` if the flag changed.
-    pub(super) fn turn(&mut self, id: &str, online: bool, now: Millis) -> bool {
+    pub(super) fn set_online(&mut self, id: &str, online: bool, now: Millis) -> bool {
         let Some(module) = self.modules.get_mut(id) else {
             return false;
         };
@@ -195,22 +195,22 @@ impl Registry {
         module.last_seen = module.last_seen.max(Some(now));
         let changed = module.online != online;
         module.online = online;
-        self.online =
-            self.online + usize::from(changed && online) - usize::from(changed && !online);
+        self.online_count =
+            self.online_count + usize::from(changed && online) - usize::from(changed && !online);
         changed
     }
 
-    fn turn_off(&mut self, id: &str) -> bool {
+    fn set_offline(&mut self, id: &str) -> bool {
         let last_seen = self
             .modules
             .get(id)
             .and_then(|module| module.last_seen)
             .unwrap_or_default();
-        self.turn(id, false, last_seen)
+        self.set_online(id, false, last_seen)
     }
 
     /// Stores the module's latest telemetry.
-    pub(super) fn told(&mut self, id: &str, telemetry: Map<String, Value>) -> Option<&Module> {
+    pub(super) fn set_telemetry(&mut self, id: &str, telemetry: Map<String, Value>) -> Option<&Module> {
         let module = self.modules.get_mut(id)?;
         module.telemetry = Some(Arc::new(telemetry));
         Some(module)
@@ -218,36 +218,36 @@ impl Registry {
 
     /// Marks online modules as offline if they were last seen before this time, and returns their
     /// ids.
-    pub(super) fn expire(&mut self, before: Millis) -> Vec<ModuleId> {
+    pub(super) fn expire_silent(&mut self, before: Millis) -> Vec<ModuleId> {
         let stale =
             |module: &&Module| module.online && module.last_seen.is_none_or(|seen| seen < before);
         let ids: Vec<_> = self
             .modules
             .values()
             .filter(stale)
-            .map(|module| Arc::clone(&module.facts.id))
+            .map(|module| Arc::clone(&module.record.id))
             .collect();
         for id in &ids {
-            self.turn_off(id);
+            self.set_offline(id);
         }
         ids
     }
 
-    fn index(&mut self, record: &Facts) {
-        if let Some(owner) = record.holder() {
-            self.by_holder
+    fn index(&mut self, record: &ModuleRecord) {
+        if let Some(owner) = record.claimed_owner() {
+            self.by_owner
                 .entry(owner.clone())
                 .or_default()
                 .insert(Arc::clone(&record.id));
         }
     }
 
-    fn unindex(&mut self, record: &Facts) {
-        let Some(owner) = record.holder() else { return };
-        if let Some(ids) = self.by_holder.get_mut(owner) {
+    fn unindex(&mut self, record: &ModuleRecord) {
+        let Some(owner) = record.claimed_owner() else { return };
+        if let Some(ids) = self.by_owner.get_mut(owner) {
             ids.remove(&record.id);
             if ids.is_empty() {
-                self.by_holder.remove(owner);
+                self.by_owner.remove(owner);
             }
         }
     }

@@ -4,22 +4,22 @@ use serde_json::{Map, Value};
 
 use latido_auth::Secret;
 
-use crate::device::frame::is_command;
-use crate::identity::id_text;
-use crate::page::Page;
+use crate::device::frame::is_valid_command;
+use crate::identity::parse_id;
+use crate::page::WebPage;
 
 /// The longest parameters of a command, in bytes of JSON.
-const PARAMS_BYTES: usize = 8 * 1024;
+const MAX_PARAMS_BYTES: usize = 8 * 1024;
 /// The longest claim code of a module, in bytes.
-const CODE_BYTES: usize = 128;
+const MAX_CODE_BYTES: usize = 128;
 
 /// A parsed request of a web client.
 #[derive(Debug)]
-pub(super) enum Request {
+pub(super) enum ClientRequest {
     /// Authenticates the client, with a token or a mere claim.
-    Authenticate(Claim),
+    Authenticate(ClientClaim),
     /// Changes the shown page; `true` to send its initial events.
-    Page(Page, bool),
+    Page(WebPage, bool),
     /// Sends the initial events of the page again.
     Sync,
     /// Sends the counts of users and modules.
@@ -41,31 +41,31 @@ pub(super) enum Request {
 
 /// The client's claims about itself. They are compared with the proven identity, never believed.
 #[derive(Debug, Default)]
-pub(super) struct Claim {
+pub(super) struct ClientClaim {
     pub(super) user: Option<String>,
     pub(super) is_admin: bool,
-    pub(super) page: Option<Page>,
+    pub(super) page: Option<WebPage>,
     /// A token that may prove the identity.
     pub(super) token: Option<Secret>,
 }
 
 /// The reason why a request is not valid.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Refusal {
+pub(super) enum RequestError {
     /// No request has this event name.
-    Unknown,
+    UnknownEvent,
     /// An incomplete command. The error event repeats the module and the command as the client sent
     /// them.
-    Command {
-        named: Box<(Value, Value)>,
-        why: &'static str,
+    InvalidCommand {
+        target: Box<(Value, Value)>,
+        reason: &'static str,
     },
     /// A wrong field; the text is sent to the client.
-    Invalid(&'static str),
+    InvalidField(&'static str),
 }
 
 /// Returns `true` if web clients send an event of this name.
-pub(super) fn is_request(event: &str) -> bool {
+pub(super) fn is_client_event(event: &str) -> bool {
     matches!(
         event,
         "client:authenticate"
@@ -82,65 +82,65 @@ pub(super) fn is_request(event: &str) -> bool {
 }
 
 /// Parses an event of a web client.
-pub(super) fn read(event: &str, payload: &Value) -> Result<Request, Refusal> {
+pub(super) fn parse(event: &str, payload: &Value) -> Result<ClientRequest, RequestError> {
     let empty = Map::new();
     let fields = payload.as_object().unwrap_or(&empty);
     match event {
-        "client:authenticate" => Ok(Request::Authenticate(claim(fields))),
-        "client:page:changed" => page(payload).map(|page| Request::Page(page, true)),
-        "register_page" => page(payload).map(|page| Request::Page(page, false)),
-        "client:sync:request" => Ok(Request::Sync),
-        "request_stats" => Ok(Request::Stats),
-        "request_module_states" => Ok(Request::States {
+        "client:authenticate" => Ok(ClientRequest::Authenticate(parse_claim(fields))),
+        "client:page:changed" => parse_page(payload).map(|page| ClientRequest::Page(page, true)),
+        "register_page" => parse_page(payload).map(|page| ClientRequest::Page(page, false)),
+        "client:sync:request" => Ok(ClientRequest::Sync),
+        "request_stats" => Ok(ClientRequest::Stats),
+        "request_module_states" => Ok(ClientRequest::States {
             reply: "module_states_sync",
         }),
-        "request_state_sync" => Ok(Request::States {
+        "request_state_sync" => Ok(ClientRequest::States {
             reply: "state_sync_response",
         }),
-        "send_module_command" | "module_command" => command(fields),
+        "send_module_command" | "module_command" => parse_command(fields),
         "module_claim" => {
             let module = fields
                 .get("moduleId")
-                .and_then(id_text)
-                .ok_or(Refusal::Invalid("Module ID required"))?;
+                .and_then(parse_id)
+                .ok_or(RequestError::InvalidField("Module ID required"))?;
             let code = ["code", "moduleCode", "module_code"]
                 .iter()
                 .find_map(|name| fields.get(*name))
-                .and_then(id_text);
-            Ok(Request::Claim {
+                .and_then(parse_id);
+            Ok(ClientRequest::Claim {
                 module,
                 code: code
-                    .filter(|code| code.len() <= CODE_BYTES)
+                    .filter(|code| code.len() <= MAX_CODE_BYTES)
                     .map(Secret::new),
             })
         }
-        _ => Err(Refusal::Unknown),
+        _ => Err(RequestError::UnknownEvent),
     }
 }
 
 /// Parses `{page}` or the bare page name.
-fn page(payload: &Value) -> Result<Page, Refusal> {
+fn parse_page(payload: &Value) -> Result<WebPage, RequestError> {
     let name = payload
         .as_str()
         .or_else(|| payload.get("page").and_then(Value::as_str));
-    name.map(Page::of).ok_or(Refusal::Invalid("Page required"))
+    name.map(WebPage::parse).ok_or(RequestError::InvalidField("Page required"))
 }
 
-fn claim(fields: &Map<String, Value>) -> Claim {
+fn parse_claim(fields: &Map<String, Value>) -> ClientClaim {
     let text = |name: &str| fields.get(name).and_then(Value::as_str);
     // Older pages send their session id here, which proves nothing; a token has two dots.
     let token = text("token")
         .or_else(|| text("sessionToken"))
         .filter(|token| !token.is_empty());
-    Claim {
-        user: fields.get("userId").and_then(id_text),
+    ClientClaim {
+        user: fields.get("userId").and_then(parse_id),
         is_admin: text("userType").or_else(|| text("userRole")) == Some("admin"),
-        page: text("page").map(Page::of),
+        page: text("page").map(WebPage::parse),
         token: token.map(Secret::new),
     }
 }
 
-fn command(fields: &Map<String, Value>) -> Result<Request, Refusal> {
+fn parse_command(fields: &Map<String, Value>) -> Result<ClientRequest, RequestError> {
     let field = |name: &str| fields.get(name).cloned().unwrap_or(Value::Null);
     // The echoed values are short, even if the client sent long ones.
     let echo = |value: Value| {
@@ -153,27 +153,27 @@ fn command(fields: &Map<String, Value>) -> Result<Request, Refusal> {
             value
         }
     };
-    let invalid = |why| Refusal::Command {
-        named: Box::new((echo(field("moduleId")), echo(field("command")))),
-        why,
+    let invalid = |why| RequestError::InvalidCommand {
+        target: Box::new((echo(field("moduleId")), echo(field("command")))),
+        reason: why,
     };
     let module = fields
         .get("moduleId")
-        .and_then(id_text)
+        .and_then(parse_id)
         .ok_or_else(|| invalid("Module ID required"))?;
     let command = fields
         .get("command")
         .and_then(Value::as_str)
-        .filter(|text| is_command(text))
+        .filter(|text| is_valid_command(text))
         .ok_or_else(|| invalid("Invalid command"))?;
     let params = match fields.get("params") {
         None | Some(Value::Null) => Value::Object(Map::new()),
         Some(params) => params.clone(),
     };
-    if params.to_string().len() > PARAMS_BYTES {
+    if params.to_string().len() > MAX_PARAMS_BYTES {
         return Err(invalid("Parameters too long"));
     }
-    Ok(Request::Command {
+    Ok(ClientRequest::Command {
         module,
         command: command.to_owned(),
         params,
@@ -187,7 +187,7 @@ mod tests {
 
     #[test]
     fn every_request_of_the_contract_is_parsed() {
-        let parsed = |event: &str, payload: Value| format!("{:?}", read(event, &payload));
+        let parsed = |event: &str, payload: Value| format!("{:?}", parse(event, &payload));
         assert_eq!(
             parsed("client:page:changed", json!({"page": "modules"})),
             "Ok(Page(Modules, true))"
@@ -227,15 +227,15 @@ mod tests {
     #[test]
     fn identity_fields_of_a_client_are_only_a_claim() {
         let payload = json!({"userId": "7", "userType": "admin", "page": "admin", "sessionId": "x", "userName": "Ana", "token": "a.b.c"});
-        let Ok(Request::Authenticate(claim)) = read("client:authenticate", &payload) else {
+        let Ok(ClientRequest::Authenticate(claim)) = parse("client:authenticate", &payload) else {
             panic!("a claim")
         };
         assert_eq!(
             (claim.user.as_deref(), claim.is_admin, claim.page),
-            (Some("7"), true, Some(Page::Admin))
+            (Some("7"), true, Some(WebPage::Admin))
         );
         assert_eq!(claim.token.unwrap().expose(), "a.b.c");
-        let Ok(Request::Authenticate(claim)) = read("client:authenticate", &json!({"userId": 7}))
+        let Ok(ClientRequest::Authenticate(claim)) = parse("client:authenticate", &json!({"userId": 7}))
         else {
             panic!("a claim")
         };
@@ -244,9 +244,9 @@ mod tests {
 
     #[test]
     fn invalid_requests_are_rejected_with_a_reason() {
-        let why = |event: &str, payload: Value| match read(event, &payload).unwrap_err() {
-            Refusal::Command { why, .. } | Refusal::Invalid(why) => why,
-            Refusal::Unknown => "unknown",
+        let why = |event: &str, payload: Value| match parse(event, &payload).unwrap_err() {
+            RequestError::InvalidCommand { reason: why, .. } | RequestError::InvalidField(why) => why,
+            RequestError::UnknownEvent => "unknown",
         };
         assert_eq!(why("register_page", json!({})), "Page required");
         assert_eq!(
@@ -267,16 +267,16 @@ mod tests {
         let long = json!({"moduleId": "M1", "command": "left", "params": {"x": "y".repeat(9_000)}});
         assert_eq!(why("module_command", long), "Parameters too long");
         assert_eq!(why("rm -rf", Value::Null), "unknown");
-        let echoed = read(
+        let echoed = parse(
             "module_command",
             &json!({"moduleId": ["x"], "command": "y".repeat(300)}),
         )
         .unwrap_err();
         assert_eq!(
             echoed,
-            Refusal::Command {
-                named: Box::default(),
-                why: "Module ID required"
+            RequestError::InvalidCommand {
+                target: Box::default(),
+                reason: "Module ID required"
             }
         );
     }

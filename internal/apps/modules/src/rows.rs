@@ -7,30 +7,30 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use latido_base::ident::UserId;
-use latido_event_bus::ConnId;
+use latido_event_bus::ConnectionId;
 use latido_postgres::DatabaseError;
 use latido_postgres::apps::modules::StoredModule;
 
 use crate::dates::Millis;
-use crate::news::{News, Row};
-use crate::office::{NO_LONGER, Office, State};
-use crate::registry::{Facts, ModuleId, Turn};
-use crate::store::Store;
+use crate::news::{OutgoingEvent, RowEvent};
+use crate::office::{OWNER_LOST, ModuleService, ServiceState};
+use crate::registry::{ModuleRecord, ModuleId, RowChange};
+use crate::store::ModuleStore;
 
 /// The number of rows per read.
-const PAGE: usize = 1_000;
+const ROWS_PER_READ: usize = 1_000;
 
 /// Reads all rows, and removes modules that the table no longer has. Keeps at most `most` modules.
-pub(super) async fn read_all(
-    office: &Office,
-    store: &dyn Store,
+pub(super) async fn sync_all(
+    office: &ModuleService,
+    store: &dyn ModuleStore,
     max_modules: usize,
 ) -> Result<(), DatabaseError> {
     let mut present = HashSet::new();
     let mut after: Option<String> = None;
     loop {
-        let rows = store.page(after.as_deref(), PAGE).await?;
-        let last = rows.len() < PAGE;
+        let rows = store.read_page(after.as_deref(), ROWS_PER_READ).await?;
+        let last = rows.len() < ROWS_PER_READ;
         let capacity = max_modules.saturating_sub(present.len());
         if rows.len() > capacity {
             tracing::warn!(
@@ -44,65 +44,65 @@ pub(super) async fn read_all(
                 .take(capacity)
                 .map(|row| ModuleId::from(&*row.id)),
         );
-        office.found(rows.into_iter().take(capacity));
+        office.apply_rows(rows.into_iter().take(capacity));
         if last || present.len() >= max_modules {
             break;
         }
     }
-    office.keep_only(&present);
+    office.retain_modules(&present);
     Ok(())
 }
 
 /// Reads these rows and applies their changes.
-pub(super) async fn read(
-    office: &Office,
-    store: &dyn Store,
+pub(super) async fn sync_rows(
+    office: &ModuleService,
+    store: &dyn ModuleStore,
     ids: &[String],
     max_modules: usize,
 ) -> Result<(), DatabaseError> {
-    let rows = store.named(ids).await?;
+    let rows = store.read_modules(ids).await?;
     let present: HashSet<&str> = rows.iter().map(|row| &*row.id).collect();
     let missing: Vec<&String> = ids
         .iter()
         .filter(|id| !present.contains(id.as_str()))
         .collect();
-    office.gone(missing.iter().map(|id| id.as_str()));
+    office.remove_modules(missing.iter().map(|id| id.as_str()));
     let capacity = max_modules.saturating_sub(office.lock().registry.counts().0);
     let is_known = |row: &StoredModule| office.lock().registry.get(&row.id).is_some();
     let (known, new): (Vec<_>, Vec<_>) = rows.into_iter().partition(is_known);
-    office.found(known.into_iter().chain(new.into_iter().take(capacity)));
+    office.apply_rows(known.into_iter().chain(new.into_iter().take(capacity)));
     Ok(())
 }
 
-impl Office {
+impl ModuleService {
     /// Applies rows of the table to the registry.
-    fn found(&self, rows: impl Iterator<Item = StoredModule>) {
+    fn apply_rows(&self, rows: impl Iterator<Item = StoredModule>) {
         let now = self.now();
         let mut ended = Vec::new();
         // One lock per row: a thousand rows under one lock would block every device.
         for row in rows {
             let mut state = self.lock();
-            ended.extend(self.set(&mut state, row, now));
+            ended.extend(self.apply_row(&mut state, row, now));
         }
-        self.end(ended);
+        self.disconnect_devices(ended);
     }
 
-    fn set(&self, state: &mut State, row: StoredModule, now: Millis) -> Option<ConnId> {
-        let (last_seen, telemetry) = (row.last_seen_ms, row.telemetry.as_deref().and_then(object));
-        let record = facts(row);
-        let change = state.registry.set(record.clone());
+    fn apply_row(&self, state: &mut ServiceState, row: StoredModule, now: Millis) -> Option<ConnectionId> {
+        let (last_seen, telemetry) = (row.last_seen_ms, row.telemetry.as_deref().and_then(parse_object));
+        let record = to_record(row);
+        let change = state.registry.apply_row(record.clone());
         state
             .registry
-            .recall(&record.id, last_seen, telemetry.map(Arc::new));
-        if !state.loaded || change == Turn::Same {
+            .restore(&record.id, last_seen, telemetry.map(Arc::new));
+        if !state.is_loaded || change == RowChange::Unchanged {
             return None;
         }
         let from = match &change {
-            Turn::Moved { from } => Some(from.clone()),
-            Turn::Same | Turn::Added | Turn::Updated => None,
+            RowChange::OwnerChanged { from } => Some(from.clone()),
+            RowChange::Unchanged | RowChange::Added | RowChange::Updated => None,
         };
-        self.say(told(&record, change, now));
-        state.count_again(now);
+        self.publish(row_events(&record, change, now));
+        state.schedule_stats(now);
         self.wake.notify_one();
         // The device of a module without an owner may not continue, and the device of a new owner
         // must authenticate again.
@@ -111,7 +111,7 @@ impl Office {
     }
 
     /// Removes modules that the table no longer has.
-    fn gone<'a>(&self, ids: impl Iterator<Item = &'a str>) {
+    fn remove_modules<'a>(&self, ids: impl Iterator<Item = &'a str>) {
         let now = self.now();
         let mut ended = Vec::new();
         for id in ids {
@@ -120,86 +120,86 @@ impl Office {
             let Some(module) = state.registry.remove(id) else {
                 continue;
             };
-            state.forget(&module.facts.id);
-            let holder = module.facts.holder().cloned();
-            self.say(
+            state.remove_module(&module.record.id);
+            let holder = module.record.claimed_owner().cloned();
+            self.publish(
                 holder
                     .iter()
-                    .map(|holder| Row::Removed.to_user(&module.facts, holder, now)),
+                    .map(|holder| RowEvent::Removed.user_event(&module.record, holder, now)),
             );
-            self.say(Row::Removed.to_admins(&module.facts, now));
-            state.count_again(now);
+            self.publish(RowEvent::Removed.admin_events(&module.record, now));
+            state.schedule_stats(now);
         }
         self.wake.notify_one();
-        self.end(ended);
+        self.disconnect_devices(ended);
     }
 
-    fn keep_only(&self, present: &HashSet<ModuleId>) {
+    fn retain_modules(&self, present: &HashSet<ModuleId>) {
         let known: Vec<ModuleId> = self
             .lock()
             .registry
             .iter()
-            .map(|module| module.facts.id.clone())
+            .map(|module| module.record.id.clone())
             .collect();
         let missing: Vec<_> = known
             .into_iter()
             .filter(|id| !present.contains(id))
             .collect();
-        self.gone(missing.iter().map(|id| &**id));
-        self.lock().loaded = true;
+        self.remove_modules(missing.iter().map(|id| &**id));
+        self.lock().is_loaded = true;
     }
 
-    fn end(&self, devices: Vec<ConnId>) {
+    fn disconnect_devices(&self, devices: Vec<ConnectionId>) {
         for device in devices {
-            self.exchange.dismiss(device, NO_LONGER);
+            self.event_bus.kick(device, OWNER_LOST);
         }
     }
 }
 
 /// Returns the events for a changed row: to the owners and to administrators.
-fn told(record: &Facts, change: Turn, now: Millis) -> Vec<News> {
-    let to = |row: Row, user: Option<&UserId>| user.map(|user| row.to_user(record, user, now));
+fn row_events(record: &ModuleRecord, change: RowChange, now: Millis) -> Vec<OutgoingEvent> {
+    let to = |row: RowEvent, user: Option<&UserId>| user.map(|user| row.user_event(record, user, now));
     let mut events = Vec::new();
     match change {
-        Turn::Same => {}
-        Turn::Added => {
-            events.extend(to(Row::Added, record.holder()));
-            events.extend(Row::Added.to_admins(record, now));
+        RowChange::Unchanged => {}
+        RowChange::Added => {
+            events.extend(to(RowEvent::Added, record.claimed_owner()));
+            events.extend(RowEvent::Added.admin_events(record, now));
         }
-        Turn::Updated => {
-            events.extend(to(Row::Updated, record.holder()));
-            events.extend(Row::Updated.to_admins(record, now));
+        RowChange::Updated => {
+            events.extend(to(RowEvent::Updated, record.claimed_owner()));
+            events.extend(RowEvent::Updated.admin_events(record, now));
         }
-        Turn::Moved { from } => {
+        RowChange::OwnerChanged { from } => {
             // The event for the previous owner must not contain the new owner's id.
-            let released = Facts {
+            let released = ModuleRecord {
                 owner: None,
                 claimed: false,
                 ..record.clone()
             };
             events.extend(
                 from.as_ref()
-                    .map(|from| Row::Removed.to_user(&released, from, now)),
+                    .map(|from| RowEvent::Removed.user_event(&released, from, now)),
             );
-            events.extend(to(Row::Added, record.holder()));
-            events.extend(Row::Updated.to_admins(record, now));
+            events.extend(to(RowEvent::Added, record.claimed_owner()));
+            events.extend(RowEvent::Updated.admin_events(record, now));
         }
     }
     events
 }
 
-fn facts(row: StoredModule) -> Facts {
+fn to_record(row: StoredModule) -> ModuleRecord {
     let text = |text: Option<String>| text.map(Into::into);
     let owner = row.user.map(|user| UserId::new(&user));
-    Facts {
+    ModuleRecord {
         id: row.id.into(),
         name: text(row.name),
         kind: text(row.kind),
         owner,
-        claimed: row.claimed,
+        claimed: row.is_claimed,
     }
 }
 
-fn object(text: &str) -> Option<Map<String, Value>> {
+fn parse_object(text: &str) -> Option<Map<String, Value>> {
     serde_json::from_str(text).ok()
 }

@@ -9,80 +9,80 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use latido_auth::Secret;
-use latido_event_bus::{ConnId, Event, Identity, Join, Mailbox};
-use latido_socketio::{Dialect, Emit, Heard, Link, Talk};
+use latido_event_bus::{ConnectionId, BusEvent, Identity, JoinRequest, Mailbox};
+use latido_socketio::{SocketIoApp, Emit, ClientEvent, SocketHandle, SocketHandler};
 
-use crate::Modules;
-use crate::dates::iso;
-use crate::device::conversation::{Close, Conversation, Effect};
-use crate::device::frame::{self, Report};
-use crate::identity::{Person, Proof};
+use crate::ModulesApp;
+use crate::dates::to_iso_string;
+use crate::device::conversation::{DeviceClose, DeviceSession, DeviceEffect};
+use crate::device::frame::{self, DeviceReport};
+use crate::identity::{WebUser, AuthMethod};
 use crate::news::aliases;
-use crate::orders::{COMMAND, sent};
-use crate::page::Page;
-use crate::people::Shown;
+use crate::orders::{COMMAND_EVENT, ack_payload};
+use crate::page::WebPage;
+use crate::people::PresentedCredentials;
 use crate::query;
-use crate::request::{self, Claim, Refusal, Request};
+use crate::request::{self, ClientClaim, RequestError, ClientRequest};
 use crate::topics;
 
 /// The time in which a client must authenticate.
-const DEADLINE: Duration = Duration::from_secs(10);
+const AUTH_TIMEOUT: Duration = Duration::from_secs(10);
 /// The time in which a client must answer a ping; long because slow firmware connects here too.
 const PING_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The app as a Socket.IO application.
-pub(super) struct Pages(pub(super) Arc<Modules>);
+pub(super) struct ModulesSocketIo(pub(super) Arc<ModulesApp>);
 
-impl Dialect for Pages {
+impl SocketIoApp for ModulesSocketIo {
     fn namespaces(&self) -> &'static [&'static str] {
         &["/"]
     }
 
-    fn owns(&self, event: &str) -> bool {
-        request::is_request(event) || is_device_event(event)
+    fn handles_event(&self, event: &str) -> bool {
+        request::is_client_event(event) || is_device_event(event)
     }
 
     fn ping_timeout(&self) -> Option<Duration> {
         Some(PING_TIMEOUT)
     }
 
-    fn claims(&self, link: &Link) -> bool {
-        self.0.people.session(|name| link.header(name)).is_some()
+    fn claims_socket(&self, link: &SocketHandle) -> bool {
+        self.0.authenticator.cookie_session(|name| link.header(name)).is_some()
     }
 
-    fn connect(&self, link: &Link, auth: Value) -> Option<(Box<dyn Talk>, Mailbox)> {
-        let mailbox = self.0.office.exchange.open(Identity::default(), &[]).ok()?;
+    fn on_connect(&self, link: &SocketHandle, auth: Value) -> Option<(Box<dyn SocketHandler>, Mailbox)> {
+        let mailbox = self.0.service.event_bus.connect(Identity::default(), &[]).ok()?;
         let token = ["token", "sessionToken"]
             .iter()
             .find_map(|name| auth.get(*name)?.as_str().map(ToOwned::to_owned));
         let token = token
             .or_else(|| query::value(link.query(), "token"))
             .filter(|token| !token.is_empty());
-        let credentials = Shown {
+        let credentials = PresentedCredentials {
             token: token.map(Secret::new),
-            session: self.0.people.session(|name| link.header(name)),
+            session: self.0.authenticator.cookie_session(|name| link.header(name)),
         };
-        let mut socket = Socket {
+        let mut socket = ClientSocket {
             app: Arc::clone(&self.0),
-            link: link.clone(),
+            handle: link.clone(),
             conn: mailbox.id(),
-            who: Who::Stranger,
+            state: ClientState::Unauthenticated,
             page: None,
             lookup: None,
-            deadline: Instant::now() + DEADLINE,
+            deadline: Instant::now() + AUTH_TIMEOUT,
         };
         if !credentials.is_empty() {
-            socket.look_up(credentials);
+            socket.start_lookup(credentials);
         }
         Some((Box::new(socket), mailbox))
     }
 
-    fn write(&self, _namespace: &str, event: &Event) -> Vec<Emit> {
+    fn encode(&self, _namespace: &str, event: &BusEvent) -> Vec<Emit> {
         let Some(message) = event.message() else {
             return Vec::new();
         };
-        if &*message.name == COMMAND {
-            let Some(command) = self.0.command(&message.payload) else {
+        if &*message.name == COMMAND_EVENT {
+            let Some(command) = self.0.parse_command(&message.payload) else {
                 return Vec::new();
             };
             let payload: Arc<str> = frame::command_event(
@@ -125,31 +125,31 @@ fn is_device_event(event: &str) -> bool {
     clippy::large_enum_variant,
     reason = "one a socket, which is far larger"
 )]
-enum Who {
-    Stranger,
-    Person(Person),
-    Device(Conversation),
+enum ClientState {
+    Unauthenticated,
+    User(WebUser),
+    Device(DeviceSession),
 }
 
-struct Socket {
-    app: Arc<Modules>,
-    link: Link,
-    conn: ConnId,
-    who: Who,
-    page: Option<Page>,
+struct ClientSocket {
+    app: Arc<ModulesApp>,
+    handle: SocketHandle,
+    conn: ConnectionId,
+    state: ClientState,
+    page: Option<WebPage>,
     /// The pending authentication by the handshake's credentials.
-    lookup: Option<oneshot::Receiver<Option<Person>>>,
+    lookup: Option<oneshot::Receiver<Option<WebUser>>>,
     /// The time by which the client must authenticate, or at which its identity is checked again.
     deadline: Instant,
 }
 
-impl Talk for Socket {
-    fn hear<'a>(&'a mut self, client_event: Heard) -> BoxFuture<'a, ()> {
+impl SocketHandler for ClientSocket {
+    fn on_event<'a>(&'a mut self, client_event: ClientEvent) -> BoxFuture<'a, ()> {
         Box::pin(async move {
             if let Some(lookup) = &mut self.lookup {
                 let found = lookup.await.ok().flatten();
                 self.lookup = None;
-                self.found(found);
+                self.on_lookup(found);
             }
             let payload = client_event
                 .args
@@ -158,61 +158,61 @@ impl Talk for Socket {
                 .next()
                 .unwrap_or(Value::Null);
             let from_device =
-                is_device_event(&client_event.event) && !matches!(self.who, Who::Person(_));
-            if from_device || matches!(self.who, Who::Device(_)) {
-                self.hear_device(&client_event.event, &payload).await;
+                is_device_event(&client_event.name) && !matches!(self.state, ClientState::User(_));
+            if from_device || matches!(self.state, ClientState::Device(_)) {
+                self.on_device_event(&client_event.name, &payload).await;
             } else {
-                self.hear_page(&client_event.event, &payload).await;
+                self.on_client_event(&client_event.name, &payload).await;
             }
         })
     }
 
-    fn next_time(&self) -> Option<Instant> {
+    fn next_timer(&self) -> Option<Instant> {
         // The heartbeat of the transport already covers devices.
-        (!matches!(self.who, Who::Device(_))).then_some(self.deadline)
+        (!matches!(self.state, ClientState::Device(_))).then_some(self.deadline)
     }
 
-    fn on_time(&mut self) {
+    fn on_timer(&mut self) {
         if let Some(Ok(found)) = self.lookup.as_mut().map(oneshot::Receiver::try_recv) {
             self.lookup = None;
-            self.found(found);
+            self.on_lookup(found);
         }
-        match &self.who {
-            Who::Device(_) => {}
-            Who::Stranger => self.expel("Authentication failed"),
-            Who::Person(user) => match user.proof.clone() {
-                Proof::Word => self.deadline = Instant::now() + Duration::from_secs(3600),
-                Proof::Token { ends_at_s } if self.app.office.now() / 1000 >= ends_at_s => {
-                    self.expel("Token expired")
+        match &self.state {
+            ClientState::Device(_) => {}
+            ClientState::Unauthenticated => self.disconnect_with_error("Authentication failed"),
+            ClientState::User(user) => match user.auth_method.clone() {
+                AuthMethod::Unverified => self.deadline = Instant::now() + Duration::from_secs(3600),
+                AuthMethod::Token { ends_at_s } if self.app.service.now() / 1000 >= ends_at_s => {
+                    self.disconnect_with_error("Token expired")
                 }
-                Proof::Token { ends_at_s } => self.deadline = self.app.instant_of(ends_at_s),
-                Proof::Session(_) => self.look_again(),
+                AuthMethod::Token { ends_at_s } => self.deadline = self.app.instant_at(ends_at_s),
+                AuthMethod::Session(_) => self.recheck_session(),
             },
         }
     }
 }
 
-impl Drop for Socket {
+impl Drop for ClientSocket {
     fn drop(&mut self) {
-        if let Who::Device(session) = &self.who
+        if let ClientState::Device(session) = &self.state
             && let Some(module) = session.module()
         {
-            self.app.office.device_left(module, self.conn);
+            self.app.service.on_device_disconnected(module, self.conn);
         }
-        self.app.office.touch();
+        self.app.service.on_viewers_changed();
     }
 }
 
-impl Socket {
+impl ClientSocket {
     /// Starts authentication by the handshake's credentials. The client joins its topics on
     /// success, even if it never sends an event.
-    fn look_up(&mut self, credentials: Shown) {
+    fn start_lookup(&mut self, credentials: PresentedCredentials) {
         let (result_sender, result_receiver) = oneshot::channel();
-        let (app, conn, link) = (Arc::clone(&self.app), self.conn, self.link.clone());
+        let (app, conn, link) = (Arc::clone(&self.app), self.conn, self.handle.clone());
         self.app.drain.spawn_until_stop(async move {
-            let found = app.people.identify(&credentials).await;
+            let found = app.authenticator.authenticate(&credentials).await;
             match &found {
-                Ok(Some(user)) => app.enter(conn, user, None),
+                Ok(Some(user)) => app.set_client_identity(conn, user, None),
                 Ok(None) => {}
                 Err(unavailable) => {
                     link.emit("error", &json!({"message": unavailable.to_string()}))
@@ -223,36 +223,36 @@ impl Socket {
         self.lookup = Some(result_receiver);
     }
 
-    fn found(&mut self, user: Option<Person>) {
+    fn on_lookup(&mut self, user: Option<WebUser>) {
         if let Some(user) = user {
-            self.settle(user);
+            self.set_user(user);
         }
     }
 
-    fn settle(&mut self, user: Person) {
-        self.deadline = match user.proof {
-            Proof::Token { ends_at_s } => self.app.instant_of(ends_at_s),
-            Proof::Session(_) => Instant::now() + self.app.people.ttl,
-            Proof::Word => Instant::now() + Duration::from_secs(3600),
+    fn set_user(&mut self, user: WebUser) {
+        self.deadline = match user.auth_method {
+            AuthMethod::Token { ends_at_s } => self.app.instant_at(ends_at_s),
+            AuthMethod::Session(_) => Instant::now() + self.app.authenticator.session_ttl,
+            AuthMethod::Unverified => Instant::now() + Duration::from_secs(3600),
         };
-        self.who = Who::Person(user);
+        self.state = ClientState::User(user);
     }
 
     /// Checks a session again, and disconnects the client if the session has ended or belongs to
     /// another user.
-    fn look_again(&mut self) {
-        self.deadline = Instant::now() + self.app.people.ttl;
-        let Who::Person(user) = &self.who else {
+    fn recheck_session(&mut self) {
+        self.deadline = Instant::now() + self.app.authenticator.session_ttl;
+        let ClientState::User(user) = &self.state else {
             return;
         };
-        let Proof::Session(session) = user.proof.clone() else {
+        let AuthMethod::Session(session) = user.auth_method.clone() else {
             return;
         };
-        let (app, user, link) = (Arc::clone(&self.app), user.clone(), self.link.clone());
+        let (app, user, link) = (Arc::clone(&self.app), user.clone(), self.handle.clone());
         self.app.drain.spawn_until_stop(async move {
-            let same = |now: &Person| (&now.user, now.is_admin) == (&user.user, user.is_admin);
+            let same = |now: &WebUser| (&now.id, now.is_admin) == (&user.id, user.is_admin);
             // A database failure disconnects no client.
-            if let Ok(now) = app.people.holder(&session).await
+            if let Ok(now) = app.authenticator.session_user(&session).await
                 && !now.as_ref().is_some_and(same)
             {
                 link.emit("client:auth:error", &json!({"message": "Session expired"}));
@@ -261,117 +261,117 @@ impl Socket {
         });
     }
 
-    fn expel(&self, message: &str) {
-        self.link
+    fn disconnect_with_error(&self, message: &str) {
+        self.handle
             .emit("client:auth:error", &json!({"message": message}));
-        self.link.disconnect();
+        self.handle.disconnect();
     }
 
-    fn error(&self, message: &str) {
-        self.link.emit("error", &json!({"message": message}));
+    fn send_error(&self, message: &str) {
+        self.handle.emit("error", &json!({"message": message}));
     }
 
-    async fn hear_page(&mut self, event: &str, payload: &Value) {
-        let request = match request::read(event, payload) {
+    async fn on_client_event(&mut self, event: &str, payload: &Value) {
+        let request = match request::parse(event, payload) {
             Ok(request) => request,
-            Err(Refusal::Unknown) => return self.error("Unknown event"),
-            Err(Refusal::Invalid(why)) => return self.error(why),
-            Err(Refusal::Command { named, why }) => {
-                return self.command_error(&named.0, &named.1, why);
+            Err(RequestError::UnknownEvent) => return self.send_error("Unknown event"),
+            Err(RequestError::InvalidField(why)) => return self.send_error(why),
+            Err(RequestError::InvalidCommand { target: named, reason: why }) => {
+                return self.send_command_error(&named.0, &named.1, why);
             }
         };
-        let user = match (&self.who, request) {
-            (_, Request::Authenticate(claim)) => return self.authenticate(claim).await,
-            (Who::Person(user), request) => (user.clone(), request),
-            (_, request) => return self.refuse(request),
+        let user = match (&self.state, request) {
+            (_, ClientRequest::Authenticate(claim)) => return self.authenticate(claim).await,
+            (ClientState::User(user), request) => (user.clone(), request),
+            (_, request) => return self.reject_unauthenticated(request),
         };
         match user {
-            (user, Request::Page(page, again)) => {
-                self.turn_to(&user, page);
+            (user, ClientRequest::Page(page, again)) => {
+                self.change_page(&user, page);
                 if again {
-                    self.begin(&user);
+                    self.send_initial_events(&user);
                 }
             }
-            (user, Request::Sync) => {
-                self.begin(&user);
-                self.link.emit(
+            (user, ClientRequest::Sync) => {
+                self.send_initial_events(&user);
+                self.handle.emit(
                     "client:sync:success",
-                    &json!({"timestamp": iso(self.app.office.now())}),
+                    &json!({"timestamp": to_iso_string(self.app.service.now())}),
                 );
             }
-            (user, Request::Stats) => self
-                .link
+            (user, ClientRequest::Stats) => self
+                .handle
                 .emit("simple_stats_update", &self.app.simple_stats(&user)),
-            (user, Request::States { reply }) => {
-                let states = self.app.office.states(&user);
-                self.link.emit(
+            (user, ClientRequest::States { reply }) => {
+                let states = self.app.service.states_for(&user);
+                self.handle.emit(
                     reply,
-                    &json!({"states": states, "timestamp": iso(self.app.office.now())}),
+                    &json!({"states": states, "timestamp": to_iso_string(self.app.service.now())}),
                 );
             }
             (
                 user,
-                Request::Command {
+                ClientRequest::Command {
                     module,
                     command,
                     params,
                 },
-            ) => match self.app.office.command(&user, &module, &command, &params) {
-                Ok(at) => self.link.emit("command_sent", &sent(&module, &command, at)),
-                Err(error) => self.command_error(&module.into(), &command.into(), error.why()),
+            ) => match self.app.service.send_command(&user, &module, &command, &params) {
+                Ok(at) => self.handle.emit("command_sent", &ack_payload(&module, &command, at)),
+                Err(error) => self.send_command_error(&module.into(), &command.into(), error.message()),
             },
-            (user, Request::Claim { module, code }) => self.claim(&user, &module, code).await,
-            (_, Request::Authenticate(_)) => {}
+            (user, ClientRequest::Claim { module, code }) => self.claim_module(&user, &module, code).await,
+            (_, ClientRequest::Authenticate(_)) => {}
         }
     }
 
     /// Answers a request of an unauthenticated client. A page change is stored for later.
-    fn refuse(&mut self, request: Request) {
+    fn reject_unauthenticated(&mut self, request: ClientRequest) {
         const WHY: &str = "Not authenticated";
         match request {
-            Request::Page(page, _) => {
+            ClientRequest::Page(page, _) => {
                 self.page = Some(page);
-                self.error(WHY);
+                self.send_error(WHY);
             }
-            Request::Sync => self
-                .link
+            ClientRequest::Sync => self
+                .handle
                 .emit("client:sync:error", &json!({"message": WHY})),
-            Request::Command {
+            ClientRequest::Command {
                 module, command, ..
-            } => self.command_error(&module.into(), &command.into(), WHY),
-            Request::Stats
-            | Request::States { .. }
-            | Request::Claim { .. }
-            | Request::Authenticate(_) => self.error(WHY),
+            } => self.send_command_error(&module.into(), &command.into(), WHY),
+            ClientRequest::Stats
+            | ClientRequest::States { .. }
+            | ClientRequest::Claim { .. }
+            | ClientRequest::Authenticate(_) => self.send_error(WHY),
         }
     }
 
-    fn command_error(&self, module: &Value, command: &Value, why: &str) {
+    fn send_command_error(&self, module: &Value, command: &Value, why: &str) {
         // Some page versions read `error`, others `message`.
         let payload = json!({"moduleId": module, "command": command, "error": why, "message": why});
-        self.link.emit("command_error", &payload);
+        self.handle.emit("command_error", &payload);
     }
 
-    async fn authenticate(&mut self, claim: Claim) {
+    async fn authenticate(&mut self, claim: ClientClaim) {
         let refuse = |socket: &Self, message: &str| {
             socket
-                .link
+                .handle
                 .emit("client:auth:error", &json!({"message": message}))
         };
-        let credentials = Shown {
+        let credentials = PresentedCredentials {
             token: claim.token,
             session: None,
         };
         let proved = if credentials.is_empty() {
             Ok(None)
         } else {
-            self.app.people.identify(&credentials).await
+            self.app.authenticator.authenticate(&credentials).await
         };
-        let identified = match (&self.who, proved) {
+        let identified = match (&self.state, proved) {
             (_, Ok(Some(user))) => Some(user),
-            (Who::Person(user), _) => Some(user.clone()),
+            (ClientState::User(user), _) => Some(user.clone()),
             (_, Err(unavailable)) => return refuse(self, &unavailable.to_string()),
-            (_, Ok(None)) => self.app.trusted(claim.user.as_deref(), claim.is_admin),
+            (_, Ok(None)) => self.app.unverified_user(claim.user.as_deref(), claim.is_admin),
         };
         let Some(user) = identified else {
             return refuse(
@@ -386,96 +386,96 @@ impl Socket {
         if claim
             .user
             .as_deref()
-            .is_some_and(|claimed| claimed != user.user.as_str())
+            .is_some_and(|claimed| claimed != user.id.as_str())
         {
             return refuse(self, "Authentication failed");
         }
         self.page = claim.page.or(self.page);
-        self.app.enter(self.conn, &user, self.page);
-        self.settle(user.clone());
-        let now = iso(self.app.office.now());
-        self.link.emit(
+        self.app.set_client_identity(self.conn, &user, self.page);
+        self.set_user(user.clone());
+        let now = to_iso_string(self.app.service.now());
+        self.handle.emit(
             "client:auth:success",
             &json!({"message": "Authenticated successfully", "timestamp": now}),
         );
-        self.begin(&user);
+        self.send_initial_events(&user);
     }
 
-    fn turn_to(&mut self, user: &Person, page: Page) {
-        let exchange = &self.app.office.exchange;
+    fn change_page(&mut self, user: &WebUser, page: WebPage) {
+        let exchange = &self.app.service.event_bus;
         if let Some(old) = self.page.replace(page) {
-            for topic in topics::of_page(user, old) {
+            for topic in topics::page_topics(user, old) {
                 exchange.leave(self.conn, &topic);
             }
         }
-        let joins: Vec<_> = topics::of_page(user, page)
+        let joins: Vec<_> = topics::page_topics(user, page)
             .into_iter()
-            .map(Join::new)
+            .map(JoinRequest::new)
             .collect();
         // This fails only if the connection is closed.
         let _ = exchange.join(self.conn, &joins);
-        self.app.office.touch();
+        self.app.service.on_viewers_changed();
     }
 
     /// Sends the initial events of the shown page.
-    fn begin(&self, user: &Person) {
-        for (event, payload) in self.app.begin(user, self.page) {
-            self.link.emit(event, &payload);
+    fn send_initial_events(&self, user: &WebUser) {
+        for (event, payload) in self.app.initial_events(user, self.page) {
+            self.handle.emit(event, &payload);
         }
     }
 
-    async fn claim(&self, user: &Person, module: &str, code: Option<Secret>) {
+    async fn claim_module(&self, user: &WebUser, module: &str, code: Option<Secret>) {
         let Some(code) = code else {
-            return self.error("Module code required");
+            return self.send_error("Module code required");
         };
-        match self.app.claim(user, module, &code).await {
+        match self.app.claim_module(user, module, &code).await {
             Ok(online) => {
-                self.link.emit(
+                self.handle.emit(
                     "claim_ack",
                     &json!({"moduleId": module, "code": code.expose()}),
                 );
-                self.link.emit(
+                self.handle.emit(
                     "module_presence",
                     &json!({"moduleId": module, "online": online}),
                 );
             }
-            Err(why) => self.error(why),
+            Err(why) => self.send_error(why),
         }
     }
 
-    async fn hear_device(&mut self, event: &str, payload: &Value) {
-        if !matches!(self.who, Who::Device(_)) {
-            self.who = Who::Device(self.app.conversation());
+    async fn on_device_event(&mut self, event: &str, payload: &Value) {
+        if !matches!(self.state, ClientState::Device(_)) {
+            self.state = ClientState::Device(self.app.new_device_session());
         }
-        let Who::Device(session) = &mut self.who else {
+        let ClientState::Device(session) = &mut self.state else {
             return;
         };
-        let now = self.app.office.now();
-        let mut effect = session.heard(frame::read_event(event, payload), now);
-        if let Some(Effect::Check { module, password }) = effect {
-            let result = self.app.check(&module, password).await;
-            effect = session.judged(result, self.app.office.now());
+        let now = self.app.service.now();
+        let mut effect = session.on_message(frame::parse_event(event, payload), now);
+        if let Some(DeviceEffect::CheckPassword { module, password }) = effect {
+            let result = self.app.verify_password(&module, password).await;
+            effect = session.on_auth_result(result, self.app.service.now());
         }
         match effect {
-            Some(Effect::Report(module, Report::Identify(fields))) => self.greet(&module, &fields),
-            Some(Effect::Report(module, report)) => {
-                self.app.office.device_said(&module, self.conn, report)
+            Some(DeviceEffect::Report(module, DeviceReport::Identify(fields))) => self.register_device(&module, &fields),
+            Some(DeviceEffect::Report(module, report)) => {
+                self.app.service.on_device_report(&module, self.conn, report)
             }
-            Some(Effect::Close(close)) => {
-                self.error(close.reason());
-                self.link.disconnect();
+            Some(DeviceEffect::Close(close)) => {
+                self.send_error(close.reason());
+                self.handle.disconnect();
             }
-            Some(Effect::Send(_) | Effect::Check { .. }) | None => {}
+            Some(DeviceEffect::Send(_) | DeviceEffect::CheckPassword { .. }) | None => {}
         }
     }
 
-    fn greet(&mut self, module: &str, fields: &Map<String, Value>) {
-        if !self.app.office.device_came(module, self.conn, fields) {
-            self.error(Close::Failed.reason());
-            return self.link.disconnect();
+    fn register_device(&mut self, module: &str, fields: &Map<String, Value>) {
+        if !self.app.service.on_device_connected(module, self.conn, fields) {
+            self.send_error(DeviceClose::AuthFailed.reason());
+            return self.handle.disconnect();
         }
-        let [connected, success] = self.app.greetings(module);
-        self.link.emit("connected", &connected);
-        self.link.emit("auth_success", &success);
+        let [connected, success] = self.app.connected_messages(module);
+        self.handle.emit("connected", &connected);
+        self.handle.emit("auth_success", &success);
     }
 }

@@ -10,14 +10,14 @@ use tokio::time::sleep;
 use latido_hub::Hub;
 use latido_stream::{Catalog, Stream, SourceTable, ZoneRule};
 
-use crate::office::Office;
+use crate::office::ModuleService;
 
 /// The name of the stream in the catalog, and in a `latido.toml` that replaces it.
 pub const STATS_STREAM: &str = "modules_stats";
 /// The only key of the stream.
-const KEY: &str = "all";
+const STATS_KEY: &str = "all";
 /// The pause before the catalog is queried again, until the database has reported the key type.
-const RETRY: Duration = Duration::from_millis(500);
+const RESOLVE_RETRY_PAUSE: Duration = Duration::from_millis(500);
 
 /// Returns the stream that the app defines. It has no authorisation query, so only administrators
 /// may watch it.
@@ -44,15 +44,15 @@ pub fn stream(zone: &str) -> Stream {
 }
 
 /// Watches the stream's row and passes each new row to the service.
-pub(super) async fn follow(office: Arc<Office>, hub: Arc<Hub>, catalog: Arc<Catalog>) {
+pub(super) async fn watch_stats(office: Arc<ModuleService>, hub: Arc<Hub>, catalog: Arc<Catalog>) {
     if catalog.find(STATS_STREAM).is_none() {
         return;
     }
-    let name = format!("{STATS_STREAM}:{KEY}");
+    let name = format!("{STATS_STREAM}:{STATS_KEY}");
     let channel = loop {
         match catalog.resolve(&name) {
             Ok(channel) => break channel,
-            Err(_) => sleep(RETRY).await,
+            Err(_) => sleep(RESOLVE_RETRY_PAUSE).await,
         }
     };
     let mut subscriber = hub.subscribe_async(&channel);
@@ -60,7 +60,7 @@ pub(super) async fn follow(office: Arc<Office>, hub: Arc<Hub>, catalog: Arc<Cata
         let frame = subscriber.next_frame().await;
         let message: Value = serde_json::from_str(frame.frame.payload()).unwrap_or_default();
         if let Some(data) = message.get("data") {
-            office.counted(data.clone());
+            office.on_stats_row(data.clone());
         }
     }
 }

@@ -2,95 +2,95 @@
 
 use serde_json::{Value, json};
 
-use latido_event_bus::Exchange;
+use latido_event_bus::EventBus;
 
-use crate::dates::{Millis, iso};
-use crate::news::{News, global_stats};
-use crate::page::Page;
+use crate::dates::{Millis, to_iso_string};
+use crate::news::{OutgoingEvent, global_stats_event};
+use crate::page::WebPage;
 use crate::topics;
 
 #[derive(Debug)]
-pub(super) struct Tally {
-    started: Millis,
+pub(super) struct AdminStats {
+    started_at: Millis,
     /// The newest row of the stream, or `null` before the first one.
     row: Value,
     /// The counts that administrators received last: online users and modules, and the full object.
-    simple: Option<(usize, usize)>,
-    all: Option<Value>,
+    last_simple: Option<(usize, usize)>,
+    last_counts: Option<Value>,
 }
 
-impl Tally {
+impl AdminStats {
     pub(super) fn new(now: Millis) -> Self {
         Self {
-            started: now,
+            started_at: now,
             row: Value::Null,
-            simple: None,
-            all: None,
+            last_simple: None,
+            last_counts: None,
         }
     }
 
     /// Stores new counts of the table.
-    pub(super) fn read(&mut self, row: Value) {
+    pub(super) fn set_row(&mut self, row: Value) {
         self.row = row;
     }
 
     /// Returns the events for counts that changed since the last call. `modules` is the total and
     /// the online number.
-    pub(super) fn news(
+    pub(super) fn changed_events(
         &mut self,
-        event_bus: &Exchange,
+        event_bus: &EventBus,
         modules: (usize, usize),
         now: Millis,
-    ) -> Vec<News> {
+    ) -> Vec<OutgoingEvent> {
         let mut events = Vec::new();
-        let simple = (event_bus.counts(&topics::everyone()).users, modules.1);
-        if self.simple.replace(simple) != Some(simple) {
-            events.push(News::new(
+        let simple = (event_bus.presence_counts(&topics::everyone()).users, modules.1);
+        if self.last_simple.replace(simple) != Some(simple) {
+            events.push(OutgoingEvent::new(
                 "simple_stats_update",
-                self.simple(event_bus, modules, now),
+                self.simple_stats(event_bus, modules, now),
                 [topics::admins()],
             ));
         }
         let all = self.counts(event_bus, modules);
-        if self.all.as_ref() != Some(&all) {
-            self.all = Some(all);
-            events.push(global_stats(self.stats(event_bus, modules, now)));
+        if self.last_counts.as_ref() != Some(&all) {
+            self.last_counts = Some(all);
+            events.push(global_stats_event(self.full_stats(event_bus, modules, now)));
         }
         events
     }
 
     /// Returns `{users:{online}, modules:{online}, timestamp}`.
-    pub(super) fn simple(
+    pub(super) fn simple_stats(
         &self,
-        event_bus: &Exchange,
+        event_bus: &EventBus,
         (_, online): (usize, usize),
         now: Millis,
     ) -> Value {
-        let users = event_bus.counts(&topics::everyone()).users;
-        json!({"users": {"online": users}, "modules": {"online": online}, "timestamp": iso(now)})
+        let users = event_bus.presence_counts(&topics::everyone()).users;
+        json!({"users": {"online": users}, "modules": {"online": online}, "timestamp": to_iso_string(now)})
     }
 
     /// Returns `{stats:{users, modules, websocket, system, lastUpdate}, timestamp}`.
-    pub(super) fn stats(
+    pub(super) fn full_stats(
         &self,
-        event_bus: &Exchange,
+        event_bus: &EventBus,
         modules: (usize, usize),
         now: Millis,
     ) -> Value {
         let mut stats = self.counts(event_bus, modules);
         stats["system"] =
-            json!({"uptime": (now - self.started).max(0) / 1000, "startedAt": iso(self.started)});
-        stats["lastUpdate"] = iso(now).into();
-        json!({"stats": stats, "timestamp": iso(now)})
+            json!({"uptime": (now - self.started_at).max(0) / 1000, "startedAt": to_iso_string(self.started_at)});
+        stats["lastUpdate"] = to_iso_string(now).into();
+        json!({"stats": stats, "timestamp": to_iso_string(now)})
     }
 
-    fn counts(&self, event_bus: &Exchange, (known, online): (usize, usize)) -> Value {
+    fn counts(&self, event_bus: &EventBus, (known, online): (usize, usize)) -> Value {
         let number = |name: &str| self.row.get(name).and_then(Value::as_u64);
-        let everyone = event_bus.counts(&topics::everyone());
-        let connections_on = |topic| event_bus.counts(&topic).connections;
+        let everyone = event_bus.presence_counts(&topics::everyone());
+        let connections_on = |topic| event_bus.presence_counts(&topic).connections;
         let total = number("modules").unwrap_or(known as u64);
         let admins = connections_on(topics::admins());
-        let pages = Page::ALL.map(|page| {
+        let pages = WebPage::ALL.map(|page| {
             (
                 page.name().to_owned(),
                 Value::from(connections_on(topics::viewers(page))),

@@ -2,10 +2,10 @@
 //! another topic.
 
 use latido_base::ident::UserId;
-use latido_event_bus::{Join, TopicName};
+use latido_event_bus::{JoinRequest, TopicName};
 
-use crate::identity::Person;
-use crate::page::Page;
+use crate::identity::WebUser;
+use crate::page::WebPage;
 
 /// Returns the topic of every authenticated web client, which also lists the online users.
 pub(super) fn everyone() -> TopicName {
@@ -28,13 +28,13 @@ pub(super) fn admins() -> TopicName {
 }
 
 /// Returns the topic of the administrator connections that show a page.
-pub(super) fn admins_on(page: Page) -> TopicName {
+pub(super) fn admins_on(page: WebPage) -> TopicName {
     TopicName::new(&format!("admins-on:{}", page.name()))
 }
 
 /// Returns the topic of the clients that show a page. It is used for counting only; nothing is
 /// published on it.
-pub(super) fn viewers(page: Page) -> TopicName {
+pub(super) fn viewers(page: WebPage) -> TopicName {
     TopicName::new(&format!("viewers:{}", page.name()))
 }
 
@@ -49,22 +49,22 @@ pub(super) fn devices() -> TopicName {
 }
 
 /// Returns the joins of a user on a page. The page only narrows the data that the identity may see.
-pub(super) fn joins(person: &Person, page: Option<Page>) -> Vec<Join> {
-    let mut names = vec![everyone(), user(&person.user)];
+pub(super) fn joins_for(person: &WebUser, page: Option<WebPage>) -> Vec<JoinRequest> {
+    let mut names = vec![everyone(), user(&person.id)];
     if person.is_admin {
         names.push(admins());
     }
     if let Some(page) = page {
-        names.extend(of_page(person, page));
+        names.extend(page_topics(person, page));
     }
-    names.into_iter().map(Join::new).collect()
+    names.into_iter().map(JoinRequest::new).collect()
 }
 
 /// Returns the topics that a page adds to those of the identity.
-pub(super) fn of_page(person: &Person, page: Page) -> Vec<TopicName> {
+pub(super) fn page_topics(person: &WebUser, page: WebPage) -> Vec<TopicName> {
     let mut names = vec![viewers(page)];
-    if page == Page::Modules {
-        names.push(user_on_modules(&person.user));
+    if page == WebPage::Modules {
+        names.push(user_on_modules(&person.id));
     }
     if person.is_admin {
         names.push(admins_on(page));
@@ -76,12 +76,12 @@ pub(super) fn of_page(person: &Person, page: Page) -> Vec<TopicName> {
 mod tests {
     use super::*;
 
-    fn names(is_admin: bool, page: Option<Page>) -> Vec<String> {
-        let person = Person {
+    fn names(is_admin: bool, page: Option<WebPage>) -> Vec<String> {
+        let person = WebUser {
             is_admin,
-            ..Person::fake("7")
+            ..WebUser::test_user("7")
         };
-        joins(&person, page)
+        joins_for(&person, page)
             .iter()
             .map(|join| join.topic.as_str().to_owned())
             .collect()
@@ -91,15 +91,15 @@ mod tests {
     fn page_grants_nothing_beyond_the_identity() {
         assert_eq!(names(false, None), ["all", "user:7"]);
         assert_eq!(
-            names(false, Some(Page::Admin)),
+            names(false, Some(WebPage::Admin)),
             ["all", "user:7", "viewers:admin"]
         );
         assert_eq!(
-            names(false, Some(Page::Modules)),
+            names(false, Some(WebPage::Modules)),
             ["all", "user:7", "viewers:modules", "modules-of:7"]
         );
         assert_eq!(
-            names(true, Some(Page::Admin)),
+            names(true, Some(WebPage::Admin)),
             [
                 "all",
                 "user:7",

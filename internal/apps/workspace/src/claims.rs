@@ -6,66 +6,66 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
 
-use crate::wire::{Auth, Id};
-use latido_auth::{Opened, Principal};
+use crate::wire::{AuthFrame, WireId};
+use latido_auth::{VerifiedToken, Principal};
 use latido_base::ident::UserId;
 
 /// The claims that may contain the user's id. The first one that is present counts.
 pub(super) const USER_CLAIMS: [&str; 4] = ["userId", "id", "user_id", "sub"];
 /// The claim with the user's workspaces: `[{"workspaceId": …, "role": …}]`.
-const WORKSPACES: &str = "workspaces";
-const WORKSPACE_ID: &str = "workspaceId";
-const ROLE: &str = "role";
+const WORKSPACES_CLAIM: &str = "workspaces";
+const WORKSPACE_ID_MEMBER: &str = "workspaceId";
+const ROLE_MEMBER: &str = "role";
 
 /// The verified content of a token.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Credentials {
+pub(super) struct TokenClaims {
     pub(super) user: UserId,
     /// The id of each workspace and the user's role in it.
     workspaces: Vec<(Box<str>, Option<Arc<str>>)>,
     /// The expiry time of the token, in Unix seconds.
-    pub(super) ends_at_s: i64,
+    pub(super) expires_at_s: i64,
     pub(super) principal: Arc<Principal>,
 }
 
 /// A user's membership of one workspace.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Member {
+pub(super) struct WorkspaceMember {
     pub(super) workspace: Box<str>,
     pub(super) user: UserId,
     /// The user's id as JSON, in the form in which the client sent it.
     pub(super) user_json: Box<str>,
     pub(super) role: Option<Arc<str>>,
     /// The expiry time in Unix seconds. `None` if there is no token.
-    pub(super) ends_at_s: Option<i64>,
+    pub(super) expires_at_s: Option<i64>,
 }
 
-impl Credentials {
+impl TokenClaims {
     /// Reads the workspaces of a verified token. Malformed entries of the claim grant nothing.
-    pub(super) fn of(verified: Opened) -> Self {
-        let Opened {
+    pub(super) fn from_verified(verified: VerifiedToken) -> Self {
+        let VerifiedToken {
             user,
             principal,
             claims,
         } = verified;
         let entries = claims
-            .get(WORKSPACES)
+            .get(WORKSPACES_CLAIM)
             .and_then(Value::as_array)
             .map(Vec::as_slice)
             .unwrap_or_default();
-        let entry = |entry: &Value| Some((Id::of(entry.get(WORKSPACE_ID)?)?.text, role(entry)));
+        let entry = |entry: &Value| Some((WireId::parse(entry.get(WORKSPACE_ID_MEMBER)?)?.text, role_of_entry(entry)));
         let workspaces = entries.iter().filter_map(entry).collect();
         Self {
             user,
             workspaces,
-            ends_at_s: principal.ends_at_s(),
+            expires_at_s: principal.ends_at_s(),
             principal: Arc::new(principal),
         }
     }
 
     /// Returns the membership that an `auth` frame selects. Returns `None` unless the token
     /// contains both ids. The user's id may be missing in the frame; the workspace's may not.
-    pub(super) fn admit(&self, auth: &Auth) -> Option<Member> {
+    pub(super) fn membership(&self, auth: &AuthFrame) -> Option<WorkspaceMember> {
         let workspace = auth.workspace.as_ref()?;
         let (_, role) = self
             .workspaces
@@ -76,35 +76,35 @@ impl Credentials {
             Some(Some(id)) if *id.text == *self.user.as_str() => id.json.clone(),
             Some(_) => return None,
         };
-        Some(Member {
+        Some(WorkspaceMember {
             workspace: workspace.text.clone(),
             user: self.user.clone(),
             user_json,
             role: role.clone(),
-            ends_at_s: Some(self.ends_at_s),
+            expires_at_s: Some(self.expires_at_s),
         })
     }
 }
 
 /// Accepts the ids of an `auth` frame unchecked.
-pub(super) fn trust(auth: &Auth) -> Option<Member> {
+pub(super) fn unverified_membership(auth: &AuthFrame) -> Option<WorkspaceMember> {
     let (workspace, user) = (auth.workspace.as_ref()?, auth.user.as_ref()?.as_ref()?);
-    Some(Member {
+    Some(WorkspaceMember {
         workspace: workspace.text.clone(),
         user: UserId::new(&user.text),
         user_json: user.json.clone(),
         role: None,
-        ends_at_s: None,
+        expires_at_s: None,
     })
 }
 
-fn role(entry: &Value) -> Option<Arc<str>> {
-    entry.get(ROLE).and_then(Value::as_str).map(Arc::from)
+fn role_of_entry(entry: &Value) -> Option<Arc<str>> {
+    entry.get(ROLE_MEMBER).and_then(Value::as_str).map(Arc::from)
 }
 
 /// Returns `true` if a token that is not verified yet looks like a workspace token: it lists
 /// workspaces, or it names the user with a claim that only this system uses.
-pub(super) fn looks_ours(token: &str) -> bool {
+pub(super) fn is_workspace_token(token: &str) -> bool {
     let payload = token
         .split('.')
         .nth(1)
@@ -112,7 +112,7 @@ pub(super) fn looks_ours(token: &str) -> bool {
     let payload = payload
         .and_then(|json| String::from_utf8(json).ok())
         .unwrap_or_default();
-    [WORKSPACES, USER_CLAIMS[0]]
+    [WORKSPACES_CLAIM, USER_CLAIMS[0]]
         .iter()
         .any(|claim| payload.contains(&format!("\"{claim}\"")))
 }
@@ -124,19 +124,19 @@ mod tests {
     use super::*;
     use latido_auth::Grants;
 
-    fn credentials(claims: &Value) -> Credentials {
+    fn credentials(claims: &Value) -> TokenClaims {
         let principal = Principal::new(UserId::new("456"), 100, None, Grants::default());
-        Credentials::of(Opened {
+        TokenClaims::from_verified(VerifiedToken {
             user: UserId::new("456"),
             principal,
             claims: claims.as_object().unwrap().clone(),
         })
     }
 
-    fn auth(workspace: &Value, user: Option<Value>) -> Auth {
-        Auth {
-            workspace: Id::of(workspace),
-            user: user.as_ref().map(Id::of),
+    fn auth(workspace: &Value, user: Option<Value>) -> AuthFrame {
+        AuthFrame {
+            workspace: WireId::parse(workspace),
+            user: user.as_ref().map(WireId::parse),
             token: None,
         }
     }
@@ -147,7 +147,7 @@ mod tests {
             &json!({"workspaces": [{"workspaceId": 123, "role": "owner"}, {"workspaceId": "507f"}]}),
         );
         let member = token_claims
-            .admit(&auth(&json!("123"), Some(json!(456))))
+            .membership(&auth(&json!("123"), Some(json!(456))))
             .unwrap();
         assert_eq!(
             (
@@ -157,17 +157,17 @@ mod tests {
             ),
             ("123", "456", Some("owner"))
         );
-        assert_eq!(member.ends_at_s, Some(105));
+        assert_eq!(member.expires_at_s, Some(105));
         assert_eq!(
             &*token_claims
-                .admit(&auth(&json!("507f"), None))
+                .membership(&auth(&json!("507f"), None))
                 .unwrap()
                 .user_json,
             r#""456""#
         );
         assert!(
             token_claims
-                .admit(&auth(&json!("507f"), Some(json!("456"))))
+                .membership(&auth(&json!("507f"), Some(json!("456"))))
                 .is_some()
         );
         for (workspace, user) in [
@@ -179,7 +179,7 @@ mod tests {
             (json!("0123"), Some(json!(456))),
         ] {
             assert_eq!(
-                token_claims.admit(&auth(&workspace, user.clone())),
+                token_claims.membership(&auth(&workspace, user.clone())),
                 None,
                 "{workspace} {user:?}"
             );
@@ -197,7 +197,7 @@ mod tests {
             json!(null),
         ] {
             assert_eq!(
-                credentials(&json!({"workspaces": claim})).admit(&auth(&json!(123), None)),
+                credentials(&json!({"workspaces": claim})).membership(&auth(&json!(123), None)),
                 None,
                 "{claim}"
             );
@@ -206,11 +206,11 @@ mod tests {
 
     #[test]
     fn unverified_membership_needs_both_ids() {
-        assert!(trust(&auth(&json!(1), Some(json!(2)))).is_some());
+        assert!(unverified_membership(&auth(&json!(1), Some(json!(2)))).is_some());
         assert_eq!(
             [
-                trust(&auth(&json!(1), None)),
-                trust(&auth(&json!(null), Some(json!(2))))
+                unverified_membership(&auth(&json!(1), None)),
+                unverified_membership(&auth(&json!(null), Some(json!(2))))
             ],
             [None, None]
         );
@@ -220,13 +220,13 @@ mod tests {
     fn workspace_tokens_are_recognized_before_verification() {
         let token = |claims: Value| format!("e30.{}.x", URL_SAFE_NO_PAD.encode(claims.to_string()));
         assert!(
-            looks_ours(&token(json!({"userId": 1})))
-                && looks_ours(&token(json!({"id": 1, "workspaces": []})))
+            is_workspace_token(&token(json!({"userId": 1})))
+                && is_workspace_token(&token(json!({"id": 1, "workspaces": []})))
         );
         assert!(
-            !looks_ours(&token(json!({"id": 1, "email": "a@b"})))
-                && !looks_ours("")
-                && !looks_ours("a.%.c")
+            !is_workspace_token(&token(json!({"id": 1, "email": "a@b"})))
+                && !is_workspace_token("")
+                && !is_workspace_token("a.%.c")
         );
     }
 }

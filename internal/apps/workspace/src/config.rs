@@ -5,7 +5,7 @@ use latido_auth::{ApiKey, InvalidApiKey, Secret};
 /// The minimum length of a key, in bytes. The system's old default key had 15.
 const MIN_KEY_BYTES: usize = 16;
 /// The prefix of a key that is given as its hash.
-const HASHED: &str = "sha256:";
+const HASH_PREFIX: &str = "sha256:";
 
 /// The settings of the workspace app.
 #[derive(Debug, Clone, Default)]
@@ -18,18 +18,18 @@ pub struct Config {
 
 /// The reason for rejecting a list of keys. The text does not repeat the keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum KeyError {
+pub enum KeyListError {
     /// The list contains no key at all.
     #[error(
         "expected a key of at least 16 characters (openssl rand -hex 32), or several separated by commas"
     )]
-    None,
+    Empty,
     /// A key is short enough to be guessed.
     #[error("a key is too short; expected at least 16 characters (openssl rand -hex 32)")]
-    Short,
+    TooShort,
     /// A hash after `sha256:` is malformed.
     #[error(transparent)]
-    Hash(#[from] InvalidApiKey),
+    InvalidHash(#[from] InvalidApiKey),
 }
 
 impl Config {
@@ -37,7 +37,7 @@ impl Config {
     ///
     /// # Errors
     /// Returns a [`KeyError`] if the list is empty or contains an invalid key.
-    pub fn parse_keys(list: &Secret) -> Result<Vec<ApiKey>, KeyError> {
+    pub fn parse_keys(list: &Secret) -> Result<Vec<ApiKey>, KeyListError> {
         let keys = list
             .expose()
             .split(',')
@@ -45,7 +45,7 @@ impl Config {
             .filter(|key| !key.is_empty());
         let keys: Vec<ApiKey> = keys.map(parse_key).collect::<Result<_, _>>()?;
         if keys.is_empty() {
-            Err(KeyError::None)
+            Err(KeyListError::Empty)
         } else {
             Ok(keys)
         }
@@ -53,16 +53,16 @@ impl Config {
 
     /// Returns `true` if the presented key is one of the configured keys. All keys are compared, so
     /// that the time taken reveals nothing.
-    pub(super) fn admits(&self, presented: &[u8]) -> bool {
+    pub(super) fn accepts_key(&self, presented: &[u8]) -> bool {
         self.keys
             .iter()
             .fold(false, |found, key| key.matches(presented) | found)
     }
 }
 
-fn parse_key(key: &str) -> Result<ApiKey, KeyError> {
-    if !key.starts_with(HASHED) && key.len() < MIN_KEY_BYTES {
-        return Err(KeyError::Short);
+fn parse_key(key: &str) -> Result<ApiKey, KeyListError> {
+    if !key.starts_with(HASH_PREFIX) && key.len() < MIN_KEY_BYTES {
+        return Err(KeyListError::TooShort);
     }
     Ok(ApiKey::parse(&Secret::new(key))?)
 }
@@ -78,7 +78,7 @@ mod tests {
             "the first key, and one, {hash},the second key and"
         )))
         .unwrap_err();
-        assert_eq!(keys, KeyError::Short);
+        assert_eq!(keys, KeyListError::TooShort);
         let keys = Config::parse_keys(&Secret::new(format!(
             "the first key of two ,{hash},, the second of them"
         )))
@@ -88,10 +88,10 @@ mod tests {
             ..Config::default()
         };
         for good in ["the first key of two", "the second of them", "key"] {
-            assert!(config.admits(good.as_bytes()), "{good}");
+            assert!(config.accepts_key(good.as_bytes()), "{good}");
         }
         for bad in ["", hash, "the first key of two ", "the third of them"] {
-            assert!(!config.admits(bad.as_bytes()), "{bad}");
+            assert!(!config.accepts_key(bad.as_bytes()), "{bad}");
         }
     }
 

@@ -4,29 +4,29 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::claims::{Credentials, Member, USER_CLAIMS, trust};
-use crate::wire::{self, Auth, Incoming};
-use crate::{DIALECT, Shared, user_topic, workspace_topic};
-use latido_auth::{Opened, TokenError};
+use crate::claims::{TokenClaims, WorkspaceMember, USER_CLAIMS, unverified_membership};
+use crate::wire::{self, AuthFrame, WorkspaceFrame};
+use crate::{ENCODING, WorkspaceShared, user_topic, workspace_topic};
+use latido_auth::{VerifiedToken, TokenError};
 use latido_base::ident::UserId;
-use latido_event_bus::{ConnId, Event, Identity, Join};
+use latido_event_bus::{ConnectionId, BusEvent, Identity, JoinRequest};
 use latido_protocol::Frame;
-use latido_shard::{Acts, Answered, Berth, Guest, Heard, Now};
+use latido_shard::{Actions, AsyncResult, HandlerContext, ProtocolHandler, ClientMessage, Timestamp};
 
 /// The time limit for the `auth` frame of a connection without a token, in seconds.
 const AUTH_DEADLINE_S: i64 = 10;
 /// The time limit for verifying a token, including a fetch of the issuer's keys.
 const VERIFY_TIMEOUT: Duration = Duration::from_secs(4);
 /// The maximum number of messages that are queued while a token is being verified.
-const HELD: usize = 16;
+const MAX_HELD_MESSAGES: usize = 16;
 /// The close code for missing or invalid authentication. RFC 6455 §7.4.2 leaves 4000 and above to
 /// applications.
-const UNAUTHORIZED: u16 = 4401;
+const CLOSE_UNAUTHORIZED: u16 = 4401;
 /// The close code «try again later» (RFC 6455 §7.4.1, IANA registry).
-const TRY_LATER: u16 = 1013;
+const CLOSE_TRY_LATER: u16 = 1013;
 
 /// The reasons for refusals, as metrics label them.
-pub(super) const REFUSALS: [&str; 8] = [
+pub(super) const REFUSAL_REASONS: [&str; 8] = [
     "auth_deadline",
     "token",
     "membership",
@@ -38,39 +38,39 @@ pub(super) const REFUSALS: [&str; 8] = [
 ];
 
 /// The protocol handler of one workspace connection.
-pub(super) struct WorkspaceGuest {
-    shared: Arc<Shared>,
-    berth: Berth,
+pub(super) struct WorkspaceConnection {
+    shared: Arc<WorkspaceShared>,
+    context: HandlerContext,
     /// The id on the event bus. `None` if the bus refused the connection, which never happens to a
     /// new one.
-    id: Option<ConnId>,
+    connection_id: Option<ConnectionId>,
     /// The content of the token in the upgrade request, if there was one.
-    credentials: Option<Credentials>,
+    token_claims: Option<TokenClaims>,
     /// Set if the connection also has a native session, whose user comes from its own token.
-    is_native: bool,
+    has_native_session: bool,
     /// Set if the native session follows the user of the `auth` frame.
-    follows_auth: bool,
-    member: Option<Member>,
+    native_follows_auth: bool,
+    member: Option<WorkspaceMember>,
     /// The next deadline in Unix seconds: for `auth`, then the token's expiry.
     deadline_s: Option<i64>,
     /// An `auth` frame whose token is being verified, and the messages received since.
-    verifying: Option<(Auth, VecDeque<String>)>,
+    pending_auth: Option<(AuthFrame, VecDeque<String>)>,
 }
 
 /// The outcome of verifying a token.
-type Verified = Result<Opened, TokenError>;
+type VerificationResult = Result<VerifiedToken, TokenError>;
 
-impl WorkspaceGuest {
-    pub(super) fn boxed(
-        shared: Arc<Shared>,
-        context: Berth,
-        credentials: Option<Credentials>,
+impl WorkspaceConnection {
+    pub(super) fn new_boxed(
+        shared: Arc<WorkspaceShared>,
+        context: HandlerContext,
+        credentials: Option<TokenClaims>,
         is_native: bool,
-    ) -> Box<dyn Guest> {
-        let attached = shared.exchange.attach(
-            &context.port,
-            DIALECT,
-            context.address,
+    ) -> Box<dyn ProtocolHandler> {
+        let attached = shared.event_bus.connect_on_shard(
+            &context.queue,
+            ENCODING,
+            context.connection_slot,
             Identity::default(),
             &[],
         );
@@ -82,25 +82,25 @@ impl WorkspaceGuest {
         let (follows_auth, member, verifying) = (false, None, None);
         Box::new(Self {
             shared,
-            berth: context,
-            id,
-            credentials,
-            is_native,
-            follows_auth,
+            context,
+            connection_id: id,
+            token_claims: credentials,
+            has_native_session: is_native,
+            native_follows_auth: follows_auth,
             member,
             deadline_s,
-            verifying,
+            pending_auth: verifying,
         })
     }
 
-    fn on_text(&mut self, text: &str, actions: &mut Acts<'_>) {
+    fn on_text(&mut self, text: &str, actions: &mut Actions<'_>) {
         let incoming = wire::decode(text);
-        if let Some((_, held)) = &mut self.verifying {
-            if held.len() == HELD {
+        if let Some((_, held)) = &mut self.pending_auth {
+            if held.len() == MAX_HELD_MESSAGES {
                 return self.refuse(
                     "overloaded",
                     wire::UNAVAILABLE,
-                    TRY_LATER,
+                    CLOSE_TRY_LATER,
                     "too much at once",
                     actions,
                 );
@@ -108,82 +108,82 @@ impl WorkspaceGuest {
             return held.push_back(text.to_owned());
         }
         match incoming {
-            Incoming::Auth(auth) => self.authenticate(auth, actions),
-            Incoming::Native if self.is_native || self.follows_auth => actions.native(text),
-            Incoming::Native => self.refuse(
+            WorkspaceFrame::Auth(auth) => self.authenticate(auth, actions),
+            WorkspaceFrame::Native if self.has_native_session || self.native_follows_auth => actions.forward_native(text),
+            WorkspaceFrame::Native => self.refuse(
                 "anonymous",
                 wire::UNAUTHORIZED,
-                UNAUTHORIZED,
+                CLOSE_UNAUTHORIZED,
                 "unauthorized",
                 actions,
             ),
-            Incoming::Ping => reply(wire::PONG, actions),
-            Incoming::Unknown => reply(wire::UNKNOWN_TYPE, actions),
-            Incoming::Invalid => reply(wire::INVALID_JSON, actions),
+            WorkspaceFrame::Ping => send_in_order(wire::PONG, actions),
+            WorkspaceFrame::Unknown => send_in_order(wire::UNKNOWN_TYPE, actions),
+            WorkspaceFrame::Invalid => send_in_order(wire::INVALID_JSON, actions),
         }
     }
 
-    fn authenticate(&mut self, auth: Auth, actions: &mut Acts<'_>) {
+    fn authenticate(&mut self, auth: AuthFrame, actions: &mut Actions<'_>) {
         let Some(token) = &auth.token else {
             let claimed = self
-                .credentials
+                .token_claims
                 .as_ref()
-                .map(|credentials| credentials.admit(&auth));
+                .map(|credentials| credentials.membership(&auth));
             let member = claimed.unwrap_or_else(|| {
                 self.shared
                     .config
                     .trusts_client_ids
-                    .then(|| trust(&auth))
+                    .then(|| unverified_membership(&auth))
                     .flatten()
             });
-            return self.enter(member, actions);
+            return self.join(member, actions);
         };
-        match self.shared.verifier.open_at_once(token, &USER_CLAIMS) {
-            Some(verified) => self.judge(&auth, verified, actions),
-            None => self.verify(auth, actions),
+        match self.shared.verifier.try_verify_claims(token, &USER_CLAIMS) {
+            Some(verified) => self.on_verified(&auth, verified, actions),
+            None => self.start_verification(auth, actions),
         }
     }
 
     /// Verifies a token asynchronously, since the issuer's keys may have to be fetched.
-    fn verify(&mut self, auth: Auth, actions: &mut Acts<'_>) {
+    fn start_verification(&mut self, auth: AuthFrame, actions: &mut Actions<'_>) {
         let (verifier, token) = (
             Arc::clone(&self.shared.verifier),
             auth.token.clone().unwrap_or_default(),
         );
-        let is_started = actions.ask(async move {
+        let is_started = actions.spawn(async move {
             let verified =
-                tokio::time::timeout(VERIFY_TIMEOUT, verifier.open(&token, &USER_CLAIMS)).await;
+                tokio::time::timeout(VERIFY_TIMEOUT, verifier.verify_claims(&token, &USER_CLAIMS)).await;
             verified.unwrap_or(Err(TokenError::KeysUnavailable))
         });
         if is_started {
-            self.verifying = Some((auth, VecDeque::new()));
+            self.pending_auth = Some((auth, VecDeque::new()));
         } else {
             self.refuse(
                 "overloaded",
                 wire::UNAVAILABLE,
-                TRY_LATER,
+                CLOSE_TRY_LATER,
                 "try again later",
                 actions,
             );
         }
     }
 
-    fn judge(&mut self, auth: &Auth, verified: Verified, actions: &mut Acts<'_>) {
+    fn on_verified(&mut self, auth: &AuthFrame, verified: VerificationResult, actions: &mut Actions<'_>) {
         match verified {
             Ok(verified) => {
-                let credentials = Credentials::of(verified);
-                let member = credentials.admit(auth);
-                if member.is_some() && !self.is_native {
-                    actions.enter(Arc::clone(&credentials.principal));
-                    self.follows_auth = true;
+                let credentials = TokenClaims::from_verified(verified);
+                let member = credentials.membership(auth);
+                if member.is_some() && !self.has_native_session {
+                    actions.attach_native_session(Arc::clone(&credentials.principal));
+                    self.native_follows_auth = true;
                 }
-                self.enter(member, actions);
+                self.join(member, actions);
             }
             Err(error) if error.is_temporary() => {
                 self.refuse(
                     "overloaded",
                     wire::UNAVAILABLE,
-                    TRY_LATER,
+                    CLOSE_TRY_LATER,
                     "try again later",
                     actions,
                 );
@@ -193,7 +193,7 @@ impl WorkspaceGuest {
                 self.refuse(
                     "token",
                     wire::UNAUTHORIZED,
-                    UNAUTHORIZED,
+                    CLOSE_UNAUTHORIZED,
                     "unauthorized",
                     actions,
                 );
@@ -203,34 +203,34 @@ impl WorkspaceGuest {
 
     /// Makes the connection a member and ends its previous membership. Messages of the previous
     /// workspace are sent before `auth_success`, messages of the new one after it.
-    fn enter(&mut self, member: Option<Member>, actions: &mut Acts<'_>) {
-        let (Some(member), Some(id)) = (member, self.id) else {
+    fn join(&mut self, member: Option<WorkspaceMember>, actions: &mut Actions<'_>) {
+        let (Some(member), Some(id)) = (member, self.connection_id) else {
             return self.refuse(
                 "membership",
                 wire::UNAUTHORIZED,
-                UNAUTHORIZED,
+                CLOSE_UNAUTHORIZED,
                 "unauthorized",
                 actions,
             );
         };
-        let exchange = &self.shared.exchange;
+        let exchange = &self.shared.event_bus;
         let identity = Identity {
             user: Some(member.user.clone()),
             session: None,
             role: member.role.clone(),
         };
         let joins = [
-            Join::new(workspace_topic(&member.workspace)).meta(&*member.user_json),
-            Join::new(user_topic(member.user.as_str())),
+            JoinRequest::new(workspace_topic(&member.workspace)).meta(&*member.user_json),
+            JoinRequest::new(user_topic(member.user.as_str())),
         ];
         // An error means that the bus has ended the connection; the shard learns of that
         // separately.
-        let _ = exchange.identify(id, Identity::default(), &[]);
-        self.berth
-            .port
-            .reply(self.berth.address, Frame::text(wire::AUTH_SUCCESS));
-        let _ = exchange.identify(id, identity, &joins);
-        self.deadline_s = member.ends_at_s;
+        let _ = exchange.set_identity(id, Identity::default(), &[]);
+        self.context
+            .queue
+            .push_reply(self.context.connection_slot, Frame::text(wire::AUTH_SUCCESS));
+        let _ = exchange.set_identity(id, identity, &joins);
+        self.deadline_s = member.expires_at_s;
         self.member = Some(member);
     }
 
@@ -240,45 +240,45 @@ impl WorkspaceGuest {
         frame: &str,
         code: u16,
         text: &'static str,
-        actions: &mut Acts<'_>,
+        actions: &mut Actions<'_>,
     ) {
         self.shared.metrics.count_refusal(reason);
-        actions.say(frame);
+        actions.send_text(frame);
         actions.close(code, text);
     }
 }
 
 /// Sends a frame after all events that are already queued for the connection.
-fn reply(text: &str, actions: &mut Acts<'_>) {
-    actions.send_behind(Frame::text(text));
+fn send_in_order(text: &str, actions: &mut Actions<'_>) {
+    actions.send_after_events(Frame::text(text));
 }
 
-impl Guest for WorkspaceGuest {
-    fn hear(&mut self, message: Heard<'_>, _: Now, actions: &mut Acts<'_>) {
+impl ProtocolHandler for WorkspaceConnection {
+    fn on_message(&mut self, message: ClientMessage<'_>, _: Timestamp, actions: &mut Actions<'_>) {
         match message {
-            Heard::Text(text) => self.on_text(text, actions),
-            Heard::Binary(_) => reply(wire::INVALID_JSON, actions),
+            ClientMessage::Text(text) => self.on_text(text, actions),
+            ClientMessage::Binary(_) => send_in_order(wire::INVALID_JSON, actions),
         }
     }
 
-    fn answered(&mut self, answer: Answered, _: Now, actions: &mut Acts<'_>) {
+    fn on_async_result(&mut self, answer: AsyncResult, _: Timestamp, actions: &mut Actions<'_>) {
         let (Ok(verified), Some((auth, held))) =
-            (answer.downcast::<Verified>(), self.verifying.take())
+            (answer.downcast::<VerificationResult>(), self.pending_auth.take())
         else {
             return;
         };
         let is_valid = verified.is_ok();
-        self.judge(&auth, *verified, actions);
+        self.on_verified(&auth, *verified, actions);
         for text in held.into_iter().filter(|_| is_valid) {
             self.on_text(&text, actions);
         }
     }
 
-    fn on_time(&mut self, now: Now, actions: &mut Acts<'_>) {
+    fn on_timer(&mut self, now: Timestamp, actions: &mut Actions<'_>) {
         if self
             .deadline_s
             .is_none_or(|deadline_s| now.unix_s < deadline_s)
-            || self.verifying.is_some()
+            || self.pending_auth.is_some()
         {
             return;
         }
@@ -288,14 +288,14 @@ impl Guest for WorkspaceGuest {
         } else {
             ("auth_deadline", "unauthorized")
         };
-        self.refuse(reason, wire::UNAUTHORIZED, UNAUTHORIZED, text, actions);
+        self.refuse(reason, wire::UNAUTHORIZED, CLOSE_UNAUTHORIZED, text, actions);
     }
 
-    fn next_time(&self) -> Option<i64> {
+    fn next_timer(&self) -> Option<i64> {
         self.deadline_s
     }
 
-    fn encode(&self, event: &Event) -> Frame {
+    fn encode(&self, event: &BusEvent) -> Frame {
         Frame::text(event.message().map_or("{}", |message| &message.payload))
     }
 
@@ -303,17 +303,17 @@ impl Guest for WorkspaceGuest {
         self.member.as_ref().map(|member| &member.user)
     }
 
-    fn flooded(&mut self, actions: &mut Acts<'_>) {
+    fn on_rate_limited(&mut self, actions: &mut Actions<'_>) {
         self.shared.metrics.count_refusal("message_rate");
-        reply(wire::TOO_MANY, actions);
+        send_in_order(wire::TOO_MANY_MESSAGES, actions);
     }
 }
 
 /// Ends all memberships: when this returns, no list contains the connection.
-impl Drop for WorkspaceGuest {
+impl Drop for WorkspaceConnection {
     fn drop(&mut self) {
-        if let Some(id) = self.id {
-            self.shared.exchange.disconnect(id);
+        if let Some(id) = self.connection_id {
+            self.shared.event_bus.disconnect(id);
         }
         self.shared.metrics.connections.dec();
     }

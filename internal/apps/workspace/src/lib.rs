@@ -17,87 +17,87 @@ mod tests;
 
 use std::sync::Arc;
 
-use latido_app_kit::{Parts, Served};
+use latido_app_kit::{AppDeps, AppServices};
 use latido_auth::Verifier;
 use latido_base::clock::Clock;
-use latido_event_bus::{Dialect, Diff, Exchange, Presence, Publish, Rules, TopicName};
-use latido_session::Limits;
+use latido_event_bus::{EncodingId, PresenceDiff, EventBus, PresenceMode, Publish, TopicPolicy, TopicName};
+use latido_session::SessionLimits;
 use latido_telemetry::AppMetrics;
 
-pub use config::{Config, KeyError};
+pub use config::{Config, KeyListError};
 
 /// The app's name in settings and metrics.
 pub const NAME: &str = "workspace";
 /// The encoding of all clients of this app; each frame has only one form.
-const DIALECT: Dialect = Dialect(1);
+const ENCODING: EncodingId = EncodingId(1);
 /// The topic-name prefix of workspaces. Users have another prefix, because an id may be in use as
 /// both.
 const WORKSPACE: &str = "workspace:";
 const USER: &str = "user:";
 
 /// The state that all connections and requests of the app share.
-struct Shared {
-    exchange: Exchange,
+struct WorkspaceShared {
+    event_bus: EventBus,
     config: Config,
     verifier: Arc<Verifier>,
-    limits: Limits,
+    limits: SessionLimits,
     metrics: AppMetrics,
     clock: Clock,
 }
 
 /// The topic policy: the users of a workspace can be listed, but changes are not announced.
-struct Listed;
+struct WorkspaceTopicPolicy;
 
-impl Rules for Listed {
-    fn presence(&self, topic: &TopicName) -> Presence {
+impl TopicPolicy for WorkspaceTopicPolicy {
+    fn presence_mode(&self, topic: &TopicName) -> PresenceMode {
         if topic.as_str().starts_with(WORKSPACE) {
-            Presence::Listed
+            PresenceMode::Listed
         } else {
-            Presence::Off
+            PresenceMode::Off
         }
     }
 
-    fn notices(&self, _: &TopicName, _: &Diff) -> Vec<Publish> {
+    fn on_presence_change(&self, _: &TopicName, _: &PresenceDiff) -> Vec<Publish> {
         Vec::new()
     }
 }
 
 /// Starts the app, which has no background task.
-pub fn start(config: &Config, parts: &Parts) -> Served {
+pub fn start(config: &Config, parts: &AppDeps) -> AppServices {
     if config.trusts_client_ids {
         tracing::warn!(
             "WORKSPACE_TRUST_CLIENT_IDS is on: every client that reaches this server can read every workspace by naming it; meant for a migration, \
              behind a network that you trust"
         );
     }
-    let shared = Shared::new(
+    let shared = WorkspaceShared::new(
         config.clone(),
         Arc::clone(&parts.verifier),
         parts.limits,
         parts.metrics.app(NAME),
         parts.clock.clone(),
     );
-    let routes = Arc::new(site::Addresses::new(Arc::clone(&shared), parts.is_alone));
-    Served {
-        sites: vec![routes],
-        piers: vec![Arc::new(pier::Entrance(shared))],
-        ..Served::default()
+    let routes = Arc::new(site::WorkspaceRoutes::new(Arc::clone(&shared), parts.is_dedicated));
+    AppServices {
+        http_apps: vec![routes],
+        websocket_apps: vec![Arc::new(pier::WorkspaceUpgrade(shared))],
+        ..AppServices::default()
     }
 }
 
-impl Shared {
+impl WorkspaceShared {
     fn new(
         config: Config,
         verifier: Arc<Verifier>,
-        limits: Limits,
+        limits: SessionLimits,
         metrics: AppMetrics,
         clock: Clock,
     ) -> Arc<Self> {
-        metrics.init_labels(&wire::KINDS, &guest::REFUSALS);
+        metrics.init_labels(&wire::MESSAGE_TYPES, &guest::REFUSAL_REASONS);
         let now = clock.clone();
-        let exchange = Exchange::new(Listed, move || now.now().as_microsecond());
+        let exchange = EventBus::new(WorkspaceTopicPolicy, move || now.now().as_microsecond());
         Arc::new(Self {
-            exchange,
+            event_bus: exchange,
             config,
             verifier,
             limits,

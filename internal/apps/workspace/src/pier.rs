@@ -6,57 +6,57 @@ use std::sync::Arc;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 
-use crate::claims::{Credentials, USER_CLAIMS, looks_ours};
-use crate::guest::WorkspaceGuest;
-use crate::wire::{self, Incoming};
-use crate::{NAME, Shared, site};
+use crate::claims::{TokenClaims, USER_CLAIMS, is_workspace_token};
+use crate::guest::WorkspaceConnection;
+use crate::wire::{self, WorkspaceFrame};
+use crate::{NAME, WorkspaceShared, site};
 use latido_auth::Principal;
-use latido_http::{Answer, Asked, Boarding, Pier};
-use latido_shard::Interpreter;
+use latido_http::{AppResponse, AppRequest, HandlerSpec, WebSocketApp};
+use latido_shard::InBandUpgrade;
 
-const PATH: &str = "/ws";
+const UPGRADE_PATH: &str = "/ws";
 
 /// The WebSocket endpoint of the app, which also upgrades native connections in band.
 #[derive(Clone)]
-pub(super) struct Entrance(pub(super) Arc<Shared>);
+pub(super) struct WorkspaceUpgrade(pub(super) Arc<WorkspaceShared>);
 
-impl Entrance {
+impl WorkspaceUpgrade {
     /// Builds the handler specification of a connection, with the token of the upgrade request if
     /// any.
-    fn boarding(&self, credentials: Option<Credentials>, is_native: bool) -> Boarding {
+    fn handler_spec(&self, credentials: Option<TokenClaims>, is_native: bool) -> HandlerSpec {
         let shared = Arc::clone(&self.0);
         let principal = credentials
             .as_ref()
             .map(|credentials| Arc::clone(&credentials.principal));
-        let make = move |context| WorkspaceGuest::boxed(shared, context, credentials, is_native);
-        Boarding {
+        let make = move |context| WorkspaceConnection::new_boxed(shared, context, credentials, is_native);
+        HandlerSpec {
             principal,
-            ..Boarding::new(NAME, make).limits(self.0.limits)
+            ..HandlerSpec::new(NAME, make).limits(self.0.limits)
         }
     }
 }
 
-impl Pier for Entrance {
-    fn has(&self, path: &str) -> bool {
-        path == PATH
+impl WebSocketApp for WorkspaceUpgrade {
+    fn matches(&self, path: &str) -> bool {
+        path == UPGRADE_PATH
     }
 
-    fn wants(&self, token: &str) -> bool {
-        looks_ours(token)
+    fn claims_token(&self, token: &str) -> bool {
+        is_workspace_token(token)
     }
 
-    fn interpreter(&self) -> Option<Arc<dyn Interpreter>> {
+    fn in_band_upgrade(&self) -> Option<Arc<dyn InBandUpgrade>> {
         Some(Arc::new(self.clone()))
     }
 
-    fn board(&self, request: Asked) -> BoxFuture<'static, Result<Boarding, Answer>> {
+    fn upgrade(&self, request: AppRequest) -> BoxFuture<'static, Result<HandlerSpec, AppResponse>> {
         let this = self.clone();
         async move {
             let Some(token) = request.token() else {
-                return Ok(this.boarding(None, false));
+                return Ok(this.handler_spec(None, false));
             };
-            match this.0.verifier.open(&token, &USER_CLAIMS).await {
-                Ok(verified) => Ok(this.boarding(Some(Credentials::of(verified)), true)),
+            match this.0.verifier.verify_claims(&token, &USER_CLAIMS).await {
+                Ok(verified) => Ok(this.handler_spec(Some(TokenClaims::from_verified(verified)), true)),
                 Err(error) => {
                     tracing::debug!(reason = error.reason(), "a token was refused");
                     this.0.metrics.count_refusal("token");
@@ -72,12 +72,12 @@ impl Pier for Entrance {
     }
 }
 
-impl Interpreter for Entrance {
-    fn knows(&self, text: &str) -> bool {
-        matches!(wire::decode(text), Incoming::Auth(_))
+impl InBandUpgrade for WorkspaceUpgrade {
+    fn matches(&self, text: &str) -> bool {
+        matches!(wire::decode(text), WorkspaceFrame::Auth(_))
     }
 
-    fn board(&self, _: &Arc<Principal>) -> Boarding {
-        self.boarding(None, true)
+    fn upgrade(&self, _: &Arc<Principal>) -> HandlerSpec {
+        self.handler_spec(None, true)
     }
 }

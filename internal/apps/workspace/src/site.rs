@@ -9,26 +9,26 @@ use percent_encoding::percent_decode_str;
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use crate::wire::{self, BadBody, is_id};
-use crate::{Shared, user_topic, workspace_topic};
+use crate::wire::{self, PublishBodyError, is_id};
+use crate::{WorkspaceShared, user_topic, workspace_topic};
 use latido_event_bus::{Publish, TopicName};
-use latido_http::{Answer, Asked, Site};
+use latido_http::{AppResponse, AppRequest, HttpApp};
 
 /// The maximum size of a request body, in bytes. Records arrive with all their populated fields.
-const BODY_BYTES: usize = 1024 * 1024;
-const API_KEY: &str = "x-api-key";
+const MAX_BODY_BYTES: usize = 1024 * 1024;
+const API_KEY_HEADER: &str = "x-api-key";
 
 /// The HTTP routes of the workspace app.
-pub(super) struct Addresses {
-    shared: Arc<Shared>,
+pub(super) struct WorkspaceRoutes {
+    shared: Arc<WorkspaceShared>,
     /// Set if the app has a listener of its own and answers all other paths below `/api` with 404.
-    is_alone: bool,
-    since: Instant,
+    is_dedicated: bool,
+    started: Instant,
 }
 
 /// The requested operation, with the id from the path.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Call {
+enum WorkspaceRoute {
     Health,
     Notify(String),
     Broadcast(String),
@@ -36,9 +36,9 @@ enum Call {
     Users(String),
 }
 
-impl Call {
+impl WorkspaceRoute {
     /// Parses a path. Returns `None` if it is no route of the app.
-    fn of(path: &str) -> Option<Self> {
+    fn parse(path: &str) -> Option<Self> {
         let segments: Vec<_> = path.strip_prefix("/api/")?.split('/').collect();
         let id = |raw: &str| {
             percent_decode_str(raw)
@@ -58,7 +58,7 @@ impl Call {
     }
 
     /// Returns the allowed methods, as in the `Allow` header.
-    fn methods(&self) -> &'static str {
+    fn allowed_methods(&self) -> &'static str {
         match self {
             Self::Health | Self::Users(_) => "GET, HEAD",
             Self::Notify(_) | Self::Broadcast(_) | Self::Message(_) => "POST",
@@ -66,12 +66,12 @@ impl Call {
     }
 }
 
-impl Addresses {
-    pub(super) fn new(shared: Arc<Shared>, is_alone: bool) -> Self {
+impl WorkspaceRoutes {
+    pub(super) fn new(shared: Arc<WorkspaceShared>, is_dedicated: bool) -> Self {
         Self {
             shared,
-            is_alone,
-            since: Instant::now(),
+            is_dedicated,
+            started: Instant::now(),
         }
     }
 
@@ -79,85 +79,85 @@ impl Addresses {
     ///
     /// # Errors
     /// Returns the 401, 404 or 405 response if the request is refused.
-    fn judge(&self, request: &Asked) -> Result<Call, Answer> {
-        let call = Call::of(request.path()).ok_or_else(|| error(404, "Not found"))?;
+    fn match_route(&self, request: &AppRequest) -> Result<WorkspaceRoute, AppResponse> {
+        let call = WorkspaceRoute::parse(request.path()).ok_or_else(|| error_response(404, "Not found"))?;
         if !call
-            .methods()
+            .allowed_methods()
             .split(", ")
             .any(|method| method == request.method())
         {
-            return Err(error(405, "Method not allowed").with("allow", call.methods()));
+            return Err(error_response(405, "Method not allowed").with_header("allow", call.allowed_methods()));
         }
-        let is_authorized = call == Call::Health
+        let is_authorized = call == WorkspaceRoute::Health
             || request
-                .header_bytes(API_KEY)
-                .is_some_and(|key| self.shared.config.admits(key));
+                .header_bytes(API_KEY_HEADER)
+                .is_some_and(|key| self.shared.config.accepts_key(key));
         if is_authorized {
             Ok(call)
         } else {
-            Err(self.refuse_key())
+            Err(self.reject_key())
         }
     }
 
-    fn refuse_key(&self) -> Answer {
+    fn reject_key(&self) -> AppResponse {
         self.shared.metrics.count_refusal("key");
         unauthorized()
     }
 
-    fn act(&self, call: Call, body: &[u8]) -> Answer {
+    fn dispatch(&self, call: WorkspaceRoute, body: &[u8]) -> AppResponse {
         match call {
-            Call::Health => self.health(),
-            Call::Users(id) => self.users(&id),
-            Call::Notify(id) => self.publish(
+            WorkspaceRoute::Health => self.health(),
+            WorkspaceRoute::Users(id) => self.users(&id),
+            WorkspaceRoute::Notify(id) => self.publish(
                 workspace_topic(&id),
                 "data_change",
-                wire::data_change(body),
+                wire::data_change_frame(body),
                 "notified",
             ),
-            Call::Broadcast(id) => self.publish(
+            WorkspaceRoute::Broadcast(id) => self.publish(
                 workspace_topic(&id),
                 "broadcast",
-                wire::message("broadcast", body),
+                wire::message_frame("broadcast", body),
                 "sent",
             ),
-            Call::Message(id) => self.publish(
+            WorkspaceRoute::Message(id) => self.publish(
                 user_topic(&id),
                 "direct_message",
-                wire::message("direct_message", body),
+                wire::message_frame("direct_message", body),
                 "sent",
             ),
         }
     }
 
-    fn health(&self) -> Answer {
+    fn health(&self) -> AppResponse {
         let timestamp = self.shared.clock.now().to_string();
-        Answer::json(200, json!({"status": "ok", "timestamp": timestamp, "uptime": self.since.elapsed().as_secs()}).to_string())
+        AppResponse::json(200, json!({"status": "ok", "timestamp": timestamp, "uptime": self.started.elapsed().as_secs()}).to_string())
     }
 
     /// Lists the users of a workspace. Ids have the form in which clients sent them: integers stay
     /// integers.
-    fn users(&self, workspace: &str) -> Answer {
-        let present = self.shared.exchange.list(&workspace_topic(workspace));
+    fn users(&self, workspace: &str) -> AppResponse {
+        let present = self.shared.event_bus.present_users(&workspace_topic(workspace));
         let ids = present
             .iter()
             .filter_map(|user| serde_json::from_str::<&RawValue>(&user.entries.first()?.meta).ok());
-        Answer::json(200, json!({"users": ids.collect::<Vec<_>>()}).to_string())
+        AppResponse::json(200, json!({"users": ids.collect::<Vec<_>>()}).to_string())
     }
 
     fn publish(
         &self,
         topic: TopicName,
         kind: &'static str,
-        frame: Result<String, BadBody>,
+        frame: Result<String, PublishBodyError>,
         status: &str,
-    ) -> Answer {
+    ) -> AppResponse {
         let frame = match frame {
             Ok(frame) => frame,
             Err(body_error) => {
                 self.shared.metrics.count_refusal("body");
-                return error(
+                return error_response(
                     400,
-                    if let BadBody::Shape(expected) = body_error {
+                    if let PublishBodyError::InvalidShape(expected) = body_error {
                         expected
                     } else {
                         "Invalid JSON"
@@ -167,12 +167,12 @@ impl Addresses {
         };
         match self
             .shared
-            .exchange
+            .event_bus
             .publish(Publish::new([topic], kind, frame))
         {
             Ok(outcome) => {
                 self.shared.metrics.count_publish(kind, outcome.reached);
-                Answer::json(200, json!({"status": status}).to_string())
+                AppResponse::json(200, json!({"status": status}).to_string())
             }
             Err(_) => {
                 self.shared.metrics.count_refusal("overloaded");
@@ -182,20 +182,20 @@ impl Addresses {
     }
 }
 
-fn error(status: u16, message: &str) -> Answer {
-    Answer::json(status, json!({"error": message}).to_string())
+fn error_response(status: u16, message: &str) -> AppResponse {
+    AppResponse::json(status, json!({"error": message}).to_string())
 }
 
-pub(super) fn unauthorized() -> Answer {
-    error(401, "Unauthorized")
+pub(super) fn unauthorized() -> AppResponse {
+    error_response(401, "Unauthorized")
 }
 
-pub(super) fn unavailable() -> Answer {
-    error(503, "Unavailable").with("retry-after", "1")
+pub(super) fn unavailable() -> AppResponse {
+    error_response(503, "Unavailable").with_header("retry-after", "1")
 }
 
-impl Site for Addresses {
-    fn has(&self, path: &str) -> bool {
+impl HttpApp for WorkspaceRoutes {
+    fn matches(&self, path: &str) -> bool {
         let is_below = |folder: &str| {
             path.strip_prefix(folder)
                 .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
@@ -203,26 +203,26 @@ impl Site for Addresses {
         path == "/api/health"
             || is_below("/api/workspaces")
             || is_below("/api/users")
-            || (self.is_alone && is_below("/api"))
+            || (self.is_dedicated && is_below("/api"))
     }
 
     fn body_limit(&self) -> usize {
-        BODY_BYTES
+        MAX_BODY_BYTES
     }
 
-    fn admit(&self, request: &Asked) -> Result<(), Answer> {
-        self.judge(request).map(drop)
+    fn authorize(&self, request: &AppRequest) -> Result<(), AppResponse> {
+        self.match_route(request).map(drop)
     }
 
-    fn answer(&self, request: Asked) -> BoxFuture<'static, Answer> {
+    fn handle(&self, request: AppRequest) -> BoxFuture<'static, AppResponse> {
         let answer = self
-            .judge(&request)
-            .map_or_else(|response| response, |call| self.act(call, &request.body));
+            .match_route(&request)
+            .map_or_else(|response| response, |call| self.dispatch(call, &request.body));
         std::future::ready(answer).boxed()
     }
 
-    fn refuse(&self, status: u16, _: &'static str, message: &'static str) -> Answer {
+    fn error_response(&self, status: u16, _: &'static str, message: &'static str) -> AppResponse {
         self.shared.metrics.count_refusal("body");
-        error(status, message)
+        error_response(status, message)
     }
 }

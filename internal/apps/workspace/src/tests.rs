@@ -11,15 +11,15 @@ use futures_util::FutureExt as _;
 use jsonwebtoken::{EncodingKey, Header};
 use serde_json::{Value, json};
 
-use crate::pier::Entrance;
-use crate::site::Addresses;
-use crate::{Config, NAME, Shared};
+use crate::pier::WorkspaceUpgrade;
+use crate::site::WorkspaceRoutes;
+use crate::{Config, NAME, WorkspaceShared};
 use latido_auth::{Secret, Verifier, VerifierConfig};
 use latido_base::clock::Clock;
-use latido_event_bus::{Address, Delivery, Port};
-use latido_http::{Answer, Asked, Pier, Site};
-use latido_session::Limits;
-use latido_shard::{Act, Acts, Berth, Guest, Heard, Now};
+use latido_event_bus::{ConnectionSlot, Delivery, EventQueue};
+use latido_http::{AppResponse, AppRequest, WebSocketApp, HttpApp};
+use latido_session::SessionLimits;
+use latido_shard::{Action, Actions, HandlerContext, ProtocolHandler, ClientMessage, Timestamp};
 use latido_telemetry::Metrics;
 
 const SECRET: &str = "a secret of more than thirty-two bytes";
@@ -48,27 +48,27 @@ fn member_token(user: &str, workspaces: &[&str]) -> String {
 
 /// A simulated client with the frames that it received.
 #[derive(Default)]
-struct Client {
+struct SimulatedClient {
     /// The connection's handler. `None` once the connection is closed.
-    guest: Option<Box<dyn Guest>>,
-    told: Vec<String>,
+    handler: Option<Box<dyn ProtocolHandler>>,
+    received: Vec<String>,
     closed: Option<u16>,
     /// The texts that the handler forwarded to the native session.
-    native: Vec<String>,
-    entered: Vec<String>,
+    native_frames: Vec<String>,
+    native_users: Vec<String>,
 }
 
 /// A simulated shard and the app that it serves.
-struct World {
-    shared: Arc<Shared>,
-    entrance: Entrance,
-    site: Addresses,
-    port: Port,
-    clients: HashMap<u32, Client>,
-    next: u32,
+struct WorkspaceWorld {
+    shared: Arc<WorkspaceShared>,
+    upgrade: WorkspaceUpgrade,
+    routes: WorkspaceRoutes,
+    event_queue: EventQueue,
+    clients: HashMap<u32, SimulatedClient>,
+    next_slot: u32,
 }
 
-impl World {
+impl WorkspaceWorld {
     fn new() -> Self {
         Self::with(Config::default())
     }
@@ -84,53 +84,53 @@ impl World {
             keys: Config::parse_keys(&Secret::new(KEY)).unwrap(),
             ..config
         };
-        let shared = Shared::new(
+        let shared = WorkspaceShared::new(
             config,
             verifier,
-            Limits::default(),
+            SessionLimits::default(),
             Metrics::new().app(NAME),
             clock,
         );
         Self {
-            entrance: Entrance(Arc::clone(&shared)),
-            site: Addresses::new(Arc::clone(&shared), true),
+            upgrade: WorkspaceUpgrade(Arc::clone(&shared)),
+            routes: WorkspaceRoutes::new(Arc::clone(&shared), true),
             shared,
-            port: Port::new(|| {}),
+            event_queue: EventQueue::new(|| {}),
             clients: HashMap::new(),
-            next: 0,
+            next_slot: 0,
         }
     }
 
     /// Opens a connection to `/ws`, with or without a query string.
-    fn connect(&mut self, query: &str) -> Result<u32, Answer> {
-        let spec = self.entrance.board_now(&format!("/ws{query}"))?;
-        let slot = self.next;
-        self.next += 1;
-        let context = Berth {
-            port: self.port.clone(),
-            address: Address {
-                slot,
+    fn connect(&mut self, query: &str) -> Result<u32, AppResponse> {
+        let spec = self.upgrade.upgrade_now(&format!("/ws{query}"))?;
+        let slot = self.next_slot;
+        self.next_slot += 1;
+        let context = HandlerContext {
+            queue: self.event_queue.clone(),
+            connection_slot: ConnectionSlot {
+                index: slot,
                 generation: 1,
             },
         };
-        let handler = Some((spec.make)(context));
+        let handler = Some((spec.factory)(context));
         self.clients.insert(
             slot,
-            Client {
-                guest: handler,
-                ..Client::default()
+            SimulatedClient {
+                handler,
+                ..SimulatedClient::default()
             },
         );
         Ok(slot)
     }
 
     fn disconnect(&mut self, client: u32) {
-        self.clients.get_mut(&client).unwrap().guest = None;
+        self.clients.get_mut(&client).unwrap().handler = None;
     }
 
-    fn say(&mut self, client: u32, text: &str) {
-        self.call(client, |handler, actions| {
-            handler.hear(Heard::Text(text), now(), actions)
+    fn send(&mut self, client: u32, text: &str) {
+        self.call_handler(client, |handler, actions| {
+            handler.on_message(ClientMessage::Text(text), now(), actions)
         });
     }
 
@@ -139,38 +139,38 @@ impl World {
         if let Some(token) = token {
             frame["token"] = json!(token);
         }
-        self.say(client, &frame.to_string());
+        self.send(client, &frame.to_string());
     }
 
-    fn call(&mut self, number: u32, call: impl FnOnce(&mut dyn Guest, &mut Acts<'_>)) {
+    fn call_handler(&mut self, number: u32, call: impl FnOnce(&mut dyn ProtocolHandler, &mut Actions<'_>)) {
         let client = self.clients.get_mut(&number).unwrap();
-        let Some(handler) = &mut client.guest else {
+        let Some(handler) = &mut client.handler else {
             return;
         };
         let mut spawn = |_| false;
-        let mut actions = Acts::new(&mut spawn);
+        let mut actions = Actions::new(&mut spawn);
         call(handler.as_mut(), &mut actions);
-        for action in actions.into_acts() {
-            if client.guest.is_none() {
+        for action in actions.into_actions() {
+            if client.handler.is_none() {
                 break;
             }
             match action {
-                Act::Send(frame) => client.told.push(frame.payload().to_owned()),
-                Act::Behind(frame) if self.port.is_empty() => {
-                    client.told.push(frame.payload().to_owned())
+                Action::Send(frame) => client.received.push(frame.payload().to_owned()),
+                Action::SendAfterEvents(frame) if self.event_queue.is_empty() => {
+                    client.received.push(frame.payload().to_owned())
                 }
-                Act::Behind(frame) => self.port.reply(
-                    Address {
-                        slot: number,
+                Action::SendAfterEvents(frame) => self.event_queue.push_reply(
+                    ConnectionSlot {
+                        index: number,
                         generation: 1,
                     },
                     frame,
                 ),
-                Act::Native(text) => client.native.push(text),
-                Act::Enter(principal) => client.entered.push(principal.user().as_str().to_owned()),
-                Act::Close(code, _) => {
+                Action::ForwardNative(text) => client.native_frames.push(text),
+                Action::AttachNativeSession(principal) => client.native_users.push(principal.user().as_str().to_owned()),
+                Action::Close(code, _) => {
                     client.closed = Some(code);
-                    client.guest = None;
+                    client.handler = None;
                 }
             }
         }
@@ -178,49 +178,49 @@ impl World {
 
     /// Delivers the pending events of the shard's queue to all clients.
     fn deliver(&mut self) {
-        for delivery in self.port.take().deliveries {
-            for address in delivery.to() {
-                let client = self.clients.get_mut(&address.slot).unwrap();
-                let Some(handler) = &client.guest else {
+        for delivery in self.event_queue.drain().deliveries {
+            for address in delivery.recipients() {
+                let client = self.clients.get_mut(&address.index).unwrap();
+                let Some(handler) = &client.handler else {
                     continue;
                 };
-                client.told.push(match &delivery {
+                client.received.push(match &delivery {
                     Delivery::Event { event, .. } => handler.encode(event).payload().to_owned(),
                     Delivery::Reply { frame, .. } => frame.payload().to_owned(),
-                    Delivery::End { .. } => panic!("no connection is ended in these tests"),
+                    Delivery::Disconnect { .. } => panic!("no connection is ended in these tests"),
                 });
             }
         }
     }
 
     /// Returns the frames that a client received since the last call.
-    fn told(&mut self, client: u32) -> Vec<String> {
+    fn take_received(&mut self, client: u32) -> Vec<String> {
         self.deliver();
-        std::mem::take(&mut self.clients.get_mut(&client).unwrap().told)
+        std::mem::take(&mut self.clients.get_mut(&client).unwrap().received)
     }
 
-    fn closed(&self, client: u32) -> Option<u16> {
+    fn close_code(&self, client: u32) -> Option<u16> {
         self.clients[&client].closed
     }
 
     /// Sends a POST request with the publisher's key.
     fn post(&self, path: &str, body: &str) -> (u16, String) {
-        self.ask(
-            Asked::new("POST", path)
+        self.request(
+            AppRequest::new("POST", path)
                 .with_header("X-API-Key", KEY)
                 .with_body(body.to_owned()),
         )
     }
 
     fn users(&self, workspace: &str) -> String {
-        let request = Asked::new("GET", &format!("/api/workspaces/{workspace}/users"));
-        self.ask(request.with_header("X-API-Key", KEY)).1
+        let request = AppRequest::new("GET", &format!("/api/workspaces/{workspace}/users"));
+        self.request(request.with_header("X-API-Key", KEY)).1
     }
 
     /// Sends a request. A refusal by `authorize`, before the body is read, is the response.
-    fn ask(&self, request: Asked) -> (u16, String) {
-        let answer = match self.site.admit(&request) {
-            Ok(()) => self.site.answer(request).now_or_never().expect("at once"),
+    fn request(&self, request: AppRequest) -> (u16, String) {
+        let answer = match self.routes.authorize(&request) {
+            Ok(()) => self.routes.handle(request).now_or_never().expect("at once"),
             Err(response) => response,
         };
         (
@@ -230,16 +230,16 @@ impl World {
     }
 }
 
-impl Entrance {
-    fn board_now(&self, path: &str) -> Result<latido_http::Boarding, Answer> {
-        Pier::board(self, Asked::new("GET", path))
+impl WorkspaceUpgrade {
+    fn upgrade_now(&self, path: &str) -> Result<latido_http::HandlerSpec, AppResponse> {
+        WebSocketApp::upgrade(self, AppRequest::new("GET", path))
             .now_or_never()
             .expect("at once")
     }
 }
 
-fn now() -> Now {
-    Now {
+fn now() -> Timestamp {
+    Timestamp {
         unix_s: Clock::system().unix_s(),
     }
 }

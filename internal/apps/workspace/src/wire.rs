@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 /// The published message types, as metrics label them.
-pub(super) const KINDS: [&str; 3] = ["data_change", "broadcast", "direct_message"];
+pub(super) const MESSAGE_TYPES: [&str; 3] = ["data_change", "broadcast", "direct_message"];
 
 /// The maximum length of an id, in bytes.
 const MAX_ID_BYTES: usize = 128;
@@ -22,21 +22,21 @@ pub(super) const INVALID_JSON: &str = r#"{"type":"error","message":"Invalid JSON
 pub(super) const UNKNOWN_TYPE: &str = r#"{"type":"error","message":"Unknown message type"}"#;
 pub(super) const UNAUTHORIZED: &str = r#"{"type":"error","message":"Unauthorized"}"#;
 pub(super) const UNAVAILABLE: &str = r#"{"type":"error","message":"Try again later"}"#;
-pub(super) const TOO_MANY: &str = r#"{"type":"error","message":"Too many messages"}"#;
+pub(super) const TOO_MANY_MESSAGES: &str = r#"{"type":"error","message":"Too many messages"}"#;
 
 /// The id of a workspace or a user, as text for comparison and as JSON for output.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Id {
+pub(super) struct WireId {
     /// The digits of an integer, or the string itself.
     pub(super) text: Box<str>,
     /// The JSON form, in which an integer stays an integer.
     pub(super) json: Box<str>,
 }
 
-impl Id {
+impl WireId {
     /// Reads an id: an integer, or a non-empty string within the length limit and without control
     /// characters.
-    pub(super) fn of(value: &Value) -> Option<Self> {
+    pub(super) fn parse(value: &Value) -> Option<Self> {
         let text = match value {
             Value::String(text) => text.clone(),
             Value::Number(number) if number.is_i64() || number.is_u64() => number.to_string(),
@@ -56,9 +56,9 @@ pub(super) fn is_id(text: &str) -> bool {
 
 /// A parsed message from a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Incoming {
+pub(super) enum WorkspaceFrame {
     /// A workspace `auth` frame with the claimed ids.
-    Auth(Auth),
+    Auth(AuthFrame),
     /// A frame of the native protocol: `subscribe`, `unsubscribe`, or `auth` with a renewed token.
     Native,
     Ping,
@@ -70,15 +70,15 @@ pub(super) enum Incoming {
 
 /// An `auth` frame. A field is `None` if the member is missing or is not a valid id.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Auth {
-    pub(super) workspace: Option<Id>,
+pub(super) struct AuthFrame {
+    pub(super) workspace: Option<WireId>,
     /// The user's id. The outer `None` means that the member is missing.
-    pub(super) user: Option<Option<Id>>,
+    pub(super) user: Option<Option<WireId>>,
     pub(super) token: Option<String>,
 }
 
 #[derive(Deserialize)]
-struct Frame<'a> {
+struct RawWorkspaceFrame<'a> {
     #[serde(rename = "type", default)]
     kind: Value,
     #[serde(default)]
@@ -92,17 +92,17 @@ struct Frame<'a> {
 }
 
 /// Decodes a message of a client.
-pub(super) fn decode(text: &str) -> Incoming {
+pub(super) fn decode(text: &str) -> WorkspaceFrame {
     // serde would accept a JSON array as a struct.
     if !text.trim_start().starts_with('{') {
-        return Incoming::Invalid;
+        return WorkspaceFrame::Invalid;
     }
-    let Ok(frame) = serde_json::from_str::<Frame<'_>>(text) else {
+    let Ok(frame) = serde_json::from_str::<RawWorkspaceFrame<'_>>(text) else {
         // For example an object whose token is not a string: valid JSON, but not a valid frame.
         return if serde_json::from_str::<Value>(text).is_ok() {
-            unreadable(text)
+            classify_malformed(text)
         } else {
-            Incoming::Invalid
+            WorkspaceFrame::Invalid
         };
     };
     let is_native = || {
@@ -113,34 +113,34 @@ pub(super) fn decode(text: &str) -> Incoming {
                 .is_some_and(|data| data["token"].is_string())
     };
     match frame.kind.as_str() {
-        Some("auth") if is_native() => Incoming::Native,
-        Some("auth") => Incoming::Auth(Auth {
-            workspace: frame.workspace_id.as_ref().and_then(Id::of),
-            user: frame.user_id.as_ref().map(Id::of),
+        Some("auth") if is_native() => WorkspaceFrame::Native,
+        Some("auth") => WorkspaceFrame::Auth(AuthFrame {
+            workspace: frame.workspace_id.as_ref().and_then(WireId::parse),
+            user: frame.user_id.as_ref().map(WireId::parse),
             token: frame.token.map(Cow::into_owned),
         }),
-        Some("subscribe" | "unsubscribe") => Incoming::Native,
-        Some("ping") => Incoming::Ping,
-        _ => Incoming::Unknown,
+        Some("subscribe" | "unsubscribe") => WorkspaceFrame::Native,
+        Some("ping") => WorkspaceFrame::Ping,
+        _ => WorkspaceFrame::Unknown,
     }
 }
 
 /// Classifies an object in which a member has a wrong type or appears twice. An `auth` frame of
 /// that kind authenticates nobody.
-fn unreadable(text: &str) -> Incoming {
+fn classify_malformed(text: &str) -> WorkspaceFrame {
     match serde_json::from_str::<Value>(text)
         .ok()
         .as_ref()
         .and_then(|value| value["type"].as_str())
     {
-        Some("auth") => Incoming::Auth(Auth::default()),
-        _ => Incoming::Unknown,
+        Some("auth") => WorkspaceFrame::Auth(AuthFrame::default()),
+        _ => WorkspaceFrame::Unknown,
     }
 }
 
 /// The request body of `notify`.
 #[derive(Deserialize)]
-pub(super) struct Notify<'a> {
+pub(super) struct NotifyBody<'a> {
     #[serde(rename = "type")]
     action: Cow<'a, str>,
     entity: Cow<'a, str>,
@@ -150,26 +150,26 @@ pub(super) struct Notify<'a> {
 
 /// The request body of `broadcast` and `message`.
 #[derive(Deserialize)]
-pub(super) struct Say<'a> {
+pub(super) struct MessageBody<'a> {
     #[serde(borrow)]
     message: &'a RawValue,
 }
 
 /// The reason for rejecting a request body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum BadBody {
-    Json,
-    Shape(&'static str),
+pub(super) enum PublishBodyError {
+    InvalidJson,
+    InvalidShape(&'static str),
 }
 
 /// Builds the `data_change` frame of a `notify` request.
 ///
 /// # Errors
 /// Returns an error if the body is not valid JSON or has another shape.
-pub(super) fn data_change(body: &[u8]) -> Result<String, BadBody> {
+pub(super) fn data_change_frame(body: &[u8]) -> Result<String, PublishBodyError> {
     let expected =
-        BadBody::Shape(r#"expected {"type":"create|update|delete","entity":"…","data":{…}}"#);
-    let body: Notify<'_> = read(body, expected)?;
+        PublishBodyError::InvalidShape(r#"expected {"type":"create|update|delete","entity":"…","data":{…}}"#);
+    let body: NotifyBody<'_> = parse_body(body, expected)?;
     let is_name = |name: &str| (1..=MAX_NAME_BYTES).contains(&name.len());
     if !is_name(&body.action) || !is_name(&body.entity) {
         return Err(expected);
@@ -185,16 +185,16 @@ pub(super) fn data_change(body: &[u8]) -> Result<String, BadBody> {
 ///
 /// # Errors
 /// Returns an error if the body is not valid JSON or has another shape.
-pub(super) fn message(kind: &'static str, body: &[u8]) -> Result<String, BadBody> {
-    let body: Say<'_> = read(body, BadBody::Shape(r#"expected {"message":…}"#))?;
+pub(super) fn message_frame(kind: &'static str, body: &[u8]) -> Result<String, PublishBodyError> {
+    let body: MessageBody<'_> = parse_body(body, PublishBodyError::InvalidShape(r#"expected {"message":…}"#))?;
     Ok(format!(r#"{{"type":"{kind}","message":{}}}"#, body.message))
 }
 
-fn read<'a, T: Deserialize<'a>>(body: &'a [u8], expected: BadBody) -> Result<T, BadBody> {
+fn parse_body<'a, T: Deserialize<'a>>(body: &'a [u8], expected: PublishBodyError) -> Result<T, PublishBodyError> {
     let is_object = body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{');
     match serde_json::from_slice(body) {
         Ok(read) if is_object => Ok(read),
-        Err(error) if error.is_syntax() || error.is_eof() => Err(BadBody::Json),
+        Err(error) if error.is_syntax() || error.is_eof() => Err(PublishBodyError::InvalidJson),
         _ => Err(expected),
     }
 }
@@ -205,13 +205,13 @@ mod tests {
 
     use super::*;
 
-    fn id(value: &Value) -> Id {
-        Id::of(value).unwrap()
+    fn id(value: &Value) -> WireId {
+        WireId::parse(value).unwrap()
     }
 
-    fn auth(text: &str) -> Auth {
+    fn auth(text: &str) -> AuthFrame {
         match decode(text) {
-            Incoming::Auth(auth) => auth,
+            WorkspaceFrame::Auth(auth) => auth,
             other => panic!("{other:?}"),
         }
     }
@@ -221,7 +221,7 @@ mod tests {
         let frame = auth(r#"{"type":"auth","workspace_id":123,"user_id":456}"#);
         assert_eq!(
             frame,
-            Auth {
+            AuthFrame {
                 workspace: Some(id(&json!(123))),
                 user: Some(Some(id(&json!(456)))),
                 token: None
@@ -251,19 +251,19 @@ mod tests {
             json!("a\nb"),
             json!("x".repeat(129)),
         ] {
-            assert_eq!(Id::of(&bad), None, "{bad}");
+            assert_eq!(WireId::parse(&bad), None, "{bad}");
         }
     }
 
     #[test]
     fn invalid_ids_differ_from_missing_ids() {
-        assert_eq!(auth(r#"{"type":"auth"}"#), Auth::default());
+        assert_eq!(auth(r#"{"type":"auth"}"#), AuthFrame::default());
         assert_eq!(auth(r#"{"type":"auth","user_id":{}}"#).user, Some(None));
         for odd in [
             r#"{"type":"auth","workspace_id":1,"token":7}"#,
             r#"{"type":"auth","workspace_id":1,"workspace_id":2}"#,
         ] {
-            assert_eq!(auth(odd), Auth::default(), "{odd}");
+            assert_eq!(auth(odd), AuthFrame::default(), "{odd}");
         }
     }
 
@@ -274,16 +274,16 @@ mod tests {
             r#"{"type":"unsubscribe","channel":"estadisticas:1"}"#,
             r#"{"type":"auth","data":{"token":"a.b.c"}}"#,
         ] {
-            assert_eq!(decode(native), Incoming::Native, "{native}");
+            assert_eq!(decode(native), WorkspaceFrame::Native, "{native}");
         }
-        assert_eq!(decode(r#" {"type":"ping","extra":1}"#), Incoming::Ping);
+        assert_eq!(decode(r#" {"type":"ping","extra":1}"#), WorkspaceFrame::Ping);
         for unknown in [
             "{}",
             r#"{"type":"hello"}"#,
             r#"{"type":7}"#,
             r#"{"type":null}"#,
         ] {
-            assert_eq!(decode(unknown), Incoming::Unknown, "{unknown}");
+            assert_eq!(decode(unknown), WorkspaceFrame::Unknown, "{unknown}");
         }
         for invalid in [
             "",
@@ -294,7 +294,7 @@ mod tests {
             r#"{"type":"ping""#,
             "null",
         ] {
-            assert_eq!(decode(invalid), Incoming::Invalid, "{invalid}");
+            assert_eq!(decode(invalid), WorkspaceFrame::Invalid, "{invalid}");
         }
     }
 
@@ -302,22 +302,22 @@ mod tests {
     fn golden_frames() {
         let body = r#"{"type":"create","entity":"Appointment","data":{"_id":"65", "status": "confirmată","n":1.50}}"#;
         assert_eq!(
-            data_change(body.as_bytes()).unwrap(),
+            data_change_frame(body.as_bytes()).unwrap(),
             r#"{"type":"data_change","entity":"Appointment","action":"create","data":{"_id":"65", "status": "confirmată","n":1.50}}"#
         );
         let deleted = r#"{"type":"delete","entity":"Client","data":{"_id":"65"}}"#;
         assert_eq!(
-            data_change(deleted.as_bytes()).unwrap(),
+            data_change_frame(deleted.as_bytes()).unwrap(),
             r#"{"type":"data_change","entity":"Client","action":"delete","data":{"_id":"65"}}"#
         );
         for (message_json, kind) in [
-            (r#""Bună""#, KINDS[1]),
-            (r#"{"a": [1, 2e0]}"#, KINDS[2]),
-            ("null", KINDS[1]),
-            ("0.10", KINDS[2]),
+            (r#""Bună""#, MESSAGE_TYPES[1]),
+            (r#"{"a": [1, 2e0]}"#, MESSAGE_TYPES[2]),
+            ("null", MESSAGE_TYPES[1]),
+            ("0.10", MESSAGE_TYPES[2]),
         ] {
             let frame =
-                message(kind, format!(r#"{{"message":{message_json}}}"#).as_bytes()).unwrap();
+                message_frame(kind, format!(r#"{{"message":{message_json}}}"#).as_bytes()).unwrap();
             assert_eq!(
                 frame,
                 format!(r#"{{"type":"{kind}","message":{message_json}}}"#)
@@ -342,20 +342,20 @@ mod tests {
     fn invalid_bodies_have_different_errors() {
         for text in ["", "{", "message=1", "\u{1}", r#"{"message":}"#] {
             assert_eq!(
-                message("broadcast", text.as_bytes()),
-                Err(BadBody::Json),
+                message_frame("broadcast", text.as_bytes()),
+                Err(PublishBodyError::InvalidJson),
                 "{text}"
             );
         }
         assert_eq!(
-            message("broadcast", b"{\"message\":\"\xff\"}"),
-            Err(BadBody::Json)
+            message_frame("broadcast", b"{\"message\":\"\xff\"}"),
+            Err(PublishBodyError::InvalidJson)
         );
         for text in ["[]", "[1]", "{}", r#"{"text":1}"#, "null"] {
             assert!(
                 matches!(
-                    message("broadcast", text.as_bytes()),
-                    Err(BadBody::Shape(_))
+                    message_frame("broadcast", text.as_bytes()),
+                    Err(PublishBodyError::InvalidShape(_))
                 ),
                 "{text}"
             );
@@ -367,12 +367,12 @@ mod tests {
             r#"["create","Client",{}]"#,
         ] {
             assert!(
-                matches!(data_change(text.as_bytes()), Err(BadBody::Shape(_))),
+                matches!(data_change_frame(text.as_bytes()), Err(PublishBodyError::InvalidShape(_))),
                 "{text}"
             );
         }
         assert!(
-            data_change(br#"{"type":"update","entity":"Staff"}"#)
+            data_change_frame(br#"{"type":"update","entity":"Staff"}"#)
                 .unwrap()
                 .ends_with(r#""data":null}"#)
         );
@@ -382,14 +382,14 @@ mod tests {
         #[test]
         fn decoding_never_panics(text in ".*") {
             decode(&text);
-            let _ = data_change(text.as_bytes());
-            let _ = message("broadcast", text.as_bytes());
+            let _ = data_change_frame(text.as_bytes());
+            let _ = message_frame("broadcast", text.as_bytes());
         }
 
         #[test]
         fn names_stay_json(entity in ".{1,16}", action in "[^\u{0}]{1,16}") {
             let body = json!({"type": action, "entity": entity, "data": {"k": entity}}).to_string();
-            let frame: Value = serde_json::from_str(&data_change(body.as_bytes()).unwrap()).unwrap();
+            let frame: Value = serde_json::from_str(&data_change_frame(body.as_bytes()).unwrap()).unwrap();
             prop_assert_eq!(&frame["entity"], &json!(entity));
             prop_assert_eq!(&frame["action"], &json!(action));
             prop_assert_eq!(&frame["data"]["k"], &json!(entity));

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Event, Refresh};
-use crate::{ReadError, Source};
+use super::{EngineEvent, EngineActor};
+use crate::{ReadError, HintSource};
 use latido_base::clock::monotonic_now;
 use latido_base::ident::{Key, Topic};
 use latido_protocol::Staleness;
@@ -14,30 +14,30 @@ use latido_telemetry::RecentEventKind;
 
 /// The number of keys that are compared at a sweep. Each costs the plain read that the query is
 /// meant to save.
-const KEYS: usize = 4;
+const KEYS_PER_SWEEP: usize = 4;
 
-const SAME: &str = "same";
-const DIFFERENT: &str = "different";
-const FAILED: &str = "failed";
+const RESULT_SAME: &str = "same";
+const RESULT_DIFFERENT: &str = "different";
+const RESULT_FAILED: &str = "failed";
 /// The results of a comparison, as metric labels.
-pub const CHECK_RESULTS: [&str; 3] = [SAME, DIFFERENT, FAILED];
+pub const VERIFICATION_RESULTS: [&str; 3] = [RESULT_SAME, RESULT_DIFFERENT, RESULT_FAILED];
 
 /// The rotation that gives every watched key its turn.
 #[derive(Debug, Default)]
-pub(super) struct Rounds {
-    last: Option<Topic>,
+pub(super) struct VerificationRotation {
+    last_topic: Option<Topic>,
     /// True if a comparison is under way; only one runs at a time.
-    running: bool,
+    is_running: bool,
     /// True if the last comparison failed and the failure was logged.
-    failed: bool,
+    is_failing: bool,
 }
 
-impl Rounds {
+impl VerificationRotation {
     /// Takes the next keys of one stream, in their order, and starts over after the last.
-    fn take<'a, I: Iterator<Item = &'a Topic>>(&mut self, watched: impl Fn() -> I) -> Vec<Topic> {
-        let mut topics = first(watched().filter(|topic| self.last.as_ref() < Some(*topic)));
+    fn next_keys<'a, I: Iterator<Item = &'a Topic>>(&mut self, watched: impl Fn() -> I) -> Vec<Topic> {
+        let mut topics = first_keys(watched().filter(|topic| self.last_topic.as_ref() < Some(*topic)));
         if topics.is_empty() {
-            topics = first(watched());
+            topics = first_keys(watched());
         }
         let stream = topics.first().map(|topic| topic.stream);
         let taken: Vec<Topic> = topics
@@ -45,74 +45,74 @@ impl Rounds {
             .filter(|topic| Some(topic.stream) == stream)
             .cloned()
             .collect();
-        self.last = taken.last().cloned();
+        self.last_topic = taken.last().cloned();
         taken
     }
 }
 
 /// Returns the first [`KEYS_PER_SWEEP`] topics, without sorting the others.
-fn first<'a>(topics: impl Iterator<Item = &'a Topic>) -> BTreeSet<&'a Topic> {
+fn first_keys<'a>(topics: impl Iterator<Item = &'a Topic>) -> BTreeSet<&'a Topic> {
     let mut smallest = BTreeSet::new();
     for topic in topics {
-        if smallest.len() < KEYS || smallest.last().is_some_and(|last| topic < *last) {
+        if smallest.len() < KEYS_PER_SWEEP || smallest.last().is_some_and(|last| topic < *last) {
             smallest.insert(topic);
         }
-        if smallest.len() > KEYS {
+        if smallest.len() > KEYS_PER_SWEEP {
             smallest.pop_last();
         }
     }
     smallest
 }
 
-impl Refresh {
+impl EngineActor {
     /// Starts a comparison, unless one is under way or the database is away.
-    pub(super) fn audit(&mut self) {
-        self.count_standing_in();
+    pub(super) fn start_verification(&mut self) {
+        self.update_active_gauge();
         let open: BTreeSet<_> = self
-            .parts
+            .deps
             .catalog
             .iter()
             .filter(|(_, s)| s.pending_verification().is_some())
             .map(|(id, _)| id)
             .collect();
-        let away = self.outage.staleness(monotonic_now(), Duration::ZERO) != Staleness::Fresh;
-        if open.is_empty() || away || self.rounds.running {
+        let away = self.database_health.staleness(monotonic_now(), Duration::ZERO) != Staleness::Fresh;
+        if open.is_empty() || away || self.verification.is_running {
             return;
         }
         let topics = {
             let state = self.shared.lock();
-            self.rounds.take(|| {
+            self.verification.next_keys(|| {
                 state
                     .dirty
-                    .watched()
+                    .watched_topics()
                     .filter(|topic| open.contains(&topic.stream))
             })
         };
         let Some(stream) = topics
             .first()
-            .map(|topic| Arc::clone(self.parts.catalog.get(topic.stream)))
+            .map(|topic| Arc::clone(self.deps.catalog.get(topic.stream)))
         else {
             return;
         };
-        self.rounds.running = true;
-        let (now, reader) = (self.parts.clock.now(), Arc::clone(&self.parts.reader));
+        self.verification.is_running = true;
+        let (now, reader) = (self.deps.clock.now(), Arc::clone(&self.deps.reader));
         // Both queries get the same date; whether it is the right one does not matter here.
         let todays: Vec<_> = topics
             .iter()
             .map(|topic| self.calendar.today(topic, now))
             .collect();
-        self.running.push(Box::pin(async move {
+        self.statements.push(Box::pin(async move {
             let keys: Vec<_> = topics.iter().map(|topic| topic.key.clone()).collect();
-            let differing = reader.differences(&stream, &keys, &todays).await;
-            Event::Audited(topics, differing)
+            let differing = reader.mismatched_keys(&stream, &keys, &todays).await;
+            EngineEvent::Verified(topics, differing)
         }));
     }
 
     /// Updates the gauge of active verification queries. It counts the streams anew, because one
     /// may also become active without the engine, when the database refuses the query.
-    fn count_standing_in(&self) {
+    fn update_active_gauge(&self) {
         let standing_in = self
-            .parts
+            .deps
             .catalog
             .iter()
             .filter(|(_, s)| s.verification.is_some() && s.pending_verification().is_none())
@@ -122,28 +122,28 @@ impl Refresh {
             .set(i64::try_from(standing_in).unwrap_or(i64::MAX));
     }
 
-    pub(super) fn audited(&mut self, topics: &[Topic], differing: Result<Vec<Key>, ReadError>) {
-        self.rounds.running = false;
+    pub(super) fn on_verified(&mut self, topics: &[Topic], differing: Result<Vec<Key>, ReadError>) {
+        self.verification.is_running = false;
         let Some(id) = topics.first().map(|topic| topic.stream) else {
             return;
         };
-        let stream = Arc::clone(self.parts.catalog.get(id));
+        let stream = Arc::clone(self.deps.catalog.get(id));
         let differing = match differing {
             Ok(differing) => differing,
             Err(error) => {
-                self.metrics.verifications.increment(FAILED);
-                if !std::mem::replace(&mut self.rounds.failed, true) {
+                self.metrics.verifications.increment(RESULT_FAILED);
+                if !std::mem::replace(&mut self.verification.is_failing, true) {
                     tracing::warn!(stream = stream.name, %error, "could not compare the stream with its check; it is tried again");
                 }
                 return;
             }
         };
-        self.rounds.failed = false;
+        self.verification.is_failing = false;
         let results = topics.iter().map(|topic| {
             if differing.contains(&topic.key) {
-                DIFFERENT
+                RESULT_DIFFERENT
             } else {
-                SAME
+                RESULT_SAME
             }
         });
         results.for_each(|result| self.metrics.verifications.increment(result));
@@ -159,12 +159,12 @@ impl Refresh {
             self.metrics
                 .recent_events
                 .record(RecentEventKind::Correction, "check", Some(key));
-            self.count_standing_in();
+            self.update_active_gauge();
             // Viewers may have received wrong numbers, so all keys are read again.
             self.shared
                 .lock()
                 .dirty
-                .mark_all(Some(id), Source::Resync, monotonic_now());
+                .mark_all(Some(id), HintSource::Resync, monotonic_now());
         }
     }
 }
@@ -188,10 +188,10 @@ mod tests {
             .chain((0..3).map(|n| topic(1, n)))
             .collect();
         topics.reverse();
-        let mut rounds = Rounds::default();
+        let mut rounds = VerificationRotation::default();
         let mut next = |topics: &[Topic]| -> Vec<String> {
             rounds
-                .take(|| topics.iter())
+                .next_keys(|| topics.iter())
                 .iter()
                 .map(|t| format!("{}{}", t.stream.0, t.key.as_str()))
                 .collect()

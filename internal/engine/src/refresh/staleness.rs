@@ -1,21 +1,21 @@
 //! Publishes whether viewers' numbers may be old.
 
-use super::Refresh;
+use super::EngineActor;
 use latido_base::clock::monotonic_now;
 use latido_base::ident::StreamId;
 use latido_protocol::Staleness;
 use latido_telemetry::RecentEventKind;
 
-impl Refresh {
-    pub(super) fn tell_staleness(&mut self) {
-        self.forget_ailing_that_nobody_watches();
-        let (now, after) = (monotonic_now(), self.parts.config.stale_after);
+impl EngineActor {
+    pub(super) fn publish_staleness(&mut self) {
+        self.reset_unwatched_health();
+        let (now, after) = (monotonic_now(), self.deps.config.stale_after);
         let unhealthy = self
-            .ailing
+            .stream_health
             .iter()
-            .filter_map(|health| health.since_s(now, after))
+            .filter_map(|health| health.unhealthy_since_s(now, after))
             .min();
-        let staleness = match self.outage.staleness(now, after) {
+        let staleness = match self.database_health.staleness(now, after) {
             Staleness::Fresh => unhealthy.map_or(Staleness::Fresh, Staleness::StaleSince),
             stale @ Staleness::StaleSince(_) => stale,
         };
@@ -27,21 +27,21 @@ impl Refresh {
                 .recent_events
                 .record(RecentEventKind::Staleness, if stale { "stale" } else { "fresh" }, None);
             self.staleness = staleness;
-            self.parts.hub.set_staleness(staleness);
+            self.deps.hub.set_staleness(staleness);
         }
     }
 
-    fn forget_ailing_that_nobody_watches(&mut self) {
-        for (stream, health) in (0..).map(StreamId).zip(&mut self.ailing) {
+    fn reset_unwatched_health(&mut self) {
+        for (stream, health) in (0..).map(StreamId).zip(&mut self.stream_health) {
             if health.has_failed()
                 && self
                     .shared
                     .lock()
                     .dirty
-                    .watched()
+                    .watched_topics()
                     .all(|topic| topic.stream != stream)
             {
-                health.over();
+                health.record_success();
             }
         }
     }

@@ -1,7 +1,7 @@
 //! The files of the page, compiled into the binary as they are in this folder: no build step, no
 //! request to another server.
 
-use crate::Asset;
+use crate::StaticFile;
 
 const HTML: &str = "text/html; charset=utf-8";
 const CSS: &str = "text/css; charset=utf-8";
@@ -9,93 +9,93 @@ const SCRIPT: &str = "text/javascript; charset=utf-8";
 const SVG: &str = "image/svg+xml";
 
 /// The page at `/` and the operators' page, for [`crate::ServerState::assets`].
-pub static PAGE: &[Asset] = &[
-    Asset {
+pub static STATIC_FILES: &[StaticFile] = &[
+    StaticFile {
         path: "/",
         content_type: HTML,
         bytes: include_bytes!("index.html"),
     },
-    Asset {
+    StaticFile {
         path: "/app.css",
         content_type: CSS,
         bytes: include_bytes!("app.css"),
     },
-    Asset {
+    StaticFile {
         path: "/app.js",
         content_type: SCRIPT,
         bytes: include_bytes!("app.js"),
     },
-    Asset {
+    StaticFile {
         path: "/card.js",
         content_type: SCRIPT,
         bytes: include_bytes!("card.js"),
     },
-    Asset {
+    StaticFile {
         path: "/chart.js",
         content_type: SCRIPT,
         bytes: include_bytes!("chart.js"),
     },
-    Asset {
+    StaticFile {
         path: "/dashboard.html",
         content_type: HTML,
         bytes: include_bytes!("dashboard.html"),
     },
-    Asset {
+    StaticFile {
         path: "/dashboard.css",
         content_type: CSS,
         bytes: include_bytes!("dashboard.css"),
     },
-    Asset {
+    StaticFile {
         path: "/dashboard.js",
         content_type: SCRIPT,
         bytes: include_bytes!("dashboard.js"),
     },
-    Asset {
+    StaticFile {
         path: "/dashboard-words.js",
         content_type: SCRIPT,
         bytes: include_bytes!("dashboard-words.js"),
     },
-    Asset {
+    StaticFile {
         path: "/board.js",
         content_type: SCRIPT,
         bytes: include_bytes!("board.js"),
     },
-    Asset {
+    StaticFile {
         path: "/rows.js",
         content_type: SCRIPT,
         bytes: include_bytes!("rows.js"),
     },
-    Asset {
+    StaticFile {
         path: "/sessions.js",
         content_type: SCRIPT,
         bytes: include_bytes!("sessions.js"),
     },
-    Asset {
+    StaticFile {
         path: "/spark.js",
         content_type: SCRIPT,
         bytes: include_bytes!("spark.js"),
     },
-    Asset {
+    StaticFile {
         path: "/link.js",
         content_type: SCRIPT,
         bytes: include_bytes!("link.js"),
     },
-    Asset {
+    StaticFile {
         path: "/state.js",
         content_type: SCRIPT,
         bytes: include_bytes!("state.js"),
     },
-    Asset {
+    StaticFile {
         path: "/status.js",
         content_type: SCRIPT,
         bytes: include_bytes!("status.js"),
     },
-    Asset {
+    StaticFile {
         path: "/words.js",
         content_type: SCRIPT,
         bytes: include_bytes!("words.js"),
     },
-    Asset {
+    StaticFile {
         path: "/favicon.svg",
         content_type: SVG,
         bytes: include_bytes!("favicon.svg"),
@@ -107,7 +107,7 @@ mod tests {
     use super::*;
 
     fn text(path: &str) -> &'static str {
-        let asset = PAGE
+        let asset = STATIC_FILES
             .iter()
             .find(|asset| asset.path == path)
             .unwrap_or_else(|| panic!("{path} is not embedded"));
@@ -115,7 +115,7 @@ mod tests {
     }
 
     /// Returns the text up to `quote` behind each `mark`.
-    fn behind<'a>(text: &'a str, mark: &'a str, quote: char) -> impl Iterator<Item = &'a str> {
+    fn quoted_after<'a>(text: &'a str, mark: &'a str, quote: char) -> impl Iterator<Item = &'a str> {
         text.split(mark)
             .skip(1)
             .filter_map(move |rest| rest.split(quote).next())
@@ -130,13 +130,13 @@ mod tests {
                 "rel=\"stylesheet\" href=\"",
             ] {
                 assert!(
-                    behind(page, attribute, '"').map(text).count() > 0,
+                    quoted_after(page, attribute, '"').map(text).count() > 0,
                     "{attribute}"
                 );
             }
         }
-        for script in PAGE.iter().filter(|asset| asset.content_type == SCRIPT) {
-            for name in behind(text(script.path), "from './", '\'').chain(behind(
+        for script in STATIC_FILES.iter().filter(|asset| asset.content_type == SCRIPT) {
+            for name in quoted_after(text(script.path), "from './", '\'').chain(quoted_after(
                 text(script.path),
                 "import './",
                 '\'',
@@ -157,7 +157,7 @@ mod tests {
             let script = format!("<script type=\"module\" src=\"{script}\"></script>");
             assert!(page.matches("<script").count() == 1 && page.contains(&script));
         }
-        for asset in PAGE {
+        for asset in STATIC_FILES {
             let text = text(asset.path).replace("http://www.w3.org/2000/svg", "");
             assert!(
                 !text.contains("http://") && !text.contains("https://") && !text.contains("url("),

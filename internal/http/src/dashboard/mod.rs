@@ -16,94 +16,94 @@ use warp::http::{HeaderValue, StatusCode};
 use warp::path::Tail;
 use warp::{Filter, Rejection, path};
 
-use crate::call::{Call, call};
+use crate::call::{RequestHead, request_head};
 use crate::health::uncached;
 use crate::identity::{authenticate, check_origin};
-use crate::page::Page;
-use crate::refusal::{Refusal, json_response};
-use crate::{Doors, Response};
+use crate::page::StaticFiles;
+use crate::refusal::{ApiError, json_response};
+use crate::{ServerState, Response};
 use latido_auth::Principal;
 use latido_session::CloseReason;
 use latido_shard::{ClientId, InvalidClientId};
 
-use shapes::Generation;
+use shapes::DashboardVersion;
 
 /// The path of the page's file.
 const PAGE: &str = "/dashboard.html";
 /// The most clients, rooms and events in one response.
-const MOST: usize = 500;
+const MAX_ITEMS: usize = 500;
 
 const X_HAS_MORE: HeaderName = HeaderName::from_static("x-has-more");
 
 /// Routes every address under `/dashboard` and `/api/dashboard`.
 pub(super) fn routes(
-    state: &Arc<Doors>,
-    page: &Page,
-) -> impl Filter<Extract = (Result<Response, Refusal>,), Error = Rejection> + Clone + Send + Sync + 'static
+    state: &Arc<ServerState>,
+    page: &StaticFiles,
+) -> impl Filter<Extract = (Result<Response, ApiError>,), Error = Rejection> + Clone + Send + Sync + 'static
 {
     let (state, page) = (Arc::clone(state), page.clone());
-    let first = path("dashboard").map(|| Generation::First);
+    let first = path("dashboard").map(|| DashboardVersion::V1);
     let second = path("api")
         .and(path("dashboard"))
-        .map(|| Generation::Second);
-    first.or(second).unify().and(path::tail()).and(call()).then(
-        move |version, tail: Tail, head: Call| {
+        .map(|| DashboardVersion::V2);
+    first.or(second).unify().and(path::tail()).and(request_head()).then(
+        move |version, tail: Tail, head: RequestHead| {
             let (state, page) = (Arc::clone(&state), page.clone());
-            async move { answer(&state, &page, version, tail.as_str(), &head).await }
+            async move { handle(&state, &page, version, tail.as_str(), &head).await }
         },
     )
 }
 
-async fn answer(
-    state: &Doors,
-    page: &Page,
-    version: Generation,
+async fn handle(
+    state: &ServerState,
+    page: &StaticFiles,
+    version: DashboardVersion,
     path: &str,
-    head: &Call,
-) -> Result<Response, Refusal> {
+    head: &RequestHead,
+) -> Result<Response, ApiError> {
     let segments: Vec<_> = path.trim_end_matches('/').split('/').collect();
     match segments.as_slice() {
-        [""] if version == Generation::First && head.header(ACCEPT).contains("text/html") => {
-            page.show(PAGE, head).map(varying)
+        [""] if version == DashboardVersion::V1 && head.header(ACCEPT).contains("text/html") => {
+            page.serve(PAGE, head).map(with_vary)
         }
         ["cleanup"] => cleanup(state, version, head).await,
         ["clients", id] => {
-            head.deletes()?;
-            close(state, id, head).await
+            head.require_delete()?;
+            close_client(state, id, head).await
         }
         ["clients", id, "close"] => {
-            head.posts()?;
-            close(state, id, head).await
+            head.require_post()?;
+            close_client(state, id, head).await
         }
         [
             view @ ("" | "clients" | "rooms" | "events" | "stats" | "metrics" | "api-status"
             | "status"),
         ] => {
-            head.reads()?;
-            operator(state, head).await?;
-            show(state, version, view, head).await.map(varying)
+            head.require_read()?;
+            require_admin(state, head).await?;
+            view_response(state, version, view, head).await.map(with_vary)
         }
-        _ => Err(Refusal::not_found()),
+        _ => Err(ApiError::not_found()),
     }
 }
 
 /// Returns the principal, if it may operate this server.
-async fn operator(state: &Doors, head: &Call) -> Result<Principal, Refusal> {
+async fn require_admin(state: &ServerState, head: &RequestHead) -> Result<Principal, ApiError> {
     check_origin(state, head)?;
     if head.bearer().is_none() {
-        return Err(Refusal::unauthorized(
+        return Err(ApiError::unauthorized(
             "Bearer",
             "expected an admin's token: Authorization: Bearer",
         )
-        .counted_as("missing"));
+        .with_metric_label("missing"));
     }
     let principal = authenticate(state, head).await?;
     if !state.policy.is_admin(&principal) {
         debug!(
-            peer = head.peer_address(),
+            peer = head.remote_addr_text(),
             "a user without an admin role requested the dashboard"
         );
-        return Err(Refusal::new(
+        return Err(ApiError::new(
             StatusCode::FORBIDDEN,
             "forbidden",
             "expected a token with an admin's role",
@@ -112,84 +112,84 @@ async fn operator(state: &Doors, head: &Call) -> Result<Principal, Refusal> {
     Ok(principal)
 }
 
-async fn show(
-    state: &Doors,
-    version: Generation,
+async fn view_response(
+    state: &ServerState,
+    version: DashboardVersion,
     view: &str,
-    head: &Call,
-) -> Result<Response, Refusal> {
-    let operations = &state.operations;
+    head: &RequestHead,
+) -> Result<Response, ApiError> {
+    let operations = &state.admin;
     let limit = head
         .query("limit")
         .and_then(|limit| limit.parse().ok())
-        .unwrap_or(MOST)
-        .min(MOST);
+        .unwrap_or(MAX_ITEMS)
+        .min(MAX_ITEMS);
     let body = match view {
         "clients" => {
             let list = operations
                 .clients(&head.query("q").unwrap_or_default(), limit)
                 .await;
-            let mut response = json(&version.list("clients", shapes::clients(&list)));
+            let mut response = uncached_json(&version.list("clients", shapes::clients_json(&list)));
             response.headers_mut().insert(
                 X_HAS_MORE,
                 HeaderValue::from_static(if list.has_more { "true" } else { "false" }),
             );
             return Ok(response);
         }
-        "rooms" => version.list("rooms", shapes::rooms(&operations.rooms(limit))),
-        "events" => shapes::events(operations, version, limit),
-        "stats" | "metrics" => shapes::stats(operations, state.clock.now()),
-        "api-status" | "status" => shapes::api_status(operations).await,
-        _ => shapes::overview(operations, state.clock.unix_s()).await,
+        "rooms" => version.list("rooms", shapes::rooms_json(&operations.rooms(limit))),
+        "events" => shapes::events_json(operations, version, limit),
+        "stats" | "metrics" => shapes::stats_json(operations, state.clock.now()),
+        "api-status" | "status" => shapes::api_status_json(operations).await,
+        _ => shapes::overview_json(operations, state.clock.unix_s()).await,
     };
-    Ok(json(&body))
+    Ok(uncached_json(&body))
 }
 
 /// Checks every client now for expired tokens and the like, which the server also does by itself
 /// over time.
-async fn cleanup(state: &Doors, version: Generation, head: &Call) -> Result<Response, Refusal> {
-    head.posts()?;
-    let operator = operator(state, head).await?;
-    let swept = state.operations.sweep(operator.user()).await;
-    let (rooms, viewers) = state.operations.counts();
-    let counts = json!({"success": true, "message": "every client was looked at", "lookedAt": swept.looked_at, "closed": swept.closed,
+async fn cleanup(state: &ServerState, version: DashboardVersion, head: &RequestHead) -> Result<Response, ApiError> {
+    head.require_post()?;
+    let operator = require_admin(state, head).await?;
+    let swept = state.admin.sweep(operator.user()).await;
+    let (rooms, viewers) = state.admin.viewer_counts();
+    let counts = json!({"success": true, "message": "every client was looked at", "lookedAt": swept.examined, "closed": swept.closed,
         "rooms": rooms, "viewers": viewers});
-    let mut response = json(&counts);
-    *response.status_mut() = version.posted();
+    let mut response = uncached_json(&counts);
+    *response.status_mut() = version.post_status();
     Ok(response)
 }
 
 /// Closes one connection. `?come_back=true` asks the client to reconnect.
-async fn close(state: &Doors, id: &str, head: &Call) -> Result<Response, Refusal> {
-    let operator = operator(state, head).await?;
+async fn close_client(state: &ServerState, id: &str, head: &RequestHead) -> Result<Response, ApiError> {
+    let operator = require_admin(state, head).await?;
     let invalid =
-        |error: InvalidClientId| Refusal::bad_request("invalid_client", error.to_string());
+        |error: InvalidClientId| ApiError::bad_request("invalid_client", error.to_string());
     let id: ClientId = id.parse().map_err(invalid)?;
     let may_return = head.query("come_back").is_some_and(|value| value == "true");
     let reason = if may_return {
-        CloseReason::Recalled
+        CloseReason::AdminReconnect
     } else {
-        CloseReason::Dismissed
+        CloseReason::AdminClosed
     };
-    let user = state.operations.dismiss(id, reason, operator.user()).await;
+    let user = state.admin.disconnect(id, reason, operator.user()).await;
     let user = user.ok_or_else(|| {
-        Refusal::new(
+        ApiError::new(
             StatusCode::NOT_FOUND,
             "unknown_client",
             "no such client; it may have gone",
         )
     })?;
-    Ok(json(
+    Ok(uncached_json(
         &json!({"closed": id.to_string(), "user": user.as_str(), "code": reason.code(), "reason": reason.text()}),
     ))
 }
 
-fn json(body: &Value) -> Response {
+fn uncached_json(body: &Value) -> Response {
     uncached(json_response(body.to_string()))
 }
 
 /// Marks a response as depending on `Accept`, because page and JSON share an address.
-fn varying(mut response: Response) -> Response {
+fn with_vary(mut response: Response) -> Response {
     response
         .headers_mut()
         .append(VARY, HeaderValue::from_static("Accept, Authorization"));

@@ -5,12 +5,12 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use warp::http::StatusCode;
 
-use latido_admin::{Operations, VERSION, client_json, event_json, memory_bytes, room_json};
+use latido_admin::{Admin, VERSION, client_json, event_json, memory_bytes, room_json};
 use latido_hub::RoomStats;
-use latido_shard::{ClientView, Roster};
+use latido_shard::{ClientSummary, ClientList};
 
 /// The most clients that are counted for sums.
-const COUNTED: usize = 10_000;
+const MAX_COUNTED_CLIENTS: usize = 10_000;
 /// The number of rooms listed as the most active.
 const MOST_ACTIVE: usize = 5;
 /// The time without a message after which a client counts as inactive, in seconds.
@@ -18,27 +18,27 @@ const INACTIVE_S: i64 = 30 * 60;
 
 /// The version of the older API, given by the address prefix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Generation {
+pub(super) enum DashboardVersion {
     /// The version under `/dashboard/…`.
-    First,
+    V1,
     /// The version under `/api/dashboard/…`.
-    Second,
+    V2,
 }
 
-impl Generation {
+impl DashboardVersion {
     /// Formats a list: version 1 expects a bare list, version 2 an object around it.
     pub(super) fn list(self, name: &str, list: Vec<Value>) -> Value {
         match self {
-            Self::First => list.into(),
-            Self::Second => json!({name: list}),
+            Self::V1 => list.into(),
+            Self::V2 => json!({name: list}),
         }
     }
 
     /// Returns the status of a successful POST.
-    pub(super) fn posted(self) -> StatusCode {
+    pub(super) fn post_status(self) -> StatusCode {
         match self {
-            Self::First => StatusCode::CREATED,
-            Self::Second => StatusCode::ACCEPTED,
+            Self::V1 => StatusCode::CREATED,
+            Self::V2 => StatusCode::ACCEPTED,
         }
     }
 }
@@ -49,35 +49,35 @@ fn iso(unix_s: i64) -> String {
         .to_string()
 }
 
-fn with(mut own: Value, legacy: Value) -> Value {
+fn merge(mut own: Value, legacy: Value) -> Value {
     if let (Some(own), Value::Object(legacy)) = (own.as_object_mut(), legacy) {
         own.extend(legacy);
     }
     own
 }
 
-pub(super) fn clients(list: &Roster) -> Vec<Value> {
-    list.clients.iter().map(client).collect()
+pub(super) fn clients_json(list: &ClientList) -> Vec<Value> {
+    list.clients.iter().map(legacy_client_json).collect()
 }
 
-fn client(client: &ClientView) -> Value {
+fn legacy_client_json(client: &ClientSummary) -> Value {
     let legacy = json!({
         "userId": client.user.as_ref().map_or("", |user| user.as_str()),
         "socketId": client.id.to_string(),
-        "connectedAt": iso(client.since_s),
-        "lastActivity": iso(client.heard_s),
+        "connectedAt": iso(client.connected_at_s),
+        "lastActivity": iso(client.last_received_s),
         "rooms": client.channels,
         "isActive": true,
     });
-    with(client_json(client), legacy)
+    merge(client_json(client), legacy)
 }
 
 /// Formats the rooms. The members of a room are not listed, and its creation time is not known.
-pub(super) fn rooms(stats: &RoomStats) -> Vec<Value> {
+pub(super) fn rooms_json(stats: &RoomStats) -> Vec<Value> {
     let room = |room| {
         let own = room_json(room);
         let at = own["at"].as_i64().map(iso);
-        with(
+        merge(
             own,
             json!({"clientsCount": room.viewers, "createdAt": null, "lastActivity": at, "clients": [], "metadata": {}}),
         )
@@ -85,7 +85,7 @@ pub(super) fn rooms(stats: &RoomStats) -> Vec<Value> {
     stats.rooms.iter().map(room).collect()
 }
 
-pub(super) fn events(operations: &Operations, version: Generation, limit: usize) -> Value {
+pub(super) fn events_json(operations: &Admin, version: DashboardVersion, limit: usize) -> Value {
     let (events, total) = operations.events(limit);
     let event = |event| {
         let own = event_json(event);
@@ -94,11 +94,11 @@ pub(super) fn events(operations: &Operations, version: Generation, limit: usize)
             .to_string();
         let data = json!({"reason": event.reason, "detail": event.detail, "count": event.count});
         match version {
-            Generation::First => with(
+            DashboardVersion::V1 => merge(
                 own,
                 json!({"type": event.kind.as_str(), "timestamp": at, "data": data}),
             ),
-            Generation::Second => with(
+            DashboardVersion::V2 => merge(
                 own,
                 json!({"type": event.kind.as_str(), "timestamp": at, "payload": data, "source": "SERVER"}),
             ),
@@ -106,27 +106,27 @@ pub(super) fn events(operations: &Operations, version: Generation, limit: usize)
     };
     let events: Vec<_> = events.iter().map(event).collect();
     match version {
-        Generation::First => json!({"recentEvents": events, "totalEvents": total}),
-        Generation::Second => json!({"events": events, "total": total}),
+        DashboardVersion::V1 => json!({"recentEvents": events, "totalEvents": total}),
+        DashboardVersion::V2 => json!({"events": events, "total": total}),
     }
 }
 
 /// Formats the server's state with its last ten minutes.
-pub(super) fn stats(operations: &Operations, now: Timestamp) -> Value {
+pub(super) fn stats_json(operations: &Admin, now: Timestamp) -> Value {
     let state = operations.state_json();
     let legacy = json!({
         "timestamp": now.to_string(),
-        "activeConnections": operations.connections(),
-        "totalRooms": operations.counts().0,
+        "activeConnections": operations.open_connections(),
+        "totalRooms": operations.viewer_counts().0,
         "eventsPerMinute": operations.events_per_minute(),
         "systemLoad": state["load"],
     });
-    with(state, legacy)
+    merge(state, legacy)
 }
 
 /// Checks the server's dependencies now and formats their status.
-pub(super) async fn api_status(operations: &Operations) -> Value {
-    let dependencies = operations.look().await;
+pub(super) async fn api_status_json(operations: &Admin) -> Value {
+    let dependencies = operations.check_dependencies().await;
     let report = &dependencies.report;
     let problem = report.database.as_ref().err();
     let streams = report
@@ -135,11 +135,11 @@ pub(super) async fn api_status(operations: &Operations) -> Value {
         .map(|stream| json!({"name": stream.name, "problem": stream.problem}));
     let mut status = json!({
         "status": if problem.is_none() { "connected" } else { "disconnected" },
-        "lastCheck": iso(dependencies.at_s),
+        "lastCheck": iso(dependencies.checked_at_s),
         "responseTime": (dependencies.database_ms * 100.0).round() / 100.0,
         "database": {"ok": problem.is_none(), "problem": problem},
         "listener": report.listener,
-        "keys": {"ok": operations.has_keys()},
+        "keys": {"ok": operations.can_verify_tokens()},
         "streams": streams.collect::<Vec<_>>(),
     });
     if let Some(problem) = problem {
@@ -149,8 +149,8 @@ pub(super) async fn api_status(operations: &Operations) -> Value {
 }
 
 /// Formats an overview of clients, rooms and memory in sums.
-pub(super) async fn overview(operations: &Operations, now_s: i64) -> Value {
-    let list = operations.clients("", COUNTED).await;
+pub(super) async fn overview_json(operations: &Admin, now_s: i64) -> Value {
+    let list = operations.clients("", MAX_COUNTED_CLIENTS).await;
     let clients = &list.clients;
     let of_role = |role: &str| {
         clients
@@ -158,27 +158,27 @@ pub(super) async fn overview(operations: &Operations, now_s: i64) -> Value {
             .filter(|client| client.role.as_deref() == Some(role))
             .count()
     };
-    let seconds: i64 = clients.iter().map(|client| now_s - client.since_s).sum();
+    let seconds: i64 = clients.iter().map(|client| now_s - client.connected_at_s).sum();
     let minutes = seconds as f64 / 60.0 / clients.len().max(1) as f64;
     let inactive = clients
         .iter()
-        .filter(|client| now_s - client.heard_s > INACTIVE_S)
+        .filter(|client| now_s - client.last_received_s > INACTIVE_S)
         .count();
     let stats = operations.rooms(MOST_ACTIVE);
-    let active = rooms(&stats)
+    let active = rooms_json(&stats)
         .into_iter()
         .map(|room| json!({"name": room["name"], "clients": room["viewers"], "lastActivity": room["lastActivity"]}));
     let memory = memory_bytes();
     json!({
         "metrics": {
-            "totalConnections": operations.connections_in_all(),
-            "activeConnections": operations.connections(),
+            "totalConnections": operations.total_connections(),
+            "activeConnections": operations.open_connections(),
             "eventsEmitted": operations.frames_sent(),
             "roomsCreated": stats.total,
             "lastUpdated": iso(now_s),
         },
         "clients": {
-            "total": operations.connections(),
+            "total": operations.open_connections(),
             "byRole": {"cliente": of_role("cliente"), "proveedor": of_role("proveedor"), "admin": of_role("admin")},
             "averageConnectionTime": (minutes * 10.0).round() / 10.0,
             "inactiveClients": inactive,
@@ -206,15 +206,15 @@ mod tests {
     #[test]
     fn each_version_has_its_list_shape() {
         let list = || vec![json!({"a": 1})];
-        assert_eq!(Generation::First.list("clients", list()), json!([{"a": 1}]));
+        assert_eq!(DashboardVersion::V1.list("clients", list()), json!([{"a": 1}]));
         assert_eq!(
-            Generation::Second.list("clients", list()),
+            DashboardVersion::V2.list("clients", list()),
             json!({"clients": [{"a": 1}]})
         );
         assert_eq!(
             (
-                Generation::First.posted().as_u16(),
-                Generation::Second.posted().as_u16()
+                DashboardVersion::V1.post_status().as_u16(),
+                DashboardVersion::V2.post_status().as_u16()
             ),
             (201, 202)
         );

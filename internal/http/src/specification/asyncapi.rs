@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::specification::facts::Facts;
-use crate::specification::template::{base, filled, object};
+use crate::specification::facts::StreamDocs;
+use crate::specification::template::{load_document, substitute, object_at};
 use latido_stream::SYSTEM_STREAM_NAME;
 
 const BASE: &str = include_str!("asyncapi.json");
@@ -11,36 +11,36 @@ const BASE: &str = include_str!("asyncapi.json");
 const SNAPSHOT: &str = "snapshot";
 const EXAMPLE_CHANNEL: &str = "estadisticas:6f1c9c1e-50a5-4b1f-9d53-0c9d6f0a7a11";
 
-pub(super) fn write(streams: &[Facts]) -> Value {
-    let mut document = base(BASE);
+pub(super) fn render(streams: &[StreamDocs]) -> Value {
+    let mut document = load_document(BASE);
     if let Some(first) = streams.first() {
-        document = filled(&document, &[(EXAMPLE_CHANNEL, &first.example_channel())]);
+        document = substitute(&document, &[(EXAMPLE_CHANNEL, &first.example_channel())]);
     }
-    several(&mut document, streams);
-    if let Some(messages) = object(&mut document, "/components/messages") {
+    expand_message_references(&mut document, streams);
+    if let Some(messages) = object_at(&mut document, "/components/messages") {
         let template = messages.shift_remove(SNAPSHOT).unwrap_or_default();
         messages.extend(
             streams
                 .iter()
-                .map(|stream| (name(stream), snapshot(stream, &template))),
+                .map(|stream| (message_name(stream), snapshot_message(stream, &template))),
         );
     }
-    if let Some(messages) = object(&mut document, "/channels/socket/messages") {
+    if let Some(messages) = object_at(&mut document, "/channels/socket/messages") {
         messages.shift_remove(SNAPSHOT);
-        let reference = |stream| json!({"$ref": format!("#/components/messages/{}", name(stream))});
+        let reference = |stream| json!({"$ref": format!("#/components/messages/{}", message_name(stream))});
         messages.extend(
             streams
                 .iter()
-                .map(|stream| (name(stream), reference(stream))),
+                .map(|stream| (message_name(stream), reference(stream))),
         );
     }
-    if let Some(schemas) = object(&mut document, "/components/schemas") {
+    if let Some(schemas) = object_at(&mut document, "/components/schemas") {
         let generic = schemas.shift_remove("Data").unwrap_or_default();
         for stream in streams {
             let key = format!("#/components/schemas/Key.{}", stream.name);
-            let mut data = stream.data(&key, "#/components/schemas/Timestamp");
+            let mut data = stream.data_schema(&key, "#/components/schemas/Timestamp");
             data["description"] = generic["description"].clone();
-            schemas.insert(format!("Key.{}", stream.name), stream.key());
+            schemas.insert(format!("Key.{}", stream.name), stream.key_schema());
             schemas.insert(format!("Data.{}", stream.name), data);
         }
         let names: Vec<_> = streams
@@ -54,33 +54,33 @@ pub(super) fn write(streams: &[Facts]) -> Value {
     document
 }
 
-fn name(stream: &Facts) -> String {
+fn message_name(stream: &StreamDocs) -> String {
     format!("{SNAPSHOT}.{}", stream.name)
 }
 
 /// Replaces each reference to the generic message in a list with one reference per stream.
-fn several(value: &mut Value, streams: &[Facts]) {
-    const PLACE: &str = "#/channels/socket/messages/snapshot";
+fn expand_message_references(value: &mut Value, streams: &[StreamDocs]) {
+    const GENERIC_REFERENCE: &str = "#/channels/socket/messages/snapshot";
     match value {
         Value::Array(items) => {
-            if let Some(at) = items.iter().position(|item| item["$ref"] == PLACE) {
+            if let Some(at) = items.iter().position(|item| item["$ref"] == GENERIC_REFERENCE) {
                 items.splice(
                     at..=at,
-                    streams.iter().map(|stream| json!({"$ref": format!("#/channels/socket/messages/{}", name(stream))})),
+                    streams.iter().map(|stream| json!({"$ref": format!("#/channels/socket/messages/{}", message_name(stream))})),
                 );
             }
-            items.iter_mut().for_each(|item| several(item, streams));
+            items.iter_mut().for_each(|item| expand_message_references(item, streams));
         }
         Value::Object(fields) => fields
             .values_mut()
-            .for_each(|field| several(field, streams)),
+            .for_each(|field| expand_message_references(field, streams)),
         _ => {}
     }
 }
 
-fn snapshot(stream: &Facts, template: &Value) -> Value {
+fn snapshot_message(stream: &StreamDocs, template: &Value) -> Value {
     let data = format!("#/components/schemas/Data.{}", stream.name);
-    let mut message = filled(
+    let mut message = substitute(
         template,
         &[
             ("{event}", &stream.event),

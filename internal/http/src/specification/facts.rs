@@ -1,18 +1,18 @@
 //! The properties of each stream that the documents describe.
 
-use crate::{Config, Doors};
+use crate::{Config, ServerState};
 use latido_base::ident::StreamId;
 use latido_stream::{Catalog, Column, KeyType, Stream};
 
 /// A source of the columns of a stream's rows.
-pub trait Shapes: Send + Sync {
+pub trait ColumnSource: Send + Sync {
     /// Returns the data columns, or `None` until the database has described them. Must not wait.
     fn columns(&self, stream: &Stream) -> Option<Vec<Column>>;
 }
 
 /// One stream's properties, as far as they are known.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Facts {
+pub(super) struct StreamDocs {
     pub(super) name: String,
     pub(super) event: String,
     pub(super) key_field: String,
@@ -21,32 +21,32 @@ pub(super) struct Facts {
     pub(super) key_type: Option<KeyType>,
     pub(super) columns: Option<Vec<Column>>,
     /// The path segments behind `/notify/` that resolve to this stream.
-    pub(super) hooks: Vec<String>,
+    pub(super) hook_paths: Vec<String>,
 }
 
 /// Collects the properties of every stream of the server.
-pub(super) fn all(state: &Doors) -> Vec<Facts> {
-    let Doors {
+pub(super) fn collect_streams(state: &ServerState) -> Vec<StreamDocs> {
+    let ServerState {
         catalog,
         config,
-        shapes,
+        column_source: shapes,
         ..
     } = state;
-    let describe = |(id, stream): (StreamId, &std::sync::Arc<Stream>)| Facts {
+    let describe = |(id, stream): (StreamId, &std::sync::Arc<Stream>)| StreamDocs {
         name: stream.name.clone(),
         event: stream.event.clone(),
         key_field: stream.key_field.clone(),
         key_prefix: stream.key_prefix().to_owned(),
         key_type: stream.key_type.get().copied(),
         columns: shapes.columns(stream),
-        hooks: hooks(config, catalog, id),
+        hook_paths: hook_paths(config, catalog, id),
     };
     catalog.iter().map(describe).collect()
 }
 
 /// Returns the hook paths of a stream, the extra names and its own, with the hook's precedence: an
 /// extra name wins.
-fn hooks(config: &Config, catalog: &Catalog, id: StreamId) -> Vec<String> {
+fn hook_paths(config: &Config, catalog: &Catalog, id: StreamId) -> Vec<String> {
     let resolve = |path: &str| {
         let extra = config
             .hook_paths

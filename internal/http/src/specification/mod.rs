@@ -18,49 +18,49 @@ use serde_json::Value;
 use warp::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
 use warp::http::{HeaderValue, StatusCode};
 
-use crate::call::Call;
-use crate::page::tag;
-use crate::refusal::Refusal;
-use crate::snapshot::tag_matches;
-use crate::{Doors, Response};
-use facts::Facts;
+use crate::call::RequestHead;
+use crate::page::entity_tag;
+use crate::refusal::ApiError;
+use crate::snapshot::etag_matches;
+use crate::{ServerState, Response};
+use facts::StreamDocs;
 
-pub use facts::Shapes;
+pub use facts::ColumnSource;
 
 /// One of the two documents, rendered again when a stream's properties have changed.
 pub(super) struct Specification {
-    state: Arc<Doors>,
-    write: fn(&[Facts]) -> Value,
+    state: Arc<ServerState>,
+    render: fn(&[StreamDocs]) -> Value,
     /// The cached document: anyone may request it at any rate, so requests must not cause
     /// rendering. The lock is held while rendering; nothing else waits under it.
-    newest: Mutex<Option<Written>>,
+    cached: Mutex<Option<RenderedDocument>>,
 }
 
 #[derive(Clone)]
-struct Written {
-    facts: Vec<Facts>,
+struct RenderedDocument {
+    streams: Vec<StreamDocs>,
     text: Bytes,
     tag: String,
 }
 
 impl Specification {
     /// Creates both documents: that of the addresses, and that of the WebSocket messages.
-    pub(super) fn pair(state: &Arc<Doors>) -> (Arc<Self>, Arc<Self>) {
+    pub(super) fn pair(state: &Arc<ServerState>) -> (Arc<Self>, Arc<Self>) {
         let of = |write| {
             Arc::new(Self {
                 state: Arc::clone(state),
-                write,
-                newest: Mutex::default(),
+                render: write,
+                cached: Mutex::default(),
             })
         };
-        (of(openapi::write), of(asyncapi::write))
+        (of(openapi::render), of(asyncapi::render))
     }
 
     /// Answers with the document, or with 304 if the client has the newest one.
-    pub(super) fn show(&self, head: &Call) -> Result<Response, Refusal> {
-        head.reads()?;
-        let Written { text, tag, .. } = self.written();
-        let unchanged = tag_matches(&head.header(IF_NONE_MATCH), &tag);
+    pub(super) fn serve(&self, head: &RequestHead) -> Result<Response, ApiError> {
+        head.require_read()?;
+        let RenderedDocument { text, tag, .. } = self.rendered();
+        let unchanged = etag_matches(&head.header(IF_NONE_MATCH), &tag);
         let mut response = Response::new(if unchanged { "".into() } else { text.into() });
         if unchanged {
             *response.status_mut() = StatusCode::NOT_MODIFIED;
@@ -74,17 +74,17 @@ impl Specification {
         Ok(response)
     }
 
-    fn written(&self) -> Written {
-        let streams = facts::all(&self.state);
-        let mut cached = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+    fn rendered(&self) -> RenderedDocument {
+        let streams = facts::collect_streams(&self.state);
+        let mut cached = self.cached.lock().unwrap_or_else(PoisonError::into_inner);
         match &*cached {
-            Some(document) if document.facts == streams => document.clone(),
+            Some(document) if document.streams == streams => document.clone(),
             _ => {
-                let text = (self.write)(&streams).to_string();
-                let tag = tag(text.as_bytes());
+                let text = (self.render)(&streams).to_string();
+                let tag = entity_tag(text.as_bytes());
                 cached
-                    .insert(Written {
-                        facts: streams,
+                    .insert(RenderedDocument {
+                        streams,
                         text: text.into(),
                         tag,
                     })

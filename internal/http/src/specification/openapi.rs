@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::specification::facts::Facts;
-use crate::specification::template::{base, filled, object};
+use crate::specification::facts::StreamDocs;
+use crate::specification::template::{load_document, substitute, object_at};
 
 const BASE: &str = include_str!("openapi.json");
 /// The generic addresses, which stand for those of any stream.
@@ -11,47 +11,47 @@ const READ: &str = "/{stream}/{key}";
 const FOLLOW: &str = "/{stream}/{key}/events";
 const HOOK: &str = "/notify/{hook}";
 
-pub(super) fn write(streams: &[Facts]) -> Value {
-    let mut document = base(BASE);
-    if let Some(paths) = object(&mut document, "/paths") {
+pub(super) fn render(streams: &[StreamDocs]) -> Value {
+    let mut document = load_document(BASE);
+    if let Some(paths) = object_at(&mut document, "/paths") {
         *paths = std::mem::take(paths)
             .into_iter()
-            .flat_map(|(path, item)| addresses(path, item, streams))
+            .flat_map(|(path, item)| expand_path(path, item, streams))
             .collect();
     }
-    if let Some(schemas) = object(&mut document, "/components/schemas") {
+    if let Some(schemas) = object_at(&mut document, "/components/schemas") {
         let generic =
             ["Key", "Data", "Change"].map(|name| schemas.shift_remove(name).unwrap_or_default());
         let [_, data, change] = generic;
         schemas.extend(
             streams
                 .iter()
-                .flat_map(|stream| of_stream(stream, &data, &change)),
+                .flat_map(|stream| stream_schemas(stream, &data, &change)),
         );
     }
     document
 }
 
 /// Expands a path of the base document: to itself, or to one for each stream.
-fn addresses(path: String, item: Value, streams: &[Facts]) -> Vec<(String, Value)> {
+fn expand_path(path: String, item: Value, streams: &[StreamDocs]) -> Vec<(String, Value)> {
     match path.as_str() {
         READ | FOLLOW => streams
             .iter()
-            .map(|stream| address(stream, &path, &item, &stream.name))
+            .map(|stream| stream_path(stream, &path, &item, &stream.name))
             .collect(),
         HOOK => {
             let hooks = streams
                 .iter()
-                .flat_map(|stream| stream.hooks.iter().map(move |hook| (stream, hook)));
+                .flat_map(|stream| stream.hook_paths.iter().map(move |hook| (stream, hook)));
             hooks
-                .map(|(stream, hook)| address(stream, &path, &item, hook))
+                .map(|(stream, hook)| stream_path(stream, &path, &item, hook))
                 .collect()
         }
         _ => vec![(path, item)],
     }
 }
 
-fn address(stream: &Facts, path: &str, item: &Value, hook: &str) -> (String, Value) {
+fn stream_path(stream: &StreamDocs, path: &str, item: &Value, hook: &str) -> (String, Value) {
     let name = &stream.name;
     let key = format!("{{{}}}", stream.key_field);
     let schema = |of: &str| format!("#/components/schemas/{of}.{name}");
@@ -64,15 +64,15 @@ fn address(stream: &Facts, path: &str, item: &Value, hook: &str) -> (String, Val
         ("#/components/schemas/Data", &schema("Data")),
         ("#/components/schemas/Change", &schema("Change")),
     ];
-    let mut item = filled(item, &replacements);
-    settle_parameters(&mut item, &stream.key_field);
+    let mut item = substitute(item, &replacements);
+    specialise_parameters(&mut item, &stream.key_field);
     if let Some(operations) = item.as_object_mut() {
         operations
             .values_mut()
-            .for_each(|operation| settle_parameters(operation, &stream.key_field));
+            .for_each(|operation| specialise_parameters(operation, &stream.key_field));
     }
     (
-        filled(&Value::from(path), &replacements)
+        substitute(&Value::from(path), &replacements)
             .as_str()
             .unwrap_or_default()
             .to_owned(),
@@ -81,7 +81,7 @@ fn address(stream: &Facts, path: &str, item: &Value, hook: &str) -> (String, Val
 }
 
 /// Removes the parameters that are now fixed, and names the key's parameter after the key field.
-fn settle_parameters(of: &mut Value, key_field: &str) {
+fn specialise_parameters(of: &mut Value, key_field: &str) {
     let Some(parameters) = of.get_mut("parameters").and_then(Value::as_array_mut) else {
         return;
     };
@@ -97,30 +97,30 @@ fn settle_parameters(of: &mut Value, key_field: &str) {
     }
 }
 
-fn of_stream(stream: &Facts, data: &Value, change: &Value) -> [(String, Value); 3] {
-    let Facts {
+fn stream_schemas(stream: &StreamDocs, data: &Value, change: &Value) -> [(String, Value); 3] {
+    let StreamDocs {
         name, key_field, ..
     } = stream;
     let key = format!("#/components/schemas/Key.{name}");
-    let row = described(stream.data(&key, "#/components/schemas/Timestamp"), data);
+    let row = with_description_of(stream.data_schema(&key, "#/components/schemas/Timestamp"), data);
     let mut properties = Map::new();
-    properties.insert(key_field.clone(), stream.hinted_key(&key));
-    properties.insert("key".into(), stream.hinted_key(&key));
+    properties.insert(key_field.clone(), stream.hook_key_schema(&key));
+    properties.insert("key".into(), stream.hook_key_schema(&key));
     properties.insert("action".into(), change["properties"]["action"].clone());
     let hint = json!({
         "type": "object", "anyOf": [{"required": [key_field]}, {"required": ["key"]}], "properties": properties,
         "examples": [{key_field.as_str(): stream.example_key(), "action": "created"}],
     });
-    let hint = described(hint, change);
+    let hint = with_description_of(hint, change);
     [
-        (format!("Key.{name}"), stream.key()),
+        (format!("Key.{name}"), stream.key_schema()),
         (format!("Data.{name}"), row),
         (format!("Change.{name}"), hint),
     ]
 }
 
 /// Copies the description of another schema.
-fn described(mut schema: Value, like: &Value) -> Value {
+fn with_description_of(mut schema: Value, like: &Value) -> Value {
     schema["description"] = like["description"].clone();
     schema
 }

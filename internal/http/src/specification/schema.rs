@@ -2,15 +2,15 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::specification::facts::Facts;
+use crate::specification::facts::StreamDocs;
 use latido_stream::{Column, ColumnKind, KeyType, MAX_KEY_BYTES};
 
 /// The read time in the examples, in Unix seconds.
-const EXAMPLE_S: i64 = 1_763_780_000;
+const EXAMPLE_UNIX_S: i64 = 1_763_780_000;
 
-impl Facts {
+impl StreamDocs {
     /// Builds the schema of a key as clients write it, in channels and addresses.
-    pub(super) fn key(&self) -> Value {
+    pub(super) fn key_schema(&self) -> Value {
         // The prefix consists of letters, digits, `_` and `-`, none of which is special in a
         // pattern.
         let Self {
@@ -36,7 +36,7 @@ impl Facts {
     }
 
     /// Builds the schema of a key in a hook's body, which may be a number for integer keys.
-    pub(super) fn hinted_key(&self, key: &str) -> Value {
+    pub(super) fn hook_key_schema(&self, key: &str) -> Value {
         let key = json!({"$ref": key});
         if self.key_type == Some(KeyType::Integer) {
             json!({"anyOf": [key, {"type": "integer"}]})
@@ -47,14 +47,14 @@ impl Facts {
 
     /// Builds the schema of `data` in frames and responses. Every column is nullable, because
     /// PostgreSQL does not report which columns are never null.
-    pub(super) fn data(&self, key: &str, timestamp: &str) -> Value {
+    pub(super) fn data_schema(&self, key: &str, timestamp: &str) -> Value {
         let mut properties = Map::new();
         properties.insert(self.key_field.clone(), json!({"$ref": key}));
         let columns = self.columns.iter().flatten();
         properties.extend(
             columns
                 .clone()
-                .map(|column| (column.name.clone(), nullable(column.kind))),
+                .map(|column| (column.name.clone(), nullable_type(column.kind))),
         );
         properties.insert("timestamp".into(), json!({"$ref": timestamp}));
         let required: Vec<_> = properties.keys().cloned().collect();
@@ -72,9 +72,9 @@ impl Facts {
             self.columns
                 .iter()
                 .flatten()
-                .map(|Column { name, kind }| (name.clone(), example(*kind))),
+                .map(|Column { name, kind }| (name.clone(), example_value(*kind))),
         );
-        data.insert("timestamp".into(), EXAMPLE_S.into());
+        data.insert("timestamp".into(), EXAMPLE_UNIX_S.into());
         Value::Object(data)
     }
 
@@ -92,7 +92,7 @@ impl Facts {
     }
 }
 
-fn nullable(kind: ColumnKind) -> Value {
+fn nullable_type(kind: ColumnKind) -> Value {
     let name = match kind {
         ColumnKind::Integer => "integer",
         ColumnKind::Number => "number",
@@ -103,7 +103,7 @@ fn nullable(kind: ColumnKind) -> Value {
     json!({"type": [name, "null"]})
 }
 
-fn example(kind: ColumnKind) -> Value {
+fn example_value(kind: ColumnKind) -> Value {
     match kind {
         ColumnKind::Integer => 12.into(),
         ColumnKind::Number => 12.5.into(),

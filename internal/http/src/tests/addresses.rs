@@ -15,10 +15,10 @@ async fn health_readiness_and_metrics_are_served() {
         (health.status, health.json()["status"].as_str()),
         (200, Some("ok"))
     );
-    let head = server.ask("HEAD /health", &[], "").await;
+    let head = server.request("HEAD /health", &[], "").await;
     assert_eq!((head.status, head.body.as_str()), (200, ""));
     assert_eq!(
-        server.ask("POST /health", &[], "").await.header("allow"),
+        server.request("POST /health", &[], "").await.header("allow"),
         Some("get, head")
     );
     let ready = server.get("/ready", &[]).await;
@@ -67,7 +67,7 @@ async fn health_readiness_and_metrics_are_served() {
     );
     assert!(open.body.ends_with("# EOF\n"));
 
-    let server = TestServer::start(World::without_database(Config::default()));
+    let server = TestServer::start(HttpBackend::without_database(Config::default()));
     let ready = server.get("/ready", &[]).await;
     assert_eq!(
         (ready.status, ready.json()["database"]["problem"].as_str()),
@@ -127,7 +127,7 @@ async fn page_has_an_entity_tag_and_a_content_security_policy() {
         server.get("/app.js", &[]).await.header("content-type"),
         Some("text/javascript; charset=utf-8")
     );
-    assert_eq!(server.ask("POST /app.js", &[], "").await.status, 405);
+    assert_eq!(server.request("POST /app.js", &[], "").await.status, 405);
 }
 
 #[tokio::test]
@@ -136,18 +136,18 @@ async fn additional_routes_precede_those_of_the_streams() {
         .and(warp::post())
         .map(|| warp::Reply::into_response("booked"));
     let extra = Some(book.boxed());
-    let mut world = World::new(Config::default());
-    world.state.extra = extra;
+    let mut world = HttpBackend::new(Config::default());
+    world.state.extra_routes = extra;
     let server = TestServer::start(world);
-    assert_eq!(server.ask("POST /demo/book", &[], "").await.body, "booked");
+    assert_eq!(server.request("POST /demo/book", &[], "").await.body, "booked");
     assert_eq!(server.get("/health", &[]).await.status, 200);
 }
 
 #[tokio::test]
 async fn specification_contains_the_columns_known_so_far() {
     for (reached, world) in [
-        (true, World::new(Config::default())),
-        (false, World::without_database(Config::default())),
+        (true, HttpBackend::new(Config::default())),
+        (false, HttpBackend::without_database(Config::default())),
     ] {
         let document = TestServer::start(world)
             .get("/openapi.json", &[])
@@ -170,7 +170,7 @@ async fn specification_contains_the_columns_known_so_far() {
 #[tokio::test]
 async fn snapshot_returns_the_current_data() {
     let server = TestServer::with(Config::default());
-    server.number.becomes(156);
+    server.number.set(156);
     let bearer = format!("Authorization: Bearer {}", admin());
     let snapshot = server.get("/estadisticas/a", &[&bearer]).await;
     assert_eq!(
@@ -203,7 +203,7 @@ async fn snapshot_returns_the_current_data() {
         server.get("/estadisticas/a", &[&bearer, &tag]).await.status,
         304
     );
-    server.number.becomes(157);
+    server.number.set(157);
     viewer.next_frame().await;
     assert_eq!(
         server.get("/estadisticas/a", &[&bearer, &tag]).await.json()["total_citas"].as_u64(),
@@ -267,7 +267,7 @@ async fn snapshots_and_event_streams_are_rejected_alike() {
         );
         assert_eq!(
             server
-                .ask(&format!("POST {}", path("a")), &[], "")
+                .request(&format!("POST {}", path("a")), &[], "")
                 .await
                 .status,
             405
@@ -317,7 +317,7 @@ async fn event_stream_sends_changes() {
         "{head}"
     );
     read_until(&mut socket, ":\n\n").await;
-    server.number.becomes(7);
+    server.number.set(7);
     let changed = read_until(&mut socket, "\"total_citas\":7").await;
     assert!(
         changed.contains("event:stats\ndata:{\"negocio_id\":\"a\""),
@@ -383,7 +383,7 @@ async fn cross_origin_headers_follow_the_allow_list() {
         "Origin: https://panel.example.com",
         "Access-Control-Request-Method: GET",
     ];
-    let preflight = server.ask("OPTIONS /estadisticas/a", &ask, "").await;
+    let preflight = server.request("OPTIONS /estadisticas/a", &ask, "").await;
     assert_eq!(
         (
             preflight.status,
@@ -408,7 +408,7 @@ async fn cross_origin_headers_follow_the_allow_list() {
     ];
     assert_eq!(
         server
-            .ask("OPTIONS /estadisticas/a", &evil, "")
+            .request("OPTIONS /estadisticas/a", &evil, "")
             .await
             .status,
         403

@@ -10,23 +10,23 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use super::world::token;
-use super::{Answer as Seen, TestServer, World, eventually, read_until};
-use crate::{Annex, Answer, Asked, Boarding, Config, Pier, Site};
+use super::{TestResponse as Seen, TestServer, HttpBackend, eventually, read_until};
+use crate::{AppMounts, AppResponse, AppRequest, HandlerSpec, Config, WebSocketApp, HttpApp};
 use latido_base::ident::UserId;
 use latido_event_bus::{
-    ConnId, Dialect, Event, Exchange, Identity, Join, Presence, Publish, Rules, TopicName,
+    ConnectionId, EncodingId, BusEvent, EventBus, Identity, JoinRequest, PresenceMode, Publish, TopicPolicy, TopicName,
 };
 use latido_protocol::Frame;
-use latido_shard::{Acts, Answered, Guest, Heard, Now};
+use latido_shard::{Actions, AsyncResult, ProtocolHandler, ClientMessage, Timestamp};
 
-struct Quiet;
+struct PresenceOffPolicy;
 
-impl Rules for Quiet {
-    fn presence(&self, _: &TopicName) -> Presence {
-        Presence::Off
+impl TopicPolicy for PresenceOffPolicy {
+    fn presence_mode(&self, _: &TopicName) -> PresenceMode {
+        PresenceMode::Off
     }
 
-    fn notices(&self, _: &TopicName, _: &latido_event_bus::Diff) -> Vec<Publish> {
+    fn on_presence_change(&self, _: &TopicName, _: &latido_event_bus::PresenceDiff) -> Vec<Publish> {
         Vec::new()
     }
 }
@@ -36,37 +36,37 @@ fn room() -> TopicName {
 }
 
 #[derive(Clone)]
-struct Toy {
-    exchange: Arc<Exchange>,
+struct ToyApp {
+    exchange: Arc<EventBus>,
 }
 
-struct ToyGuest {
-    exchange: Arc<Exchange>,
-    id: ConnId,
+struct ToyConnection {
+    exchange: Arc<EventBus>,
+    id: ConnectionId,
     user: UserId,
 }
 
-impl Guest for ToyGuest {
-    fn hear(&mut self, message: Heard<'_>, now: Now, acts: &mut Acts<'_>) {
+impl ProtocolHandler for ToyConnection {
+    fn on_message(&mut self, message: ClientMessage<'_>, now: Timestamp, acts: &mut Actions<'_>) {
         assert!(now.unix_s > 1_700_000_000);
         match message {
-            Heard::Text("bye") => acts.close(4123, "as you wish"),
-            Heard::Text("ask") => assert!(acts.ask(async { "told later".to_owned() })),
-            Heard::Text("behind") => {
-                self.say("first");
-                acts.send_behind(Frame::text("\"second\""));
+            ClientMessage::Text("bye") => acts.close(4123, "as you wish"),
+            ClientMessage::Text("ask") => assert!(acts.spawn(async { "told later".to_owned() })),
+            ClientMessage::Text("behind") => {
+                self.publish("first");
+                acts.send_after_events(Frame::text("\"second\""));
             }
-            Heard::Text("native") => acts.native(r#"{"type":"ping"}"#),
-            Heard::Text(text) => self.say(text),
-            Heard::Binary(bytes) => acts.say(&format!("{} bytes", bytes.len())),
+            ClientMessage::Text("native") => acts.forward_native(r#"{"type":"ping"}"#),
+            ClientMessage::Text(text) => self.publish(text),
+            ClientMessage::Binary(bytes) => acts.send_text(&format!("{} bytes", bytes.len())),
         }
     }
 
-    fn answered(&mut self, result: Answered, _: Now, acts: &mut Acts<'_>) {
-        acts.say(&result.downcast::<String>().unwrap());
+    fn on_async_result(&mut self, result: AsyncResult, _: Timestamp, acts: &mut Actions<'_>) {
+        acts.send_text(&result.downcast::<String>().unwrap());
     }
 
-    fn encode(&self, event: &Event) -> Frame {
+    fn encode(&self, event: &BusEvent) -> Frame {
         Frame::text(&event.message().unwrap().payload)
     }
 
@@ -74,52 +74,52 @@ impl Guest for ToyGuest {
         Some(&self.user)
     }
 
-    fn leaving(&mut self, acts: &mut Acts<'_>) {
-        acts.say("the end is near");
+    fn on_shutdown(&mut self, acts: &mut Actions<'_>) {
+        acts.send_text("the end is near");
     }
 }
 
-impl ToyGuest {
-    fn say(&self, text: &str) {
+impl ToyConnection {
+    fn publish(&self, text: &str) {
         self.exchange
             .publish(Publish::new([room()], "said", format!("{text:?}")))
             .unwrap();
     }
 }
 
-impl Drop for ToyGuest {
+impl Drop for ToyConnection {
     fn drop(&mut self) {
         self.exchange.disconnect(self.id);
     }
 }
 
-impl Pier for Toy {
-    fn has(&self, path: &str) -> bool {
+impl WebSocketApp for ToyApp {
+    fn matches(&self, path: &str) -> bool {
         path == "/toy" || path == "/ws"
     }
 
-    fn board(&self, request: Asked) -> BoxFuture<'static, Result<Boarding, Answer>> {
+    fn upgrade(&self, request: AppRequest) -> BoxFuture<'static, Result<HandlerSpec, AppResponse>> {
         let exchange = Arc::clone(&self.exchange);
         async move {
             let Some(user) = request.query("user") else {
-                return Err(Answer::json(403, "\"who?\""));
+                return Err(AppResponse::json(403, "\"who?\""));
             };
             let user = UserId::new(&user);
-            Ok(Boarding::new("toy", move |context| {
+            Ok(HandlerSpec::new("toy", move |context| {
                 let identity = Identity {
                     user: Some(user.clone()),
                     ..Identity::default()
                 };
                 let id = exchange
-                    .attach(
-                        &context.port,
-                        Dialect(9),
-                        context.address,
+                    .connect_on_shard(
+                        &context.queue,
+                        EncodingId(9),
+                        context.connection_slot,
                         identity,
-                        &[Join::new(room())],
+                        &[JoinRequest::new(room())],
                     )
                     .unwrap();
-                Box::new(ToyGuest { exchange, id, user })
+                Box::new(ToyConnection { exchange, id, user })
             })
             .subprotocol(Some("toy.v1")))
         }
@@ -127,8 +127,8 @@ impl Pier for Toy {
     }
 }
 
-impl Site for Toy {
-    fn has(&self, path: &str) -> bool {
+impl HttpApp for ToyApp {
+    fn matches(&self, path: &str) -> bool {
         path.starts_with("/toys") || path == "/health"
     }
 
@@ -136,42 +136,42 @@ impl Site for Toy {
         8
     }
 
-    fn admit(&self, request: &Asked) -> Result<(), Answer> {
+    fn authorize(&self, request: &AppRequest) -> Result<(), AppResponse> {
         if request.header("x-no").is_some() {
-            Err(Answer::json(401, "\"no\""))
+            Err(AppResponse::json(401, "\"no\""))
         } else {
             Ok(())
         }
     }
 
-    fn answer(&self, request: Asked) -> BoxFuture<'static, Answer> {
+    fn handle(&self, request: AppRequest) -> BoxFuture<'static, AppResponse> {
         let body = Bytes::from(format!(
             "{} {} {}",
             request.method(),
             request.path(),
             String::from_utf8_lossy(&request.body)
         ));
-        async move { Answer::json(202, body) }.boxed()
+        async move { AppResponse::json(202, body) }.boxed()
     }
 
-    fn refuse(&self, status: u16, _: &'static str, message: &'static str) -> Answer {
-        Answer::json(status, format!("{message:?}"))
+    fn error_response(&self, status: u16, _: &'static str, message: &'static str) -> AppResponse {
+        AppResponse::json(status, format!("{message:?}"))
     }
 }
 
-fn server(is_dedicated: bool) -> (TestServer, Toy) {
-    let toy = Toy {
-        exchange: Arc::new(Exchange::new(Quiet, || 0)),
+fn server(is_dedicated: bool) -> (TestServer, ToyApp) {
+    let toy = ToyApp {
+        exchange: Arc::new(EventBus::new(PresenceOffPolicy, || 0)),
     };
-    let mounts = Annex {
+    let mounts = AppMounts {
         apps: vec!["toy"],
-        sites: vec![Arc::new(toy.clone())],
-        piers: vec![Arc::new(toy.clone())],
-        is_theirs: is_dedicated,
-        ..Annex::default()
+        http_apps: vec![Arc::new(toy.clone())],
+        websocket_apps: vec![Arc::new(toy.clone())],
+        is_dedicated,
+        ..AppMounts::default()
     };
     (
-        TestServer::start_with(World::new(Config::default()), mounts),
+        TestServer::start_with(HttpBackend::new(Config::default()), mounts),
         toy,
     )
 }
@@ -207,7 +207,7 @@ async fn upgrade(server: &TestServer, path: &str) -> TcpStream {
     socket
 }
 
-async fn say(socket: &mut TcpStream, text: &str) {
+async fn send_text(socket: &mut TcpStream, text: &str) {
     socket.write_all(&masked(1, text)).await.unwrap();
 }
 
@@ -219,21 +219,21 @@ async fn app_clients_receive_each_others_messages_and_are_removed() {
         upgrade(&server, "/ws?user=b").await,
     );
     eventually(|| (toy.exchange.totals().connections == 2).then_some(())).await;
-    say(&mut one, "hello").await;
+    send_text(&mut one, "hello").await;
     read_until(&mut one, "\"hello\"").await;
     read_until(&mut two, "\"hello\"").await;
-    say(&mut two, "ask").await;
+    send_text(&mut two, "ask").await;
     read_until(&mut two, "told later").await;
     two.write_all(&masked(2, "abc")).await.unwrap();
     read_until(&mut two, "3 bytes").await;
-    say(&mut one, "behind").await;
+    send_text(&mut one, "behind").await;
     let seen = read_until(&mut one, "second").await;
     assert!(
         seen.contains("first"),
         "events come before what is sent behind them: {seen:?}"
     );
-    say(&mut one, "native").await;
-    say(&mut one, "bye").await;
+    send_text(&mut one, "native").await;
+    send_text(&mut one, "bye").await;
     let seen = read_until(&mut one, "as you wish").await;
     assert!(
         !seen.contains("pong"),
@@ -256,14 +256,14 @@ async fn app_client_is_closed_by_a_kick_and_by_shutdown() {
             .copied()
     })
     .await;
-    assert!(toy.exchange.dismiss(id, "kicked"));
+    assert!(toy.exchange.kick(id, "kicked"));
     read_until(&mut kicked, "kicked").await;
-    let clients = server.state.shards.roster("b", 10).await.clients;
+    let clients = server.state.shards.list_clients("b", 10).await.clients;
     assert_eq!((clients.len(), clients[0].dialect), (1, "toy"));
     let shutdown = server
         .state
         .shards
-        .leave(std::time::Duration::ZERO, super::PATIENCE);
+        .shutdown(std::time::Duration::ZERO, super::TEST_TIMEOUT);
     let closing = async {
         let seen = read_until(&mut last, "server restarting").await;
         assert!(seen.contains("the end is near"), "{seen:?}");
@@ -279,19 +279,19 @@ async fn app_client_is_closed_by_a_kick_and_by_shutdown() {
 #[tokio::test(flavor = "multi_thread")]
 async fn app_addresses_follow_the_servers_own() {
     let (server, _) = server(false);
-    let answer = server.ask("PUT /toys/a%20b?x=1", &[], "12345678").await;
+    let answer = server.request("PUT /toys/a%20b?x=1", &[], "12345678").await;
     assert_eq!(
         (answer.status, answer.body.as_str()),
         (202, "PUT /toys/a%20b 12345678")
     );
-    let answer = server.ask("POST /toys", &[], "123456789").await;
+    let answer = server.request("POST /toys", &[], "123456789").await;
     assert_eq!(
         (answer.status, answer.body.as_str()),
         (413, "\"the body is too large\"")
     );
     assert_eq!(
         server
-            .ask("POST /toys", &["X-No: 1"], "123456789")
+            .request("POST /toys", &["X-No: 1"], "123456789")
             .await
             .status,
         401,

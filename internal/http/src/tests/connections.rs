@@ -3,7 +3,7 @@
 use super::world::admin;
 use super::*;
 
-fn quick() -> Config {
+fn short_timeouts() -> Config {
     Config {
         head_timeout: Duration::from_millis(300),
         keep_alive: Duration::from_millis(1_500),
@@ -27,7 +27,7 @@ async fn connection_serves_several_requests() {
 
 #[tokio::test]
 async fn silent_and_trickling_clients_are_disconnected() {
-    let server = TestServer::with(quick());
+    let server = TestServer::with(short_timeouts());
     let (mut silent, mut trickling) = (server.connect().await, server.connect().await);
     let trickle = async {
         for byte in "GET /health HTTP/1.1\r\nX: "
@@ -40,20 +40,20 @@ async fn silent_and_trickling_clients_are_disconnected() {
             }
         }
     };
-    tokio::time::timeout(PATIENCE, trickle)
+    tokio::time::timeout(TEST_TIMEOUT, trickle)
         .await
         .expect("the trickling client is disconnected");
-    let received = tokio::time::timeout(PATIENCE, silent.read_u8())
+    let received = tokio::time::timeout(TEST_TIMEOUT, silent.read_u8())
         .await
         .expect("the silent client is disconnected");
     assert!(received.is_err());
     assert_eq!(server.state.metrics.refusals.get("slow_head"), 2);
-    eventually(|| (server.state.seats.taken() == 0).then_some(())).await;
+    eventually(|| (server.state.limits.in_use() == 0).then_some(())).await;
 }
 
 #[tokio::test]
 async fn idle_connection_is_closed_after_keep_alive() {
-    let server = TestServer::with(quick());
+    let server = TestServer::with(short_timeouts());
     let mut socket = server.connect().await;
     socket
         .write_all(b"GET /health HTTP/1.1\r\nHost: test\r\n\r\n")
@@ -61,7 +61,7 @@ async fn idle_connection_is_closed_after_keep_alive() {
         .unwrap();
     // Half a request head: idling and trickling are bounded together.
     socket.write_all(b"GET /hea").await.unwrap();
-    let answer = Answer::read(&mut socket).await;
+    let answer = TestResponse::read(&mut socket).await;
     assert_eq!(answer.status, 200);
 }
 
@@ -72,7 +72,7 @@ async fn connection_over_the_limit_gets_a_response_and_permits_are_released() {
         ..Config::default()
     });
     let held = [server.connect().await, server.connect().await];
-    eventually(|| (server.state.seats.taken() == 2).then_some(())).await;
+    eventually(|| (server.state.limits.in_use() == 2).then_some(())).await;
     let refused = server.get("/health", &[]).await;
     assert_eq!(
         (
@@ -84,7 +84,7 @@ async fn connection_over_the_limit_gets_a_response_and_permits_are_released() {
     );
     assert_eq!(server.state.metrics.refusals.get("connection_limit"), 1);
     drop(held);
-    eventually(|| (server.state.seats.taken() == 0).then_some(())).await;
+    eventually(|| (server.state.limits.in_use() == 0).then_some(())).await;
     assert_eq!(server.get("/health", &[]).await.status, 200);
 }
 
@@ -95,7 +95,7 @@ async fn connections_per_address_are_limited() {
         ..Config::default()
     });
     let _held = server.connect().await;
-    eventually(|| (server.state.seats.taken() == 1).then_some(())).await;
+    eventually(|| (server.state.limits.in_use() == 1).then_some(())).await;
     assert_eq!(server.get("/health", &[]).await.code(), "address_limit");
 }
 
@@ -120,7 +120,7 @@ async fn garbage_is_rejected_and_closed() {
         let mut socket = server.connect().await;
         socket.write_all(garbage.as_bytes()).await.unwrap();
         let mut received = Vec::new();
-        tokio::time::timeout(PATIENCE, socket.read_to_end(&mut received))
+        tokio::time::timeout(TEST_TIMEOUT, socket.read_to_end(&mut received))
             .await
             .expect("closed")
             .unwrap();
@@ -131,9 +131,9 @@ async fn garbage_is_rejected_and_closed() {
 #[tokio::test]
 async fn drain_ends_idle_connections_event_streams_and_stuck_requests() {
     let server = TestServer::with(Config {
-        keep_alive: PATIENCE,
-        head_timeout: PATIENCE,
-        ..quick()
+        keep_alive: TEST_TIMEOUT,
+        head_timeout: TEST_TIMEOUT,
+        ..short_timeouts()
     });
     let mut idle = server.connect().await;
     idle.write_all(b"GET /health HTTP/1.1\r\nHost: test\r\n\r\n")
@@ -152,9 +152,9 @@ async fn drain_ends_idle_connections_event_streams_and_stuck_requests() {
         .write_all(b"POST /notify/cita HTTP/1.1\r\nHost: test\r\nContent-Length: 9\r\n\r\n{")
         .await
         .unwrap();
-    eventually(|| (server.state.seats.taken() == 3).then_some(())).await;
+    eventually(|| (server.state.limits.in_use() == 3).then_some(())).await;
 
-    assert_eq!(server.state.drain.drain(PATIENCE).await, 0);
+    assert_eq!(server.state.drain.drain(TEST_TIMEOUT).await, 0);
     assert_eq!(idle.read(&mut [0; 1]).await.unwrap(), 0);
     assert!(
         read_until(&mut stream, "\r\n0\r\n\r\n")

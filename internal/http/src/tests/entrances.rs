@@ -12,14 +12,14 @@ use socket2::{Domain, Socket, Type};
 use super::upgrades::{UPGRADE, frame};
 use super::world::admin;
 use super::*;
-use crate::connection::Front;
+use crate::connection::HttpServer;
 use crate::routes::routes;
 use latido_base::clock::simulated;
-use latido_session::{Context, Limits};
-use latido_shard::{self as shard, Admitted, Caller, Clerk, Porter, Shards, Thread};
+use latido_session::{SessionContext, SessionLimits};
+use latido_shard::{self as shard, AcceptedUpgrade, PendingConnection, RequestHandler, ConnectionHandler, Shards, SimulatedShard};
 
-fn parts(server: &TestServer) -> shard::Parts {
-    let Doors {
+fn shard_deps(server: &TestServer) -> shard::ShardDeps {
+    let ServerState {
         hub,
         catalog,
         policy,
@@ -28,21 +28,21 @@ fn parts(server: &TestServer) -> shard::Parts {
         metrics,
         ..
     } = &*server.state;
-    shard::Parts {
+    shard::ShardDeps {
         hub: Arc::clone(hub),
-        context: Context {
+        context: SessionContext {
             catalog: Arc::clone(catalog),
             policy: Arc::clone(policy),
-            limits: Limits::default(),
+            limits: SessionLimits::default(),
         },
-        clerk: Clerk {
+        request_handler: RequestHandler {
             verifier: Arc::clone(verifier),
             policy: Arc::clone(policy),
             catalog: Arc::clone(catalog),
         },
         clock: clock.clone(),
         metrics: Arc::clone(metrics),
-        drain: server.back.clone(),
+        drain: server.backend_drain.clone(),
     }
 }
 
@@ -54,16 +54,16 @@ fn listen() -> std::net::TcpListener {
 
 /// Records the accepting thread of each connection, and rejects every connection.
 #[derive(Default)]
-struct Doorman(Mutex<Vec<String>>);
+struct RejectingHandler(Mutex<Vec<String>>);
 
-impl Doorman {
-    fn seen(&self) -> Vec<String> {
+impl RejectingHandler {
+    fn accepting_threads(&self) -> Vec<String> {
         self.0.lock().unwrap().clone()
     }
 }
 
-impl Porter for Doorman {
-    fn welcome(&self, _: std::net::TcpStream, _: SocketAddr) -> Option<Caller> {
+impl ConnectionHandler for RejectingHandler {
+    fn accept(&self, _: std::net::TcpStream, _: SocketAddr) -> Option<PendingConnection> {
         self.0
             .lock()
             .unwrap()
@@ -71,32 +71,32 @@ impl Porter for Doorman {
         None
     }
 
-    fn admit(&self, _: &[u8], _: SocketAddr) -> Option<Admitted> {
+    fn try_upgrade(&self, _: &[u8], _: SocketAddr) -> Option<AcceptedUpgrade> {
         None
     }
 
-    fn take_back(self: Arc<Self>, _: Caller, _: &[u8]) {}
+    fn serve_http(self: Arc<Self>, _: PendingConnection, _: &[u8]) {}
 }
 
 #[tokio::test]
 async fn shards_accept_equally_many() {
     let server = TestServer::with(Config::default());
     for threads in 1..=3 {
-        let shards = Shards::start(shard::Config { threads }, &parts(&server)).unwrap();
-        let (socket, recorder) = (listen(), Arc::new(Doorman::default()));
+        let shards = Shards::start(shard::Config { threads }, &shard_deps(&server)).unwrap();
+        let (socket, recorder) = (listen(), Arc::new(RejectingHandler::default()));
         let address = socket.local_addr().unwrap();
-        let registration = shards.open(socket, Arc::clone(&recorder) as _);
+        let registration = shards.serve_listener(socket, Arc::clone(&recorder) as _);
         let mut kept = Vec::new();
         for count in 1..=100 {
             kept.push(TcpStream::connect(address).await.unwrap());
             // Connections arrive one by one at first, then many at once.
             if count < 50 || count == 100 {
-                eventually(|| (recorder.seen().len() == count).then_some(())).await;
+                eventually(|| (recorder.accepting_threads().len() == count).then_some(())).await;
             }
         }
         let mut shares = HashMap::new();
         recorder
-            .seen()
+            .accepting_threads()
             .into_iter()
             .for_each(|thread| *shares.entry(thread).or_insert(0) += 1);
         let (least, most) = (
@@ -115,7 +115,7 @@ async fn shards_accept_equally_many() {
 #[tokio::test]
 async fn shard_backs_off_while_accepting_fails() {
     let server = TestServer::with(Config::default());
-    let parts = parts(&server);
+    let parts = shard_deps(&server);
     // A thread of its own, because simulated time belongs to a thread.
     let shard = std::thread::spawn(move || {
         // Bound but not listening: each accept fails with an error of the server, not of a peer.
@@ -126,32 +126,32 @@ async fn shard_backs_off_while_accepting_fails() {
         socket.set_nonblocking(true).unwrap();
         let address = socket.local_addr().unwrap().as_socket().unwrap();
         let (mut shard, recorder, mut now) = (
-            Thread::new(parts),
-            Arc::new(Doorman::default()),
+            SimulatedShard::new(parts),
+            Arc::new(RejectingHandler::default()),
             Instant::now(),
         );
-        let _registration = shard.open(
+        let _registration = shard.serve_listener(
             socket.try_clone().unwrap().into(),
             Arc::clone(&recorder) as _,
         );
         for pause in [20, 40, 80, 160, 320, 640, 1_000, 1_000] {
             simulated::set(now, Duration::ZERO);
-            assert!(shard.act(), "it spins");
-            let deadline = shard.deadline().unwrap();
+            assert!(shard.run_until_idle(), "it spins");
+            let deadline = shard.next_wakeup().unwrap();
             assert_eq!(deadline - now, Duration::from_millis(pause));
             simulated::set(now + Duration::from_millis(pause - 1), Duration::ZERO);
-            assert!(shard.act());
-            assert_eq!(shard.deadline().unwrap(), deadline, "not before its time");
+            assert!(shard.run_until_idle());
+            assert_eq!(shard.next_wakeup().unwrap(), deadline, "not before its time");
             now = deadline;
         }
         socket.listen(8).unwrap();
         let _clients = [(); 2].map(|()| std::net::TcpStream::connect(address).unwrap());
-        assert!(shard.act());
-        assert_eq!(recorder.seen().len(), 0, "it still backs off");
+        assert!(shard.run_until_idle());
+        assert_eq!(recorder.accepting_threads().len(), 0, "it still backs off");
         simulated::set(now, Duration::ZERO);
-        assert!(shard.act());
-        assert_eq!(recorder.seen().len(), 2);
-        assert_eq!(shard.deadline(), None);
+        assert!(shard.run_until_idle());
+        assert_eq!(recorder.accepting_threads().len(), 2);
+        assert_eq!(shard.next_wakeup(), None);
     });
     shard.join().unwrap();
 }
@@ -159,16 +159,16 @@ async fn shard_backs_off_while_accepting_fails() {
 #[tokio::test(flavor = "multi_thread")]
 async fn bytes_sent_before_the_accept_are_answered() {
     let server = TestServer::with(Config::default());
-    let mounts = Annex::default();
-    let http_server = Arc::new(Front::new(
+    let mounts = AppMounts::default();
+    let http_server = Arc::new(HttpServer::new(
         &server.state,
         &mounts,
         routes(&server.state, &mounts),
         None,
     ));
-    let (mut shard, socket) = (Thread::new(parts(&server)), listen());
+    let (mut shard, socket) = (SimulatedShard::new(shard_deps(&server)), listen());
     let address = socket.local_addr().unwrap();
-    let _registration = shard.open(socket, http_server);
+    let _registration = shard.serve_listener(socket, http_server);
     let send = |bytes: &[u8], ends: bool| {
         let mut client = std::net::TcpStream::connect(address).unwrap();
         client.write_all(bytes).unwrap();
@@ -191,12 +191,12 @@ async fn bytes_sent_before_the_accept_are_answered() {
         send(b"GET /ws HTTP/1.1\r\n\r\n", false),
     );
     let (mut late, gone) = (send(b"", false), send(b"", true));
-    assert!(shard.act());
-    assert_eq!(shard.count(), 2, "the first, and the one without a request");
+    assert!(shard.run_until_idle());
+    assert_eq!(shard.slots_in_use(), 2, "the first, and the one without a request");
 
     let read_for = |client: &mut std::net::TcpStream, text: &str| {
         let mut seen = Vec::new();
-        client.set_read_timeout(Some(PATIENCE)).unwrap();
+        client.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
         while !String::from_utf8_lossy(&seen).contains(text) {
             let mut more = [0; 1024];
             let count = client.read(&mut more).unwrap();
@@ -210,12 +210,12 @@ async fn bytes_sent_before_the_accept_are_answered() {
     assert!(read_for(&mut other, "uptime").starts_with("HTTP/1.1 200 "));
     assert!(read_for(&mut refused, "\r\n\r\n").starts_with("HTTP/1.1 401 "));
     late.write_all(head.as_bytes()).unwrap();
-    assert!(shard.act());
+    assert!(shard.run_until_idle());
     read_for(&mut late, "\r\n\r\n");
     drop((early, long, other, refused, late, gone));
-    assert!(shard.act());
-    assert_eq!(shard.count(), 0);
-    eventually(|| (server.state.seats.taken() == 0).then_some(())).await;
+    assert!(shard.run_until_idle());
+    assert_eq!(shard.slots_in_use(), 0);
+    eventually(|| (server.state.limits.in_use() == 0).then_some(())).await;
 }
 
 #[tokio::test]
@@ -225,7 +225,7 @@ async fn connections_not_accepted_before_the_stop_get_a_response() {
         ..Config::default()
     });
     assert!(
-        server.state.shards.leave(Duration::ZERO, PATIENCE).await,
+        server.state.shards.shutdown(Duration::ZERO, TEST_TIMEOUT).await,
         "without clients they end at once"
     );
     let mut last = Vec::new();
@@ -237,14 +237,14 @@ async fn connections_not_accepted_before_the_stop_get_a_response() {
             .unwrap();
         last.push(socket);
     }
-    assert_eq!(server.state.seats.taken(), 0, "no shard accepts them");
+    assert_eq!(server.state.limits.in_use(), 0, "no shard accepts them");
     server.state.drain.stop();
     let [health, ws] = &mut last[..] else {
         unreachable!()
     };
-    assert_eq!(Answer::read(health).await.status, 200);
-    assert_eq!(Answer::read(ws).await.code(), "draining");
-    assert_eq!(server.state.drain.drain(PATIENCE).await, 0);
+    assert_eq!(TestResponse::read(health).await.status, 200);
+    assert_eq!(TestResponse::read(ws).await.code(), "draining");
+    assert_eq!(server.state.drain.drain(TEST_TIMEOUT).await, 0);
     assert!(
         TcpStream::connect(server.address).await.is_err(),
         "the listener is closed"

@@ -5,9 +5,9 @@ use super::*;
 
 const JSON: &str = "Content-Type: application/json";
 
-async fn hook(server: &TestServer, path: &str, headers: &[&str], body: &str) -> Answer {
+async fn hook(server: &TestServer, path: &str, headers: &[&str], body: &str) -> TestResponse {
     server
-        .ask(&format!("POST /notify/{path}"), headers, body)
+        .request(&format!("POST /notify/{path}"), headers, body)
         .await
 }
 
@@ -58,7 +58,7 @@ async fn hook_follows_its_contract() {
         );
     }
     assert_eq!(
-        server.ask("POST /notify/cita", &[JSON], "").await.status,
+        server.request("POST /notify/cita", &[JSON], "").await.status,
         400,
         "an empty body is not JSON"
     );
@@ -69,7 +69,7 @@ async fn hook_follows_its_contract() {
             .contains("an integer")
     );
     for method in ["GET", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS"] {
-        let refused = server.ask(&format!("{method} /notify/cita"), &[], "").await;
+        let refused = server.request(&format!("{method} /notify/cita"), &[], "").await;
         assert_eq!(
             (refused.status, refused.header("allow")),
             (405, Some("post")),
@@ -120,7 +120,7 @@ async fn failed_read_is_an_error_within_the_deadline() {
         "read again at once"
     );
 
-    let server = TestServer::start(World::without_database(config));
+    let server = TestServer::start(HttpBackend::without_database(config));
     assert_eq!(hook(&server, "cita", &[JSON], &body("a")).await.status, 500);
 }
 
@@ -138,7 +138,7 @@ async fn slow_and_large_bodies_are_rejected() {
         )
         .await
         .unwrap();
-    assert_eq!(Answer::read(&mut socket).await.code(), "slow_body");
+    assert_eq!(TestResponse::read(&mut socket).await.code(), "slow_body");
 
     let large = format!(
         r#"{{"negocio_id":"a","padding":"{}"}}"#,
@@ -153,7 +153,7 @@ async fn slow_and_large_bodies_are_rejected() {
     let head = "POST /notify/cita HTTP/1.1\r\nHost: test\r\nContent-Length: 20000\r\nExpect: 100-continue\r\n\r\n";
     socket.write_all(head.as_bytes()).await.unwrap();
     assert_eq!(
-        Answer::read(&mut socket).await.status,
+        TestResponse::read(&mut socket).await.status,
         413,
         "an Expect header gets the error before the body is sent"
     );
@@ -167,7 +167,7 @@ async fn slow_and_large_bodies_are_rejected() {
 
 #[tokio::test]
 async fn api_key_is_required_if_configured() {
-    let server = TestServer::start(World::with_hook_key());
+    let server = TestServer::start(HttpBackend::with_hook_key());
     let (header, bearer) = (
         format!("X-API-Key: {HOOK_KEY}"),
         format!("Authorization: Bearer {HOOK_KEY}"),

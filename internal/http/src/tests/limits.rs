@@ -1,6 +1,6 @@
 //! Limits per user and per address, and trust in proxies.
 
-use super::upgrades::{UPGRADE, answer, frame, hear, knock};
+use super::upgrades::{UPGRADE, read_response, frame, read_until_text, send_request};
 use super::world::{admin, token};
 use super::*;
 
@@ -14,8 +14,8 @@ async fn connections_per_user_are_limited_across_transports() {
         max_connections_per_user: Some(2),
         ..Config::default()
     });
-    let mut socket = knock(&server, &ws("ana"), &UPGRADE).await;
-    assert_eq!(answer(&mut socket).await.status, 101);
+    let mut socket = send_request(&server, &ws("ana"), &UPGRADE).await;
+    assert_eq!(read_response(&mut socket).await.status, 101);
     // An event stream counts as well.
     let mut stream = server.connect().await;
     let request = format!(
@@ -25,7 +25,7 @@ async fn connections_per_user_are_limited_across_transports() {
     stream.write_all(request.as_bytes()).await.unwrap();
     read_until(&mut stream, "total_citas").await;
 
-    let refused = answer(&mut knock(&server, &ws("ana"), &UPGRADE).await).await;
+    let refused = read_response(&mut send_request(&server, &ws("ana"), &UPGRADE).await).await;
     assert_eq!(
         (
             refused.status,
@@ -36,7 +36,7 @@ async fn connections_per_user_are_limited_across_transports() {
     );
     assert_eq!(server.state.metrics.refusals.get("user_limit"), 1);
     assert_eq!(
-        answer(&mut knock(&server, &ws("eva"), &UPGRADE).await)
+        read_response(&mut send_request(&server, &ws("eva"), &UPGRADE).await)
             .await
             .status,
         101,
@@ -52,7 +52,7 @@ async fn connections_per_user_are_limited_across_transports() {
     drop(socket);
     let mut status = 429;
     while status == 429 {
-        status = answer(&mut knock(&server, &ws("ana"), &UPGRADE).await)
+        status = read_response(&mut send_request(&server, &ws("ana"), &UPGRADE).await)
             .await
             .status;
     }
@@ -65,8 +65,8 @@ async fn connect_rate_is_limited_without_harm_to_open_connections() {
         max_handshakes_per_second: Some(3),
         ..Config::default()
     });
-    let mut socket = knock(&server, &ws("ana"), &UPGRADE).await;
-    assert_eq!(answer(&mut socket).await.status, 101);
+    let mut socket = send_request(&server, &ws("ana"), &UPGRADE).await;
+    assert_eq!(read_response(&mut socket).await.status, 101);
     let mut shed = 0;
     for _ in 0..20 {
         let answer = server.get("/health", &[]).await;
@@ -84,7 +84,7 @@ async fn connect_rate_is_limited_without_harm_to_open_connections() {
         .write_all(&frame(r#"{"type":"ping"}"#))
         .await
         .unwrap();
-    hear(&mut socket, r#"{"type":"pong"}"#).await;
+    read_until_text(&mut socket, r#"{"type":"pong"}"#).await;
 }
 
 #[tokio::test]
@@ -98,8 +98,8 @@ async fn trusted_proxy_names_the_client_address() {
     let from = async |forwarded: &str| {
         let forwarded = format!("X-Forwarded-For: {forwarded}");
         let headers: Vec<_> = UPGRADE.into_iter().chain([forwarded.as_str()]).collect();
-        let mut socket = knock(&server, &ws("ana"), &headers).await;
-        (answer(&mut socket).await.status, socket)
+        let mut socket = send_request(&server, &ws("ana"), &headers).await;
+        (read_response(&mut socket).await.status, socket)
     };
     let (status, _one) = from("203.0.113.1").await;
     assert_eq!(status, 101);
@@ -125,14 +125,14 @@ async fn forwarded_header_of_an_untrusted_peer_is_ignored() {
         .into_iter()
         .chain(["X-Forwarded-For: 203.0.113.1"])
         .collect();
-    let mut socket = knock(&server, &ws("ana"), &headers).await;
-    assert_eq!(answer(&mut socket).await.status, 101);
+    let mut socket = send_request(&server, &ws("ana"), &headers).await;
+    assert_eq!(read_response(&mut socket).await.status, 101);
     let headers: Vec<_> = UPGRADE
         .into_iter()
         .chain(["X-Forwarded-For: 203.0.113.2"])
         .collect();
     assert_eq!(
-        answer(&mut knock(&server, &ws("ana"), &headers).await)
+        read_response(&mut send_request(&server, &ws("ana"), &headers).await)
             .await
             .code(),
         "address_limit"
@@ -163,7 +163,7 @@ async fn ambient_credentials_do_not_authenticate() {
         "/estadisticas/a/events",
         "/dashboard/clients",
     ] {
-        let answer = answer(&mut knock(&server, path, &headers).await).await;
+        let answer = read_response(&mut send_request(&server, path, &headers).await).await;
         assert!(
             [401, 404].contains(&answer.status),
             "{path}: {}",

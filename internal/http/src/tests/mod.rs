@@ -19,28 +19,28 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::{Annex, Config, Doors};
+use crate::{AppMounts, Config, ServerState};
 use latido_base::drain::Drain;
-use world::{Number, World};
+use world::{NumberHandle, HttpBackend};
 
 /// The deadline after which a hung test fails.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A server on a port of its own; it stops when dropped.
 struct TestServer {
     address: SocketAddr,
-    state: Arc<Doors>,
-    number: Number,
-    back: Drain,
+    state: Arc<ServerState>,
+    number: NumberHandle,
+    backend_drain: Drain,
 }
 
 impl TestServer {
-    fn start(world: World) -> Self {
-        Self::start_with(world, Annex::default())
+    fn start(world: HttpBackend) -> Self {
+        Self::start_with(world, AppMounts::default())
     }
 
     /// Starts a server with the addresses of an app.
-    fn start_with(world: World, mounts: Annex) -> Self {
+    fn start_with(world: HttpBackend, mounts: AppMounts) -> Self {
         let listener = crate::bind(&[([127, 0, 0, 1], 0).into()]).unwrap();
         let (address, number) = (listener.address(), world.number());
         let state = Arc::new(world.state);
@@ -51,12 +51,12 @@ impl TestServer {
             address,
             state,
             number,
-            back: world.back,
+            backend_drain: world.backend_drain,
         }
     }
 
     fn with(config: Config) -> Self {
-        Self::start(World::new(config))
+        Self::start(HttpBackend::new(config))
     }
 
     async fn connect(&self) -> TcpStream {
@@ -64,7 +64,7 @@ impl TestServer {
     }
 
     /// Sends a request with `Host` and `Connection: close` in its head, and reads to the end.
-    async fn ask(&self, request_line: &str, headers: &[&str], body: &str) -> Answer {
+    async fn request(&self, request_line: &str, headers: &[&str], body: &str) -> TestResponse {
         let mut head = format!("{request_line} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n");
         if !body.is_empty() {
             head += &format!("Content-Length: {}\r\n", body.len());
@@ -77,35 +77,35 @@ impl TestServer {
             .write_all(format!("{head}\r\n{body}").as_bytes())
             .await
             .unwrap();
-        Answer::read(&mut socket).await
+        TestResponse::read(&mut socket).await
     }
 
-    async fn get(&self, path: &str, headers: &[&str]) -> Answer {
-        self.ask(&format!("GET {path}"), headers, "").await
+    async fn get(&self, path: &str, headers: &[&str]) -> TestResponse {
+        self.request(&format!("GET {path}"), headers, "").await
     }
 }
 
 impl Drop for TestServer {
     fn drop(&mut self) {
         self.state.drain.stop();
-        self.back.stop();
+        self.backend_drain.stop();
     }
 }
 
 /// A response as received from the server.
 #[derive(Debug)]
-struct Answer {
+struct TestResponse {
     status: u16,
     /// The head, converted to lower case.
     head: String,
     body: String,
 }
 
-impl Answer {
+impl TestResponse {
     /// Reads until the server closes the connection.
     async fn read(socket: &mut TcpStream) -> Self {
         let mut bytes = Vec::new();
-        tokio::time::timeout(PATIENCE, socket.read_to_end(&mut bytes))
+        tokio::time::timeout(TEST_TIMEOUT, socket.read_to_end(&mut bytes))
             .await
             .expect("the server closes")
             .unwrap();
@@ -151,7 +151,7 @@ async fn read_until(socket: &mut TcpStream, text: &str) -> String {
             );
         }
     };
-    tokio::time::timeout(PATIENCE, wait)
+    tokio::time::timeout(TEST_TIMEOUT, wait)
         .await
         .unwrap_or_else(|_| panic!("{text:?} never came"));
     String::from_utf8_lossy(&seen).into_owned()
@@ -159,7 +159,7 @@ async fn read_until(socket: &mut TcpStream, text: &str) -> String {
 
 /// Waits for something another task does.
 async fn eventually<T>(mut condition: impl FnMut() -> Option<T>) -> T {
-    tokio::time::timeout(PATIENCE, async {
+    tokio::time::timeout(TEST_TIMEOUT, async {
         loop {
             if let Some(found) = condition() {
                 return found;

@@ -35,7 +35,7 @@ async fn credentials_reach_no_log_and_no_metric() {
         .with_writer(move || writer.clone())
         .finish();
     let guard = tracing::subscriber::set_default(subscriber);
-    let server = TestServer::start(World::with_hook_key());
+    let server = TestServer::start(HttpBackend::with_hook_key());
     let (good, bad) = (admin(), "a-secret-that-is-wrong");
     for token in [&*good, bad] {
         let (bearer, protocol) = (
@@ -52,7 +52,7 @@ async fn credentials_reach_no_log_and_no_metric() {
         }
         let keys = [format!("X-API-Key: {token}"), bearer];
         server
-            .ask(
+            .request(
                 "POST /notify/cita",
                 &keys.each_ref().map(String::as_str),
                 "{",
@@ -60,7 +60,7 @@ async fn credentials_reach_no_log_and_no_metric() {
             .await;
     }
     server
-        .ask(
+        .request(
             "POST /notify/cita",
             &[&format!("X-API-Key: {HOOK_KEY}")],
             "{",

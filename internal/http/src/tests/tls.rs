@@ -53,15 +53,15 @@ impl Authority {
         TlsFiles {
             certificates: self.folder.join("cert.pem"),
             key: self.folder.join("key.pem"),
-            every: Duration::from_millis(20),
+            check_interval: Duration::from_millis(20),
         }
     }
 
     /// Starts a server with TLS that checks the files often.
     fn server(&self, config: Config) -> TestServer {
-        let mut world = World::new(config);
+        let mut world = HttpBackend::new(config);
         let tls = Tls::open(&self.files()).unwrap();
-        tls.keep(&world.state.drain);
+        tls.start_reload(&world.state.drain);
         world.state.tls = Some(tls);
         TestServer::start(world)
     }
@@ -99,13 +99,13 @@ async fn read_until(stream: &mut TlsStream<TcpStream>, text: &str) -> String {
             );
         }
     };
-    tokio::time::timeout(PATIENCE, wait)
+    tokio::time::timeout(TEST_TIMEOUT, wait)
         .await
         .unwrap_or_else(|_| panic!("{text:?} never came"));
     String::from_utf8_lossy(&seen).into_owned()
 }
 
-fn served(stream: &TlsStream<TcpStream>) -> Vec<u8> {
+fn served_certificate(stream: &TlsStream<TcpStream>) -> Vec<u8> {
     stream.get_ref().1.peer_certificates().unwrap()[0].to_vec()
 }
 
@@ -142,7 +142,7 @@ async fn tls_serves_requests_and_websockets_and_releases_permits() {
             .await
             .starts_with("HTTP/1.1 101")
     );
-    server.number.becomes(7);
+    server.number.set(7);
     read_until(&mut socket, r#""total_citas":7"#).await;
     // More bytes than any buffer on the way holds.
     let big = frame(&format!(
@@ -154,7 +154,7 @@ async fn tls_serves_requests_and_websockets_and_releases_permits() {
         read_until(&mut socket, "unknown_channel").await;
     }
     drop((plain, socket));
-    eventually(|| (server.state.seats.taken() == 0).then_some(())).await;
+    eventually(|| (server.state.limits.in_use() == 0).then_some(())).await;
 }
 
 #[tokio::test]
@@ -174,7 +174,7 @@ async fn plain_and_silent_clients_are_disconnected() {
     for socket in [&mut plain, &mut silent] {
         let mut received = Vec::new();
         // A reset is an end as well.
-        let _ = tokio::time::timeout(PATIENCE, socket.read_to_end(&mut received))
+        let _ = tokio::time::timeout(TEST_TIMEOUT, socket.read_to_end(&mut received))
             .await
             .expect("closed");
         assert!(!String::from_utf8_lossy(&received).contains("HTTP"));
@@ -189,16 +189,16 @@ async fn new_certificate_is_loaded_and_an_invalid_one_ignored() {
     let first = authority.sign();
     let server = authority.server(Config::default());
     let mut old = authority.connect(&server).await;
-    assert_eq!(served(&old), first);
+    assert_eq!(served_certificate(&old), first);
     fs::write(authority.folder.join("cert.pem"), "no certificate").unwrap();
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert_eq!(
-        served(&authority.connect(&server).await),
+        served_certificate(&authority.connect(&server).await),
         first,
         "the one before stays"
     );
     let second = authority.sign();
-    while served(&authority.connect(&server).await) != second {
+    while served_certificate(&authority.connect(&server).await) != second {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     old.write_all(b"GET /health HTTP/1.1\r\nHost: test\r\n\r\n")
@@ -217,7 +217,7 @@ async fn drain_ends_tls_connections() {
         .await
         .unwrap();
     read_until(&mut idle, "uptime").await;
-    assert_eq!(server.state.drain.drain(PATIENCE).await, 0);
+    assert_eq!(server.state.drain.drain(TEST_TIMEOUT).await, 0);
     let mut rest = Vec::new();
     idle.read_to_end(&mut rest).await.unwrap();
 }

@@ -10,7 +10,7 @@ pub(super) const UPGRADE: [&str; 4] = [
     "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
 ];
 
-pub(super) async fn knock(server: &TestServer, path: &str, headers: &[&str]) -> TcpStream {
+pub(super) async fn send_request(server: &TestServer, path: &str, headers: &[&str]) -> TcpStream {
     let mut head = format!("GET {path} HTTP/1.1\r\nHost: test\r\n");
     for header in headers {
         head += &format!("{header}\r\n");
@@ -24,17 +24,17 @@ pub(super) async fn knock(server: &TestServer, path: &str, headers: &[&str]) -> 
 }
 
 /// Reads the response; of a rejected request also its body.
-pub(super) async fn answer(socket: &mut TcpStream) -> Answer {
+pub(super) async fn read_response(socket: &mut TcpStream) -> TestResponse {
     let mut text = read_until(socket, "\r\n\r\n").await;
-    let length = Answer::parse(&text)
+    let length = TestResponse::parse(&text)
         .header("content-length")
         .map_or(0, |length| length.parse().unwrap());
-    while Answer::parse(&text).body.len() < length {
+    while TestResponse::parse(&text).body.len() < length {
         let mut more = [0; 1024];
         let count = socket.read(&mut more).await.unwrap();
         text += std::str::from_utf8(&more[..count]).unwrap();
     }
-    Answer::parse(&text)
+    TestResponse::parse(&text)
 }
 
 /// Builds a text frame as a client sends it. The mask is zero, which changes nothing.
@@ -51,7 +51,7 @@ pub(super) fn frame(text: &str) -> Vec<u8> {
 
 /// Reads until a frame contains `text`, and returns all bytes until then as text, frame headers
 /// included.
-pub(super) async fn hear(socket: &mut TcpStream, text: &str) -> String {
+pub(super) async fn read_until_text(socket: &mut TcpStream, text: &str) -> String {
     let mut seen = Vec::new();
     let wait = async {
         while !String::from_utf8_lossy(&seen).contains(text) {
@@ -62,7 +62,7 @@ pub(super) async fn hear(socket: &mut TcpStream, text: &str) -> String {
             );
         }
     };
-    tokio::time::timeout(PATIENCE, wait)
+    tokio::time::timeout(TEST_TIMEOUT, wait)
         .await
         .unwrap_or_else(|_| panic!("{text:?} never came"));
     String::from_utf8_lossy(&seen).into_owned()
@@ -89,7 +89,7 @@ async fn upgraded_client_keeps_its_early_bytes_and_its_permit() {
     while !bytes.ends_with(br#"{"type":"pong"}"#) {
         assert_ne!(socket.read_buf(&mut bytes).await.unwrap(), 0);
     }
-    let answer = Answer::parse(&String::from_utf8_lossy(&bytes));
+    let answer = TestResponse::parse(&String::from_utf8_lossy(&bytes));
     assert_eq!(
         (answer.status, answer.header("sec-websocket-accept")),
         (101, Some("s3pplmbitxaq9kygzzhzrbk+xoo="))
@@ -101,7 +101,7 @@ async fn upgraded_client_keeps_its_early_bytes_and_its_permit() {
     assert_eq!(answer.header("sec-websocket-protocol"), None);
 
     assert_eq!(
-        server.state.seats.taken(),
+        server.state.limits.in_use(),
         1,
         "the permit travels with the socket"
     );
@@ -111,7 +111,7 @@ async fn upgraded_client_keeps_its_early_bytes_and_its_permit() {
         "so does the permit of its address"
     );
     drop(socket);
-    eventually(|| (server.state.seats.taken() == 0).then_some(())).await;
+    eventually(|| (server.state.limits.in_use() == 0).then_some(())).await;
     assert_eq!(server.get("/health", &[]).await.status, 200);
 }
 
@@ -120,7 +120,7 @@ async fn token_in_a_subprotocol_is_accepted_and_not_echoed() {
     let server = TestServer::with(Config::default());
     let protocol = format!("Sec-WebSocket-Protocol: bearer, {}", admin());
     let headers: Vec<_> = UPGRADE.into_iter().chain([protocol.as_str()]).collect();
-    let answer = answer(&mut knock(&server, "/ws", &headers).await).await;
+    let answer = read_response(&mut send_request(&server, "/ws", &headers).await).await;
     assert_eq!(
         (answer.status, answer.header("sec-websocket-protocol")),
         (101, Some("bearer"))
@@ -132,25 +132,25 @@ async fn grants_of_the_token_apply_to_the_websocket() {
     let server = TestServer::with(Config::default());
     let bearer = format!("Authorization: Bearer {}", token("u1", 60, Some("a")));
     let headers: Vec<_> = UPGRADE.into_iter().chain([bearer.as_str()]).collect();
-    let mut socket = knock(&server, "/ws", &headers).await;
-    assert_eq!(answer(&mut socket).await.status, 101);
+    let mut socket = send_request(&server, "/ws", &headers).await;
+    assert_eq!(read_response(&mut socket).await.status, 101);
     socket
         .write_all(&frame(r#"{"type":"subscribe","channel":"estadisticas:b"}"#))
         .await
         .unwrap();
-    hear(&mut socket, r#""code":"forbidden""#).await;
+    read_until_text(&mut socket, r#""code":"forbidden""#).await;
     socket
         .write_all(&frame(r#"{"type":"subscribe","channel":"estadisticas:a"}"#))
         .await
         .unwrap();
-    hear(&mut socket, r#""type":"stats""#).await;
+    read_until_text(&mut socket, r#""type":"stats""#).await;
 }
 
 #[tokio::test]
 async fn invalid_tokens_are_rejected_before_the_upgrade() {
     let server = TestServer::with(Config::default());
     for path in ["/ws", "/ws?token=", "/ws?token=nonsense"] {
-        let refused = answer(&mut knock(&server, path, &UPGRADE).await).await;
+        let refused = read_response(&mut send_request(&server, path, &UPGRADE).await).await;
         assert_eq!(
             (refused.status, refused.code().as_str()),
             (401, "unauthorized"),
@@ -168,7 +168,7 @@ async fn invalid_tokens_are_rejected_before_the_upgrade() {
     let cookie = format!("Cookie: token={}; access_token={}", admin(), admin());
     let headers: Vec<_> = UPGRADE.into_iter().chain([cookie.as_str()]).collect();
     assert_eq!(
-        answer(&mut knock(&server, "/ws", &headers).await)
+        read_response(&mut send_request(&server, "/ws", &headers).await)
             .await
             .status,
         401
@@ -192,7 +192,7 @@ async fn unlisted_origins_are_rejected() {
         let origin = format!("Origin: {origin}");
         let headers: Vec<_> = UPGRADE.into_iter().chain([origin.as_str()]).collect();
         assert_eq!(
-            answer(&mut knock(&server, &path, &headers).await)
+            read_response(&mut send_request(&server, &path, &headers).await)
                 .await
                 .status,
             status,
@@ -200,7 +200,7 @@ async fn unlisted_origins_are_rejected() {
         );
     }
     assert_eq!(
-        answer(&mut knock(&server, &path, &UPGRADE).await)
+        read_response(&mut send_request(&server, &path, &UPGRADE).await)
             .await
             .status,
         101,
@@ -217,8 +217,8 @@ async fn invalid_handshakes_get_a_specific_error() {
         (plain.status, plain.header("upgrade"), plain.code().as_str()),
         (426, Some("websocket"), "handshake")
     );
-    let old = answer(
-        &mut knock(
+    let old = read_response(
+        &mut send_request(
             &server,
             &path,
             &[
@@ -235,8 +235,8 @@ async fn invalid_handshakes_get_a_specific_error() {
         (old.status, old.header("sec-websocket-version")),
         (426, Some("13"))
     );
-    let keyless = answer(
-        &mut knock(
+    let keyless = read_response(
+        &mut send_request(
             &server,
             &path,
             &[UPGRADE[0], UPGRADE[1], UPGRADE[2], "Sec-WebSocket-Key: x"],
@@ -245,8 +245,8 @@ async fn invalid_handshakes_get_a_specific_error() {
     )
     .await;
     assert_eq!(keyless.status, 400);
-    let twice = answer(
-        &mut knock(
+    let twice = read_response(
+        &mut send_request(
             &server,
             &path,
             &[UPGRADE[0], UPGRADE[1], UPGRADE[2], UPGRADE[3], UPGRADE[3]],
@@ -255,13 +255,13 @@ async fn invalid_handshakes_get_a_specific_error() {
     )
     .await;
     assert_eq!(twice.status, 400);
-    let post = server.ask(&format!("POST {path}"), &UPGRADE, "").await;
+    let post = server.request(&format!("POST {path}"), &UPGRADE, "").await;
     assert_eq!((post.status, post.header("allow")), (405, Some("get")));
     let ten = format!("GET {path} HTTP/1.0\r\n{}\r\n\r\n", UPGRADE.join("\r\n"));
     let mut socket = server.connect().await;
     socket.write_all(ten.as_bytes()).await.unwrap();
     assert_eq!(
-        Answer::read(&mut socket).await.status,
+        TestResponse::read(&mut socket).await.status,
         426,
         "HTTP/1.0 has no upgrade"
     );
@@ -269,16 +269,16 @@ async fn invalid_handshakes_get_a_specific_error() {
 
 #[tokio::test]
 async fn upgrade_without_a_database_is_a_retryable_503() {
-    let server = TestServer::start(World::without_database(Config::default()));
+    let server = TestServer::start(HttpBackend::without_database(Config::default()));
     let refused =
-        answer(&mut knock(&server, &format!("/ws?token={}", admin()), &UPGRADE).await).await;
+        read_response(&mut send_request(&server, &format!("/ws?token={}", admin()), &UPGRADE).await).await;
     assert_eq!(
         (refused.status, refused.code().as_str()),
         (503, "not_ready")
     );
     assert!(refused.header("retry-after").is_some());
     assert_eq!(
-        answer(&mut knock(&server, "/ws?token=bad", &UPGRADE).await)
+        read_response(&mut send_request(&server, "/ws?token=bad", &UPGRADE).await)
             .await
             .status,
         401,

@@ -7,19 +7,19 @@ use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use proptest::test_runner::{Config as Runs, TestCaseError, TestRunner};
 
-use super::upgrades::{answer, frame, hear};
+use super::upgrades::{read_response, frame, read_until_text};
 use super::world::{admin, token};
 use super::*;
-use crate::connection::Front;
+use crate::connection::HttpServer;
 use crate::knock;
 use crate::routes::routes;
-use latido_shard::{Caller, Porter as _};
+use latido_shard::{PendingConnection, ConnectionHandler as _};
 
 const ORIGIN: &str = "https://panel.example.com";
 
 /// Generates the head of a WebSocket request, or of one that is nearly valid. About a quarter are
 /// valid.
-fn head() -> impl Strategy<Value = String> {
+fn any_head() -> impl Strategy<Value = String> {
     let good = admin();
     let targets = [
         "/ws",
@@ -108,8 +108,8 @@ fn usually(
 }
 
 /// Reads a response for comparison, without the date, which hyper adds and a 101 need not have.
-async fn said(socket: &mut TcpStream) -> (u16, Vec<String>, String) {
-    let answer = answer(socket).await;
+async fn comparable_response(socket: &mut TcpStream) -> (u16, Vec<String>, String) {
+    let answer = read_response(socket).await;
     let mut lines: Vec<_> = answer
         .head
         .lines()
@@ -122,33 +122,33 @@ async fn said(socket: &mut TcpStream) -> (u16, Vec<String>, String) {
 }
 
 /// Opens a connection whose `head` is handed to hyper in two pieces, bypassing the fast path.
-async fn long_way(http_server: &Arc<Front>, head: &[u8], cut: usize) -> TcpStream {
+async fn regular_path(http_server: &Arc<HttpServer>, head: &[u8], cut: usize) -> TcpStream {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let (socket, accepted) = tokio::join!(
         TcpStream::connect(listener.local_addr().unwrap()),
         listener.accept()
     );
     let (mut socket, (accepted, address)) = (socket.unwrap(), accepted.unwrap());
-    let permit = http_server.seats.take(Some(address.ip())).unwrap().0;
-    let pending = Caller {
+    let permit = http_server.limits.acquire(Some(address.ip())).unwrap().0;
+    let pending = PendingConnection {
         socket: accepted.into_std().unwrap(),
         address,
-        permit,
-        since: Instant::now(),
+        permits: permit,
+        accepted_at: Instant::now(),
     };
-    Arc::clone(http_server).take_back(pending, &head[..cut]);
+    Arc::clone(http_server).serve_http(pending, &head[..cut]);
     socket.write_all(&head[cut..]).await.unwrap();
     socket
 }
 
-async fn both(
+async fn compare_paths(
     server: &TestServer,
-    http_server: &Arc<Front>,
+    http_server: &Arc<HttpServer>,
     head: &str,
     cut: Index,
 ) -> Result<bool, TestCaseError> {
     let ping = frame(r#"{"type":"ping"}"#);
-    let upgraded = knock::admit(&server.state, None, head.as_bytes(), server.address);
+    let upgraded = knock::try_upgrade(&server.state, None, head.as_bytes(), server.address);
     let bytes = [
         head.as_bytes(),
         if upgraded.is_some() {
@@ -160,11 +160,11 @@ async fn both(
     .concat();
     let mut fast = server.connect().await;
     fast.write_all(&bytes).await.unwrap();
-    let mut regular = long_way(http_server, &bytes, cut.index(bytes.len())).await;
+    let mut regular = regular_path(http_server, &bytes, cut.index(bytes.len())).await;
     if let Some(upgraded) = &upgraded {
-        prop_assert_eq!(upgraded.used, head.len());
-        let fast = hear(&mut fast, r#"{"type":"pong"}"#).await;
-        let regular = hear(&mut regular, r#"{"type":"pong"}"#).await;
+        prop_assert_eq!(upgraded.request_bytes, head.len());
+        let fast = read_until_text(&mut fast, r#"{"type":"pong"}"#).await;
+        let regular = read_until_text(&mut regular, r#"{"type":"pong"}"#).await;
         let lines = |text: &str| {
             let head = text.split("\r\n\r\n").next().unwrap().to_lowercase();
             let mut lines: Vec<_> = head
@@ -178,7 +178,7 @@ async fn both(
         prop_assert!(fast.starts_with("HTTP/1.1 101 "));
         prop_assert_eq!(lines(&fast), lines(&regular));
     } else {
-        prop_assert_eq!(said(&mut fast).await, said(&mut regular).await);
+        prop_assert_eq!(comparable_response(&mut fast).await, comparable_response(&mut regular).await);
     }
     Ok(upgraded.is_some())
 }
@@ -195,8 +195,8 @@ fn fast_and_regular_path_give_the_same_response() {
         origins: ORIGIN.parse().unwrap(),
         ..Config::default()
     });
-    let mounts = crate::Annex::default();
-    let http_server = Arc::new(Front::new(
+    let mounts = crate::AppMounts::default();
+    let http_server = Arc::new(HttpServer::new(
         &server.state,
         &mounts,
         routes(&server.state, &mounts),
@@ -208,14 +208,14 @@ fn fast_and_regular_path_give_the_same_response() {
         failure_persistence: None,
         ..Runs::default()
     });
-    let outcome = runner.run(&(head(), any::<Index>()), |(head, cut)| {
-        let was_fast = runtime.block_on(both(&server, &http_server, &head, cut))?;
+    let outcome = runner.run(&(any_head(), any::<Index>()), |(head, cut)| {
+        let was_fast = runtime.block_on(compare_paths(&server, &http_server, &head, cut))?;
         fast_count.fetch_add(u32::from(was_fast), Ordering::Relaxed);
         Ok(())
     });
     outcome.unwrap();
     assert!(fast_count.into_inner() > 5, "the fast path is used");
     runtime.block_on(eventually(|| {
-        (server.state.seats.taken() == 0).then_some(())
+        (server.state.limits.in_use() == 0).then_some(())
     }));
 }

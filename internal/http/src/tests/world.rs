@@ -11,32 +11,32 @@ use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use jiff::civil::Date;
 
-use crate::{Asset, Config, Doors, Seats, Shapes};
-use latido_admin::{self as operations, Audience, Operations, Readiness, Report};
+use crate::{StaticFile, Config, ServerState, ConnectionLimits, ColumnSource};
+use latido_admin::{self as operations, SystemTopicViewers, Admin, Readiness, ReadinessReport};
 use latido_auth::{
-    ApiKey, Lookup, LookupError, LookupFuture, Passport, Policy, PolicyConfig, Secret, Verifier,
+    ApiKey, PermissionSource, PermissionLookupError, PermissionFuture, TokenSpec, Policy, PolicyConfig, Secret, Verifier,
     VerifierConfig, issue,
 };
 use latido_base::clock::Clock;
 use latido_base::drain::Drain;
 use latido_base::ident::{Key, UserId};
-use latido_engine::{self as engine, Answer, Engine, ReadError, Reader, Reading, Source};
+use latido_engine::{self as engine, ReadFuture, Engine, ReadError, SnapshotReader, ReadRow, HintSource};
 use latido_hub::Hub;
-use latido_session::{Context, Limits};
-use latido_shard::{self as shard, Clerk, Shards};
+use latido_session::{SessionContext, SessionLimits};
+use latido_shard::{self as shard, RequestHandler, Shards};
 use latido_stream::{Catalog, Column, ColumnKind, KeyType, StreamRow, Stream, ZoneRule};
 use latido_telemetry::Metrics;
 
 pub(super) const HOOK_KEY: &str = "a key for the hook";
 const SECRET: &str = "a secret of more than thirty-two bytes";
 
-pub(super) const ASSETS: &[Asset] = &[
-    Asset {
+pub(super) const ASSETS: &[StaticFile] = &[
+    StaticFile {
         path: "/",
         content_type: "text/html; charset=utf-8",
         bytes: b"<!doctype html>",
     },
-    Asset {
+    StaticFile {
         path: "/app.js",
         content_type: "text/javascript; charset=utf-8",
         bytes: b"'use strict'",
@@ -54,9 +54,9 @@ pub(super) fn admin() -> String {
     sign(
         "admin",
         3_600,
-        Passport {
+        TokenSpec {
             role: Some("root".into()),
-            ..Passport::default()
+            ..TokenSpec::default()
         },
     )
 }
@@ -66,19 +66,19 @@ pub(super) fn token(user: &str, seconds: i64, key: Option<&str>) -> String {
     sign(
         user,
         seconds,
-        Passport {
+        TokenSpec {
             negocios: key.map(str::to_owned).into_iter().collect(),
-            ..Passport::default()
+            ..TokenSpec::default()
         },
     )
 }
 
-fn sign(user: &str, seconds: i64, spec: Passport) -> String {
+fn sign(user: &str, seconds: i64, spec: TokenSpec) -> String {
     let clock = Clock::system();
     clock.set(Timestamp::from_second(clock.unix_s() + seconds).unwrap());
     issue(
         &Secret::new(SECRET),
-        &Passport {
+        &TokenSpec {
             user: user.into(),
             ..spec
         },
@@ -90,15 +90,15 @@ fn sign(user: &str, seconds: i64, spec: Passport) -> String {
 
 /// A snapshot reader for which every key has the same number.
 #[derive(Clone, Default)]
-struct Numbers(Arc<AtomicU32>);
+struct FakeSnapshotReader(Arc<AtomicU32>);
 
-impl Reader for Numbers {
+impl SnapshotReader for FakeSnapshotReader {
     fn read<'a>(
         &'a self,
         _: &'a Stream,
         keys: &'a [Key],
         _: &'a [Date],
-    ) -> Answer<'a, Vec<Reading>> {
+    ) -> ReadFuture<'a, Vec<ReadRow>> {
         let clock_us = Clock::system().now().as_microsecond();
         let columns = format!(r#"{{"total_citas":{}}}"#, self.0.load(Ordering::SeqCst));
         Box::pin(async move {
@@ -115,7 +115,7 @@ impl Reader for Numbers {
             };
             Ok(keys
                 .iter()
-                .map(|key| Reading {
+                .map(|key| ReadRow {
                     row: row(key),
                     took: None,
                 })
@@ -123,18 +123,18 @@ impl Reader for Numbers {
         })
     }
 
-    fn zones<'a>(&'a self, _: &'a Stream, _: &'a [Key]) -> Answer<'a, HashMap<Key, String>> {
+    fn zones<'a>(&'a self, _: &'a Stream, _: &'a [Key]) -> ReadFuture<'a, HashMap<Key, String>> {
         Box::pin(async { Ok(HashMap::new()) })
     }
 }
 
 /// A permission source that denies everything, so that only tokens grant access.
-struct Strict;
+struct DenyingPermissionSource;
 
-impl Lookup for Strict {
-    fn allowed<'a>(&'a self, _: &'a Stream, user: &'a UserId, _: &'a Key) -> LookupFuture<'a> {
+impl PermissionSource for DenyingPermissionSource {
+    fn allowed<'a>(&'a self, _: &'a Stream, user: &'a UserId, _: &'a Key) -> PermissionFuture<'a> {
         let answer = if user.as_str() == BROKEN {
-            Err(LookupError("no".into()))
+            Err(PermissionLookupError("no".into()))
         } else {
             Ok(false)
         };
@@ -142,17 +142,17 @@ impl Lookup for Strict {
     }
 }
 
-struct Ready(bool);
+struct FakeReadiness(bool);
 
-impl Readiness for Ready {
-    fn report(&self) -> BoxFuture<'_, Report> {
+impl Readiness for FakeReadiness {
+    fn check(&self) -> BoxFuture<'_, ReadinessReport> {
         let database = if self.0 {
             Ok(())
         } else {
             Err("connection refused".into())
         };
-        let report = Report {
-            ready: self.0,
+        let report = ReadinessReport {
+            is_ready: self.0,
             database,
             listener: "up",
             streams: Vec::new(),
@@ -162,7 +162,7 @@ impl Readiness for Ready {
 }
 
 /// Every stream has one column, once the database was reached.
-impl Shapes for Ready {
+impl ColumnSource for FakeReadiness {
     fn columns(&self, _: &Stream) -> Option<Vec<Column>> {
         self.0.then(|| {
             vec![Column {
@@ -188,14 +188,14 @@ fn stream(name: &str, key_field: &str, key_type: Option<KeyType>) -> Stream {
 }
 
 /// The state behind a listener. Tests may change it before the server starts.
-pub(super) struct World {
-    pub(super) state: Doors,
+pub(super) struct HttpBackend {
+    pub(super) state: ServerState,
     /// Drains the engine and the shards' request queue, which outlast the HTTP server.
-    pub(super) back: Drain,
-    numbers: Numbers,
+    pub(super) backend_drain: Drain,
+    numbers: FakeSnapshotReader,
 }
 
-impl World {
+impl HttpBackend {
     /// Creates a server with `estadisticas` (text keys) and `ventas` (integer keys).
     pub(super) fn new(config: Config) -> Self {
         Self::with(config, true)
@@ -218,17 +218,17 @@ impl World {
         let estadisticas = stream("estadisticas", "negocio_id", key_type(KeyType::Text));
         let ventas = stream("ventas", "tienda_id", key_type(KeyType::Integer));
         let catalog = Arc::new(Catalog::new(vec![estadisticas, ventas]));
-        let (back, clock, metrics) = (Drain::new(), Clock::system(), Arc::new(Metrics::new()));
+        let (backend_drain, clock, metrics) = (Drain::new(), Clock::system(), Arc::new(Metrics::new()));
         let engine = Engine::new(
             &engine::Config::default(),
             &catalog,
             Arc::new(engine::NoInterest),
             Arc::clone(&metrics),
         );
-        let viewers = Audience::default();
+        let viewers = SystemTopicViewers::default();
         let hub = Arc::new(Hub::new(
             Arc::clone(&catalog),
-            viewers.beside(engine.observer()),
+            viewers.wrap_observer(engine.observer()),
         ));
         let keys = VerifierConfig {
             secrets: vec![Secret::new(SECRET)],
@@ -239,39 +239,39 @@ impl World {
             admin_roles: vec!["root".into()],
             ..PolicyConfig::default()
         };
-        let policy = Arc::new(Policy::new(roles, Arc::new(Strict)));
+        let policy = Arc::new(Policy::new(roles, Arc::new(DenyingPermissionSource)));
         let shards = Shards::start(
             shard::Config { threads: 1 },
-            &shard::Parts {
+            &shard::ShardDeps {
                 hub: Arc::clone(&hub),
-                context: Context {
+                context: SessionContext {
                     catalog: Arc::clone(&catalog),
                     policy: Arc::clone(&policy),
-                    limits: Limits::default(),
+                    limits: SessionLimits::default(),
                 },
-                clerk: Clerk {
+                request_handler: RequestHandler {
                     verifier: Arc::clone(&verifier),
                     policy: Arc::clone(&policy),
                     catalog: Arc::clone(&catalog),
                 },
                 clock: clock.clone(),
                 metrics: Arc::clone(&metrics),
-                drain: back.clone(),
+                drain: backend_drain.clone(),
             },
         );
-        let numbers = Numbers::default();
-        back.spawn(engine.clone().run(engine::Parts {
+        let numbers = FakeSnapshotReader::default();
+        backend_drain.spawn(engine.clone().run(engine::EngineDeps {
             config: engine::Config::default(),
             catalog: Arc::clone(&catalog),
             hub: Arc::clone(&hub),
             reader: Arc::new(numbers.clone()),
             clock: clock.clone(),
-            drain: back.clone(),
+            drain: backend_drain.clone(),
         }));
         let shards = Arc::new(shards.unwrap());
-        let limits = Seats::new(&config);
-        let readiness: Arc<dyn Readiness> = Arc::new(Ready(reached));
-        let operations = operations::Parts {
+        let limits = ConnectionLimits::new(&config);
+        let readiness: Arc<dyn Readiness> = Arc::new(FakeReadiness(reached));
+        let operations = operations::AdminDeps {
             hub: Arc::clone(&hub),
             shards: Arc::clone(&shards),
             engine: engine.clone(),
@@ -279,11 +279,11 @@ impl World {
             verifier: Arc::clone(&verifier),
             readiness: Arc::clone(&readiness),
             clock: clock.clone(),
-            seats: limits.gauge(),
+            connection_usage: limits.usage(),
         };
-        let operations = Operations::start(operations, viewers, &back);
-        let state = Doors {
-            seats: limits,
+        let operations = Admin::start(operations, viewers, &backend_drain);
+        let state = ServerState {
+            limits,
             tls: None,
             config,
             hub,
@@ -293,25 +293,25 @@ impl World {
             hook_key: None,
             engine,
             shards,
-            operations,
+            admin: operations,
             metrics,
             readiness,
-            shapes: Arc::new(Ready(reached)),
+            column_source: Arc::new(FakeReadiness(reached)),
             clock,
             drain: Drain::new(),
             assets: ASSETS,
-            extra: None,
+            extra_routes: None,
         };
         Self {
             state,
-            back,
+            backend_drain,
             numbers,
         }
     }
 
     /// Returns a handle to the number that the database returns.
-    pub(super) fn number(&self) -> Number {
-        Number {
+    pub(super) fn number(&self) -> NumberHandle {
+        NumberHandle {
             numbers: self.numbers.clone(),
             engine: self.state.engine.clone(),
         }
@@ -319,15 +319,15 @@ impl World {
 }
 
 /// A handle to the database's one number.
-pub(super) struct Number {
-    numbers: Numbers,
+pub(super) struct NumberHandle {
+    numbers: FakeSnapshotReader,
     engine: Engine,
 }
 
-impl Number {
+impl NumberHandle {
     /// Simulates a commit that changed the number, and its notification.
-    pub(super) fn becomes(&self, total: u32) {
+    pub(super) fn set(&self, total: u32) {
         self.numbers.0.store(total, Ordering::SeqCst);
-        self.engine.everything(None, Source::Trigger);
+        self.engine.mark_all(None, HintSource::Trigger);
     }
 }

@@ -2,68 +2,68 @@
 
 use std::time::Duration;
 
-use crate::apps::Setting;
-use crate::config::reader::Reader;
+use crate::apps::AppSettings;
+use crate::config::reader::SettingsReader;
 use crate::config::{value, variable as v};
-use latido_app_gateway::{Config, Network};
+use latido_app_gateway::{Config, PublisherNetwork};
 use latido_auth::ApiKey;
 
 /// The default port. The older gateway listens there, and its clients expect it.
-pub(super) const PORT: u16 = 4000;
+pub(super) const DEFAULT_PORT: u16 = 4000;
 
 const API_URL: &str =
     "the address of the Django API such as http://localhost:8000, without user and password";
 
-pub(super) fn config(r: &mut Reader<'_>) -> Setting {
+pub(super) fn config(r: &mut SettingsReader<'_>) -> AppSettings {
     let defaults = Config::default();
     let trusts_clients = r.boolean(&v::GATEWAY_TRUST_CLIENTS, false);
     let api_url = r.parse(&v::GATEWAY_API_URL, API_URL, api_url);
     if api_url.is_none() && !trusts_clients && r.text(&v::GATEWAY_API_URL).is_none() {
-        r.mistakes.add(
+        r.errors.add(
             v::GATEWAY_API_URL.name,
             format!("missing; expected {API_URL}"),
         );
     }
     let api_key = r
         .secret(&v::GATEWAY_API_KEY)
-        .and_then(|key| r.check(v::GATEWAY_API_KEY.name, ApiKey::parse(&key)));
+        .and_then(|key| r.ok_or_record(v::GATEWAY_API_KEY.name, ApiKey::parse(&key)));
     let networks = "addresses or networks such as 10.0.0.0/8,192.168.1.7, separated by commas";
     let trusted = r.parse(&v::GATEWAY_TRUSTED_CIDRS, networks, |text| {
         value::list(text)
             .iter()
-            .map(|one| Network::parse(one))
+            .map(|one| PublisherNetwork::parse(one))
             .collect::<Option<Vec<_>>>()
     });
     if r.text(&v::GATEWAY_API_KEY).is_none() && r.text(&v::GATEWAY_TRUSTED_CIDRS).is_none() {
         let expected = "missing; expected the key that publishers send, or GATEWAY_TRUSTED_CIDRS: where they need none";
-        r.mistakes.add(v::GATEWAY_API_KEY.name, expected);
+        r.errors.add(v::GATEWAY_API_KEY.name, expected);
     }
     let minutes = r.number(&v::GATEWAY_INACTIVE_MINUTES, 0..=1_000_000, 60);
-    Setting::Gateway(Box::new(Config {
+    AppSettings::Gateway(Box::new(Config {
         api_url,
-        api_posts: r
-            .parse(&v::GATEWAY_API_METHOD, "GET or POST", posts)
+        api_uses_post: r
+            .parse(&v::GATEWAY_API_METHOD, "GET or POST", is_post)
             .unwrap_or(false),
         api_timeout: r.seconds(&v::GATEWAY_API_TIMEOUT_SECONDS, 1..=60, 10),
-        api_cache: r.seconds(&v::GATEWAY_API_CACHE_SECONDS, 1..=86_400, 60),
+        api_cache_ttl: r.seconds(&v::GATEWAY_API_CACHE_SECONDS, 1..=86_400, 60),
         admin_ids: r
             .text(&v::GATEWAY_ADMIN_IDS)
             .map(value::list)
             .unwrap_or_default(),
         api_key,
-        trusted: trusted.unwrap_or_default(),
+        trusted_networks: trusted.unwrap_or_default(),
         trusts_clients,
-        inactive: (minutes > 0).then(|| Duration::from_secs(minutes * 60)),
+        inactivity_limit: (minutes > 0).then(|| Duration::from_secs(minutes * 60)),
         ..defaults
     }))
 }
 
 /// Reads the port of the app's separate listener.
-pub(super) fn port(r: &mut Reader<'_>) -> u16 {
-    u16::try_from(r.number(&v::GATEWAY_PORT, 0..=65_535, PORT.into())).unwrap_or(PORT)
+pub(super) fn port(r: &mut SettingsReader<'_>) -> u16 {
+    u16::try_from(r.number(&v::GATEWAY_PORT, 0..=65_535, DEFAULT_PORT.into())).unwrap_or(DEFAULT_PORT)
 }
 
-fn posts(text: &str) -> Option<bool> {
+fn is_post(text: &str) -> Option<bool> {
     match text.to_ascii_uppercase().as_str() {
         "GET" => Some(false),
         "POST" => Some(true),
@@ -83,8 +83,8 @@ fn api_url(text: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use crate::apps::Setting;
-    use crate::config::{Purpose, Settings, Sources};
+    use crate::apps::AppSettings;
+    use crate::config::{Purpose, Settings, ConfigSources};
 
     const FIXED: [(&str, &str); 3] = [
         ("DATABASE_URL", "postgresql://u@h/d"),
@@ -93,7 +93,7 @@ mod tests {
     ];
 
     fn read(more: &[(&str, &str)]) -> Result<Settings, String> {
-        Settings::read(&Sources::of(&[&FIXED, more].concat()), Purpose::Serve)
+        Settings::read(&ConfigSources::from_variables(&[&FIXED, more].concat()), Purpose::Serve)
             .map_err(|errors| errors.to_string())
     }
 
@@ -128,8 +128,8 @@ mod tests {
         let [app] = &*settings.apps else {
             panic!("{:?}", settings.apps)
         };
-        assert_eq!(app.port, Some(super::PORT));
-        let Setting::Gateway(config) = &app.setting else {
+        assert_eq!(app.port, Some(super::DEFAULT_PORT));
+        let AppSettings::Gateway(config) = &app.setting else {
             panic!("{app:?}")
         };
         assert_eq!(
@@ -138,7 +138,7 @@ mod tests {
         );
         let settings =
             read(&[("GATEWAY_TRUST_CLIENTS", "true"), ("GATEWAY_API_KEY", "k")]).unwrap();
-        let Setting::Gateway(config) = &settings.apps[0].setting else {
+        let AppSettings::Gateway(config) = &settings.apps[0].setting else {
             panic!("{settings:?}")
         };
         assert!(config.trusts_clients && config.api_url.is_none());

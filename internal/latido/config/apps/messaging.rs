@@ -1,24 +1,24 @@
 //! Settings of the `messaging` app.
 
-use crate::config::reader::Reader;
+use crate::config::reader::SettingsReader;
 use crate::config::settings::public_keys;
 use crate::config::variable as v;
-use latido_app_messaging::{Config, Vocabulary, Windows};
+use latido_app_messaging::{Config, ClientApiVersion, MessageWindows};
 use latido_auth::{VerifierConfig, check_secret, check_url};
 
 /// Reads the app's settings. Without keys of its own it uses those of the server.
-pub(super) fn config(r: &mut Reader<'_>, server: &VerifierConfig) -> Config {
+pub(super) fn config(r: &mut SettingsReader<'_>, server: &VerifierConfig) -> Config {
     let defaults = Config::new(verifier(r, server));
-    let hour = |r: &mut Reader<'_>, variable| {
+    let hour = |r: &mut SettingsReader<'_>, variable| {
         u32::try_from(r.number(variable, 1..=10_000_000, 1000)).unwrap_or(u32::MAX)
     };
     Config {
-        vocabulary: r
-            .parse(&v::MESSAGING_DIALECT, "head or document", Vocabulary::parse)
+        default_api_version: r
+            .parse(&v::MESSAGING_DIALECT, "head or document", ClientApiVersion::parse)
             .unwrap_or_default(),
-        messages_an_hour: hour(r, &v::MESSAGING_MESSAGES_PER_HOUR),
-        typing_an_hour: hour(r, &v::MESSAGING_TYPING_PER_HOUR),
-        windows: Windows {
+        messages_per_hour: hour(r, &v::MESSAGING_MESSAGES_PER_HOUR),
+        typing_per_hour: hour(r, &v::MESSAGING_TYPING_PER_HOUR),
+        windows: MessageWindows {
             retry: r.seconds(&v::MESSAGING_RETRY_SECONDS, 1..=86_400, 600),
             ..defaults.windows
         },
@@ -27,10 +27,10 @@ pub(super) fn config(r: &mut Reader<'_>, server: &VerifierConfig) -> Config {
     }
 }
 
-fn verifier(r: &mut Reader<'_>, server: &VerifierConfig) -> VerifierConfig {
+fn verifier(r: &mut SettingsReader<'_>, server: &VerifierConfig) -> VerifierConfig {
     let secret = r.secret(&v::MESSAGING_JWT_SECRET);
     if let Some(secret) = &secret {
-        r.check(
+        r.ok_or_record(
             v::MESSAGING_JWT_SECRET.name,
             check_secret(secret, server.allow_weak_secrets),
         );
@@ -38,7 +38,7 @@ fn verifier(r: &mut Reader<'_>, server: &VerifierConfig) -> VerifierConfig {
     let public_keys = public_keys(r, &v::MESSAGING_JWT_PUBLIC_KEY);
     let jwks_url = r.text(&v::MESSAGING_JWT_JWKS_URL).map(ToOwned::to_owned);
     if let Some(url) = &jwks_url {
-        r.check(v::MESSAGING_JWT_JWKS_URL.name, check_url(url));
+        r.ok_or_record(v::MESSAGING_JWT_JWKS_URL.name, check_url(url));
     }
     let has_own = secret.is_some() || public_keys.is_some() || jwks_url.is_some();
     let own = |variable| r.text(variable).map(ToOwned::to_owned);

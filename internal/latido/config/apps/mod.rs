@@ -8,19 +8,19 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use crate::apps::{self, NAMES, Setting, workspace};
-use crate::config::reader::Reader;
+use crate::apps::{self, NAMES, AppSettings, workspace};
+use crate::config::reader::SettingsReader;
 use crate::config::{Purpose, value, variable as v};
 use latido_auth::{Secret, VerifierConfig};
 use latido_stream::Stream;
 
 /// An app that the server will start.
 #[derive(Debug)]
-pub struct WantedApp {
+pub struct EnabledApp {
     /// The port of a separate listener, 0 for any free one. `None` uses the server's main listener.
     pub port: Option<u16>,
     /// The app's own settings.
-    pub setting: Setting,
+    pub setting: AppSettings,
 }
 
 /// The table `[apps.NAME]` of a `latido.toml`. Its presence enables the app.
@@ -32,14 +32,14 @@ pub(super) struct AppTable {
 
 /// Returns the apps enabled in `LATIDO_APPS` or in the file, in the order of [`NAMES`]: all names,
 /// and the settings if the purpose is to start a server.
-pub(super) fn apps(
-    r: &mut Reader<'_>,
+pub(super) fn read_apps(
+    r: &mut SettingsReader<'_>,
     purpose: Purpose,
     file: &BTreeMap<String, AppTable>,
     streams: &mut Vec<Stream>,
     verifier: &VerifierConfig,
     time_zone: &str,
-) -> (Vec<&'static str>, Vec<WantedApp>) {
+) -> (Vec<&'static str>, Vec<EnabledApp>) {
     let listed = r.text(&v::LATIDO_APPS).map(value::list).unwrap_or_default();
     let expected = format!("expected some of {}", NAMES.join(", "));
     for (source, name) in listed
@@ -48,7 +48,7 @@ pub(super) fn apps(
         .chain(file.keys().map(|name| (v::LATIDO_CONFIG.name, name)))
     {
         if !NAMES.contains(&name.as_str()) {
-            r.mistakes
+            r.errors
                 .add(source, format!("there is no app {name:?}; {expected}"));
         }
     }
@@ -63,44 +63,44 @@ pub(super) fn apps(
         let port = file
             .get(*name)
             .and_then(|table| table.port)
-            .or_else(|| own_port(r, name));
-        setting(r, name, verifier, time_zone).map(|setting| WantedApp { port, setting })
+            .or_else(|| default_port(r, name));
+        read_setting(r, name, verifier, time_zone).map(|setting| EnabledApp { port, setting })
     });
     let apps = with_settings.collect();
     (names, apps)
 }
 
 /// Returns the default port of an app's separate listener, if it has one.
-fn own_port(r: &mut Reader<'_>, name: &str) -> Option<u16> {
+fn default_port(r: &mut SettingsReader<'_>, name: &str) -> Option<u16> {
     (name == "gateway").then(|| gateway::port(r))
 }
 
 /// Reads the settings of one app. Every app has its line here.
-fn setting(
-    r: &mut Reader<'_>,
+fn read_setting(
+    r: &mut SettingsReader<'_>,
     name: &str,
     verifier: &VerifierConfig,
     time_zone: &str,
-) -> Option<Setting> {
+) -> Option<AppSettings> {
     match name {
-        workspace::NAME => Some(Setting::Workspace(workspace_config(r))),
+        workspace::NAME => Some(AppSettings::Workspace(workspace_config(r))),
         "gateway" => Some(gateway::config(r)),
-        apps::modules::NAME => Some(Setting::Modules(Box::new(modules::config(r, time_zone)))),
-        apps::messaging::NAME => Some(Setting::Messaging(Box::new(messaging::config(r, verifier)))),
+        apps::modules::NAME => Some(AppSettings::Modules(Box::new(modules::config(r, time_zone)))),
+        apps::messaging::NAME => Some(AppSettings::Messaging(Box::new(messaging::config(r, verifier)))),
         _ => {
-            r.mistakes
+            r.errors
                 .add(name, "this app is not part of this build yet");
             None
         }
     }
 }
 
-fn workspace_config(r: &mut Reader<'_>) -> workspace::Config {
+fn workspace_config(r: &mut SettingsReader<'_>) -> workspace::Config {
     let list = r
         .secret(&v::WORKSPACE_API_KEY)
         .unwrap_or_else(|| Secret::new(""));
     let keys = r
-        .check(
+        .ok_or_record(
             v::WORKSPACE_API_KEY.name,
             workspace::Config::parse_keys(&list),
         )
@@ -124,7 +124,7 @@ fn add_streams(streams: &mut Vec<Stream>, names: &[&'static str], zone: &str) {
 
 #[cfg(test)]
 mod tests {
-    use crate::config::{Purpose, Settings, Sources};
+    use crate::config::{Purpose, Settings, ConfigSources};
 
     fn settings(variables: &[(&str, &str)]) -> Result<Settings, String> {
         let fixed = [
@@ -132,7 +132,7 @@ mod tests {
             ("JWT_SECRET", "0123456789abcdef0123456789abcdef"),
         ];
         let all: Vec<_> = fixed.iter().chain(variables).copied().collect();
-        Settings::read(&Sources::of(&all), Purpose::Serve).map_err(|errors| errors.to_string())
+        Settings::read(&ConfigSources::from_variables(&all), Purpose::Serve).map_err(|errors| errors.to_string())
     }
 
     #[test]

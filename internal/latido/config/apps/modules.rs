@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use crate::config::reader::Reader;
+use crate::config::reader::SettingsReader;
 use crate::config::{value, variable as v};
 use latido_app_modules::Config;
 use latido_auth::{ApiKey, VerifierConfig, check_secret, check_url};
 
 /// Reads the app's settings. `time_zone` is the default zone for displayed times.
-pub(super) fn config(r: &mut Reader<'_>, time_zone: &str) -> Config {
+pub(super) fn config(r: &mut SettingsReader<'_>, time_zone: &str) -> Config {
     let defaults = Config::default();
     let sessions = [
         v::MODULES_SESSION_SECRET,
@@ -38,46 +38,46 @@ pub(super) fn config(r: &mut Reader<'_>, time_zone: &str) -> Config {
             .map_or(defaults.session_cookie, ToOwned::to_owned),
         session_sql: session_sql(r).unwrap_or(defaults.session_sql),
         session_ttl: r.seconds(&v::MODULES_SESSION_SECONDS, 1..=3_600, 30),
-        origins: r
+        allowed_origins: r
             .parse(&v::MODULES_ORIGINS, origins, value::origins)
             .unwrap_or_default(),
         admin_roles: roles.unwrap_or(defaults.admin_roles),
         api_key: api_key(r),
         trust_clients: r.boolean(&v::MODULES_TRUST_CLIENTS, false),
-        group: Duration::from_millis(r.number(&v::MODULES_GROUP_MS, 0..=60_000, 500)),
-        stale: r.seconds(&v::MODULES_STALE_SECONDS, 5..=86_400, 300),
+        throttle_window: Duration::from_millis(r.number(&v::MODULES_GROUP_MS, 0..=60_000, 500)),
+        offline_after: r.seconds(&v::MODULES_STALE_SECONDS, 5..=86_400, 300),
         time_zone: zone.unwrap_or_else(|| time_zone.to_owned()),
-        modules: defaults.modules,
+        max_modules: defaults.max_modules,
     }
 }
 
-fn api_key(r: &mut Reader<'_>) -> Option<ApiKey> {
+fn api_key(r: &mut SettingsReader<'_>) -> Option<ApiKey> {
     let Some(key) = r.secret(&v::MODULES_API_KEY) else {
-        r.mistakes.add(
+        r.errors.add(
             v::MODULES_API_KEY.name,
             "missing; expected a key for the callers of POST /api/modules/emit/… (openssl rand -hex 32)",
         );
         return None;
     };
-    r.check(v::MODULES_API_KEY.name, ApiKey::parse(&key))
+    r.ok_or_record(v::MODULES_API_KEY.name, ApiKey::parse(&key))
 }
 
 /// Reads the app's own token keys. Returns `None` if it uses those of the streams.
-fn verifier(r: &mut Reader<'_>) -> Option<VerifierConfig> {
+fn verifier(r: &mut SettingsReader<'_>) -> Option<VerifierConfig> {
     let secret = r.secret(&v::MODULES_JWT_SECRET);
     let jwks_url = r.text(&v::MODULES_JWT_JWKS_URL).map(ToOwned::to_owned);
     if let Some(secret) = &secret {
-        r.check(v::MODULES_JWT_SECRET.name, check_secret(secret, false));
+        r.ok_or_record(v::MODULES_JWT_SECRET.name, check_secret(secret, false));
     }
     if let Some(url) = &jwks_url {
-        r.check(v::MODULES_JWT_JWKS_URL.name, check_url(url));
+        r.ok_or_record(v::MODULES_JWT_JWKS_URL.name, check_url(url));
     }
     let text = |variable| r.text(variable).map(ToOwned::to_owned);
     let (issuer, audience) = (text(&v::MODULES_JWT_ISSUER), text(&v::MODULES_JWT_AUDIENCE));
     if secret.is_none() && jwks_url.is_none() {
         if issuer.is_some() || audience.is_some() {
             let problem = "means nothing without MODULES_JWT_SECRET or MODULES_JWT_JWKS_URL; expected one of them";
-            r.mistakes.add(v::MODULES_JWT_ISSUER.name, problem);
+            r.errors.add(v::MODULES_JWT_ISSUER.name, problem);
         }
         return None;
     }
@@ -91,7 +91,7 @@ fn verifier(r: &mut Reader<'_>) -> Option<VerifierConfig> {
 }
 
 /// Returns the session query: the text itself, or the contents of a file whose name ends in `.sql`.
-fn session_sql(r: &mut Reader<'_>) -> Option<String> {
+fn session_sql(r: &mut SettingsReader<'_>) -> Option<String> {
     let text = r.text(&v::MODULES_SESSION_SQL)?;
     if std::path::Path::new(text)
         .extension()
@@ -105,7 +105,7 @@ fn session_sql(r: &mut Reader<'_>) -> Option<String> {
             error.kind()
         )
     };
-    r.check(
+    r.ok_or_record(
         v::MODULES_SESSION_SQL.name,
         std::fs::read_to_string(text).map_err(expected),
     )
@@ -114,7 +114,7 @@ fn session_sql(r: &mut Reader<'_>) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Purpose, Settings, Sources};
+    use crate::config::{Purpose, Settings, ConfigSources};
 
     const FIXED: [(&str, &str); 3] = [
         ("DATABASE_URL", "postgresql://u@h/d"),
@@ -124,7 +124,7 @@ mod tests {
 
     fn settings(more: &[(&str, &str)]) -> Result<Settings, String> {
         let all: Vec<_> = FIXED.iter().chain(more).copied().collect();
-        Settings::read(&Sources::of(&all), Purpose::Serve).map_err(|errors| errors.to_string())
+        Settings::read(&ConfigSources::from_variables(&all), Purpose::Serve).map_err(|errors| errors.to_string())
     }
 
     #[test]
@@ -139,8 +139,8 @@ mod tests {
                 .collect::<Vec<_>>(),
             ["modules"]
         );
-        let sources = Sources::of(&[("MODULES_API_KEY", "k")]);
-        let config = config(&mut Reader::new(&sources), "Europe/Paris");
+        let sources = ConfigSources::from_variables(&[("MODULES_API_KEY", "k")]);
+        let config = config(&mut SettingsReader::new(&sources), "Europe/Paris");
         assert!(
             config.verifier.is_none() && !config.trust_clients && config.session_secrets.is_empty()
         );

@@ -10,7 +10,7 @@ use latido_stream::Catalog;
 
 /// The severity of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Level {
+pub enum FindingLevel {
     /// The checked part works as it should.
     Ok,
     /// It works, but slower, later or less safely than possible.
@@ -23,39 +23,39 @@ pub enum Level {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
     /// The severity of this finding.
-    pub level: Level,
+    pub level: FindingLevel,
     /// The part that was checked.
     pub subject: String,
     /// The result of the check.
     pub detail: String,
     /// The recommended action, as text or SQL to run.
-    pub remedy: Option<String>,
+    pub with_remedy: Option<String>,
 }
 
 impl Finding {
-    fn new(level: Level, subject: impl Into<String>, detail: impl Into<String>) -> Self {
+    fn new(level: FindingLevel, subject: impl Into<String>, detail: impl Into<String>) -> Self {
         Self {
             level,
             subject: subject.into(),
             detail: detail.into(),
-            remedy: None,
+            with_remedy: None,
         }
     }
 
     pub fn ok(subject: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self::new(Level::Ok, subject, detail)
+        Self::new(FindingLevel::Ok, subject, detail)
     }
 
     pub fn warning(subject: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self::new(Level::Warning, subject, detail)
+        Self::new(FindingLevel::Warning, subject, detail)
     }
 
     pub fn failure(subject: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self::new(Level::Failure, subject, detail)
+        Self::new(FindingLevel::Failure, subject, detail)
     }
 
     pub fn remedy(mut self, remedy: impl Into<String>) -> Self {
-        self.remedy = Some(remedy.into());
+        self.with_remedy = Some(remedy.into());
         self
     }
 }
@@ -63,14 +63,14 @@ impl Finding {
 /// Checks the database, from the connection to the plan of every stream's query. Changes nothing,
 /// but runs each stream's query once.
 pub async fn examine(database: &Database, catalog: &Catalog) -> Vec<Finding> {
-    if let Err(error) = database.check().await {
+    if let Err(error) = database.check_connection().await {
         let remedy = "check host, port, user, password and sslmode of DATABASE_URL, and that the server runs";
         return vec![Finding::failure("connection", error.to_string()).remedy(remedy)];
     }
     let mut findings = server::examine(database).await;
     findings.push(role::examine(database).await);
-    findings.push(server::listening(database).await);
-    findings.extend(table::triggers(database, catalog).await);
+    findings.push(server::check_listen(database).await);
+    findings.extend(table::trigger_findings(database, catalog).await);
     for (_, stream) in catalog.iter() {
         findings.extend(stream::examine(database, stream).await);
         for table in &stream.tables {

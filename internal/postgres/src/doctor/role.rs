@@ -6,11 +6,11 @@ use crate::error::DatabaseError;
 use crate::pool::Database;
 
 /// The largest number of tables or schemas that are named; the others are counted.
-const NAMED: usize = 3;
+const MAX_NAMED: usize = 3;
 
 /// Reads the role, its attributes, and three lists: the tables that it owns, the tables that it may
 /// write, and the schemas in which it may create objects.
-const POWERS: &str = "WITH ours AS (
+const PRIVILEGES_SQL: &str = "WITH ours AS (
     SELECT c.oid, c.relowner, c.oid::regclass::text AS name FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE c.relkind IN ('r', 'p') AND n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema')
   SELECT r.rolname::text, r.rolsuper,
@@ -25,7 +25,7 @@ const POWERS: &str = "WITH ours AS (
 
 /// Returns one finding: the role, and its privileges that reading does not need.
 pub(super) async fn examine(database: &Database) -> Finding {
-    match powers(database).await {
+    match excess_privileges(database).await {
         Ok((name, found)) if found.is_empty() => {
             Finding::ok("role", format!("{name} may read, and nothing else"))
         }
@@ -42,9 +42,9 @@ pub(super) async fn examine(database: &Database) -> Finding {
     }
 }
 
-async fn powers(database: &Database) -> Result<(String, Vec<String>), DatabaseError> {
-    let rows = database.query("the doctor", POWERS, &[]).await?;
-    let to_error = |error: tokio_postgres::Error| DatabaseError::of("the doctor", &error);
+async fn excess_privileges(database: &Database) -> Result<(String, Vec<String>), DatabaseError> {
+    let rows = database.query("the doctor", PRIVILEGES_SQL, &[]).await?;
+    let to_error = |error: tokio_postgres::Error| DatabaseError::from_driver("the doctor", &error);
     let Some(row) = rows.first() else {
         return Ok((String::new(), Vec::new()));
     };
@@ -67,15 +67,15 @@ async fn powers(database: &Database) -> Result<(String, Vec<String>), DatabaseEr
     ] {
         let names = names.map_err(to_error)?;
         if !names.is_empty() {
-            found.push(format!("{what} {}", listed(&names)));
+            found.push(format!("{what} {}", list_names(&names)));
         }
     }
     Ok((name, found))
 }
 
-fn listed(names: &[String]) -> String {
-    let shown = names[..names.len().min(NAMED)].join(", ");
-    match names.len().saturating_sub(NAMED) {
+fn list_names(names: &[String]) -> String {
+    let shown = names[..names.len().min(MAX_NAMED)].join(", ");
+    match names.len().saturating_sub(MAX_NAMED) {
         0 => shown,
         more => format!("{shown} and {more} more"),
     }
@@ -88,7 +88,7 @@ mod tests {
     #[test]
     fn long_list_ends_with_a_count() {
         let names: Vec<_> = ["a", "b", "c", "d", "e"].map(str::to_owned).to_vec();
-        assert_eq!(listed(&names[..3]), "a, b, c");
-        assert_eq!(listed(&names), "a, b, c and 2 more");
+        assert_eq!(list_names(&names[..3]), "a, b, c");
+        assert_eq!(list_names(&names), "a, b, c and 2 more");
     }
 }

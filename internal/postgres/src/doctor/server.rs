@@ -3,38 +3,38 @@
 use tokio_postgres::Row;
 
 use crate::doctor::Finding;
-use crate::hearing::{End, rehearse};
-use crate::interest::LOCKS;
+use crate::hearing::{DisconnectCause, connect_and_verify};
+use crate::interest::LOCK_COUNT;
 use crate::notice::CHANNEL;
 use crate::pool::Database;
 
 /// The oldest supported version, 14: the first with CREATE OR REPLACE TRIGGER.
-const OLDEST: i32 = 140_000;
+const MIN_VERSION: i32 = 140_000;
 
-const FACTS: &str = "SELECT current_setting('server_version_num')::int, current_setting('server_version'), pg_is_in_recovery(),
+const SERVER_SQL: &str = "SELECT current_setting('server_version_num')::int, current_setting('server_version'), pg_is_in_recovery(),
        current_setting('TimeZone'), current_setting('max_prepared_transactions')::int,
        inet_server_addr() IS NULL, (SELECT version FROM pg_stat_ssl WHERE pid = pg_backend_pid() AND ssl),
        current_setting('max_locks_per_transaction')::bigint
          * (current_setting('max_connections')::int + current_setting('max_prepared_transactions')::int)";
 
 pub(super) async fn examine(database: &Database) -> Vec<Finding> {
-    match database.query("the doctor", FACTS, &[]).await {
+    match database.query("the doctor", SERVER_SQL, &[]).await {
         Err(error) => vec![Finding::failure("server", error.to_string())],
         Ok(rows) => rows
             .first()
-            .and_then(|row| facts(database, row).ok())
+            .and_then(|row| server_findings(database, row).ok())
             .unwrap_or_default(),
     }
 }
 
-fn facts(database: &Database, row: &Row) -> Result<Vec<Finding>, tokio_postgres::Error> {
-    let mut findings = vec![version(row.try_get(0)?, row.try_get(1)?)];
-    findings.push(encryption(
+fn server_findings(database: &Database, row: &Row) -> Result<Vec<Finding>, tokio_postgres::Error> {
+    let mut findings = vec![check_version(row.try_get(0)?, row.try_get(1)?)];
+    findings.push(check_encryption(
         row.try_get(5)?,
         row.try_get(6)?,
         database.is_pooled(),
     ));
-    findings.push(pooler(database.is_pooled()));
+    findings.push(check_pooler(database.is_pooled()));
     if row.try_get(2)? {
         let detail =
             "this server is a standby: its data may be older than the notification of a change";
@@ -46,7 +46,7 @@ fn facts(database: &Database, row: &Row) -> Result<Vec<Finding>, tokio_postgres:
         "time zone",
         format!("sessions use {zone}; today is computed per business, not by the session"),
     ));
-    findings.extend(lock_table(database.is_gated(), row.try_get(7)?));
+    findings.extend(check_lock_table(database.is_gated(), row.try_get(7)?));
     if row.try_get::<_, i32>(4)? > 0 {
         let detail = "max_prepared_transactions is above 0: PREPARE TRANSACTION fails in a transaction that changed a watched table";
         findings.push(
@@ -59,18 +59,18 @@ fn facts(database: &Database, row: &Row) -> Result<Vec<Finding>, tokio_postgres:
 
 /// Checks the size of the lock table. If every key is watched, the interest gate may fill half of
 /// it; the other half is left to other sessions.
-fn lock_table(gated: bool, entries: i64) -> Option<Finding> {
-    if !gated || entries >= 2 * i64::from(LOCKS) {
+fn check_lock_table(gated: bool, entries: i64) -> Option<Finding> {
+    if !gated || entries >= 2 * i64::from(LOCK_COUNT) {
         return None;
     }
     let detail =
-        format!("room for about {entries} locks, of which the interest gate may use {LOCKS}");
+        format!("room for about {entries} locks, of which the interest gate may use {LOCK_COUNT}");
     let remedy = "raise max_locks_per_transaction, or install with INTEREST_GATE=false";
     Some(Finding::warning("lock table", detail).remedy(remedy))
 }
 
-fn version(number: i32, name: String) -> Finding {
-    if number < OLDEST {
+fn check_version(number: i32, name: String) -> Finding {
+    if number < MIN_VERSION {
         return Finding::failure(
             "server version",
             format!("PostgreSQL {name}; the oldest that works is 14"),
@@ -79,7 +79,7 @@ fn version(number: i32, name: String) -> Finding {
     Finding::ok("server version", format!("PostgreSQL {name}"))
 }
 
-fn encryption(local: bool, version: Option<String>, pooled: bool) -> Finding {
+fn check_encryption(local: bool, version: Option<String>, pooled: bool) -> Finding {
     match version {
         Some(version) => Finding::ok("TLS", version),
         None if local => Finding::ok("TLS", "none needed: a socket on this machine"),
@@ -89,7 +89,7 @@ fn encryption(local: bool, version: Option<String>, pooled: bool) -> Finding {
     }
 }
 
-fn pooler(pooled: bool) -> Finding {
+fn check_pooler(pooled: bool) -> Finding {
     if pooled {
         let detail = "a connection pooler answers at DATABASE_URL; reads work through it, each as an unnamed statement";
         return Finding::ok("pooler", detail);
@@ -97,19 +97,19 @@ fn pooler(pooled: bool) -> Finding {
     Finding::ok("pooler", "none: a direct connection, prepared statements")
 }
 
-pub(super) async fn listening(database: &Database) -> Finding {
-    match rehearse(database, CHANNEL).await {
+pub(super) async fn check_listen(database: &Database) -> Finding {
+    match connect_and_verify(database, CHANNEL).await {
         Ok(_) => Finding::ok(
             "LISTEN",
             "a notification sent over one connection arrived on another",
         ),
-        Err(End::Deaf) => {
+        Err(DisconnectCause::NotDelivering) => {
             let detail = "LISTEN succeeds but notifications never arrive: a transaction pooler, or two different databases";
             Finding::warning("LISTEN", detail).remedy(
                 "set LISTEN_DATABASE_URL to the server itself (often port 5432 instead of 6543); without it only the hook and the sweep find changes",
             )
         }
-        Err(End::Broken(reason)) => Finding::failure("LISTEN", reason)
+        Err(DisconnectCause::Broken(reason)) => Finding::failure("LISTEN", reason)
             .remedy("check LISTEN_DATABASE_URL, or DATABASE_URL if that is not set"),
     }
 }

@@ -4,18 +4,18 @@ use jiff::civil::date;
 use serde_json::Value;
 use tokio_postgres::types::{FromSql, ToSql, Type};
 
-use crate::describe::Prepared;
+use crate::describe::PreparedStream;
 use crate::doctor::Finding;
 use crate::error::DatabaseError;
 use crate::install::resolve;
 use crate::keys;
 use crate::pool::Database;
-use crate::quote::{ident, qualified};
+use crate::quote::{quote_ident, quote_qualified};
 use latido_base::ident::{Key, UserId};
 use latido_stream::{KeyType, Stream, SourceTable};
 
 /// The number of rows that a sequential scan may touch without a warning.
-const SMALL: f64 = 10_000.0;
+const SMALL_SCAN_ROWS: f64 = 10_000.0;
 
 /// The longest time for reading one key without a warning, in milliseconds.
 const SLOW_MS: f64 = 100.0;
@@ -23,25 +23,25 @@ const SLOW_MS: f64 = 100.0;
 pub(super) async fn examine(database: &Database, stream: &Stream) -> Vec<Finding> {
     let prepared = match database.prepare_stream(stream).await {
         Ok(prepared) => prepared,
-        Err(error) => return vec![failed(stream, "query", &error)],
+        Err(error) => return vec![failure_finding(stream, "query", &error)],
     };
     let mut findings = vec![Finding::ok(
         subject(stream, "query"),
         format!("valid; its keys are {}", prepared.key_type),
     )];
-    findings.push(match explain(database, stream, &prepared).await {
-        Ok(plan) => judge(stream, &plan),
-        Err(error) => failed(stream, "plan", &error),
+    findings.push(match explain_plan(database, stream, &prepared).await {
+        Ok(plan) => plan_finding(stream, &plan),
+        Err(error) => failure_finding(stream, "plan", &error),
     });
-    findings.extend(check(database, stream, &prepared).await);
+    findings.extend(check_verification(database, stream, &prepared).await);
     if stream.authorize_query.is_some() {
         findings.push(
             match database
-                .allowed(stream, &UserId::new("latido doctor"), &[])
+                .allowed_keys(stream, &UserId::new("latido doctor"), &[])
                 .await
             {
                 Ok(_) => Finding::ok(subject(stream, "authorize"), "valid"),
-                Err(error) => failed(stream, "authorize", &error),
+                Err(error) => failure_finding(stream, "authorize", &error),
             },
         );
     }
@@ -52,12 +52,12 @@ pub(super) fn subject(stream: &Stream, of: &str) -> String {
     format!("stream {}: {of}", stream.name)
 }
 
-fn failed(stream: &Stream, of: &str, error: &DatabaseError) -> Finding {
+fn failure_finding(stream: &Stream, of: &str, error: &DatabaseError) -> Finding {
     Finding::failure(subject(stream, of), error.to_string())
 }
 
 /// Compares the query with its verification query for one key.
-async fn check(database: &Database, stream: &Stream, prepared: &Prepared) -> Option<Finding> {
+async fn check_verification(database: &Database, stream: &Stream, prepared: &PreparedStream) -> Option<Finding> {
     stream.verification.as_ref()?;
     let subject = subject(stream, "check");
     if stream.pending_verification().is_none() {
@@ -68,9 +68,9 @@ async fn check(database: &Database, stream: &Stream, prepared: &Prepared) -> Opt
         );
     }
     let compared = async {
-        let key = a_key(database, stream, prepared).await?;
+        let key = example_key(database, stream, prepared).await?;
         let differing = database
-            .differences(stream, std::slice::from_ref(&key), &[date(2000, 1, 1)])
+            .mismatched_keys(stream, std::slice::from_ref(&key), &[date(2000, 1, 1)])
             .await?;
         Ok(differing.is_empty())
     };
@@ -82,14 +82,14 @@ async fn check(database: &Database, stream: &Stream, prepared: &Prepared) -> Opt
                 "where days are closed: SELECT latido_history.reopen(), then close them anew",
             )
         }
-        Err(error) => failed(stream, "check", &error),
+        Err(error) => failure_finding(stream, "check", &error),
     })
 }
 
 /// The result of EXPLAIN. The driver would need another feature to return JSON.
-struct Json(Value);
+struct ExplainJson(Value);
 
-impl<'a> FromSql<'a> for Json {
+impl<'a> FromSql<'a> for ExplainJson {
     fn from_sql(_: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn std::error::Error + Sync + Send>> {
         Ok(Self(serde_json::from_slice(raw)?))
     }
@@ -100,16 +100,16 @@ impl<'a> FromSql<'a> for Json {
 }
 
 /// Runs the query under EXPLAIN for one existing key, if there is one.
-async fn explain(
+async fn explain_plan(
     database: &Database,
     stream: &Stream,
-    prepared: &Prepared,
+    prepared: &PreparedStream,
 ) -> Result<Value, DatabaseError> {
-    let key = a_key(database, stream, prepared).await?;
-    let values = keys::array(&prepared.keys, &[&key]);
+    let key = example_key(database, stream, prepared).await?;
+    let values = keys::key_parameter(&prepared.key_array_type, &[&key]);
     let todays = vec![date(2000, 1, 1)];
     let params: [(&(dyn ToSql + Sync), Type); 2] = [
-        (&*values, prepared.keys.clone()),
+        (&*values, prepared.key_array_type.clone()),
         (&todays, Type::DATE_ARRAY),
     ];
     let used = if prepared.takes_today {
@@ -117,51 +117,51 @@ async fn explain(
     } else {
         &params[..1]
     };
-    let sql = format!("EXPLAIN (ANALYZE, VERBOSE, FORMAT JSON) {}", prepared.read);
+    let sql = format!("EXPLAIN (ANALYZE, VERBOSE, FORMAT JSON) {}", prepared.read_sql);
     let rows = database
         .query(&format!("the query of stream {}", stream.name), &sql, used)
         .await?;
-    let plan = rows.first().and_then(|row| row.try_get::<_, Json>(0).ok());
-    Ok(plan.map_or(Value::Null, |Json(mut plan)| plan[0].take()))
+    let plan = rows.first().and_then(|row| row.try_get::<_, ExplainJson>(0).ok());
+    Ok(plan.map_or(Value::Null, |ExplainJson(mut plan)| plan[0].take()))
 }
 
 /// Returns an existing key, or a well-formed placeholder if there is none.
-async fn a_key(
+async fn example_key(
     database: &Database,
     stream: &Stream,
-    prepared: &Prepared,
+    prepared: &PreparedStream,
 ) -> Result<Key, DatabaseError> {
     let none = match prepared.key_type {
         KeyType::Uuid => "00000000-0000-0000-0000-000000000000",
         KeyType::Integer | KeyType::Text => "0",
     };
     Ok(Key::from_canonical(
-        sample(database, stream).await?.as_deref().unwrap_or(none),
+        existing_key(database, stream).await?.as_deref().unwrap_or(none),
     ))
 }
 
-async fn sample(database: &Database, stream: &Stream) -> Result<Option<String>, DatabaseError> {
+async fn existing_key(database: &Database, stream: &Stream) -> Result<Option<String>, DatabaseError> {
     let keyed = |table: &&SourceTable| table.key_column.is_some();
     let Some(table) = stream.tables.iter().find(keyed) else {
         return Ok(None);
     };
-    let Ok(found) = resolve::one(database, stream, table).await? else {
+    let Ok(found) = resolve::discover_table(database, stream, table).await? else {
         return Ok(None);
     };
     let Some(key) = &found.key else {
         return Ok(None);
     };
-    let (key, table) = (ident(&key.name), qualified(&found.schema, &found.table));
+    let (key, table) = (quote_ident(&key.name), quote_qualified(&found.schema, &found.table));
     let sql = format!("SELECT {key}::text FROM {table} WHERE {key} IS NOT NULL LIMIT 1");
     let rows = database.query("the doctor", &sql, &[]).await?;
     Ok(rows.first().and_then(|row| row.try_get(0).ok()))
 }
 
-fn judge(stream: &Stream, plan: &Value) -> Finding {
+fn plan_finding(stream: &Stream, plan: &Value) -> Finding {
     let ms = plan["Execution Time"].as_f64().unwrap_or_default();
     let subject = subject(stream, "plan");
     let mut scans = Vec::new();
-    scanned(&plan["Plan"], &mut scans);
+    collect_scans(&plan["Plan"], &mut scans);
     if let Some((table, rows)) = scans.into_iter().max_by(|a, b| a.1.total_cmp(&b.1)) {
         let detail = format!(
             "one key reads all of {table}, {rows:.0} rows, in {ms:.1} ms; and so does every other"
@@ -176,11 +176,11 @@ fn judge(stream: &Stream, plan: &Value) -> Finding {
 }
 
 /// Collects the sequential scans over large tables, with their row counts.
-fn scanned(node: &Value, found: &mut Vec<(String, f64)>) {
+fn collect_scans(node: &Value, found: &mut Vec<(String, f64)>) {
     let rows = node["Actual Rows"].as_f64().unwrap_or_default()
         + node["Rows Removed by Filter"].as_f64().unwrap_or_default();
     let rows = rows * node["Actual Loops"].as_f64().unwrap_or(1.0);
-    if node["Node Type"] == "Seq Scan" && rows > SMALL {
+    if node["Node Type"] == "Seq Scan" && rows > SMALL_SCAN_ROWS {
         let name = |field: &str| node[field].as_str().unwrap_or_default().to_owned();
         found.push((
             format!("{}.{}", name("Schema"), name("Relation Name")),
@@ -188,7 +188,7 @@ fn scanned(node: &Value, found: &mut Vec<(String, f64)>) {
         ));
     }
     for child in node["Plans"].as_array().into_iter().flatten() {
-        scanned(child, found);
+        collect_scans(child, found);
     }
 }
 
@@ -203,7 +203,7 @@ mod tests {
         let scan = json!({"Node Type": "Seq Scan", "Schema": "public", "Relation Name": "citas", "Actual Rows": 12.0,
                           "Rows Removed by Filter": 6000, "Actual Loops": 2});
         let mut found = Vec::new();
-        scanned(
+        collect_scans(
             &json!({"Node Type": "Aggregate", "Plans": [{"Node Type": "Gather", "Plans": [scan]}]}),
             &mut found,
         );

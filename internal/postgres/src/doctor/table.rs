@@ -5,24 +5,24 @@ use tokio_postgres::types::Type;
 use crate::doctor::Finding;
 use crate::doctor::stream::subject;
 use crate::error::DatabaseError;
-use crate::install::generate::Watched;
+use crate::install::generate::WatchedTable;
 use crate::install::{TriggerState, resolve};
 use crate::pool::Database;
-use crate::quote::{ident, qualified};
+use crate::quote::{quote_ident, quote_qualified};
 use latido_stream::{Catalog, Stream, SourceTable};
 
-const INDEXES: &str = "SELECT i.indexrelid::regclass::text,
+const INDEXES_SQL: &str = "SELECT i.indexrelid::regclass::text,
        ARRAY(SELECT coalesce(a.attname::text, '') FROM unnest(i.indkey::int2[]) WITH ORDINALITY AS k (n, place)
              LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.n ORDER BY k.place)
 FROM pg_index i WHERE i.indrelid = to_regclass($1) AND i.indisvalid AND i.indpred IS NULL";
 
 /// Reads whether a table is partitioned and whether replication fills it. A partitioned table
 /// cannot have an index made CONCURRENTLY; a replicated table fires no statement triggers.
-const KIND: &str =
+const TABLE_KIND_SQL: &str =
     "SELECT c.relkind = 'p', EXISTS (SELECT FROM pg_subscription_rel s WHERE s.srrelid = c.oid)
 FROM pg_class c WHERE c.oid = to_regclass($1)";
 
-pub(super) async fn triggers(database: &Database, catalog: &Catalog) -> Vec<Finding> {
+pub(super) async fn trigger_findings(database: &Database, catalog: &Catalog) -> Vec<Finding> {
     let found = match database.triggers(catalog).await {
         Ok(found) => found,
         Err(error) => return vec![Finding::failure("triggers", error.to_string())],
@@ -32,7 +32,7 @@ pub(super) async fn triggers(database: &Database, catalog: &Catalog) -> Vec<Find
             catalog.get(table.stream),
             &format!("triggers on {}", table.table),
         );
-        match (&table.mistake, table.state) {
+        match (&table.problem, table.state) {
             (Some(mistake), _) => Finding::failure(subject, mistake),
             (None, TriggerState::Current) => {
                 Finding::ok(subject, "current, on the table and all its partitions")
@@ -49,7 +49,7 @@ pub(super) async fn triggers(database: &Database, catalog: &Catalog) -> Vec<Find
         }
     };
     let mut findings: Vec<_> = found.tables.iter().map(one).collect();
-    for name in found.leftovers {
+    for name in found.unused_functions {
         let detail = format!("function latido.{name} belongs to no table that is configured");
         findings.push(
             Finding::warning("triggers", detail).remedy("run `latido install`, which removes it"),
@@ -60,27 +60,27 @@ pub(super) async fn triggers(database: &Database, catalog: &Catalog) -> Vec<Find
 
 pub(super) async fn examine(database: &Database, stream: &Stream, table: &SourceTable) -> Vec<Finding> {
     // A problem with the table itself is already part of its trigger finding.
-    let Ok(Ok(watched)) = resolve::one(database, stream, table).await else {
+    let Ok(Ok(watched)) = resolve::discover_table(database, stream, table).await else {
         return Vec::new();
     };
     let of = subject(stream, &format!("index on {}", table.name));
-    match facts(database, &watched).await {
-        Ok(facts) => judge(stream, table, &watched, &facts),
+    match read_table_facts(database, &watched).await {
+        Ok(facts) => table_findings(stream, table, &watched, &facts),
         Err(error) => vec![Finding::failure(of, error.to_string())],
     }
 }
 
-struct Facts {
+struct TableFacts {
     is_partitioned: bool,
     is_replicated: bool,
     /// The indexes with name and columns, in order; an expression is an empty name.
     indexes: Vec<(String, Vec<String>)>,
 }
 
-async fn facts(database: &Database, watched: &Watched) -> Result<Facts, DatabaseError> {
-    let name = watched.qualified();
+async fn read_table_facts(database: &Database, watched: &WatchedTable) -> Result<TableFacts, DatabaseError> {
+    let name = watched.qualified_name();
     let kind = database
-        .query("the doctor", KIND, &[(&name, Type::TEXT)])
+        .query("the doctor", TABLE_KIND_SQL, &[(&name, Type::TEXT)])
         .await?;
     let flag = |column| {
         kind.first()
@@ -88,20 +88,20 @@ async fn facts(database: &Database, watched: &Watched) -> Result<Facts, Database
             .unwrap_or_default()
     };
     let indexes = database
-        .query("the doctor", INDEXES, &[(&name, Type::TEXT)])
+        .query("the doctor", INDEXES_SQL, &[(&name, Type::TEXT)])
         .await?;
     let indexes = indexes
         .iter()
         .filter_map(|row| Some((row.try_get(0).ok()?, row.try_get(1).ok()?)))
         .collect();
-    Ok(Facts {
+    Ok(TableFacts {
         is_partitioned: flag(0),
         is_replicated: flag(1),
         indexes,
     })
 }
 
-fn judge(stream: &Stream, table: &SourceTable, watched: &Watched, facts: &Facts) -> Vec<Finding> {
+fn table_findings(stream: &Stream, table: &SourceTable, watched: &WatchedTable, facts: &TableFacts) -> Vec<Finding> {
     let mut findings = Vec::new();
     if facts.is_replicated {
         let detail =
@@ -115,12 +115,12 @@ fn judge(stream: &Stream, table: &SourceTable, watched: &Watched, facts: &Facts)
     let mut columns = vec![key.name.clone()];
     columns.extend(
         watched
-            .columns
+            .change_columns
             .iter()
             .filter(|name| **name != key.name)
             .cloned(),
     );
-    let quoted: Vec<_> = columns.iter().map(|name| ident(name)).collect();
+    let quoted: Vec<_> = columns.iter().map(|name| quote_ident(name)).collect();
     let how = if facts.is_partitioned {
         "INDEX"
     } else {
@@ -128,7 +128,7 @@ fn judge(stream: &Stream, table: &SourceTable, watched: &Watched, facts: &Facts)
     };
     let create = format!(
         "CREATE {how} ON {} ({});",
-        qualified(&watched.schema, &watched.table),
+        quote_qualified(&watched.schema, &watched.table),
         quoted.join(", ")
     );
     let of = subject(stream, &format!("index on {}", table.name));

@@ -10,7 +10,7 @@ pub enum InstallError {
     /// Tables that cannot have triggers, all of them at once. Each text names the stream, the table
     /// and the expected form.
     #[error("{}", .0.join("\n"))]
-    Tables(Vec<String>),
+    UnsupportedTables(Vec<String>),
     /// Another session holds a lock on the table for a long time: a long transaction, a migration,
     /// or a VACUUM FULL.
     #[error(
@@ -25,7 +25,7 @@ pub enum InstallError {
         "{subject}: {message}. Nothing was changed; install as the owner of the tables, with CREATE on the database, \
          or run the output of `latido install --dry-run` as such a role"
     )]
-    Forbidden {
+    PermissionDenied {
         /// The qualified name of the table.
         subject: String,
         /// The message text of the server.
@@ -37,13 +37,13 @@ pub enum InstallError {
 }
 
 impl InstallError {
-    pub(super) fn of(subject: String, error: &tokio_postgres::Error) -> Self {
+    pub(super) fn from_driver(subject: String, error: &tokio_postgres::Error) -> Self {
         match error.as_db_error() {
-            Some(db) if *db.code() == SqlState::INSUFFICIENT_PRIVILEGE => Self::Forbidden {
+            Some(db) if *db.code() == SqlState::INSUFFICIENT_PRIVILEGE => Self::PermissionDenied {
                 subject,
                 message: db.message().to_owned(),
             },
-            _ => Self::Database(DatabaseError::of(&subject, error)),
+            _ => Self::Database(DatabaseError::from_driver(&subject, error)),
         }
     }
 }

@@ -13,30 +13,30 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, SimpleQueryMessage};
 
 pub use error::InstallError;
-pub use state::{TableTriggers, TriggerState, Triggers};
+pub use state::{TableTriggers, TriggerState, TriggerReport};
 
-use crate::install::generate::{SCHEMA, Section, script, sections};
-use crate::install::state::Installed;
+use crate::install::generate::{SCHEMA, ScriptSection, build_script, script_sections};
+use crate::install::state::InstalledTriggers;
 use crate::pool::Database;
-use crate::quote::literal;
+use crate::quote::quote_literal;
 use latido_stream::Catalog;
 
 /// The settings of the installing transaction. The lock time-out is shorter than the server's
 /// `deadlock_timeout` of 1 s: in a conflict with a writer's locks, the installation gives up before
 /// the server picks a victim. `search_path` prevents accidental name resolution.
-const SETTINGS: &str = "SET LOCAL lock_timeout = '800ms';\nSET LOCAL statement_timeout = '60s';\n\
+const SETTINGS_SQL: &str = "SET LOCAL lock_timeout = '800ms';\nSET LOCAL statement_timeout = '60s';\n\
                         SET LOCAL client_min_messages = warning;\nSET LOCAL search_path = pg_catalog;";
 
 /// The lock that prevents two installations at the same time.
-const ALONE: &str = "SELECT pg_catalog.pg_advisory_xact_lock(7233748251341);";
+const INSTALL_LOCK_SQL: &str = "SELECT pg_catalog.pg_advisory_xact_lock(7233748251341);";
 
 /// The number of attempts to take the locks, and the pause between them, in which writers continue.
-const ATTEMPTS: u32 = 6;
-const PAUSE: Duration = Duration::from_millis(400);
+const MAX_ATTEMPTS: u32 = 6;
+const ATTEMPT_PAUSE: Duration = Duration::from_millis(400);
 
 /// The effect of an installation on one table or function.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Change {
+pub enum InstallChange {
     /// The triggers of the table were installed.
     Installed(String),
     /// The triggers existed and were current.
@@ -49,47 +49,47 @@ impl Database {
     /// Installs the triggers that the catalog needs, and removes those of streams and tables that
     /// it no longer contains. All of this is one transaction on the listener's address, with short
     /// lock time-outs. Current triggers are not touched.
-    pub async fn install(&self, catalog: &Catalog) -> Result<Vec<Change>, InstallError> {
-        let wanted = resolve::all(self, catalog).await?;
-        let found = Installed::read(self).await?;
+    pub async fn install(&self, catalog: &Catalog) -> Result<Vec<InstallChange>, InstallError> {
+        let wanted = resolve::discover_tables(self, catalog).await?;
+        let found = InstalledTriggers::read(self).await?;
         let mut changes = Vec::new();
-        let mut todo: Vec<Section> = found
-            .leftovers(&wanted)
+        let mut todo: Vec<ScriptSection> = found
+            .unused_functions(&wanted)
             .iter()
-            .map(|left| left.removal())
+            .map(|left| left.removal_section())
             .collect();
         changes.extend(
             todo.iter()
-                .map(|section| Change::Removed(section.subject.clone())),
+                .map(|section| InstallChange::Removed(section.subject.clone())),
         );
-        let gated = resolve::gate(self).await?;
-        let mut all = sections(&wanted, gated).into_iter();
-        let shared = all.next().filter(|_| !found.shared_is(gated));
+        let gated = resolve::uses_gate(self).await?;
+        let mut all = script_sections(&wanted, gated).into_iter();
+        let shared = all.next().filter(|_| !found.shared_function_matches(gated));
         let tables: Vec<_> = wanted
             .iter()
             .zip(all)
-            .map(|(table, section)| (found.state(table), section))
+            .map(|(table, section)| (found.table_state(table), section))
             .collect();
         todo.extend(shared);
         for (state, section) in tables {
             if state == TriggerState::Current {
-                changes.push(Change::Unchanged(section.subject));
+                changes.push(InstallChange::Unchanged(section.subject));
             } else {
-                changes.push(Change::Installed(section.subject.clone()));
+                changes.push(InstallChange::Installed(section.subject.clone()));
                 todo.push(section);
             }
         }
-        self.run(&todo).await?;
+        self.run_sections(&todo).await?;
         Ok(changes)
     }
 
     /// Returns the script that [`Database::install`] would run on an empty database, for reading or
     /// for psql.
     pub async fn install_sql(&self, catalog: &Catalog) -> Result<String, InstallError> {
-        let wanted = resolve::all(self, catalog).await?;
-        Ok(script(
-            SETTINGS,
-            &sections(&wanted, resolve::gate(self).await?),
+        let wanted = resolve::discover_tables(self, catalog).await?;
+        Ok(build_script(
+            SETTINGS_SQL,
+            &script_sections(&wanted, resolve::uses_gate(self).await?),
         ))
     }
 
@@ -100,40 +100,40 @@ impl Database {
         name: &str,
         marked: &str,
         sql: &str,
-    ) -> Result<Change, InstallError> {
+    ) -> Result<InstallChange, InstallError> {
         let subject = format!("tables of {name}");
         let section = self.app_section(name, marked, sql);
-        let private = self.private_direct().await?;
+        let private = self.open_dedicated_direct().await?;
         let asked = format!(
             "{} SELECT pg_catalog.obj_description(pg_catalog.to_regclass({}), 'pg_class')",
-            self.direct().local_settings(),
-            literal(marked)
+            self.direct_endpoint().local_settings(),
+            quote_literal(marked)
         );
         let result = private
             .client
             .simple_query(&asked)
             .await
-            .map_err(|error| InstallError::of(subject.clone(), &error))?;
-        let mark = app_mark(sql);
+            .map_err(|error| InstallError::from_driver(subject.clone(), &error))?;
+        let mark = script_mark(sql);
         let is_there = |message: &SimpleQueryMessage| matches!(message, SimpleQueryMessage::Row(row) if row.get(0) == Some(mark.as_str()));
         if result.iter().any(is_there) {
-            return Ok(Change::Unchanged(subject));
+            return Ok(InstallChange::Unchanged(subject));
         }
-        self.run(&[section]).await?;
-        Ok(Change::Installed(subject))
+        self.run_sections(&[section]).await?;
+        Ok(InstallChange::Installed(subject))
     }
 
     /// Returns the script that [`Database::install_app`] would run.
     pub fn install_app_sql(&self, name: &str, marked: &str, sql: &str) -> String {
-        script(SETTINGS, &[self.app_section(name, marked, sql)])
+        build_script(SETTINGS_SQL, &[self.app_section(name, marked, sql)])
     }
 
-    fn app_section(&self, name: &str, marked: &str, sql: &str) -> Section {
-        let (settings, mark) = (self.direct().local_settings(), literal(&app_mark(sql)));
+    fn app_section(&self, name: &str, marked: &str, sql: &str) -> ScriptSection {
+        let (settings, mark) = (self.direct_endpoint().local_settings(), quote_literal(&script_mark(sql)));
         let sql = format!(
             "SET LOCAL search_path TO DEFAULT;\n{settings}\n{sql}\nCOMMENT ON TABLE {marked} IS {mark};"
         );
-        Section {
+        ScriptSection {
             subject: format!("tables of {name}"),
             sql,
         }
@@ -141,28 +141,28 @@ impl Database {
 
     /// Removes everything that was ever installed, for any catalog, and the schema if nothing else
     /// is in it.
-    pub async fn uninstall(&self) -> Result<Vec<Change>, InstallError> {
-        let (todo, changes) = removals(&Installed::read(self).await?);
-        self.run(&todo).await?;
+    pub async fn uninstall(&self) -> Result<Vec<InstallChange>, InstallError> {
+        let (todo, changes) = plan_removal(&InstalledTriggers::read(self).await?);
+        self.run_sections(&todo).await?;
         Ok(changes)
     }
 
     /// Returns the script that [`Database::uninstall`] would run now.
     pub async fn uninstall_sql(&self) -> Result<String, InstallError> {
-        let (todo, _) = removals(&Installed::read(self).await?);
-        Ok(script(SETTINGS, &todo))
+        let (todo, _) = plan_removal(&InstalledTriggers::read(self).await?);
+        Ok(build_script(SETTINGS_SQL, &todo))
     }
 
-    async fn run(&self, todo: &[Section]) -> Result<(), InstallError> {
+    async fn run_sections(&self, todo: &[ScriptSection]) -> Result<(), InstallError> {
         if todo.is_empty() {
             return Ok(());
         }
-        let private = self.private_direct().await?;
+        let private = self.open_dedicated_direct().await?;
         for attempt in 1.. {
-            match transaction(&private.client, todo).await {
+            match run_transaction(&private.client, todo).await {
                 Ok(()) => break,
-                Err(InstallError::Locked { .. }) if attempt < ATTEMPTS => {
-                    sleep(PAUSE.mul_f64(0.5 + fastrand::f64())).await
+                Err(InstallError::Locked { .. }) if attempt < MAX_ATTEMPTS => {
+                    sleep(ATTEMPT_PAUSE.mul_f64(0.5 + fastrand::f64())).await
                 }
                 Err(error) => return Err(error),
             }
@@ -172,7 +172,7 @@ impl Database {
 }
 
 /// Returns the mark that identifies the version of an app's script.
-fn app_mark(sql: &str) -> String {
+fn script_mark(sql: &str) -> String {
     let hash = Sha256::digest(sql.as_bytes());
     format!(
         "latido {}",
@@ -184,18 +184,18 @@ fn app_mark(sql: &str) -> String {
 }
 
 /// Returns the sections that remove everything found, and the changes to report.
-fn removals(found: &Installed) -> (Vec<Section>, Vec<Change>) {
-    let mut todo: Vec<Section> = found
+fn plan_removal(found: &InstalledTriggers) -> (Vec<ScriptSection>, Vec<InstallChange>) {
+    let mut todo: Vec<ScriptSection> = found
         .functions
         .iter()
-        .map(|function| function.removal())
+        .map(|function| function.removal_section())
         .collect();
     let changes = todo
         .iter()
-        .map(|section| Change::Removed(section.subject.clone()))
+        .map(|section| InstallChange::Removed(section.subject.clone()))
         .collect();
-    if found.schema_is_ours {
-        todo.push(Section {
+    if found.owns_schema {
+        todo.push(ScriptSection {
             subject: format!("schema {SCHEMA}"),
             sql: include_str!("drop_schema.sql").to_owned(),
         });
@@ -203,12 +203,12 @@ fn removals(found: &Installed) -> (Vec<Section>, Vec<Change>) {
     (todo, changes)
 }
 
-async fn transaction(client: &Client, todo: &[Section]) -> Result<(), InstallError> {
-    let begin = Section {
+async fn run_transaction(client: &Client, todo: &[ScriptSection]) -> Result<(), InstallError> {
+    let begin = ScriptSection {
         subject: "the transaction".to_owned(),
-        sql: format!("BEGIN READ WRITE;\n{SETTINGS}\n{ALONE}"),
+        sql: format!("BEGIN READ WRITE;\n{SETTINGS_SQL}\n{INSTALL_LOCK_SQL}"),
     };
-    let commit = Section {
+    let commit = ScriptSection {
         subject: "the transaction".to_owned(),
         sql: "COMMIT".to_owned(),
     };
@@ -221,7 +221,7 @@ async fn transaction(client: &Client, todo: &[Section]) -> Result<(), InstallErr
             return Err(if locked {
                 InstallError::Locked { subject }
             } else {
-                InstallError::of(subject, &error)
+                InstallError::from_driver(subject, &error)
             });
         }
     }

@@ -4,20 +4,20 @@ use tokio_postgres::types::Type;
 
 use crate::error::DatabaseError;
 use crate::install::InstallError;
-use crate::install::generate::{Form, KeyColumn, Watched};
+use crate::install::generate::{TriggerKind, KeyColumn, WatchedTable};
 use crate::interest::probe_sql;
 use crate::pool::Database;
 use latido_stream::{Catalog, Stream, SourceTable};
 
 /// Returns every table of every stream, or an error with all their problems.
-pub(super) async fn all(
+pub(super) async fn discover_tables(
     database: &Database,
     catalog: &Catalog,
-) -> Result<Vec<Watched>, InstallError> {
+) -> Result<Vec<WatchedTable>, InstallError> {
     let (mut found, mut problems) = (Vec::new(), Vec::new());
     for (_, stream) in catalog.iter() {
         for table in &stream.tables {
-            match one(database, stream, table).await? {
+            match discover_table(database, stream, table).await? {
                 Ok(watched) if found.contains(&watched) => {}
                 Ok(watched) => found.push(watched),
                 Err(problem) => problems.push(problem),
@@ -27,17 +27,17 @@ pub(super) async fn all(
     if problems.is_empty() {
         Ok(found)
     } else {
-        Err(InstallError::Tables(problems))
+        Err(InstallError::UnsupportedTables(problems))
     }
 }
 
 /// Finds one table. The inner error describes the problem with it.
-pub async fn one(
+pub async fn discover_table(
     database: &Database,
     stream: &Stream,
     table: &SourceTable,
-) -> Result<Result<Watched, String>, DatabaseError> {
-    let rows = query(
+) -> Result<Result<WatchedTable, String>, DatabaseError> {
+    let rows = query_rows(
         database,
         include_str!("find_table.sql"),
         &table.name,
@@ -60,7 +60,7 @@ pub async fn one(
             stream.name, table.name
         )));
     };
-    if let Some(kind) = unfit(&kind) {
+    if let Some(kind) = unsupported_kind(&kind) {
         let text = format!(
             "stream {}: {} is {kind}; expected a table, for only tables have triggers",
             stream.name, table.name
@@ -68,13 +68,13 @@ pub async fn one(
         return Ok(Err(text));
     }
     let columns: Vec<(String, String)> =
-        pairs(&query(database, include_str!("find_columns.sql"), &oid, Type::OID).await?);
-    let (key, watched) = match choose(stream, table, &columns) {
+        string_pairs(&query_rows(database, include_str!("find_columns.sql"), &oid, Type::OID).await?);
+    let (key, watched) = match choose_columns(stream, table, &columns) {
         Ok(chosen) => chosen,
         Err(problem) => return Ok(Err(problem)),
     };
-    let relations = pairs(
-        &query(
+    let relations = string_pairs(
+        &query_rows(
             database,
             include_str!("find_relations.sql"),
             &oid,
@@ -83,35 +83,35 @@ pub async fn one(
         .await?,
     );
     let plain = kind == "r" && relations.len() == 1 && key.is_some();
-    let form = if plain && row_triggers(database).await? {
-        Form::Rows
+    let form = if plain && supports_row_triggers(database).await? {
+        TriggerKind::Rows
     } else {
-        Form::Statements
+        TriggerKind::Statements
     };
-    Ok(Ok(Watched {
+    Ok(Ok(WatchedTable {
         stream: stream.name.clone(),
         schema,
         table: name,
         key,
-        columns: watched,
+        change_columns: watched,
         relations,
-        form,
+        trigger_kind: form,
     }))
 }
 
 /// Returns whether row triggers may be used with the gate. They run as the writer, so every role
 /// must have the right to call the functions that they use. That is PostgreSQL's default.
-async fn row_triggers(database: &Database) -> Result<bool, DatabaseError> {
-    Ok(gate(database).await? && says_yes(database, include_str!("find_rights.sql")).await?)
+async fn supports_row_triggers(database: &Database) -> Result<bool, DatabaseError> {
+    Ok(uses_gate(database).await? && query_bool(database, include_str!("find_rights.sql")).await?)
 }
 
 /// Returns whether triggers get the gate: if it is configured, and the database hashes keys as the
 /// server does.
-pub(super) async fn gate(database: &Database) -> Result<bool, DatabaseError> {
-    Ok(database.is_gated() && says_yes(database, &probe_sql()).await?)
+pub(super) async fn uses_gate(database: &Database) -> Result<bool, DatabaseError> {
+    Ok(database.is_gated() && query_bool(database, &probe_sql()).await?)
 }
 
-async fn says_yes(database: &Database, sql: &str) -> Result<bool, DatabaseError> {
+async fn query_bool(database: &Database, sql: &str) -> Result<bool, DatabaseError> {
     let rows = database.query("a look at the tables", sql, &[]).await?;
     Ok(rows
         .first()
@@ -119,7 +119,7 @@ async fn says_yes(database: &Database, sql: &str) -> Result<bool, DatabaseError>
         .unwrap_or(false))
 }
 
-async fn query(
+async fn query_rows(
     database: &Database,
     sql: &str,
     param: &(dyn tokio_postgres::types::ToSql + Sync),
@@ -130,7 +130,7 @@ async fn query(
         .await
 }
 
-fn pairs(rows: &[tokio_postgres::Row]) -> Vec<(String, String)> {
+fn string_pairs(rows: &[tokio_postgres::Row]) -> Vec<(String, String)> {
     rows.iter()
         .filter_map(|row| Some((row.try_get(0).ok()?, row.try_get(1).ok()?)))
         .collect()
@@ -138,7 +138,7 @@ fn pairs(rows: &[tokio_postgres::Row]) -> Vec<(String, String)> {
 
 /// Returns the name of a `pg_class.relkind` that cannot have triggers with transition tables, or
 /// `None` if it can.
-fn unfit(kind: &str) -> Option<&'static str> {
+fn unsupported_kind(kind: &str) -> Option<&'static str> {
     match kind {
         "r" | "p" => None,
         "v" => Some("a view"),
@@ -149,7 +149,7 @@ fn unfit(kind: &str) -> Option<&'static str> {
 }
 
 /// Returns the key's column and the other columns, under their names in the table.
-fn choose(
+fn choose_columns(
     stream: &Stream,
     table: &SourceTable,
     has: &[(String, String)],

@@ -2,11 +2,11 @@
 
 use crate::error::DatabaseError;
 use crate::install::generate::{
-    EVENTS, Form, SCHEMA, SHARED, Section, Watched, shared_body, shared_comment,
+    TRIGGER_EVENTS, TriggerKind, SCHEMA, SHARED_FUNCTION, ScriptSection, WatchedTable, shared_body, shared_comment,
 };
 use crate::install::resolve;
 use crate::pool::Database;
-use crate::quote::{ident, qualified};
+use crate::quote::{quote_ident, quote_qualified};
 use latido_base::ident::StreamId;
 use latido_stream::Catalog;
 
@@ -32,22 +32,22 @@ pub struct TableTriggers {
     /// The state of its triggers.
     pub state: TriggerState,
     /// The reason why the table cannot have triggers.
-    pub mistake: Option<String>,
+    pub problem: Option<String>,
 }
 
 /// The triggers of a whole catalog.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Triggers {
+pub struct TriggerReport {
     /// The tables of all streams.
     pub tables: Vec<TableTriggers>,
     /// The installed functions that no table of the catalog needs.
-    pub leftovers: Vec<String>,
+    pub unused_functions: Vec<String>,
 }
 
-impl Triggers {
+impl TriggerReport {
     /// Returns the worst state among the stream's tables. A stream without tables counts as
     /// current.
-    pub fn of(&self, stream: StreamId) -> TriggerState {
+    pub fn stream_state(&self, stream: StreamId) -> TriggerState {
         self.tables
             .iter()
             .filter(|t| t.stream == stream)
@@ -67,14 +67,14 @@ impl Triggers {
 impl Database {
     /// Compares the installed triggers with those that [`Database::install`] would create. A table
     /// that does not exist or cannot have triggers counts as missing them, with the reason.
-    pub async fn triggers(&self, catalog: &Catalog) -> Result<Triggers, DatabaseError> {
-        let found = Installed::read(self).await?;
+    pub async fn triggers(&self, catalog: &Catalog) -> Result<TriggerReport, DatabaseError> {
+        let found = InstalledTriggers::read(self).await?;
         let (mut tables, mut wanted) = (Vec::new(), Vec::new());
         for (id, stream) in catalog.iter() {
             for table in &stream.tables {
-                let (state, mistake) = match resolve::one(self, stream, table).await? {
+                let (state, mistake) = match resolve::discover_table(self, stream, table).await? {
                     Ok(watched) => {
-                        let state = found.whole_state(&watched);
+                        let state = found.full_state(&watched);
                         wanted.push(watched);
                         (state, None)
                     }
@@ -84,38 +84,38 @@ impl Database {
                     stream: id,
                     table: table.name.clone(),
                     state,
-                    mistake,
+                    problem: mistake,
                 });
             }
         }
         let leftovers = found
-            .leftovers(&wanted)
+            .unused_functions(&wanted)
             .iter()
             .map(|function| function.name.clone())
             .collect();
-        Ok(Triggers { tables, leftovers })
+        Ok(TriggerReport { tables, unused_functions: leftovers })
     }
 }
 
 /// All functions that Latido installed in a database.
 #[derive(Debug, Default)]
-pub(super) struct Installed {
-    pub(super) functions: Vec<Function>,
-    pub(super) schema_is_ours: bool,
+pub(super) struct InstalledTriggers {
+    pub(super) functions: Vec<TriggerFunction>,
+    pub(super) owns_schema: bool,
 }
 
 /// One installed function, with the triggers that call it.
 #[derive(Debug)]
-pub(super) struct Function {
+pub(super) struct TriggerFunction {
     pub(super) name: String,
     arguments: String,
     source: String,
     comment: String,
-    triggers: Vec<Trigger>,
+    triggers: Vec<InstalledTrigger>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
-struct Trigger {
+struct InstalledTrigger {
     schema: String,
     table: String,
     name: String,
@@ -124,7 +124,7 @@ struct Trigger {
     tgtype: i16,
 }
 
-impl Installed {
+impl InstalledTriggers {
     pub(super) async fn read(database: &Database) -> Result<Self, DatabaseError> {
         let what = "a look at the triggers";
         let schema = "SELECT obj_description(oid, 'pg_namespace') LIKE 'latido:%' FROM pg_namespace WHERE nspname = 'latido'";
@@ -135,25 +135,25 @@ impl Installed {
             .unwrap_or(false);
         let mut installed = Self {
             functions: Vec::new(),
-            schema_is_ours,
+            owns_schema: schema_is_ours,
         };
         for row in database
             .query(what, include_str!("find_installed.sql"), &[])
             .await?
         {
             installed
-                .add(&row)
-                .map_err(|e| DatabaseError::of(what, &e))?;
+                .add_row(&row)
+                .map_err(|e| DatabaseError::from_driver(what, &e))?;
         }
         Ok(installed)
     }
 
-    fn add(&mut self, row: &tokio_postgres::Row) -> Result<(), tokio_postgres::Error> {
+    fn add_row(&mut self, row: &tokio_postgres::Row) -> Result<(), tokio_postgres::Error> {
         let (name, arguments): (String, String) = (row.try_get(0)?, row.try_get(1)?);
-        let same = |last: &Function| last.name == name && last.arguments == arguments;
+        let same = |last: &TriggerFunction| last.name == name && last.arguments == arguments;
         if !self.functions.last().is_some_and(same) {
             let (source, comment) = (row.try_get(2)?, row.try_get(3)?);
-            self.functions.push(Function {
+            self.functions.push(TriggerFunction {
                 name,
                 arguments,
                 source,
@@ -163,7 +163,7 @@ impl Installed {
         }
         if let (Some(function), Some(schema)) = (self.functions.last_mut(), row.try_get(4)?) {
             let (table, name) = (row.try_get(5)?, row.try_get(6)?);
-            function.triggers.push(Trigger {
+            function.triggers.push(InstalledTrigger {
                 schema,
                 table,
                 name,
@@ -175,49 +175,49 @@ impl Installed {
     }
 
     /// Returns whether the shared function is the one that these settings need.
-    pub(super) fn shared_is(&self, gated: bool) -> bool {
-        let same = |f: &Function| {
-            f.name == SHARED && f.source == shared_body(gated) && f.comment == shared_comment(gated)
+    pub(super) fn shared_function_matches(&self, gated: bool) -> bool {
+        let same = |f: &TriggerFunction| {
+            f.name == SHARED_FUNCTION && f.source == shared_body(gated) && f.comment == shared_comment(gated)
         };
-        self.schema_is_ours && self.functions.iter().any(same)
+        self.owns_schema && self.functions.iter().any(same)
     }
 
     /// Accepts the shared function with or without a gate, since servers always declare the keys
     /// that they watch.
-    fn shared_is_current(&self) -> bool {
-        self.shared_is(true) || self.shared_is(false)
+    fn is_shared_function_current(&self) -> bool {
+        self.shared_function_matches(true) || self.shared_function_matches(false)
     }
 
     /// Returns the state of the table's own part and the shared one. The table may have a gate or
     /// not.
-    fn whole_state(&self, table: &Watched) -> TriggerState {
-        let [rows, statements] = [Form::Rows, Form::Statements].map(|form| {
-            self.state(&Watched {
-                form,
+    fn full_state(&self, table: &WatchedTable) -> TriggerState {
+        let [rows, statements] = [TriggerKind::Rows, TriggerKind::Statements].map(|form| {
+            self.table_state(&WatchedTable {
+                trigger_kind: form,
                 ..table.clone()
             })
         });
         match rows.min(statements) {
-            TriggerState::Current if !self.shared_is_current() => TriggerState::Outdated,
+            TriggerState::Current if !self.is_shared_function_current() => TriggerState::Outdated,
             state => state,
         }
     }
 
     /// Returns the state of the table's own part only: a new shared function needs no lock on
     /// tables.
-    pub(super) fn state(&self, table: &Watched) -> TriggerState {
-        let Some(function) = self.functions.iter().find(|f| f.name == table.function()) else {
+    pub(super) fn table_state(&self, table: &WatchedTable) -> TriggerState {
+        let Some(function) = self.functions.iter().find(|f| f.name == table.function_name()) else {
             return TriggerState::Missing;
         };
         if function.triggers.is_empty() {
             return TriggerState::Missing;
         }
         let all = table.relations.iter().all(|(schema, name)| {
-            EVENTS
+            TRIGGER_EVENTS
                 .iter()
-                .all(|event| function.fires(table, schema, name, *event))
+                .all(|event| function.has_trigger(table, schema, name, *event))
         });
-        let same = function.source == table.body() && function.comment == table.comment();
+        let same = function.source == table.function_body() && function.comment == table.function_comment();
         if all && same {
             TriggerState::Current
         } else {
@@ -226,60 +226,60 @@ impl Installed {
     }
 
     /// Returns the functions that belong to none of these tables.
-    pub(super) fn leftovers(&self, wanted: &[Watched]) -> Vec<&Function> {
-        let names: Vec<_> = wanted.iter().map(Watched::function).collect();
+    pub(super) fn unused_functions(&self, wanted: &[WatchedTable]) -> Vec<&TriggerFunction> {
+        let names: Vec<_> = wanted.iter().map(WatchedTable::function_name).collect();
         self.functions
             .iter()
-            .filter(|f| f.name != SHARED && !names.contains(&f.name))
+            .filter(|f| f.name != SHARED_FUNCTION && !names.contains(&f.name))
             .collect()
     }
 }
 
-impl Function {
-    fn fires(
+impl TriggerFunction {
+    fn has_trigger(
         &self,
-        of: &Watched,
+        of: &WatchedTable,
         schema: &str,
         table: &str,
-        event: super::generate::Event,
+        event: super::generate::TriggerEvent,
     ) -> bool {
-        let expected = Trigger {
+        let expected = InstalledTrigger {
             schema: schema.to_owned(),
             table: table.to_owned(),
-            name: of.trigger(event),
+            name: of.trigger_name(event),
             enabled: "A".to_owned(),
-            tgtype: event.tgtype(of.form),
+            tgtype: event.tgtype(of.trigger_kind),
         };
         self.triggers.contains(&expected)
     }
 
     /// Returns the section that removes the function. Without CASCADE, because other objects that
     /// depend on it are not Latido's to drop.
-    pub(super) fn removal(&self) -> Section {
+    pub(super) fn removal_section(&self) -> ScriptSection {
         let triggers = self.triggers.iter();
         let mut sql: String = triggers
             .map(|t| {
                 format!(
                     "DROP TRIGGER IF EXISTS {} ON {};\n",
-                    ident(&t.name),
-                    qualified(&t.schema, &t.table)
+                    quote_ident(&t.name),
+                    quote_qualified(&t.schema, &t.table)
                 )
             })
             .collect();
         sql.push_str(&format!(
             "DROP FUNCTION IF EXISTS {}({});\n",
-            qualified(SCHEMA, &self.name),
+            quote_qualified(SCHEMA, &self.name),
             self.arguments
         ));
         let tables: Vec<_> = self
             .triggers
             .iter()
-            .map(|t| qualified(&t.schema, &t.table))
+            .map(|t| quote_qualified(&t.schema, &t.table))
             .collect();
         let subject = tables
             .first()
             .cloned()
-            .unwrap_or_else(|| format!("function {}", qualified(SCHEMA, &self.name)));
-        Section { subject, sql }
+            .unwrap_or_else(|| format!("function {}", quote_qualified(SCHEMA, &self.name)));
+        ScriptSection { subject, sql }
     }
 }

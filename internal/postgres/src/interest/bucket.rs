@@ -2,18 +2,18 @@
 //! they must agree.
 
 /// The first half of the advisory locks' two-part keys: `lato` in ASCII.
-pub const CLASS: i32 = 0x6c61_746f;
+pub const LOCK_CLASS: i32 = 0x6c61_746f;
 /// The number of buckets of each of a key's two hashes; a power of two. There are enough that two
 /// businesses seldom share both. There are few enough that all locks together are a small part of
 /// the server's lock table, for any number of watched or written keys.
 pub(super) const BUCKETS: u16 = 1024;
 /// The number of all locks: the second hash has buckets of its own.
-pub const LOCKS: u16 = 2 * BUCKETS;
+pub const LOCK_COUNT: u16 = 2 * BUCKETS;
 
 /// Returns the two locks of a key, which always differ: the lowest bits of the two halves of the
 /// hash of `stream:key`. The second lock's buckets follow the first's.
-pub(super) fn locks(stream: &str, key: &str) -> [u16; 2] {
-    let hash = hash(format!("{stream}:{key}").as_bytes());
+pub(super) fn lock_pair(stream: &str, key: &str) -> [u16; 2] {
+    let hash = hash_text(format!("{stream}:{key}").as_bytes());
     let bucket = |bits: u64| u16::try_from(bits % u64::from(BUCKETS)).unwrap_or_default();
     [bucket(hash), BUCKETS + bucket(hash >> 32)]
 }
@@ -29,7 +29,7 @@ pub fn hash_sql(text: &str) -> String {
 /// Returns SQL that tries the first lock of a key with this hash, and is true if the lock was free.
 pub fn try_first_sql(hash: &str) -> String {
     format!(
-        "pg_catalog.pg_try_advisory_xact_lock({CLASS}, ({hash} & {})::int)",
+        "pg_catalog.pg_try_advisory_xact_lock({LOCK_CLASS}, ({hash} & {})::int)",
         BUCKETS - 1
     )
 }
@@ -37,7 +37,7 @@ pub fn try_first_sql(hash: &str) -> String {
 /// Returns SQL that tries the second lock of a key, like [`try_first_sql`].
 pub fn try_second_sql(hash: &str) -> String {
     format!(
-        "pg_catalog.pg_try_advisory_xact_lock({CLASS}, (({hash} >> 32) & {})::int + {BUCKETS})",
+        "pg_catalog.pg_try_advisory_xact_lock({LOCK_CLASS}, (({hash} >> 32) & {})::int + {BUCKETS})",
         BUCKETS - 1
     )
 }
@@ -48,38 +48,38 @@ pub fn probe_sql() -> String {
     // The probe is longer than one block of the hash, with a remainder, and goes beyond ASCII: an
     // encoding other than UTF-8 gives other bytes.
     const PROBE: &str = "latido:la señora del café";
-    let expected = hash(PROBE.as_bytes()).cast_signed();
+    let expected = hash_text(PROBE.as_bytes()).cast_signed();
     format!("SELECT {} = {expected}", hash_sql(&format!("'{PROBE}'")))
 }
 
 /// Computes Postgres's `hashtextextended(text, 0)` on a little-endian machine: Bob Jenkins's
 /// lookup3 (<https://burtleburtle.net/bob/c/lookup3.c>, public domain), with the start and end of
 /// `hash_bytes_extended` in PostgreSQL's `src/common/hashfn.c`.
-fn hash(bytes: &[u8]) -> u64 {
+fn hash_text(bytes: &[u8]) -> u64 {
     let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
     let start = 0x9e37_79b9_u32.wrapping_add(length).wrapping_add(3_923_095);
     let [mut a, mut b, mut c] = [start; 3];
     let mut blocks = bytes.chunks_exact(12);
     for block in &mut blocks {
-        a = a.wrapping_add(word(&block[..4]));
-        b = b.wrapping_add(word(&block[4..8]));
-        c = c.wrapping_add(word(&block[8..]));
+        a = a.wrapping_add(read_word(&block[..4]));
+        b = b.wrapping_add(read_word(&block[4..8]));
+        c = c.wrapping_add(read_word(&block[8..]));
         [a, b, c] = mix(a, b, c);
     }
     let rest = blocks.remainder();
-    a = a.wrapping_add(word(rest.get(..4).unwrap_or(rest)));
+    a = a.wrapping_add(read_word(rest.get(..4).unwrap_or(rest)));
     b = b.wrapping_add(
         rest.get(4..)
-            .map_or(0, |rest| word(rest.get(..4).unwrap_or(rest))),
+            .map_or(0, |rest| read_word(rest.get(..4).unwrap_or(rest))),
     );
     // The lowest byte of `c` is left out: it is reserved for the length.
-    c = c.wrapping_add(rest.get(8..).map_or(0, |rest| word(rest) << 8));
-    let [b, c] = finish(a, b, c);
+    c = c.wrapping_add(rest.get(8..).map_or(0, |rest| read_word(rest) << 8));
+    let [b, c] = final_mix(a, b, c);
     (u64::from(b) << 32) | u64::from(c)
 }
 
 /// Reads up to four bytes as a little-endian number.
-fn word(bytes: &[u8]) -> u32 {
+fn read_word(bytes: &[u8]) -> u32 {
     bytes
         .iter()
         .rev()
@@ -101,7 +101,7 @@ fn mix(mut a: u32, mut b: u32, mut c: u32) -> [u32; 3] {
 }
 
 /// Computes the step `final` of lookup3. Postgres uses the last two of its three words.
-fn finish(mut a: u32, mut b: u32, mut c: u32) -> [u32; 2] {
+fn final_mix(mut a: u32, mut b: u32, mut c: u32) -> [u32; 2] {
     c = (c ^ b).wrapping_sub(b.rotate_left(14));
     a = (a ^ c).wrapping_sub(c.rotate_left(11));
     b = (b ^ a).wrapping_sub(a.rotate_left(25));
@@ -153,7 +153,7 @@ mod tests {
         let ends = TEXT.char_indices().map(|(at, _)| at);
         for (end, expected) in ends.zip(EXPECTED) {
             assert_eq!(
-                hash(&TEXT.as_bytes()[..end]).cast_signed(),
+                hash_text(&TEXT.as_bytes()[..end]).cast_signed(),
                 expected,
                 "{}",
                 &TEXT[..end]
@@ -164,8 +164,8 @@ mod tests {
     #[test]
     fn two_locks_of_a_key_always_differ() {
         for n in 0..10_000 {
-            let [first, second] = locks("estadisticas", &n.to_string());
-            assert!(first < BUCKETS && (BUCKETS..LOCKS).contains(&second));
+            let [first, second] = lock_pair("estadisticas", &n.to_string());
+            assert!(first < BUCKETS && (BUCKETS..LOCK_COUNT).contains(&second));
         }
     }
 }

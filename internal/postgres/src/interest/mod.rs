@@ -34,50 +34,50 @@ use latido_base::ident::{StreamId, Topic};
 use latido_stream::Catalog;
 use latido_telemetry::Metrics;
 
-use bucket::CLASS;
-pub use bucket::{LOCKS, hash_sql, probe_sql, try_first_sql, try_second_sql};
-use wanted::Wanted;
+use bucket::LOCK_CLASS;
+pub use bucket::{LOCK_COUNT, hash_sql, probe_sql, try_first_sql, try_second_sql};
+use wanted::LockTable;
 
 /// A change in the state of the locks.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Declared {
+pub enum WatchLockEvent {
     /// The locks of these keys are held, so their writers notify from now on. Changes made without
     /// a notification are visible: read the keys.
-    Armed(Vec<Topic>),
+    NotificationsEnabled(Vec<Topic>),
     /// The locks are lost: writers may skip notifications.
     Lost,
 }
 
-struct Shared {
-    wanted: Mutex<Wanted>,
+struct WatchLocksShared {
+    table: Mutex<LockTable>,
     /// The signal that the lock table has a new entry or a lock to release.
     wake: Notify,
     /// True if there is a connection that can hold locks.
-    up: watch::Sender<bool>,
+    is_connected: watch::Sender<bool>,
 }
 
 /// The declaration of watched keys through advisory locks. Clones share it.
 #[derive(Clone)]
-pub struct Interest {
-    shared: Arc<Shared>,
-    names: Arc<[String]>,
+pub struct WatchLocks {
+    shared: Arc<WatchLocksShared>,
+    stream_names: Arc<[String]>,
 }
 
-impl Interest {
+impl WatchLocks {
     /// Creates an empty declaration; nothing is locked before [`WatchLocks::start`].
     pub fn new(catalog: &Catalog) -> Self {
-        let names = catalog
+        let stream_names = catalog
             .iter()
             .map(|(_, stream)| stream.name.clone())
             .collect();
-        let shared = Shared {
-            wanted: Mutex::default(),
+        let shared = WatchLocksShared {
+            table: Mutex::default(),
             wake: Notify::new(),
-            up: watch::Sender::new(false),
+            is_connected: watch::Sender::new(false),
         };
         Self {
             shared: Arc::new(shared),
-            names,
+            stream_names,
         }
     }
 
@@ -91,12 +91,12 @@ impl Interest {
         drain: &Drain,
         sink: S,
     ) where
-        S: Fn(Declared) + Send + Sync + 'static,
+        S: Fn(WatchLockEvent) + Send + Sync + 'static,
     {
-        let holder = keeper::Keeper {
+        let holder = keeper::LockHolder {
             shared: Arc::clone(&self.shared),
             database: database.clone(),
-            listening,
+            listener_state: listening,
             metrics: Arc::clone(metrics),
             sink: Box::new(sink),
         };
@@ -105,29 +105,29 @@ impl Interest {
 
     /// Returns a receiver of whether locks can be held at the moment.
     pub fn watch_state(&self) -> watch::Receiver<bool> {
-        self.shared.up.subscribe()
+        self.shared.is_connected.subscribe()
     }
 
     /// Declares that the key has viewers. Returns `Some(true)` if its locks are held, and
     /// `Some(false)` if they will be requested now. Returns `None` if they cannot be requested now;
     /// they will be as soon as possible.
     pub fn add(&self, topic: &Topic) -> Option<bool> {
-        let held = self.shared.lock().add(self.locks(topic), topic);
+        let held = self.shared.lock().add(self.lock_pair(topic), topic);
         if held {
             return Some(true);
         }
         self.shared.wake.notify_one();
-        self.shared.up.borrow().then_some(false)
+        self.shared.is_connected.borrow().then_some(false)
     }
 
     /// Releases the locks of a key that has viewers but is polled on a timer, unless other keys
     /// need both locks. Returns `false` in that case: nothing has changed and its writers continue
     /// to notify.
-    pub fn relax(&self, topic: &Topic) -> bool {
+    pub fn release_for_polling(&self, topic: &Topic) -> bool {
         let is_released =
             self.shared
                 .lock()
-                .relax(self.locks(topic), topic, latido_base::clock::monotonic_now());
+                .release_for_polling(self.lock_pair(topic), topic, latido_base::clock::monotonic_now());
         self.shared.wake.notify_one();
         is_released
     }
@@ -136,27 +136,27 @@ impl Interest {
     pub fn remove(&self, topic: &Topic) {
         self.shared
             .lock()
-            .remove(self.locks(topic), topic, latido_base::clock::monotonic_now());
+            .remove(self.lock_pair(topic), topic, latido_base::clock::monotonic_now());
         self.shared.wake.notify_one();
     }
 
-    fn locks(&self, topic: &Topic) -> [u16; 2] {
+    fn lock_pair(&self, topic: &Topic) -> [u16; 2] {
         let StreamId(index) = topic.stream;
         let name = self
-            .names
+            .stream_names
             .get(usize::from(index))
             .map_or("", String::as_str);
-        bucket::locks(name, topic.key.as_str())
+        bucket::lock_pair(name, topic.key.as_str())
     }
 }
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Wanted> {
-        self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
+impl WatchLocksShared {
+    fn lock(&self) -> MutexGuard<'_, LockTable> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl std::fmt::Debug for Interest {
+impl std::fmt::Debug for WatchLocks {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Interest")
             .field("counts", &self.shared.lock().counts())

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use latido_postgres::apps::messaging::{Cursor, Draft, Message, Messages, Outcome};
+use latido_postgres::apps::messaging::{ChangeCursor, MessageDraft, StoredMessage, MessagingDatabase, WriteOutcome};
 use tokio_postgres::Client;
 use uuid::Uuid;
 
@@ -10,8 +10,8 @@ use crate::apps::messaging::{ANA, CONVERSATION, EVA, OTHER, SECOND, stored};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-fn draft(content: &str, client_random: i32) -> Draft {
-    Draft {
+fn draft(content: &str, client_random: i32) -> MessageDraft {
+    MessageDraft {
         kind: "text".to_owned(),
         content: content.into(),
         metadata: r#"{"a":1}"#.to_owned(),
@@ -22,21 +22,21 @@ fn draft(content: &str, client_random: i32) -> Draft {
     }
 }
 
-async fn send(store: &Messages, user: Uuid, content: &str, random: i32) -> (Message, bool) {
+async fn send(store: &MessagingDatabase, user: Uuid, content: &str, random: i32) -> (StoredMessage, bool) {
     match store
         .send(user, CONVERSATION, &draft(content, random), HOUR)
         .await
         .unwrap()
     {
-        Outcome::Done { message, fresh } => (*message, fresh),
-        Outcome::Refused(why) => panic!("refused: {why}"),
+        WriteOutcome::Applied { message, is_new: fresh } => (*message, fresh),
+        WriteOutcome::Rejected(why) => panic!("refused: {why}"),
     }
 }
 
-fn refused(outcome: Outcome) -> String {
+fn refused(outcome: WriteOutcome) -> String {
     match outcome {
-        Outcome::Refused(why) => why,
-        Outcome::Done { .. } => panic!("done"),
+        WriteOutcome::Rejected(why) => why,
+        WriteOutcome::Applied { .. } => panic!("done"),
     }
 }
 
@@ -68,7 +68,7 @@ async fn retry_is_stored_once_and_number_collision_twice() {
         .edit(ANA, CONVERSATION, first, (b"nueva", None), HOUR)
         .await
         .unwrap();
-    assert!(matches!(edit, Outcome::Done { fresh: true, .. }));
+    assert!(matches!(edit, WriteOutcome::Applied { is_new: true, .. }));
     let (again, fresh) = send(&store, ANA, "hola", 7).await;
     assert_eq!(
         (again.id, again.content, fresh),
@@ -89,7 +89,7 @@ async fn retry_is_stored_once_and_number_collision_twice() {
 async fn every_operation_checks_the_conversation_of_the_message() {
     let (_home, _client, store) = stored().await;
     let id = send(&store, ANA, "hola", 1).await.0.id;
-    let elsewhere = Draft {
+    let elsewhere = MessageDraft {
         reply_to: Some(id),
         ..draft("x", 2)
     };
@@ -112,7 +112,7 @@ async fn every_operation_checks_the_conversation_of_the_message() {
     );
     assert_eq!(
         store
-            .receipt(EVA, SECOND, id, true)
+            .record_receipt(EVA, SECOND, id, true)
             .await
             .unwrap()
             .as_deref(),
@@ -120,7 +120,7 @@ async fn every_operation_checks_the_conversation_of_the_message() {
     );
     assert_eq!(
         store
-            .react(EVA, SECOND, id, "❤")
+            .add_reaction(EVA, SECOND, id, "❤")
             .await
             .unwrap()
             .unwrap_err(),
@@ -128,14 +128,14 @@ async fn every_operation_checks_the_conversation_of_the_message() {
     );
     assert!(
         store
-            .react(EVA, CONVERSATION, id, "❤")
+            .add_reaction(EVA, CONVERSATION, id, "❤")
             .await
             .unwrap()
             .is_ok()
     );
     assert_eq!(
         store
-            .react(EVA, CONVERSATION, id, "❤")
+            .add_reaction(EVA, CONVERSATION, id, "❤")
             .await
             .unwrap()
             .unwrap_err(),
@@ -143,14 +143,14 @@ async fn every_operation_checks_the_conversation_of_the_message() {
     );
     assert_eq!(
         store
-            .unreact(EVA, SECOND, id, "❤")
+            .remove_reaction(EVA, SECOND, id, "❤")
             .await
             .unwrap()
             .as_deref(),
         Some("reaction_not_found")
     );
     assert_eq!(
-        store.unreact(EVA, CONVERSATION, id, "❤").await.unwrap(),
+        store.remove_reaction(EVA, CONVERSATION, id, "❤").await.unwrap(),
         None
     );
 }
@@ -205,7 +205,7 @@ async fn non_members_can_do_nothing() {
     );
     assert_eq!(
         store
-            .receipt(OTHER, CONVERSATION, id, true)
+            .record_receipt(OTHER, CONVERSATION, id, true)
             .await
             .unwrap()
             .as_deref(),
@@ -213,7 +213,7 @@ async fn non_members_can_do_nothing() {
     );
     assert_eq!(
         store
-            .react(OTHER, CONVERSATION, id, "x")
+            .add_reaction(OTHER, CONVERSATION, id, "x")
             .await
             .unwrap()
             .unwrap_err(),
@@ -221,16 +221,16 @@ async fn non_members_can_do_nothing() {
     );
     assert_eq!(
         store
-            .unreact(OTHER, CONVERSATION, id, "x")
+            .remove_reaction(OTHER, CONVERSATION, id, "x")
             .await
             .unwrap()
             .as_deref(),
         Some("forbidden")
     );
-    assert_eq!(store.read_all(OTHER, CONVERSATION).await.unwrap(), None);
+    assert_eq!(store.mark_all_read(OTHER, CONVERSATION).await.unwrap(), None);
     assert!(
         store.summaries(OTHER).await.unwrap().is_empty()
-            && store.pending(OTHER, 50).await.unwrap().is_empty()
+            && store.undelivered(OTHER, 50).await.unwrap().is_empty()
     );
     client
         .batch_execute(&format!(
@@ -276,7 +276,7 @@ async fn editing_and_deleting_have_time_limits() {
         ),
         "message_not_editable"
     );
-    let Outcome::Done { message, .. } = store
+    let WriteOutcome::Applied { message, .. } = store
         .delete(ANA, CONVERSATION, id, true, two)
         .await
         .unwrap()
@@ -316,37 +316,37 @@ async fn pending_and_unread_messages_are_listed() {
     for n in 0..4 {
         ids.push(send(&store, ANA, &n.to_string(), n).await.0.id);
     }
-    let contents = |messages: Vec<Message>| {
+    let contents = |messages: Vec<StoredMessage>| {
         messages
             .into_iter()
             .map(|m| String::from_utf8(m.content).unwrap())
             .collect::<String>()
     };
     assert_eq!(
-        contents(store.pending(EVA, 3).await.unwrap()),
+        contents(store.undelivered(EVA, 3).await.unwrap()),
         "123",
         "the newest, oldest first"
     );
     assert_eq!(
-        contents(store.pending(ANA, 9).await.unwrap()),
+        contents(store.undelivered(ANA, 9).await.unwrap()),
         "",
         "not one's own"
     );
     assert_eq!(
         store
-            .receipt(EVA, CONVERSATION, ids[1], false)
+            .record_receipt(EVA, CONVERSATION, ids[1], false)
             .await
             .unwrap(),
         None
     );
     assert_eq!(
         store
-            .receipt(EVA, CONVERSATION, ids[2], true)
+            .record_receipt(EVA, CONVERSATION, ids[2], true)
             .await
             .unwrap(),
         None
     );
-    assert_eq!(contents(store.pending(EVA, 9).await.unwrap()), "03");
+    assert_eq!(contents(store.undelivered(EVA, 9).await.unwrap()), "03");
     assert_eq!(contents(store.unread(EVA).await.unwrap()), "013");
     let summaries = store.summaries(EVA).await.unwrap();
     let first = &summaries[0];
@@ -367,13 +367,13 @@ async fn pending_and_unread_messages_are_listed() {
         store.messages(&[ids[2]]).await.unwrap()[0].delivery_status,
         "read"
     );
-    assert_eq!(store.read_all(EVA, CONVERSATION).await.unwrap(), Some(3));
-    assert_eq!(store.read_all(EVA, CONVERSATION).await.unwrap(), Some(0));
+    assert_eq!(store.mark_all_read(EVA, CONVERSATION).await.unwrap(), Some(3));
+    assert_eq!(store.mark_all_read(EVA, CONVERSATION).await.unwrap(), Some(0));
     assert!(store.unread(EVA).await.unwrap().is_empty());
 }
 
 /// Returns the kinds and numbers of the changes since the cursor.
-async fn seen(store: &Messages, cursor: &mut Cursor) -> Vec<(String, i64)> {
+async fn seen(store: &MessagingDatabase, cursor: &mut ChangeCursor) -> Vec<(String, i64)> {
     let mut seen = Vec::new();
     loop {
         let batch = store.changes(cursor).await.unwrap();
@@ -384,7 +384,7 @@ async fn seen(store: &Messages, cursor: &mut Cursor) -> Vec<(String, i64)> {
                 .map(|change| (change.kind, change.id)),
         );
         *cursor = batch.cursor;
-        if !batch.more {
+        if !batch.has_more {
             return seen;
         }
     }
@@ -457,9 +457,9 @@ async fn schema_can_be_applied_again() {
     let (_home, client, store) = stored().await;
     send(&store, ANA, "hola", 1).await;
     client
-        .batch_execute(latido_postgres::apps::messaging::SCHEMA)
+        .batch_execute(latido_postgres::apps::messaging::SCHEMA_SQL)
         .await
         .unwrap();
     assert!(!send(&store, ANA, "hola", 1).await.1);
-    store.check().await.unwrap();
+    store.check_schema().await.unwrap();
 }

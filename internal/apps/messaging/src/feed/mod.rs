@@ -15,74 +15,74 @@ use futures_util::future::BoxFuture;
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
-use crate::presence::Roll;
-use crate::vocabulary::{Vocabulary, conversation_channel, dismissal, roster};
-use latido_app_kit::Hints;
+use crate::presence::PresenceTracker;
+use crate::vocabulary::{ClientApiVersion, conversation_channel, kick_topic, channel_presence_topic};
+use latido_app_kit::FeedTrigger;
 use latido_base::ident::UserId;
-use latido_event_bus::{Exchange, Publish};
+use latido_event_bus::{EventBus, Publish};
 use latido_postgres::DatabaseError;
-use latido_postgres::apps::messaging::{Change, Changes, Conversation, Cursor, Message, Messages};
-use tell::{Facts, tell};
+use latido_postgres::apps::messaging::{MessagingChange, ChangePage, StoredConversation, ChangeCursor, StoredMessage, MessagingDatabase};
+use tell::{ChangeContext, events_for};
 
 /// The first and the longest pause after a failed read.
-const PAUSE_MIN: Duration = Duration::from_millis(100);
-const PAUSE_MAX: Duration = Duration::from_secs(5);
+const MIN_RETRY_PAUSE: Duration = Duration::from_millis(100);
+const MAX_RETRY_PAUSE: Duration = Duration::from_secs(5);
 /// The pause before publishing again to a shard whose queue is full.
 const OVERLOAD_PAUSE: Duration = Duration::from_millis(20);
 /// The interval between deletions of old changes.
-const FORGET: Duration = Duration::from_secs(600);
+const CLEANUP_INTERVAL: Duration = Duration::from_secs(600);
 
 /// A pending response of the database.
-type Reading<'a, T> = BoxFuture<'a, Result<T, DatabaseError>>;
+type SourceFuture<'a, T> = BoxFuture<'a, Result<T, DatabaseError>>;
 
 /// The database queries of the change feed.
-pub trait Source: Send + Sync + 'static {
+pub trait ChangeSource: Send + Sync + 'static {
     /// Returns a cursor that is past all committed changes.
-    fn cursor(&self) -> Reading<'_, Cursor>;
+    fn cursor(&self) -> SourceFuture<'_, ChangeCursor>;
     /// Returns the next batch of changes after the cursor.
-    fn changes<'a>(&'a self, cursor: &'a Cursor) -> Reading<'a, Changes>;
+    fn changes<'a>(&'a self, cursor: &'a ChangeCursor) -> SourceFuture<'a, ChangePage>;
     /// Returns these messages in their current state.
-    fn messages<'a>(&'a self, ids: &'a [Uuid]) -> Reading<'a, Vec<Message>>;
+    fn messages<'a>(&'a self, ids: &'a [Uuid]) -> SourceFuture<'a, Vec<StoredMessage>>;
     /// Returns these conversations in their current state.
-    fn conversations<'a>(&'a self, ids: &'a [Uuid]) -> Reading<'a, Vec<Conversation>>;
+    fn conversations<'a>(&'a self, ids: &'a [Uuid]) -> SourceFuture<'a, Vec<StoredConversation>>;
     /// Returns pairs of conversation and member. The result contains at least the members that are
     /// among `users`.
     fn members<'a>(
         &'a self,
         conversations: &'a [Uuid],
         users: &'a [Uuid],
-    ) -> Reading<'a, Vec<(Uuid, Uuid)>>;
+    ) -> SourceFuture<'a, Vec<(Uuid, Uuid)>>;
     /// Returns the users that share a conversation with this user.
-    fn contacts(&self, user: Uuid) -> Reading<'_, Vec<Uuid>>;
+    fn contacts(&self, user: Uuid) -> SourceFuture<'_, Vec<Uuid>>;
     /// Deletes changes that no feed needs any more.
-    fn forget(&self) -> Reading<'_, ()>;
+    fn delete_old_changes(&self) -> SourceFuture<'_, ()>;
 }
 
-impl Source for Messages {
-    fn cursor(&self) -> Reading<'_, Cursor> {
+impl ChangeSource for MessagingDatabase {
+    fn cursor(&self) -> SourceFuture<'_, ChangeCursor> {
         Box::pin(Self::cursor(self))
     }
-    fn changes<'a>(&'a self, cursor: &'a Cursor) -> Reading<'a, Changes> {
+    fn changes<'a>(&'a self, cursor: &'a ChangeCursor) -> SourceFuture<'a, ChangePage> {
         Box::pin(Self::changes(self, cursor))
     }
-    fn messages<'a>(&'a self, ids: &'a [Uuid]) -> Reading<'a, Vec<Message>> {
+    fn messages<'a>(&'a self, ids: &'a [Uuid]) -> SourceFuture<'a, Vec<StoredMessage>> {
         Box::pin(Self::messages(self, ids))
     }
-    fn conversations<'a>(&'a self, ids: &'a [Uuid]) -> Reading<'a, Vec<Conversation>> {
+    fn conversations<'a>(&'a self, ids: &'a [Uuid]) -> SourceFuture<'a, Vec<StoredConversation>> {
         Box::pin(Self::conversations(self, ids))
     }
     fn members<'a>(
         &'a self,
         conversations: &'a [Uuid],
         users: &'a [Uuid],
-    ) -> Reading<'a, Vec<(Uuid, Uuid)>> {
+    ) -> SourceFuture<'a, Vec<(Uuid, Uuid)>> {
         Box::pin(Self::members(self, conversations, users))
     }
-    fn contacts(&self, user: Uuid) -> Reading<'_, Vec<Uuid>> {
+    fn contacts(&self, user: Uuid) -> SourceFuture<'_, Vec<Uuid>> {
         Box::pin(Self::contacts(self, user))
     }
-    fn forget(&self) -> Reading<'_, ()> {
-        Box::pin(Self::forget_old_changes(self))
+    fn delete_old_changes(&self) -> SourceFuture<'_, ()> {
+        Box::pin(Self::delete_old_changes(self))
     }
 }
 
@@ -91,51 +91,51 @@ impl Source for Messages {
 /// exactly one version, and no client joins with a membership that has ended meanwhile. The lock is
 /// held for calls of the event bus, which never block.
 #[derive(Debug, Default)]
-pub(super) struct Gate(Mutex<u64>);
+pub(super) struct MembershipEpoch(Mutex<u64>);
 
-impl Gate {
-    pub(super) fn pass<R>(&self, act: impl FnOnce(&mut u64) -> R) -> R {
+impl MembershipEpoch {
+    pub(super) fn with_lock<R>(&self, act: impl FnOnce(&mut u64) -> R) -> R {
         act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    pub(super) fn count(&self) -> u64 {
-        self.pass(|count| *count)
+    pub(super) fn current(&self) -> u64 {
+        self.with_lock(|count| *count)
     }
 }
 
 /// The change feed task; see the module's documentation.
-pub(super) struct Feed {
-    pub(super) source: Arc<dyn Source>,
-    pub(super) exchange: Arc<Exchange>,
-    pub(super) gate: Arc<Gate>,
-    pub(super) roll: Arc<Roll>,
-    pub(super) hints: Hints,
+pub(super) struct ChangeFeed {
+    pub(super) source: Arc<dyn ChangeSource>,
+    pub(super) event_bus: Arc<EventBus>,
+    pub(super) membership_epoch: Arc<MembershipEpoch>,
+    pub(super) presence_tracker: Arc<PresenceTracker>,
+    pub(super) trigger: FeedTrigger,
 }
 
-impl Feed {
+impl ChangeFeed {
     /// Runs for as long as the server runs.
     pub(super) async fn run(self) {
         let mut cursor = None;
-        let mut pause = PAUSE_MIN;
+        let mut pause = MIN_RETRY_PAUSE;
         let mut last_cleanup = Instant::now();
         loop {
-            match self.look(&mut cursor).await {
+            match self.publish_changes(&mut cursor).await {
                 Ok(()) => {
-                    pause = PAUSE_MIN;
-                    self.hints.set_ready();
-                    self.hints.wait().await;
+                    pause = MIN_RETRY_PAUSE;
+                    self.trigger.set_ready();
+                    self.trigger.wait().await;
                 }
                 Err(error) => {
-                    if pause == PAUSE_MIN {
+                    if pause == MIN_RETRY_PAUSE {
                         tracing::warn!(%error, "changes of messages can't be read from the database; retrying");
                     }
                     sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
-                    pause = (pause * 2).min(PAUSE_MAX);
+                    pause = (pause * 2).min(MAX_RETRY_PAUSE);
                 }
             }
-            if last_cleanup.elapsed() >= FORGET {
+            if last_cleanup.elapsed() >= CLEANUP_INTERVAL {
                 last_cleanup = Instant::now();
-                if let Err(error) = self.source.forget().await {
+                if let Err(error) = self.source.delete_old_changes().await {
                     tracing::warn!(%error, "old changes could not be deleted");
                 }
             }
@@ -143,7 +143,7 @@ impl Feed {
     }
 
     /// Publishes all changes after the cursor, and advances the cursor.
-    pub(super) async fn look(&self, cursor: &mut Option<Cursor>) -> Result<(), DatabaseError> {
+    pub(super) async fn publish_changes(&self, cursor: &mut Option<ChangeCursor>) -> Result<(), DatabaseError> {
         let mut position = match cursor.clone() {
             Some(position) => position,
             None => self.source.cursor().await?,
@@ -151,21 +151,21 @@ impl Feed {
         cursor.get_or_insert_with(|| position.clone());
         loop {
             let batch = self.source.changes(&position).await?;
-            let context = self.facts(&batch.changes).await?;
+            let context = self.load_context(&batch.changes).await?;
             for change in &batch.changes {
-                self.publish(change, tell(change, &context)).await;
+                self.publish_change(change, events_for(change, &context)).await;
             }
             position = batch.cursor;
             *cursor = Some(position.clone());
-            if !batch.more {
+            if !batch.has_more {
                 return Ok(());
             }
         }
     }
 
-    async fn facts(&self, changes: &[Change]) -> Result<Facts, DatabaseError> {
-        let mut context = Facts::default();
-        let is_about_message = |change: &&Change| {
+    async fn load_context(&self, changes: &[MessagingChange]) -> Result<ChangeContext, DatabaseError> {
+        let mut context = ChangeContext::default();
+        let is_about_message = |change: &&MessagingChange| {
             change.kind.starts_with("message_") && change.kind != "message_deleted"
         };
         let messages: Vec<Uuid> = changes
@@ -201,7 +201,7 @@ impl Feed {
         fan_out.extend(updated);
         fan_out.sort_unstable();
         fan_out.dedup();
-        let connected = self.roll.here();
+        let connected = self.presence_tracker.connected_users();
         if !fan_out.is_empty() && !connected.is_empty() {
             let mut members: HashMap<Uuid, Vec<Uuid>> = HashMap::new();
             let is_connected: HashSet<Uuid> = connected.iter().copied().collect();
@@ -219,21 +219,21 @@ impl Feed {
 
     /// Publishes the events of a change, and removes a member whose membership has ended. Waits
     /// while a shard's queue is full.
-    async fn publish(&self, change: &Change, events: Vec<Publish>) {
+    async fn publish_change(&self, change: &MessagingChange, events: Vec<Publish>) {
         let removed = change.user.filter(|_| change.kind == "member_removed");
         let mut events = events.into_iter();
         let mut unsent: Option<Publish> = None;
         loop {
-            let is_done = self.gate.pass(|epoch| {
+            let is_done = self.membership_epoch.with_lock(|epoch| {
                 while let Some(publish) = unsent.take().or_else(|| events.next()) {
-                    if self.exchange.publish(publish.clone()).is_err() {
+                    if self.event_bus.publish(publish.clone()).is_err() {
                         unsent = Some(publish);
                         return false;
                     }
                 }
                 if let Some(user) = removed {
                     *epoch += 1;
-                    self.put_out(user, &conversation_channel(change.conversation));
+                    self.remove_member(user, &conversation_channel(change.conversation));
                 }
                 true
             });
@@ -245,32 +245,32 @@ impl Feed {
     }
 
     /// Removes all connections of a user from a channel, and sends them `phx_close`.
-    fn put_out(&self, user: Uuid, channel: &str) {
-        let kick_topic = dismissal(channel, user);
+    fn remove_member(&self, user: Uuid, channel: &str) {
+        let kick_topic = kick_topic(channel, user);
         // If a shard can't accept this now, its clients learn it from the replies to their next
         // pushes there.
         let _ = self
-            .exchange
+            .event_bus
             .publish(Publish::new([kick_topic.clone()], "phx_close", "{}"));
         let topics = [
-            roster(channel),
-            Vocabulary::Document.topic(channel),
-            Vocabulary::Head.topic(channel),
+            channel_presence_topic(channel),
+            ClientApiVersion::Documented.topic(channel),
+            ClientApiVersion::Current.topic(channel),
             kick_topic,
         ];
         for id in self
-            .exchange
+            .event_bus
             .connections_of(&UserId::new(&user.to_string()))
         {
             for topic in &topics {
-                self.exchange.leave(id, topic);
+                self.event_bus.leave(id, topic);
             }
         }
-        self.roll.removed(user);
+        self.presence_tracker.record_removal(user);
     }
 }
 
-impl std::fmt::Debug for Feed {
+impl std::fmt::Debug for ChangeFeed {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Feed").finish_non_exhaustive()
     }

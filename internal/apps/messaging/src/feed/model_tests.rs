@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use proptest::prelude::*;
 
 use super::*;
-use crate::payload::tests::stored;
-use crate::presence::Lists;
+use crate::payload::tests::test_message;
+use crate::presence::MessagingTopicPolicy;
 use latido_base::clock::Clock;
-use latido_event_bus::{Identity, Join, Mailbox};
+use latido_event_bus::{Identity, JoinRequest, Mailbox};
 
 const USERS: u128 = 4;
 const CONVERSATIONS: u128 = 3;
@@ -17,20 +17,20 @@ const CONVERSATIONS: u128 = 3;
 /// A database whose transactions commit later than they draw their numbers, except within a
 /// conversation.
 #[derive(Default)]
-struct Fake {
+struct FakeSource {
     /// All committed changes, in commit order.
-    committed: Mutex<Vec<Change>>,
-    messages: Mutex<HashMap<Uuid, Message>>,
+    committed: Mutex<Vec<MessagingChange>>,
+    messages: Mutex<HashMap<Uuid, StoredMessage>>,
     members: Mutex<Vec<(Uuid, Uuid)>>,
     /// The number of reads that are still to fail.
-    failing: AtomicUsize,
+    reads_to_fail: AtomicUsize,
 }
 
-impl Fake {
-    fn answer<'a, T: Send + 'a>(&'a self, give: impl FnOnce() -> T + Send + 'a) -> Reading<'a, T> {
+impl FakeSource {
+    fn respond<'a, T: Send + 'a>(&'a self, give: impl FnOnce() -> T + Send + 'a) -> SourceFuture<'a, T> {
         Box::pin(async move {
             let failing = self
-                .failing
+                .reads_to_fail
                 .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
                     left.checked_sub(1)
                 });
@@ -45,49 +45,49 @@ impl Fake {
     }
 }
 
-impl Source for Fake {
-    fn cursor(&self) -> Reading<'_, Cursor> {
-        self.answer(Cursor::fake)
+impl ChangeSource for FakeSource {
+    fn cursor(&self) -> SourceFuture<'_, ChangeCursor> {
+        self.respond(ChangeCursor::test_start)
     }
-    fn changes<'a>(&'a self, cursor: &'a Cursor) -> Reading<'a, Changes> {
+    fn changes<'a>(&'a self, cursor: &'a ChangeCursor) -> SourceFuture<'a, ChangePage> {
         // A returned batch counts as read only with the next cursor: a read that fails returns the
         // same batch again.
-        self.answer(|| {
+        self.respond(|| {
             let all = self.committed.lock().unwrap();
-            let new: Vec<Change> = all
+            let new: Vec<MessagingChange> = all
                 .iter()
-                .skip(cursor.fake_position())
+                .skip(cursor.test_position())
                 .take(3)
                 .cloned()
                 .collect();
-            let cursor = cursor.fake_advanced(new.len());
-            let more = cursor.fake_position() < all.len();
-            Changes {
+            let cursor = cursor.test_advanced(new.len());
+            let more = cursor.test_position() < all.len();
+            ChangePage {
                 changes: new,
                 cursor,
-                more,
+                has_more: more,
             }
         })
     }
-    fn messages<'a>(&'a self, ids: &'a [Uuid]) -> Reading<'a, Vec<Message>> {
-        self.answer(|| {
+    fn messages<'a>(&'a self, ids: &'a [Uuid]) -> SourceFuture<'a, Vec<StoredMessage>> {
+        self.respond(|| {
             ids.iter()
                 .filter_map(|id| self.messages.lock().unwrap().get(id).cloned())
                 .collect()
         })
     }
-    fn conversations<'a>(&'a self, _: &'a [Uuid]) -> Reading<'a, Vec<Conversation>> {
-        self.answer(Vec::new)
+    fn conversations<'a>(&'a self, _: &'a [Uuid]) -> SourceFuture<'a, Vec<StoredConversation>> {
+        self.respond(Vec::new)
     }
     fn members<'a>(
         &'a self,
         conversations: &'a [Uuid],
         users: &'a [Uuid],
-    ) -> Reading<'a, Vec<(Uuid, Uuid)>> {
+    ) -> SourceFuture<'a, Vec<(Uuid, Uuid)>> {
         let pairs = |(conversation, user): &&(Uuid, Uuid)| {
             conversations.contains(conversation) && users.contains(user)
         };
-        self.answer(move || {
+        self.respond(move || {
             self.members
                 .lock()
                 .unwrap()
@@ -97,58 +97,58 @@ impl Source for Fake {
                 .collect()
         })
     }
-    fn contacts(&self, _: Uuid) -> Reading<'_, Vec<Uuid>> {
-        self.answer(Vec::new)
+    fn contacts(&self, _: Uuid) -> SourceFuture<'_, Vec<Uuid>> {
+        self.respond(Vec::new)
     }
-    fn forget(&self) -> Reading<'_, ()> {
-        self.answer(|| ())
+    fn delete_old_changes(&self) -> SourceFuture<'_, ()> {
+        self.respond(|| ())
     }
 }
 
 /// One device that has joined its user's channel and those of the conversations.
-struct Device {
+struct TestDevice {
     user: Uuid,
     mailbox: Mailbox,
     /// The expected message ids on each channel, in order.
     expected: HashMap<String, Vec<Uuid>>,
-    heard: HashMap<String, Vec<Uuid>>,
+    received: HashMap<String, Vec<Uuid>>,
 }
 
-struct World {
-    fake: Arc<Fake>,
-    feed: Feed,
-    devices: Vec<Device>,
-    cursor: Option<Cursor>,
-    count: u128,
+struct FeedHarness {
+    source: Arc<FakeSource>,
+    feed: ChangeFeed,
+    devices: Vec<TestDevice>,
+    cursor: Option<ChangeCursor>,
+    message_count: u128,
 }
 
-impl World {
+impl FeedHarness {
     fn new() -> Self {
-        let (fake, roll) = (Arc::new(Fake::default()), Arc::new(Roll::default()));
-        let topic_policy = Lists {
-            roll: Arc::clone(&roll),
+        let (source, roll) = (Arc::new(FakeSource::default()), Arc::new(PresenceTracker::default()));
+        let topic_policy = MessagingTopicPolicy {
+            presence_tracker: Arc::clone(&roll),
             clock: Clock::system(),
         };
-        let event_bus = Arc::new(Exchange::new(topic_policy, || 0));
-        let source = Arc::clone(&fake);
-        let feed = Feed {
+        let event_bus = Arc::new(EventBus::new(topic_policy, || 0));
+        let source = Arc::clone(&source);
+        let feed = ChangeFeed {
             source,
-            exchange: event_bus,
-            gate: Arc::default(),
-            roll,
-            hints: Hints::default(),
+            event_bus,
+            membership_epoch: Arc::default(),
+            presence_tracker: roll,
+            trigger: FeedTrigger::default(),
         };
         Self {
-            fake,
+            source,
             feed,
             devices: Vec::new(),
             cursor: None,
-            count: 0,
+            message_count: 0,
         }
     }
 
     fn is_member(&self, conversation: Uuid, user: Uuid) -> bool {
-        self.fake
+        self.source
             .members
             .lock()
             .unwrap()
@@ -157,40 +157,40 @@ impl World {
 
     fn connect(&mut self, user: Uuid, is_head: bool) {
         let api_version = if is_head {
-            Vocabulary::Head
+            ClientApiVersion::Current
         } else {
-            Vocabulary::Document
+            ClientApiVersion::Documented
         };
         let own_channel = crate::vocabulary::user_channel(user);
         let mut joins = vec![
-            Join::new(crate::vocabulary::presence(user)),
-            Join::new(api_version.topic(&own_channel)),
+            JoinRequest::new(crate::vocabulary::user_presence_topic(user)),
+            JoinRequest::new(api_version.topic(&own_channel)),
         ];
         for conversation in (0..CONVERSATIONS)
             .map(Uuid::from_u128)
             .filter(|id| self.is_member(*id, user))
         {
             let channel = conversation_channel(conversation);
-            joins.extend([api_version.topic(&channel), dismissal(&channel, user)].map(Join::new));
+            joins.extend([api_version.topic(&channel), kick_topic(&channel, user)].map(JoinRequest::new));
         }
         let identity = Identity {
             user: Some(UserId::new(&user.to_string())),
             ..Identity::default()
         };
-        let mailbox = self.feed.exchange.open(identity, &joins).unwrap();
-        self.devices.push(Device {
+        let mailbox = self.feed.event_bus.connect(identity, &joins).unwrap();
+        self.devices.push(TestDevice {
             user,
             mailbox,
             expected: HashMap::new(),
-            heard: HashMap::new(),
+            received: HashMap::new(),
         });
     }
 
     fn commit(&mut self, kind: &str, conversation: Uuid, message: Option<Uuid>, user: Uuid) {
-        let mut committed = self.fake.committed.lock().unwrap();
+        let mut committed = self.source.committed.lock().unwrap();
         let id = i64::try_from(committed.len()).unwrap();
         let detail = "{}".to_owned();
-        committed.push(Change {
+        committed.push(MessagingChange {
             id,
             kind: kind.into(),
             conversation,
@@ -202,17 +202,17 @@ impl World {
     }
 
     fn send(&mut self, conversation: Uuid, sender: Uuid) {
-        self.count += 1;
-        let id = Uuid::from_u128(self.count);
-        let message = Message {
+        self.message_count += 1;
+        let id = Uuid::from_u128(self.message_count);
+        let message = StoredMessage {
             id,
             conversation_id: conversation,
             sender_id: sender,
-            ..stored("x")
+            ..test_message("x")
         };
-        self.fake.messages.lock().unwrap().insert(id, message);
+        self.source.messages.lock().unwrap().insert(id, message);
         self.commit("message_added", conversation, Some(id), sender);
-        let members = self.fake.members.lock().unwrap();
+        let members = self.source.members.lock().unwrap();
         for device in self
             .devices
             .iter_mut()
@@ -230,9 +230,9 @@ impl World {
         }
     }
 
-    async fn look(&mut self) {
+    async fn publish_and_receive(&mut self) {
         let mut cursor = self.cursor.take();
-        while self.feed.look(&mut cursor).await.is_err() {}
+        while self.feed.publish_changes(&mut cursor).await.is_err() {}
         self.cursor = cursor;
         for device in &mut self.devices {
             while let Some(event) = device.mailbox.try_recv() {
@@ -249,9 +249,9 @@ impl World {
                     .or_else(|| payload["message"].get("id"))
                     .and_then(|id| id.as_str())
                     .unwrap();
-                let channel = crate::vocabulary::channel(&event.topics[0]).to_owned();
+                let channel = crate::vocabulary::channel_of_topic(&event.topics[0]).to_owned();
                 device
-                    .heard
+                    .received
                     .entry(channel)
                     .or_default()
                     .push(id.parse().unwrap());
@@ -261,8 +261,8 @@ impl World {
 
     /// Removes a member after all earlier events were received.
     async fn remove(&mut self, conversation: Uuid, user: Uuid) {
-        self.look().await;
-        self.fake
+        self.publish_and_receive().await;
+        self.source
             .members
             .lock()
             .unwrap()
@@ -272,70 +272,70 @@ impl World {
 }
 
 #[derive(Debug, Clone)]
-enum Deed {
+enum FeedStep {
     Send(u128, u128),
     Connect(u128, bool),
     Drop(usize),
     Remove(u128, u128),
-    Look,
+    Publish,
     Fail(usize),
 }
 
-fn deed() -> impl Strategy<Value = Deed> {
+fn feed_step() -> impl Strategy<Value = FeedStep> {
     prop_oneof![
-        8 => (0..CONVERSATIONS, 0..USERS).prop_map(|(conversation, user)| Deed::Send(conversation, user)),
-        3 => (0..USERS, any::<bool>()).prop_map(|(user, is_head)| Deed::Connect(user, is_head)),
-        1 => (0usize..6).prop_map(Deed::Drop),
-        1 => (0..CONVERSATIONS, 0..USERS).prop_map(|(conversation, user)| Deed::Remove(conversation, user)),
-        3 => Just(Deed::Look),
-        1 => (1usize..4).prop_map(Deed::Fail),
+        8 => (0..CONVERSATIONS, 0..USERS).prop_map(|(conversation, user)| FeedStep::Send(conversation, user)),
+        3 => (0..USERS, any::<bool>()).prop_map(|(user, is_head)| FeedStep::Connect(user, is_head)),
+        1 => (0usize..6).prop_map(FeedStep::Drop),
+        1 => (0..CONVERSATIONS, 0..USERS).prop_map(|(conversation, user)| FeedStep::Remove(conversation, user)),
+        3 => Just(FeedStep::Publish),
+        1 => (1usize..4).prop_map(FeedStep::Fail),
     ]
 }
 
-async fn play(steps: Vec<Deed>) -> Result<(), TestCaseError> {
-    let mut harness = World::new();
+async fn run_steps(steps: Vec<FeedStep>) -> Result<(), TestCaseError> {
+    let mut harness = FeedHarness::new();
     let pairs = (0..CONVERSATIONS)
         .flat_map(|conversation| (0..USERS).map(move |user| (conversation, user)));
     let members = pairs.filter(|(conversation, user)| (conversation + user) % 4 != 3);
-    *harness.fake.members.lock().unwrap() = members
+    *harness.source.members.lock().unwrap() = members
         .map(|(c, u)| (Uuid::from_u128(c), Uuid::from_u128(u)))
         .collect();
-    harness.look().await;
+    harness.publish_and_receive().await;
     for step in steps {
         match step {
-            Deed::Send(conversation, user) => {
+            FeedStep::Send(conversation, user) => {
                 harness.send(Uuid::from_u128(conversation), Uuid::from_u128(user))
             }
             // Messages that were committed earlier are out of scope: clients load them as pending
             // messages.
-            Deed::Connect(user, is_head) => {
-                harness.look().await;
+            FeedStep::Connect(user, is_head) => {
+                harness.publish_and_receive().await;
                 harness.connect(Uuid::from_u128(user), is_head);
             }
-            Deed::Drop(which) if which < harness.devices.len() => {
+            FeedStep::Drop(which) if which < harness.devices.len() => {
                 drop(harness.devices.remove(which))
             }
-            Deed::Remove(conversation, user) => {
+            FeedStep::Remove(conversation, user) => {
                 harness
                     .remove(Uuid::from_u128(conversation), Uuid::from_u128(user))
                     .await
             }
-            Deed::Look => harness.look().await,
-            Deed::Fail(times) => harness.fake.failing.store(times, Ordering::Relaxed),
-            Deed::Drop(_) => {}
+            FeedStep::Publish => harness.publish_and_receive().await,
+            FeedStep::Fail(times) => harness.source.reads_to_fail.store(times, Ordering::Relaxed),
+            FeedStep::Drop(_) => {}
         }
     }
-    harness.look().await;
+    harness.publish_and_receive().await;
     for device in &harness.devices {
-        prop_assert_eq!(&device.heard, &device.expected, "user {}", device.user);
+        prop_assert_eq!(&device.received, &device.expected, "user {}", device.user);
     }
     Ok(())
 }
 
 proptest! {
     #[test]
-    fn every_member_receives_every_message_once_in_order(steps in proptest::collection::vec(deed(), 1..60)) {
+    fn every_member_receives_every_message_once_in_order(steps in proptest::collection::vec(feed_step(), 1..60)) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(play(steps))?;
+        runtime.block_on(run_steps(steps))?;
     }
 }

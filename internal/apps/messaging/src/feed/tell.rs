@@ -5,38 +5,38 @@ use std::collections::HashMap;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::payload::{self, iso, parsed, spelled};
-use crate::vocabulary::{Vocabulary, conversation_channel, user_channel};
+use crate::payload::{self, rfc3339, parse_json, object_for};
+use crate::vocabulary::{ClientApiVersion, conversation_channel, user_channel};
 use latido_event_bus::Publish;
-use latido_postgres::apps::messaging::{Change, Conversation, Message};
+use latido_postgres::apps::messaging::{MessagingChange, StoredConversation, StoredMessage};
 
 /// The current database rows that a batch of changes refers to.
 #[derive(Debug, Default)]
-pub(super) struct Facts {
-    pub(super) messages: HashMap<Uuid, Message>,
-    pub(super) conversations: HashMap<Uuid, Conversation>,
+pub(super) struct ChangeContext {
+    pub(super) messages: HashMap<Uuid, StoredMessage>,
+    pub(super) conversations: HashMap<Uuid, StoredConversation>,
     /// The members of each conversation that are connected to this server.
     pub(super) members: HashMap<Uuid, Vec<Uuid>>,
 }
 
 /// Collects the events of one change.
-struct Saying<'a> {
-    change: &'a Change,
+struct ChangeEventBuilder<'a> {
+    change: &'a MessagingChange,
     conversation: String,
     timestamp: String,
-    said: Vec<Publish>,
+    events: Vec<Publish>,
 }
 
-impl Saying<'_> {
+impl ChangeEventBuilder<'_> {
     /// Publishes an event on a channel in both API versions.
-    fn say(&mut self, channel: &str, event: &str, payload: impl Fn(Vocabulary) -> Value) {
-        for api_version in Vocabulary::ALL {
-            self.say_in(api_version, channel, event, &payload(api_version));
+    fn publish(&mut self, channel: &str, event: &str, payload: impl Fn(ClientApiVersion) -> Value) {
+        for api_version in ClientApiVersion::ALL {
+            self.publish_in_version(api_version, channel, event, &payload(api_version));
         }
     }
 
-    fn say_in(&mut self, api_version: Vocabulary, channel: &str, event: &str, payload: &Value) {
-        self.said.push(Publish::new(
+    fn publish_in_version(&mut self, api_version: ClientApiVersion, channel: &str, event: &str, payload: &Value) {
+        self.events.push(Publish::new(
             [api_version.topic(channel)],
             event,
             payload.to_string(),
@@ -44,75 +44,75 @@ impl Saying<'_> {
     }
 
     /// Publishes an event in the change's conversation, in both API versions.
-    fn tell(&mut self, event: &str, payload: impl Fn(Vocabulary) -> Value) {
+    fn publish_in_conversation(&mut self, event: &str, payload: impl Fn(ClientApiVersion) -> Value) {
         let conversation = std::mem::take(&mut self.conversation);
-        self.say(&conversation, event, payload);
+        self.publish(&conversation, event, payload);
         self.conversation = conversation;
     }
 }
 
 /// Returns the events that a change causes, in publishing order.
-pub(super) fn tell(change: &Change, context: &Facts) -> Vec<Publish> {
-    let mut builder = Saying {
+pub(super) fn events_for(change: &MessagingChange, context: &ChangeContext) -> Vec<Publish> {
+    let mut builder = ChangeEventBuilder {
         change,
         conversation: conversation_channel(change.conversation),
-        timestamp: iso(change.at_us),
-        said: Vec::new(),
+        timestamp: rfc3339(change.at_us),
+        events: Vec::new(),
     };
     let message = change.message.and_then(|id| context.messages.get(&id));
     match (&*change.kind, message, change.user) {
         // If the message no longer exists, its deletion is a later change with its own events.
-        ("message_added", Some(message), _) => added(&mut builder, message, context),
+        ("message_added", Some(message), _) => message_added(&mut builder, message, context),
         ("message_edited", Some(message), _) => {
             // The mobile app listens to the second name.
             for event in ["message_edited", "message_updated"] {
-                builder.tell(
+                builder.publish_in_conversation(
                     event,
-                    |api_version| json!({"message": payload::message(message, api_version)}),
+                    |api_version| json!({"message": payload::message_json(message, api_version)}),
                 );
             }
         }
-        ("message_deleted", ..) => deleted(&mut builder),
-        ("reaction_added" | "reaction_removed", _, Some(user)) => reaction(&mut builder, user),
+        ("message_deleted", ..) => message_deleted(&mut builder),
+        ("reaction_added" | "reaction_removed", _, Some(user)) => reaction_changed(&mut builder, user),
         ("message_read", Some(message), Some(user)) => {
-            read(&mut builder, user);
-            receipt(&mut builder, message, user, "read");
+            message_read(&mut builder, user);
+            delivery_status(&mut builder, message, user, "read");
         }
         ("message_delivered", Some(message), Some(user)) => {
-            receipt(&mut builder, message, user, "delivered")
+            delivery_status(&mut builder, message, user, "delivered")
         }
-        ("conversation_read", _, Some(user)) => membership(&mut builder, "conversation_read", user),
+        ("conversation_read", _, Some(user)) => membership_changed(&mut builder, "conversation_read", user),
         ("member_added", _, Some(user)) => {
-            membership(&mut builder, "member_added", user);
+            membership_changed(&mut builder, "member_added", user);
             let invitation =
                 json!({"conversation_id": change.conversation, "timestamp": builder.timestamp});
-            builder.say(&user_channel(user), "conversation_invitation", |_| {
+            builder.publish(&user_channel(user), "conversation_invitation", |_| {
                 invitation.clone()
             });
         }
         ("member_removed", _, Some(user)) => {
-            membership(&mut builder, "member_removed", user);
+            membership_changed(&mut builder, "member_removed", user);
             let payload = membership_payload(&builder, user);
-            builder.say(&user_channel(user), "member_removed", payload);
+            builder.publish(&user_channel(user), "member_removed", payload);
         }
-        ("settings_updated", _, Some(user)) => settings(&mut builder, user),
-        ("conversation_updated", ..) => updated(&mut builder, context),
+        ("settings_updated", _, Some(user)) => settings_updated(&mut builder, user),
+        ("conversation_updated", ..) => conversation_updated(&mut builder, context),
         _ => {}
     }
-    builder.said
+    builder.events
 }
 
-fn added(builder: &mut Saying<'_>, message: &Message, context: &Facts) {
-    let wrapped = json!({"message": payload::message(message, Vocabulary::Head)});
+fn message_added(builder: &mut ChangeEventBuilder<'_>, message: &StoredMessage, context: &ChangeContext) {
+    let wrapped = json!({"message": payload::message_json(message, ClientApiVersion::Current)});
     let conversation = builder.conversation.clone();
-    builder.say_in(
-        Vocabulary::Document,
+    builder.publish_in_version(
+        ClientApiVersion::Documented,
         &conversation,
         "new_message",
-        &payload::flat(message),
+        &payload::flat_message_json(message),
     );
-    builder.say_in(Vocabulary::Head, &conversation, "new_message", &wrapped);
-    let notice = payload::notice(message);
+    builder.publish_in_version(ClientApiVersion::Current, &conversation, "new_message", &wrapped);
+    let notice = payload::message_preview_json(message);
     for user in context
         .members
         .get(&message.conversation_id)
@@ -121,61 +121,61 @@ fn added(builder: &mut Saying<'_>, message: &Message, context: &Facts) {
         .filter(|user| **user != message.sender_id)
     {
         let channel = user_channel(*user);
-        builder.say_in(Vocabulary::Document, &channel, "new_message", &notice);
-        builder.say_in(Vocabulary::Head, &channel, "new_message", &wrapped);
+        builder.publish_in_version(ClientApiVersion::Documented, &channel, "new_message", &notice);
+        builder.publish_in_version(ClientApiVersion::Current, &channel, "new_message", &wrapped);
     }
 }
 
-fn deleted(builder: &mut Saying<'_>) {
-    let everyone = parsed(&builder.change.detail)
+fn message_deleted(builder: &mut ChangeEventBuilder<'_>) {
+    let everyone = parse_json(&builder.change.detail)
         .get("everyone")
         .cloned()
         .unwrap_or(Value::Bool(false));
     let (message, conversation) = (builder.change.message, builder.change.conversation);
-    builder.tell("message_deleted", |api_version| {
+    builder.publish_in_conversation("message_deleted", |api_version| {
         let members = [
             ("messageId", json!(message)),
             ("deleteForEveryone", everyone.clone()),
             ("conversationId", json!(conversation)),
         ];
-        spelled(api_version, members)
+        object_for(api_version, members)
     });
 }
 
-fn reaction(builder: &mut Saying<'_>, user: Uuid) {
-    let detail = parsed(&builder.change.detail);
+fn reaction_changed(builder: &mut ChangeEventBuilder<'_>, user: Uuid) {
+    let detail = parse_json(&builder.change.detail);
     let (message, timestamp) = (builder.change.message, builder.timestamp.clone());
-    builder.tell(&builder.change.kind.clone(), |api_version| {
+    builder.publish_in_conversation(&builder.change.kind.clone(), |api_version| {
         let members = [
             ("messageId", json!(message)),
             ("userId", json!(user)),
             ("reaction", detail["reaction"].clone()),
         ];
-        let mut payload = spelled(api_version, members);
-        if api_version == Vocabulary::Document {
+        let mut payload = object_for(api_version, members);
+        if api_version == ClientApiVersion::Documented {
             payload["timestamp"] = json!(timestamp);
         }
         payload
     });
 }
 
-fn read(builder: &mut Saying<'_>, user: Uuid) {
+fn message_read(builder: &mut ChangeEventBuilder<'_>, user: Uuid) {
     let (message, at, channel) = (
         builder.change.message,
         builder.timestamp.clone(),
         builder.conversation.clone(),
     );
     let receipt = json!({"message_id": message, "user_id": user, "read_at": at});
-    builder.say_in(Vocabulary::Document, &channel, "read_receipt", &receipt);
+    builder.publish_in_version(ClientApiVersion::Documented, &channel, "read_receipt", &receipt);
     let conversation = builder.change.conversation;
     let payload = json!({"userId": user, "messageId": message, "conversationId": conversation, "timestamp": at});
-    builder.say_in(Vocabulary::Head, &channel, "message_read", &payload);
+    builder.publish_in_version(ClientApiVersion::Current, &channel, "message_read", &payload);
 }
 
 /// Notifies the sender of the delivery status of a message.
-fn receipt(builder: &mut Saying<'_>, message: &Message, user: Uuid, status: &str) {
+fn delivery_status(builder: &mut ChangeEventBuilder<'_>, message: &StoredMessage, user: Uuid, status: &str) {
     let timestamp = builder.timestamp.clone();
-    builder.say(
+    builder.publish(
         &user_channel(message.sender_id),
         "delivery_status",
         |api_version| {
@@ -185,12 +185,12 @@ fn receipt(builder: &mut Saying<'_>, message: &Message, user: Uuid, status: &str
                 ("status", json!(status)),
                 ("timestamp", json!(timestamp)),
             ];
-            spelled(api_version, members)
+            object_for(api_version, members)
         },
     );
 }
 
-fn membership_payload(builder: &Saying<'_>, user: Uuid) -> impl Fn(Vocabulary) -> Value + use<> {
+fn membership_payload(builder: &ChangeEventBuilder<'_>, user: Uuid) -> impl Fn(ClientApiVersion) -> Value + use<> {
     let (conversation, timestamp) = (builder.change.conversation, builder.timestamp.clone());
     move |api_version| {
         let members = [
@@ -198,18 +198,18 @@ fn membership_payload(builder: &Saying<'_>, user: Uuid) -> impl Fn(Vocabulary) -
             ("userId", json!(user)),
             ("timestamp", json!(timestamp)),
         ];
-        spelled(api_version, members)
+        object_for(api_version, members)
     }
 }
 
-fn membership(builder: &mut Saying<'_>, event: &str, user: Uuid) {
+fn membership_changed(builder: &mut ChangeEventBuilder<'_>, event: &str, user: Uuid) {
     let payload = membership_payload(builder, user);
-    builder.tell(event, payload);
+    builder.publish_in_conversation(event, payload);
 }
 
 /// Publishes a member's personal settings to that member's own devices.
-fn settings(builder: &mut Saying<'_>, user: Uuid) {
-    let detail = parsed(&builder.change.detail);
+fn settings_updated(builder: &mut ChangeEventBuilder<'_>, user: Uuid) {
+    let detail = parse_json(&builder.change.detail);
     let (conversation, timestamp, channel) = (
         builder.change.conversation,
         builder.timestamp.clone(),
@@ -217,7 +217,7 @@ fn settings(builder: &mut Saying<'_>, user: Uuid) {
     );
     let mut publish = |event: &str, name: &str, value: &Value| {
         let payload = json!({"conversation_id": conversation, name: value, "timestamp": timestamp});
-        builder.say(&channel, event, |_| payload.clone());
+        builder.publish(&channel, event, |_| payload.clone());
     };
     publish(
         "conversation_settings_updated",
@@ -234,20 +234,20 @@ fn settings(builder: &mut Saying<'_>, user: Uuid) {
     }
 }
 
-fn updated(builder: &mut Saying<'_>, context: &Facts) {
+fn conversation_updated(builder: &mut ChangeEventBuilder<'_>, context: &ChangeContext) {
     let Some(now) = context.conversations.get(&builder.change.conversation) else {
         return;
     };
     let payload = json!({
         "conversation_id": now.id,
         "updated_at": builder.timestamp,
-        "metadata": parsed(&now.metadata),
+        "metadata": parse_json(&now.metadata),
         "type": now.kind,
         "is_active": now.is_active,
     });
-    builder.tell("conversation_updated", |_| payload.clone());
+    builder.publish_in_conversation("conversation_updated", |_| payload.clone());
     for user in context.members.get(&now.id).into_iter().flatten() {
-        builder.say(&user_channel(*user), "conversation_updated", |_| {
+        builder.publish(&user_channel(*user), "conversation_updated", |_| {
             payload.clone()
         });
     }

@@ -1,7 +1,7 @@
 use super::*;
-use crate::frames::encode;
-use crate::payload::tests::stored;
-use latido_event_bus::{Exchange, Presence, Rules, TopicName};
+use crate::frames::encode_event;
+use crate::payload::tests::test_message;
+use latido_event_bus::{EventBus, PresenceMode, TopicPolicy, TopicName};
 use latido_protocol::phoenix::SerializerVersion;
 
 const C: &str = "conversation:00000000-0000-0000-0000-00000000000c";
@@ -11,20 +11,20 @@ const A: &str = "00000000-0000-0000-0000-00000000000a";
 const TWO: &str = "00000000-0000-0000-0000-000000000002";
 const AT: &str = "2023-11-14T22:13:20Z";
 
-struct Silent;
+struct SilentTopicPolicy;
 
-impl Rules for Silent {
-    fn presence(&self, _: &TopicName) -> Presence {
-        Presence::Off
+impl TopicPolicy for SilentTopicPolicy {
+    fn presence_mode(&self, _: &TopicName) -> PresenceMode {
+        PresenceMode::Off
     }
-    fn notices(&self, _: &TopicName, _: &latido_event_bus::Diff) -> Vec<Publish> {
+    fn on_presence_change(&self, _: &TopicName, _: &latido_event_bus::PresenceDiff) -> Vec<Publish> {
         Vec::new()
     }
 }
 
 /// Returns the frames that members of these channels receive, per API version.
 fn frames(kind: &str, detail: &Value) -> (Vec<Value>, Vec<Value>) {
-    let change = Change {
+    let change = MessagingChange {
         id: 1,
         kind: kind.into(),
         conversation: Uuid::from_u128(0xc),
@@ -33,11 +33,11 @@ fn frames(kind: &str, detail: &Value) -> (Vec<Value>, Vec<Value>) {
         detail: detail.to_string(),
         at_us: 1_700_000_000_000_000,
     };
-    let mut context = Facts::default();
+    let mut context = ChangeContext::default();
     context
         .messages
-        .insert(Uuid::from_u128(0xa), stored("hola"));
-    let now = Conversation {
+        .insert(Uuid::from_u128(0xa), test_message("hola"));
+    let now = StoredConversation {
         id: Uuid::from_u128(0xc),
         kind: "group".into(),
         metadata: r#"{"name":"n"}"#.into(),
@@ -48,21 +48,21 @@ fn frames(kind: &str, detail: &Value) -> (Vec<Value>, Vec<Value>) {
         Uuid::from_u128(0xc),
         vec![Uuid::from_u128(1), Uuid::from_u128(2)],
     );
-    let event_bus = std::sync::Arc::new(Exchange::new(Silent, || 0));
-    let members = Vocabulary::ALL.map(|api_version| {
+    let event_bus = std::sync::Arc::new(EventBus::new(SilentTopicPolicy, || 0));
+    let members = ClientApiVersion::ALL.map(|api_version| {
         let joins =
-            [C, U1, U2].map(|channel| latido_event_bus::Join::new(api_version.topic(channel)));
+            [C, U1, U2].map(|channel| latido_event_bus::JoinRequest::new(api_version.topic(channel)));
         event_bus
-            .open(latido_event_bus::Identity::default(), &joins)
+            .connect(latido_event_bus::Identity::default(), &joins)
             .unwrap()
     });
-    for publish in tell(&change, &context) {
+    for publish in events_for(&change, &context) {
         event_bus.publish(publish).unwrap();
     }
     let [document, head] = members.map(|mut mailbox| {
         let events = std::iter::from_fn(|| mailbox.try_recv());
         events
-            .map(|event| serde_json::from_str(&encode(SerializerVersion::V2, &event.unwrap())).unwrap())
+            .map(|event| serde_json::from_str(&encode_event(SerializerVersion::V2, &event.unwrap())).unwrap())
             .collect()
     });
     (document, head)
@@ -75,12 +75,12 @@ fn frame(channel: &str, event: &str, payload: Value) -> Value {
 #[test]
 fn golden_frames_of_a_new_message() {
     let (document, head) = frames("message_added", &json!({}));
-    let message = json!({"message": payload::message(&stored("hola"), Vocabulary::Head)});
+    let message = json!({"message": payload::message_json(&test_message("hola"), ClientApiVersion::Current)});
     assert_eq!(
         document,
         [
-            frame(C, "new_message", payload::flat(&stored("hola"))),
-            frame(U2, "new_message", payload::notice(&stored("hola"))),
+            frame(C, "new_message", payload::flat_message_json(&test_message("hola"))),
+            frame(U2, "new_message", payload::message_preview_json(&test_message("hola"))),
         ]
     );
     assert_eq!(
@@ -96,8 +96,8 @@ fn golden_frames_of_a_new_message() {
 #[test]
 fn golden_frames_of_changes_to_a_message() {
     let (document, head) = frames("message_edited", &json!({}));
-    let message = |api_version| json!({"message": payload::message(&stored("hola"), api_version)});
-    for (frames, api_version) in [(document, Vocabulary::Document), (head, Vocabulary::Head)] {
+    let message = |api_version| json!({"message": payload::message_json(&test_message("hola"), api_version)});
+    for (frames, api_version) in [(document, ClientApiVersion::Documented), (head, ClientApiVersion::Current)] {
         let expected = ["message_edited", "message_updated"]
             .map(|event| frame(C, event, message(api_version)));
         assert_eq!(frames, expected);

@@ -13,54 +13,54 @@ use std::collections::VecDeque;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::store::{Answer, Operation};
-use crate::vocabulary::{Vocabulary, conversation_channel, user_channel};
+use crate::store::{StoreResponse, StoreOperation};
+use crate::vocabulary::{ClientApiVersion, conversation_channel, user_channel};
 use latido_protocol::phoenix::{self, PushPayload, Push, Reference, ReplyStatus, SerializerVersion};
-use push::{Asked, Manner};
+use push::{ParsedPush, ReplyStyle};
 
 /// The largest number of channels that one socket may join.
 const MAX_CHANNELS: usize = 100;
 /// The largest number of pushes, and of bytes in them, that may wait for the operation in progress.
-const MAX_WAITING: usize = 64;
-const MAX_WAITING_BYTES: usize = 512 * 1024;
+const MAX_QUEUED: usize = 64;
+const MAX_QUEUED_BYTES: usize = 512 * 1024;
 /// The time after which typing ends if the client does not repeat it, in seconds.
-const TYPING_S: i64 = 10;
+const TYPING_TIMEOUT_S: i64 = 10;
 
 /// One effect for the connection to carry out, in the order of the list.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Step {
+pub(super) enum ChannelEffect {
     /// Sends this text frame to the client.
-    Say(String),
+    SendText(String),
     /// Executes this operation and passes its result to [`ChannelSession::on_result`].
-    Ask(Operation),
+    Execute(StoreOperation),
     /// Subscribes the connection to a channel's topics.
-    Enter(Box<str>),
+    Subscribe(Box<str>),
     /// Unsubscribes the connection from a channel's topics.
-    Exit(Box<str>),
+    Unsubscribe(Box<str>),
     /// Moves the subscriptions to another API version than the assumed one.
-    Speak(Vocabulary),
+    SwitchVersion(ClientApiVersion),
     /// Publishes that the user types in this conversation, or has stopped.
     Typing(Box<str>, bool),
     /// Sets the status that the user wants to show.
-    Show(String),
+    SetStatus(String),
     /// Closes the connection with this code and reason.
     Close(u16, &'static str),
 }
 
 /// The reason why an operation has no response from the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Failure {
+pub(super) enum OperationError {
     /// The database is unreachable or rejects the operation.
     Unavailable,
     /// The server has too many operations in progress.
     Overloaded,
     /// The user has sent too many messages. The field is the number of seconds until the next one
     /// is allowed.
-    Limited(i64),
+    RateLimited(i64),
 }
 
 #[derive(Debug)]
-struct Channel {
+struct JoinedChannel {
     topic: Box<str>,
     join_ref: Option<Reference>,
     /// The end of the current typing, in Unix seconds.
@@ -68,42 +68,42 @@ struct Channel {
 }
 
 #[derive(Debug)]
-struct Busy {
+struct InFlightPush {
     push: Push,
-    reply_style: Manner,
+    reply_style: ReplyStyle,
 }
 
 /// The state of one socket; see the module's documentation.
 #[derive(Debug)]
-pub(super) struct Socket {
+pub(super) struct ChannelSession {
     user: Uuid,
     vsn: SerializerVersion,
-    vocabulary: Vocabulary,
+    api_version: ClientApiVersion,
     /// `true` once a push that only one version has fixed the API version.
-    is_locked: bool,
-    channels: Vec<Channel>,
-    busy: Option<Busy>,
+    is_version_fixed: bool,
+    channels: Vec<JoinedChannel>,
+    in_flight: Option<InFlightPush>,
     /// The queued pushes, each with its frame's size in bytes.
-    waiting: VecDeque<(Push, usize)>,
-    waiting_bytes: usize,
+    queued: VecDeque<(Push, usize)>,
+    queued_bytes: usize,
 }
 
-impl Socket {
-    pub(super) fn new(user: Uuid, vsn: SerializerVersion, vocabulary: Vocabulary) -> Self {
+impl ChannelSession {
+    pub(super) fn new(user: Uuid, vsn: SerializerVersion, api_version: ClientApiVersion) -> Self {
         Self {
             user,
             vsn,
-            vocabulary,
-            is_locked: false,
+            api_version,
+            is_version_fixed: false,
             channels: Vec::new(),
-            busy: None,
-            waiting: VecDeque::new(),
-            waiting_bytes: 0,
+            in_flight: None,
+            queued: VecDeque::new(),
+            queued_bytes: 0,
         }
     }
 
-    pub(super) fn vocabulary(&self) -> Vocabulary {
-        self.vocabulary
+    pub(super) fn vocabulary(&self) -> ClientApiVersion {
+        self.api_version
     }
 
     /// Returns the topics of the joined channels.
@@ -112,70 +112,70 @@ impl Socket {
     }
 
     /// Handles a text frame of the client.
-    pub(super) fn hear(&mut self, text: &str, now_s: i64, effects: &mut Vec<Step>) {
+    pub(super) fn on_text(&mut self, text: &str, now_s: i64, effects: &mut Vec<ChannelEffect>) {
         match phoenix::decode(self.vsn, text) {
-            Ok(push) => self.take(push, text.len(), now_s, effects),
-            Err(_) => effects.push(Step::Close(1003, "not a frame of the version asked for")),
+            Ok(push) => self.on_push(push, text.len(), now_s, effects),
+            Err(_) => effects.push(ChannelEffect::Close(1003, "not a frame of the version asked for")),
         }
     }
 
     /// Handles a binary frame of the client.
-    pub(super) fn hear_binary(&mut self, bytes: &[u8], now_s: i64, effects: &mut Vec<Step>) {
+    pub(super) fn on_binary(&mut self, bytes: &[u8], now_s: i64, effects: &mut Vec<ChannelEffect>) {
         match phoenix::decode_binary(bytes) {
-            Ok(push) if self.vsn == SerializerVersion::V2 => self.take(push, bytes.len(), now_s, effects),
-            _ => effects.push(Step::Close(1003, "not a binary push of version 2")),
+            Ok(push) if self.vsn == SerializerVersion::V2 => self.on_push(push, bytes.len(), now_s, effects),
+            _ => effects.push(ChannelEffect::Close(1003, "not a binary push of version 2")),
         }
     }
 
-    fn take(&mut self, push: Push, bytes: usize, now_s: i64, effects: &mut Vec<Step>) {
+    fn on_push(&mut self, push: Push, bytes: usize, now_s: i64, effects: &mut Vec<ChannelEffect>) {
         if &*push.topic == "phoenix" {
             let known = &*push.event == "heartbeat";
             let (status, response) = if known {
                 (ReplyStatus::Ok, json!({}))
             } else {
-                (ReplyStatus::Error, reason("unmatched topic"))
+                (ReplyStatus::Error, error_reason("unmatched topic"))
             };
             return self.reply(&push, status, &response, effects);
         }
-        if self.busy.is_none() {
-            return self.handle(push, now_s, effects);
+        if self.in_flight.is_none() {
+            return self.handle_push(push, now_s, effects);
         }
-        if self.waiting.len() >= MAX_WAITING || self.waiting_bytes + bytes > MAX_WAITING_BYTES {
-            return self.reply(&push, ReplyStatus::Error, &reason("overloaded"), effects);
+        if self.queued.len() >= MAX_QUEUED || self.queued_bytes + bytes > MAX_QUEUED_BYTES {
+            return self.reply(&push, ReplyStatus::Error, &error_reason("overloaded"), effects);
         }
-        self.waiting_bytes += bytes;
-        self.waiting.push_back((push, bytes));
+        self.queued_bytes += bytes;
+        self.queued.push_back((push, bytes));
     }
 
     /// Handles the result of the operation in progress, then continues with the queued pushes.
-    pub(super) fn answered(
+    pub(super) fn on_result(
         &mut self,
-        answer: Result<Answer, Failure>,
+        answer: Result<StoreResponse, OperationError>,
         now_s: i64,
-        effects: &mut Vec<Step>,
+        effects: &mut Vec<ChannelEffect>,
     ) {
-        let Some(Busy { push, reply_style }) = self.busy.take() else {
+        let Some(InFlightPush { push, reply_style }) = self.in_flight.take() else {
             return;
         };
         match (reply_style, answer) {
-            (Manner::Arrive, answer) => self.arrived(&push, answer, now_s, effects),
-            (Manner::Join, Ok(answer)) => self.joined(&push, &answer, effects),
+            (ReplyStyle::UserSync, answer) => self.send_user_sync(&push, answer, now_s, effects),
+            (ReplyStyle::Join, Ok(answer)) => self.on_membership(&push, &answer, effects),
             (reply_style, answer) => {
-                let (status, response) = reply::of(reply_style, self.vocabulary, answer);
+                let (status, response) = reply::reply_for(reply_style, self.api_version, answer);
                 self.reply(&push, status, &response, effects);
             }
         }
-        while self.busy.is_none()
-            && let Some((push, bytes)) = self.waiting.pop_front()
+        while self.in_flight.is_none()
+            && let Some((push, bytes)) = self.queued.pop_front()
         {
-            self.waiting_bytes -= bytes;
-            self.handle(push, now_s, effects);
+            self.queued_bytes -= bytes;
+            self.handle_push(push, now_s, effects);
         }
     }
 
     /// Returns the time at which [`ChannelSession::on_timer`] should be called next, in Unix
     /// seconds.
-    pub(super) fn next_time(&self) -> Option<i64> {
+    pub(super) fn next_timer(&self) -> Option<i64> {
         self.channels
             .iter()
             .filter_map(|channel| channel.typing_until_s)
@@ -183,17 +183,17 @@ impl Socket {
     }
 
     /// Ends typing that the client has not ended itself.
-    pub(super) fn on_time(&mut self, now_s: i64, effects: &mut Vec<Step>) {
+    pub(super) fn on_timer(&mut self, now_s: i64, effects: &mut Vec<ChannelEffect>) {
         for channel in &mut self.channels {
             if channel.typing_until_s.is_some_and(|until| until <= now_s) {
                 channel.typing_until_s = None;
-                effects.push(Step::Typing(channel.topic.clone(), false));
+                effects.push(ChannelEffect::Typing(channel.topic.clone(), false));
             }
         }
     }
 
     /// Removes a channel after the client was notified of its end.
-    pub(super) fn put_out(&mut self, topic: &str, effects: &mut Vec<Step>) {
+    pub(super) fn remove_channel(&mut self, topic: &str, effects: &mut Vec<ChannelEffect>) {
         let Some(index) = self
             .channels
             .iter()
@@ -203,57 +203,57 @@ impl Socket {
         };
         let channel = self.channels.swap_remove(index);
         if channel.typing_until_s.is_some() {
-            effects.push(Step::Typing(channel.topic, false));
+            effects.push(ChannelEffect::Typing(channel.topic, false));
         }
     }
 
     /// Ends all typing, because the connection has closed.
-    pub(super) fn ended(&mut self, effects: &mut Vec<Step>) {
-        self.on_time(i64::MAX, effects);
+    pub(super) fn on_disconnect(&mut self, effects: &mut Vec<ChannelEffect>) {
+        self.on_timer(i64::MAX, effects);
     }
 
-    fn handle(&mut self, push: Push, now_s: i64, effects: &mut Vec<Step>) {
+    fn handle_push(&mut self, push: Push, now_s: i64, effects: &mut Vec<ChannelEffect>) {
         match &*push.event {
-            "phx_join" => self.join(push, effects),
-            "phx_leave" => self.leave(&push, effects),
+            "phx_join" => self.handle_join(push, effects),
+            "phx_leave" => self.handle_leave(&push, effects),
             _ => match self
                 .channels
                 .iter()
                 .position(|channel| channel.topic == push.topic)
             {
-                None => self.reply(&push, ReplyStatus::Error, &reason("unmatched topic"), effects),
+                None => self.reply(&push, ReplyStatus::Error, &error_reason("unmatched topic"), effects),
                 // The push belongs to an earlier join, and the client no longer expects a reply.
                 Some(index)
                     if push.join_ref.is_some()
                         && self.channels[index].join_ref != push.join_ref => {}
-                Some(index) => self.push(index, push, now_s, effects),
+                Some(index) => self.handle_channel_push(index, push, now_s, effects),
             },
         }
     }
 
-    fn join(&mut self, push: Push, effects: &mut Vec<Step>) {
+    fn handle_join(&mut self, push: Push, effects: &mut Vec<ChannelEffect>) {
         if let Some(index) = self
             .channels
             .iter()
             .position(|channel| channel.topic == push.topic)
         {
-            self.exit(index, effects);
+            self.close_channel(index, effects);
         }
         if self.channels.len() >= MAX_CHANNELS {
             return self.reply(
                 &push,
                 ReplyStatus::Error,
-                &reason("too many channels joined"),
+                &error_reason("too many channels joined"),
                 effects,
             );
         }
         match push.topic.split_once(':') {
             Some(("user", _)) if *push.topic == *user_channel(self.user) => {
                 let response = json!({"status": "connected", "user_id": self.user});
-                self.enter(&push, &response, effects);
-                self.ask(push, Manner::Arrive, Operation::Arrive, effects);
+                self.add_channel(&push, &response, effects);
+                self.start_operation(push, ReplyStyle::UserSync, StoreOperation::SyncUser, effects);
             }
-            Some(("user", _)) => self.reply(&push, ReplyStatus::Error, &reason("unauthorized"), effects),
+            Some(("user", _)) => self.reply(&push, ReplyStatus::Error, &error_reason("unauthorized"), effects),
             // Only the canonical form is valid: broadcasts carry it, and a client matches a channel
             // by the exact name that it joined.
             Some(("conversation", id)) => match id
@@ -261,37 +261,37 @@ impl Socket {
                 .ok()
                 .filter(|id| *push.topic == *conversation_channel(*id))
             {
-                Some(id) => self.ask(push, Manner::Join, Operation::Enter(id), effects),
+                Some(id) => self.start_operation(push, ReplyStyle::Join, StoreOperation::CheckMembership(id), effects),
                 None => self.reply(
                     &push,
                     ReplyStatus::Error,
-                    &reason("conversation_not_found"),
+                    &error_reason("conversation_not_found"),
                     effects,
                 ),
             },
-            _ => self.reply(&push, ReplyStatus::Error, &reason("unmatched topic"), effects),
+            _ => self.reply(&push, ReplyStatus::Error, &error_reason("unmatched topic"), effects),
         }
     }
 
-    fn enter(&mut self, push: &Push, response: &Value, effects: &mut Vec<Step>) {
+    fn add_channel(&mut self, push: &Push, response: &Value, effects: &mut Vec<ChannelEffect>) {
         let join_ref = push.join_ref.clone();
-        self.channels.push(Channel {
+        self.channels.push(JoinedChannel {
             topic: push.topic.clone(),
             join_ref,
             typing_until_s: None,
         });
         self.reply(push, ReplyStatus::Ok, response, effects);
-        effects.push(Step::Enter(push.topic.clone()));
+        effects.push(ChannelEffect::Subscribe(push.topic.clone()));
     }
 
-    fn joined(&mut self, push: &Push, answer: &Answer, effects: &mut Vec<Step>) {
-        match reply::joined(self.vocabulary, answer) {
-            Ok(response) => self.enter(push, &response, effects),
+    fn on_membership(&mut self, push: &Push, answer: &StoreResponse, effects: &mut Vec<ChannelEffect>) {
+        match reply::join_reply(self.api_version, answer) {
+            Ok(response) => self.add_channel(push, &response, effects),
             Err(response) => self.reply(push, ReplyStatus::Error, &response, effects),
         }
     }
 
-    fn leave(&mut self, push: &Push, effects: &mut Vec<Step>) {
+    fn handle_leave(&mut self, push: &Push, effects: &mut Vec<ChannelEffect>) {
         self.reply(push, ReplyStatus::Ok, &json!({}), effects);
         let index = self
             .channels
@@ -300,19 +300,19 @@ impl Socket {
         if let Some(index) = index.filter(|index| {
             push.join_ref.is_none() || self.channels[*index].join_ref == push.join_ref
         }) {
-            self.exit(index, effects);
+            self.close_channel(index, effects);
         }
     }
 
     /// Ends a channel and sends `phx_close` to the client.
-    fn exit(&mut self, index: usize, effects: &mut Vec<Step>) {
+    fn close_channel(&mut self, index: usize, effects: &mut Vec<ChannelEffect>) {
         let channel = self.channels.swap_remove(index);
         if channel.typing_until_s.is_some() {
-            effects.push(Step::Typing(channel.topic.clone(), false));
+            effects.push(ChannelEffect::Typing(channel.topic.clone(), false));
         }
-        effects.push(Step::Exit(channel.topic.clone()));
+        effects.push(ChannelEffect::Unsubscribe(channel.topic.clone()));
         let join_ref = channel.join_ref.as_ref();
-        effects.push(Step::Say(phoenix::encode_message(
+        effects.push(ChannelEffect::SendText(phoenix::encode_message(
             self.vsn,
             join_ref,
             join_ref,
@@ -322,66 +322,66 @@ impl Socket {
         )));
     }
 
-    fn push(&mut self, index: usize, push: Push, now_s: i64, effects: &mut Vec<Step>) {
-        self.lock(&push.event, effects);
+    fn handle_channel_push(&mut self, index: usize, push: Push, now_s: i64, effects: &mut Vec<ChannelEffect>) {
+        self.fix_version(&push.event, effects);
         let PushPayload::Json(payload) = &push.payload else {
-            return self.reply(&push, ReplyStatus::Error, &reason("invalid_payload"), effects);
+            return self.reply(&push, ReplyStatus::Error, &error_reason("invalid_payload"), effects);
         };
-        match push::read(&push.topic, &push.event, payload, self.vocabulary) {
-            Asked::Operation(reply_style, operation) => {
-                self.ask(push, reply_style, operation, effects)
+        match push::parse(&push.topic, &push.event, payload, self.api_version) {
+            ParsedPush::Operation(reply_style, operation) => {
+                self.start_operation(push, reply_style, operation, effects)
             }
-            Asked::Typing(is_typing) => self.typing(index, is_typing, now_s, effects),
-            Asked::Status(status, is_answered) => {
+            ParsedPush::Typing(is_typing) => self.set_typing(index, is_typing, now_s, effects),
+            ParsedPush::Status(status, is_answered) => {
                 if is_answered {
                     self.reply(&push, ReplyStatus::Ok, &json!({"status": status}), effects);
                 }
-                effects.push(Step::Show(status));
+                effects.push(ChannelEffect::SetStatus(status));
             }
-            Asked::Known(response) => self.reply(&push, ReplyStatus::Ok, &response, effects),
-            Asked::Wrong(response) => self.reply(&push, ReplyStatus::Error, &response, effects),
-            Asked::Nothing => {}
+            ParsedPush::Reply(response) => self.reply(&push, ReplyStatus::Ok, &response, effects),
+            ParsedPush::Error(response) => self.reply(&push, ReplyStatus::Error, &response, effects),
+            ParsedPush::Ignore => {}
         }
     }
 
-    fn lock(&mut self, event: &str, effects: &mut Vec<Step>) {
-        let Some(implied) = Vocabulary::of_push(event).filter(|_| !self.is_locked) else {
+    fn fix_version(&mut self, event: &str, effects: &mut Vec<ChannelEffect>) {
+        let Some(implied) = ClientApiVersion::implied_by(event).filter(|_| !self.is_version_fixed) else {
             return;
         };
-        self.is_locked = true;
-        if implied != self.vocabulary {
-            self.vocabulary = implied;
-            effects.push(Step::Speak(implied));
+        self.is_version_fixed = true;
+        if implied != self.api_version {
+            self.api_version = implied;
+            effects.push(ChannelEffect::SwitchVersion(implied));
         }
     }
 
-    fn typing(&mut self, index: usize, is_typing: bool, now_s: i64, effects: &mut Vec<Step>) {
+    fn set_typing(&mut self, index: usize, is_typing: bool, now_s: i64, effects: &mut Vec<ChannelEffect>) {
         let channel = &mut self.channels[index];
         let was_typing = channel.typing_until_s.is_some();
-        channel.typing_until_s = is_typing.then_some(now_s + TYPING_S);
+        channel.typing_until_s = is_typing.then_some(now_s + TYPING_TIMEOUT_S);
         if is_typing || was_typing {
-            effects.push(Step::Typing(channel.topic.clone(), is_typing));
+            effects.push(ChannelEffect::Typing(channel.topic.clone(), is_typing));
         }
     }
 
-    fn ask(
+    fn start_operation(
         &mut self,
         push: Push,
-        reply_style: Manner,
-        operation: Operation,
-        effects: &mut Vec<Step>,
+        reply_style: ReplyStyle,
+        operation: StoreOperation,
+        effects: &mut Vec<ChannelEffect>,
     ) {
-        self.busy = Some(Busy { push, reply_style });
-        effects.push(Step::Ask(operation));
+        self.in_flight = Some(InFlightPush { push, reply_style });
+        effects.push(ChannelEffect::Execute(operation));
     }
 
     /// Sends the events of a user's channel that follow the reply to its join.
-    fn arrived(
+    fn send_user_sync(
         &self,
         push: &Push,
-        answer: Result<Answer, Failure>,
+        answer: Result<StoreResponse, OperationError>,
         now_s: i64,
-        effects: &mut Vec<Step>,
+        effects: &mut Vec<ChannelEffect>,
     ) {
         // The client may have left the channel meanwhile.
         let Some(channel) = self
@@ -400,17 +400,17 @@ impl Socket {
                 event,
                 &payload.to_string(),
             );
-            effects.push(Step::Say(text));
+            effects.push(ChannelEffect::SendText(text));
         };
-        for (event, payload) in reply::arrived(self.user, self.vocabulary, answer, now_s) {
+        for (event, payload) in reply::user_sync_events(self.user, self.api_version, answer, now_s) {
             send(event, payload);
         }
     }
 
     /// Replies to a push. A push without a reference expects no reply.
-    fn reply(&self, push: &Push, status: ReplyStatus, response: &Value, effects: &mut Vec<Step>) {
+    fn reply(&self, push: &Push, status: ReplyStatus, response: &Value, effects: &mut Vec<ChannelEffect>) {
         if push.reference.is_some() {
-            effects.push(Step::Say(phoenix::encode_reply(
+            effects.push(ChannelEffect::SendText(phoenix::encode_reply(
                 self.vsn,
                 push,
                 status,
@@ -420,13 +420,13 @@ impl Socket {
     }
 }
 
-fn reason(reason: &str) -> Value {
+fn error_reason(reason: &str) -> Value {
     json!({"reason": reason})
 }
 
 /// Feeds one frame per line to a socket, text and binary, and checks its limits (fuzzing).
 #[cfg(any(test, fuzzing, feature = "testing"))]
-pub fn exercise(bytes: &[u8]) {
+pub fn fuzz_channel_session(bytes: &[u8]) {
     let Some((first, bytes)) = bytes.split_first() else {
         return;
     };
@@ -434,21 +434,21 @@ pub fn exercise(bytes: &[u8]) {
         Uuid::from_u128(1),
         if *first == b'2' { SerializerVersion::V2 } else { SerializerVersion::V1 },
     );
-    let (mut socket, mut effects) = (Socket::new(user, vsn, Vocabulary::Head), Vec::new());
+    let (mut socket, mut effects) = (ChannelSession::new(user, vsn, ClientApiVersion::Current), Vec::new());
     for (number, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
         match std::str::from_utf8(line) {
-            Ok(text) => socket.hear(text, 0, &mut effects),
-            Err(_) => socket.hear_binary(line, 0, &mut effects),
+            Ok(text) => socket.on_text(text, 0, &mut effects),
+            Err(_) => socket.on_binary(line, 0, &mut effects),
         }
         if number % 3 == 0 {
-            socket.answered(Err(Failure::Unavailable), 0, &mut effects);
+            socket.on_result(Err(OperationError::Unavailable), 0, &mut effects);
         }
         let executed = effects
             .iter()
-            .filter(|effect| matches!(effect, Step::Ask(_)))
+            .filter(|effect| matches!(effect, ChannelEffect::Execute(_)))
             .count();
-        assert!(executed <= 2 && usize::from(socket.busy.is_some()) <= executed + 1);
-        assert!(socket.waiting.len() <= MAX_WAITING && socket.channels.len() <= MAX_CHANNELS);
+        assert!(executed <= 2 && usize::from(socket.in_flight.is_some()) <= executed + 1);
+        assert!(socket.queued.len() <= MAX_QUEUED && socket.channels.len() <= MAX_CHANNELS);
         effects.clear();
     }
 }

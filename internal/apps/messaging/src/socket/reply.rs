@@ -3,120 +3,120 @@
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::payload::{self, iso};
-use crate::socket::push::Manner;
-use crate::socket::{Failure, reason};
-use crate::store::Answer;
-use crate::vocabulary::Vocabulary;
-use latido_postgres::apps::messaging::{Message, Outcome};
+use crate::payload::{self, rfc3339};
+use crate::socket::push::ReplyStyle;
+use crate::socket::{OperationError, error_reason};
+use crate::store::StoreResponse;
+use crate::vocabulary::ClientApiVersion;
+use latido_postgres::apps::messaging::{StoredMessage, WriteOutcome};
 use latido_protocol::phoenix::ReplyStatus;
 
 /// Returns the status and payload of the reply to a push.
-pub(super) fn of(
-    reply_style: Manner,
-    api_version: Vocabulary,
-    answer: Result<Answer, Failure>,
+pub(super) fn reply_for(
+    reply_style: ReplyStyle,
+    api_version: ClientApiVersion,
+    answer: Result<StoreResponse, OperationError>,
 ) -> (ReplyStatus, Value) {
     let answer = answer.map_err(|failure| match failure {
-        Failure::Unavailable => reason("unavailable"),
-        Failure::Overloaded => reason("overloaded"),
-        Failure::Limited(seconds) => {
+        OperationError::Unavailable => error_reason("unavailable"),
+        OperationError::Overloaded => error_reason("overloaded"),
+        OperationError::RateLimited(seconds) => {
             json!({"reason": "rate_limit_exceeded", "retry_after": seconds})
         }
     });
-    match answer.and_then(|answer| told(reply_style, api_version, answer)) {
+    match answer.and_then(|answer| response_payload(reply_style, api_version, answer)) {
         Ok(response) => (ReplyStatus::Ok, response),
         Err(response) => (ReplyStatus::Error, response),
     }
 }
 
-fn told(reply_style: Manner, api_version: Vocabulary, answer: Answer) -> Result<Value, Value> {
+fn response_payload(reply_style: ReplyStyle, api_version: ClientApiVersion, answer: StoreResponse) -> Result<Value, Value> {
     let message =
-        |message: &Message| json!({"message": payload::message(message, Vocabulary::Head)});
+        |message: &StoredMessage| json!({"message": payload::message_json(message, ClientApiVersion::Current)});
     match (reply_style, answer) {
-        (Manner::Send(api_version), Answer::Message(Outcome::Refused(error))) => {
-            Err(not_sent(api_version, &error))
+        (ReplyStyle::Send(api_version), StoreResponse::Message(WriteOutcome::Rejected(error))) => {
+            Err(send_error(api_version, &error))
         }
-        (Manner::Send(Vocabulary::Document), Answer::Message(Outcome::Done { message, .. })) => {
-            Ok(json!({"message_id": message.id, "sent_at": iso(message.sent_at_us)}))
+        (ReplyStyle::Send(ClientApiVersion::Documented), StoreResponse::Message(WriteOutcome::Applied { message, .. })) => {
+            Ok(json!({"message_id": message.id, "sent_at": rfc3339(message.sent_at_us)}))
         }
         (
             _,
-            Answer::Message(Outcome::Done {
+            StoreResponse::Message(WriteOutcome::Applied {
                 message: stored, ..
             }),
         ) => Ok(message(&stored)),
-        (_, Answer::Message(Outcome::Refused(error))) => Err(reason(&error)),
+        (_, StoreResponse::Message(WriteOutcome::Rejected(error))) => Err(error_reason(&error)),
         (
-            Manner::React(api_version) | Manner::Unreact(api_version) | Manner::Read(api_version),
-            Answer::Done(Some(error)) | Answer::Reacted(Err(error)),
-        ) => Err(refusal(api_version, &error)),
-        (_, Answer::Done(Some(error)) | Answer::Reacted(Err(error))) => {
-            Err(refusal(api_version, &error))
+            ReplyStyle::React(api_version) | ReplyStyle::Unreact(api_version) | ReplyStyle::MarkRead(api_version),
+            StoreResponse::Done(Some(error)) | StoreResponse::Reaction(Err(error)),
+        ) => Err(error_payload(api_version, &error)),
+        (_, StoreResponse::Done(Some(error)) | StoreResponse::Reaction(Err(error))) => {
+            Err(error_payload(api_version, &error))
         }
-        (Manner::React(Vocabulary::Document), Answer::Reacted(Ok(_))) => {
+        (ReplyStyle::React(ClientApiVersion::Documented), StoreResponse::Reaction(Ok(_))) => {
             Ok(json!({"reaction_added": true}))
         }
-        (Manner::Unreact(Vocabulary::Document), Answer::Done(None)) => {
+        (ReplyStyle::Unreact(ClientApiVersion::Documented), StoreResponse::Done(None)) => {
             Ok(json!({"reaction_removed": true}))
         }
-        (Manner::Unreact(Vocabulary::Head), Answer::Done(None)) => Ok(json!({"status": "removed"})),
-        (Manner::Read(Vocabulary::Document), Answer::Done(None)) => {
+        (ReplyStyle::Unreact(ClientApiVersion::Current), StoreResponse::Done(None)) => Ok(json!({"status": "removed"})),
+        (ReplyStyle::MarkRead(ClientApiVersion::Documented), StoreResponse::Done(None)) => {
             Ok(json!({"marked_read": true}))
         }
-        (Manner::Read(Vocabulary::Head), Answer::Done(None)) => Ok(json!({"status": "read"})),
-        (Manner::Delivered, Answer::Done(None)) => Ok(json!({"status": "delivered"})),
-        (Manner::MarkAll, Answer::Marked(marked)) => {
-            Ok(json!({"results": marked.into_iter().map(result).collect::<Vec<_>>()}))
+        (ReplyStyle::MarkRead(ClientApiVersion::Current), StoreResponse::Done(None)) => Ok(json!({"status": "read"})),
+        (ReplyStyle::Delivered, StoreResponse::Done(None)) => Ok(json!({"status": "delivered"})),
+        (ReplyStyle::MarkAllRead, StoreResponse::MarkedRead(marked)) => {
+            Ok(json!({"results": marked.into_iter().map(marked_result).collect::<Vec<_>>()}))
         }
-        (Manner::MarkOne, Answer::Marked(marked)) => match marked.first() {
+        (ReplyStyle::MarkConversationRead, StoreResponse::MarkedRead(marked)) => match marked.first() {
             Some((_, Some(count))) => Ok(json!({"messages_marked": count})),
-            _ => Err(refusal(Vocabulary::Head, "forbidden")),
+            _ => Err(error_payload(ClientApiVersion::Current, "forbidden")),
         },
-        (Manner::Unread, Answer::Messages(unread)) => {
+        (ReplyStyle::Unread, StoreResponse::Messages(unread)) => {
             let all: Vec<_> = unread
                 .iter()
-                .map(|message| payload::message(message, api_version))
+                .map(|message| payload::message_json(message, api_version))
                 .collect();
             Ok(json!({"unread_messages": all}))
         }
-        (Manner::List, Answer::Conversations(all)) => {
+        (ReplyStyle::List, StoreResponse::Conversations(all)) => {
             let all: Vec<_> = all
                 .iter()
-                .map(|one| payload::summary(one, api_version))
+                .map(|one| payload::summary_json(one, api_version))
                 .collect();
             Ok(json!({"conversations": all}))
         }
-        (Manner::React(Vocabulary::Head), Answer::Reacted(Ok(made))) => Ok(json!({
+        (ReplyStyle::React(ClientApiVersion::Current), StoreResponse::Reaction(Ok(made))) => Ok(json!({
             "reaction": {"id": made.id, "messageId": made.message_id, "userId": made.user_id, "reaction": made.reaction,
-                         "insertedAt": iso(made.at_us)}
+                         "insertedAt": rfc3339(made.at_us)}
         })),
         // The response does not fit the operation, so the result is unknown.
-        _ => Err(reason("unavailable")),
+        _ => Err(error_reason("unavailable")),
     }
 }
 
 /// Returns the error payload for a message that was not stored.
-fn not_sent(api_version: Vocabulary, error: &str) -> Value {
+fn send_error(api_version: ClientApiVersion, error: &str) -> Value {
     match error {
         "reply_to_id" => json!({"reason": match api_version {
-            Vocabulary::Document => "validation_failed",
-            Vocabulary::Head => "invalid_payload",
+            ClientApiVersion::Documented => "validation_failed",
+            ClientApiVersion::Current => "invalid_payload",
         }, "errors": {"reply_to_id": ["does not exist"]}}),
-        _ => refusal(api_version, error),
+        _ => error_payload(api_version, error),
     }
 }
 
-fn refusal(api_version: Vocabulary, error: &str) -> Value {
+fn error_payload(api_version: ClientApiVersion, error: &str) -> Value {
     match (error, api_version) {
-        ("forbidden", Vocabulary::Document) => reason("not_a_member"),
-        ("forbidden", Vocabulary::Head) => reason("not_authorized"),
+        ("forbidden", ClientApiVersion::Documented) => error_reason("not_a_member"),
+        ("forbidden", ClientApiVersion::Current) => error_reason("not_authorized"),
         ("duplicate", _) => json!({"errors": {"reaction": ["has already been taken"]}}),
-        _ => reason(error),
+        _ => error_reason(error),
     }
 }
 
-fn result((conversation, marked): (Uuid, Option<i64>)) -> Value {
+fn marked_result((conversation, marked): (Uuid, Option<i64>)) -> Value {
     match marked {
         Some(count) => {
             json!({"conversation_id": conversation, "status": "ok", "messages_marked": count})
@@ -129,30 +129,30 @@ fn result((conversation, marked): (Uuid, Option<i64>)) -> Value {
 
 /// Returns the reply to the join of a conversation. It has the keys of both API versions, because
 /// the client's version may not be known yet.
-pub(super) fn joined(api_version: Vocabulary, answer: &Answer) -> Result<Value, Value> {
+pub(super) fn join_reply(api_version: ClientApiVersion, answer: &StoreResponse) -> Result<Value, Value> {
     match answer {
-        Answer::Entered(_, Some(conversation)) => Ok(json!({
+        StoreResponse::Membership(_, Some(conversation)) => Ok(json!({
             "status": "joined",
             "conversation_id": conversation.id,
-            "conversation": payload::conversation(conversation),
+            "conversation": payload::conversation_json(conversation),
         })),
-        Answer::Entered(false, _) if api_version == Vocabulary::Head => {
-            Err(reason("conversation_not_found"))
+        StoreResponse::Membership(false, _) if api_version == ClientApiVersion::Current => {
+            Err(error_reason("conversation_not_found"))
         }
-        Answer::Entered(..) => Err(refusal(api_version, "forbidden")),
-        _ => Err(reason("unavailable")),
+        StoreResponse::Membership(..) => Err(error_payload(api_version, "forbidden")),
+        _ => Err(error_reason("unavailable")),
     }
 }
 
 /// Returns the initial events of a user's channel, each with its payload.
-pub(super) fn arrived(
+pub(super) fn user_sync_events(
     user: Uuid,
-    api_version: Vocabulary,
-    answer: Result<Answer, Failure>,
+    api_version: ClientApiVersion,
+    answer: Result<StoreResponse, OperationError>,
     now_s: i64,
 ) -> Vec<(&'static str, Value)> {
-    let timestamp = iso(now_s.saturating_mul(1_000_000));
-    let Ok(Answer::Arrived(summaries, pending)) = answer else {
+    let timestamp = rfc3339(now_s.saturating_mul(1_000_000));
+    let Ok(StoreResponse::UserSync(summaries, pending)) = answer else {
         return vec![(
             "sync_error",
             json!({"user_id": user, "reason": "unavailable", "timestamp": timestamp}),
@@ -160,12 +160,12 @@ pub(super) fn arrived(
     };
     let all: Vec<_> = summaries
         .iter()
-        .map(|one| payload::summary(one, api_version))
+        .map(|one| payload::summary_json(one, api_version))
         .collect();
     let mut events = vec![("conversation_summaries", json!({"summaries": all}))];
-    let message_payload = |message: &Message| match api_version {
-        Vocabulary::Document => payload::flat(message),
-        Vocabulary::Head => payload::message(message, api_version),
+    let message_payload = |message: &StoredMessage| match api_version {
+        ClientApiVersion::Documented => payload::flat_message_json(message),
+        ClientApiVersion::Current => payload::message_json(message, api_version),
     };
     events.extend(
         pending

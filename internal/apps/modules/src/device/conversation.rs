@@ -4,24 +4,24 @@
 use latido_auth::Secret;
 
 use crate::dates::Millis;
-use crate::device::frame::{self, Heard, Report};
-use crate::device::password::{Digest, Digests};
+use crate::device::frame::{self, DeviceMessage, DeviceReport};
+use crate::device::password::{PasswordDigest, PasswordDigester};
 use crate::registry::ModuleId;
 
 /// The time in which a new connection must identify its module, in milliseconds.
-pub const IDENTIFY_MS: Millis = 10_000;
+pub const IDENTIFY_TIMEOUT_MS: Millis = 10_000;
 /// The interval between pings to a silent device, and the time in which it must answer, both in
 /// milliseconds.
-pub const PING_MS: Millis = 60_000;
-pub const PONG_MS: Millis = 10_000;
+pub const PING_INTERVAL_MS: Millis = 60_000;
+pub const PONG_TIMEOUT_MS: Millis = 10_000;
 
 /// The reasons to close a connection, each with its WebSocket code. The texts are those that
 /// firmware knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Close {
-    Timeout,
+pub enum DeviceClose {
+    IdentifyTimeout,
     MissingCredentials,
-    Failed,
+    AuthFailed,
     NotAuthenticated,
     InvalidJson,
     NewSession,
@@ -29,15 +29,15 @@ pub enum Close {
     NoPong,
 }
 
-impl Close {
+impl DeviceClose {
     pub fn code(self) -> u16 {
         match self {
             Self::NewSession => 1000,
             Self::InvalidJson => 1003,
             Self::ServerError => 1011,
-            Self::Timeout
+            Self::IdentifyTimeout
             | Self::MissingCredentials
-            | Self::Failed
+            | Self::AuthFailed
             | Self::NotAuthenticated
             | Self::NoPong => 1008,
         }
@@ -45,9 +45,9 @@ impl Close {
 
     pub fn reason(self) -> &'static str {
         match self {
-            Self::Timeout => "Identification timeout",
+            Self::IdentifyTimeout => "Identification timeout",
             Self::MissingCredentials => "Missing credentials",
-            Self::Failed => "Authentication failed",
+            Self::AuthFailed => "Authentication failed",
             Self::NotAuthenticated => "Not authenticated",
             Self::InvalidJson => "Invalid JSON",
             Self::NewSession => "New session",
@@ -59,86 +59,86 @@ impl Close {
 
 /// An effect for the connection to carry out.
 #[derive(Debug)]
-pub enum Effect {
+pub enum DeviceEffect {
     /// Sends this text frame to the device.
     Send(String),
     /// Closes the connection; later frames are ignored.
-    Close(Close),
+    Close(DeviceClose),
     /// Checks a password; the result goes to [`DeviceSession::on_auth_result`].
-    Check {
+    CheckPassword {
         module: ModuleId,
         password: Option<Secret>,
     },
     /// Passes a report of the authenticated module to the service.
-    Report(ModuleId, Report),
+    Report(ModuleId, DeviceReport),
 }
 
 #[derive(Debug)]
-enum State {
+enum DeviceState {
     /// The device has not identified itself yet.
-    Stranger { until: Millis },
+    Unidentified { expires_at: Millis },
     /// The password is being checked; the report of the first frame waits for the result.
     Checking {
         module: ModuleId,
-        digest: Option<Digest>,
-        first: Report,
+        digest: Option<PasswordDigest>,
+        first: DeviceReport,
     },
     /// The device is authenticated as this module.
-    Known {
+    Authenticated {
         module: ModuleId,
-        digest: Option<Digest>,
+        digest: Option<PasswordDigest>,
         ping_at: Millis,
         pong_by: Option<Millis>,
     },
     /// The connection is closed or closing.
-    Gone,
+    Closed,
 }
 
 /// The session; see the module's documentation.
 #[derive(Debug)]
-pub struct Conversation {
-    state: State,
+pub struct DeviceSession {
+    state: DeviceState,
     /// The module after authentication. It stays set after a close, because the disconnect must
     /// still be reported.
-    proved: Option<ModuleId>,
+    authenticated_module: Option<ModuleId>,
     /// `true` if a device may connect without a password.
     trusts_clients: bool,
-    digests: Digests,
+    password_digester: PasswordDigester,
 }
 
-impl Conversation {
-    pub fn new(now: Millis, trusts_clients: bool, digests: Digests) -> Self {
+impl DeviceSession {
+    pub fn new(now: Millis, trusts_clients: bool, password_digester: PasswordDigester) -> Self {
         Self {
-            state: State::Stranger {
-                until: now + IDENTIFY_MS,
+            state: DeviceState::Unidentified {
+                expires_at: now + IDENTIFY_TIMEOUT_MS,
             },
-            proved: None,
+            authenticated_module: None,
             trusts_clients,
-            digests,
+            password_digester,
         }
     }
 
     /// Returns the authenticated module, also after the session was closed.
     pub fn module(&self) -> Option<&ModuleId> {
-        self.proved.as_ref()
+        self.authenticated_module.as_ref()
     }
 
     /// Handles a text frame of the device.
-    pub fn hear(&mut self, text: &str, now: Millis) -> Option<Effect> {
-        match frame::read(text) {
-            Some(message) => self.heard(message, now),
-            None => self.close(Close::InvalidJson),
+    pub fn on_text(&mut self, text: &str, now: Millis) -> Option<DeviceEffect> {
+        match frame::parse(text) {
+            Some(message) => self.on_message(message, now),
+            None => self.close(DeviceClose::InvalidJson),
         }
     }
 
     /// Handles a frame that is already parsed.
-    pub fn heard(&mut self, message: Heard, now: Millis) -> Option<Effect> {
+    pub fn on_message(&mut self, message: DeviceMessage, now: Millis) -> Option<DeviceEffect> {
         match &mut self.state {
-            State::Gone => None,
-            State::Stranger { .. } => self.introduce(message),
+            DeviceState::Closed => None,
+            DeviceState::Unidentified { .. } => self.on_first_message(message),
             // Some firmware repeats its first frame while its password is being checked.
-            State::Checking { .. } => None,
-            State::Known {
+            DeviceState::Checking { .. } => None,
+            DeviceState::Authenticated {
                 module,
                 digest,
                 ping_at,
@@ -149,98 +149,98 @@ impl Conversation {
                     .as_deref()
                     .is_none_or(|claimed| *claimed == **module);
                 let same_password = match (&message.password, digest) {
-                    (Some(password), Some(digest)) => self.digests.of(password).matches(digest),
+                    (Some(password), Some(digest)) => self.password_digester.digest(password).matches(digest),
                     _ => true,
                 };
                 if !same_module || !same_password {
-                    return self.close(Close::Failed);
+                    return self.close(DeviceClose::AuthFailed);
                 }
                 // Any frame proves that the device is alive.
-                (*ping_at, *pong_by) = (now + PING_MS, None);
-                Some(Effect::Report(module.clone(), message.report))
+                (*ping_at, *pong_by) = (now + PING_INTERVAL_MS, None);
+                Some(DeviceEffect::Report(module.clone(), message.report))
             }
         }
     }
 
-    fn introduce(&mut self, message: Heard) -> Option<Effect> {
-        let Report::Identify(_) = message.report else {
-            return self.close(Close::NotAuthenticated);
+    fn on_first_message(&mut self, message: DeviceMessage) -> Option<DeviceEffect> {
+        let DeviceReport::Identify(_) = message.report else {
+            return self.close(DeviceClose::NotAuthenticated);
         };
         let (Some(module), password) = (message.module, message.password) else {
-            return self.close(Close::MissingCredentials);
+            return self.close(DeviceClose::MissingCredentials);
         };
         if password.is_none() && !self.trusts_clients {
-            return self.close(Close::MissingCredentials);
+            return self.close(DeviceClose::MissingCredentials);
         }
         let module: ModuleId = module.into();
-        let digest = password.as_ref().map(|password| self.digests.of(password));
-        self.state = State::Checking {
+        let digest = password.as_ref().map(|password| self.password_digester.digest(password));
+        self.state = DeviceState::Checking {
             module: module.clone(),
             digest,
             first: message.report,
         };
-        Some(Effect::Check { module, password })
+        Some(DeviceEffect::CheckPassword { module, password })
     }
 
     /// Handles the result of the password check. On success, returns the report of the first frame.
-    pub fn judged(&mut self, result: Result<bool, ()>, now: Millis) -> Option<Effect> {
-        let State::Checking {
+    pub fn on_auth_result(&mut self, result: Result<bool, ()>, now: Millis) -> Option<DeviceEffect> {
+        let DeviceState::Checking {
             module,
             digest,
             first,
-        } = std::mem::replace(&mut self.state, State::Gone)
+        } = std::mem::replace(&mut self.state, DeviceState::Closed)
         else {
             return None;
         };
         match result {
             Ok(true) => {
-                self.proved = Some(module.clone());
-                self.state = State::Known {
+                self.authenticated_module = Some(module.clone());
+                self.state = DeviceState::Authenticated {
                     module: module.clone(),
                     digest,
-                    ping_at: now + PING_MS,
+                    ping_at: now + PING_INTERVAL_MS,
                     pong_by: None,
                 };
-                Some(Effect::Report(module, first))
+                Some(DeviceEffect::Report(module, first))
             }
-            Ok(false) => Some(Effect::Close(Close::Failed)),
-            Err(()) => Some(Effect::Close(Close::ServerError)),
+            Ok(false) => Some(DeviceEffect::Close(DeviceClose::AuthFailed)),
+            Err(()) => Some(DeviceEffect::Close(DeviceClose::ServerError)),
         }
     }
 
     /// Returns the time at which [`Self::on_timer`] should be called next.
-    pub fn next_time(&self) -> Option<Millis> {
+    pub fn next_timer(&self) -> Option<Millis> {
         match &self.state {
-            State::Stranger { until } => Some(*until),
-            State::Known {
+            DeviceState::Unidentified { expires_at: until } => Some(*until),
+            DeviceState::Authenticated {
                 ping_at, pong_by, ..
             } => Some(pong_by.unwrap_or(*ping_at)),
-            State::Checking { .. } | State::Gone => None,
+            DeviceState::Checking { .. } | DeviceState::Closed => None,
         }
     }
 
     /// Handles the expiry of a timer.
-    pub fn on_time(&mut self, now: Millis) -> Option<Effect> {
+    pub fn on_timer(&mut self, now: Millis) -> Option<DeviceEffect> {
         match &mut self.state {
-            State::Stranger { until } if now >= *until => self.close(Close::Timeout),
-            State::Known {
+            DeviceState::Unidentified { expires_at: until } if now >= *until => self.close(DeviceClose::IdentifyTimeout),
+            DeviceState::Authenticated {
                 pong_by: Some(by), ..
-            } if now >= *by => self.close(Close::NoPong),
-            State::Known {
+            } if now >= *by => self.close(DeviceClose::NoPong),
+            DeviceState::Authenticated {
                 ping_at,
                 pong_by: pong_by @ None,
                 ..
             } if now >= *ping_at => {
-                (*ping_at, *pong_by) = (now + PING_MS, Some(now + PONG_MS));
-                Some(Effect::Send(frame::ping(now).to_string()))
+                (*ping_at, *pong_by) = (now + PING_INTERVAL_MS, Some(now + PONG_TIMEOUT_MS));
+                Some(DeviceEffect::Send(frame::ping_frame(now).to_string()))
             }
             _ => None,
         }
     }
 
-    fn close(&mut self, close: Close) -> Option<Effect> {
-        self.state = State::Gone;
-        Some(Effect::Close(close))
+    fn close(&mut self, close: DeviceClose) -> Option<DeviceEffect> {
+        self.state = DeviceState::Closed;
+        Some(DeviceEffect::Close(close))
     }
 }
 

@@ -7,27 +7,27 @@ use serde_json::{Map, Value, json};
 
 use latido_auth::Secret;
 
-use crate::dates::{Millis, iso};
-use crate::identity::{id_text, is_id};
+use crate::dates::{Millis, to_iso_string};
+use crate::identity::{parse_id, is_valid_id};
 
 /// The longest frame of a device, in bytes.
-pub const FRAME_BYTES: usize = 16 * 1024;
+pub const MAX_FRAME_BYTES: usize = 16 * 1024;
 /// The longest name of a command, in bytes.
-pub const COMMAND_BYTES: usize = 64;
+pub const MAX_COMMAND_BYTES: usize = 64;
 
 /// A parsed frame, with its credentials apart from the report.
 #[derive(Debug)]
-pub struct Heard {
+pub struct DeviceMessage {
     /// The module that the frame claims to come from.
     pub module: Option<String>,
     /// The password that should prove the claim.
     pub password: Option<Secret>,
-    pub report: Report,
+    pub report: DeviceReport,
 }
 
 /// The report in a device's frame.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Report {
+pub enum DeviceReport {
     /// The device identifies itself, with initial fields.
     Identify(Map<String, Value>),
     /// New telemetry of the device.
@@ -35,7 +35,7 @@ pub enum Report {
     /// A sign of life without data.
     Heartbeat,
     /// The response to a command.
-    Answer {
+    CommandResponse {
         command: String,
         status: String,
         position: Value,
@@ -45,15 +45,15 @@ pub enum Report {
 }
 
 /// Parses a frame of `/esp32`. Returns `None` if it is not a JSON object.
-pub fn read(text: &str) -> Option<Heard> {
+pub fn parse(text: &str) -> Option<DeviceMessage> {
     match serde_json::from_str(text).ok()? {
-        Value::Object(fields) => Some(sort(None, fields)),
+        Value::Object(fields) => Some(split_credentials(None, fields)),
         _ => None,
     }
 }
 
 /// Parses an event of the Socket.IO protocols. The event's name corresponds to the frame's `type`.
-pub fn read_event(event: &str, payload: &Value) -> Heard {
+pub fn parse_event(event: &str, payload: &Value) -> DeviceMessage {
     let fields = match payload {
         Value::Object(fields) => fields.clone(),
         // The oldest firmware identifies itself with the bare module id.
@@ -69,10 +69,10 @@ pub fn read_event(event: &str, payload: &Value) -> Heard {
         "command_response" | "esp_ack" => "command_response",
         other => other,
     };
-    sort(Some(kind), fields)
+    split_credentials(Some(kind), fields)
 }
 
-fn sort(kind: Option<&str>, mut fields: Map<String, Value>) -> Heard {
+fn split_credentials(kind: Option<&str>, mut fields: Map<String, Value>) -> DeviceMessage {
     let password = match fields.remove("password") {
         Some(Value::String(password)) => Some(Secret::new(password)),
         _ => None,
@@ -81,7 +81,7 @@ fn sort(kind: Option<&str>, mut fields: Map<String, Value>) -> Heard {
         .remove("moduleId")
         .or_else(|| fields.remove("module_id"))
         .as_ref()
-        .and_then(id_text);
+        .and_then(parse_id);
     let type_field = fields.remove("type");
     // In a Socket.IO payload, `type` is the type of the module, not of the frame.
     let kind = match kind {
@@ -94,27 +94,27 @@ fn sort(kind: Option<&str>, mut fields: Map<String, Value>) -> Heard {
             .unwrap_or_default(),
     };
     fields.remove("timestamp");
-    Heard {
+    DeviceMessage {
         module,
         password,
-        report: report(&kind, fields),
+        report: parse_report(&kind, fields),
     }
 }
 
-fn report(kind: &str, fields: Map<String, Value>) -> Report {
+fn parse_report(kind: &str, fields: Map<String, Value>) -> DeviceReport {
     match kind {
-        "module_identify" => Report::Identify(fields),
-        "telemetry" | "status_response" => Report::Telemetry(nested(fields)),
-        "heartbeat" | "pong" => Report::Heartbeat,
-        "command_response" => answer(&fields, None, None),
-        "reset_response" => answer(&fields, Some("reset"), None),
-        "command_error" => answer(&fields, None, Some("error")),
-        _ => Report::Unknown,
+        "module_identify" => DeviceReport::Identify(fields),
+        "telemetry" | "status_response" => DeviceReport::Telemetry(unwrap_nested(fields)),
+        "heartbeat" | "pong" => DeviceReport::Heartbeat,
+        "command_response" => parse_command_response(&fields, None, None),
+        "reset_response" => parse_command_response(&fields, Some("reset"), None),
+        "command_error" => parse_command_response(&fields, None, Some("error")),
+        _ => DeviceReport::Unknown,
     }
 }
 
 /// Returns the telemetry fields, which some devices nest below `telemetry` or `data`.
-fn nested(mut fields: Map<String, Value>) -> Map<String, Value> {
+fn unwrap_nested(mut fields: Map<String, Value>) -> Map<String, Value> {
     for name in ["telemetry", "data"] {
         if let Some(Value::Object(inner)) = fields.get_mut(name).filter(|inner| inner.is_object()) {
             return std::mem::take(inner);
@@ -124,12 +124,12 @@ fn nested(mut fields: Map<String, Value>) -> Map<String, Value> {
 }
 
 /// Parses a response to a command. Firmware sends `status`, the simulator `success`.
-fn answer(fields: &Map<String, Value>, command: Option<&str>, status: Option<&str>) -> Report {
+fn parse_command_response(fields: &Map<String, Value>, command: Option<&str>, status: Option<&str>) -> DeviceReport {
     let command = fields
         .get("command")
         .and_then(Value::as_str)
         .or(command)
-        .filter(|command| is_command(command));
+        .filter(|command| is_valid_command(command));
     let success = fields
         .get("success")
         .and_then(Value::as_bool)
@@ -137,27 +137,27 @@ fn answer(fields: &Map<String, Value>, command: Option<&str>, status: Option<&st
     let status_field = fields
         .get("status")
         .and_then(Value::as_str)
-        .filter(|status_field| is_id(status_field));
+        .filter(|status_field| is_valid_id(status_field));
     let status = status_field.or(success).or(status).unwrap_or("success");
     let position = fields.get("position").cloned().unwrap_or(Value::Null);
     match command {
-        Some(command) => Report::Answer {
+        Some(command) => DeviceReport::CommandResponse {
             command: command.to_owned(),
             status: status.to_owned(),
             position,
         },
-        None => Report::Unknown,
+        None => DeviceReport::Unknown,
     }
 }
 
 /// Returns `true` if a text is valid as a command's name.
-pub fn is_command(text: &str) -> bool {
-    !text.is_empty() && text.len() <= COMMAND_BYTES && text.chars().all(|c| c.is_ascii_graphic())
+pub fn is_valid_command(text: &str) -> bool {
+    !text.is_empty() && text.len() <= MAX_COMMAND_BYTES && text.chars().all(|c| c.is_ascii_graphic())
 }
 
 /// Returns the first two messages for an authenticated device: firmware waits for the first, the
 /// simulator for the second.
-pub fn greetings(uptime: &Value, position: &Value) -> [Value; 2] {
+pub fn connected_messages(uptime: &Value, position: &Value) -> [Value; 2] {
     let state = json!({"uptime": uptime, "position": position});
     [
         json!({"type": "connected", "status": "authenticated", "message": "Connected", "initialState": &state}),
@@ -166,20 +166,20 @@ pub fn greetings(uptime: &Value, position: &Value) -> [Value; 2] {
 }
 
 /// Returns a command as a frame for `/esp32`.
-pub fn command(module: &str, command: &str, params: &Value, now: Millis) -> Value {
-    json!({"type": "command", "data": {"command": command, "moduleId": module, "params": params}, "timestamp": iso(now)})
+pub fn command_frame(module: &str, command: &str, params: &Value, now: Millis) -> Value {
+    json!({"type": "command", "data": {"command": command, "moduleId": module, "params": params}, "timestamp": to_iso_string(now)})
 }
 
 /// Returns a command as a Socket.IO event, with the fields of all device versions.
 pub fn command_event(module: &str, command: &str, params: &Value, now: Millis) -> Value {
     json!({
         "type": "command", "moduleId": module, "command": command, "params": params,
-        "payload": {"command": command, "params": params}, "timestamp": iso(now),
+        "payload": {"command": command, "params": params}, "timestamp": to_iso_string(now),
     })
 }
 
 /// Returns a ping, which the device answers with `pong`.
-pub fn ping(now: Millis) -> Value {
+pub fn ping_frame(now: Millis) -> Value {
     json!({"type": "ping", "timestamp": now})
 }
 

@@ -6,7 +6,7 @@ fn object(value: Value) -> Map<String, Value> {
 
 #[test]
 fn frames_of_firmware_and_simulators() {
-    let of = |text: &str| read(text).unwrap();
+    let of = |text: &str| parse(text).unwrap();
     let message = of(
         r#"{"type":"module_identify","moduleId":"M1","password":"pw","moduleType":"Coaster","uptime":5,"timestamp":1}"#,
     );
@@ -19,7 +19,7 @@ fn frames_of_firmware_and_simulators() {
     );
     assert_eq!(
         message.report,
-        Report::Identify(object(json!({"moduleType": "Coaster", "uptime": 5})))
+        DeviceReport::Identify(object(json!({"moduleType": "Coaster", "uptime": 5})))
     );
     let message = of(
         r#"{"type":"telemetry","moduleId":7,"password":"pw","uptime":5,"position":"left","isMoving":true}"#,
@@ -27,21 +27,21 @@ fn frames_of_firmware_and_simulators() {
     assert_eq!(message.module.as_deref(), Some("7"));
     assert_eq!(
         message.report,
-        Report::Telemetry(object(
+        DeviceReport::Telemetry(object(
             json!({"uptime": 5, "position": "left", "isMoving": true})
         ))
     );
     assert_eq!(
         of(r#"{"type":"status_response","uptime":5}"#).report,
-        Report::Telemetry(object(json!({"uptime": 5})))
+        DeviceReport::Telemetry(object(json!({"uptime": 5})))
     );
     for beat in [
         r#"{"type":"heartbeat"}"#,
         r#"{"type":"pong","timestamp":1}"#,
     ] {
-        assert_eq!(of(beat).report, Report::Heartbeat);
+        assert_eq!(of(beat).report, DeviceReport::Heartbeat);
     }
-    let answer = |command: &str, status: &str, position: Value| Report::Answer {
+    let answer = |command: &str, status: &str, position: Value| DeviceReport::CommandResponse {
         command: command.into(),
         status: status.into(),
         position,
@@ -69,15 +69,15 @@ fn frames_of_firmware_and_simulators() {
         report_of(r#"{"type":"command_error","command":"left","error":"jam"}"#),
         answer("left", "error", Value::Null)
     );
-    assert_eq!(report_of(r#"{"type":"what"}"#), Report::Unknown);
+    assert_eq!(report_of(r#"{"type":"what"}"#), DeviceReport::Unknown);
     for bad in ["", "[]", "7", "{", r#""telemetry""#] {
-        assert!(read(bad).is_none(), "{bad}");
+        assert!(parse(bad).is_none(), "{bad}");
     }
 }
 
 #[test]
 fn events_of_older_firmware() {
-    let message = read_event(
+    let message = parse_event(
         "module_identify",
         &json!({"moduleId": "M1", "type": "Coaster"}),
     );
@@ -87,31 +87,31 @@ fn events_of_older_firmware() {
     );
     assert_eq!(
         message.report,
-        Report::Identify(object(json!({"moduleType": "Coaster"})))
+        DeviceReport::Identify(object(json!({"moduleType": "Coaster"})))
     );
-    let message = read_event(
+    let message = parse_event(
         "esp_register",
         &json!({"moduleId": "A1", "moduleType": "Audio", "password": "pw"}),
     );
     assert_eq!(
         message.report,
-        Report::Identify(object(json!({"moduleType": "Audio"})))
+        DeviceReport::Identify(object(json!({"moduleType": "Audio"})))
     );
     assert!(message.password.is_some());
     assert_eq!(
-        read_event("module_identify", &json!("M1"))
+        parse_event("module_identify", &json!("M1"))
             .module
             .as_deref(),
         Some("M1")
     );
     assert_eq!(
-        read_event("esp_telemetry", &json!({"uptime": 3})).report,
-        Report::Telemetry(object(json!({"uptime": 3})))
+        parse_event("esp_telemetry", &json!({"uptime": 3})).report,
+        DeviceReport::Telemetry(object(json!({"uptime": 3})))
     );
-    let ack = read_event("esp_ack", &json!({"command": "play"})).report;
+    let ack = parse_event("esp_ack", &json!({"command": "play"})).report;
     assert_eq!(
         ack,
-        Report::Answer {
+        DeviceReport::CommandResponse {
             command: "play".into(),
             status: "success".into(),
             position: Value::Null
@@ -122,12 +122,12 @@ fn events_of_older_firmware() {
 #[test]
 fn debug_output_hides_the_password() {
     let text = r#"{"type":"telemetry","moduleId":"M1","password":"hunter2","x":1}"#;
-    assert!(!format!("{:?}", read(text).unwrap()).contains("hunter2"));
+    assert!(!format!("{:?}", parse(text).unwrap()).contains("hunter2"));
 }
 
 #[test]
 fn golden_frames_for_devices() {
-    let [connected, success] = greetings(&json!(5), &json!("left"));
+    let [connected, success] = connected_messages(&json!(5), &json!("left"));
     let state = r#""initialState":{"uptime":5,"position":"left"}}"#;
     assert_eq!(
         connected.to_string(),
@@ -140,7 +140,7 @@ fn golden_frames_for_devices() {
     let now = 1_763_803_431_007;
     let at = r#""timestamp":"2025-11-22T09:23:51.007Z"}"#;
     assert_eq!(
-        command("M1", "left", &json!({"speed": 2}), now).to_string(),
+        command_frame("M1", "left", &json!({"speed": 2}), now).to_string(),
         format!(
             r#"{{"type":"command","data":{{"command":"left","moduleId":"M1","params":{{"speed":2}}}},{at}"#
         )
@@ -152,7 +152,7 @@ fn golden_frames_for_devices() {
         )
     );
     assert_eq!(
-        ping(now).to_string(),
+        ping_frame(now).to_string(),
         r#"{"type":"ping","timestamp":1763803431007}"#
     );
 }

@@ -7,24 +7,24 @@ use subtle::ConstantTimeEq as _;
 use latido_auth::Secret;
 
 /// The longest password to check, in bytes. bcrypt itself reads only 72 bytes.
-const MAX_BYTES: usize = 256;
+const MAX_PASSWORD_BYTES: usize = 256;
 /// The largest bcrypt cost to compute: 2^14 rounds take about a second. A writer of the table must
 /// not be able to stall the server.
 const MAX_COST: u32 = 14;
 /// A bcrypt hash of the usual cost that matches no device. A check for an unknown module takes as
 /// long as a real one.
-const DECOY: &str = "$2b$10$CwTycUXWue0Thq9StjUM0uCrbpnlf5UkbcNln2XbRqyfEWrEddaCa";
+const DECOY_HASH: &str = "$2b$10$CwTycUXWue0Thq9StjUM0uCrbpnlf5UkbcNln2XbRqyfEWrEddaCa";
 
 /// Returns `true` if the password matches the hash. Takes tens of milliseconds of CPU time, so it
 /// must not run on a thread that serves connections. Without a hash it returns `false` after the
 /// same time.
 pub fn verify(password: &Secret, hash: Option<&Secret>) -> bool {
-    let is_fit = |hash: &&Secret| cost(hash.expose()).is_some_and(|cost| cost <= MAX_COST);
+    let is_fit = |hash: &&Secret| bcrypt_cost(hash.expose()).is_some_and(|cost| cost <= MAX_COST);
     let fit = hash
         .filter(is_fit)
-        .filter(|_| password.expose().len() <= MAX_BYTES);
-    let against = fit.map_or(DECOY, Secret::expose);
-    let short = if password.expose().len() <= MAX_BYTES {
+        .filter(|_| password.expose().len() <= MAX_PASSWORD_BYTES);
+    let against = fit.map_or(DECOY_HASH, Secret::expose);
+    let short = if password.expose().len() <= MAX_PASSWORD_BYTES {
         password.expose()
     } else {
         ""
@@ -33,7 +33,7 @@ pub fn verify(password: &Secret, hash: Option<&Secret>) -> bool {
 }
 
 /// Parses the cost of a bcrypt hash: `$2b$10$…` gives 10.
-fn cost(hash: &str) -> Option<u32> {
+fn bcrypt_cost(hash: &str) -> Option<u32> {
     let mut parts = hash.split('$').skip(1);
     parts
         .next()
@@ -44,16 +44,16 @@ fn cost(hash: &str) -> Option<u32> {
 /// A keyed digest of a verified password. It can be compared with another digest, and reveals
 /// nothing about the password.
 #[derive(Clone)]
-pub struct Digest([u8; 32]);
+pub struct PasswordDigest([u8; 32]);
 
-impl Digest {
+impl PasswordDigest {
     /// Compares two digests in constant time.
     pub fn matches(&self, other: &Self) -> bool {
         self.0.ct_eq(&other.0).into()
     }
 }
 
-impl std::fmt::Debug for Digest {
+impl std::fmt::Debug for PasswordDigest {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Digest([redacted])")
     }
@@ -61,9 +61,9 @@ impl std::fmt::Debug for Digest {
 
 /// Creates digests under a random key that the server draws at its start and never exposes.
 #[derive(Clone)]
-pub struct Digests(Hmac<Sha256>);
+pub struct PasswordDigester(Hmac<Sha256>);
 
-impl Digests {
+impl PasswordDigester {
     pub fn new(key: &[u8; 32]) -> Self {
         // HMAC accepts keys of any length, so this can't fail.
         Self(
@@ -72,8 +72,8 @@ impl Digests {
         )
     }
 
-    pub fn of(&self, password: &Secret) -> Digest {
-        Digest(
+    pub fn digest(&self, password: &Secret) -> PasswordDigest {
+        PasswordDigest(
             self.0
                 .clone()
                 .chain_update(password.expose())
@@ -84,7 +84,7 @@ impl Digests {
     }
 }
 
-impl std::fmt::Debug for Digests {
+impl std::fmt::Debug for PasswordDigester {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Digests([redacted])")
     }
@@ -103,7 +103,7 @@ mod tests {
         }
         assert!(!verify(&Secret::new("x".repeat(10_000)), Some(&hash)));
         assert!(
-            bcrypt::verify("", DECOY).unwrap() && !verify(&Secret::new(""), None),
+            bcrypt::verify("", DECOY_HASH).unwrap() && !verify(&Secret::new(""), None),
             "a decoy takes as long, and opens nothing"
         );
         for bad in [
@@ -136,15 +136,15 @@ mod tests {
 
     #[test]
     fn digests_match_only_for_equal_passwords_and_keys() {
-        let digests = Digests::new(&[7; 32]);
-        let digest = digests.of(&Secret::new("a"));
+        let digests = PasswordDigester::new(&[7; 32]);
+        let digest = digests.digest(&Secret::new("a"));
         assert!(
-            digest.matches(&digests.of(&Secret::new("a")))
-                && !digest.matches(&digests.of(&Secret::new("b")))
+            digest.matches(&digests.digest(&Secret::new("a")))
+                && !digest.matches(&digests.digest(&Secret::new("b")))
         );
         assert!(
-            !Digests::new(&[8; 32])
-                .of(&Secret::new("a"))
+            !PasswordDigester::new(&[8; 32])
+                .digest(&Secret::new("a"))
                 .matches(&digest),
             "keyed"
         );

@@ -4,13 +4,13 @@
 use proptest::prelude::*;
 use serde_json::json;
 
-use super::{World, member_token};
+use super::{WorkspaceWorld, member_token};
 
 /// Few ids, so that clients share them. Workspaces and users have the same ids.
 const IDS: [&str; 3] = ["1", "2", "507f1f77bcf86cd799439011"];
 
 #[derive(Debug, Clone)]
-enum Step {
+enum WorkspaceStep {
     Connect,
     /// An `auth` frame, with flags for a token of that user and of a member of that workspace.
     Auth {
@@ -22,14 +22,14 @@ enum Step {
         is_member: bool,
     },
     Disconnect(usize),
-    ToWorkspace(usize),
-    ToUser(usize),
+    BroadcastToWorkspace(usize),
+    MessageToUser(usize),
     Ping(usize),
     /// A delayed delivery of the shard's queue.
     Deliver,
 }
 
-fn step() -> impl Strategy<Value = Step> {
+fn step() -> impl Strategy<Value = WorkspaceStep> {
     let id = 0..IDS.len();
     let auth = (
         0usize..8,
@@ -40,39 +40,39 @@ fn step() -> impl Strategy<Value = Step> {
         prop::bool::weighted(0.9),
     );
     prop_oneof![
-        3 => Just(Step::Connect),
+        3 => Just(WorkspaceStep::Connect),
         5 => auth.prop_map(|(client, workspace, user, as_number, is_user, is_member)| {
-            Step::Auth { client, workspace, user, as_number, is_user, is_member }
+            WorkspaceStep::Auth { client, workspace, user, as_number, is_user, is_member }
         }),
-        1 => (0usize..8).prop_map(Step::Disconnect),
-        4 => id.clone().prop_map(Step::ToWorkspace),
-        3 => id.prop_map(Step::ToUser),
-        1 => (0usize..8).prop_map(Step::Ping),
-        3 => Just(Step::Deliver),
+        1 => (0usize..8).prop_map(WorkspaceStep::Disconnect),
+        4 => id.clone().prop_map(WorkspaceStep::BroadcastToWorkspace),
+        3 => id.prop_map(WorkspaceStep::MessageToUser),
+        1 => (0usize..8).prop_map(WorkspaceStep::Ping),
+        3 => Just(WorkspaceStep::Deliver),
     ]
 }
 
 #[derive(Default)]
-struct Expected {
+struct ExpectedClient {
     is_open: bool,
     /// The indexes of the current workspace and user.
-    place: Option<(usize, usize)>,
+    membership: Option<(usize, usize)>,
     frames: Vec<String>,
 }
 
-fn play(steps: &[Step]) {
-    let mut world = World::new();
-    let mut model: Vec<Expected> = Vec::new();
+fn run_steps(steps: &[WorkspaceStep]) {
+    let mut world = WorkspaceWorld::new();
+    let mut model: Vec<ExpectedClient> = Vec::new();
     for (number, step) in steps.iter().enumerate() {
         match *step {
-            Step::Connect => {
+            WorkspaceStep::Connect => {
                 world.connect("").unwrap();
-                model.push(Expected {
+                model.push(ExpectedClient {
                     is_open: true,
-                    ..Expected::default()
+                    ..ExpectedClient::default()
                 });
             }
-            Step::Auth {
+            WorkspaceStep::Auth {
                 client,
                 workspace,
                 user,
@@ -104,65 +104,65 @@ fn play(steps: &[Step]) {
                     Some(token),
                 );
                 if is_user && is_member {
-                    expected.place = Some((workspace, user));
+                    expected.membership = Some((workspace, user));
                     expected.frames.push(r#"{"type":"auth_success"}"#.into());
                 } else {
                     expected.is_open = false;
-                    expected.place = None;
+                    expected.membership = None;
                 }
             }
-            Step::Disconnect(client) => {
+            WorkspaceStep::Disconnect(client) => {
                 let Some(expected) = model.get_mut(client).filter(|expected| expected.is_open)
                 else {
                     continue;
                 };
                 world.disconnect(u32::try_from(client).unwrap());
                 expected.is_open = false;
-                expected.place = None;
+                expected.membership = None;
             }
-            Step::ToWorkspace(id) => {
+            WorkspaceStep::BroadcastToWorkspace(id) => {
                 world.post(
                     &format!("/api/workspaces/{}/broadcast", IDS[id]),
                     &format!(r#"{{"message":{number}}}"#),
                 );
                 for expected in model
                     .iter_mut()
-                    .filter(|expected| expected.place.is_some_and(|(workspace, _)| workspace == id))
+                    .filter(|expected| expected.membership.is_some_and(|(workspace, _)| workspace == id))
                 {
                     expected
                         .frames
                         .push(format!(r#"{{"type":"broadcast","message":{number}}}"#));
                 }
             }
-            Step::ToUser(id) => {
+            WorkspaceStep::MessageToUser(id) => {
                 world.post(
                     &format!("/api/users/{}/message", IDS[id]),
                     &format!(r#"{{"message":{number}}}"#),
                 );
                 for expected in model
                     .iter_mut()
-                    .filter(|expected| expected.place.is_some_and(|(_, user)| user == id))
+                    .filter(|expected| expected.membership.is_some_and(|(_, user)| user == id))
                 {
                     expected
                         .frames
                         .push(format!(r#"{{"type":"direct_message","message":{number}}}"#));
                 }
             }
-            Step::Ping(client) => {
+            WorkspaceStep::Ping(client) => {
                 let Some(expected) = model.get_mut(client).filter(|expected| expected.is_open)
                 else {
                     continue;
                 };
-                world.say(u32::try_from(client).unwrap(), r#"{"type":"ping"}"#);
+                world.send(u32::try_from(client).unwrap(), r#"{"type":"ping"}"#);
                 expected.frames.push(r#"{"type":"pong"}"#.into());
             }
-            Step::Deliver => world.deliver(),
+            WorkspaceStep::Deliver => world.deliver(),
         }
-        look(&world, &model);
+        check_presence(&world, &model);
     }
     world.deliver();
     for (number, expected) in (0..).zip(&model) {
-        let received = &world.clients[&number].told;
+        let received = &world.clients[&number].received;
         if expected.is_open {
             assert_eq!(*received, expected.frames, "client {number}");
         } else {
@@ -185,12 +185,12 @@ fn play(steps: &[Step]) {
 }
 
 /// Checks that the presence lists equal the model after every step.
-fn look(world: &World, model: &[Expected]) {
+fn check_presence(world: &WorkspaceWorld, model: &[ExpectedClient]) {
     for (workspace, id) in IDS.iter().enumerate() {
         let is_present = |user: usize| {
             model
                 .iter()
-                .any(|expected| expected.place == Some((workspace, user)))
+                .any(|expected| expected.membership == Some((workspace, user)))
         };
         let mut users: Vec<_> = (0..IDS.len())
             .filter(|user| is_present(*user))
@@ -207,7 +207,7 @@ fn look(world: &World, model: &[Expected]) {
         assert_eq!(listed, users, "workspace {id}");
     }
     let open = model.iter().filter(|expected| expected.is_open).count();
-    assert_eq!(world.shared.exchange.totals().connections, open);
+    assert_eq!(world.shared.event_bus.totals().connections, open);
 }
 
 proptest! {
@@ -215,6 +215,6 @@ proptest! {
 
     #[test]
     fn clients_receive_exactly_their_own_messages(steps in prop::collection::vec(step(), 1..60)) {
-        play(&steps);
+        run_steps(&steps);
     }
 }

@@ -2,17 +2,17 @@
 
 use serde_json::json;
 
-use super::{Config, World, member_token, now, token};
+use super::{Config, WorkspaceWorld, member_token, now, token};
 use latido_auth::TokenError;
-use latido_http::{Asked, Pier as _};
-use latido_shard::Interpreter;
+use latido_http::{AppRequest, WebSocketApp as _};
+use latido_shard::InBandUpgrade;
 
 const SUCCESS: &str = r#"{"type":"auth_success"}"#;
 const UNAUTHORIZED: &str = r#"{"type":"error","message":"Unauthorized"}"#;
 
 #[test]
 fn change_reaches_all_members_of_a_workspace() {
-    let mut world = World::new();
+    let mut world = WorkspaceWorld::new();
     let [a, b, other] = [0; 3].map(|_| world.connect("").unwrap());
     world.auth(
         a,
@@ -43,19 +43,19 @@ fn change_reaches_all_members_of_a_workspace() {
     );
     let change = r#"{"type":"data_change","entity":"Appointment","action":"create","data":{"id": "1", "status": "nouă"}}"#;
     assert_eq!(
-        (world.told(a), world.told(b)),
+        (world.take_received(a), world.take_received(b)),
         (
             vec![SUCCESS.into(), change.into()],
             vec![SUCCESS.into(), change.into()]
         )
     );
-    assert_eq!(world.told(other), [SUCCESS]);
+    assert_eq!(world.take_received(other), [SUCCESS]);
     assert_eq!(
         world.post("/api/workspaces/123/broadcast", r#"{"message":"hi"}"#),
         (200, r#"{"status":"sent"}"#.into())
     );
     assert_eq!(
-        (world.told(a), world.told(other)),
+        (world.take_received(a), world.take_received(other)),
         (
             vec![r#"{"type":"broadcast","message":"hi"}"#.into()],
             vec![]
@@ -65,7 +65,7 @@ fn change_reaches_all_members_of_a_workspace() {
 
 #[test]
 fn direct_message_reaches_all_sockets_of_a_user() {
-    let mut world = World::new();
+    let mut world = WorkspaceWorld::new();
     let [a, b, other] = [0; 3].map(|_| world.connect("").unwrap());
     world.auth(
         a,
@@ -88,9 +88,9 @@ fn direct_message_reaches_all_sockets_of_a_user() {
     );
     let message = r#"{"type":"direct_message","message":{"type":"appointment_confirmed","appointment":{"_id":"5"}}}"#;
     for client in [a, b] {
-        assert_eq!(world.told(client), [SUCCESS, message]);
+        assert_eq!(world.take_received(client), [SUCCESS, message]);
     }
-    assert_eq!(world.told(other), [SUCCESS]);
+    assert_eq!(world.take_received(other), [SUCCESS]);
 }
 
 #[test]
@@ -120,34 +120,34 @@ fn wrong_identity_is_refused_and_closed() {
             Some(token(&json!({"userId": "456"}))),
         ),
     ] {
-        let mut world = World::new();
+        let mut world = WorkspaceWorld::new();
         let client = world.connect("").unwrap();
         world.auth(client, &workspace, &user, token);
         assert_eq!(
-            (world.told(client), world.closed(client)),
+            (world.take_received(client), world.close_code(client)),
             (vec![UNAUTHORIZED.into()], Some(4401)),
             "{workspace} {user}"
         );
-        assert_eq!(world.shared.exchange.totals().connections, 0);
+        assert_eq!(world.shared.event_bus.totals().connections, 0);
     }
 }
 
 #[test]
 fn upgrade_request_may_contain_the_token() {
-    let mut world = World::new();
+    let mut world = WorkspaceWorld::new();
     let token = member_token("456", &["123"]);
     assert!(
-        world.entrance.wants(&token) && !world.entrance.wants(&super::token(&json!({"id": "a"})))
+        world.upgrade.claims_token(&token) && !world.upgrade.claims_token(&super::token(&json!({"id": "a"})))
     );
     let client = world.connect(&format!("?token={token}")).unwrap();
     world.auth(client, &json!(123), &json!(456), None);
-    assert_eq!(world.told(client), [SUCCESS]);
-    world.say(
+    assert_eq!(world.take_received(client), [SUCCESS]);
+    world.send(
         client,
         r#"{"type":"subscribe","data":{"channel":"estadisticas:1"}}"#,
     );
     assert_eq!(
-        world.clients[&client].native.len(),
+        world.clients[&client].native_frames.len(),
         1,
         "the token is valid for the streams as well"
     );
@@ -156,9 +156,9 @@ fn upgrade_request_may_contain_the_token() {
         (response.status, response.body.as_ref()),
         (401, &br#"{"error":"Unauthorized"}"#[..])
     );
-    let request = Asked::new("GET", "/ws").with_header("Authorization", &format!("Bearer {token}"));
+    let request = AppRequest::new("GET", "/ws").with_header("Authorization", &format!("Bearer {token}"));
     assert!(
-        futures_util::FutureExt::now_or_never(latido_http::Pier::board(&world.entrance, request))
+        futures_util::FutureExt::now_or_never(latido_http::WebSocketApp::upgrade(&world.upgrade, request))
             .unwrap()
             .is_ok()
     );
@@ -166,12 +166,12 @@ fn upgrade_request_may_contain_the_token() {
 
 #[test]
 fn streams_need_a_token() {
-    let mut world = World::new();
+    let mut world = WorkspaceWorld::new();
     let subscribe = r#"{"type":"subscribe","data":{"channel":"estadisticas:1"}}"#;
     let anonymous = world.connect("").unwrap();
-    world.say(anonymous, subscribe);
+    world.send(anonymous, subscribe);
     assert_eq!(
-        (world.told(anonymous), world.closed(anonymous)),
+        (world.take_received(anonymous), world.close_code(anonymous)),
         (vec![UNAUTHORIZED.into()], Some(4401))
     );
     let client = world.connect("").unwrap();
@@ -181,20 +181,20 @@ fn streams_need_a_token() {
         &json!(456),
         Some(member_token("456", &["123"])),
     );
-    world.say(client, subscribe);
-    world.say(client, r#"{"type":"auth","data":{"token":"a.b.c"}}"#);
+    world.send(client, subscribe);
+    world.send(client, r#"{"type":"auth","data":{"token":"a.b.c"}}"#);
     let connected = &world.clients[&client];
     assert_eq!(
-        (connected.entered.as_slice(), connected.native.len()),
+        (connected.native_users.as_slice(), connected.native_frames.len()),
         (&["456".to_owned()][..], 2)
     );
 }
 
 #[test]
 fn native_client_may_send_a_workspace_auth() {
-    let world = World::new();
-    assert!(Interpreter::knows(
-        &world.entrance,
+    let world = WorkspaceWorld::new();
+    assert!(InBandUpgrade::matches(
+        &world.upgrade,
         r#"{"type":"auth","workspace_id":1,"user_id":2}"#
     ));
     for other in [
@@ -203,13 +203,13 @@ fn native_client_may_send_a_workspace_auth() {
         "{",
         r#"{"type":"subscribe"}"#,
     ] {
-        assert!(!Interpreter::knows(&world.entrance, other), "{other}");
+        assert!(!InBandUpgrade::matches(&world.upgrade, other), "{other}");
     }
 }
 
 #[test]
 fn pings_and_invalid_frames_keep_the_connection_open() {
-    let mut world = World::new();
+    let mut world = WorkspaceWorld::new();
     let client = world.connect("").unwrap();
     for (sent, reply) in [
         (r#"{"type":"ping"}"#, r#"{"type":"pong"}"#),
@@ -221,9 +221,9 @@ fn pings_and_invalid_frames_keep_the_connection_open() {
         ),
         ("{}", r#"{"type":"error","message":"Unknown message type"}"#),
     ] {
-        world.say(client, sent);
+        world.send(client, sent);
         assert_eq!(
-            (world.told(client), world.closed(client)),
+            (world.take_received(client), world.close_code(client)),
             (vec![reply.into()], None),
             "{sent}"
         );
@@ -232,32 +232,32 @@ fn pings_and_invalid_frames_keep_the_connection_open() {
 
 #[test]
 fn connection_without_auth_is_closed_after_ten_seconds() {
-    let mut world = World::new();
+    let mut world = WorkspaceWorld::new();
     let client = world.connect("").unwrap();
     let deadline = world.clients[&client]
-        .guest
+        .handler
         .as_ref()
         .unwrap()
-        .next_time()
+        .next_timer()
         .unwrap();
     assert!((8..=10).contains(&(deadline - now().unix_s)));
-    let at = |unix_s| latido_shard::Now { unix_s };
-    world.call(client, |handler, actions| {
-        handler.on_time(at(deadline - 1), actions)
+    let at = |unix_s| latido_shard::Timestamp { unix_s };
+    world.call_handler(client, |handler, actions| {
+        handler.on_timer(at(deadline - 1), actions)
     });
-    assert_eq!(world.closed(client), None);
-    world.call(client, |handler, actions| {
-        handler.on_time(at(deadline), actions)
+    assert_eq!(world.close_code(client), None);
+    world.call_handler(client, |handler, actions| {
+        handler.on_timer(at(deadline), actions)
     });
     assert_eq!(
-        (world.told(client), world.closed(client)),
+        (world.take_received(client), world.close_code(client)),
         (vec![UNAUTHORIZED.into()], Some(4401))
     );
 }
 
 #[test]
 fn expired_token_closes_the_connection() {
-    let mut world = World::new();
+    let mut world = WorkspaceWorld::new();
     let client = world.connect("").unwrap();
     world.auth(
         client,
@@ -266,21 +266,21 @@ fn expired_token_closes_the_connection() {
         Some(member_token("456", &["123"])),
     );
     let ends_at = world.clients[&client]
-        .guest
+        .handler
         .as_ref()
         .unwrap()
-        .next_time()
+        .next_timer()
         .unwrap();
     assert!(ends_at > now().unix_s + 3_000);
-    world.call(client, |handler, actions| {
-        handler.on_time(latido_shard::Now { unix_s: ends_at }, actions)
+    world.call_handler(client, |handler, actions| {
+        handler.on_timer(latido_shard::Timestamp { unix_s: ends_at }, actions)
     });
-    assert_eq!(world.closed(client), Some(4401));
+    assert_eq!(world.close_code(client), Some(4401));
 }
 
 #[test]
 fn new_identity_ends_the_previous_membership() {
-    let mut world = World::new();
+    let mut world = WorkspaceWorld::new();
     let client = world.connect("").unwrap();
     world.auth(
         client,
@@ -297,7 +297,7 @@ fn new_identity_ends_the_previous_membership() {
         &json!(8),
         Some(member_token("8", &["2"])),
     );
-    world.say(client, r#"{"type":"ping"}"#);
+    world.send(client, r#"{"type":"ping"}"#);
     for path in [
         "workspaces/1/broadcast",
         "users/7/message",
@@ -310,7 +310,7 @@ fn new_identity_ends_the_previous_membership() {
         ["broadcast", "direct_message"].map(|kind| format!(r#"{{"type":"{kind}","message":2}}"#));
     let first = r#"{"type":"broadcast","message":1}"#;
     assert_eq!(
-        world.told(client),
+        world.take_received(client),
         [
             SUCCESS,
             first,
@@ -328,22 +328,22 @@ fn new_identity_ends_the_previous_membership() {
 
 #[test]
 fn client_ids_are_trusted_only_if_configured() {
-    let mut world = World::with(Config {
+    let mut world = WorkspaceWorld::with(Config {
         trusts_client_ids: true,
         ..Config::default()
     });
     let client = world.connect("").unwrap();
     world.auth(client, &json!(123), &json!(456), None);
     assert_eq!(
-        (world.told(client), world.users("123")),
+        (world.take_received(client), world.users("123")),
         (vec![SUCCESS.into()], r#"{"users":[456]}"#.into())
     );
-    world.say(
+    world.send(
         client,
         r#"{"type":"subscribe","data":{"channel":"estadisticas:1"}}"#,
     );
     assert_eq!(
-        world.closed(client),
+        world.close_code(client),
         Some(4401),
         "trusted ids open no stream"
     );
@@ -355,7 +355,7 @@ fn client_ids_are_trusted_only_if_configured() {
         Some(member_token("457", &["123"])),
     );
     assert_eq!(
-        world.closed(impostor),
+        world.close_code(impostor),
         Some(4401),
         "a token is never ignored"
     );
@@ -363,7 +363,7 @@ fn client_ids_are_trusted_only_if_configured() {
 
 #[test]
 fn presence_lists_users_not_sockets() {
-    let mut world = World::new();
+    let mut world = WorkspaceWorld::new();
     let clients = [0; 3].map(|_| world.connect("").unwrap());
     for client in clients {
         world.auth(
@@ -379,14 +379,14 @@ fn presence_lists_users_not_sockets() {
     }
     assert_eq!(world.users("1"), r#"{"users":[]}"#);
     assert_eq!(
-        world.shared.exchange.totals(),
-        latido_event_bus::Totals::default()
+        world.shared.event_bus.totals(),
+        latido_event_bus::BusTotals::default()
     );
 }
 
 #[test]
 fn invalid_requests_are_refused() {
-    let world = World::new();
+    let world = WorkspaceWorld::new();
     let unauthorized = (401, r#"{"error":"Unauthorized"}"#.to_owned());
     for path in [
         "/api/workspaces/1/notify",
@@ -394,18 +394,18 @@ fn invalid_requests_are_refused() {
         "/api/users/1/message",
     ] {
         assert_eq!(
-            world.ask(Asked::new("POST", path).with_body(r#"{"message":1}"#)),
+            world.request(AppRequest::new("POST", path).with_body(r#"{"message":1}"#)),
             unauthorized
         );
         for key in ["", "default-api-key", "a publisher's key2"] {
             assert_eq!(
-                world.ask(Asked::new("POST", path).with_header("X-API-Key", key)),
+                world.request(AppRequest::new("POST", path).with_header("X-API-Key", key)),
                 unauthorized,
                 "{key}"
             );
         }
         assert_eq!(
-            world.ask(Asked::new("GET", path)),
+            world.request(AppRequest::new("GET", path)),
             (405, r#"{"error":"Method not allowed"}"#.into())
         );
         assert_eq!(
@@ -416,7 +416,7 @@ fn invalid_requests_are_refused() {
         assert!(status == 400 && body.contains("expected"), "{body}");
     }
     assert_eq!(
-        world.ask(Asked::new("GET", "/api/workspaces/1/users")),
+        world.request(AppRequest::new("GET", "/api/workspaces/1/users")),
         unauthorized
     );
     for path in [
@@ -434,20 +434,20 @@ fn invalid_requests_are_refused() {
             "{path}"
         );
     }
-    let (status, body) = world.ask(Asked::new("GET", "/api/health"));
+    let (status, body) = world.request(AppRequest::new("GET", "/api/health"));
     assert!(
         status == 200 && body.starts_with(r#"{"status":"ok","timestamp":""#),
         "{body}"
     );
     assert_eq!(
-        latido_http::Site::refuse(&world.site, 413, "too_large", "the body is too large").status,
+        latido_http::HttpApp::error_response(&world.routes, 413, "too_large", "the body is too large").status,
         413
     );
 }
 
 #[test]
 fn ids_in_paths_are_percent_decoded() {
-    let mut world = World::new();
+    let mut world = WorkspaceWorld::new();
     let client = world.connect("").unwrap();
     world.auth(
         client,
@@ -460,7 +460,7 @@ fn ids_in_paths_are_percent_decoded() {
         r#"{"message":1}"#,
     );
     assert_eq!(
-        world.told(client),
+        world.take_received(client),
         [SUCCESS, r#"{"type":"broadcast","message":1}"#]
     );
 }
@@ -468,7 +468,7 @@ fn ids_in_paths_are_percent_decoded() {
 #[test]
 fn messages_wait_while_a_token_is_verified() {
     use std::sync::{Arc, Mutex};
-    let mut world = World::new();
+    let mut world = WorkspaceWorld::new();
     let client = world.connect("").unwrap();
     // Only an issuer's key can verify this algorithm, so the handler starts an asynchronous check.
     let header = jsonwebtoken::Header::new(jsonwebtoken::Algorithm::ES256);
@@ -484,45 +484,45 @@ fn messages_wait_while_a_token_is_verified() {
         .clients
         .get_mut(&client)
         .unwrap()
-        .guest
+        .handler
         .as_mut()
         .unwrap();
     let mut spawn = |_| {
         *spawned.lock().unwrap() += 1;
         true
     };
-    let mut actions = latido_shard::Acts::new(&mut spawn);
+    let mut actions = latido_shard::Actions::new(&mut spawn);
     let frame =
         json!({"type": "auth", "workspace_id": 1, "user_id": 7, "token": token}).to_string();
-    handler.hear(latido_shard::Heard::Text(&frame), now(), &mut actions);
-    handler.hear(
-        latido_shard::Heard::Text(r#"{"type":"ping"}"#),
+    handler.on_message(latido_shard::ClientMessage::Text(&frame), now(), &mut actions);
+    handler.on_message(
+        latido_shard::ClientMessage::Text(r#"{"type":"ping"}"#),
         now(),
         &mut actions,
     );
-    handler.hear(
-        latido_shard::Heard::Text(r#"{"type":"subscribe","channel":"estadisticas:1"}"#),
+    handler.on_message(
+        latido_shard::ClientMessage::Text(r#"{"type":"subscribe","channel":"estadisticas:1"}"#),
         now(),
         &mut actions,
     );
-    assert!(actions.into_acts().is_empty());
+    assert!(actions.into_actions().is_empty());
     assert_eq!(*spawned.lock().unwrap(), 1);
     let verified = world
         .shared
         .verifier
-        .open_at_once(
+        .try_verify_claims(
             &member_token("7", &["1"]),
             &super::super::claims::USER_CLAIMS,
         )
         .unwrap();
-    world.call(client, |handler, actions| {
-        handler.answered(Box::new(verified), now(), actions)
+    world.call_handler(client, |handler, actions| {
+        handler.on_async_result(Box::new(verified), now(), actions)
     });
-    assert_eq!(world.told(client), [SUCCESS, r#"{"type":"pong"}"#]);
-    assert_eq!(world.clients[&client].native.len(), 1);
-    let late = Err::<latido_auth::Opened, _>(TokenError::KeysUnavailable);
-    world.call(client, |handler, actions| {
-        handler.answered(Box::new(late), now(), actions)
+    assert_eq!(world.take_received(client), [SUCCESS, r#"{"type":"pong"}"#]);
+    assert_eq!(world.clients[&client].native_frames.len(), 1);
+    let late = Err::<latido_auth::VerifiedToken, _>(TokenError::KeysUnavailable);
+    world.call_handler(client, |handler, actions| {
+        handler.on_async_result(Box::new(late), now(), actions)
     });
-    assert_eq!(world.closed(client), None, "a late result is ignored");
+    assert_eq!(world.close_code(client), None, "a late result is ignored");
 }

@@ -9,29 +9,29 @@ use tokio_postgres::Row;
 use uuid::Uuid;
 
 use crate::DatabaseError;
-use crate::apps::messaging::{Messages, values};
+use crate::apps::messaging::{MessagingDatabase, values};
 use tokio_postgres::types::{ToSql, Type};
 
 /// The maximum number of changes in one page. More may follow.
-const PAGE: i64 = 200;
+const PAGE_SIZE: i64 = 200;
 
 /// The position of a reader in the change log. A reader without one starts with the changes from
 /// now on.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Cursor {
+pub struct ChangeCursor {
     /// The visible transactions, as the text of a `pg_snapshot`.
     snapshot: String,
     /// The highest id that was visible. A transaction that is newer than the snapshot has higher
     /// ids, because it draws them after its transaction id. Only the transactions that were running
     /// at the time must be looked up by transaction id.
-    last: i64,
+    last_id: i64,
     /// Set between pages: the snapshot that bounds them, and the id of the last change returned.
     page: Option<(String, i64)>,
 }
 
 /// One row of the table `messaging_changes`.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Change {
+pub struct MessagingChange {
     /// The row id, ascending within a conversation.
     pub id: i64,
     /// The kind of change, for example `message_added`.
@@ -50,32 +50,32 @@ pub struct Change {
 
 /// One page of the change log.
 #[derive(Debug)]
-pub struct Changes {
+pub struct ChangePage {
     /// The changes in ascending order of their ids.
-    pub changes: Vec<Change>,
+    pub changes: Vec<MessagingChange>,
     /// The cursor for the next read.
-    pub cursor: Cursor,
+    pub cursor: ChangeCursor,
     /// `true` if more changes may be available already.
-    pub more: bool,
+    pub has_more: bool,
 }
 
-impl Messages {
+impl MessagingDatabase {
     /// Returns a cursor at the end of the log.
-    pub async fn cursor(&self) -> Result<Cursor, DatabaseError> {
+    pub async fn cursor(&self) -> Result<ChangeCursor, DatabaseError> {
         let sql = "SELECT pg_current_snapshot()::text, coalesce(max(id), 0) FROM messaging_changes";
-        let rows = self.rows("the last change", sql, &[]).await?;
+        let rows = self.query("the last change", sql, &[]).await?;
         let row = rows
             .first()
             .ok_or_else(|| DatabaseError::unfit("the last change", "one row", "none"))?;
-        Ok(Cursor {
-            snapshot: text(row, 0)?,
-            last: row.try_get(1).unwrap_or_default(),
+        Ok(ChangeCursor {
+            snapshot: read_text(row, 0)?,
+            last_id: row.try_get(1).unwrap_or_default(),
             page: None,
         })
     }
 
     /// Returns the changes after the cursor, at most 200.
-    pub async fn changes(&self, cursor: &Cursor) -> Result<Changes, DatabaseError> {
+    pub async fn changes(&self, cursor: &ChangeCursor) -> Result<ChangePage, DatabaseError> {
         let sql = "SELECT s.bound::text, c.id, c.kind, c.conversation_id, c.message_id, c.user_id, c.detail::text,
                           (extract(epoch FROM c.at) * 1000000)::bigint
                    FROM (SELECT coalesce($3::text::pg_snapshot, pg_current_snapshot()) AS bound) s
@@ -91,43 +91,43 @@ impl Messages {
             .as_ref()
             .map(|(upper_snapshot, _)| upper_snapshot);
         let after = cursor.page.as_ref().map_or(-1, |(_, after)| *after);
-        let params = values![cursor.snapshot => TEXT, cursor.last => INT8, upper_snapshot => TEXT, after => INT8, PAGE => INT8];
-        let rows = self.rows("the changes", sql, params).await?;
+        let params = values![cursor.snapshot => TEXT, cursor.last_id => INT8, upper_snapshot => TEXT, after => INT8, PAGE_SIZE => INT8];
+        let rows = self.query("the changes", sql, params).await?;
         let row = rows
             .first()
             .ok_or_else(|| DatabaseError::unfit("the changes", "a row", "none"))?;
-        let upper_snapshot = text(row, 0)?;
-        let changes: Vec<Change> = rows.iter().filter_map(Change::read).collect();
+        let upper_snapshot = read_text(row, 0)?;
+        let changes: Vec<MessagingChange> = rows.iter().filter_map(MessagingChange::read).collect();
         let highest = changes.last().map_or(after, |change| change.id);
-        let more = changes.len() == usize::try_from(PAGE).unwrap_or(usize::MAX);
+        let more = changes.len() == usize::try_from(PAGE_SIZE).unwrap_or(usize::MAX);
         let cursor = if more {
-            Cursor {
+            ChangeCursor {
                 page: Some((upper_snapshot, highest)),
                 ..cursor.clone()
             }
         } else {
-            Cursor {
+            ChangeCursor {
                 snapshot: upper_snapshot,
-                last: cursor.last.max(highest),
+                last_id: cursor.last_id.max(highest),
                 page: None,
             }
         };
-        Ok(Changes {
+        Ok(ChangePage {
             changes,
             cursor,
-            more,
+            has_more: more,
         })
     }
 
     /// Deletes changes older than a day. No running server is that far behind.
-    pub async fn forget_old_changes(&self) -> Result<(), DatabaseError> {
+    pub async fn delete_old_changes(&self) -> Result<(), DatabaseError> {
         let sql = "WITH gone AS (DELETE FROM messaging_changes WHERE at < now() - interval '1 day' RETURNING 1)
                    SELECT count(*) FROM gone";
-        self.rows("old changes", sql, &[]).await.map(drop)
+        self.query("old changes", sql, &[]).await.map(drop)
     }
 }
 
-impl Change {
+impl MessagingChange {
     /// Returns `None` for the row that only carries the bounding snapshot.
     fn read(row: &Row) -> Option<Self> {
         Some(Self {
@@ -142,29 +142,29 @@ impl Change {
     }
 }
 
-fn text(row: &Row, column: usize) -> Result<String, DatabaseError> {
+fn read_text(row: &Row, column: usize) -> Result<String, DatabaseError> {
     row.try_get(column)
         .map_err(|error| DatabaseError::unfit("the changes", "a snapshot", error.to_string()))
 }
 
 /// Test cursors for in-memory stores: a cursor is then a position in a list.
 #[cfg(any(test, feature = "testing"))]
-impl Cursor {
-    pub fn fake() -> Self {
+impl ChangeCursor {
+    pub fn test_start() -> Self {
         Self {
             snapshot: String::new(),
-            last: 0,
+            last_id: 0,
             page: None,
         }
     }
 
-    pub fn fake_position(&self) -> usize {
-        usize::try_from(self.last).unwrap_or_default()
+    pub fn test_position(&self) -> usize {
+        usize::try_from(self.last_id).unwrap_or_default()
     }
 
-    pub fn fake_advanced(&self, by: usize) -> Self {
+    pub fn test_advanced(&self, by: usize) -> Self {
         Self {
-            last: self.last + i64::try_from(by).unwrap_or_default(),
+            last_id: self.last_id + i64::try_from(by).unwrap_or_default(),
             ..self.clone()
         }
     }

@@ -10,29 +10,29 @@ use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
 use uuid::Uuid;
 
-pub use changes::{Change, Changes, Cursor};
-pub use rows::{Conversation, Message, Outcome, Reaction, Summary};
+pub use changes::{MessagingChange, ChangePage, ChangeCursor};
+pub use rows::{StoredConversation, StoredMessage, WriteOutcome, MessageReaction, ConversationSummary};
 
-use crate::pool::Params;
+use crate::pool::TypedParams;
 use crate::{Database, DatabaseError};
 
 /// The SQL that creates the tables, triggers and functions. It can be run repeatedly.
-pub const SCHEMA: &str = include_str!("../../../../../sql/apps/messaging.sql");
+pub const SCHEMA_SQL: &str = include_str!("../../../../../sql/apps/messaging.sql");
 
 /// The maximum number of conversations in a list.
 const MAX_CONVERSATIONS: i64 = 200;
 /// The maximum number of unread messages in one response.
 const MAX_UNREAD: i64 = 200;
 /// The value at which counting of unread messages stops.
-const MAX_COUNTED: i64 = 1000;
+const MAX_UNREAD_COUNT: i64 = 1000;
 /// The maximum number of contacts that are notified about a user's presence.
 const MAX_CONTACTS: i64 = 5000;
 /// The maximum number of users that are passed as a filter to a query for members.
-const FEW_USERS: usize = 256;
+const MAX_FILTERED_USERS: usize = 256;
 
 /// A message that a client wants to store.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Draft {
+pub struct MessageDraft {
     /// The message type: `text`, `media` or `system`.
     pub kind: String,
     /// The content as stored in the database.
@@ -51,7 +51,7 @@ pub struct Draft {
 
 /// The message store. Clones share the same database pool.
 #[derive(Debug, Clone)]
-pub struct Messages {
+pub struct MessagingDatabase {
     database: Database,
 }
 
@@ -61,7 +61,7 @@ macro_rules! values {
 }
 use values;
 
-impl Messages {
+impl MessagingDatabase {
     /// Creates the store. The database must allow writes ([`crate::Config::read_only`]
     /// off). A statement whose connection broke is repeated once: all statements either have the
     /// same result when run twice, or report that the work was already done.
@@ -69,29 +69,29 @@ impl Messages {
         Self { database }
     }
 
-    async fn rows(
+    async fn query(
         &self,
         label: &str,
         sql: &str,
-        params: &Params<'_>,
+        params: &TypedParams<'_>,
     ) -> Result<Vec<Row>, DatabaseError> {
         self.database.query(label, sql, params).await
     }
 
-    async fn reason(
+    async fn query_reason(
         &self,
         label: &str,
         sql: &str,
-        params: &Params<'_>,
+        params: &TypedParams<'_>,
     ) -> Result<Option<String>, DatabaseError> {
-        let rows = self.rows(label, sql, params).await?;
+        let rows = self.query(label, sql, params).await?;
         Ok(rows.first().and_then(|row| row.try_get(0).ok().flatten()))
     }
 
     /// Checks that the messaging schema exists and can be queried.
-    pub async fn check(&self) -> Result<(), DatabaseError> {
+    pub async fn check_schema(&self) -> Result<(), DatabaseError> {
         let sql = "SELECT pg_current_snapshot()::text, id FROM messaging_changes ORDER BY id DESC LIMIT 1";
-        self.rows("the messaging schema", sql, &[]).await.map(drop)
+        self.query("the messaging schema", sql, &[]).await.map(drop)
     }
 
     /// Returns a conversation if the user is a member of it. The flag is `true` if the conversation
@@ -100,10 +100,10 @@ impl Messages {
         &self,
         user: Uuid,
         id: Uuid,
-    ) -> Result<(bool, Option<Conversation>), DatabaseError> {
+    ) -> Result<(bool, Option<StoredConversation>), DatabaseError> {
         let sql = "SELECT c.id, c.type, c.metadata::text, c.is_active, messaging_member($1, c.id) FROM conversations c WHERE c.id = $2";
         let rows = self
-            .rows("a membership", sql, values![user => UUID, id => UUID])
+            .query("a membership", sql, values![user => UUID, id => UUID])
             .await?;
         let Some(row) = rows.first() else {
             return Ok((false, None));
@@ -112,7 +112,7 @@ impl Messages {
             true,
             row.try_get(4)
                 .unwrap_or(false)
-                .then(|| Conversation::read(row)),
+                .then(|| StoredConversation::read(row)),
         ))
     }
 
@@ -121,10 +121,10 @@ impl Messages {
         &self,
         user: Uuid,
         conversation: Uuid,
-        draft: &Draft,
+        draft: &MessageDraft,
         retry: Duration,
-    ) -> Result<Outcome, DatabaseError> {
-        let sql = rows::outcome(
+    ) -> Result<WriteOutcome, DatabaseError> {
+        let sql = rows::outcome_sql(
             "messaging_send($1, $2, $3, $4, $5::text::jsonb, $6, $7, $8, $9, make_interval(secs => $10))",
         );
         let params = values![
@@ -132,7 +132,7 @@ impl Messages {
             draft.client_random => INT4, draft.reply_to => UUID, draft.signature => TEXT, draft.sender_public_key => TEXT,
             retry.as_secs_f64() => FLOAT8,
         ];
-        Outcome::first(&self.rows("a message", &sql, params).await?)
+        WriteOutcome::read_first(&self.query("a message", &sql, params).await?)
     }
 
     /// Replaces the content of the user's own message, and its metadata (JSON text) if given.
@@ -143,14 +143,14 @@ impl Messages {
         message: Uuid,
         (content, metadata): (&[u8], Option<&str>),
         within: Duration,
-    ) -> Result<Outcome, DatabaseError> {
-        let sql = rows::outcome(
+    ) -> Result<WriteOutcome, DatabaseError> {
+        let sql = rows::outcome_sql(
             "messaging_edit($1, $2, $3, $4, $5::text::jsonb, make_interval(secs => $6))",
         );
         let params = values![
             user => UUID, conversation => UUID, message => UUID, content => BYTEA, metadata => TEXT, within.as_secs_f64() => FLOAT8,
         ];
-        Outcome::first(&self.rows("an edited message", &sql, params).await?)
+        WriteOutcome::read_first(&self.query("an edited message", &sql, params).await?)
     }
 
     /// Marks the user's own message as deleted.
@@ -161,15 +161,15 @@ impl Messages {
         message: Uuid,
         everyone: bool,
         within: Duration,
-    ) -> Result<Outcome, DatabaseError> {
-        let sql = rows::outcome("messaging_delete($1, $2, $3, $4, make_interval(secs => $5))");
+    ) -> Result<WriteOutcome, DatabaseError> {
+        let sql = rows::outcome_sql("messaging_delete($1, $2, $3, $4, make_interval(secs => $5))");
         let params = values![user => UUID, conversation => UUID, message => UUID, everyone => BOOL, within.as_secs_f64() => FLOAT8];
-        Outcome::first(&self.rows("a deleted message", &sql, params).await?)
+        WriteOutcome::read_first(&self.query("a deleted message", &sql, params).await?)
     }
 
     /// Records that a message was delivered to the user, or read. Returns the reason if the
     /// database refuses.
-    pub async fn receipt(
+    pub async fn record_receipt(
         &self,
         user: Uuid,
         conversation: Uuid,
@@ -177,7 +177,7 @@ impl Messages {
         read: bool,
     ) -> Result<Option<String>, DatabaseError> {
         let sql = "SELECT reason FROM messaging_receipt($1, $2, $3, $4)";
-        self.reason(
+        self.query_reason(
             "a receipt",
             sql,
             values![user => UUID, conversation => UUID, message => UUID, read => BOOL],
@@ -187,14 +187,14 @@ impl Messages {
 
     /// Marks all messages of a conversation as read. Returns their number, or `None` if the user is
     /// not a member.
-    pub async fn read_all(
+    pub async fn mark_all_read(
         &self,
         user: Uuid,
         conversation: Uuid,
     ) -> Result<Option<i64>, DatabaseError> {
         let sql = "SELECT messaging_read_all($1, $2)";
         let rows = self
-            .rows(
+            .query(
                 "a read conversation",
                 sql,
                 values![user => UUID, conversation => UUID],
@@ -204,19 +204,19 @@ impl Messages {
     }
 
     /// Adds a reaction, or returns the reason why the database refuses it.
-    pub async fn react(
+    pub async fn add_reaction(
         &self,
         user: Uuid,
         conversation: Uuid,
         message: Uuid,
         reaction: &str,
-    ) -> Result<Result<Reaction, String>, DatabaseError> {
+    ) -> Result<Result<MessageReaction, String>, DatabaseError> {
         let sql = "SELECT reason, id, (extract(epoch FROM at) * 1000000)::bigint FROM messaging_react($1, $2, $3, $4)";
         let params = values![user => UUID, conversation => UUID, message => UUID, reaction => TEXT];
-        let rows = self.rows("a reaction", sql, params).await?;
+        let rows = self.query("a reaction", sql, params).await?;
         let read_reaction = |row: &Row| {
             let (id, at_us) = (row.try_get(1).ok()?, row.try_get(2).ok()?);
-            Some(Reaction {
+            Some(MessageReaction {
                 id,
                 message_id: message,
                 user_id: user,
@@ -233,7 +233,7 @@ impl Messages {
     }
 
     /// Removes a reaction. Returns the reason if the database refuses.
-    pub async fn unreact(
+    pub async fn remove_reaction(
         &self,
         user: Uuid,
         conversation: Uuid,
@@ -241,7 +241,7 @@ impl Messages {
         reaction: &str,
     ) -> Result<Option<String>, DatabaseError> {
         let sql = "SELECT reason FROM messaging_unreact($1, $2, $3, $4)";
-        self.reason(
+        self.query_reason(
             "a reaction",
             sql,
             values![user => UUID, conversation => UUID, message => UUID, reaction => TEXT],
@@ -250,17 +250,17 @@ impl Messages {
     }
 
     /// Lists the user's conversations, the most recently active first.
-    pub async fn summaries(&self, user: Uuid) -> Result<Vec<Summary>, DatabaseError> {
-        let sql = rows::summaries();
-        let params = values![user => UUID, MAX_CONVERSATIONS => INT8, MAX_COUNTED => INT8];
-        let rows = self.rows("the conversations", &sql, params).await?;
-        Ok(rows.iter().map(Summary::read).collect())
+    pub async fn summaries(&self, user: Uuid) -> Result<Vec<ConversationSummary>, DatabaseError> {
+        let sql = rows::summaries_sql();
+        let params = values![user => UUID, MAX_CONVERSATIONS => INT8, MAX_UNREAD_COUNT => INT8];
+        let rows = self.query("the conversations", &sql, params).await?;
+        Ok(rows.iter().map(ConversationSummary::read).collect())
     }
 
     /// Returns the newest messages to the user without a delivery receipt, at most `most`, oldest
     /// first.
-    pub async fn pending(&self, user: Uuid, limit: i64) -> Result<Vec<Message>, DatabaseError> {
-        self.missing(
+    pub async fn undelivered(&self, user: Uuid, limit: i64) -> Result<Vec<StoredMessage>, DatabaseError> {
+        self.messages_without_receipt(
             "pending messages",
             "d.delivered_at IS NOT NULL",
             user,
@@ -270,41 +270,41 @@ impl Messages {
     }
 
     /// Returns the newest messages that the user has not read, oldest first.
-    pub async fn unread(&self, user: Uuid) -> Result<Vec<Message>, DatabaseError> {
-        self.missing("unread messages", "d.read_at IS NOT NULL", user, MAX_UNREAD)
+    pub async fn unread(&self, user: Uuid) -> Result<Vec<StoredMessage>, DatabaseError> {
+        self.messages_without_receipt("unread messages", "d.read_at IS NOT NULL", user, MAX_UNREAD)
             .await
     }
 
-    async fn missing(
+    async fn messages_without_receipt(
         &self,
         label: &str,
         done: &str,
         user: Uuid,
         limit: i64,
-    ) -> Result<Vec<Message>, DatabaseError> {
-        let sql = rows::missing(done);
+    ) -> Result<Vec<StoredMessage>, DatabaseError> {
+        let sql = rows::messages_without_receipt_sql(done);
         let rows = self
-            .rows(label, &sql, values![user => UUID, limit => INT8])
+            .query(label, &sql, values![user => UUID, limit => INT8])
             .await?;
-        Ok(rows.iter().rev().map(|row| Message::read(row, 0)).collect())
+        Ok(rows.iter().rev().map(|row| StoredMessage::read(row, 0)).collect())
     }
 
     /// Returns the current state of these messages. Deleted rows are absent.
-    pub async fn messages(&self, ids: &[Uuid]) -> Result<Vec<Message>, DatabaseError> {
-        let sql = rows::messages("messages m WHERE m.id = ANY($1)");
+    pub async fn messages(&self, ids: &[Uuid]) -> Result<Vec<StoredMessage>, DatabaseError> {
+        let sql = rows::messages_sql("messages m WHERE m.id = ANY($1)");
         let rows = self
-            .rows("changed messages", &sql, values![ids => UUID_ARRAY])
+            .query("changed messages", &sql, values![ids => UUID_ARRAY])
             .await?;
-        Ok(rows.iter().map(|row| Message::read(row, 0)).collect())
+        Ok(rows.iter().map(|row| StoredMessage::read(row, 0)).collect())
     }
 
     /// Returns the current state of these conversations.
-    pub async fn conversations(&self, ids: &[Uuid]) -> Result<Vec<Conversation>, DatabaseError> {
+    pub async fn conversations(&self, ids: &[Uuid]) -> Result<Vec<StoredConversation>, DatabaseError> {
         let sql = "SELECT c.id, c.type, c.metadata::text, c.is_active FROM conversations c WHERE c.id = ANY($1)";
         let rows = self
-            .rows("changed conversations", sql, values![ids => UUID_ARRAY])
+            .query("changed conversations", sql, values![ids => UUID_ARRAY])
             .await?;
-        Ok(rows.iter().map(Conversation::read).collect())
+        Ok(rows.iter().map(StoredConversation::read).collect())
     }
 
     /// Returns the members of these conversations, as pairs of conversation and user. With few
@@ -317,9 +317,9 @@ impl Messages {
     ) -> Result<Vec<(Uuid, Uuid)>, DatabaseError> {
         let sql = "SELECT conversation_id, user_id FROM conversation_members
                    WHERE conversation_id = ANY($1) AND is_active AND ($2::uuid[] IS NULL OR user_id = ANY($2))";
-        let filter = (users.len() <= FEW_USERS).then_some(users);
+        let filter = (users.len() <= MAX_FILTERED_USERS).then_some(users);
         let rows = self
-            .rows(
+            .query(
                 "members",
                 sql,
                 values![conversations => UUID_ARRAY, filter => UUID_ARRAY],
@@ -338,7 +338,7 @@ impl Messages {
                    WHERE ours.user_id = $1 AND ours.is_active AND theirs.is_active AND theirs.user_id <> $1
                    LIMIT $2";
         let rows = self
-            .rows("contacts", sql, values![user => UUID, MAX_CONTACTS => INT8])
+            .query("contacts", sql, values![user => UUID, MAX_CONTACTS => INT8])
             .await?;
         Ok(rows.iter().filter_map(|row| row.try_get(0).ok()).collect())
     }

@@ -7,7 +7,7 @@ use crate::DatabaseError;
 
 /// A stored message. Times are microseconds since the Unix epoch.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Message {
+pub struct StoredMessage {
     /// The id of the message.
     pub id: Uuid,
     /// The conversation that contains it.
@@ -38,7 +38,7 @@ pub struct Message {
 
 /// A row of `conversations`, without its members.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Conversation {
+pub struct StoredConversation {
     /// The id of the conversation.
     pub id: Uuid,
     /// The kind, for example `direct` or `group`.
@@ -51,9 +51,9 @@ pub struct Conversation {
 
 /// An entry of a member's conversation list.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Summary {
+pub struct ConversationSummary {
     /// The conversation that the entry describes.
-    pub conversation: Conversation,
+    pub conversation: StoredConversation,
     /// The member's settings as JSON text.
     pub settings: String,
     /// The number of active members.
@@ -63,12 +63,12 @@ pub struct Summary {
     /// The time of the last change, in microseconds since the Unix epoch.
     pub updated_at_us: i64,
     /// The newest message, if there is one.
-    pub last_message: Option<Message>,
+    pub last_message: Option<StoredMessage>,
 }
 
 /// A reaction that was added to a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reaction {
+pub struct MessageReaction {
     /// The id of the reaction.
     pub id: Uuid,
     /// The message it belongs to.
@@ -83,16 +83,16 @@ pub struct Reaction {
 
 /// The result of storing or changing a message.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Outcome {
+pub enum WriteOutcome {
     /// The message has the requested state now.
-    Done {
+    Applied {
         /// The message as it is stored.
-        message: Box<Message>,
+        message: Box<StoredMessage>,
         /// `true` if this call made the change, `false` for a retry.
-        fresh: bool,
+        is_new: bool,
     },
     /// The database refused. The text is the reason code of the client API.
-    Refused(String),
+    Rejected(String),
 }
 
 /// Lists the columns that [`StoredMessage::read`] expects, from a row with the given alias.
@@ -137,15 +137,15 @@ macro_rules! message_columns {
 
 /// The number of columns in `message_columns!`.
 #[cfg(test)]
-const MESSAGE_COLUMNS: usize = 13;
+const MESSAGE_COLUMN_COUNT: usize = 13;
 
 /// Builds a query for messages. `from` must give them the alias `m`.
-pub(super) fn messages(from: &str) -> String {
+pub(super) fn messages_sql(from: &str) -> String {
     format!("SELECT {} FROM {from}", message_columns!("m"))
 }
 
 /// Builds a call of a SQL function that returns reason, freshness and message.
-pub(super) fn outcome(call: &str) -> String {
+pub(super) fn outcome_sql(call: &str) -> String {
     format!(
         "SELECT f.reason, coalesce(f.fresh, false), {} FROM {call} f",
         message_columns!("(f.message)")
@@ -153,7 +153,7 @@ pub(super) fn outcome(call: &str) -> String {
 }
 
 /// Builds a query for the user's newest messages without a delivery row for which `done` holds.
-pub(super) fn missing(done: &str) -> String {
+pub(super) fn messages_without_receipt_sql(done: &str) -> String {
     let from = format!(
         "conversation_members c JOIN conversations v ON v.id = c.conversation_id AND v.is_active
          JOIN messages m ON m.conversation_id = c.conversation_id
@@ -161,10 +161,10 @@ pub(super) fn missing(done: &str) -> String {
            AND NOT EXISTS (SELECT FROM delivery_statuses d WHERE d.message_id = m.id AND d.user_id = $1 AND {done})
          ORDER BY m.position DESC LIMIT $2"
     );
-    messages(&from)
+    messages_sql(&from)
 }
 
-pub(super) fn summaries() -> String {
+pub(super) fn summaries_sql() -> String {
     format!(
         "SELECT c.id, c.type::text, c.metadata::text, c.is_active, ours.settings::text,
                 (SELECT count(*) FROM conversation_members o WHERE o.conversation_id = c.id AND o.is_active),
@@ -184,61 +184,61 @@ pub(super) fn summaries() -> String {
 
 /// Reads a column that our statements always return. It falls back to the default value, because
 /// SQL of older versions may have stored NULL.
-fn column<'r, T: tokio_postgres::types::FromSql<'r> + Default>(row: &'r Row, index: usize) -> T {
+fn column_or_default<'r, T: tokio_postgres::types::FromSql<'r> + Default>(row: &'r Row, index: usize) -> T {
     row.try_get::<_, Option<T>>(index)
         .ok()
         .flatten()
         .unwrap_or_default()
 }
 
-impl Message {
+impl StoredMessage {
     /// Reads the columns from index `at` on.
     pub(super) fn read(row: &Row, at: usize) -> Self {
         Self {
-            id: column(row, at),
-            conversation_id: column(row, at + 1),
-            sender_id: column(row, at + 2),
+            id: column_or_default(row, at),
+            conversation_id: column_or_default(row, at + 1),
+            sender_id: column_or_default(row, at + 2),
             reply_to_id: row.try_get(at + 3).ok().flatten(),
-            message_type: column(row, at + 4),
-            content: column(row, at + 5),
-            metadata: column(row, at + 6),
-            client_random: column(row, at + 7),
-            sent_at_us: column(row, at + 8),
+            message_type: column_or_default(row, at + 4),
+            content: column_or_default(row, at + 5),
+            metadata: column_or_default(row, at + 6),
+            client_random: column_or_default(row, at + 7),
+            sent_at_us: column_or_default(row, at + 8),
             edited_at_us: row.try_get(at + 9).ok().flatten(),
-            is_deleted: column(row, at + 10),
-            delete_for_everyone: column(row, at + 11),
-            delivery_status: column(row, at + 12),
+            is_deleted: column_or_default(row, at + 10),
+            delete_for_everyone: column_or_default(row, at + 11),
+            delivery_status: column_or_default(row, at + 12),
         }
     }
 }
 
-impl Conversation {
+impl StoredConversation {
     pub(super) fn read(row: &Row) -> Self {
         Self {
-            id: column(row, 0),
-            kind: column(row, 1),
-            metadata: column(row, 2),
-            is_active: column(row, 3),
+            id: column_or_default(row, 0),
+            kind: column_or_default(row, 1),
+            metadata: column_or_default(row, 2),
+            is_active: column_or_default(row, 3),
         }
     }
 }
 
-impl Summary {
+impl ConversationSummary {
     pub(super) fn read(row: &Row) -> Self {
         let has_message = row.try_get::<_, Option<Uuid>>(8).ok().flatten().is_some();
         Self {
-            conversation: Conversation::read(row),
-            settings: column(row, 4),
-            member_count: column(row, 5),
-            unread_count: column(row, 6),
-            updated_at_us: column(row, 7),
-            last_message: has_message.then(|| Message::read(row, 8)),
+            conversation: StoredConversation::read(row),
+            settings: column_or_default(row, 4),
+            member_count: column_or_default(row, 5),
+            unread_count: column_or_default(row, 6),
+            updated_at_us: column_or_default(row, 7),
+            last_message: has_message.then(|| StoredMessage::read(row, 8)),
         }
     }
 }
 
-impl Outcome {
-    pub(super) fn first(rows: &[Row]) -> Result<Self, DatabaseError> {
+impl WriteOutcome {
+    pub(super) fn read_first(rows: &[Row]) -> Result<Self, DatabaseError> {
         let Some(row) = rows.first() else {
             return Err(DatabaseError::unfit(
                 "a function of sql/apps/messaging.sql",
@@ -247,10 +247,10 @@ impl Outcome {
             ));
         };
         Ok(match row.try_get::<_, Option<String>>(0).ok().flatten() {
-            Some(reason) => Self::Refused(reason),
-            None => Self::Done {
-                message: Box::new(Message::read(row, 2)),
-                fresh: column(row, 1),
+            Some(reason) => Self::Rejected(reason),
+            None => Self::Applied {
+                message: Box::new(StoredMessage::read(row, 2)),
+                is_new: column_or_default(row, 1),
             },
         })
     }
@@ -262,8 +262,8 @@ mod tests {
 
     #[test]
     fn message_query_has_as_many_columns_as_are_read() {
-        let text = messages("x");
+        let text = messages_sql("x");
         let outside = text.split("CASE").next().unwrap_or_default();
-        assert_eq!(outside.matches(", ").count() + 1, MESSAGE_COLUMNS);
+        assert_eq!(outside.matches(", ").count() + 1, MESSAGE_COLUMN_COUNT);
     }
 }

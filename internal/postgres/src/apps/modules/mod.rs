@@ -10,21 +10,21 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio_postgres::types::{ToSql, Type};
 
-use crate::connect::Private;
+use crate::connect::DedicatedConnection;
 use crate::error::DatabaseError;
-use crate::quote::literal;
+use crate::quote::quote_literal;
 
-pub use ears::{CHANNEL, Heard};
+pub use ears::{NOTIFY_CHANNEL, RowHint};
 
 /// The time limit for one write, from start to finish.
-const WRITE_LIMIT: Duration = Duration::from_secs(10);
+const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The SQL that creates the tables and triggers, from `sql/apps/modules.sql`.
-pub const SCHEMA: &str = include_str!("../../../../../sql/apps/modules.sql");
+pub const SCHEMA_SQL: &str = include_str!("../../../../../sql/apps/modules.sql");
 
 /// The SQL that removes the triggers and the comment that marks them as installed. The tables stay,
 /// because they contain users' data.
-pub const REMOVAL: &str = "DROP SCHEMA IF EXISTS latido_modules CASCADE;\n\
+pub const REMOVAL_SQL: &str = "DROP SCHEMA IF EXISTS latido_modules CASCADE;\n\
     DO $$ BEGIN IF to_regclass('module_state') IS NOT NULL THEN COMMENT ON TABLE module_state IS NULL; END IF; END $$;\n";
 
 /// The default query for the owner of a session, as connect-pg-simple stores it. `$1` is the
@@ -32,7 +32,7 @@ pub const REMOVAL: &str = "DROP SCHEMA IF EXISTS latido_modules CASCADE;\n\
 pub const SESSION_SQL: &str = "SELECT sess->>'user_id' AS user_id, sess->>'is_admin' AS is_admin, sess->>'nickname' AS nickname \
     FROM session WHERE sid = $1 AND expire > now()";
 
-const COLUMNS: &str = "m.module_id::text, m.name::text, m.type::text, m.user_id::text, coalesce(m.claimed, false), \
+const MODULE_COLUMNS: &str = "m.module_id::text, m.name::text, m.type::text, m.user_id::text, coalesce(m.claimed, false), \
     (extract(epoch FROM coalesce(s.last_seen, m.last_seen)) * 1000)::bigint, s.telemetry::text \
     FROM modules m LEFT JOIN module_state s ON s.module_id = m.module_id::text";
 
@@ -48,7 +48,7 @@ pub struct StoredModule {
     /// The id of the user that owns it.
     pub user: Option<String>,
     /// `true` once a user has claimed the module.
-    pub claimed: bool,
+    pub is_claimed: bool,
     /// The time of the last contact, in milliseconds since the Unix epoch.
     pub last_seen_ms: Option<i64>,
     /// The last telemetry that the device sent, as JSON text.
@@ -57,17 +57,17 @@ pub struct StoredModule {
 
 /// The secrets that a device must present. They must never be printed, hence the manual `Debug`.
 #[derive(Clone)]
-pub struct Credentials {
+pub struct DeviceCredentials {
     /// The bcrypt hash of the device's password.
     pub password_hash: Option<String>,
     /// `true` once a user has claimed the module. An unclaimed module may not connect.
-    pub claimed: bool,
+    pub is_claimed: bool,
 }
 
-impl std::fmt::Debug for Credentials {
+impl std::fmt::Debug for DeviceCredentials {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Credentials")
-            .field("claimed", &self.claimed)
+            .field("claimed", &self.is_claimed)
             .finish_non_exhaustive()
     }
 }
@@ -85,11 +85,11 @@ pub struct SessionRow {
 
 /// The state of a module, to be written to `module_state`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StateRow {
+pub struct ModuleStateRow {
     /// The id of the module.
     pub id: String,
     /// `true` if the device is connected.
-    pub online: bool,
+    pub is_online: bool,
     /// The time of the last contact, in milliseconds since the Unix epoch.
     pub last_seen_ms: Option<i64>,
     /// The last telemetry that the device sent, as JSON text.
@@ -98,21 +98,21 @@ pub struct StateRow {
 
 /// The store of the modules app. Clones share the dedicated write connection.
 #[derive(Clone)]
-pub struct Database {
+pub struct ModulesDatabase {
     database: crate::Database,
     session_sql: Arc<str>,
     /// The dedicated write connection. The lock is held during a statement, so that only one runs
     /// at a time.
-    writer: Arc<Mutex<Option<Private>>>,
+    write_connection: Arc<Mutex<Option<DedicatedConnection>>>,
 }
 
-impl std::fmt::Debug for Database {
+impl std::fmt::Debug for ModulesDatabase {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Database").finish_non_exhaustive()
     }
 }
 
-impl Database {
+impl ModulesDatabase {
     /// Creates the store. `session_sql` takes a session id as `$1` and returns `user_id`,
     /// `is_admin` and `nickname`, or no row for a session that has ended.
     pub fn new(database: &crate::Database, session_sql: &str) -> Self {
@@ -126,7 +126,7 @@ impl Database {
         Self {
             database: database.clone(),
             session_sql: session_sql.into(),
-            writer: Arc::default(),
+            write_connection: Arc::default(),
         }
     }
 
@@ -134,13 +134,13 @@ impl Database {
     ///
     /// # Errors
     /// Returns an error if the database is unavailable or the tables do not exist.
-    pub async fn page(
+    pub async fn page_after(
         &self,
         after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<StoredModule>, DatabaseError> {
         let sql = format!(
-            "SELECT {COLUMNS} WHERE $1::text IS NULL OR m.module_id::text COLLATE \"C\" > $1 \
+            "SELECT {MODULE_COLUMNS} WHERE $1::text IS NULL OR m.module_id::text COLLATE \"C\" > $1 \
              ORDER BY m.module_id::text COLLATE \"C\" LIMIT $2"
         );
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
@@ -149,20 +149,20 @@ impl Database {
             .database
             .query("the list of modules", &sql, &params)
             .await?;
-        rows.iter().map(stored).collect()
+        rows.iter().map(read_module).collect()
     }
 
     /// Returns the modules with these ids, as far as they exist.
     ///
     /// # Errors
     /// The same errors as [`Self::page`].
-    pub async fn named(&self, ids: &[String]) -> Result<Vec<StoredModule>, DatabaseError> {
-        let sql = format!("SELECT {COLUMNS} WHERE m.module_id::text = ANY ($1)");
+    pub async fn by_ids(&self, ids: &[String]) -> Result<Vec<StoredModule>, DatabaseError> {
+        let sql = format!("SELECT {MODULE_COLUMNS} WHERE m.module_id::text = ANY ($1)");
         let rows = self
             .database
             .query("modules", &sql, &[(&ids, Type::TEXT_ARRAY)])
             .await?;
-        rows.iter().map(stored).collect()
+        rows.iter().map(read_module).collect()
     }
 
     /// Returns the credentials that a device needs to act as this module, or `None` if the module
@@ -170,7 +170,7 @@ impl Database {
     ///
     /// # Errors
     /// The same errors as [`Self::page`].
-    pub async fn credentials(&self, module: &str) -> Result<Option<Credentials>, DatabaseError> {
+    pub async fn credentials(&self, module: &str) -> Result<Option<DeviceCredentials>, DatabaseError> {
         const SQL: &str = "SELECT module_password_hash::text, coalesce(claimed, false) FROM modules WHERE module_id::text = $1";
         let label = "a module's credentials";
         let rows = self
@@ -182,13 +182,13 @@ impl Database {
         };
         let hash: Option<String> = row
             .try_get(0)
-            .map_err(|error| DatabaseError::of(label, &error))?;
+            .map_err(|error| DatabaseError::from_driver(label, &error))?;
         let claimed = row
             .try_get(1)
-            .map_err(|error| DatabaseError::of(label, &error))?;
-        Ok(Some(Credentials {
+            .map_err(|error| DatabaseError::from_driver(label, &error))?;
+        Ok(Some(DeviceCredentials {
             password_hash: hash,
-            claimed,
+            is_claimed: claimed,
         }))
     }
 
@@ -205,7 +205,7 @@ impl Database {
         let Some(row) = rows.first() else {
             return Ok(None);
         };
-        let to_error = |error| DatabaseError::of(label, &error);
+        let to_error = |error| DatabaseError::from_driver(label, &error);
         let (user, is_admin) = (
             row.try_get(0).map_err(to_error)?,
             row.try_get(1).map_err(to_error)?,
@@ -227,9 +227,9 @@ impl Database {
         let sql = format!(
             "UPDATE modules SET user_id = {}, claimed = true \
              WHERE module_id = {} AND NOT coalesce(claimed, false) AND user_id IS NULL AND module_code = {}",
-            literal(user),
-            literal(module),
-            literal(code),
+            quote_literal(user),
+            quote_literal(module),
+            quote_literal(code),
         );
         self.write("a claim", async |client| {
             let messages = client.simple_query(&sql).await?;
@@ -248,7 +248,7 @@ impl Database {
     ///
     /// # Errors
     /// Returns an error if the database is unavailable or rejects the statement.
-    pub async fn save(&self, states: &[StateRow]) -> Result<(), DatabaseError> {
+    pub async fn save_states(&self, states: &[ModuleStateRow]) -> Result<(), DatabaseError> {
         const SQL: &str = "WITH told AS ( \
                 SELECT t.id, t.online, to_timestamp(t.seen / 1000.0) AS seen, t.telemetry::jsonb AS telemetry \
                 FROM unnest($1::text[], $2::bool[], $3::float8[], $4::text[]) AS t (id, online, seen, telemetry) \
@@ -261,7 +261,7 @@ impl Database {
             ON CONFLICT (module_id) DO UPDATE SET online = excluded.online, last_seen = coalesce(excluded.last_seen, s.last_seen), \
                 telemetry = coalesce(excluded.telemetry, s.telemetry), updated_at = excluded.updated_at";
         let ids: Vec<&str> = states.iter().map(|state| &*state.id).collect();
-        let online: Vec<bool> = states.iter().map(|state| state.online).collect();
+        let online: Vec<bool> = states.iter().map(|state| state.is_online).collect();
         #[expect(
             clippy::cast_precision_loss,
             reason = "milliseconds of the next 200,000 years are exact"
@@ -290,7 +290,7 @@ impl Database {
     ///
     /// # Errors
     /// The same errors as [`Self::save`].
-    pub async fn begin(&self) -> Result<(), DatabaseError> {
+    pub async fn mark_all_offline(&self) -> Result<(), DatabaseError> {
         const SQL: &str = "UPDATE module_state SET online = false WHERE online; \
             UPDATE modules SET status = 'offline' WHERE status = 'online'";
         self.write("the modules' state", async |client| {
@@ -306,31 +306,31 @@ impl Database {
         label: &str,
         work: impl AsyncFnOnce(&tokio_postgres::Client) -> Result<T, tokio_postgres::Error>,
     ) -> Result<T, DatabaseError> {
-        let mut writer = self.writer.lock().await;
+        let mut writer = self.write_connection.lock().await;
         let connection = match writer
             .take()
             .filter(|connection| !connection.client.is_closed())
         {
             Some(connection) => connection,
-            None => self.database.private_direct().await?,
+            None => self.database.open_dedicated_direct().await?,
         };
-        let result = tokio::time::timeout(WRITE_LIMIT, work(&connection.client)).await;
+        let result = tokio::time::timeout(WRITE_TIMEOUT, work(&connection.client)).await;
         let result =
             result.map_err(|_| DatabaseError::unavailable("no answer to a write in time"))?;
-        let value = result.map_err(|error| DatabaseError::of(label, &error))?;
+        let value = result.map_err(|error| DatabaseError::from_driver(label, &error))?;
         *writer = Some(connection);
         Ok(value)
     }
 }
 
-fn stored(row: &tokio_postgres::Row) -> Result<StoredModule, DatabaseError> {
-    let to_error = |error| DatabaseError::of("the list of modules", &error);
+fn read_module(row: &tokio_postgres::Row) -> Result<StoredModule, DatabaseError> {
+    let to_error = |error| DatabaseError::from_driver("the list of modules", &error);
     Ok(StoredModule {
         id: row.try_get(0).map_err(to_error)?,
         name: row.try_get(1).map_err(to_error)?,
         kind: row.try_get(2).map_err(to_error)?,
         user: row.try_get(3).map_err(to_error)?,
-        claimed: row.try_get(4).map_err(to_error)?,
+        is_claimed: row.try_get(4).map_err(to_error)?,
         last_seen_ms: row.try_get(5).map_err(to_error)?,
         telemetry: row.try_get(6).map_err(to_error)?,
     })

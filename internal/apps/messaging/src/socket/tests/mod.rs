@@ -5,8 +5,8 @@ mod replies;
 use proptest::prelude::*;
 
 use super::*;
-use crate::payload::tests::stored;
-use latido_postgres::apps::messaging::{Conversation, Outcome, Reaction, Summary};
+use crate::payload::tests::test_message;
+use latido_postgres::apps::messaging::{StoredConversation, WriteOutcome, MessageReaction, ConversationSummary};
 
 const ME: Uuid = Uuid::from_u128(1);
 const MY_CHANNEL: &str = "user:00000000-0000-0000-0000-000000000001";
@@ -15,49 +15,49 @@ const ID: &str = "00000000-0000-0000-0000-00000000000a";
 const NOW: i64 = 1_700_000_000;
 
 /// A session, with the effects that it has returned since the last `take`.
-struct World {
-    socket: Socket,
-    steps: Vec<Step>,
+struct SessionHarness {
+    session: ChannelSession,
+    effects: Vec<ChannelEffect>,
 }
 
-impl World {
-    fn new(vocabulary: Vocabulary) -> Self {
+impl SessionHarness {
+    fn new(vocabulary: ClientApiVersion) -> Self {
         Self {
-            socket: Socket::new(ME, SerializerVersion::V2, vocabulary),
-            steps: Vec::new(),
+            session: ChannelSession::new(ME, SerializerVersion::V2, vocabulary),
+            effects: Vec::new(),
         }
     }
 
     /// Returns a session that has joined the conversation under the reference 1.
-    fn joined(vocabulary: Vocabulary) -> Self {
+    fn joined(vocabulary: ClientApiVersion) -> Self {
         let mut harness = Self::new(vocabulary);
-        harness.hear(&format!(r#"["1","1","{CHANNEL}","phx_join",{{}}]"#));
-        harness.answer(Ok(entered()));
-        harness.take();
+        harness.receive(&format!(r#"["1","1","{CHANNEL}","phx_join",{{}}]"#));
+        harness.complete(Ok(membership_response()));
+        harness.take_effects();
         harness
     }
 
-    fn hear(&mut self, text: &str) {
-        self.socket.hear(text, NOW, &mut self.steps);
+    fn receive(&mut self, text: &str) {
+        self.session.on_text(text, NOW, &mut self.effects);
     }
 
     /// Sends a push with the reference 2 on the conversation.
     fn push(&mut self, event: &str, payload: &Value) {
-        self.hear(&json!(["1", "2", CHANNEL, event, payload]).to_string());
+        self.receive(&json!(["1", "2", CHANNEL, event, payload]).to_string());
     }
 
-    fn answer(&mut self, answer: Result<Answer, Failure>) {
-        self.socket.answered(answer, NOW, &mut self.steps);
+    fn complete(&mut self, answer: Result<StoreResponse, OperationError>) {
+        self.session.on_result(answer, NOW, &mut self.effects);
     }
 
-    fn take(&mut self) -> Vec<Step> {
-        std::mem::take(&mut self.steps)
+    fn take_effects(&mut self) -> Vec<ChannelEffect> {
+        std::mem::take(&mut self.effects)
     }
 
     /// Returns the frames that were sent as event and payload; for replies, as status and response.
-    fn said(&mut self) -> Vec<(String, Value)> {
-        let frames = self.take().into_iter().filter_map(|step| match step {
-            Step::Say(text) => serde_json::from_str::<Value>(&text).ok(),
+    fn take_frames(&mut self) -> Vec<(String, Value)> {
+        let frames = self.take_effects().into_iter().filter_map(|step| match step {
+            ChannelEffect::SendText(text) => serde_json::from_str::<Value>(&text).ok(),
             _ => None,
         });
         let received = frames.map(|frame| match frame[3].as_str() {
@@ -70,21 +70,21 @@ impl World {
         received.collect()
     }
 
-    fn reply(&mut self) -> (String, Value) {
-        let mut sent = self.said();
+    fn take_reply(&mut self) -> (String, Value) {
+        let mut sent = self.take_frames();
         assert_eq!(sent.len(), 1, "{sent:?}");
         sent.remove(0)
     }
 }
 
-fn entered() -> Answer {
-    let conversation = Conversation {
+fn membership_response() -> StoreResponse {
+    let conversation = StoredConversation {
         id: Uuid::from_u128(0xc),
         kind: "group".into(),
         metadata: "{}".into(),
         is_active: true,
     };
-    Answer::Entered(true, Some(conversation))
+    StoreResponse::Membership(true, Some(conversation))
 }
 
 fn ok(value: Value) -> (String, Value) {
@@ -97,14 +97,14 @@ fn error(value: Value) -> (String, Value) {
 
 #[test]
 fn heartbeat_is_answered_during_an_operation() {
-    let mut harness = World::joined(Vocabulary::Head);
+    let mut harness = SessionHarness::joined(ClientApiVersion::Current);
     harness.push("get_nothing", &json!({}));
     harness.push("add_reaction", &json!({"message_id": ID, "reaction": "❤"}));
-    harness.take();
-    harness.hear(r#"[null,"9","phoenix","heartbeat",{}]"#);
+    harness.take_effects();
+    harness.receive(r#"[null,"9","phoenix","heartbeat",{}]"#);
     assert_eq!(
-        harness.take(),
-        [Step::Say(
+        harness.take_effects(),
+        [ChannelEffect::SendText(
             r#"[null,"9","phoenix","phx_reply",{"status":"ok","response":{}}]"#.into()
         )]
     );
@@ -112,21 +112,21 @@ fn heartbeat_is_answered_during_an_operation() {
 
 #[test]
 fn only_the_own_user_channel_can_be_joined() {
-    let mut harness = World::new(Vocabulary::Head);
-    harness.hear(&format!(r#"["1","1","{MY_CHANNEL}","phx_join",{{}}]"#));
+    let mut harness = SessionHarness::new(ClientApiVersion::Current);
+    harness.receive(&format!(r#"["1","1","{MY_CHANNEL}","phx_join",{{}}]"#));
     let reply = format!(
         r#"["1","1","{MY_CHANNEL}","phx_reply",{{"status":"ok","response":{{"status":"connected","user_id":"{ME}"}}}}]"#
     );
     assert_eq!(
-        harness.take(),
+        harness.take_effects(),
         [
-            Step::Say(reply),
-            Step::Enter(MY_CHANNEL.into()),
-            Step::Ask(Operation::Arrive)
+            ChannelEffect::SendText(reply),
+            ChannelEffect::Subscribe(MY_CHANNEL.into()),
+            ChannelEffect::Execute(StoreOperation::SyncUser)
         ]
     );
-    let summary = Summary {
-        conversation: Conversation {
+    let summary = ConversationSummary {
+        conversation: StoredConversation {
             id: Uuid::from_u128(0xc),
             kind: "direct".into(),
             metadata: "{}".into(),
@@ -136,10 +136,10 @@ fn only_the_own_user_channel_can_be_joined() {
         member_count: 2,
         unread_count: 1,
         updated_at_us: 0,
-        last_message: Some(stored("hola")),
+        last_message: Some(test_message("hola")),
     };
-    harness.answer(Ok(Answer::Arrived(vec![summary], vec![stored("hola")])));
-    let sent = harness.said();
+    harness.complete(Ok(StoreResponse::UserSync(vec![summary], vec![test_message("hola")])));
+    let sent = harness.take_frames();
     let names: Vec<_> = sent.iter().map(|(event, _)| event.as_str()).collect();
     assert_eq!(
         names,
@@ -162,48 +162,48 @@ fn only_the_own_user_channel_can_be_joined() {
         ),
         ("room:1", "unmatched topic"),
     ] {
-        harness.hear(&json!(["2", "2", topic, "phx_join", {}]).to_string());
-        assert_eq!(harness.reply(), error(json!({"reason": why})), "{topic}");
+        harness.receive(&json!(["2", "2", topic, "phx_join", {}]).to_string());
+        assert_eq!(harness.take_reply(), error(json!({"reason": why})), "{topic}");
     }
 }
 
 #[test]
 fn failed_sync_sends_sync_error() {
-    let mut harness = World::new(Vocabulary::Document);
-    harness.hear(&format!(r#"["1","1","{MY_CHANNEL}","phx_join",{{}}]"#));
-    harness.take();
-    harness.answer(Err(Failure::Unavailable));
-    assert_eq!(harness.reply().0, "sync_error");
+    let mut harness = SessionHarness::new(ClientApiVersion::Documented);
+    harness.receive(&format!(r#"["1","1","{MY_CHANNEL}","phx_join",{{}}]"#));
+    harness.take_effects();
+    harness.complete(Err(OperationError::Unavailable));
+    assert_eq!(harness.take_reply().0, "sync_error");
 }
 
 #[test]
 fn members_join_and_others_receive_the_reason() {
-    let mut harness = World::new(Vocabulary::Head);
-    harness.hear(&format!(r#"["1","1","{CHANNEL}","phx_join",{{}}]"#));
+    let mut harness = SessionHarness::new(ClientApiVersion::Current);
+    harness.receive(&format!(r#"["1","1","{CHANNEL}","phx_join",{{}}]"#));
     assert_eq!(
-        harness.take(),
-        [Step::Ask(Operation::Enter(Uuid::from_u128(0xc)))]
+        harness.take_effects(),
+        [ChannelEffect::Execute(StoreOperation::CheckMembership(Uuid::from_u128(0xc)))]
     );
-    harness.answer(Ok(entered()));
-    let steps = harness.take();
-    assert_eq!(steps[1], Step::Enter(CHANNEL.into()));
+    harness.complete(Ok(membership_response()));
+    let steps = harness.take_effects();
+    assert_eq!(steps[1], ChannelEffect::Subscribe(CHANNEL.into()));
     let both = r#"{"status":"joined","conversation_id":"00000000-0000-0000-0000-00000000000c","conversation":{"id":"00000000-0000-0000-0000-00000000000c","type":"group","metadata":{},"is_active":true}}"#;
     let reply = format!(r#"["1","1","{CHANNEL}","phx_reply",{{"status":"ok","response":{both}}}]"#);
-    assert_eq!(steps[0], Step::Say(reply));
+    assert_eq!(steps[0], ChannelEffect::SendText(reply));
     for (vocabulary, exists, why) in [
-        (Vocabulary::Head, true, "not_authorized"),
-        (Vocabulary::Head, false, "conversation_not_found"),
-        (Vocabulary::Document, true, "not_a_member"),
-        (Vocabulary::Document, false, "not_a_member"),
+        (ClientApiVersion::Current, true, "not_authorized"),
+        (ClientApiVersion::Current, false, "conversation_not_found"),
+        (ClientApiVersion::Documented, true, "not_a_member"),
+        (ClientApiVersion::Documented, false, "not_a_member"),
     ] {
-        let mut harness = World::new(vocabulary);
-        harness.hear(&format!(r#"["1","1","{CHANNEL}","phx_join",{{}}]"#));
-        harness.take();
-        harness.answer(Ok(Answer::Entered(exists, None)));
-        assert_eq!(harness.reply(), error(json!({"reason": why})));
+        let mut harness = SessionHarness::new(vocabulary);
+        harness.receive(&format!(r#"["1","1","{CHANNEL}","phx_join",{{}}]"#));
+        harness.take_effects();
+        harness.complete(Ok(StoreResponse::Membership(exists, None)));
+        assert_eq!(harness.take_reply(), error(json!({"reason": why})));
         harness.push("typing_start", &json!({}));
         assert_eq!(
-            harness.reply(),
+            harness.take_reply(),
             error(json!({"reason": "unmatched topic"})),
             "it did not come in"
         );
@@ -212,139 +212,139 @@ fn members_join_and_others_receive_the_reason() {
 
 #[test]
 fn second_join_closes_the_first() {
-    let mut harness = World::joined(Vocabulary::Head);
-    harness.hear(&format!(r#"["5","5","{CHANNEL}","phx_join",{{}}]"#));
-    let steps = harness.take();
-    assert_eq!(steps[0], Step::Exit(CHANNEL.into()));
+    let mut harness = SessionHarness::joined(ClientApiVersion::Current);
+    harness.receive(&format!(r#"["5","5","{CHANNEL}","phx_join",{{}}]"#));
+    let steps = harness.take_effects();
+    assert_eq!(steps[0], ChannelEffect::Unsubscribe(CHANNEL.into()));
     assert_eq!(
         steps[1],
-        Step::Say(format!(r#"["1","1","{CHANNEL}","phx_close",{{}}]"#))
+        ChannelEffect::SendText(format!(r#"["1","1","{CHANNEL}","phx_close",{{}}]"#))
     );
-    harness.answer(Ok(entered()));
-    harness.take();
+    harness.complete(Ok(membership_response()));
+    harness.take_effects();
     harness.push("typing_start", &json!({}));
-    assert_eq!(harness.take(), [], "a push of the first join is stale");
+    assert_eq!(harness.take_effects(), [], "a push of the first join is stale");
 }
 
 #[test]
 fn leave_is_answered_and_closes_the_channel() {
-    let mut harness = World::joined(Vocabulary::Head);
-    harness.hear(&format!(r#"["1","7","{CHANNEL}","phx_leave",{{}}]"#));
+    let mut harness = SessionHarness::joined(ClientApiVersion::Current);
+    harness.receive(&format!(r#"["1","7","{CHANNEL}","phx_leave",{{}}]"#));
     let reply = format!(r#"["1","7","{CHANNEL}","phx_reply",{{"status":"ok","response":{{}}}}]"#);
     let close = format!(r#"["1","1","{CHANNEL}","phx_close",{{}}]"#);
     assert_eq!(
-        harness.take(),
+        harness.take_effects(),
         [
-            Step::Say(reply),
-            Step::Exit(CHANNEL.into()),
-            Step::Say(close)
+            ChannelEffect::SendText(reply),
+            ChannelEffect::Unsubscribe(CHANNEL.into()),
+            ChannelEffect::SendText(close)
         ]
     );
-    harness.hear(&format!(r#"["1","8","{CHANNEL}","phx_leave",{{}}]"#));
-    assert_eq!(harness.reply(), ok(json!({})));
+    harness.receive(&format!(r#"["1","8","{CHANNEL}","phx_leave",{{}}]"#));
+    assert_eq!(harness.take_reply(), ok(json!({})));
 }
 
 #[test]
 fn at_most_a_hundred_channels_can_be_joined() {
-    let mut harness = World::new(Vocabulary::Head);
+    let mut harness = SessionHarness::new(ClientApiVersion::Current);
     for n in 0..MAX_CHANNELS {
         let topic = conversation_channel(Uuid::from_u128(n as u128));
-        harness.hear(&json!(["1", "1", topic, "phx_join", {}]).to_string());
-        harness.answer(Ok(entered()));
+        harness.receive(&json!(["1", "1", topic, "phx_join", {}]).to_string());
+        harness.complete(Ok(membership_response()));
     }
-    harness.take();
-    harness.hear(&format!(r#"["1","1","{MY_CHANNEL}","phx_join",{{}}]"#));
+    harness.take_effects();
+    harness.receive(&format!(r#"["1","1","{MY_CHANNEL}","phx_join",{{}}]"#));
     assert_eq!(
-        harness.reply(),
+        harness.take_reply(),
         error(json!({"reason": "too many channels joined"}))
     );
 }
 
 #[test]
 fn operations_run_one_at_a_time_in_order() {
-    let mut harness = World::joined(Vocabulary::Head);
+    let mut harness = SessionHarness::joined(ClientApiVersion::Current);
     let message =
         |n: i32| json!({"message_type": "text", "content": format!("{n}"), "client_random": n});
     for n in 0..3 {
         harness.push("new_message", &message(n));
     }
     for n in 0..3 {
-        let steps = harness.take();
-        let Some(Step::Ask(Operation::Send(_, draft))) = steps.last() else {
+        let steps = harness.take_effects();
+        let Some(ChannelEffect::Execute(StoreOperation::Send(_, draft))) = steps.last() else {
             panic!("{steps:?}")
         };
         assert_eq!(
             (steps.len(), draft.client_random),
             (if n == 0 { 1 } else { 2 }, n)
         );
-        harness.answer(Ok(Answer::Message(Outcome::Done {
-            message: Box::new(stored("x")),
-            fresh: true,
+        harness.complete(Ok(StoreResponse::Message(WriteOutcome::Applied {
+            message: Box::new(test_message("x")),
+            is_new: true,
         })));
     }
     for n in 0..100 {
         harness.push("new_message", &message(n));
     }
-    harness.take();
+    harness.take_effects();
     let overloaded = (0..100).filter(|_| {
         harness.push("new_message", &message(0));
-        harness.reply() == error(json!({"reason": "overloaded"}))
+        harness.take_reply() == error(json!({"reason": "overloaded"}))
     });
     assert_eq!(overloaded.count(), 100, "what waits is bounded");
 }
 
 #[test]
 fn first_version_specific_push_fixes_the_api_version() {
-    let mut harness = World::joined(Vocabulary::Head);
+    let mut harness = SessionHarness::joined(ClientApiVersion::Current);
     harness.push("typing_start", &json!({}));
     assert_eq!(
-        harness.take(),
-        [Step::Typing(CHANNEL.into(), true)],
+        harness.take_effects(),
+        [ChannelEffect::Typing(CHANNEL.into(), true)],
         "both say so"
     );
     harness.push("mark_as_read", &json!({"message_id": ID}));
-    assert_eq!(harness.take()[0], Step::Speak(Vocabulary::Document));
-    harness.answer(Ok(Answer::Done(None)));
-    harness.take();
+    assert_eq!(harness.take_effects()[0], ChannelEffect::SwitchVersion(ClientApiVersion::Documented));
+    harness.complete(Ok(StoreResponse::Done(None)));
+    harness.take_effects();
     harness.push("message_read", &json!({"message_id": ID}));
     assert!(
-        matches!(harness.take()[..], [Step::Ask(_)]),
+        matches!(harness.take_effects()[..], [ChannelEffect::Execute(_)]),
         "once is for good"
     );
 }
 
 #[test]
 fn typing_ends_after_timeout() {
-    let mut harness = World::joined(Vocabulary::Head);
+    let mut harness = SessionHarness::joined(ClientApiVersion::Current);
     harness.push("user_typing", &json!({"typing": true}));
-    assert_eq!(harness.socket.next_time(), Some(NOW + TYPING_S));
-    harness.take();
+    assert_eq!(harness.session.next_timer(), Some(NOW + TYPING_TIMEOUT_S));
+    harness.take_effects();
     harness
-        .socket
-        .on_time(NOW + TYPING_S - 1, &mut harness.steps);
-    assert_eq!(harness.take(), []);
-    harness.socket.on_time(NOW + TYPING_S, &mut harness.steps);
+        .session
+        .on_timer(NOW + TYPING_TIMEOUT_S - 1, &mut harness.effects);
+    assert_eq!(harness.take_effects(), []);
+    harness.session.on_timer(NOW + TYPING_TIMEOUT_S, &mut harness.effects);
     assert_eq!(
-        (harness.take(), harness.socket.next_time()),
-        (vec![Step::Typing(CHANNEL.into(), false)], None)
+        (harness.take_effects(), harness.session.next_timer()),
+        (vec![ChannelEffect::Typing(CHANNEL.into(), false)], None)
     );
     harness.push("typing_stop", &json!({}));
-    assert_eq!(harness.take(), [], "it had ended");
+    assert_eq!(harness.take_effects(), [], "it had ended");
     harness.push("typing_start", &json!({}));
-    harness.take();
-    harness.hear(&format!(r#"["1","7","{CHANNEL}","phx_leave",{{}}]"#));
-    assert_eq!(harness.take()[1], Step::Typing(CHANNEL.into(), false));
+    harness.take_effects();
+    harness.receive(&format!(r#"["1","7","{CHANNEL}","phx_leave",{{}}]"#));
+    assert_eq!(harness.take_effects()[1], ChannelEffect::Typing(CHANNEL.into(), false));
 }
 
 #[test]
 fn binary_pushes_need_version_2_and_are_rejected() {
-    let mut harness = World::joined(Vocabulary::Head);
+    let mut harness = SessionHarness::joined(ClientApiVersion::Current);
     let mut frame = vec![0, 1, 1, CHANNEL.len() as u8, 1];
     frame.extend_from_slice(format!("12{CHANNEL}x").as_bytes());
-    harness.socket.hear_binary(&frame, NOW, &mut harness.steps);
-    assert_eq!(harness.reply(), error(json!({"reason": "invalid_payload"})));
-    harness.socket.hear_binary(&[9], NOW, &mut harness.steps);
-    assert!(matches!(harness.take()[..], [Step::Close(1003, _)]));
+    harness.session.on_binary(&frame, NOW, &mut harness.effects);
+    assert_eq!(harness.take_reply(), error(json!({"reason": "invalid_payload"})));
+    harness.session.on_binary(&[9], NOW, &mut harness.effects);
+    assert!(matches!(harness.take_effects()[..], [ChannelEffect::Close(1003, _)]));
 }
 
 proptest! {
@@ -352,27 +352,27 @@ proptest! {
     /// queue when all operations have ended.
     #[test]
     fn any_order_of_pushes_runs_one_operation_at_a_time(pushes in proptest::collection::vec((0usize..8, any::<bool>()), 1..80)) {
-        let mut harness = World::new(Vocabulary::Head);
+        let mut harness = SessionHarness::new(ClientApiVersion::Current);
         let (mut executed, mut open) = (0usize, 0usize);
         let events = ["phx_join", "phx_leave", "new_message", "typing_start", "message_read", "nonsense", "mark_as_read", "phx_join"];
         for (event_index, is_answered) in pushes {
             let payload = json!({"message_id": ID, "content": "x", "client_random": 1});
             harness.push(events[event_index], &payload);
-            let count = harness.take().iter().filter(|step| matches!(step, Step::Ask(_))).count();
+            let count = harness.take_effects().iter().filter(|step| matches!(step, ChannelEffect::Execute(_))).count();
             prop_assert!(count <= 1);
             open += count;
             executed += count;
             prop_assert!(open <= 1, "two at once");
             if is_answered && open == 1 {
-                harness.answer(Ok(entered()));
-                open = harness.take().iter().filter(|step| matches!(step, Step::Ask(_))).count();
+                harness.complete(Ok(membership_response()));
+                open = harness.take_effects().iter().filter(|step| matches!(step, ChannelEffect::Execute(_))).count();
                 prop_assert!(open <= 1);
                 executed += open;
             }
         }
         for _ in 0..=executed + 100 {
-            harness.answer(Err(Failure::Unavailable));
+            harness.complete(Err(OperationError::Unavailable));
         }
-        prop_assert_eq!((harness.socket.waiting.len(), harness.socket.waiting_bytes), (0, 0));
+        prop_assert_eq!((harness.session.queued.len(), harness.session.queued_bytes), (0, 0));
     }
 }

@@ -7,17 +7,17 @@ use super::*;
 #[test]
 fn golden_replies_of_every_push() {
     let message = || {
-        Answer::Message(Outcome::Done {
-            message: Box::new(stored("hola")),
-            fresh: true,
+        StoreResponse::Message(WriteOutcome::Applied {
+            message: Box::new(test_message("hola")),
+            is_new: true,
         })
     };
     let current_message =
-        json!({"message": crate::payload::message(&stored("hola"), Vocabulary::Head)});
+        json!({"message": crate::payload::message_json(&test_message("hola"), ClientApiVersion::Current)});
     let send = json!({"message_type": "text", "content": "hola", "client_random": 7});
     let reaction = || {
         let (message_id, user_id) = (Uuid::from_u128(0xa), ME);
-        Answer::Reacted(Ok(Reaction {
+        StoreResponse::Reaction(Ok(MessageReaction {
             id: Uuid::from_u128(5),
             message_id,
             user_id,
@@ -28,9 +28,9 @@ fn golden_replies_of_every_push() {
     let current_reaction = json!({"reaction": {"id": Uuid::from_u128(5), "messageId": ID, "userId": ME, "reaction": "❤", "insertedAt": "1970-01-01T00:00:00Z"}});
     let message_ref = json!({"message_id": ID});
     let reaction_push = json!({"message_id": ID, "reaction": "❤"});
-    let refused = |why: &str| Answer::Message(Outcome::Refused(why.into()));
+    let refused = |why: &str| StoreResponse::Message(WriteOutcome::Rejected(why.into()));
     let no = |why: &str| error(json!({"reason": why}));
-    let (d, h) = (Vocabulary::Document, Vocabulary::Head);
+    let (d, h) = (ClientApiVersion::Documented, ClientApiVersion::Current);
     let sent = ok(json!({"message_id": ID, "sent_at": "2023-11-14T22:13:20Z"}));
     for (vocabulary, event, payload, answer, expected) in [
         (d, "send_message", &send, message(), sent),
@@ -59,28 +59,28 @@ fn golden_replies_of_every_push() {
             d,
             "mark_as_read",
             &message_ref,
-            Answer::Done(None),
+            StoreResponse::Done(None),
             ok(json!({"marked_read": true})),
         ),
         (
             h,
             "message_read",
             &message_ref,
-            Answer::Done(None),
+            StoreResponse::Done(None),
             ok(json!({"status": "read"})),
         ),
         (
             h,
             "mark_read",
             &message_ref,
-            Answer::Done(Some("message_not_found".into())),
+            StoreResponse::Done(Some("message_not_found".into())),
             no("message_not_found"),
         ),
         (
             h,
             "message_delivered",
             &message_ref,
-            Answer::Done(None),
+            StoreResponse::Done(None),
             ok(json!({"status": "delivered"})),
         ),
         (
@@ -101,28 +101,28 @@ fn golden_replies_of_every_push() {
             h,
             "add_reaction",
             &reaction_push,
-            Answer::Reacted(Err("duplicate".into())),
+            StoreResponse::Reaction(Err("duplicate".into())),
             error(json!({"errors": {"reaction": ["has already been taken"]}})),
         ),
         (
             d,
             "remove_reaction",
             &reaction_push,
-            Answer::Done(None),
+            StoreResponse::Done(None),
             ok(json!({"reaction_removed": true})),
         ),
         (
             h,
             "remove_reaction",
             &reaction_push,
-            Answer::Done(None),
+            StoreResponse::Done(None),
             ok(json!({"status": "removed"})),
         ),
         (
             h,
             "remove_reaction",
             &reaction_push,
-            Answer::Done(Some("reaction_not_found".into())),
+            StoreResponse::Done(Some("reaction_not_found".into())),
             no("reaction_not_found"),
         ),
         (
@@ -154,26 +154,26 @@ fn golden_replies_of_every_push() {
             no("message_not_deletable"),
         ),
     ] {
-        let mut harness = World::joined(vocabulary);
+        let mut harness = SessionHarness::joined(vocabulary);
         harness.push(event, payload);
-        assert!(matches!(harness.take()[..], [Step::Ask(_)]), "{event}");
-        harness.answer(Ok(answer));
-        assert_eq!(harness.reply(), expected, "{event}");
+        assert!(matches!(harness.take_effects()[..], [ChannelEffect::Execute(_)]), "{event}");
+        harness.complete(Ok(answer));
+        assert_eq!(harness.take_reply(), expected, "{event}");
     }
 }
 
 #[test]
 fn golden_replies_on_a_users_channel() {
-    let mut harness = World::new(Vocabulary::Head);
-    harness.hear(&format!(r#"["1","1","{MY_CHANNEL}","phx_join",{{}}]"#));
-    harness.answer(Ok(Answer::Arrived(vec![], vec![])));
-    harness.take();
-    let mut push = |event: &str, payload: Value, answer: Option<Answer>| {
-        harness.hear(&json!(["1", "2", MY_CHANNEL, event, payload]).to_string());
+    let mut harness = SessionHarness::new(ClientApiVersion::Current);
+    harness.receive(&format!(r#"["1","1","{MY_CHANNEL}","phx_join",{{}}]"#));
+    harness.complete(Ok(StoreResponse::UserSync(vec![], vec![])));
+    harness.take_effects();
+    let mut push = |event: &str, payload: Value, answer: Option<StoreResponse>| {
+        harness.receive(&json!(["1", "2", MY_CHANNEL, event, payload]).to_string());
         if let Some(answer) = answer {
-            harness.answer(Ok(answer));
+            harness.complete(Ok(answer));
         }
-        harness.said()
+        harness.take_frames()
     };
     assert_eq!(
         push("ping", json!({"timestamp": 5}), None),
@@ -197,7 +197,7 @@ fn golden_replies_on_a_users_channel() {
         [error(json!({"reason": "invalid_payload"}))]
     );
     let id = Uuid::from_u128(0xc);
-    let marked = || Answer::Marked(vec![(id, Some(3))]);
+    let marked = || StoreResponse::MarkedRead(vec![(id, Some(3))]);
     let results =
         json!({"results": [{"conversation_id": id, "status": "ok", "messages_marked": 3}]});
     assert_eq!(
@@ -218,7 +218,7 @@ fn golden_replies_on_a_users_channel() {
         push(
             "get_conversations",
             json!({}),
-            Some(Answer::Conversations(vec![]))
+            Some(StoreResponse::Conversations(vec![]))
         ),
         [ok(json!({"conversations": []}))]
     );
@@ -226,7 +226,7 @@ fn golden_replies_on_a_users_channel() {
         push(
             "get_unread_messages",
             json!({}),
-            Some(Answer::Messages(vec![]))
+            Some(StoreResponse::Messages(vec![]))
         ),
         [ok(json!({"unread_messages": []}))]
     );
@@ -234,7 +234,7 @@ fn golden_replies_on_a_users_channel() {
 
 #[test]
 fn errors_name_the_invalid_field() {
-    let mut harness = World::joined(Vocabulary::Head);
+    let mut harness = SessionHarness::joined(ClientApiVersion::Current);
     let good = json!({"message_type": "text", "content": "x", "client_random": 7});
     let large = "x".repeat(65_537);
     for (name, value, documented, current) in [
@@ -293,7 +293,7 @@ fn errors_name_the_invalid_field() {
         payload[name] = value;
         for (event, why) in [("send_message", documented), ("new_message", current)] {
             harness.push(event, &payload);
-            let (status, response) = harness.reply();
+            let (status, response) = harness.take_reply();
             assert_eq!(
                 (status.as_str(), &response["reason"]),
                 ("error", &json!(why)),
@@ -303,20 +303,20 @@ fn errors_name_the_invalid_field() {
         }
     }
     harness.push("new_message", &good);
-    harness.take();
-    harness.answer(Err(Failure::Limited(30)));
+    harness.take_effects();
+    harness.complete(Err(OperationError::RateLimited(30)));
     assert_eq!(
-        harness.reply(),
+        harness.take_reply(),
         error(json!({"reason": "rate_limit_exceeded", "retry_after": 30}))
     );
     harness.push(
         "add_reaction",
         &json!({"message_id": ID, "reaction": "12345678901"}),
     );
-    assert!(harness.reply().1["errors"]["reaction"].is_array());
+    assert!(harness.take_reply().1["errors"]["reaction"].is_array());
     harness.push("whatever", &json!({}));
     assert_eq!(
-        harness.reply(),
+        harness.take_reply(),
         error(json!({"reason": "unknown_event"})),
         "and no crash"
     );
