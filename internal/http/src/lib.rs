@@ -68,7 +68,7 @@ pub fn parse_hint(
     hint::parse(body, stream, key_type).map_err(|error| error.to_string())
 }
 pub use seats::ConnectionLimits;
-pub use site::{AppMounts, AppResponse, AppRequest, HandlerSpec, WebSocketApp, HttpApp};
+pub use site::{AppHandler, AppMounts, AppResponse, AppRequest, HandlerSpec, WebSocketApp, HttpApp};
 pub use sockets::ListenSockets;
 pub use specification::ColumnSource;
 pub use tls::{Tls, ServerTlsError, TlsFiles};

@@ -32,6 +32,9 @@ pub(super) const WS_PATH: &str = "/ws";
 /// The time an app may take to answer a complete request.
 const APP_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// The handler of one authorized request.
+pub type AppHandler = Box<dyn FnOnce(AppRequest) -> BoxFuture<'static, AppResponse> + Send>;
+
 /// The HTTP addresses of an app.
 pub trait HttpApp: Send + Sync {
     /// Returns whether the app answers this path, for any method; a wrong method is a 405 with
@@ -41,17 +44,13 @@ pub trait HttpApp: Send + Sync {
     /// Returns the largest body the app accepts, in bytes.
     fn body_limit(&self) -> usize;
 
-    /// Checks a request before its body is read; `body` is empty here.
+    /// Matches a request with a route and authenticates its client, before the body is read; `body`
+    /// is empty here. Returns the handler of the request, which is called at most once, with the
+    /// body. Its future is dropped after ten seconds, or when the client has disconnected.
     ///
     /// # Errors
-    /// Returns the response that replaces the one to the request.
-    fn authorize(&self, _request: &AppRequest) -> Result<(), AppResponse> {
-        Ok(())
-    }
-
-    /// Answers a request. The future is dropped after ten seconds, or when the client has
-    /// disconnected.
-    fn handle(&self, request: AppRequest) -> BoxFuture<'static, AppResponse>;
+    /// Returns the response that is sent instead of the handler's.
+    fn authorize(&self, request: &AppRequest) -> Result<AppHandler, AppResponse>;
 
     /// Formats an error that the server answers on the app's behalf: 400 (the body broke off), 408,
     /// 413 or 503.
@@ -298,9 +297,10 @@ pub(super) async fn serve_app_request<B: Buf, E>(
     body: impl Stream<Item = Result<B, E>>,
 ) -> Response {
     let mut request = AppRequest::from_head(&head, &path, &state.config.proxies);
-    if let Err(response) = app.authorize(&request) {
-        return response.into_response();
-    }
+    let handle = match app.authorize(&request) {
+        Ok(handle) => handle,
+        Err(response) => return response.into_response(),
+    };
     let closing = |response: AppResponse| response.with_header("connection", "close").into_response();
     request.body = match timeout(
         state.config.hook_timeout,
@@ -317,7 +317,7 @@ pub(super) async fn serve_app_request<B: Buf, E>(
         }
         Err(_) => return closing(app.error_response(408, "slow_body", "the body took too long")),
     };
-    let response = timeout(APP_TIMEOUT, app.handle(request))
+    let response = timeout(APP_TIMEOUT, handle(request))
         .await
         .unwrap_or_else(|_| {
             warn!(path, "an app took too long to answer a request");

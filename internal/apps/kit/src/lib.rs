@@ -5,11 +5,21 @@
 //! apps. An app is off unless `LATIDO_APPS` names it or the configuration has a table
 //! `[apps.NAME]`.
 
+mod api_keys;
 mod hints;
+mod ids;
+mod json_error;
+mod route_pattern;
+mod router;
 
 use std::sync::Arc;
 
+pub use api_keys::{ApiKeys, KeyListError};
 pub use hints::FeedTrigger;
+pub use ids::{id_text, is_id};
+pub use json_error::ErrorFormat;
+pub use route_pattern::{ParseParam, PathParams, decode_segment};
+pub use router::{RouteRequest, Router, public};
 
 use latido_auth::{Policy, Verifier};
 use latido_base::clock::Clock;

@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 
 use super::world::token;
 use super::{TestResponse as Seen, TestServer, HttpBackend, eventually, read_until};
-use crate::{AppMounts, AppResponse, AppRequest, HandlerSpec, Config, WebSocketApp, HttpApp};
+use crate::{AppHandler, AppMounts, AppResponse, AppRequest, HandlerSpec, Config, WebSocketApp, HttpApp};
 use latido_base::ident::UserId;
 use latido_event_bus::{
     ConnectionId, EncodingId, BusEvent, EventBus, Identity, JoinRequest, PresenceMode, Publish, TopicPolicy, TopicName,
@@ -136,22 +136,19 @@ impl HttpApp for ToyApp {
         8
     }
 
-    fn authorize(&self, request: &AppRequest) -> Result<(), AppResponse> {
+    fn authorize(&self, request: &AppRequest) -> Result<AppHandler, AppResponse> {
         if request.header("x-no").is_some() {
-            Err(AppResponse::json(401, "\"no\""))
-        } else {
-            Ok(())
+            return Err(AppResponse::json(401, "\"no\""));
         }
-    }
-
-    fn handle(&self, request: AppRequest) -> BoxFuture<'static, AppResponse> {
-        let body = Bytes::from(format!(
-            "{} {} {}",
-            request.method(),
-            request.path(),
-            String::from_utf8_lossy(&request.body)
-        ));
-        async move { AppResponse::json(202, body) }.boxed()
+        Ok(Box::new(|request| {
+            let body = Bytes::from(format!(
+                "{} {} {}",
+                request.method(),
+                request.path(),
+                String::from_utf8_lossy(&request.body)
+            ));
+            async move { AppResponse::json(202, body) }.boxed()
+        }))
     }
 
     fn error_response(&self, status: u16, _: &'static str, message: &'static str) -> AppResponse {
