@@ -11,7 +11,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
-use latido_auth::{PermissionSource, PermissionFuture, Policy, PolicyConfig, Verifier, VerifierConfig};
+use latido_auth::{
+    PermissionFuture, PermissionSource, Policy, PolicyConfig, Verifier, VerifierConfig,
+};
 use latido_base::clock::Clock;
 use latido_base::drain::Drain;
 use latido_base::ident::{Key, Topic, UserId};
@@ -21,8 +23,8 @@ use latido_protocol::Frame;
 use latido_protocol::websocket::handshake::{self, UpgradeHeaders};
 use latido_session::{SessionContext, SessionLimits};
 use latido_shard::{
-    self as shard, Actions, AsyncResult, UpgradedConnection, HandlerSpec, RequestHandler, ConnectionKind, ProtocolHandler, ClientMessage, Timestamp, PermitSet,
-    SEND_BUFFER_BYTES, Shards,
+    self as shard, Actions, AsyncResult, ClientMessage, ConnectionKind, HandlerSpec, PermitSet,
+    ProtocolHandler, RequestHandler, SEND_BUFFER_BYTES, Shards, Timestamp, UpgradedConnection,
 };
 use latido_stream::{Catalog, Stream};
 use latido_telemetry::Metrics;

@@ -15,7 +15,7 @@ use http::request::Parts;
 use http::{Request, Response};
 use latido_base::drain::Drain;
 use latido_http::{Config, bind, serve_mount};
-use latido_socketio::{RequestKind, DuplexStream, MountedService, PING_LEAD, EngineIoMount};
+use latido_socketio::{DuplexStream, EngineIoMount, MountedService, PING_LEAD, RequestKind};
 
 const MAX_PAYLOAD_BYTES: usize = 1_000_000;
 const PING_INTERVAL: Duration = Duration::from_millis(300);

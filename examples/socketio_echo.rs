@@ -9,10 +9,13 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use latido_base::drain::Drain;
 use latido_event_bus::{
-    PresenceDiff, BusEvent, EventBus, Identity, Mailbox, PresenceMode, Publish, TopicPolicy, TopicName,
+    BusEvent, EventBus, Identity, Mailbox, PresenceDiff, PresenceMode, Publish, TopicName,
+    TopicPolicy,
 };
 use latido_http::{self as http, bind, serve_mount};
-use latido_socketio::{Args, Config, SocketIoApp, Emit, SocketIoMount, ClientEvent, SocketHandle, SocketHandler};
+use latido_socketio::{
+    Args, ClientEvent, Config, Emit, SocketHandle, SocketHandler, SocketIoApp, SocketIoMount,
+};
 use serde_json::{Value, json};
 
 /// The exchange has no topics here: a mailbox is only a socket's life.
@@ -41,7 +44,11 @@ impl SocketIoApp for Echo {
         true
     }
 
-    fn on_connect(&self, link: &SocketHandle, auth: Value) -> Option<(Box<dyn SocketHandler>, Mailbox)> {
+    fn on_connect(
+        &self,
+        link: &SocketHandle,
+        auth: Value,
+    ) -> Option<(Box<dyn SocketHandler>, Mailbox)> {
         let mailbox = self.exchange.connect(Identity::default(), &[]).ok()?;
         let auth = if auth.is_null() { json!({}) } else { auth };
         link.emit("auth", &auth);
@@ -58,7 +65,14 @@ struct Parrot {
 }
 
 impl SocketHandler for Parrot {
-    fn on_event(&mut self, ClientEvent { name: event, args, ack }: ClientEvent) -> BoxFuture<'_, ()> {
+    fn on_event(
+        &mut self,
+        ClientEvent {
+            name: event,
+            args,
+            ack,
+        }: ClientEvent,
+    ) -> BoxFuture<'_, ()> {
         match (&*event, ack) {
             ("message", _) => self.link.emit_args("message-back", &args),
             ("message-with-ack", Some(ack)) => ack.send(&args),

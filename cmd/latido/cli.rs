@@ -154,7 +154,9 @@ mod tests {
     fn token_lifetime_defaults_to_one_hour() {
         let parse = |arguments: &[&str]| match Cli::try_parse_from(arguments).map(|cli| cli.command)
         {
-            Ok(Some(CliCommand::Token(args))) => Some((args.negocio.len(), args.expires_in.as_secs())),
+            Ok(Some(CliCommand::Token(args))) => {
+                Some((args.negocio.len(), args.expires_in.as_secs()))
+            }
             _ => None,
         };
         assert_eq!(

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use latido::app::{self, DemoInfo};
 use latido::config::Settings;
 use latido_embedded_postgres::{self as embedded, StorageMode, default_state_dir};
-use latido_postgres::{InstallChange, FindingLevel};
+use latido_postgres::{FindingLevel, InstallChange};
 use latido_telemetry as telemetry;
 
 /// Runs `latido serve` until the server stops.

@@ -10,7 +10,7 @@ use anyhow::{Context, bail, ensure};
 use reqwest::Url;
 use rustls::{ClientConnection, StreamOwned};
 
-use crate::pinned::pinned_tls_config;
+use crate::pinned_tls::pinned_tls_config;
 
 /// The time limit for connecting and for each read and write.
 const TIMEOUT: Duration = Duration::from_secs(3);

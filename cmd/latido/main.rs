@@ -6,7 +6,7 @@
 mod cli;
 mod commands;
 mod healthcheck;
-mod pinned;
+mod pinned_tls;
 mod token;
 mod watch;
 
@@ -14,7 +14,9 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
-use latido::config::{Flags, ConfigErrors, Purpose, Settings, ConfigSources, raise_open_file_limit};
+use latido::config::{
+    ConfigErrors, ConfigSources, Flags, Purpose, Settings, raise_open_file_limit,
+};
 
 use crate::cli::{Cli, CliCommand};
 

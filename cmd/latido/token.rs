@@ -4,7 +4,7 @@ use std::io::Write;
 
 use anyhow::Context;
 use latido::config::Settings;
-use latido_auth::{TokenSpec, Secret, Verifier, VerifierConfig, issue};
+use latido_auth::{Secret, TokenSpec, Verifier, VerifierConfig, issue};
 use latido_base::clock::Clock;
 
 use crate::cli::TokenArgs;
@@ -18,7 +18,11 @@ pub(crate) fn print(settings: &Settings, args: TokenArgs) -> anyhow::Result<()> 
 }
 
 /// Signs a token that a server with the same settings accepts, and checks it in the same way.
-fn signed_token(secret: &Secret, config: &VerifierConfig, args: TokenArgs) -> anyhow::Result<String> {
+fn signed_token(
+    secret: &Secret,
+    config: &VerifierConfig,
+    args: TokenArgs,
+) -> anyhow::Result<String> {
     let spec = TokenSpec {
         user: args.user,
         negocios: args.negocio,

@@ -16,55 +16,55 @@ use rustix::net::{SendFlags, send};
 use serde::{Deserialize, Serialize};
 use socket2::{Domain, Socket, Type};
 
-use crate::beat::{self, Beat};
 use crate::keys;
-use crate::process::{Process, now_ns};
+use crate::pacer::{self, PublishSchedule};
+use crate::process::{BenchProcess, now_ns};
 
 /// The listen backlog, equal to Latido's.
 const BACKLOG: i32 = 4096;
 const LISTENER: Token = Token(usize::MAX);
 /// The response to a request whose key is the constant one of the load.
-const ANSWER: &[u8] =
+const UPGRADE_RESPONSE: &[u8] =
     b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
     Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
 
 /// The task of the floor process.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub(crate) struct Plan {
+pub(crate) struct FloorPlan {
     /// The port on 127.0.0.1.
     pub(crate) port: u16,
     /// The schedules of its broadcasts.
-    pub(crate) beats: Vec<Beat>,
+    pub(crate) beats: Vec<PublishSchedule>,
     /// True if it verifies the token in the query as Latido does.
     pub(crate) verifies: bool,
 }
 
 /// Starts the floor on a core. It sends after it receives a line.
-pub(crate) fn start(plan: &Plan, core: Option<usize>) -> anyhow::Result<Process> {
-    let mut process = Process::role("floor", core, plan)?;
-    process.line()?;
+pub(crate) fn start(plan: &FloorPlan, core: Option<usize>) -> anyhow::Result<BenchProcess> {
+    let mut process = BenchProcess::spawn_role("floor", core, plan)?;
+    process.read_line()?;
     Ok(process)
 }
 
 /// The sockets of each channel.
-type Rooms = Arc<Mutex<HashMap<usize, Vec<TcpStream>>>>;
+type FloorRooms = Arc<Mutex<HashMap<usize, Vec<TcpStream>>>>;
 
 /// Runs the floor role of this program.
-pub(crate) fn play() -> anyhow::Result<()> {
+pub(crate) fn run_role() -> anyhow::Result<()> {
     let mut line = String::new();
     io::stdin()
         .read_line(&mut line)
         .context("reading the plan")?;
-    let plan: Plan = serde_json::from_str(&line).context("the plan")?;
-    let rooms = Rooms::default();
+    let plan: FloorPlan = serde_json::from_str(&line).context("the plan")?;
+    let rooms = FloorRooms::default();
     let listener = listen(plan.port)?;
     let (beats, senders) = (plan.beats.clone(), Arc::clone(&rooms));
     std::thread::spawn(move || {
         if io::stdin().lock().lines().next().is_some() {
-            beat::play(&beats, |channel, turn| broadcast(&senders, channel, turn));
+            pacer::run_schedules(&beats, |channel, turn| broadcast(&senders, channel, turn));
         }
     });
-    crate::say("ready\n")?;
+    crate::print("ready\n")?;
     accept(listener, &plan, &rooms)
 }
 
@@ -78,8 +78,8 @@ fn listen(port: u16) -> anyhow::Result<TcpListener> {
     Ok(TcpListener::from_std(socket.into()))
 }
 
-fn broadcast(rooms: &Rooms, channel: usize, turn: u64) -> bool {
-    let payload = beat::payload(channel, turn, now_ns());
+fn broadcast(rooms: &FloorRooms, channel: usize, turn: u64) -> bool {
+    let payload = pacer::payload(channel, turn, now_ns());
     let length = u16::try_from(payload.len())
         .unwrap_or(u16::MAX)
         .to_be_bytes();
@@ -92,7 +92,7 @@ fn broadcast(rooms: &Rooms, channel: usize, turn: u64) -> bool {
     true
 }
 
-fn accept(mut listener: TcpListener, plan: &Plan, rooms: &Rooms) -> anyhow::Result<()> {
+fn accept(mut listener: TcpListener, plan: &FloorPlan, rooms: &FloorRooms) -> anyhow::Result<()> {
     let (mut poll, mut events) = (Poll::new()?, Events::with_capacity(1024));
     poll.registry()
         .register(&mut listener, LISTENER, Interest::READABLE)?;
@@ -161,7 +161,7 @@ fn upgrade(socket: &mut TcpStream, verifier: Option<&Verifier>) -> io::Result<Op
     {
         return Err(ErrorKind::PermissionDenied.into());
     }
-    socket.write_all(ANSWER)?;
+    socket.write_all(UPGRADE_RESPONSE)?;
     Ok(Some(
         path.rsplit('/')
             .next()

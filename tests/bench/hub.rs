@@ -12,63 +12,65 @@ use anyhow::Context as _;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use jiff::civil::Date;
-use latido_admin::{self as operations, SystemTopicViewers, Admin, Readiness, ReadinessReport};
-use latido_auth::{PermissionSource, PermissionFuture, Policy, PolicyConfig, Secret, Verifier, VerifierConfig};
+use latido_admin::{self as operations, Admin, Readiness, ReadinessReport, SystemTopicViewers};
+use latido_auth::{
+    PermissionFuture, PermissionSource, Policy, PolicyConfig, Secret, Verifier, VerifierConfig,
+};
 use latido_base::clock::Clock;
 use latido_base::drain::Drain;
 use latido_base::ident::{Key, StreamId, Topic, UserId};
-use latido_engine::{self as engine, ReadFuture, Engine, NoInterest, SnapshotReader, ReadRow};
-use latido_http::{self as http, ServerState, ConnectionLimits, ColumnSource};
+use latido_engine::{self as engine, Engine, NoInterest, ReadFuture, ReadRow, SnapshotReader};
+use latido_http::{self as http, ColumnSource, ConnectionLimits, ServerState};
 use latido_hub::Hub;
 use latido_session::{SessionContext, SessionLimits};
 use latido_shard::{self as shard, RequestHandler, Shards};
-use latido_stream::{Catalog, Column, KeyType, StreamRow, Stream, ZoneRule};
+use latido_stream::{Catalog, Column, KeyType, Stream, StreamRow, ZoneRule};
 use latido_telemetry::Metrics;
 use serde::{Deserialize, Serialize};
 
-use crate::beat::{self, Beat};
 use crate::keys;
-use crate::process::{Process, now_ns};
+use crate::pacer::{self, PublishSchedule};
+use crate::process::{BenchProcess, now_ns};
 
 /// The task of the hub process.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub(crate) struct Plan {
+pub(crate) struct HubPlan {
     /// The port on 127.0.0.1.
     pub(crate) port: u16,
     /// The number of threads that own sockets.
     pub(crate) shards: usize,
     /// The schedules of its publications.
-    pub(crate) beats: Vec<Beat>,
+    pub(crate) beats: Vec<PublishSchedule>,
 }
 
 /// Starts the server on a core, or on any core for `None`. It publishes after it receives a line.
-pub(crate) fn start(plan: &Plan, core: Option<usize>) -> anyhow::Result<Process> {
-    let mut process = Process::role("hub", core, plan)?;
-    process.line()?;
+pub(crate) fn start(plan: &HubPlan, core: Option<usize>) -> anyhow::Result<BenchProcess> {
+    let mut process = BenchProcess::spawn_role("hub", core, plan)?;
+    process.read_line()?;
     Ok(process)
 }
 
 /// Runs the hub role of this program.
-pub(crate) fn play() -> anyhow::Result<()> {
+pub(crate) fn run_role() -> anyhow::Result<()> {
     let mut line = String::new();
     io::stdin()
         .read_line(&mut line)
         .context("reading the plan")?;
-    let plan: Plan = serde_json::from_str(&line).context("the plan")?;
+    let plan: HubPlan = serde_json::from_str(&line).context("the plan")?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
     let _inside = runtime.enter();
     let (hub, _shards) = serve(&plan)?;
-    crate::say("ready\n")?;
+    crate::print("ready\n")?;
     if io::stdin().lock().lines().next().is_none() {
         return Ok(());
     }
-    beat::play(&plan.beats, |channel, turn| {
+    pacer::run_schedules(&plan.beats, |channel, turn| {
         let key = Key::from_canonical(&keys::key(channel));
         let row = StreamRow {
             key: key.clone(),
-            columns: beat::columns(turn, now_ns()),
+            columns: pacer::columns(turn, now_ns()),
             clock_us: wall_us(),
         };
         hub.publish(
@@ -83,7 +85,7 @@ pub(crate) fn play() -> anyhow::Result<()> {
     Ok(())
 }
 
-fn serve(plan: &Plan) -> anyhow::Result<(Arc<Hub>, Arc<Shards>)> {
+fn serve(plan: &HubPlan) -> anyhow::Result<(Arc<Hub>, Arc<Shards>)> {
     let config = http::Config {
         max_connections: 19_900,
         ..http::Config::default()
@@ -107,7 +109,10 @@ fn serve(plan: &Plan) -> anyhow::Result<(Arc<Hub>, Arc<Shards>)> {
         ..VerifierConfig::default()
     };
     let verifier = Arc::new(Verifier::new(&secrets, clock.clone())?);
-    let policy = Arc::new(Policy::new(PolicyConfig::default(), Arc::new(Nobody)));
+    let policy = Arc::new(Policy::new(
+        PolicyConfig::default(),
+        Arc::new(NoPermissions),
+    ));
     let parts = shard::ShardDeps {
         hub: Arc::clone(&hub),
         context: SessionContext {
@@ -140,7 +145,7 @@ fn serve(plan: &Plan) -> anyhow::Result<(Arc<Hub>, Arc<Shards>)> {
         },
         catalog: Arc::clone(&catalog),
         hub: Arc::clone(&hub),
-        reader: Arc::new(Zeros),
+        reader: Arc::new(ZeroReader),
         clock: clock.clone(),
         drain: drain.clone(),
     }));
@@ -151,7 +156,7 @@ fn serve(plan: &Plan) -> anyhow::Result<(Arc<Hub>, Arc<Shards>)> {
         engine: engine.clone(),
         metrics: Arc::clone(&metrics),
         verifier: Arc::clone(&verifier),
-        readiness: Arc::new(Always),
+        readiness: Arc::new(AlwaysReady),
         clock: clock.clone(),
         connection_usage: seats.usage(),
     };
@@ -168,8 +173,8 @@ fn serve(plan: &Plan) -> anyhow::Result<(Arc<Hub>, Arc<Shards>)> {
         hub: Arc::clone(&hub),
         shards: Arc::clone(&shards),
         metrics,
-        readiness: Arc::new(Always),
-        column_source: Arc::new(Always),
+        readiness: Arc::new(AlwaysReady),
+        column_source: Arc::new(AlwaysReady),
         clock,
         drain: drain.clone(),
         assets: &[],
@@ -202,9 +207,9 @@ fn wall_us() -> i64 {
 }
 
 /// A reader that returns zeros for every key until the first publication.
-struct Zeros;
+struct ZeroReader;
 
-impl SnapshotReader for Zeros {
+impl SnapshotReader for ZeroReader {
     fn read<'a>(
         &'a self,
         _: &'a Stream,
@@ -213,7 +218,7 @@ impl SnapshotReader for Zeros {
     ) -> ReadFuture<'a, Vec<ReadRow>> {
         let row = |key: &Key| StreamRow {
             key: key.clone(),
-            columns: beat::columns(0, 0),
+            columns: pacer::columns(0, 0),
             clock_us: wall_us(),
         };
         let rows = keys
@@ -230,23 +235,23 @@ impl SnapshotReader for Zeros {
 }
 
 /// A permission source that denies everything, so only tokens decide.
-struct Nobody;
+struct NoPermissions;
 
-impl PermissionSource for Nobody {
+impl PermissionSource for NoPermissions {
     fn allowed<'a>(&'a self, _: &'a Stream, _: &'a UserId, _: &'a Key) -> PermissionFuture<'a> {
         Box::pin(async { Ok(false) })
     }
 }
 
-struct Always;
+struct AlwaysReady;
 
-impl ColumnSource for Always {
+impl ColumnSource for AlwaysReady {
     fn columns(&self, _: &Stream) -> Option<Vec<Column>> {
         None
     }
 }
 
-impl Readiness for Always {
+impl Readiness for AlwaysReady {
     fn check(&self) -> BoxFuture<'_, ReadinessReport> {
         async {
             ReadinessReport {

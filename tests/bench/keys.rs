@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
-use latido_auth::{TokenSpec, Secret, issue};
+use latido_auth::{Secret, TokenSpec, issue};
 use latido_base::clock::Clock;
 
 /// The secret that signs every token of the benchmark.

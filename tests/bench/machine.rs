@@ -38,7 +38,7 @@ pub(crate) struct Conditions {
 impl Conditions {
     /// Reads the current conditions of this machine.
     pub(crate) fn read() -> Self {
-        let commit = said("git", &["rev-parse", "--short", "HEAD"]);
+        let commit = command_output("git", &["rev-parse", "--short", "HEAD"]);
         Self {
             date: jiff::Timestamp::now()
                 .strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -49,7 +49,7 @@ impl Conditions {
             congestion_control: first_line("/proc/sys/net/ipv4/tcp_congestion_control"),
             memory_mib: field("/proc/meminfo", "MemTotal").map_or(0, |text| number(&text) / 1024),
             latido: format!("{} {commit}", env!("CARGO_PKG_VERSION")),
-            rustc: said("rustc", &["--version"]),
+            rustc: command_output("rustc", &["--version"]),
             open_files: raise_open_files(),
         }
     }
@@ -89,7 +89,7 @@ pub(crate) fn on_core<T>(core: Option<usize>, act: impl FnOnce() -> T) -> anyhow
     Ok(done)
 }
 
-fn said(program: &str, arguments: &[&str]) -> String {
+fn command_output(program: &str, arguments: &[&str]) -> String {
     let output = Command::new(program).args(arguments).output();
     let text = output
         .map(|output| String::from_utf8_lossy(&output.stdout).into_owned())

@@ -8,9 +8,7 @@
 //! core: `load` (the clients), `floor`, and `hub` (Latido's library without a database, with
 //! generated publications).
 
-mod beat;
-mod campaign;
-mod contender;
+mod cluster;
 mod database;
 mod floor;
 mod hub;
@@ -18,12 +16,14 @@ mod keys;
 mod load;
 mod machine;
 mod options;
+mod pacer;
 mod peers;
 mod process;
 mod report;
+mod runner;
 mod scenarios;
 mod server;
-mod store;
+mod subject;
 mod web;
 mod writer;
 
@@ -32,21 +32,21 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, bail, ensure};
 
-use crate::campaign::Scenario;
-use crate::options::Options;
+use crate::options::BenchOptions;
+use crate::runner::Scenario;
 
 fn main() -> anyhow::Result<()> {
     let mut arguments = std::env::args().skip(1).peekable();
     if arguments.next_if(|first| first == "role").is_some() {
-        return play(&arguments.next().unwrap_or_default());
+        return run_role(&arguments.next().unwrap_or_default());
     }
-    let options = Options::parse(arguments)?;
+    let options = BenchOptions::parse(arguments)?;
     let scenarios = scenarios();
     check(&scenarios, &options)?;
     if options.list {
         return list(&scenarios);
     }
-    campaign::run(&scenarios, options)
+    runner::run(&scenarios, options)
 }
 
 /// Returns every scenario, in the order of their runs.
@@ -55,18 +55,18 @@ fn scenarios() -> Vec<Scenario> {
 }
 
 /// Runs a role of this program in a child process.
-fn play(role: &str) -> anyhow::Result<()> {
+fn run_role(role: &str) -> anyhow::Result<()> {
     machine::raise_open_files();
     match role {
-        "load" => load::play(),
-        "floor" => floor::play(),
-        "hub" => hub::play(),
+        "load" => load::run_role(),
+        "floor" => floor::run_role(),
+        "hub" => hub::run_role(),
         other => bail!("no such role: {other}"),
     }
 }
 
 /// Checks the list of scenarios without measuring. `cargo test --all-targets` does only this.
-fn check(scenarios: &[Scenario], options: &Options) -> anyhow::Result<()> {
+fn check(scenarios: &[Scenario], options: &BenchOptions) -> anyhow::Result<()> {
     for (index, scenario) in scenarios.iter().enumerate() {
         let well_formed = !scenario.name.is_empty()
             && scenario
@@ -91,7 +91,7 @@ fn check(scenarios: &[Scenario], options: &Options) -> anyhow::Result<()> {
             scenario.name
         );
     }
-    for start in &options.wanted {
+    for start in &options.scenarios {
         let known = scenarios
             .iter()
             .any(|scenario| scenario.name.starts_with(start.as_str()));
@@ -105,11 +105,11 @@ fn list(scenarios: &[Scenario]) -> anyhow::Result<()> {
         .iter()
         .map(|scenario| format!("{:<22} {}\n", scenario.name, scenario.about))
         .collect();
-    say(&lines)
+    print(&lines)
 }
 
 /// Prints a text to standard output.
-pub(crate) fn say(text: &str) -> anyhow::Result<()> {
+pub(crate) fn print(text: &str) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     out.write_all(text.as_bytes())
         .and_then(|()| out.flush())
@@ -117,7 +117,7 @@ pub(crate) fn say(text: &str) -> anyhow::Result<()> {
 }
 
 /// Returns the folder for results, logs and peers, `target/bench`, and creates it if it is missing.
-pub(crate) fn folder() -> anyhow::Result<PathBuf> {
+pub(crate) fn output_folder() -> anyhow::Result<PathBuf> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/bench");
     std::fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
     Ok(folder)

@@ -7,9 +7,9 @@ const ROUNDS: usize = 2;
 
 /// The parsed command-line options.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Options {
+pub(crate) struct BenchOptions {
     /// The names, or prefixes of names, of the requested scenarios. Empty means all.
-    pub(crate) wanted: Vec<String>,
+    pub(crate) scenarios: Vec<String>,
     /// The number of measurements of each subject.
     pub(crate) rounds: usize,
     /// Runs only one round of shorter measurements, to test the benchmark itself.
@@ -18,7 +18,7 @@ pub(crate) struct Options {
     pub(crate) list: bool,
 }
 
-impl Options {
+impl BenchOptions {
     /// Parses the arguments after the program name. Cargo adds `--bench` when it measures. Without
     /// that argument `cargo test --all-targets` started this program, and minutes of measuring
     /// would be no test.
@@ -45,7 +45,7 @@ impl Options {
                 other if other.starts_with('-') => {
                     bail!("unknown option {other}; there are --rounds N, --quick and --list")
                 }
-                name => options.wanted.push(name.to_owned()),
+                name => options.scenarios.push(name.to_owned()),
             }
         }
         options.list |= list;
@@ -54,9 +54,9 @@ impl Options {
 
     /// Returns whether a scenario is requested.
     pub(crate) fn wants(&self, name: &str) -> bool {
-        self.wanted.is_empty()
+        self.scenarios.is_empty()
             || self
-                .wanted
+                .scenarios
                 .iter()
                 .any(|start| name.starts_with(start.as_str()))
     }

@@ -16,25 +16,25 @@ use serde::de::DeserializeOwned;
 use crate::machine;
 
 /// The time that a child has to end after SIGTERM.
-const PATIENCE: Duration = Duration::from_secs(12);
+const STOP_TIMEOUT: Duration = Duration::from_secs(12);
 
 /// A running child process with its pipes.
 #[derive(Debug)]
-pub(crate) struct Process {
+pub(crate) struct BenchProcess {
     name: String,
     child: Child,
     input: Option<ChildStdin>,
     output: Option<BufReader<ChildStdout>>,
 }
 
-impl Process {
+impl BenchProcess {
     /// Starts a program. Its standard error goes to `target/bench/<name>.log`.
     pub(crate) fn spawn(
         name: &str,
         core: Option<usize>,
         command: &mut Command,
     ) -> anyhow::Result<Self> {
-        let log = crate::folder()?.join(format!("{name}.log"));
+        let log = crate::output_folder()?.join(format!("{name}.log"));
         let log = File::create(&log).with_context(|| format!("creating {}", log.display()))?;
         command
             .stdin(Stdio::piped())
@@ -52,14 +52,14 @@ impl Process {
     }
 
     /// Starts this program in another role, with `plan` as its first input line.
-    pub(crate) fn role(
+    pub(crate) fn spawn_role(
         role: &str,
         core: Option<usize>,
         plan: &impl Serialize,
     ) -> anyhow::Result<Self> {
         let program = std::env::current_exe().context("where this program is")?;
         let mut process = Self::spawn(role, core, Command::new(program).args(["role", role]))?;
-        process.tell(&serde_json::to_string(plan)?)?;
+        process.send_line(&serde_json::to_string(plan)?)?;
         Ok(process)
     }
 
@@ -69,7 +69,7 @@ impl Process {
     }
 
     /// Writes a line to the child's standard input.
-    pub(crate) fn tell(&mut self, line: &str) -> anyhow::Result<()> {
+    pub(crate) fn send_line(&mut self, line: &str) -> anyhow::Result<()> {
         let input = self.input.as_mut().context("its input is closed")?;
         writeln!(input, "{line}")
             .and_then(|()| input.flush())
@@ -77,7 +77,7 @@ impl Process {
     }
 
     /// Waits for the next line of output.
-    pub(crate) fn line(&mut self) -> anyhow::Result<String> {
+    pub(crate) fn read_line(&mut self) -> anyhow::Result<String> {
         let mut line = String::new();
         let output = self.output.as_mut().context("its output is gone")?;
         if output
@@ -85,14 +85,14 @@ impl Process {
             .with_context(|| format!("reading from {}", self.name))?
             == 0
         {
-            bail!("{} ended early: {}", self.name, self.last_words());
+            bail!("{} ended early: {}", self.name, self.last_log_line());
         }
         Ok(line.trim_end().to_owned())
     }
 
     /// Waits for the next line and parses it as JSON.
-    pub(crate) fn answer<T: DeserializeOwned>(&mut self) -> anyhow::Result<T> {
-        let line = self.line()?;
+    pub(crate) fn read_json<T: DeserializeOwned>(&mut self) -> anyhow::Result<T> {
+        let line = self.read_line()?;
         serde_json::from_str(&line).with_context(|| format!("{} printed {line}", self.name))
     }
 
@@ -117,7 +117,7 @@ impl Process {
     /// Asks the child to end, and kills it after the timeout.
     pub(crate) fn stop(&mut self) {
         self.signal(Signal::SIGTERM);
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + STOP_TIMEOUT;
         while Instant::now() < deadline {
             if !matches!(self.child.try_wait(), Ok(None)) {
                 return;
@@ -139,7 +139,7 @@ impl Process {
         let _ = i32::try_from(self.pid()).map(|pid| kill(Pid::from_raw(pid), signal));
     }
 
-    fn last_words(&self) -> String {
+    fn last_log_line(&self) -> String {
         let log =
             Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("target/bench/{}.log", self.name));
         let mut text = String::new();
@@ -151,7 +151,7 @@ impl Process {
     }
 }
 
-impl Drop for Process {
+impl Drop for BenchProcess {
     fn drop(&mut self) {
         if matches!(self.child.try_wait(), Ok(None)) {
             self.stop();

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 
-use crate::campaign::await_some;
-use crate::process::Process;
-use crate::store::Database;
+use crate::cluster::BenchDatabase;
+use crate::process::BenchProcess;
+use crate::runner::poll_until;
 use crate::{keys, machine, web};
 
 /// The path of the binary that cargo built for this run.
@@ -16,9 +16,9 @@ pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_latido");
 
 /// The settings of a server to start.
 #[derive(Debug, Clone)]
-pub(crate) struct Settings<'a> {
+pub(crate) struct LatidoSettings<'a> {
     /// The database that the server uses.
-    pub(crate) database: &'a Database,
+    pub(crate) database: &'a BenchDatabase,
     /// The core of the server, or `None` for any core.
     pub(crate) core: Option<usize>,
     /// The port of the server, or `None` for a free port.
@@ -27,9 +27,9 @@ pub(crate) struct Settings<'a> {
     pub(crate) variables: &'a [(&'a str, &'a str)],
 }
 
-impl<'a> Settings<'a> {
+impl<'a> LatidoSettings<'a> {
     /// Settings for one shard on the servers' core.
-    pub(crate) fn new(database: &'a Database) -> Self {
+    pub(crate) fn new(database: &'a BenchDatabase) -> Self {
         Self {
             database,
             core: Some(machine::SERVER_CORE),
@@ -41,27 +41,27 @@ impl<'a> Settings<'a> {
 
 /// A running server, which stops when dropped.
 #[derive(Debug)]
-pub(crate) struct Latido {
+pub(crate) struct LatidoServer {
     /// The server process, for CPU and memory measurements.
-    pub(crate) process: Process,
+    pub(crate) process: BenchProcess,
     /// The port on 127.0.0.1.
     pub(crate) port: u16,
     /// The time from the start until `/ready` answers 200.
     pub(crate) ready_after: Duration,
 }
 
-impl Latido {
+impl LatidoServer {
     /// Installs the triggers, starts a server, and waits until it is ready.
-    pub(crate) fn start(settings: &Settings) -> anyhow::Result<Self> {
+    pub(crate) fn start(settings: &LatidoSettings) -> anyhow::Result<Self> {
         install(settings)?;
         Self::start_installed(settings)
     }
 
     /// Starts a server on a database with installed triggers, or on one that needs none.
-    pub(crate) fn start_installed(settings: &Settings) -> anyhow::Result<Self> {
+    pub(crate) fn start_installed(settings: &LatidoSettings) -> anyhow::Result<Self> {
         let port = settings.port.map_or_else(web::free_port, Ok)?;
         let began = Instant::now();
-        let mut process = Process::spawn(
+        let mut process = BenchProcess::spawn(
             "latido",
             settings.core,
             command(settings).env("PORT", port.to_string()),
@@ -81,7 +81,7 @@ impl Latido {
                 .filter(|(status, _)| *status == 200)
                 .map(drop),
         };
-        await_some(Duration::from_secs(20), "latido ready", ready)?;
+        poll_until(Duration::from_secs(20), "latido ready", ready)?;
         Ok(Self {
             process,
             port,
@@ -103,7 +103,7 @@ impl Latido {
 }
 
 /// Runs `latido install` with the variables of the settings.
-pub(crate) fn install(settings: &Settings) -> anyhow::Result<()> {
+pub(crate) fn install(settings: &LatidoSettings) -> anyhow::Result<()> {
     let output = command(settings)
         .arg("install")
         .output()
@@ -116,7 +116,7 @@ pub(crate) fn install(settings: &Settings) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn command(settings: &Settings) -> Command {
+fn command(settings: &LatidoSettings) -> Command {
     let mut command = Command::new(BINARY);
     // The environment of the benchmark must not influence the server.
     command.env_clear().current_dir(std::env::temp_dir());

@@ -6,20 +6,23 @@ use std::thread::JoinHandle;
 
 use anyhow::Context as _;
 
-use crate::beat::{self, Beat};
-use crate::store::{Database, connect};
+use crate::cluster::{BenchDatabase, connect};
+use crate::pacer::{self, PublishSchedule};
 use crate::{keys, machine};
 
 /// A thread that commits changes until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Writer {
+pub(crate) struct ScheduledWriter {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Writer {
+impl ScheduledWriter {
     /// Starts to change businesses on the schedule of the beats, with one commit per change.
-    pub(crate) fn start(database: &Database, beats: &[Beat]) -> anyhow::Result<Self> {
+    pub(crate) fn start(
+        database: &BenchDatabase,
+        beats: &[PublishSchedule],
+    ) -> anyhow::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let (url, beats) = (database.url.clone(), beats.to_vec());
         let stopped = Arc::clone(&stop);
@@ -31,8 +34,8 @@ impl Writer {
             let Ok(client) = runtime.block_on(connect(&url)) else {
                 return;
             };
-            beat::play(&beats, |channel, _| {
-                let done = runtime.block_on(client.batch_execute(&toggle(channel)));
+            pacer::run_schedules(&beats, |channel, _| {
+                let done = runtime.block_on(client.batch_execute(&toggle_sql(channel)));
                 done.is_ok() && !stopped.load(Ordering::Relaxed)
             });
         };
@@ -44,7 +47,7 @@ impl Writer {
     }
 }
 
-impl Drop for Writer {
+impl Drop for ScheduledWriter {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         // A panicked thread has already printed its message.
@@ -53,7 +56,7 @@ impl Drop for Writer {
 }
 
 /// Returns a statement that changes the statistics of a business without adding rows.
-pub(crate) fn toggle(business: usize) -> String {
+pub(crate) fn toggle_sql(business: usize) -> String {
     format!(
         "UPDATE citas SET estado = CASE estado WHEN 'atendida' THEN 'pendiente'::estado_cita ELSE 'atendida' END
           WHERE id = (SELECT id FROM citas WHERE negocio_id = '{}' LIMIT 1)",

@@ -25,8 +25,8 @@ async fn garbage_input_is_rejected_and_other_clients_are_served() {
         stream.write_all(b"\r\n\r\n").await.expect("sent");
         connections.push(stream);
     }
-    let db = app.client().await;
-    let mut socket = app.socket(&app.token(ADMIN_OF_B1)).await;
+    let db = app.connect_database().await;
+    let mut socket = app.connect_socket(&app.token(ADMIN_OF_B1)).await;
     assert_eq!(socket.subscribe(CHANNEL).await["data"]["negocio_id"], B1);
     app.book(&db, B1, "pendiente", 0).await;
     assert_eq!(socket.next().await["data"]["total_citas"], 1);
@@ -57,7 +57,7 @@ async fn slow_handshakes_are_disconnected() {
             trickling.push(tokio::spawn(trickle(stream)));
         }
     }
-    let mut socket = app.socket(&app.token(ADMIN_OF_B1)).await;
+    let mut socket = app.connect_socket(&app.token(ADMIN_OF_B1)).await;
     socket.subscribe(CHANNEL).await;
     let cut = async {
         for mut stream in silent {
@@ -97,16 +97,16 @@ async fn clients_that_never_read_are_disconnected_without_affecting_others() {
     let token = app.token(ADMIN_OF_B1);
     let mut unread = Vec::new();
     for _ in 0..200 {
-        unread.push(never_read(&app, &token).await);
+        unread.push(connect_without_reading(&app, &token).await);
     }
-    let mut socket = app.socket(&token).await;
+    let mut socket = app.connect_socket(&token).await;
     socket.subscribe(CHANNEL).await;
     // Each client also sends requests whose responses far exceed its socket buffer.
     let asking: Vec<_> = unread
         .into_iter()
-        .map(|stream| tokio::spawn(ask_without_reading(stream)))
+        .map(|stream| tokio::spawn(send_without_reading(stream)))
         .collect();
-    let db = app.client().await;
+    let db = app.connect_database().await;
     for n in 1..=100 {
         app.book(&db, B1, "pendiente", 0).await;
         socket
@@ -126,7 +126,7 @@ async fn clients_that_never_read_are_disconnected_without_affecting_others() {
 }
 
 /// Connects and subscribes a client with a tiny receive buffer.
-async fn never_read(app: &TestApp, token: &str) -> TcpStream {
+async fn connect_without_reading(app: &TestApp, token: &str) -> TcpStream {
     let socket = TcpSocket::new_v4().expect("a socket");
     socket.set_recv_buffer_size(1024).expect("a small buffer");
     let mut stream = socket.connect(app.address()).await.expect("a connection");
@@ -150,7 +150,7 @@ async fn never_read(app: &TestApp, token: &str) -> TcpStream {
 }
 
 /// Requests a channel with a long name, which the response repeats, until the connection is closed.
-async fn ask_without_reading(mut stream: TcpStream) {
+async fn send_without_reading(mut stream: TcpStream) {
     let question = masked(&json!({"type": "subscribe", "channel": "x".repeat(15_000)}).to_string());
     while stream.write_all(&question).await.is_ok() {
         tokio::time::sleep(Duration::from_millis(60)).await;
@@ -175,9 +175,9 @@ fn masked(text: &str) -> Vec<u8> {
 #[tokio::test(flavor = "multi_thread")]
 async fn unauthorized_subscriptions_are_forbidden_and_get_no_data() {
     let app = TestApp::start().await;
-    let db = app.client().await;
+    let db = app.connect_database().await;
     let mut socket = app
-        .socket(&app.sign(
+        .connect_socket(&app.sign(
             &json!({"id": crate::harness::OTHER_USER, "exp": crate::harness::claims::now() + 60}),
         ))
         .await;
@@ -192,7 +192,7 @@ async fn unauthorized_subscriptions_are_forbidden_and_get_no_data() {
         assert_eq!(socket.next().await["data"]["code"], "forbidden");
     }
     app.book(&db, B1, "pendiente", 0).await;
-    let mut owner = app.socket(&app.token(ADMIN_OF_B1)).await;
+    let mut owner = app.connect_socket(&app.token(ADMIN_OF_B1)).await;
     owner.subscribe(CHANNEL).await;
     socket.assert_quiet().await;
 }
@@ -207,7 +207,7 @@ async fn connection_limit_is_enforced_and_reported() {
         // A connection that the harness used to wait for readiness may still be open.
         let there_is_room = async {
             loop {
-                if let Ok(socket) = crate::harness::Socket::try_connect(
+                if let Ok(socket) = crate::harness::TestSocket::try_connect(
                     &format!("{}?token={token}", app.ws_url()),
                     &[],
                 )
@@ -221,14 +221,15 @@ async fn connection_limit_is_enforced_and_reported() {
         sockets.push(within(there_is_room).await);
     }
     let refused =
-        crate::harness::Socket::try_connect(&format!("{}?token={token}", app.ws_url()), &[]).await;
+        crate::harness::TestSocket::try_connect(&format!("{}?token={token}", app.ws_url()), &[])
+            .await;
     assert_eq!(refused.err(), Some(503));
     for socket in &mut sockets {
         socket.assert_quiet().await;
     }
     sockets.pop().expect("one").close().await;
-    crate::harness::until("a place is free", async || {
-        crate::harness::Socket::try_connect(&format!("{}?token={token}", app.ws_url()), &[])
+    crate::harness::wait_until("a place is free", async || {
+        crate::harness::TestSocket::try_connect(&format!("{}?token={token}", app.ws_url()), &[])
             .await
             .is_ok()
     })

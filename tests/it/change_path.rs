@@ -2,46 +2,52 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{ADMIN_OF_B1, B1, B2, OTHER_USER, Socket, TestApp, claims, until};
+use crate::harness::{ADMIN_OF_B1, B1, B2, OTHER_USER, TestApp, TestSocket, claims, wait_until};
 
 fn channel(negocio: &str) -> String {
     format!("estadisticas:{negocio}")
 }
 
 /// Connects a dashboard that may read both businesses.
-async fn both(app: &TestApp) -> Socket {
+async fn connect_both(app: &TestApp) -> TestSocket {
     let token =
         app.sign(&json!({"id": OTHER_USER, "negocios": [B1, B2], "exp": claims::now() + 3600}));
-    app.socket(&token).await
+    app.connect_socket(&token).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_kind_of_row_change_is_delivered() {
     let app = TestApp::start().await;
-    let db = app.client().await;
-    let mut socket = both(&app).await;
+    let db = app.connect_database().await;
+    let mut socket = connect_both(&app).await;
     socket.subscribe(&channel(B1)).await;
     socket.subscribe(&channel(B2)).await;
     app.book(&db, B1, "pendiente", 0).await;
     assert_eq!(
-        socket.stats_of(&channel(B1)).await["data"]["total_citas"],
+        socket.next_stats(&channel(B1)).await["data"]["total_citas"],
         1
     );
     db.batch_execute("UPDATE citas SET estado = 'atendida'")
         .await
         .expect("an update");
     assert_eq!(
-        socket.stats_of(&channel(B1)).await["data"]["citas_completadas"],
+        socket.next_stats(&channel(B1)).await["data"]["citas_completadas"],
         1
     );
     db.batch_execute("UPDATE citas SET fecha = fecha - 1")
         .await
         .expect("another day");
-    assert_eq!(socket.stats_of(&channel(B1)).await["data"]["citas_hoy"], 0);
+    assert_eq!(
+        socket.next_stats(&channel(B1)).await["data"]["citas_hoy"],
+        0
+    );
     db.batch_execute(&format!("UPDATE citas SET negocio_id = '{B2}'"))
         .await
         .expect("a move");
-    let moved = [socket.next_of("stats").await, socket.next_of("stats").await];
+    let moved = [
+        socket.next_of_type("stats").await,
+        socket.next_of_type("stats").await,
+    ];
     for frame in moved {
         let total = i64::from(frame["channel"] == channel(B2).as_str());
         assert_eq!(frame["data"]["total_citas"], total, "{frame}");
@@ -50,19 +56,19 @@ async fn every_kind_of_row_change_is_delivered() {
         .await
         .expect("a delete");
     assert_eq!(
-        socket.stats_of(&channel(B2)).await["data"]["total_citas"],
+        socket.next_stats(&channel(B2)).await["data"]["total_citas"],
         0
     );
     app.book(&db, B1, "pendiente", 0).await;
     assert_eq!(
-        socket.stats_of(&channel(B1)).await["data"]["total_citas"],
+        socket.next_stats(&channel(B1)).await["data"]["total_citas"],
         1
     );
     db.batch_execute("TRUNCATE citas")
         .await
         .expect("a truncate");
     assert_eq!(
-        socket.stats_of(&channel(B1)).await["data"]["total_citas"],
+        socket.next_stats(&channel(B1)).await["data"]["total_citas"],
         0
     );
 }
@@ -70,8 +76,8 @@ async fn every_kind_of_row_change_is_delivered() {
 #[tokio::test(flavor = "multi_thread")]
 async fn burst_needs_few_reads_and_ends_with_the_right_frame() {
     let app = TestApp::start().await;
-    let db = app.client().await;
-    let mut socket = both(&app).await;
+    let db = app.connect_database().await;
+    let mut socket = connect_both(&app).await;
     socket.subscribe(&channel(B1)).await;
     for _ in 0..2_000 {
         app.book(&db, B1, "pendiente", 0).await;
@@ -93,16 +99,16 @@ async fn burst_needs_few_reads_and_ends_with_the_right_frame() {
 #[tokio::test(flavor = "multi_thread")]
 async fn unwatched_keys_cause_no_query() {
     // The gate is off, so writers always notify and the server has something to ignore.
-    let app = TestApp::ungated().await;
-    let db = app.client().await;
-    let mut socket = both(&app).await;
+    let app = TestApp::without_interest_gate().await;
+    let db = app.connect_database().await;
+    let mut socket = connect_both(&app).await;
     socket.subscribe(&channel(B2)).await;
     let before = app.metric("latido_reads_total").await;
     for _ in 0..50 {
         app.book(&db, B1, "pendiente", 0).await;
     }
     app.book(&db, B2, "pendiente", 0).await;
-    socket.stats_of(&channel(B2)).await;
+    socket.next_stats(&channel(B2)).await;
     assert!(
         app.metric("latido_reads_total").await - before <= 2.0,
         "B2's own change, and no more than its trailing read"
@@ -117,12 +123,12 @@ async fn hundred_viewers_share_one_read() {
     let token = app.token(ADMIN_OF_B1);
     let mut sockets = Vec::new();
     for _ in 0..100 {
-        let mut socket = app.socket(&token).await;
+        let mut socket = app.connect_socket(&token).await;
         socket.subscribe(&channel(B1)).await;
         sockets.push(socket);
     }
     let before = app.metric("latido_reads_total").await;
-    let db = app.client().await;
+    let db = app.connect_database().await;
     app.book(&db, B1, "pendiente", 0).await;
     let mut frames = Vec::new();
     for socket in &mut sockets {
@@ -135,8 +141,8 @@ async fn hundred_viewers_share_one_read() {
 #[tokio::test(flavor = "multi_thread")]
 async fn lost_listener_connection_loses_no_change() {
     let app = TestApp::start().await;
-    let db = app.client().await;
-    let mut socket = both(&app).await;
+    let db = app.connect_database().await;
+    let mut socket = connect_both(&app).await;
     socket.subscribe(&channel(B1)).await;
     for round in 1..=5 {
         // One transaction, so that the change commits while no listener is connected.
@@ -156,8 +162,8 @@ async fn lost_listener_connection_loses_no_change() {
 async fn hook_call_before_the_commit_still_delivers_the_change() {
     // Without triggers only the hook notifies, and here it does so before the commit.
     let app = TestApp::without_triggers().await;
-    let mut db = app.client().await;
-    let mut socket = both(&app).await;
+    let mut db = app.connect_database().await;
+    let mut socket = connect_both(&app).await;
     socket.subscribe(&channel(B1)).await;
     let transaction = db.transaction().await.expect("BEGIN");
     app.book(&transaction, B1, "pendiente", 0).await;
@@ -175,8 +181,8 @@ async fn hook_call_before_the_commit_still_delivers_the_change() {
 async fn sweep_repairs_and_counts_changes_without_notification() {
     let app =
         TestApp::with(|config| config.engine.sweep = std::time::Duration::from_millis(200)).await;
-    let db = app.client().await;
-    let mut socket = both(&app).await;
+    let db = app.connect_database().await;
+    let mut socket = connect_both(&app).await;
     socket.subscribe(&channel(B1)).await;
     db.batch_execute("ALTER TABLE citas DISABLE TRIGGER ALL")
         .await
@@ -194,15 +200,15 @@ async fn today_ends_at_midnight_in_the_time_zone_of_the_business() {
     let app = TestApp::with_settings(&[("TIMEZONE", "America/Guayaquil")], |_| {}).await;
     let five_to_midnight: jiff::Timestamp = "2030-03-10T04:59:58Z".parse().expect("a time");
     app.clock().set(five_to_midnight);
-    let db = app.client().await;
+    let db = app.connect_database().await;
     app.book_on(&db, B1, "pendiente", "2030-03-09").await;
     app.book_on(&db, B1, "pendiente", "2030-03-10").await;
     app.book_on(&db, B1, "pendiente", "2030-03-10").await;
     // The token must be valid according to the server's clock.
     let token = app.sign(&json!({"id": ADMIN_OF_B1, "exp": five_to_midnight.as_second() + 3600}));
-    let mut socket = app.socket(&token).await;
+    let mut socket = app.connect_socket(&token).await;
     assert_eq!(socket.subscribe(&channel(B1)).await["data"]["citas_hoy"], 1);
-    let frame = socket.stats_of(&channel(B1)).await;
+    let frame = socket.next_stats(&channel(B1)).await;
     assert_eq!(
         (&frame["data"]["citas_hoy"], &frame["data"]["total_citas"]),
         (&json!(2), &json!(3)),
@@ -214,20 +220,20 @@ async fn today_ends_at_midnight_in_the_time_zone_of_the_business() {
 #[tokio::test(flavor = "multi_thread")]
 async fn frames_are_stale_during_a_database_outage_and_right_after_it() {
     let mut app = TestApp::on_own_cluster().await;
-    let mut socket = both(&app).await;
+    let mut socket = connect_both(&app).await;
     let first = socket.subscribe(&channel(B1)).await;
     app.cluster().kill().await;
-    let stale = socket.next_of("status").await;
+    let stale = socket.next_of_type("status").await;
     assert_eq!(stale["data"]["stale"], true);
     assert!((stale["data"]["since"].as_i64().expect("seconds") - claims::now()).abs() < 60);
     assert_eq!(app.get("/ready").await.0, 503);
     assert_eq!(app.get("/health").await.0, 200);
-    let mut late = both(&app).await;
+    let mut late = connect_both(&app).await;
     late.send(&json!({"type": "subscribe", "channel": channel(B1)}))
         .await;
-    assert_eq!(late.next_of("status").await["data"]["stale"], true);
+    assert_eq!(late.next_of_type("status").await["data"]["stale"], true);
     app.cluster().restart().await;
-    let db = app.client().await;
+    let db = app.connect_database().await;
     app.book(&db, B1, "pendiente", 0).await;
     let mut fresh = false;
     let frame = loop {
@@ -239,21 +245,21 @@ async fn frames_are_stale_during_a_database_outage_and_right_after_it() {
     };
     assert!(frame["v"].as_u64() > first["v"].as_u64());
     if !fresh {
-        assert_eq!(socket.next_of("status").await["data"]["stale"], false);
+        assert_eq!(socket.next_of_type("status").await["data"]["stale"], false);
     }
-    until("ready again", async || app.get("/ready").await.0 == 200).await;
+    wait_until("ready again", async || app.get("/ready").await.0 == 200).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn server_started_before_its_database_waits_for_it() {
-    let app = TestApp::on_own_cluster_that_is_down().await;
+    let app = TestApp::on_stopped_cluster().await;
     let mut app = app;
     assert_eq!(app.get("/health").await.0, 200);
     assert_eq!(app.get("/ready").await.0, 503);
     app.cluster().restart().await;
-    until("ready", async || app.get("/ready").await.0 == 200).await;
+    wait_until("ready", async || app.get("/ready").await.0 == 200).await;
     assert_eq!(
-        both(&app).await.subscribe(&channel(B1)).await["data"]["total_citas"],
+        connect_both(&app).await.subscribe(&channel(B1)).await["data"]["total_citas"],
         0
     );
 }
@@ -278,13 +284,13 @@ async fn keys_can_be_integers_or_texts() {
         ),
     ] {
         let app = TestApp::on_simple_schema(key_type).await;
-        let db = app.client().await;
+        let db = app.connect_database().await;
         let insert = format!(
             "INSERT INTO citas (negocio_id, fecha, estado) VALUES ('{key}', '2020-01-01', 'atendida')"
         );
         db.batch_execute(&insert).await.expect("an insert");
         let token = app.sign(&json!({"id": 7, "rol": "admin_sistema", "exp": claims::now() + 60}));
-        let mut socket = app.socket(&token).await;
+        let mut socket = app.connect_socket(&token).await;
         for name in names {
             let frame = socket.subscribe(name).await;
             assert_eq!(
@@ -295,7 +301,7 @@ async fn keys_can_be_integers_or_texts() {
         }
         db.batch_execute(&insert).await.expect("an insert");
         assert_eq!(
-            socket.next_of("stats").await["data"]["citas_completadas"],
+            socket.next_of_type("stats").await["data"]["citas_completadas"],
             2,
             "{key_type}"
         );
@@ -318,9 +324,9 @@ async fn second_stream_needs_only_configuration() {
     "#;
     let schema = "CREATE SCHEMA tienda; CREATE TABLE tienda.ventas (id serial PRIMARY KEY, tienda text, monto numeric(10,2), detalle json, nota text)";
     let app = TestApp::with_streams(toml, schema).await;
-    let db = app.client().await;
+    let db = app.connect_database().await;
     let token = app.sign(&json!({"id": OTHER_USER, "tienda": "Ñandú & Co", "negocio_id": B1, "exp": claims::now() + 60}));
-    let mut socket = app.socket(&token).await;
+    let mut socket = app.connect_socket(&token).await;
     let empty = socket.subscribe_as("ventas:Ñandú & Co", "ventas").await;
     assert_eq!(
         empty["data"],
@@ -328,7 +334,7 @@ async fn second_stream_needs_only_configuration() {
     );
     let insert = r#"INSERT INTO tienda.ventas (tienda, monto, detalle) VALUES ('Ñandú & Co', 12.50, '{"canal":"web"}')"#;
     db.batch_execute(insert).await.expect("an insert");
-    let frame = socket.next_of("ventas").await;
+    let frame = socket.next_of_type("ventas").await;
     assert_eq!(frame["data"]["total"], 12.5);
     assert_eq!(
         (&frame["data"]["ventas"], &frame["data"]["canal"]),
@@ -340,7 +346,7 @@ async fn second_stream_needs_only_configuration() {
     db.batch_execute(r#"UPDATE tienda.ventas SET detalle = '{"canal":"tel"}'"#)
         .await
         .expect("a relevant one");
-    assert_eq!(socket.next_of("ventas").await["data"]["canal"], "tel");
+    assert_eq!(socket.next_of_type("ventas").await["data"]["canal"], "tel");
     let old: Value = socket.subscribe(&channel(B1)).await;
     assert_eq!(old["data"]["total_citas"], 0, "beside the built-in stream");
 }
@@ -361,14 +367,14 @@ const SLOW_STREAM: &str = r#"
 async fn slow_key_does_not_delay_other_keys() {
     let app = TestApp::with_streams(SLOW_STREAM, SLOW_KEY).await;
     let token = app.sign(&json!({"id": 7, "rol": "admin_sistema", "exp": claims::now() + 600}));
-    let mut socket = app.socket(&token).await;
+    let mut socket = app.connect_socket(&token).await;
     for key in ["giant 1", "a", "giant 2", "b"] {
         socket
             .send(&json!({"type": "subscribe", "channel": format!("slow:{key}")}))
             .await;
     }
     socket.subscribe(&channel(B1)).await;
-    let db = app.client().await;
+    let db = app.connect_database().await;
     let mut citas = 0;
     for round in 1..=3 {
         app.book(&db, B1, "pendiente", 0).await;
@@ -392,14 +398,14 @@ async fn slow_key_does_not_delay_other_keys() {
 async fn failing_stream_stays_reported_while_another_stream_succeeds() {
     let app = TestApp::with_streams(SLOW_STREAM, SLOW_KEY).await;
     let token = app.sign(&json!({"id": 7, "rol": "admin_sistema", "exp": claims::now() + 600}));
-    let mut socket = app.socket(&token).await;
+    let mut socket = app.connect_socket(&token).await;
     socket.subscribe(&channel(B1)).await;
-    let mut failing = app.socket(&token).await;
+    let mut failing = app.connect_socket(&token).await;
     failing
         .send(&json!({"type": "subscribe", "channel": "slow:giant"}))
         .await;
-    assert_eq!(socket.next_of("status").await["data"]["stale"], true);
-    let db = app.client().await;
+    assert_eq!(socket.next_of_type("status").await["data"]["stale"], true);
+    let db = app.connect_database().await;
     for total in 1..=3 {
         app.book(&db, B1, "pendiente", 0).await;
         let frame = socket.next().await;
@@ -420,10 +426,10 @@ async fn failing_stream_stays_reported_while_another_stream_succeeds() {
 #[tokio::test(flavor = "multi_thread")]
 async fn delivered_frames_are_counted() {
     let app = TestApp::start().await;
-    let db = app.client().await;
-    let mut one = app.socket(&app.token(ADMIN_OF_B1)).await;
+    let db = app.connect_database().await;
+    let mut one = app.connect_socket(&app.token(ADMIN_OF_B1)).await;
     one.subscribe(&channel(B1)).await;
-    let mut two = both(&app).await;
+    let mut two = connect_both(&app).await;
     two.subscribe(&channel(B1)).await;
     two.subscribe(&channel(B2)).await;
     assert_eq!(

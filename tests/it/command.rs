@@ -2,14 +2,14 @@
 
 mod database;
 mod demo;
-mod following;
 mod secrets;
 mod serving;
 mod settings;
+mod watching;
 
 use crate::harness::claims::SECRET;
 use crate::harness::cluster::TestDatabase;
-use crate::harness::{Home, Running};
+use crate::harness::{CommandHome, RunningCommand};
 
 /// Returns the variables of a server: all that it needs, and a password that no output may contain.
 fn variables(url: &str) -> Vec<(&'static str, String)> {
@@ -28,7 +28,7 @@ fn variables(url: &str) -> Vec<(&'static str, String)> {
         .collect()
 }
 
-fn borrowed<'a>(variables: &'a [(&'static str, String)]) -> Vec<(&'static str, &'a str)> {
+fn borrow_values<'a>(variables: &'a [(&'static str, String)]) -> Vec<(&'static str, &'a str)> {
     variables
         .iter()
         .map(|(name, value)| (*name, value.as_str()))
@@ -36,36 +36,41 @@ fn borrowed<'a>(variables: &'a [(&'static str, String)]) -> Vec<(&'static str, &
 }
 
 /// A database with the real schema, and a home folder in which to run commands on it.
-struct Place {
-    home: Home,
+struct CommandSetup {
+    home: CommandHome,
     database: TestDatabase,
     variables: Vec<(&'static str, String)>,
 }
 
-impl Place {
+impl CommandSetup {
     async fn new() -> Self {
         let database = TestDatabase::create(&["sql/schema.sql", "tests/it/sql/people.sql"]).await;
         Self {
-            home: Home::new(),
+            home: CommandHome::new(),
             variables: variables(database.url()),
             database,
         }
     }
 
     /// Returns the variables with additional ones, which override those of the same name.
-    fn with<'a>(&'a self, more: &[(&'static str, &'a str)]) -> Vec<(&'static str, &'a str)> {
-        borrowed(&self.variables)
+    fn with_variables<'a>(
+        &'a self,
+        more: &[(&'static str, &'a str)],
+    ) -> Vec<(&'static str, &'a str)> {
+        borrow_values(&self.variables)
             .into_iter()
             .chain(more.iter().copied())
             .collect()
     }
 
     async fn print(&self, arguments: &[&str]) -> String {
-        self.home.print(arguments, &self.with(&[])).await
+        self.home
+            .run_for_stdout(arguments, &self.with_variables(&[]))
+            .await
     }
 
-    fn start(&self, arguments: &[&str], more: &[(&'static str, &str)]) -> Running {
-        self.home.start(arguments, &self.with(more))
+    fn start(&self, arguments: &[&str], more: &[(&'static str, &str)]) -> RunningCommand {
+        self.home.start(arguments, &self.with_variables(more))
     }
 
     /// Runs `latido token` for a user who may read these businesses, and returns the token.

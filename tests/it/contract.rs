@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::harness::{ADMIN_OF_B1, B1, B2, OTHER_USER, SYSTEM_ADMIN, Socket, TestApp, claims};
+use crate::harness::{ADMIN_OF_B1, B1, B2, OTHER_USER, SYSTEM_ADMIN, TestApp, TestSocket, claims};
 
 fn channel(negocio: &str) -> String {
     format!("estadisticas:{negocio}")
@@ -30,7 +30,7 @@ async fn invalid_token_is_refused_before_the_upgrade() {
         ("garbage", "x.y.z"),
     ] {
         assert_eq!(
-            Socket::try_connect(&format!("{url}?token={token}"), &[])
+            TestSocket::try_connect(&format!("{url}?token={token}"), &[])
                 .await
                 .err(),
             Some(401),
@@ -38,7 +38,7 @@ async fn invalid_token_is_refused_before_the_upgrade() {
         );
     }
     assert_eq!(
-        Socket::try_connect(&url, &[]).await.err(),
+        TestSocket::try_connect(&url, &[]).await.err(),
         Some(401),
         "no token"
     );
@@ -54,7 +54,7 @@ async fn token_is_accepted_in_three_places() {
         ("authorization", bearer.as_str()),
         ("sec-websocket-protocol", pair.as_str()),
     ] {
-        let mut socket = Socket::try_connect(&app.ws_url(), &[header])
+        let mut socket = TestSocket::try_connect(&app.ws_url(), &[header])
             .await
             .expect("accepted");
         assert_eq!(
@@ -62,7 +62,7 @@ async fn token_is_accepted_in_three_places() {
             B1
         );
     }
-    app.socket(&token).await.assert_quiet().await;
+    app.connect_socket(&token).await.assert_quiet().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -71,13 +71,16 @@ async fn user_claim_is_id_then_user_id_then_sub() {
     for claim in ["id", "user_id", "sub"] {
         let token = app.sign(&json!({claim: ADMIN_OF_B1, "exp": claims::now() + 60}));
         assert_eq!(
-            app.socket(&token).await.subscribe(&channel(B1)).await["type"],
+            app.connect_socket(&token)
+                .await
+                .subscribe(&channel(B1))
+                .await["type"],
             "stats",
             "{claim}"
         );
     }
     let both = app.sign(&json!({"id": OTHER_USER, "sub": ADMIN_OF_B1, "exp": claims::now() + 60}));
-    let mut socket = app.socket(&both).await;
+    let mut socket = app.connect_socket(&both).await;
     socket
         .send(&json!({"type": "subscribe", "channel": channel(B1)}))
         .await;
@@ -87,11 +90,11 @@ async fn user_claim_is_id_then_user_id_then_sub() {
 #[tokio::test(flavor = "multi_thread")]
 async fn subscription_starts_with_current_numbers_and_continues_with_changes() {
     let app = TestApp::start().await;
-    let db = app.client().await;
+    let db = app.connect_database().await;
     app.book(&db, B1, "pendiente", 0).await;
     app.book(&db, B1, "atendida", -1).await;
     app.book(&db, B1, "cancelada", -2).await;
-    let mut socket = app.socket(&app.token(ADMIN_OF_B1)).await;
+    let mut socket = app.connect_socket(&app.token(ADMIN_OF_B1)).await;
     socket
         .send(&json!({"type": "subscribe", "data": {"channel": channel(B1)}}))
         .await;
@@ -137,7 +140,11 @@ async fn unknown_business_has_four_zeros() {
     let app = TestApp::start().await;
     let id = "00000000-0000-4000-8000-00000000dead";
     let token = app.sign(&json!({"id": OTHER_USER, "negocio_id": id, "exp": claims::now() + 60}));
-    let frame = app.socket(&token).await.subscribe(&channel(id)).await;
+    let frame = app
+        .connect_socket(&token)
+        .await
+        .subscribe(&channel(id))
+        .await;
     for column in [
         "citas_hoy",
         "total_citas",
@@ -151,9 +158,9 @@ async fn unknown_business_has_four_zeros() {
 #[tokio::test(flavor = "multi_thread")]
 async fn change_without_new_numbers_sends_no_frame() {
     let app = TestApp::start().await;
-    let db = app.client().await;
+    let db = app.connect_database().await;
     app.book(&db, B1, "pendiente", 0).await;
-    let mut socket = app.socket(&app.token(ADMIN_OF_B1)).await;
+    let mut socket = app.connect_socket(&app.token(ADMIN_OF_B1)).await;
     socket.subscribe(&channel(B1)).await;
     db.batch_execute("UPDATE citas SET hora_inicio = '11:00'")
         .await
@@ -180,7 +187,7 @@ async fn change_without_new_numbers_sends_no_frame() {
 #[tokio::test(flavor = "multi_thread")]
 async fn subscribing_again_repeats_the_current_frame() {
     let app = TestApp::start().await;
-    let mut socket = app.socket(&app.token(ADMIN_OF_B1)).await;
+    let mut socket = app.connect_socket(&app.token(ADMIN_OF_B1)).await;
     let first = socket.subscribe(&channel(B1)).await;
     assert_eq!(socket.subscribe(&channel(B1)).await, first);
     socket.assert_quiet().await;
@@ -189,13 +196,13 @@ async fn subscribing_again_repeats_the_current_frame() {
 #[tokio::test(flavor = "multi_thread")]
 async fn frames_carry_the_subscribed_channel_name() {
     let app = TestApp::start().await;
-    let db = app.client().await;
+    let db = app.connect_database().await;
     let names = [
         channel(B1),
         format!("estadisticas:negocio_{B1}"),
         channel(&B1.to_uppercase()),
     ];
-    let mut socket = app.socket(&app.token(ADMIN_OF_B1)).await;
+    let mut socket = app.connect_socket(&app.token(ADMIN_OF_B1)).await;
     for name in &names {
         let frame = socket.subscribe(name).await;
         assert_eq!(
@@ -207,7 +214,7 @@ async fn frames_carry_the_subscribed_channel_name() {
     let mut got = Vec::new();
     for _ in &names {
         got.push(
-            socket.next_of("stats").await["channel"]
+            socket.next_of_type("stats").await["channel"]
                 .as_str()
                 .expect("a name")
                 .to_owned(),
@@ -222,10 +229,10 @@ async fn frames_carry_the_subscribed_channel_name() {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_frame_arrives_after_unsubscribe() {
     let app = TestApp::start().await;
-    let db = app.client().await;
+    let db = app.connect_database().await;
     let admin =
         app.sign(&json!({"id": OTHER_USER, "negocios": [B1, B2], "exp": claims::now() + 60}));
-    let mut socket = app.socket(&admin).await;
+    let mut socket = app.connect_socket(&admin).await;
     socket.subscribe(&channel(B1)).await;
     socket.subscribe(&channel(B2)).await;
     socket
@@ -256,7 +263,7 @@ async fn read_permission_comes_from_claim_role_or_sql() {
     ];
     for claims in &allowed {
         assert_eq!(
-            app.socket(&app.sign(claims))
+            app.connect_socket(&app.sign(claims))
                 .await
                 .subscribe(&channel(B1))
                 .await["type"],
@@ -272,7 +279,7 @@ async fn read_permission_comes_from_claim_role_or_sql() {
         json!({"id": OTHER_USER, "channels": [channel(B2)], "exp": exp}),
     ];
     for claims in &refused {
-        let mut socket = app.socket(&app.sign(claims)).await;
+        let mut socket = app.connect_socket(&app.sign(claims)).await;
         socket
             .send(&json!({"type": "subscribe", "channel": channel(B1)}))
             .await;
@@ -292,7 +299,7 @@ async fn read_permission_comes_from_claim_role_or_sql() {
 async fn invalid_messages_get_errors_and_keep_the_connection() {
     let app = TestApp::with(|config| config.limits.channels = 2).await;
     let mut socket = app
-        .socket(
+        .connect_socket(
             &app.sign(
                 &json!({"id": OTHER_USER, "rol": "admin_sistema", "exp": claims::now() + 60}),
             ),
@@ -346,7 +353,7 @@ async fn token_is_renewed_in_band_only_for_the_same_user() {
     let app = TestApp::start().await;
     let exp = claims::now() + 600;
     let mut socket = app
-        .socket(&app.sign(&json!({"id": OTHER_USER, "negocios": [B1, B2], "exp": exp})))
+        .connect_socket(&app.sign(&json!({"id": OTHER_USER, "negocios": [B1, B2], "exp": exp})))
         .await;
     socket.subscribe(&channel(B1)).await;
     socket.subscribe(&channel(B2)).await;
@@ -370,7 +377,7 @@ async fn token_is_renewed_in_band_only_for_the_same_user() {
         (&json!("forbidden"), &json!(channel(B1)))
     );
     assert_eq!(socket.next().await["type"], "unsubscribed");
-    let db = app.client().await;
+    let db = app.connect_database().await;
     app.book(&db, B1, "pendiente", 0).await;
     app.book(&db, B2, "pendiente", 0).await;
     assert_eq!(
@@ -385,13 +392,13 @@ async fn expiring_token_is_announced_and_closes_with_4401() {
     let app = TestApp::start().await;
     let exp = claims::now() + 3;
     let mut socket = app
-        .socket(&app.sign(&json!({"id": ADMIN_OF_B1, "exp": exp})))
+        .connect_socket(&app.sign(&json!({"id": ADMIN_OF_B1, "exp": exp})))
         .await;
     assert_eq!(
         socket.next().await,
         json!({"type": "token_expiring", "data": {"at": exp}})
     );
-    assert_eq!(socket.closed().await, Some(4401));
+    assert_eq!(socket.wait_for_close_code().await, Some(4401));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -404,29 +411,29 @@ async fn oversize_binary_and_flooding_messages_close_the_connection() {
     })
     .await;
     let token = app.token(ADMIN_OF_B1);
-    let mut socket = app.socket(&token).await;
+    let mut socket = app.connect_socket(&token).await;
     socket
         .send_raw(Message::text("x".repeat(16 * 1024 + 1)))
         .await;
-    assert_eq!(socket.closed().await, Some(1009));
-    let mut socket = app.socket(&token).await;
+    assert_eq!(socket.wait_for_close_code().await, Some(1009));
+    let mut socket = app.connect_socket(&token).await;
     socket.send_raw(Message::binary(vec![1, 2, 3])).await;
-    assert_eq!(socket.closed().await, Some(1003));
-    let mut socket = app.socket(&token).await;
+    assert_eq!(socket.wait_for_close_code().await, Some(1003));
+    let mut socket = app.connect_socket(&token).await;
     for _ in 0..40 {
         socket.send(&json!({"type": "ping"})).await;
     }
     assert_eq!(
-        socket.next_of("error").await["data"]["code"],
+        socket.next_of_type("error").await["data"]["code"],
         "rate_limited"
     );
-    assert_eq!(socket.closed().await, Some(4429));
+    assert_eq!(socket.wait_for_close_code().await, Some(4429));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pings_of_both_kinds_are_answered() {
     let app = TestApp::start().await;
-    let mut socket = app.socket(&app.token(ADMIN_OF_B1)).await;
+    let mut socket = app.connect_socket(&app.token(ADMIN_OF_B1)).await;
     socket.send(&json!({"type": "ping"})).await;
     assert_eq!(socket.next().await, json!({"type": "pong"}));
     socket.send_raw(Message::Ping("hola".into())).await;

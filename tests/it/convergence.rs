@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio_postgres::Client;
 
-use crate::harness::{OTHER_USER, Socket, TestApp, claims, until};
+use crate::harness::{OTHER_USER, TestApp, TestSocket, claims, wait_until};
 
 pub(crate) const BUSINESSES: usize = 6;
 const WRITERS: usize = 6;
@@ -38,9 +38,9 @@ async fn every_client_converges() {
     let done = Arc::new(AtomicBool::new(false));
     let clients: Vec<_> = (0..CLIENTS)
         .map(|n| {
-            tokio::spawn(follow(
+            tokio::spawn(follow_until_done(
                 app.ws_url(),
-                dashboard(&app),
+                dashboard_token(&app),
                 vec![n % BUSINESSES, (n * 5 + 1) % BUSINESSES],
                 Arc::clone(&done),
             ))
@@ -50,20 +50,20 @@ async fn every_client_converges() {
         let writers: Vec<_> = (0..WRITERS)
             .map(|_| {
                 let (random, url) = (random.fork(), app.database_url());
-                tokio::spawn(async move { write(&url, random).await })
+                tokio::spawn(async move { run_writer(&url, random).await })
             })
             .collect();
-        faults(&mut app, &mut random).await;
+        inject_faults(&mut app, &mut random).await;
         for writer in writers {
             writer.await.expect("a writer ends");
         }
     }
     app.quiesce().await;
     done.store(true, Ordering::Relaxed);
-    let db = app.client().await;
+    let db = app.connect_database().await;
     let mut truth = HashMap::new();
     for n in 0..BUSINESSES {
-        truth.insert(n, numbers(&db, n).await.expect("the truth"));
+        truth.insert(n, query_numbers(&db, n).await.expect("the truth"));
     }
     for client in clients {
         for (n, last) in client.await.expect("a client ends") {
@@ -72,12 +72,12 @@ async fn every_client_converges() {
     }
 }
 
-fn dashboard(app: &TestApp) -> String {
+fn dashboard_token(app: &TestApp) -> String {
     app.sign(&json!({"id": OTHER_USER, "rol": "admin_sistema", "exp": claims::now() + 3600}))
 }
 
 /// Runs the query directly. Returns `None` if the database gives no result.
-pub(crate) async fn numbers(db: &Client, n: usize) -> Option<[i64; 4]> {
+pub(crate) async fn query_numbers(db: &Client, n: usize) -> Option<[i64; 4]> {
     let sql = format!(
         "SELECT count(*) FILTER (WHERE fecha = (now() AT TIME ZONE 'UTC')::date), count(*),
                 count(*) FILTER (WHERE estado = 'atendida'), count(*) FILTER (WHERE estado = 'cancelada')
@@ -89,14 +89,14 @@ pub(crate) async fn numbers(db: &Client, n: usize) -> Option<[i64; 4]> {
 }
 
 /// Follows businesses as a dashboard that reconnects. Returns its last numbers after `done` is set.
-async fn follow(
+async fn follow_until_done(
     url: String,
     token: String,
     businesses: Vec<usize>,
     done: Arc<AtomicBool>,
 ) -> HashMap<usize, [i64; 4]> {
     let mut last: HashMap<usize, ([i64; 4], u64)> = HashMap::new();
-    let mut socket = Socket::connect(&url, &token).await;
+    let mut socket = TestSocket::connect(&url, &token).await;
     for n in &businesses {
         socket
             .send(
@@ -124,13 +124,13 @@ async fn follow(
                 .find(|n| frame["data"]["negocio_id"] == business(**n))
                 .expect("only what was asked for");
             let version = frame["v"].as_u64().expect("a version");
-            let before = last.insert(*n, (four(&frame["data"]), version));
+            let before = last.insert(*n, (four_numbers(&frame["data"]), version));
             assert!(before.is_none_or(|(_, v)| version > v), "versions rise");
         }
     }
 }
 
-fn four(data: &Value) -> [i64; 4] {
+fn four_numbers(data: &Value) -> [i64; 4] {
     [
         "citas_hoy",
         "total_citas",
@@ -142,7 +142,7 @@ fn four(data: &Value) -> [i64; 4] {
 
 /// Runs random statements in random transactions. Errors come from the injected faults; a statement
 /// that was not committed has no effect.
-async fn write(url: &str, mut random: fastrand::Rng) {
+async fn run_writer(url: &str, mut random: fastrand::Rng) {
     let mut client: Option<Client> = None;
     for _ in 0..STEPS {
         if client.as_ref().is_none_or(Client::is_closed) {
@@ -181,7 +181,7 @@ fn statement(random: &mut fastrand::Rng) -> String {
         random.u8(1..5)
     );
     match random.u8(0..24) {
-        0..8 => crate::harness::booking(&one, state, random.i32(-1..2)),
+        0..8 => crate::harness::booking_sql(&one, state, random.i32(-1..2)),
         8..13 => format!("UPDATE citas SET estado = '{state}' WHERE {some}"),
         13..16 => format!("UPDATE citas SET negocio_id = '{other}' WHERE {some}"),
         16..18 => format!("UPDATE citas SET fecha = fecha + 1 WHERE {some}"),
@@ -193,7 +193,7 @@ fn statement(random: &mut fastrand::Rng) -> String {
 
 /// Disconnects the listener, terminates backends, and kills and restarts the server during the
 /// writes.
-async fn faults(app: &mut TestApp, random: &mut fastrand::Rng) {
+async fn inject_faults(app: &mut TestApp, random: &mut fastrand::Rng) {
     for _ in 0..random.u8(1..4) {
         tokio::time::sleep(Duration::from_millis(random.u64(20..200))).await;
         match random.u8(0..4) {
@@ -201,13 +201,13 @@ async fn faults(app: &mut TestApp, random: &mut fastrand::Rng) {
                 app.cluster().kill().await;
                 app.cluster().restart().await;
             }
-            1 => terminate(app, "").await,
-            _ => terminate(app, "AND application_name LIKE 'latido%'").await,
+            1 => terminate_backends(app, "").await,
+            _ => terminate_backends(app, "AND application_name LIKE 'latido%'").await,
         }
     }
 }
 
-async fn terminate(app: &TestApp, whose: &str) {
+async fn terminate_backends(app: &TestApp, whose: &str) {
     let Some(db) = crate::harness::try_connect(&app.database_url()).await else {
         return;
     };
@@ -221,9 +221,9 @@ async fn terminate(app: &TestApp, whose: &str) {
 async fn rows_added_by_copy_are_delivered() {
     use futures_util::SinkExt;
     let app = TestApp::start().await;
-    let db = app.client().await;
+    let db = app.connect_database().await;
     app.book(&db, crate::harness::B1, "pendiente", 0).await;
-    let mut socket = app.socket(&dashboard(&app)).await;
+    let mut socket = app.connect_socket(&dashboard_token(&app)).await;
     let channel = format!("estadisticas:{}", crate::harness::B1);
     socket.subscribe(&channel).await;
     db.batch_execute(
@@ -241,7 +241,7 @@ async fn rows_added_by_copy_are_delivered() {
     socket
         .stats_until(&channel, |data| data["total_citas"] == 2)
         .await;
-    until("nothing is owed", async || {
+    wait_until("nothing is owed", async || {
         app.metric("latido_dirty_keys").await == 0.0
     })
     .await;

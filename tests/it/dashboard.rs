@@ -3,22 +3,27 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::harness::{B1, SYSTEM_ADMIN, Socket, TestApp, claims, until};
+use crate::harness::{B1, SYSTEM_ADMIN, TestApp, TestSocket, claims, wait_until};
 
-const STATE: &str = "latido:servidor";
-const CLIENTS: &str = "latido:clientes";
+const STATE_CHANNEL: &str = "latido:servidor";
+const CLIENTS_CHANNEL: &str = "latido:clientes";
 
 /// Signs a token with the admin role.
-fn admin(app: &TestApp) -> String {
+fn admin_token(app: &TestApp) -> String {
     app.sign(&json!({"id": SYSTEM_ADMIN, "rol": "admin_sistema", "exp": claims::now() + 600}))
 }
 
 /// Signs a token that names every channel but has no role.
-fn named(app: &TestApp, user: &str) -> String {
-    app.sign(&json!({"id": user, "negocio_id": B1, "channels": [STATE, CLIENTS], "exp": claims::now() + 600}))
+fn channel_token(app: &TestApp, user: &str) -> String {
+    app.sign(&json!({"id": user, "negocio_id": B1, "channels": [STATE_CHANNEL, CLIENTS_CHANNEL], "exp": claims::now() + 600}))
 }
 
-async fn ask(app: &TestApp, method: Method, path: &str, token: Option<&str>) -> (u16, Value) {
+async fn request_json(
+    app: &TestApp,
+    method: Method,
+    path: &str,
+    token: Option<&str>,
+) -> (u16, Value) {
     let request = app.request(method, path);
     let request = if let Some(token) = token {
         request.bearer_auth(token)
@@ -33,13 +38,13 @@ async fn ask(app: &TestApp, method: Method, path: &str, token: Option<&str>) -> 
     )
 }
 
-async fn get(app: &TestApp, path: &str) -> Value {
-    let (status, body) = ask(app, Method::GET, path, Some(&admin(app))).await;
+async fn get_json(app: &TestApp, path: &str) -> Value {
+    let (status, body) = request_json(app, Method::GET, path, Some(&admin_token(app))).await;
     assert_eq!(status, 200, "{path}: {body}");
     body
 }
 
-async fn subscribe(socket: &mut Socket, channel: &str) {
+async fn subscribe(socket: &mut TestSocket, channel: &str) {
     socket
         .send(&json!({"type": "subscribe", "data": {"channel": channel}}))
         .await;
@@ -47,10 +52,14 @@ async fn subscribe(socket: &mut Socket, channel: &str) {
 
 /// Waits for the next frame of a system channel whose data satisfies the condition. Asserts that
 /// versions rise on the way.
-async fn shows(socket: &mut Socket, channel: &str, satisfied: impl Fn(&Value) -> bool) -> Value {
+async fn wait_for_state(
+    socket: &mut TestSocket,
+    channel: &str,
+    satisfied: impl Fn(&Value) -> bool,
+) -> Value {
     let mut version = 0;
     loop {
-        let frame = socket.next_of("server").await;
+        let frame = socket.next_of_type("server").await;
         if frame["channel"] != channel {
             continue;
         }
@@ -73,7 +82,7 @@ fn row<'a>(data: &'a Value, user: &str) -> Option<&'a Value> {
 #[tokio::test(flavor = "multi_thread")]
 async fn only_admins_have_access() {
     let app = TestApp::start().await;
-    let non_admin = named(&app, "ana");
+    let non_admin = channel_token(&app, "ana");
     let all = [
         "/dashboard",
         "/dashboard/clients",
@@ -87,48 +96,66 @@ async fn only_admins_have_access() {
         .map(|path| (*path).to_owned())
         .chain(all.iter().map(|path| format!("/api{path}")))
     {
-        assert_eq!(ask(&app, Method::GET, &path, None).await.0, 401, "{path}");
         assert_eq!(
-            ask(&app, Method::GET, &path, Some("x.y.z")).await.0,
+            request_json(&app, Method::GET, &path, None).await.0,
             401,
             "{path}"
         );
-        let (status, body) = ask(&app, Method::GET, &path, Some(&non_admin)).await;
+        assert_eq!(
+            request_json(&app, Method::GET, &path, Some("x.y.z"))
+                .await
+                .0,
+            401,
+            "{path}"
+        );
+        let (status, body) = request_json(&app, Method::GET, &path, Some(&non_admin)).await;
         assert_eq!(
             (status, body["error"]["code"].as_str()),
             (403, Some("forbidden")),
             "{path}"
         );
         assert_eq!(
-            ask(&app, Method::GET, &path, Some(&admin(&app))).await.0,
+            request_json(&app, Method::GET, &path, Some(&admin_token(&app)))
+                .await
+                .0,
             200,
             "{path}"
         );
         assert_eq!(
-            ask(&app, Method::PUT, &path, Some(&admin(&app))).await.0,
+            request_json(&app, Method::PUT, &path, Some(&admin_token(&app)))
+                .await
+                .0,
             405,
             "{path}"
         );
     }
     for path in ["/dashboard/cleanup", "/dashboard/clients/0-0-1/close"] {
-        assert_eq!(ask(&app, Method::POST, path, None).await.0, 401, "{path}");
         assert_eq!(
-            ask(&app, Method::POST, path, Some(&non_admin)).await.0,
+            request_json(&app, Method::POST, path, None).await.0,
+            401,
+            "{path}"
+        );
+        assert_eq!(
+            request_json(&app, Method::POST, path, Some(&non_admin))
+                .await
+                .0,
             403,
             "{path}"
         );
         assert_eq!(
-            ask(&app, Method::GET, path, Some(&admin(&app))).await.0,
+            request_json(&app, Method::GET, path, Some(&admin_token(&app)))
+                .await
+                .0,
             405,
             "{path}"
         );
     }
     // Tokens in URLs are refused, because URLs are written to logs.
     assert_eq!(
-        ask(
+        request_json(
             &app,
             Method::GET,
-            &format!("/dashboard/stats?token={}", admin(&app)),
+            &format!("/dashboard/stats?token={}", admin_token(&app)),
             None
         )
         .await
@@ -136,28 +163,35 @@ async fn only_admins_have_access() {
         401
     );
     assert_eq!(
-        ask(&app, Method::GET, "/dashboard/nothing", Some(&admin(&app)))
-            .await
-            .0,
+        request_json(
+            &app,
+            Method::GET,
+            "/dashboard/nothing",
+            Some(&admin_token(&app))
+        )
+        .await
+        .0,
         404
     );
 
-    let mut socket = app.socket(&non_admin).await;
-    for channel in [STATE, CLIENTS, "latido:clientes/ana"] {
+    let mut socket = app.connect_socket(&non_admin).await;
+    for channel in [STATE_CHANNEL, CLIENTS_CHANNEL, "latido:clientes/ana"] {
         let error = socket.subscribe_as(channel, "error").await;
         assert_eq!(
             (&error["data"]["code"], &error["data"]["channel"]),
             (&json!("forbidden"), &json!(channel))
         );
     }
-    let mut socket = app.socket(&admin(&app)).await;
+    let mut socket = app.connect_socket(&admin_token(&app)).await;
     assert_eq!(
         socket.subscribe_as("latido:otro", "error").await["data"]["code"],
         "unknown_channel"
     );
     assert_eq!(app.notify(&json!({"negocio_id": B1})).await.0, 200);
     assert_eq!(
-        ask(&app, Method::POST, "/notify/latido", None).await.0,
+        request_json(&app, Method::POST, "/notify/latido", None)
+            .await
+            .0,
         404,
         "the server is no stream"
     );
@@ -183,7 +217,7 @@ async fn browsers_get_the_page_and_programs_get_the_statistics() {
         let page = answer.text().await.expect("text");
         assert!(page.starts_with("<!doctype html>"), "{path}");
     }
-    let overview = get(&app, "/dashboard").await;
+    let overview = get_json(&app, "/dashboard").await;
     for path in [
         "/metrics/totalConnections",
         "/clients/byRole/admin",
@@ -192,7 +226,7 @@ async fn browsers_get_the_page_and_programs_get_the_statistics() {
     ] {
         assert!(overview.pointer(path).is_some(), "{path}: {overview}");
     }
-    let stats = get(&app, "/dashboard/stats").await;
+    let stats = get_json(&app, "/dashboard/stats").await;
     for name in [
         "timestamp",
         "activeConnections",
@@ -205,7 +239,7 @@ async fn browsers_get_the_page_and_programs_get_the_statistics() {
     ] {
         assert!(stats.get(name).is_some(), "{name}");
     }
-    let status = get(&app, "/dashboard/api-status").await;
+    let status = get_json(&app, "/dashboard/api-status").await;
     assert_eq!(
         (
             &status["status"],
@@ -215,27 +249,27 @@ async fn browsers_get_the_page_and_programs_get_the_statistics() {
         (&json!("connected"), &json!("listening"), &json!(true))
     );
     assert!(
-        get(&app, "/dashboard/clients").await.is_array()
-            && get(&app, "/api/dashboard/clients").await["clients"].is_array()
+        get_json(&app, "/dashboard/clients").await.is_array()
+            && get_json(&app, "/api/dashboard/clients").await["clients"].is_array()
     );
-    assert!(get(&app, "/dashboard/events").await["recentEvents"].is_array());
+    assert!(get_json(&app, "/dashboard/events").await["recentEvents"].is_array());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn operator_sees_clients_connect_and_disconnect() {
     let app = TestApp::start().await;
-    let mut operator = app.socket(&admin(&app)).await;
-    subscribe(&mut operator, STATE).await;
+    let mut operator = app.connect_socket(&admin_token(&app)).await;
+    subscribe(&mut operator, STATE_CHANNEL).await;
     subscribe(&mut operator, "latido:clientes/ANA").await;
-    shows(&mut operator, "latido:clientes/ANA", |data| {
+    wait_for_state(&mut operator, "latido:clientes/ANA", |data| {
         data["rows"] == json!([])
     })
     .await;
 
     let channel = format!("estadisticas:{B1}");
-    let mut client = app.socket(&named(&app, "ana")).await;
+    let mut client = app.connect_socket(&channel_token(&app, "ana")).await;
     client.subscribe(&channel).await;
-    let data = shows(&mut operator, "latido:clientes/ANA", |data| {
+    let data = wait_for_state(&mut operator, "latido:clientes/ANA", |data| {
         row(data, "ana").is_some_and(|row| row["channel_count"] == 1)
     })
     .await;
@@ -250,7 +284,7 @@ async fn operator_sees_clients_connect_and_disconnect() {
     );
     assert!(row(&data, SYSTEM_ADMIN).is_none(), "the filter holds");
     let read = |data: &Value| data["rooms"]["rows"][0]["data"]["total_citas"].is_number();
-    let state = shows(&mut operator, STATE, read).await;
+    let state = wait_for_state(&mut operator, STATE_CHANNEL, read).await;
     assert_eq!(state["rooms"]["total"], 1);
     assert_eq!(
         (
@@ -261,14 +295,14 @@ async fn operator_sees_clients_connect_and_disconnect() {
     );
 
     client.close().await;
-    shows(&mut operator, "latido:clientes/ANA", |data| {
+    wait_for_state(&mut operator, "latido:clientes/ANA", |data| {
         data["rows"] == json!([])
     })
     .await;
     let is_end = |event: &Value| {
         event["kind"] == "closed" && event["reason"] == "client" && event["detail"] == "ana"
     };
-    shows(&mut operator, STATE, |data| {
+    wait_for_state(&mut operator, STATE_CHANNEL, |data| {
         data["events"]["rows"]
             .as_array()
             .unwrap()
@@ -276,8 +310,8 @@ async fn operator_sees_clients_connect_and_disconnect() {
             .any(is_end)
     })
     .await;
-    let text = get(&app, "/dashboard/stats").await.to_string()
-        + &get(&app, "/dashboard/events").await.to_string();
+    let text = get_json(&app, "/dashboard/stats").await.to_string()
+        + &get_json(&app, "/dashboard/events").await.to_string();
     assert!(!text.contains("eyJ"), "no token is shown");
 }
 
@@ -289,25 +323,29 @@ async fn operator_closes_one_session() {
         ("/close?come_back=true", Method::POST, 1012, "recalled"),
         ("", Method::DELETE, 4403, "dismissed"),
     ] {
-        let mut bystander = app.socket(&named(&app, "eva")).await;
-        let mut client = app.socket(&named(&app, "ana")).await;
+        let mut bystander = app.connect_socket(&channel_token(&app, "eva")).await;
+        let mut client = app.connect_socket(&channel_token(&app, "ana")).await;
         client.send(&json!({"type": "ping"})).await;
-        client.next_of("pong").await;
-        let clients = get(&app, "/dashboard/clients?q=ana").await;
+        client.next_of_type("pong").await;
+        let clients = get_json(&app, "/dashboard/clients?q=ana").await;
         let id = clients[0]["socketId"].as_str().expect("an id").to_owned();
         let path = format!("/dashboard/clients/{id}{suffix}");
-        let (status, body) = ask(&app, method.clone(), &path, Some(&admin(&app))).await;
+        let (status, body) =
+            request_json(&app, method.clone(), &path, Some(&admin_token(&app))).await;
         assert_eq!(
             (status, &body["user"], &body["code"]),
             (200, &json!("ana"), &json!(code))
         );
-        assert_eq!(client.closed().await, Some(code));
+        assert_eq!(client.wait_for_close_code().await, Some(code));
         bystander.assert_quiet().await;
-        until("it has gone", async || {
-            ask(&app, method.clone(), &path, Some(&admin(&app))).await.0 == 404
+        wait_until("it has gone", async || {
+            request_json(&app, method.clone(), &path, Some(&admin_token(&app)))
+                .await
+                .0
+                == 404
         })
         .await;
-        let events = get(&app, "/dashboard/events").await;
+        let events = get_json(&app, "/dashboard/events").await;
         let by = format!("{SYSTEM_ADMIN} → ana ({id})");
         let noted = |event: &Value| {
             event["kind"] == "operator"
@@ -320,11 +358,11 @@ async fn operator_closes_one_session() {
         );
     }
     assert_eq!(
-        ask(
+        request_json(
             &app,
             Method::DELETE,
             "/dashboard/clients/x",
-            Some(&admin(&app))
+            Some(&admin_token(&app))
         )
         .await
         .0,
@@ -336,30 +374,30 @@ async fn operator_closes_one_session() {
 async fn nothing_is_published_without_viewers() {
     let app = TestApp::start().await;
     let published = async || {
-        get(&app, "/dashboard/stats").await["stream"]["published"]
+        get_json(&app, "/dashboard/stats").await["stream"]["published"]
             .as_u64()
             .expect("a count")
     };
     assert_eq!(published().await, 0);
-    let mut operator = app.socket(&admin(&app)).await;
-    subscribe(&mut operator, STATE).await;
-    shows(&mut operator, STATE, |data| !data["now"].is_null()).await;
+    let mut operator = app.connect_socket(&admin_token(&app)).await;
+    subscribe(&mut operator, STATE_CHANNEL).await;
+    wait_for_state(&mut operator, STATE_CHANNEL, |data| !data["now"].is_null()).await;
     assert!(published().await > 0);
     operator
-        .send(&json!({"type": "unsubscribe", "data": {"channel": STATE}}))
+        .send(&json!({"type": "unsubscribe", "data": {"channel": STATE_CHANNEL}}))
         .await;
-    operator.next_of("unsubscribed").await;
-    until("no viewer is left", async || {
-        get(&app, "/dashboard/stats").await["stream"]["watched"] == 0
+    operator.next_of_type("unsubscribed").await;
+    wait_until("no viewer is left", async || {
+        get_json(&app, "/dashboard/stats").await["stream"]["watched"] == 0
     })
     .await;
     let points = async || {
-        get(&app, "/dashboard/stats").await["history"]["t"]
+        get_json(&app, "/dashboard/stats").await["history"]["t"]
             .as_array()
             .map_or(0, Vec::len)
     };
     let (before, seconds) = (published().await, points().await);
-    until("the seconds go on", async || points().await > seconds + 2).await;
+    wait_until("the seconds go on", async || points().await > seconds + 2).await;
     // One publication may have been in progress.
     assert!(published().await <= before + 1);
 }
@@ -368,21 +406,27 @@ async fn nothing_is_published_without_viewers() {
 async fn event_history_is_bounded_and_cleanup_responds() {
     let app = TestApp::start().await;
     let _clients = [
-        app.socket(&named(&app, "ana")).await,
-        app.socket(&named(&app, "eva")).await,
+        app.connect_socket(&channel_token(&app, "ana")).await,
+        app.connect_socket(&channel_token(&app, "eva")).await,
     ];
     app.assert_metric_settles("latido_connections", 2.0).await;
-    let (status, body) = ask(&app, Method::POST, "/dashboard/cleanup", Some(&admin(&app))).await;
+    let (status, body) = request_json(
+        &app,
+        Method::POST,
+        "/dashboard/cleanup",
+        Some(&admin_token(&app)),
+    )
+    .await;
     assert_eq!(
         (status, &body["lookedAt"], &body["closed"]),
         (201, &json!(2), &json!(0))
     );
     assert_eq!(
-        ask(
+        request_json(
             &app,
             Method::POST,
             "/api/dashboard/cleanup",
-            Some(&admin(&app))
+            Some(&admin_token(&app))
         )
         .await
         .0,
@@ -392,7 +436,7 @@ async fn event_history_is_bounded_and_cleanup_responds() {
     for _ in 0..600 {
         assert_eq!(app.get("/estadisticas/x").await.0, 401);
     }
-    let events = get(&app, "/dashboard/events").await;
+    let events = get_json(&app, "/dashboard/events").await;
     let refused: u64 = events["recentEvents"]
         .as_array()
         .unwrap()

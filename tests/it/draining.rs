@@ -2,7 +2,7 @@
 
 use futures_util::StreamExt;
 
-use crate::harness::{ADMIN_OF_B1, B1, Socket, TestApp, within};
+use crate::harness::{ADMIN_OF_B1, B1, TestApp, TestSocket, within};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_are_asked_to_reconnect_and_nothing_is_left_running() {
@@ -11,7 +11,7 @@ async fn clients_are_asked_to_reconnect_and_nothing_is_left_running() {
     let channel = format!("estadisticas:{B1}");
     let mut sockets = Vec::new();
     for _ in 0..200 {
-        let mut socket = app.socket(&token).await;
+        let mut socket = app.connect_socket(&token).await;
         socket.subscribe(&channel).await;
         sockets.push(socket);
     }
@@ -26,7 +26,7 @@ async fn clients_are_asked_to_reconnect_and_nothing_is_left_running() {
     let url = app.ws_url();
     let leaving: Vec<_> = sockets
         .into_iter()
-        .map(|mut socket| tokio::spawn(async move { socket.closed().await }))
+        .map(|mut socket| tokio::spawn(async move { socket.wait_for_close_code().await }))
         .collect();
     assert!(app.stop().await, "all left within the deadline");
     for socket in leaving {
@@ -44,7 +44,7 @@ async fn unresponsive_client_does_not_delay_the_shutdown() {
     let mut app = TestApp::start().await;
     let token = app.token(ADMIN_OF_B1);
     // The socket is never polled again, so it never answers the close frame.
-    let _deaf = Socket::connect(&app.ws_url(), &token).await;
+    let _deaf = TestSocket::connect(&app.ws_url(), &token).await;
     assert!(
         within(app.stop()).await,
         "it is dropped before the deadline"

@@ -8,20 +8,22 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
 
-use latido_embedded_postgres::{Cluster, EmbeddedError, ServerSearch, EmbeddedSettings, StorageMode};
+use latido_embedded_postgres::{
+    Cluster, EmbeddedError, EmbeddedSettings, ServerSearch, StorageMode,
+};
 use rustix::process::geteuid;
 
-use crate::harness::Folder;
-use crate::harness::cluster::{connect, start_blocking};
+use crate::harness::TempFolder;
+use crate::harness::cluster::{connect, start_temporary_blocking};
 
 mod crashes;
 
 /// A temporary directory that the server's user can enter.
-struct Scratch(Folder);
+struct ScratchDir(TempFolder);
 
-impl Scratch {
+impl ScratchDir {
     fn new() -> Self {
-        Self(Folder::named())
+        Self(TempFolder::reserve())
     }
 
     fn path(&self) -> &Path {
@@ -43,7 +45,7 @@ impl Scratch {
     /// Returns persistent settings with existing data, copied from the cached template. Tests that
     /// check later steps use it to skip the first start.
     fn persistent_with_data(&self) -> EmbeddedSettings {
-        let cluster = start_blocking(None);
+        let cluster = start_temporary_blocking(None);
         let base = cluster.data_dir().parent().expect("it has one");
         let prefix = format!("template-{}-", cluster.major());
         let is_template = |path: &PathBuf| {
@@ -68,7 +70,7 @@ impl Scratch {
     }
 
     /// Lists the remaining files, except the template and its lock, which stay on purpose.
-    fn litter(&self) -> Vec<String> {
+    fn remaining_files(&self) -> Vec<String> {
         let names = fs::read_dir(self.path())
             .expect("it exists")
             .map(|entry| entry.expect("readable").file_name());
@@ -89,7 +91,7 @@ fn start(settings: &EmbeddedSettings) -> Cluster {
 }
 
 /// Runs SQL and returns the first value of the last row.
-fn ask(url: &str, sql: &str) -> String {
+fn query_value(url: &str, sql: &str) -> String {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -142,15 +144,15 @@ pub(crate) fn processes() -> Vec<(u32, u32, String)> {
 }
 
 /// Returns whether the process is alive and not a zombie.
-fn lives(pid: u32) -> bool {
+fn is_alive(pid: u32) -> bool {
     processes().iter().any(|&(each, ..)| each == pid)
 }
 
 #[test]
 fn temporary_cluster_leaves_only_its_template() {
-    let scratch = Scratch::new();
+    let scratch = ScratchDir::new();
     let cluster = start(&scratch.temporary());
-    assert_eq!(ask(&cluster.url("postgres"), "SELECT 40 + 2"), "42");
+    assert_eq!(query_value(&cluster.url("postgres"), "SELECT 40 + 2"), "42");
     assert!(
         cluster.server_description().starts_with("PostgreSQL 1"),
         "{}",
@@ -161,17 +163,19 @@ fn temporary_cluster_leaves_only_its_template() {
         cluster.server_pid().unwrap(),
     );
     cluster.stop().unwrap();
-    assert_eq!(scratch.litter(), Vec::<String>::new());
-    assert!(!socket.exists() && !lives(server));
+    assert_eq!(scratch.remaining_files(), Vec::<String>::new());
+    assert!(!socket.exists() && !is_alive(server));
 }
 
 #[test]
 fn concurrent_first_starts_share_a_template() {
-    let scratch = Scratch::new();
+    let scratch = ScratchDir::new();
     let answers: Vec<_> = thread::scope(|scope| {
         let starts = [1, 2].map(|n| {
             let settings = scratch.temporary();
-            scope.spawn(move || ask(&start(&settings).url("postgres"), &format!("SELECT {n}")))
+            scope.spawn(move || {
+                query_value(&start(&settings).url("postgres"), &format!("SELECT {n}"))
+            })
         });
         starts
             .into_iter()
@@ -179,14 +183,14 @@ fn concurrent_first_starts_share_a_template() {
             .collect()
     });
     assert_eq!(answers, ["1", "2"]);
-    assert_eq!(scratch.litter(), Vec::<String>::new());
+    assert_eq!(scratch.remaining_files(), Vec::<String>::new());
 }
 
 #[test]
 fn data_persists_between_runs() {
-    let scratch = Scratch::new();
+    let scratch = ScratchDir::new();
     let cluster = start(&scratch.persistent());
-    ask(
+    query_value(
         &cluster.url("postgres"),
         "CREATE TABLE kept AS SELECT 7 AS n",
     );
@@ -195,12 +199,12 @@ fn data_persists_between_runs() {
     assert!(!socket.exists(), "the socket's folder stayed");
     let cluster = start(&scratch.persistent());
     assert_eq!(cluster.url("postgres"), url, "the address changed");
-    assert_eq!(ask(&url, "SELECT n FROM kept"), "7");
+    assert_eq!(query_value(&url, "SELECT n FROM kept"), "7");
 }
 
 #[test]
 fn second_run_reports_pid_and_url_of_the_first() {
-    let scratch = Scratch::new();
+    let scratch = ScratchDir::new();
     let settings = scratch.persistent_with_data();
     let cluster = start(&settings);
     let error = Cluster::start(&settings).unwrap_err();
@@ -214,25 +218,28 @@ fn second_run_reports_pid_and_url_of_the_first() {
         text.contains(&format!("psql '{url}'")) && text.contains("DATABASE_URL="),
         "{text}"
     );
-    assert_eq!(ask(&url, "SELECT 1"), "1");
+    assert_eq!(query_value(&url, "SELECT 1"), "1");
 }
 
 #[test]
 fn socket_folder_is_private() {
-    let cluster = start_blocking(None);
+    let cluster = start_temporary_blocking(None);
     let folder = fs::metadata(cluster.socket_dir()).unwrap();
     assert_eq!(folder.permissions().mode() & 0o777, 0o700);
     assert_eq!(
         folder.uid(),
         fs::metadata(cluster.data_dir()).unwrap().uid()
     );
-    assert_eq!(ask(&cluster.url("postgres"), "SHOW listen_addresses"), "");
+    assert_eq!(
+        query_value(&cluster.url("postgres"), "SHOW listen_addresses"),
+        ""
+    );
     assert_eq!(cluster.tcp_url("postgres"), None);
 }
 
 #[test]
 fn foreign_socket_folder_is_refused() {
-    let scratch = Scratch::new();
+    let scratch = ScratchDir::new();
     let settings = scratch.persistent_with_data();
     let cluster = start(&settings);
     let socket = cluster.socket_dir().to_owned();
@@ -250,7 +257,7 @@ fn foreign_socket_folder_is_refused() {
 
 #[test]
 fn root_runs_the_server_as_an_unprivileged_user() {
-    let cluster = start_blocking(None);
+    let cluster = start_temporary_blocking(None);
     let owner = fs::metadata(cluster.data_dir()).unwrap().uid();
     let us = geteuid();
     assert_ne!(owner, 0);
@@ -262,22 +269,26 @@ fn root_runs_the_server_as_an_unprivileged_user() {
 
 #[test]
 fn tcp_is_only_allowed_for_temporary_clusters() {
-    let scratch = Scratch::new();
+    let scratch = ScratchDir::new();
     let mut settings = scratch.persistent();
     settings.tcp_port = Some(0);
     assert!(matches!(
         Cluster::start(&settings),
         Err(EmbeddedError::TcpNotAllowed)
     ));
-    let cluster = start_blocking(Some(0));
-    assert_eq!(ask(&cluster.tcp_url("postgres").unwrap(), "SELECT 1"), "1");
+    let cluster = start_temporary_blocking(Some(0));
+    assert_eq!(
+        query_value(&cluster.tcp_url("postgres").unwrap(), "SELECT 1"),
+        "1"
+    );
 }
 
 #[test]
 fn missing_binaries_error_lists_three_solutions() {
-    let scratch = Scratch::new();
+    let scratch = ScratchDir::new();
     let mut settings = scratch.temporary();
-    (settings.bin_dir, settings.search, settings.allow_download) = (None, ServerSearch::Directories(Vec::new()), false);
+    (settings.bin_dir, settings.search, settings.allow_download) =
+        (None, ServerSearch::Directories(Vec::new()), false);
     settings.cache_dir = scratch.path().join("empty");
     let text = Cluster::start(&settings).unwrap_err().to_string();
     for way in [
@@ -294,7 +305,7 @@ fn missing_binaries_error_lists_three_solutions() {
 
 #[test]
 fn wrong_pg_bin_is_an_error() {
-    let scratch = Scratch::new();
+    let scratch = ScratchDir::new();
     let mut settings = scratch.temporary();
     settings.bin_dir = Some("/nowhere".into());
     let text = Cluster::start(&settings).unwrap_err().to_string();
@@ -303,7 +314,7 @@ fn wrong_pg_bin_is_an_error() {
 
 #[test]
 fn data_of_a_missing_version_is_an_error() {
-    let scratch = Scratch::new();
+    let scratch = ScratchDir::new();
     fs::create_dir_all(scratch.path().join("pg12")).unwrap();
     fs::set_permissions(scratch.path(), fs::Permissions::from_mode(0o755)).unwrap();
     fs::write(scratch.path().join("pg12/PG_VERSION"), "12\n").unwrap();
@@ -320,7 +331,7 @@ fn data_of_a_missing_version_is_an_error() {
 /// target directory.
 #[test]
 fn missing_server_is_downloaded() {
-    let scratch = Scratch::new();
+    let scratch = ScratchDir::new();
     let mut settings = scratch.persistent();
     (settings.bin_dir, settings.search) = (None, ServerSearch::Directories(Vec::new()));
     let cluster = Cluster::start(&settings).unwrap_or_else(|error| {
@@ -334,7 +345,7 @@ fn missing_server_is_downloaded() {
         "{}",
         cluster.server_description()
     );
-    ask(
+    query_value(
         &cluster.url("postgres"),
         "CREATE TABLE kept AS SELECT 7 AS n",
     );
@@ -345,7 +356,7 @@ fn missing_server_is_downloaded() {
     assert_eq!(
         (
             cluster.major(),
-            ask(&cluster.url("postgres"), "SELECT n FROM kept").as_str()
+            query_value(&cluster.url("postgres"), "SELECT n FROM kept").as_str()
         ),
         (18, "7")
     );

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use latido::app::{App, Config};
-use latido::config::{Purpose, Settings, ConfigSources};
+use latido::config::{ConfigSources, Purpose, Settings};
 use rustls::pki_types::ServerName;
 use rustls::pki_types::pem::PemObject as _;
 use serde_json::json;
@@ -15,14 +15,16 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::doors::certify;
+use crate::access_control::create_certificate;
 use crate::harness::cluster::TestDatabase;
-use crate::harness::{ADMIN_OF_B1, B1, Folder, Socket, TestApp, claims, until, within};
+use crate::harness::{
+    ADMIN_OF_B1, B1, TempFolder, TestApp, TestSocket, claims, wait_until, within,
+};
 
 /// The number of pings to answer. Two seconds of silence are too long, so a client that received
 /// this many has lived longer.
 const PINGS: usize = 4;
-const PINGED: [(&str, &str); 3] = [
+const PING_SETTINGS: [(&str, &str); 3] = [
     ("HEARTBEAT_SECONDS", "1"),
     ("LATIDO_APPS", "workspace"),
     ("WORKSPACE_API_KEY", "a publisher's key for tests"),
@@ -41,7 +43,7 @@ fn masked(text: &str) -> Vec<u8> {
 
 /// Upgrades, sends these messages, and then stays silent. Returns every frame received until the
 /// end, as opcode and payload.
-async fn in_silence(
+async fn upgrade_and_stay_silent(
     mut socket: impl AsyncRead + AsyncWrite + Unpin,
     path: &str,
     words: &[String],
@@ -87,7 +89,7 @@ fn frames(mut bytes: &[u8]) -> Vec<(u8, Vec<u8>)> {
 }
 
 /// Asserts that the client was pinged once and then closed with 4408.
-fn assert_was_asked_and_let_go(frames: &[(u8, Vec<u8>)], client: &str) {
+fn assert_pinged_and_closed(frames: &[(u8, Vec<u8>)], client: &str) {
     assert_eq!(
         frames.iter().filter(|(opcode, _)| *opcode == 0x9).count(),
         1,
@@ -103,7 +105,7 @@ fn assert_was_asked_and_let_go(frames: &[(u8, Vec<u8>)], client: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn unresponsive_native_and_app_clients_are_closed_and_responsive_ones_stay() {
-    let app = TestApp::with_settings(&PINGED, |_| {}).await;
+    let app = TestApp::with_settings(&PING_SETTINGS, |_| {}).await;
     let (native, member) = (
         app.token(ADMIN_OF_B1),
         app.sign(&json!({"userId": "7", "workspaces": [{"workspaceId": "1", "role": "admin"}], "exp": claims::now() + 600})),
@@ -114,7 +116,7 @@ async fn unresponsive_native_and_app_clients_are_closed_and_responsive_ones_stay
 
     let open = async || within(TcpStream::connect(app.address())).await.unwrap();
     let silent_native = async {
-        let frames = in_silence(
+        let frames = upgrade_and_stay_silent(
             open().await,
             &format!("/ws?token={native}"),
             std::slice::from_ref(&subscribe),
@@ -126,26 +128,27 @@ async fn unresponsive_native_and_app_clients_are_closed_and_responsive_ones_stay
                 .any(|(_, payload)| payload.windows(5).any(|five| five == b"stats")),
             "it was served"
         );
-        assert_was_asked_and_let_go(&frames, "a client of the native dialect");
+        assert_pinged_and_closed(&frames, "a client of the native dialect");
     };
     let silent_guest = async {
-        let frames = in_silence(open().await, "/ws", std::slice::from_ref(&enter)).await;
+        let frames =
+            upgrade_and_stay_silent(open().await, "/ws", std::slice::from_ref(&enter)).await;
         assert!(
             frames
                 .iter()
                 .any(|(_, payload)| payload.windows(12).any(|some| some == b"auth_success")),
             "it was let in"
         );
-        assert_was_asked_and_let_go(&frames, "an app client");
+        assert_pinged_and_closed(&frames, "an app client");
     };
     let answering_native = async {
-        let mut socket = app.socket(&native).await;
+        let mut socket = app.connect_socket(&native).await;
         socket.subscribe(CHANNEL).await;
         socket.answer_pings(PINGS).await;
         socket
     };
     let answering_guest = async {
-        let mut socket = Socket::try_connect(&app.ws_url(), &[]).await.unwrap();
+        let mut socket = TestSocket::try_connect(&app.ws_url(), &[]).await.unwrap();
         socket.send_raw(Message::text(enter.clone())).await;
         socket.answer_pings(PINGS).await;
         socket
@@ -156,7 +159,8 @@ async fn unresponsive_native_and_app_clients_are_closed_and_responsive_ones_stay
         answering_native,
         answering_guest
     );
-    app.book(&app.client().await, B1, "pendiente", 0).await;
+    app.book(&app.connect_database().await, B1, "pendiente", 0)
+        .await;
     native_stays
         .stats_until(CHANNEL, |data| data["total_citas"] == 1)
         .await;
@@ -169,10 +173,10 @@ async fn unresponsive_native_and_app_clients_are_closed_and_responsive_ones_stay
 #[tokio::test(flavor = "multi_thread")]
 async fn heartbeat_works_through_tls() {
     let (folder, database) = (
-        Folder::new(),
+        TempFolder::new(),
         TestDatabase::create(&["sql/schema.sql", "tests/it/sql/people.sql"]).await,
     );
-    let (authority, cert, key) = certify(&folder);
+    let (authority, cert, key) = create_certificate(&folder);
     let variables = [
         ("DATABASE_URL", database.url()),
         ("JWT_SECRET", claims::SECRET),
@@ -183,7 +187,8 @@ async fn heartbeat_works_through_tls() {
         ("TLS_KEY", key.to_str().unwrap()),
     ];
     TestApp::install_on(database.url()).await;
-    let settings = Settings::read(&ConfigSources::from_variables(&variables), Purpose::Serve).unwrap();
+    let settings =
+        Settings::read(&ConfigSources::from_variables(&variables), Purpose::Serve).unwrap();
     let app = App::start(Config::new(settings).unwrap()).unwrap();
     let _ = rustls::crypto::ring::default_provider().install_default();
     let mut roots = rustls::RootCertStore::empty();
@@ -207,7 +212,7 @@ async fn heartbeat_works_through_tls() {
         &json!({"id": ADMIN_OF_B1, "negocio_id": B1, "exp": claims::now() + 600}),
     );
     let path = format!("/ws?token={token}");
-    until("it serves", async || {
+    wait_until("it serves", async || {
         let mut socket = open().await;
         socket
             .write_all(b"GET /ready HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
@@ -219,13 +224,16 @@ async fn heartbeat_works_through_tls() {
     })
     .await;
     let silent = async {
-        assert_was_asked_and_let_go(&in_silence(open().await, &path, &[]).await, "through TLS")
+        assert_pinged_and_closed(
+            &upgrade_and_stay_silent(open().await, &path, &[]).await,
+            "through TLS",
+        )
     };
     let answering = async {
         let request = format!("wss://localhost{path}");
         let tunnel = tokio_tungstenite::MaybeTlsStream::Rustls(open().await);
         let upgrade = Box::pin(tokio_tungstenite::client_async(request, tunnel));
-        Socket::over(within(upgrade).await.unwrap().0)
+        TestSocket::from_stream(within(upgrade).await.unwrap().0)
             .answer_pings(PINGS)
             .await;
     };

@@ -10,9 +10,9 @@ use tokio_postgres::Client;
 
 use crate::harness::cluster::TestDatabase;
 
-const INSTALL: &str = "sql/history/install.sql";
-const QUERY: &str = include_str!("../../sql/history/estadisticas.sql");
-const PLAIN: &str = include_str!("../../sql/estadisticas.sql");
+const INSTALL_FILE: &str = "sql/history/install.sql";
+const SUMMARY_QUERY: &str = include_str!("../../sql/history/estadisticas.sql");
+const PLAIN_QUERY: &str = include_str!("../../sql/estadisticas.sql");
 
 /// A schema like the real one, but as lenient as possible: every column may be NULL.
 const SCHEMA: &str = "CREATE TYPE estado AS ENUM ('pendiente', 'atendida', 'cancelada');
@@ -22,10 +22,10 @@ const SCHEMA: &str = "CREATE TYPE estado AS ENUM ('pendiente', 'atendida', 'canc
 const BUSINESSES: i32 = 5;
 
 /// Creates a database with [`SCHEMA`] and no closed days.
-async fn database() -> TestDatabase {
+async fn create_database() -> TestDatabase {
     let home = TestDatabase::create(&[]).await;
     home.client().await.batch_execute(SCHEMA).await.unwrap();
-    run_file(&home.client().await, INSTALL).await;
+    run_file(&home.client().await, INSTALL_FILE).await;
     home
 }
 
@@ -45,7 +45,7 @@ fn business(n: i32) -> String {
 
 /// Compares both queries for every business at one moment, each business with its own day. Returns
 /// the differences. `around`: the offsets in days from today that are used as today in turn.
-async fn differences(
+async fn query_differences(
     client: &Client,
     around: &[i32],
 ) -> Result<Vec<String>, tokio_postgres::Error> {
@@ -63,23 +63,23 @@ async fn differences(
     };
     let sql = format!(
         "SELECT coalesce(a.*, b.*)::text || ' for ' || coalesce(b.*::text, 'nothing') FROM ({}) AS a FULL JOIN ({}) AS b USING (negocio_id) WHERE a.* IS DISTINCT FROM b.*",
-        fill(QUERY),
-        fill(PLAIN)
+        fill(SUMMARY_QUERY),
+        fill(PLAIN_QUERY)
     );
     let sql = sql.replace("coalesce(a.*, b.*)::text", "coalesce(a.*::text, 'nothing')");
     let rows = client.query(sql.as_str(), &[]).await?;
     Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
-async fn assert_same(client: &Client) {
+async fn assert_queries_agree(client: &Client) {
     for around in [[0], [-30], [1]] {
-        let differences = differences(client, &around).await.unwrap();
+        let differences = query_differences(client, &around).await.unwrap();
         assert!(differences.is_empty(), "around {around:?}: {differences:?}");
     }
 }
 
 /// Closes all days before the one at this offset in days from today.
-async fn close(client: &Client, days: i32) {
+async fn close_days(client: &Client, days: i32) {
     client
         .batch_execute(&format!(
             "CALL latido_history.close_before(current_date + ({days}))"
@@ -88,7 +88,7 @@ async fn close(client: &Client, days: i32) {
         .unwrap();
 }
 
-async fn count(client: &Client, table: &str) -> i64 {
+async fn count_rows(client: &Client, table: &str) -> i64 {
     client
         .query_one(&format!("SELECT count(*) FROM {table}"), &[])
         .await
@@ -96,7 +96,7 @@ async fn count(client: &Client, table: &str) -> i64 {
         .get(0)
 }
 
-async fn insert(client: &Client, n: i32, days: &str, estado: &str) {
+async fn insert_cita(client: &Client, n: i32, days: &str, estado: &str) {
     let sql = format!(
         "INSERT INTO citas (negocio_id, fecha, estado) VALUES ('{}', {days}, '{estado}')",
         business(n)

@@ -6,6 +6,8 @@
 )]
 
 mod abuse;
+mod abusive_load;
+mod access_control;
 mod apps;
 mod browser;
 mod change_path;
@@ -14,19 +16,17 @@ mod command;
 mod contract;
 mod convergence;
 mod dashboard;
-mod doors;
+mod dependencies;
 mod draining;
 mod embedded;
-mod gate;
 mod harness;
 mod heartbeat;
 mod history;
-mod load;
+mod interest_gate;
 mod operations;
 mod packaging;
 mod postgres;
 mod restarting;
 mod rfc6455;
 mod specification;
-mod supply;
 mod tidy;

@@ -10,16 +10,16 @@ use serde_json::Value;
 use crate::harness::TestApp;
 
 /// The metrics of other exporters that are named, and their sources.
-const FOREIGN: &[(&str, &str)] = &[
+const FOREIGN_METRICS: &[(&str, &str)] = &[
     ("up", "Prometheus' own"),
     ("probe_success", "the blackbox exporter's"),
     ("container_memory_working_set_bytes", "cAdvisor's"),
 ];
 
 /// The metrics of this server that no panel shows, each with its reason.
-const UNSHOWN: &[(&str, &str)] = &[];
+const UNUSED_METRICS: &[(&str, &str)] = &[];
 
-fn read(name: &str) -> String {
+fn read_file(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("docs/operations")
         .join(name);
@@ -27,7 +27,7 @@ fn read(name: &str) -> String {
 }
 
 /// The metrics of an exposition: the sample names, and the values of each label.
-struct Shown {
+struct MetricsExposition {
     /// The names of samples, such as `latido_read_seconds_bucket`.
     samples: BTreeSet<String>,
     /// The names of families, such as `latido_read_seconds`, or `latido_reads_total` where a family
@@ -36,8 +36,8 @@ struct Shown {
     values: BTreeMap<(String, String), BTreeSet<String>>,
 }
 
-impl Shown {
-    fn of(text: &str) -> Self {
+impl MetricsExposition {
+    fn parse(text: &str) -> Self {
         let mut exposition = Self {
             samples: BTreeSet::new(),
             families: BTreeSet::new(),
@@ -96,7 +96,7 @@ fn matchers(text: &str) -> Vec<(String, String)> {
 /// Returns every metric that an expression names, with the rest of the expression from that name
 /// on. Functions are followed by a bracket, labels stand in braces, and all other words are in
 /// `WORDS`.
-fn metrics(expression: &str) -> Vec<(String, &str)> {
+fn metrics_of(expression: &str) -> Vec<(String, &str)> {
     const WORDS: [&str; 9] = [
         "by", "without", "and", "or", "unless", "on", "ignoring", "le", "bool",
     ];
@@ -134,8 +134,8 @@ fn metrics(expression: &str) -> Vec<(String, &str)> {
 }
 
 /// Returns every expression of the dashboard: panels, annotations and variables.
-fn panels() -> Vec<String> {
-    let dashboard: Value = serde_json::from_str(&read("grafana.json")).expect("JSON");
+fn panel_expressions() -> Vec<String> {
+    let dashboard: Value = serde_json::from_str(&read_file("grafana.json")).expect("JSON");
     let mut expressions = Vec::new();
     let mut values = vec![&dashboard];
     while let Some(value) = values.pop() {
@@ -160,8 +160,8 @@ fn panels() -> Vec<String> {
     expressions
 }
 
-fn alerts() -> Vec<String> {
-    let text = read("alerts.yml");
+fn alert_expressions() -> Vec<String> {
+    let text = read_file("alerts.yml");
     text.lines()
         .filter_map(|line| line.trim().strip_prefix("expr: "))
         .map(str::to_owned)
@@ -171,8 +171,8 @@ fn alerts() -> Vec<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn dashboard_and_alerts_name_only_exposed_metrics() {
     let app = TestApp::start().await;
-    let exposition = Shown::of(&app.get("/metrics").await.1);
-    let (panels, alerts) = (panels(), alerts());
+    let exposition = MetricsExposition::parse(&app.get("/metrics").await.1);
+    let (panels, alerts) = (panel_expressions(), alert_expressions());
     assert!(
         panels.len() > 30 && alerts.len() > 10,
         "{} {}",
@@ -181,10 +181,13 @@ async fn dashboard_and_alerts_name_only_exposed_metrics() {
     );
     let mut used = BTreeSet::new();
     for expression in panels.iter().chain(&alerts) {
-        let named = metrics(expression);
+        let named = metrics_of(expression);
         assert!(!named.is_empty(), "{expression}");
         for (metric, rest) in named {
-            if FOREIGN.iter().any(|(foreign, _)| *foreign == metric) {
+            if FOREIGN_METRICS
+                .iter()
+                .any(|(foreign, _)| *foreign == metric)
+            {
                 continue;
             }
             assert!(
@@ -223,7 +226,7 @@ async fn dashboard_and_alerts_name_only_exposed_metrics() {
         .collect();
     assert_eq!(
         unused,
-        UNSHOWN.iter().map(|(name, _)| *name).collect(),
+        UNUSED_METRICS.iter().map(|(name, _)| *name).collect(),
         "left: used by no panel and no alert"
     );
 }
@@ -231,8 +234,8 @@ async fn dashboard_and_alerts_name_only_exposed_metrics() {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_metric_and_alert_is_documented() {
     let app = TestApp::start().await;
-    let exposition = Shown::of(&app.get("/metrics").await.1);
-    let text = read("README.md");
+    let exposition = MetricsExposition::parse(&app.get("/metrics").await.1);
+    let text = read_file("README.md");
     let missing: Vec<_> = exposition
         .families
         .iter()
@@ -251,7 +254,7 @@ async fn every_metric_and_alert_is_documented() {
             "{name} is explained, and is no metric"
         );
     }
-    let rules = read("alerts.yml");
+    let rules = read_file("alerts.yml");
     let names: Vec<_> = rules
         .lines()
         .filter_map(|line| line.trim().strip_prefix("- alert: "))
@@ -272,7 +275,7 @@ async fn every_metric_and_alert_is_documented() {
 #[test]
 fn metric_names_are_parsed_from_expressions() {
     let names = |expression| {
-        metrics(expression)
+        metrics_of(expression)
             .into_iter()
             .map(|(name, _)| name)
             .collect::<Vec<_>>()

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 /// The variables that the compose file requires and gives no default value.
-const SECRETS: [&str; 3] = ["JWT_SECRET", "POSTGRES_PASSWORD", "LATIDO_PASSWORD"];
+const REQUIRED_VARIABLES: [&str; 3] = ["JWT_SECRET", "POSTGRES_PASSWORD", "LATIDO_PASSWORD"];
 
 fn read(path: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
@@ -49,7 +49,7 @@ fn help() -> String {
 
 /// Returns whether the help documents a variable: clap writes `[env: NAME=…]`, and a variable
 /// without a flag has its own line.
-fn documented(name: &str, help: &str) -> bool {
+fn is_documented(name: &str, help: &str) -> bool {
     let ends = |rest: &str| {
         !rest.starts_with(|c: char| c.is_ascii_uppercase() || c == '_' || c.is_ascii_digit())
     };
@@ -73,7 +73,7 @@ fn instructions() -> Vec<(String, String)> {
         .collect()
 }
 
-fn of_kind(kind: &str) -> Vec<String> {
+fn arguments_of(kind: &str) -> Vec<String> {
     instructions()
         .into_iter()
         .filter(|(word, _)| word == kind)
@@ -89,13 +89,13 @@ fn image_copies_only_existing_files() {
         ignored.lines().any(|line| line == "*"),
         ".dockerignore must begin with nothing"
     );
-    for copy in of_kind("COPY") {
+    for copy in arguments_of("COPY") {
         let words: Vec<_> = copy.split_whitespace().collect();
         let (_, sources) = words.split_last().unwrap();
         match sources[0].strip_prefix("--from=") {
             Some(stage) => {
                 assert!(
-                    of_kind("FROM")
+                    arguments_of("FROM")
                         .iter()
                         .any(|from| from.ends_with(&format!(" AS {stage}"))),
                     "{copy}: no such stage"
@@ -121,7 +121,7 @@ fn image_copies_only_existing_files() {
 /// Every file that the code embeds must be copied into the builder stage.
 #[test]
 fn image_build_copies_every_included_file() {
-    let copied: BTreeSet<String> = of_kind("COPY")
+    let copied: BTreeSet<String> = arguments_of("COPY")
         .join(" ")
         .split_whitespace()
         .map(Into::into)
@@ -171,7 +171,7 @@ fn image_build_copies_every_included_file() {
 
 #[test]
 fn image_builds_with_the_lock_file() {
-    let builds = of_kind("RUN");
+    let builds = arguments_of("RUN");
     assert!(
         builds.len() >= 2
             && builds
@@ -187,9 +187,9 @@ fn image_builds_with_the_lock_file() {
 
 #[test]
 fn image_runs_without_privileges() {
-    let user = of_kind("USER").pop().unwrap();
+    let user = arguments_of("USER").pop().unwrap();
     assert!(user != "root" && user != "0");
-    assert_eq!(of_kind("STOPSIGNAL"), ["SIGTERM"]);
+    assert_eq!(arguments_of("STOPSIGNAL"), ["SIGTERM"]);
     let secrets = instructions().into_iter().filter(|(word, rest)| {
         (word == "ENV" || word == "ARG")
             && ["SECRET", "PASSWORD", "KEY", "DATABASE_URL"]
@@ -202,9 +202,9 @@ fn image_runs_without_privileges() {
 #[test]
 fn image_uses_only_documented_commands() {
     let help = help();
-    assert_eq!(of_kind("ENTRYPOINT"), [r#"["latido"]"#]);
-    let mut commands = of_kind("CMD");
-    commands.extend(of_kind("HEALTHCHECK").iter().map(|check| {
+    assert_eq!(arguments_of("ENTRYPOINT"), [r#"["latido"]"#]);
+    let mut commands = arguments_of("CMD");
+    commands.extend(arguments_of("HEALTHCHECK").iter().map(|check| {
         check
             .split_once(" CMD ")
             .unwrap()
@@ -219,7 +219,7 @@ fn image_uses_only_documented_commands() {
             "`latido {name}` does not exist"
         );
     }
-    let port = of_kind("EXPOSE").pop().unwrap();
+    let port = arguments_of("EXPOSE").pop().unwrap();
     assert!(
         help.contains(&format!("[default: {port}]")),
         "{port} is not the default port"
@@ -277,7 +277,7 @@ fn entries(service: &[(usize, String)], name: &str) -> Vec<String> {
 
 #[test]
 fn compose_file_mounts_only_existing_files() {
-    let declared = entries_of_top("volumes");
+    let declared = top_level_entries("volumes");
     for mount in ["postgres", "role"]
         .iter()
         .flat_map(|name| entries(&services()[*name], "volumes"))
@@ -295,7 +295,7 @@ fn compose_file_mounts_only_existing_files() {
     }
 }
 
-fn entries_of_top(name: &str) -> Vec<String> {
+fn top_level_entries(name: &str) -> Vec<String> {
     section(&composition(), name)
         .into_iter()
         .map(|(_, line)| line.trim_end_matches(':').to_owned())
@@ -309,7 +309,7 @@ fn compose_file_sets_only_documented_variables() {
         for line in entries(&services()[name], "environment") {
             let variable = line.split(':').next().unwrap();
             assert!(
-                documented(variable, &help),
+                is_documented(variable, &help),
                 "{name}: {variable} is not in --help"
             );
         }
@@ -321,11 +321,11 @@ fn compose_file_sets_only_documented_variables() {
             .next()
             .unwrap();
         assert!(
-            documented(variable, &example),
+            is_documented(variable, &example),
             "{variable} is not in .env.example"
         );
     }
-    for secret in SECRETS {
+    for secret in REQUIRED_VARIABLES {
         assert!(
             text.contains(&format!("{secret}: ${{{secret}:?")),
             "{secret} must be asked for, never assumed"
@@ -393,12 +393,12 @@ fn example_names_only_documented_variables() {
     {
         let name = line.trim_start_matches('#').split('=').next().unwrap();
         assert!(
-            SECRETS.contains(&name) || documented(name, &help),
+            REQUIRED_VARIABLES.contains(&name) || is_documented(name, &help),
             "{name} is not in --help"
         );
     }
     // The file as shipped must not start anything with a publicly known secret.
-    for secret in SECRETS {
+    for secret in REQUIRED_VARIABLES {
         assert!(
             read(".env.example")
                 .lines()
@@ -439,7 +439,7 @@ fn compose_file_starts_services_in_order() {
 
 #[test]
 fn compose_file_publishes_the_port_of_the_image() {
-    let port = of_kind("EXPOSE").pop().unwrap();
+    let port = arguments_of("EXPOSE").pop().unwrap();
     assert_eq!(
         entries(&services()["latido"], "ports"),
         [format!("- \"${{PORT:-{port}}}:{port}\"")]

@@ -4,11 +4,11 @@
     reason = "test helpers fail by panicking, like tests"
 )]
 
-mod examining;
+mod doctor;
 mod installing;
 mod listening;
+mod pooler_proxy;
 mod privileges;
-mod proxy;
 mod reading;
 mod tls;
 mod triggers;
@@ -16,7 +16,7 @@ mod triggers;
 use std::sync::Arc;
 
 use latido_postgres::{Config, Database};
-use latido_stream::{Catalog, Stream, SourceTable, ZoneRule};
+use latido_stream::{Catalog, SourceTable, Stream, ZoneRule};
 use tokio_postgres::Client;
 
 use crate::harness::cluster::{TestDatabase, connect};
@@ -35,8 +35,8 @@ const B: &str = "00000000-0000-0000-0000-00000000000b";
 
 /// Creates a database with the user's schema. Returns its owner, a client for the test's writes,
 /// and the [`Database`] under test.
-async fn with_schema() -> (TestDatabase, Client, Database) {
-    let (home, client, url) = empty().await;
+async fn schema_database() -> (TestDatabase, Client, Database) {
+    let (home, client, url) = empty_database().await;
     client.batch_execute(SCHEMA).await.unwrap();
     // Without the gate, writers notify even without a viewer.
     (
@@ -51,7 +51,7 @@ async fn with_schema() -> (TestDatabase, Client, Database) {
 }
 
 /// Creates an empty database. Returns its owner, a client and its URL.
-async fn empty() -> (TestDatabase, Client, String) {
+async fn empty_database() -> (TestDatabase, Client, String) {
     let home = TestDatabase::create(&[]).await;
     let (client, url) = (home.client().await, home.url().to_owned());
     (home, client, url)

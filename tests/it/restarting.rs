@@ -12,27 +12,29 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinSet;
 
-use crate::harness::{B1, Home, OTHER_USER, Running, TestApp, booking, claims, until, within};
+use crate::harness::{
+    B1, CommandHome, OTHER_USER, RunningCommand, TestApp, booking_sql, claims, wait_until, within,
+};
 
 const WANTED: usize = 10_000;
 /// The number of connections that are opened at the same time.
-const WAVE: usize = 200;
+const CONNECT_BATCH: usize = 200;
 /// The number of open files that this process and the server need for everything else.
 const OTHER_FILES: u64 = 1_000;
 
 /// The settings for two servers that share one address.
-struct Place {
+struct RestartSetup {
     /// The owner of the database, and a third server on it.
     app: TestApp,
-    home: Home,
+    home: CommandHome,
     url: String,
 }
 
-impl Place {
+impl RestartSetup {
     async fn new() -> Self {
         let app = TestApp::start().await;
         Self {
-            home: Home::new(),
+            home: CommandHome::new(),
             url: app.database_url(),
             app,
         }
@@ -59,7 +61,7 @@ impl Place {
 }
 
 /// Returns the number of connections that the limits of this process allow, up to [`WANTED`].
-fn affordable() -> usize {
+fn affordable_connections() -> usize {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit {
         current: limit.maximum,
@@ -75,7 +77,11 @@ fn affordable() -> usize {
 
 /// Connects a cheap client that subscribes and reads until the server closes it. Returns the close
 /// code.
-async fn sit(address: SocketAddr, token: Arc<str>, subscribed: Arc<AtomicU64>) -> Option<u16> {
+async fn run_client(
+    address: SocketAddr,
+    token: Arc<str>,
+    subscribed: Arc<AtomicU64>,
+) -> Option<u16> {
     let mut socket = tokio::net::TcpStream::connect(address).await.ok()?;
     let request = format!(
         "GET /ws?token={token} HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
@@ -155,10 +161,10 @@ fn total(line: &str) -> Option<i64> {
     reason = "the number of connections that this machine allows is of interest"
 )]
 async fn ten_thousand_clients_move_to_the_next_server_without_loss() {
-    let place = Place::new().await;
+    let place = RestartSetup::new().await;
     let more = [("REUSE_PORT", "true"), ("SHUTDOWN_SECONDS", "10")];
     let first = place.home.start(&["serve"], &place.variables("0", &more));
-    let address = first.ready().await;
+    let address = first.ready_address().await;
     let (token, subscribed) = (Arc::<str>::from(place.token()), Arc::new(AtomicU64::new(0)));
     let url = format!("ws://{address}");
     let watch = place.home.start(
@@ -171,16 +177,22 @@ async fn ten_thousand_clients_move_to_the_next_server_without_loss() {
         ],
         &[("LATIDO_TOKEN", &token)],
     );
-    watch.prints("numbers", |line| total(line) == Some(0)).await;
-    let many = affordable();
+    watch
+        .wait_for_stdout("numbers", |line| total(line) == Some(0))
+        .await;
+    let many = affordable_connections();
     let mut clients = JoinSet::new();
     while clients.len() < many {
-        let wave = WAVE.min(many - clients.len());
+        let wave = CONNECT_BATCH.min(many - clients.len());
         (0..wave).for_each(|_| {
-            drop(clients.spawn(sit(address, Arc::clone(&token), Arc::clone(&subscribed))))
+            drop(clients.spawn(run_client(
+                address,
+                Arc::clone(&token),
+                Arc::clone(&subscribed),
+            )))
         });
         let expected = clients.len() as u64;
-        until("the batch is subscribed", async || {
+        wait_until("the batch is subscribed", async || {
             subscribed.load(Ordering::Relaxed) >= expected
         })
         .await;
@@ -188,7 +200,7 @@ async fn ten_thousand_clients_move_to_the_next_server_without_loss() {
     // The next version starts on the same address before this one stops.
     let port = address.port().to_string();
     let second = place.home.start(&["serve"], &place.variables(&port, &more));
-    second.ready().await;
+    second.ready_address().await;
     let begun = Instant::now();
     first.signal(Signal::TERM);
     let mut codes = Vec::new();
@@ -198,7 +210,7 @@ async fn ten_thousand_clients_move_to_the_next_server_without_loss() {
         last = begun.elapsed();
     }
     assert_eq!(
-        first.finished().await.code,
+        first.wait_for_exit().await.code,
         Some(0),
         "all left within the deadline"
     );
@@ -206,17 +218,17 @@ async fn ten_thousand_clients_move_to_the_next_server_without_loss() {
     eprintln!("{reconnecting} of {many} left with 1012, the last after {last:.1?}");
     assert_eq!(reconnecting, many);
     watch
-        .says("the reason of the disconnect", |line| line.contains("1012"))
+        .wait_for_stderr("the reason of the disconnect", |line| line.contains("1012"))
         .await;
     place
         .app
-        .client()
+        .connect_database()
         .await
-        .batch_execute(&booking(B1, "pendiente", 0))
+        .batch_execute(&booking_sql(B1, "pendiente", 0))
         .await
         .expect("booked");
     watch
-        .prints("the change, from the second server", |line| {
+        .wait_for_stdout("the change, from the second server", |line| {
             total(line) == Some(1)
         })
         .await;
@@ -225,30 +237,30 @@ async fn ten_thousand_clients_move_to_the_next_server_without_loss() {
 
 /// The outcomes of connections that were opened without a pause.
 #[derive(Debug, Default)]
-struct Load {
+struct RestartLoad {
     served: AtomicU64,
     refused: AtomicU64,
-    cut: AtomicU64,
+    reset: AtomicU64,
 }
 
-impl Load {
+impl RestartLoad {
     /// Requests `/health` over a new connection, repeatedly.
-    fn press(&self, address: SocketAddr, done: &AtomicBool) {
+    fn send_requests(&self, address: SocketAddr, done: &AtomicBool) {
         while !done.load(Ordering::Relaxed) {
-            let counter = match TcpStream::connect(address).map(ask) {
+            let counter = match TcpStream::connect(address).map(request_health) {
                 // A reset is not a refusal: the kernel had completed the connection, and its
                 // listener closed before the client noticed.
-                Err(error) if error.kind() == ErrorKind::ConnectionReset => &self.cut,
+                Err(error) if error.kind() == ErrorKind::ConnectionReset => &self.reset,
                 Err(_) => &self.refused,
                 Ok(true) => &self.served,
-                Ok(false) => &self.cut,
+                Ok(false) => &self.reset,
             };
             counter.fetch_add(1, Ordering::Relaxed);
         }
     }
 }
 
-fn ask(mut socket: TcpStream) -> bool {
+fn request_health(mut socket: TcpStream) -> bool {
     let mut answer = String::new();
     let asked = socket.write_all(b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
     asked.is_ok()
@@ -257,28 +269,34 @@ fn ask(mut socket: TcpStream) -> bool {
 }
 
 /// Replaces one server by the next under load, several times.
-async fn take_turns(address: SocketAddr, mut start: impl AsyncFnMut() -> Running) -> Arc<Load> {
-    let (load, done) = (Arc::new(Load::default()), Arc::new(AtomicBool::new(false)));
+async fn replace_servers_under_load(
+    address: SocketAddr,
+    mut start: impl AsyncFnMut() -> RunningCommand,
+) -> Arc<RestartLoad> {
+    let (load, done) = (
+        Arc::new(RestartLoad::default()),
+        Arc::new(AtomicBool::new(false)),
+    );
     let mut running = start().await;
     let pressing: Vec<_> = (0..4)
         .map(|_| {
             let (load, done) = (Arc::clone(&load), Arc::clone(&done));
-            std::thread::spawn(move || load.press(address, &done))
+            std::thread::spawn(move || load.send_requests(address, &done))
         })
         .collect();
     for _ in 0..3 {
         let served = load.served.load(Ordering::Relaxed);
-        until("it serves", async || {
+        wait_until("it serves", async || {
             load.served.load(Ordering::Relaxed) > served + 100
         })
         .await;
         let next = start().await;
         running.signal(Signal::TERM);
-        assert_eq!(running.finished().await.code, Some(0));
+        assert_eq!(running.wait_for_exit().await.code, Some(0));
         running = next;
     }
     let served = load.served.load(Ordering::Relaxed);
-    until("the last one serves", async || {
+    wait_until("the last one serves", async || {
         load.served.load(Ordering::Relaxed) > served + 100
     })
     .await;
@@ -291,35 +309,37 @@ async fn take_turns(address: SocketAddr, mut start: impl AsyncFnMut() -> Running
 
 #[tokio::test(flavor = "multi_thread")]
 async fn inherited_socket_refuses_no_connection() {
-    let place = Place::new().await;
+    let place = RestartSetup::new().await;
     // systemd would hold this socket for the server.
     let socket = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = socket.local_addr().expect("an address");
     let port = address.port().to_string();
     let variables = place.variables(&port, &[]);
-    let load = take_turns(address, async || {
-        let server = place.home.start_with(&socket, &["serve"], &variables);
-        assert_eq!(server.ready().await, address);
+    let load = replace_servers_under_load(address, async || {
+        let server = place
+            .home
+            .start_with_socket(&socket, &["serve"], &variables);
+        assert_eq!(server.ready_address().await, address);
         server
     });
     let load = load.await;
-    let bad = [&load.refused, &load.cut].map(|counter| counter.load(Ordering::Relaxed));
+    let bad = [&load.refused, &load.reset].map(|counter| counter.load(Ordering::Relaxed));
     assert_eq!(bad, [0, 0], "refused, and cut: {load:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn shared_port_refuses_no_connection() {
-    let place = Place::new().await;
+    let place = RestartSetup::new().await;
     let probe = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = probe.local_addr().expect("an address");
     drop(probe);
     let port = address.port().to_string();
     let variables = place.variables(&port, &[("REUSE_PORT", "true")]);
-    let load = take_turns(address, async || {
+    let load = replace_servers_under_load(address, async || {
         let server = place.home.start(&["serve"], &variables);
         // A request to the address is no proof, because the other server answers there as well.
         server
-            .says("it serves", |line| line.contains("streams prepared"))
+            .wait_for_stderr("it serves", |line| line.contains("streams prepared"))
             .await;
         server
     });
@@ -327,9 +347,9 @@ async fn shared_port_refuses_no_connection() {
     assert_eq!(load.refused.load(Ordering::Relaxed), 0, "{load:?}");
     // A connection that the kernel completed between the last accept and the close is reset, unless
     // the kernel may migrate it (net.ipv4.tcp_migrate_req). This is rare and documented.
-    let (cut, served) = (
-        load.cut.load(Ordering::Relaxed),
+    let (reset, served) = (
+        load.reset.load(Ordering::Relaxed),
         load.served.load(Ordering::Relaxed),
     );
-    assert!(cut * 100 <= served, "{load:?}");
+    assert!(reset * 100 <= served, "{load:?}");
 }

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use crate::harness::TestApp;
 
 /// Returns the repository's document for a server with any stream.
-pub(crate) fn base(name: &str) -> Value {
+pub(crate) fn base_document(name: &str) -> Value {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("internal/http/specification")
         .join(name);
@@ -23,10 +23,10 @@ pub(crate) fn base(name: &str) -> Value {
 }
 
 /// A specification document that a server publishes.
-struct Document(Value);
+struct ApiDocument(Value);
 
-impl Document {
-    async fn of(app: &TestApp, path: &str) -> Self {
+impl ApiDocument {
+    async fn fetch(app: &TestApp, path: &str) -> Self {
         let (status, text) = app.get(path).await;
         assert_eq!(status, 200, "{path}: {text}");
         Self(serde_json::from_str(&text).expect("JSON"))
@@ -34,7 +34,7 @@ impl Document {
 
     /// Returns the reason why a value does not match a schema of this document, or `None` if it
     /// matches.
-    fn problem(&self, schema: &Value, value: &Value) -> Option<String> {
+    fn mismatch(&self, schema: &Value, value: &Value) -> Option<String> {
         // The schema's references are relative to the document root, so validate with the root plus
         // one rule.
         let mut root = self.0.clone();
@@ -50,7 +50,7 @@ impl Document {
     }
 
     fn check(&self, what: &str, schema: &Value, value: &Value) {
-        assert_eq!(self.problem(schema, value), None, "{what}");
+        assert_eq!(self.mismatch(schema, value), None, "{what}");
     }
 
     /// Returns the target of a reference in this document. Returns any other value unchanged.
@@ -63,7 +63,7 @@ impl Document {
     }
 
     /// Asserts that every reference has a target, every schema is valid, and its examples match it.
-    fn check_itself(&self) {
+    fn check_consistency(&self) {
         let mut examples = 0;
         walk(&self.0, &mut |value| {
             self.resolve(value);

@@ -116,7 +116,7 @@ const SPAWNERS: &[&str] = &[
 ];
 
 /// The modules that the command must not use: it starts the library and shows its output.
-const WORKINGS: &[&str] = &[
+const INTERNAL_MODULES: &[&str] = &[
     "drain",
     "engine",
     "http",
@@ -135,17 +135,17 @@ const WORKINGS: &[&str] = &[
 const TOP_LEVEL: &str = ".ci .dockerignore .env.example .gitignore CHANGELOG.md Cargo.lock Cargo.toml Dockerfile LICENSE Makefile \
     README.es.md README.md SECURITY.md clients clippy.toml cmd deny.toml docker-compose.yml docs examples fuzz internal rustfmt.toml sql tests";
 
-const LONGEST_FILE_LINES: usize = 400;
+const MAX_FILE_LINES: usize = 400;
 
 /// A Rust source file of this repository.
-struct Source {
+struct RustFile {
     /// The path relative to the root, with forward slashes.
     path: String,
     /// The complete text of the file.
     text: String,
 }
 
-impl Source {
+impl RustFile {
     /// Returns the module of `internal/` that the file belongs to.
     fn module(&self) -> &str {
         let inside = self.path.strip_prefix("internal/").unwrap_or_default();
@@ -160,7 +160,7 @@ impl Source {
     }
 
     /// Returns the numbered code lines, without comments and without the tests at the end.
-    fn code(&self) -> impl Iterator<Item = (usize, &str)> {
+    fn code_lines(&self) -> impl Iterator<Item = (usize, &str)> {
         let end = self
             .text
             .find("\n#[cfg(test)]\nmod tests {")
@@ -173,9 +173,9 @@ impl Source {
     }
 
     /// Returns the code lines that contain one of `words`.
-    fn places(&self, words: &[&str]) -> Vec<String> {
+    fn matching_lines(&self, words: &[&str]) -> Vec<String> {
         let found = self
-            .code()
+            .code_lines()
             .filter(|(_, line)| words.iter().any(|word| line.contains(word)));
         found
             .map(|(number, line)| format!("{}:{number}: {}", self.path, line.trim()))
@@ -198,7 +198,7 @@ fn files_below(folder: &Path, into: &mut Vec<PathBuf>) {
     }
 }
 
-fn sources() -> Vec<Source> {
+fn rust_files() -> Vec<RustFile> {
     let mut files = Vec::new();
     for folder in ["internal", "cmd", "tests", "examples"] {
         files_below(&root().join(folder), &mut files);
@@ -210,7 +210,7 @@ fn sources() -> Vec<Source> {
             .unwrap()
             .to_string_lossy()
             .replace('\\', "/");
-        Source {
+        RustFile {
             path: relative,
             text: fs::read_to_string(&path).unwrap(),
         }
@@ -219,8 +219,8 @@ fn sources() -> Vec<Source> {
 }
 
 /// Returns the server's own sources, without tests.
-fn internal() -> Vec<Source> {
-    sources()
+fn production_files() -> Vec<RustFile> {
+    rust_files()
         .into_iter()
         .filter(|source| source.path != "internal/lib.rs" && !source.is_test())
         .collect()
@@ -254,13 +254,13 @@ fn named_modules(line: &str) -> Vec<&str> {
 #[test]
 fn no_module_imports_upward() {
     let mut found = Vec::new();
-    for source in internal() {
+    for source in production_files() {
         let module = source.module();
         let Some((_, allowed)) = LAYERS.iter().find(|(name, _)| *name == module) else {
             found.push(format!("{}: has no place in LAYERS", source.path));
             continue;
         };
-        for (number, line) in source.code() {
+        for (number, line) in source.code_lines() {
             let wrong = |name: &&str| {
                 *name != module
                     && LAYERS.iter().any(|(layer, _)| layer == name)
@@ -292,7 +292,7 @@ fn layers_are_in_order() {
 #[test]
 fn each_crate_has_one_owner() {
     let mut found = Vec::new();
-    for source in internal() {
+    for source in production_files() {
         for (name, _) in OWNED_CRATES
             .iter()
             .filter(|(_, owner)| *owner != source.module())
@@ -308,7 +308,7 @@ fn each_crate_has_one_owner() {
             };
             found.extend(
                 source
-                    .code()
+                    .code_lines()
                     .filter(|(_, line)| names(line))
                     .map(|(number, line)| format!("{}:{number}: {line}", source.path)),
             );
@@ -320,11 +320,11 @@ fn each_crate_has_one_owner() {
 #[test]
 fn command_does_not_use_library_internals() {
     let mut found = Vec::new();
-    for source in sources()
+    for source in rust_files()
         .iter()
         .filter(|source| source.path.starts_with("cmd/"))
     {
-        for (number, line) in source.code() {
+        for (number, line) in source.code_lines() {
             let names = line
                 .split("latido::")
                 .skip(1)
@@ -336,7 +336,7 @@ fn command_does_not_use_library_internals() {
             });
             found.extend(
                 names
-                    .filter(|name| WORKINGS.contains(name))
+                    .filter(|name| INTERNAL_MODULES.contains(name))
                     .map(|name| format!("{}:{number}: {name}", source.path)),
             );
         }
@@ -346,12 +346,12 @@ fn command_does_not_use_library_internals() {
 
 #[test]
 fn pure_files_have_no_side_effects() {
-    let pure = |source: &Source| PURE.iter().any(|start| source.path.starts_with(start));
+    let pure = |source: &RustFile| PURE.iter().any(|start| source.path.starts_with(start));
     assert_none(
-        internal()
+        production_files()
             .iter()
             .filter(|source| pure(source))
-            .flat_map(|source| source.places(IMPURE))
+            .flat_map(|source| source.matching_lines(IMPURE))
             .collect(),
         "a pure file waits",
     );
@@ -360,12 +360,12 @@ fn pure_files_have_no_side_effects() {
 #[test]
 fn hub_never_awaits() {
     let hub =
-        |source: &&Source| source.module() == "hub" && source.path != "internal/hub/watcher.rs";
+        |source: &&RustFile| source.module() == "hub" && source.path != "internal/hub/watcher.rs";
     assert_none(
-        internal()
+        production_files()
             .iter()
             .filter(hub)
-            .flat_map(|source| source.places(&[".await", "async "]))
+            .flat_map(|source| source.matching_lines(&[".await", "async "]))
             .collect(),
         "the hub awaits",
     );
@@ -373,11 +373,11 @@ fn hub_never_awaits() {
 
 #[test]
 fn every_spawned_task_is_counted() {
-    let free = |source: &&Source| !SPAWNERS.iter().any(|start| source.path.starts_with(start));
-    let found = internal()
+    let free = |source: &&RustFile| !SPAWNERS.iter().any(|start| source.path.starts_with(start));
+    let found = production_files()
         .iter()
         .filter(free)
-        .flat_map(|source| source.places(SPAWNS))
+        .flat_map(|source| source.matching_lines(SPAWNS))
         .collect();
     assert_none(found, "a task is started that the drain does not count");
 }
@@ -385,9 +385,9 @@ fn every_spawned_task_is_counted() {
 #[test]
 fn nothing_is_unbounded() {
     assert_none(
-        internal()
+        production_files()
             .iter()
-            .flat_map(|source| source.places(&["unbounded"]))
+            .flat_map(|source| source.matching_lines(&["unbounded"]))
             .collect(),
         "an unbounded channel",
     );
@@ -396,9 +396,9 @@ fn nothing_is_unbounded() {
 #[test]
 fn lint_exceptions_have_a_reason() {
     let hushed = concat!("[al", "low(");
-    let found = sources()
+    let found = rust_files()
         .iter()
-        .flat_map(|source| source.places(&[hushed]))
+        .flat_map(|source| source.matching_lines(&[hushed]))
         .collect();
     assert_none(
         found,
@@ -408,12 +408,12 @@ fn lint_exceptions_have_a_reason() {
 
 #[test]
 fn files_are_small() {
-    let long = |source: &Source| {
+    let long = |source: &RustFile| {
         let lines = source.text.lines().count();
-        (lines > LONGEST_FILE_LINES).then(|| format!("{}: {lines} lines", source.path))
+        (lines > MAX_FILE_LINES).then(|| format!("{}: {lines} lines", source.path))
     };
     assert_none(
-        sources().iter().filter_map(long).collect(),
+        rust_files().iter().filter_map(long).collect(),
         "a file is longer than 400 lines",
     );
 }
@@ -421,12 +421,12 @@ fn files_are_small() {
 #[test]
 fn every_file_starts_with_documentation() {
     // A test file that was only split off for its length is described at its declaration.
-    let silent = |source: &Source| {
+    let silent = |source: &RustFile| {
         !source.text.starts_with("//!")
             && !source.text.starts_with("#![doc")
             && !source.path.ends_with("_tests.rs")
     };
-    let found = sources().into_iter().filter(silent);
+    let found = rust_files().into_iter().filter(silent);
     assert_none(
         found.map(|source| source.path).collect(),
         "a file does not begin with what it is for",

@@ -14,8 +14,8 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
 
-use crate::watch::endings::{WatchDisconnect, on_close_frame, printable, on_http_status};
-use crate::watch::view::{ServerMessage, RowRenderer, parse_frame};
+use crate::watch::reconnect::{WatchDisconnect, on_close_frame, on_http_status, printable};
+use crate::watch::render::{RowRenderer, ServerMessage, parse_frame};
 use crate::watch::{print_line, print_notice};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -48,7 +48,10 @@ type ClientSocketStream = WebSocketStream<MaybeTlsStream<TcpStream>>;
 impl WatchClient {
     /// Connects, subscribes and prints until the connection ends. Resets `attempt` to zero once the
     /// server has sent a frame.
-    pub(super) async fn connect_and_follow(&mut self, attempt: &mut u32) -> Result<WatchDisconnect, OutputClosed> {
+    pub(super) async fn connect_and_follow(
+        &mut self,
+        attempt: &mut u32,
+    ) -> Result<WatchDisconnect, OutputClosed> {
         let mut socket = match timeout(CONNECT_TIMEOUT, self.connect()).await {
             Ok(Ok(socket)) => socket,
             Ok(Err(disconnect)) => return Ok(disconnect),
@@ -80,9 +83,9 @@ impl WatchClient {
                 Err(on_http_status(response.status(), retry_after))
             }
             Err(Error::Io(error)) => Err(WatchDisconnect::retry(format!("no connection: {error}"))),
-            Err(Error::Tls(error)) => {
-                Err(WatchDisconnect::retry(format!("no secure connection: {error}")))
-            }
+            Err(Error::Tls(error)) => Err(WatchDisconnect::retry(format!(
+                "no secure connection: {error}"
+            ))),
             Err(Error::Url(_) | Error::HttpFormat(_)) => {
                 Err(WatchDisconnect::Permanent("--url is wrong".to_owned()))
             }
@@ -103,15 +106,20 @@ impl WatchClient {
             .into_client_request()
             .map_err(|_| WatchDisconnect::Permanent("--url is wrong".to_owned()))?;
         let protocols = format!("bearer, {}", self.token).parse();
-        let protocols = protocols
-            .map_err(|_| WatchDisconnect::Permanent("the token contains invalid characters".to_owned()))?;
+        let protocols = protocols.map_err(|_| {
+            WatchDisconnect::Permanent("the token contains invalid characters".to_owned())
+        })?;
         request
             .headers_mut()
             .insert(SEC_WEBSOCKET_PROTOCOL, protocols);
         Ok(request)
     }
 
-    async fn follow(&mut self, socket: &mut ClientSocketStream, attempt: &mut u32) -> Result<WatchDisconnect, OutputClosed> {
+    async fn follow(
+        &mut self,
+        socket: &mut ClientSocketStream,
+        attempt: &mut u32,
+    ) -> Result<WatchDisconnect, OutputClosed> {
         let mut last_frame = Instant::now();
         let mut ping = tokio::time::interval_at(last_frame + PING_INTERVAL, PING_INTERVAL);
         loop {
@@ -162,8 +170,13 @@ impl WatchClient {
                 ));
             }
             ServerMessage::Stale(None) => print_notice("fresh again"),
-            ServerMessage::TokenExpiring(at) => print_notice(&format!("the token ends at {}", self.renderer.format_time(at))),
-            ServerMessage::Error { code, message } => return Ok(self.on_error_response(&code, &message)),
+            ServerMessage::TokenExpiring(at) => print_notice(&format!(
+                "the token ends at {}",
+                self.renderer.format_time(at)
+            )),
+            ServerMessage::Error { code, message } => {
+                return Ok(self.on_error_response(&code, &message));
+            }
             ServerMessage::Row(_) | ServerMessage::Other => {}
         }
         Ok(None)

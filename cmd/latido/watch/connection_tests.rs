@@ -99,7 +99,10 @@ async fn restart_of_the_server_is_retried() {
     let (url, _server) = server(&[], 1012).await;
     assert_eq!(
         run_once(&url).await,
-        (WatchDisconnect::retry("the server restarts (1012): because"), 5)
+        (
+            WatchDisconnect::retry("the server restarts (1012): because"),
+            5
+        )
     );
 }
 
@@ -151,5 +154,8 @@ async fn unreachable_server_is_retried() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         format!("ws://{}/ws", listener.local_addr().unwrap())
     };
-    assert!(matches!(run_once(&url).await.0, WatchDisconnect::Retry { .. }));
+    assert!(matches!(
+        run_once(&url).await.0,
+        WatchDisconnect::Retry { .. }
+    ));
 }

@@ -2,8 +2,8 @@
 //! else to standard error.
 
 mod connection;
-mod endings;
-mod view;
+mod reconnect;
+mod render;
 
 use std::io::{ErrorKind, IsTerminal, Write};
 
@@ -12,9 +12,9 @@ use latido::config::ConfigErrors;
 use reqwest::Url;
 
 use crate::cli::WatchArgs;
-use crate::watch::connection::{WatchClient, OutputClosed};
-use crate::watch::endings::WatchDisconnect;
-use crate::watch::view::RowRenderer;
+use crate::watch::connection::{OutputClosed, WatchClient};
+use crate::watch::reconnect::WatchDisconnect;
+use crate::watch::render::RowRenderer;
 
 const TOKEN_VARIABLE: &str = "LATIDO_TOKEN";
 
@@ -24,7 +24,7 @@ pub(crate) fn run(args: WatchArgs) -> anyhow::Result<()> {
     if !is_encrypted_or_local(&url) {
         print_notice("the token goes over the network unencrypted; better wss://");
     }
-    let view = RowRenderer::new(&args.channel, view::local_zone(), wants_colour());
+    let view = RowRenderer::new(&args.channel, render::local_zone(), wants_colour());
     let client = WatchClient {
         url,
         token,
@@ -53,8 +53,11 @@ async fn follow(mut client: WatchClient) -> anyhow::Result<()> {
         };
         match disconnect {
             WatchDisconnect::Permanent(reason) => bail!(reason),
-            WatchDisconnect::Retry { reason, min_delay: after } => {
-                let delay = endings::reconnect_delay(attempt, fastrand::f64()).max(after);
+            WatchDisconnect::Retry {
+                reason,
+                min_delay: after,
+            } => {
+                let delay = reconnect::reconnect_delay(attempt, fastrand::f64()).max(after);
                 attempt += 1;
                 print_notice(&format!(
                     "{reason}; reconnecting in {:.1} s",

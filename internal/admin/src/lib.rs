@@ -8,12 +8,12 @@
 //!
 //! Rows are JSON text, in the form in which PostgreSQL returns them for streams.
 
-mod audience;
-mod describe;
-mod history;
-mod process;
+mod metrics_history;
+mod process_stats;
 mod publisher;
 mod readiness;
+mod status_json;
+mod system_topic_viewers;
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -30,13 +30,13 @@ use latido_engine::Engine;
 use latido_hub::{Hub, RoomStats};
 use latido_session::CloseReason;
 use latido_shard::{ClientId, ClientList, Shards, SweepResult};
-use latido_telemetry::{RecentEvent, RecentEventKind, Metrics};
+use latido_telemetry::{Metrics, RecentEvent, RecentEventKind};
 
-pub use audience::SystemTopicViewers;
-pub use describe::{client_json, event_json, room_json};
-use history::MetricsHistory;
-pub use process::memory_bytes;
+use metrics_history::MetricsHistory;
+pub use process_stats::memory_bytes;
 pub use readiness::{Readiness, ReadinessReport, StreamReport};
+pub use status_json::{client_json, event_json, room_json};
+pub use system_topic_viewers::SystemTopicViewers;
 
 /// The server's version, as the operators' page shows it.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -174,10 +174,11 @@ impl Admin {
     }
 
     fn record_operator_event(&self, reason: &'static str, detail: &str) {
-        self.deps
-            .metrics
-            .recent_events
-            .record(RecentEventKind::OperatorAction, reason, Some(detail));
+        self.deps.metrics.recent_events.record(
+            RecentEventKind::OperatorAction,
+            reason,
+            Some(detail),
+        );
     }
 
     /// Returns the number of open WebSockets.
@@ -234,7 +235,10 @@ impl Admin {
             database_ms: started.elapsed().as_secs_f64() * 1_000.0,
             checked_at_s: at_s,
         };
-        *self.dependency_status.lock().unwrap_or_else(PoisonError::into_inner) = Some(status.clone());
+        *self
+            .dependency_status
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(status.clone());
         status
     }
 

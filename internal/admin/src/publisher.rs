@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt as _;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use crate::history::MetricsSample;
-use crate::{Admin, process};
+use crate::metrics_history::MetricsSample;
+use crate::{Admin, process_stats};
 use latido_base::drain::Drain;
 use latido_base::ident::Topic;
 use latido_stream::{StreamRow, SystemTopic};
@@ -60,7 +60,8 @@ pub(super) async fn run(admin: Arc<Admin>, drain: Drain) {
         if checked_at.is_none_or(|at| at.elapsed() >= CHECK_INTERVAL) {
             checked_at = Some(Instant::now());
             let admin = Arc::clone(&admin);
-            check = async move { drop(timeout(CHECK_TIMEOUT, admin.check_dependencies()).await) }.boxed();
+            check = async move { drop(timeout(CHECK_TIMEOUT, admin.check_dependencies()).await) }
+                .boxed();
         }
         for topic in topics {
             admin.publish(&topic).await;
@@ -78,13 +79,13 @@ impl Admin {
             viewers: viewers as u64,
             topics: topics as u64,
             dirty_keys: self.deps.engine.dirty_keys() as u64,
-            memory_bytes: process::memory_bytes().unwrap_or(0),
+            memory_bytes: process_stats::memory_bytes().unwrap_or(0),
             keys_read: metrics.reads.total(),
             frames_sent: metrics.frames_sent.get(),
             bytes_sent: metrics.bytes_sent.get(),
             messages_received: metrics.messages_received.get(),
             hints_received: metrics.changes_received.total(),
-            cpu_time: process::cpu_time(),
+            cpu_time: process_stats::cpu_time(),
             read_time: metrics.read_seconds.snapshot(),
             change_time: metrics.change_to_frame_seconds.snapshot(),
         }

@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 
 use crate::numeric_date::{self, Rounding};
 use crate::principal::KeysByField;
-use crate::{Grants, LEEWAY_S, VerifiedToken, Principal, TokenError};
+use crate::{Grants, LEEWAY_S, Principal, TokenError, VerifiedToken};
 use latido_base::ident::UserId;
 
 /// The longest user id, business id or role, in bytes.
@@ -203,7 +203,9 @@ impl ClaimRules {
             let mut keys = match claims.get(&**field) {
                 None => Vec::new(),
                 // This claim names one business by contract; several belong in `negocios`.
-                Some(Value::Array(_)) if **field == *NEGOCIO => return Err(invalid_claim(field, EXPECTED_ID)),
+                Some(Value::Array(_)) if **field == *NEGOCIO => {
+                    return Err(invalid_claim(field, EXPECTED_ID));
+                }
                 Some(Value::Array(all)) => parse_ids(field, all)?,
                 Some(one) => vec![parse_id(field, one)?],
             };
@@ -243,7 +245,8 @@ fn user(claims: &Map<String, Value>, names: &[&str]) -> Result<UserId, TokenErro
     let found = names
         .iter()
         .find_map(|name| claims.get(*name).map(|value| (*name, value)));
-    let (name, value) = found.ok_or_else(|| invalid_claim(names.first().unwrap_or(&"sub"), EXPECTED_ID))?;
+    let (name, value) =
+        found.ok_or_else(|| invalid_claim(names.first().unwrap_or(&"sub"), EXPECTED_ID))?;
     Ok(UserId::new(&parse_id(name, value)?))
 }
 
@@ -391,7 +394,8 @@ mod tests {
 
     #[test]
     fn claims_of_user_and_session_are_configurable() {
-        let rules = ClaimRules::new(None, None, &[]).with_claim_names(&["sub"], &["device_id", "session_id"]);
+        let rules = ClaimRules::new(None, None, &[])
+            .with_claim_names(&["sub"], &["device_id", "session_id"]);
         let principal = read(
             &rules,
             r#"{"id":"no","sub":"s","session_id":7,"device_id":"d","exp":1700000001}"#,

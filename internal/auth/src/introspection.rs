@@ -18,7 +18,7 @@ use reqwest::{Client, StatusCode, Url};
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
-use crate::{KeyError, Secret, TokenError, outward};
+use crate::{KeyError, Secret, TokenError, issuer_client};
 use latido_base::drain::Drain;
 
 /// The longest response, in bytes.
@@ -117,8 +117,8 @@ impl From<reqwest::Error> for IntrospectionError {
 
 impl Introspector {
     pub(super) fn new(config: &IntrospectionConfig) -> Result<Self, KeyError> {
-        let url = outward::parse_url(config.url.expose())?;
-        let client = outward::build_client(&url, MAX_IDLE_CONNECTIONS)?;
+        let url = issuer_client::parse_url(config.url.expose())?;
+        let client = issuer_client::build_client(&url, MAX_IDLE_CONNECTIONS)?;
         let answers = Cache::builder()
             .max_capacity(MAX_CACHED_RESPONSES)
             .time_to_live(config.interval)
@@ -141,7 +141,8 @@ impl Introspector {
             loop {
                 // The interval is randomised, so that a fleet of servers does not query all at
                 // once.
-                tokio::time::sleep(introspector.interval.mul_f64(0.9 + 0.1 * fastrand::f64())).await;
+                tokio::time::sleep(introspector.interval.mul_f64(0.9 + 0.1 * fastrand::f64()))
+                    .await;
                 introspector.recheck_all().await;
             }
         });
@@ -175,7 +176,7 @@ impl Introspector {
             }
             Err(error) => {
                 tracing::warn!(
-                    reason = outward::error_chain(&error),
+                    reason = issuer_client::error_chain(&error),
                     accepted = self.fails_open,
                     "the issuer could not be queried about a token's revocation"
                 );
@@ -225,7 +226,7 @@ impl Introspector {
             .filter_map(std::future::ready);
         let errors: Vec<IntrospectionError> = failures.collect().await;
         if let Some(first) = errors.first() {
-            let reason = outward::error_chain(first);
+            let reason = issuer_client::error_chain(first);
             tracing::warn!(
                 reason,
                 tokens = errors.len(),
@@ -242,7 +243,8 @@ impl Introspector {
             .unwrap_or_else(PoisonError::into_inner);
         let is_valid = match &response {
             Ok(valid) => {
-                self.cache.insert(token_digest(state.token.expose()), *valid);
+                self.cache
+                    .insert(token_digest(state.token.expose()), *valid);
                 *valid
             }
             Err(_) => self.fails_open || confirmed.elapsed() < self.interval * MAX_MISSED_ROUNDS,
@@ -267,10 +269,11 @@ impl Introspector {
         if response.status() != StatusCode::OK {
             return Err(IntrospectionError::Status(response.status()));
         }
-        let body = outward::read_body(response, MAX_BYTES)
+        let body = issuer_client::read_body(response, MAX_BYTES)
             .await?
             .ok_or(IntrospectionError::InvalidBody)?;
-        let answer: IntrospectionResponse = serde_json::from_slice(&body).map_err(|_| IntrospectionError::InvalidBody)?;
+        let answer: IntrospectionResponse =
+            serde_json::from_slice(&body).map_err(|_| IntrospectionError::InvalidBody)?;
         Ok(answer.valid)
     }
 }

@@ -4,7 +4,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::{TokenSpec, Principal, Verifier, VerifierConfig, issue};
+use crate::{Principal, TokenSpec, Verifier, VerifierConfig, issue};
 use latido_base::clock::Clock;
 
 const SECRET: &str = "a secret for tests only, of more than 32 bytes";

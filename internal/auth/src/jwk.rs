@@ -34,7 +34,8 @@ impl KeySet {
         struct PublishedKeySet {
             keys: Vec<Value>,
         }
-        let set: PublishedKeySet = serde_json::from_slice(text).map_err(|_| KeySetError::Malformed)?;
+        let set: PublishedKeySet =
+            serde_json::from_slice(text).map_err(|_| KeySetError::Malformed)?;
         let keys: Arc<[_]> = set
             .keys
             .into_iter()
@@ -139,7 +140,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::testkeys;
+    use crate::test_keys;
 
     fn published(pem: &[u8], changes: Value) -> Value {
         let key = DecodingKey::from_rsa_pem(pem)
@@ -161,7 +162,7 @@ mod tests {
 
     #[test]
     fn keys_of_every_kind_are_read() {
-        let rsa = testkeys::RSA.public.as_bytes();
+        let rsa = test_keys::RSA.public.as_bytes();
         assert_eq!(algorithms(published(rsa, json!({}))).len(), 6);
         assert_eq!(
             algorithms(published(
@@ -175,22 +176,22 @@ mod tests {
             6
         );
         assert_eq!(
-            algorithms(published(testkeys::P256.public.as_bytes(), json!({}))),
+            algorithms(published(test_keys::P256.public.as_bytes(), json!({}))),
             [Algorithm::ES256]
         );
         assert_eq!(
-            algorithms(published(testkeys::P384.public.as_bytes(), json!({}))),
+            algorithms(published(test_keys::P384.public.as_bytes(), json!({}))),
             [Algorithm::ES384]
         );
         assert_eq!(
-            algorithms(published(testkeys::ED25519.public.as_bytes(), json!({}))),
+            algorithms(published(test_keys::ED25519.public.as_bytes(), json!({}))),
             [Algorithm::EdDSA]
         );
     }
 
     #[test]
     fn keys_not_for_verifying_are_skipped() {
-        let rsa = testkeys::RSA.public.as_bytes();
+        let rsa = test_keys::RSA.public.as_bytes();
         for changes in [
             json!({"use": "enc"}),
             json!({"use": 1}),
@@ -211,10 +212,10 @@ mod tests {
         ] {
             assert_eq!(algorithms(published(rsa, changes.clone())), [], "{changes}");
         }
-        let p256 = testkeys::P256.public.as_bytes();
+        let p256 = test_keys::P256.public.as_bytes();
         assert_eq!(algorithms(published(p256, json!({"crv": "P-521"}))), []);
         assert_eq!(algorithms(published(p256, json!({"y": "AAAA"}))), []);
-        let ed25519 = testkeys::ED25519.public.as_bytes();
+        let ed25519 = test_keys::ED25519.public.as_bytes();
         for x in ["", "AAAA", &"A".repeat(44)] {
             assert_eq!(
                 algorithms(published(ed25519, json!({"x": x}))),
@@ -243,7 +244,7 @@ mod tests {
 
     #[test]
     fn missing_key_id_excludes_no_key() {
-        let rsa = testkeys::RSA.public.as_bytes();
+        let rsa = test_keys::RSA.public.as_bytes();
         let set = json!({"keys": [published(rsa, json!({"kid": "a"})), published(rsa, json!({"kid": "b"})), published(rsa, json!({}))]});
         let set = KeySet::parse(set.to_string().as_bytes()).unwrap();
         let count = |kid| set.candidates(kid).count();

@@ -12,13 +12,14 @@ use reqwest::{Client, StatusCode, Url};
 use tokio::sync::{Notify, watch};
 
 use crate::jwk::{KeySet, KeySetError};
-use crate::{KeyError, outward};
+use crate::{KeyError, issuer_client};
 use latido_base::drain::Drain;
 
 /// The longest key set accepted, in bytes; real ones have a few thousand.
 const MAX_BYTES: usize = 128 * 1024;
 /// The time a token waits for a fetch that may bring its key.
-const REFRESH_TIMEOUT: Duration = outward::RESPONSE_TIMEOUT.saturating_add(Duration::from_millis(500));
+const REFRESH_TIMEOUT: Duration =
+    issuer_client::RESPONSE_TIMEOUT.saturating_add(Duration::from_millis(500));
 /// The pause after a failed fetch, doubled with each further failure.
 const FIRST_RETRY: Duration = Duration::from_secs(2);
 const LONGEST_RETRY: Duration = Duration::from_secs(300);
@@ -82,8 +83,8 @@ impl From<reqwest::Error> for FetchError {
 
 impl Jwks {
     pub(super) fn new(url: &str, timings: JwksTimings) -> Result<Self, KeyError> {
-        let url = outward::parse_url(url)?;
-        let client = outward::build_client(&url, 0)?;
+        let url = issuer_client::parse_url(url)?;
+        let client = issuer_client::build_client(&url, 0)?;
         let keys = watch::Sender::new(KeySet::default());
         Ok(Self {
             url,
@@ -115,12 +116,18 @@ impl Jwks {
             return false;
         }
         self.wake.notify_one();
-        matches!(tokio::time::timeout(REFRESH_TIMEOUT, keys.changed()).await, Ok(Ok(())))
+        matches!(
+            tokio::time::timeout(REFRESH_TIMEOUT, keys.changed()).await,
+            Ok(Ok(()))
+        )
     }
 
     /// Returns whether a fetch is in progress or may be started now.
     pub(super) fn can_fetch(&self) -> bool {
-        let state = self.fetch_state.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = self
+            .fetch_state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         state.in_flight
             || state
                 .last_start
@@ -164,7 +171,10 @@ impl Jwks {
     }
 
     fn set_in_flight(&self, in_flight: bool) {
-        let mut state = self.fetch_state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self
+            .fetch_state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         state.in_flight = in_flight;
         if in_flight {
             state.last_start = Some(Instant::now());
@@ -179,7 +189,7 @@ impl Jwks {
             }
             Err(error) => {
                 let retry_in_s = wait.as_secs();
-                let reason = outward::error_chain(&error);
+                let reason = issuer_client::error_chain(&error);
                 tracing::warn!(
                     reason,
                     retry_in_s,
@@ -195,7 +205,7 @@ impl Jwks {
         if response.status() != StatusCode::OK {
             return Err(FetchError::Status(response.status()));
         }
-        let body = outward::read_body(response, MAX_BYTES)
+        let body = issuer_client::read_body(response, MAX_BYTES)
             .await?
             .ok_or(FetchError::TooLong)?;
         Ok(KeySet::parse(&body)?)

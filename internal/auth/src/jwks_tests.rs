@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::{JwksTimings, TokenError, Verifier, VerifierConfig, testkeys};
+use crate::{JwksTimings, TokenError, Verifier, VerifierConfig, test_keys};
 use latido_base::clock::Clock;
 
 const NEVER: Duration = Duration::from_secs(3600);
@@ -107,7 +107,7 @@ fn old_key_token(kid: Option<&str>) -> String {
     token(
         Algorithm::RS256,
         kid,
-        &EncodingKey::from_rsa_pem(testkeys::RSA.private.as_bytes()).unwrap(),
+        &EncodingKey::from_rsa_pem(test_keys::RSA.private.as_bytes()).unwrap(),
     )
 }
 
@@ -115,7 +115,7 @@ fn new_key_token(kid: Option<&str>) -> String {
     token(
         Algorithm::RS256,
         kid,
-        &EncodingKey::from_rsa_pem(testkeys::OTHER_RSA.private.as_bytes()).unwrap(),
+        &EncodingKey::from_rsa_pem(test_keys::OTHER_RSA.private.as_bytes()).unwrap(),
     )
 }
 
@@ -128,16 +128,26 @@ async fn reason(verifier: &Verifier, token: &str) -> &'static str {
 
 #[tokio::test]
 async fn first_token_waits_for_the_first_keys() {
-    let issuer = FakeKeyIssuer::start(key_set_response(&[("a", testkeys::RSA.public)])).await;
+    let issuer = FakeKeyIssuer::start(key_set_response(&[("a", test_keys::RSA.public)])).await;
     let (verifier, drain) = issuer.verifier(NEVER);
     assert!(!verifier.is_ready());
     assert!(
-        verifier.try_verify_cached(&old_key_token(Some("a"))).is_none(),
+        verifier
+            .try_verify_cached(&old_key_token(Some("a")))
+            .is_none(),
         "the decision needs the key set"
     );
-    assert_eq!(reason(&verifier, &old_key_token(Some("a"))).await, "accepted");
+    assert_eq!(
+        reason(&verifier, &old_key_token(Some("a"))).await,
+        "accepted"
+    );
     assert!(verifier.is_ready());
-    assert!(verifier.try_verify_cached(&old_key_token(Some("a"))).unwrap().is_ok());
+    assert!(
+        verifier
+            .try_verify_cached(&old_key_token(Some("a")))
+            .unwrap()
+            .is_ok()
+    );
     assert_eq!(
         reason(&verifier, &old_key_token(None)).await,
         "accepted",
@@ -153,23 +163,32 @@ async fn first_token_waits_for_the_first_keys() {
 
 #[tokio::test]
 async fn unknown_key_triggers_a_fetch() {
-    let issuer = FakeKeyIssuer::start(key_set_response(&[("a", testkeys::RSA.public)])).await;
+    let issuer = FakeKeyIssuer::start(key_set_response(&[("a", test_keys::RSA.public)])).await;
     let (verifier, _drain) = issuer.verifier(Duration::ZERO);
-    assert_eq!(reason(&verifier, &old_key_token(Some("a"))).await, "accepted");
-    assert_eq!(reason(&verifier, &new_key_token(Some("b"))).await, "unknown_key");
+    assert_eq!(
+        reason(&verifier, &old_key_token(Some("a"))).await,
+        "accepted"
+    );
+    assert_eq!(
+        reason(&verifier, &new_key_token(Some("b"))).await,
+        "unknown_key"
+    );
 
     issuer.set_response(key_set_response(&[
-        ("a", testkeys::RSA.public),
-        ("b", testkeys::OTHER_RSA.public),
+        ("a", test_keys::RSA.public),
+        ("b", test_keys::OTHER_RSA.public),
     ]));
-    assert_eq!(reason(&verifier, &new_key_token(Some("b"))).await, "accepted");
+    assert_eq!(
+        reason(&verifier, &new_key_token(Some("b"))).await,
+        "accepted"
+    );
     assert_eq!(
         reason(&verifier, &old_key_token(Some("a"))).await,
         "accepted",
         "both are valid during rotation"
     );
 
-    issuer.set_response(key_set_response(&[("b", testkeys::OTHER_RSA.public)]));
+    issuer.set_response(key_set_response(&[("b", test_keys::OTHER_RSA.public)]));
     assert_eq!(
         reason(&verifier, &new_key_token(Some("zzz"))).await,
         "unknown_key",
@@ -184,15 +203,21 @@ async fn unknown_key_triggers_a_fetch() {
 
 #[tokio::test]
 async fn invented_key_ids_do_not_overload_the_issuer() {
-    let issuer = FakeKeyIssuer::start(key_set_response(&[("a", testkeys::RSA.public)])).await;
+    let issuer = FakeKeyIssuer::start(key_set_response(&[("a", test_keys::RSA.public)])).await;
     let (verifier, _drain) = issuer.verifier(NEVER);
-    assert_eq!(reason(&verifier, &old_key_token(Some("a"))).await, "accepted");
+    assert_eq!(
+        reason(&verifier, &old_key_token(Some("a"))).await,
+        "accepted"
+    );
     for n in 0..9 {
         assert_eq!(
             reason(&verifier, &old_key_token(Some(&format!("invented {n}")))).await,
             "unknown_key"
         );
-        assert_eq!(reason(&verifier, &new_key_token(Some("a"))).await, "signature");
+        assert_eq!(
+            reason(&verifier, &new_key_token(Some("a"))).await,
+            "signature"
+        );
         assert_eq!(reason(&verifier, &new_key_token(None)).await, "signature");
     }
     assert_eq!(issuer.requests(), 1);
@@ -200,7 +225,7 @@ async fn invented_key_ids_do_not_overload_the_issuer() {
 
 #[tokio::test]
 async fn waiting_tokens_share_one_fetch() {
-    let issuer = FakeKeyIssuer::start(key_set_response(&[("a", testkeys::RSA.public)])).await;
+    let issuer = FakeKeyIssuer::start(key_set_response(&[("a", test_keys::RSA.public)])).await;
     let (verifier, _drain) = issuer.verifier(NEVER);
     let token = old_key_token(Some("a"));
     let waiting = (0..20).map(|_| verifier.verify(&token));
@@ -216,12 +241,12 @@ async fn waiting_tokens_share_one_fetch() {
 #[tokio::test]
 async fn key_verifies_only_its_own_algorithm() {
     let issuer = FakeKeyIssuer::start(key_set_response(&[
-        ("a", testkeys::RSA.public),
-        ("e", testkeys::P256.public),
+        ("a", test_keys::RSA.public),
+        ("e", test_keys::P256.public),
     ]))
     .await;
     let (verifier, _drain) = issuer.verifier(NEVER);
-    let elliptic = EncodingKey::from_ec_pem(testkeys::P256.private.as_bytes()).unwrap();
+    let elliptic = EncodingKey::from_ec_pem(test_keys::P256.private.as_bytes()).unwrap();
     assert_eq!(
         reason(&verifier, &token(Algorithm::ES256, Some("e"), &elliptic)).await,
         "accepted"
@@ -231,7 +256,7 @@ async fn key_verifies_only_its_own_algorithm() {
         "algorithm",
         "an RSA key's id"
     );
-    let public = EncodingKey::from_secret(testkeys::RSA.public.as_bytes());
+    let public = EncodingKey::from_secret(test_keys::RSA.public.as_bytes());
     assert_eq!(
         reason(&verifier, &token(Algorithm::HS256, Some("a"), &public)).await,
         "algorithm"
@@ -241,9 +266,12 @@ async fn key_verifies_only_its_own_algorithm() {
 
 #[tokio::test]
 async fn last_good_keys_stay_after_a_failed_fetch() {
-    let issuer = FakeKeyIssuer::start(key_set_response(&[("a", testkeys::RSA.public)])).await;
+    let issuer = FakeKeyIssuer::start(key_set_response(&[("a", test_keys::RSA.public)])).await;
     let (verifier, _drain) = issuer.verifier(Duration::ZERO);
-    assert_eq!(reason(&verifier, &old_key_token(Some("a"))).await, "accepted");
+    assert_eq!(
+        reason(&verifier, &old_key_token(Some("a"))).await,
+        "accepted"
+    );
     for (n, answer) in [
         response("500 Oops", "", ""),
         response("200 OK", "", "<html>"),
@@ -254,15 +282,21 @@ async fn last_good_keys_stay_after_a_failed_fetch() {
     .enumerate()
     {
         issuer.set_response(answer);
-        assert_eq!(reason(&verifier, &new_key_token(Some("b"))).await, "unknown_key");
+        assert_eq!(
+            reason(&verifier, &new_key_token(Some("b"))).await,
+            "unknown_key"
+        );
         assert!(issuer.requests() > n + 1, "it did ask");
-        assert_eq!(reason(&verifier, &old_key_token(Some("a"))).await, "accepted");
+        assert_eq!(
+            reason(&verifier, &old_key_token(Some("a"))).await,
+            "accepted"
+        );
     }
 }
 
 #[tokio::test]
 async fn redirect_is_not_followed() {
-    let inside = FakeKeyIssuer::start(key_set_response(&[("a", testkeys::RSA.public)])).await;
+    let inside = FakeKeyIssuer::start(key_set_response(&[("a", test_keys::RSA.public)])).await;
     for status in ["301 Moved", "302 Found", "307 Temporary", "308 Permanent"] {
         let issuer = FakeKeyIssuer::start(response(
             status,
@@ -283,7 +317,7 @@ async fn redirect_is_not_followed() {
 #[tokio::test]
 async fn oversize_key_set_is_rejected() {
     let padding = " ".repeat(MAX_BYTES);
-    let set = json!({"keys": [jwk("a", testkeys::RSA.public)]}).to_string();
+    let set = json!({"keys": [jwk("a", test_keys::RSA.public)]}).to_string();
     let announced = response("200 OK", "", &format!("{padding}{set}"));
     let endless = format!("HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n{padding}{set}");
     for answer in [announced, endless] {
@@ -324,8 +358,8 @@ fn only_safe_urls_are_accepted() {
 
 #[tokio::test]
 async fn same_key_id_at_two_issuers_means_two_keys() {
-    let one = FakeKeyIssuer::start(key_set_response(&[("a", testkeys::RSA.public)])).await;
-    let two = FakeKeyIssuer::start(key_set_response(&[("a", testkeys::OTHER_RSA.public)])).await;
+    let one = FakeKeyIssuer::start(key_set_response(&[("a", test_keys::RSA.public)])).await;
+    let two = FakeKeyIssuer::start(key_set_response(&[("a", test_keys::OTHER_RSA.public)])).await;
     let ((first, _drain), (second, _also)) =
         (one.verifier(Duration::ZERO), two.verifier(Duration::ZERO));
     for _ in 0..2 {

@@ -218,16 +218,16 @@ fn modulus_bits(n: &str) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testkeys;
+    use crate::test_keys;
 
     #[test]
     fn key_has_the_algorithms_of_its_type() {
         for (pem, algorithms) in [
-            (testkeys::RSA.public, RSA),
-            (*testkeys::RSA_PKCS1, RSA),
-            (testkeys::P256.public, P256),
-            (testkeys::P384.public, P384),
-            (testkeys::ED25519.public, ED25519),
+            (test_keys::RSA.public, RSA),
+            (*test_keys::RSA_PKCS1, RSA),
+            (test_keys::P256.public, P256),
+            (test_keys::P384.public, P384),
+            (test_keys::ED25519.public, ED25519),
         ] {
             let keys = public_keys(pem).unwrap();
             assert_eq!(
@@ -242,11 +242,11 @@ mod tests {
     fn each_pem_block_is_a_key() {
         let both = format!(
             "# old\n{}\n# new\n{}",
-            testkeys::RSA.public,
-            testkeys::P256.public
+            test_keys::RSA.public,
+            test_keys::P256.public
         );
         assert_eq!(public_keys(&both).unwrap().len(), 2);
-        let one_bad = format!("{}\n{}", testkeys::RSA.public, testkeys::P256.private);
+        let one_bad = format!("{}\n{}", test_keys::RSA.public, test_keys::P256.private);
         assert_eq!(check_public_keys(&one_bad), Err(KeyError::PrivateKey));
     }
 
@@ -259,11 +259,11 @@ mod tests {
                 "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----",
                 KeyError::Pem,
             ),
-            (testkeys::P521_PUBLIC, KeyError::Pem),
-            (testkeys::SECP256K1_PUBLIC, KeyError::Pem),
-            (testkeys::RSA.private, KeyError::PrivateKey),
-            (*testkeys::CERTIFICATE, KeyError::Certificate),
-            (testkeys::RSA_1024.public, KeyError::RsaSize { bits: 1024 }),
+            (test_keys::P521_PUBLIC, KeyError::Pem),
+            (test_keys::SECP256K1_PUBLIC, KeyError::Pem),
+            (test_keys::RSA.private, KeyError::PrivateKey),
+            (*test_keys::CERTIFICATE, KeyError::Certificate),
+            (test_keys::RSA_1024.public, KeyError::RsaSize { bits: 1024 }),
         ] {
             assert_eq!(check_public_keys(pem), Err(error), "{pem}");
         }
@@ -281,7 +281,7 @@ mod tests {
         assert_eq!(secret("", true), Err(KeyError::WeakSecret { bytes: 0 }));
         for weak in [false, true] {
             assert_eq!(
-                secret(testkeys::RSA.public, weak),
+                secret(test_keys::RSA.public, weak),
                 Err(KeyError::PemAsSecret)
             );
         }

@@ -8,16 +8,16 @@ mod api_key;
 mod claims;
 mod introspection;
 mod issue;
+mod issuer_client;
 mod jwk;
 mod jwks;
 mod key;
 mod numeric_date;
-mod outward;
 mod policy;
 mod principal;
 mod secret;
 #[cfg(any(test, feature = "testing"))]
-pub mod testkeys;
+pub mod test_keys;
 mod token_error;
 mod verifier;
 
@@ -26,11 +26,14 @@ pub use introspection::IntrospectionConfig;
 #[cfg(any(test, fuzzing, feature = "testing"))]
 pub use issue::sign_raw;
 pub use issue::{IssueError, TokenSpec, issue};
+pub use issuer_client::check_url;
 pub use jwks::JwksTimings;
 pub use key::{KeyError, MIN_SECRET_BYTES, check_public_keys, check_secret};
-pub use outward::check_url;
-pub use policy::{Config as PolicyConfig, Decision, PermissionSource, PermissionLookupError, PermissionFuture, Policy};
-pub use principal::{Grants, VerifiedToken, Principal};
+pub use policy::{
+    Config as PolicyConfig, Decision, PermissionFuture, PermissionLookupError, PermissionSource,
+    Policy,
+};
+pub use principal::{Grants, Principal, VerifiedToken};
 pub use secret::Secret;
 pub use token_error::TokenError;
 pub use verifier::{Config as VerifierConfig, LEEWAY_S, MAX_TOKEN_BYTES, Verifier};

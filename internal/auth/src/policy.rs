@@ -55,7 +55,8 @@ pub enum Decision {
 pub struct PermissionLookupError(pub Arc<str>);
 
 /// The future that [`PermissionSource::allowed`] returns.
-pub type PermissionFuture<'a> = Pin<Box<dyn Future<Output = Result<bool, PermissionLookupError>> + Send + 'a>>;
+pub type PermissionFuture<'a> =
+    Pin<Box<dyn Future<Output = Result<bool, PermissionLookupError>> + Send + 'a>>;
 
 /// A source of permissions: it runs a stream's authorisation query.
 pub trait PermissionSource: Send + Sync {
@@ -147,11 +148,17 @@ impl Policy {
             return Ok(answer);
         }
         self.in_flight
-            .join(&question, |guard| self.start_query(guard, Arc::clone(stream)))
+            .join(&question, |guard| {
+                self.start_query(guard, Arc::clone(stream))
+            })
             .await
     }
 
-    fn start_query(&self, guard: InFlightGuard, stream: Arc<Stream>) -> BoxFuture<'static, PermissionResult> {
+    fn start_query(
+        &self,
+        guard: InFlightGuard,
+        stream: Arc<Stream>,
+    ) -> BoxFuture<'static, PermissionResult> {
         let (lookup, answers) = (Arc::clone(&self.source), self.cache.clone());
         async move {
             let (user, topic) = &guard.query;

@@ -192,7 +192,9 @@ async fn error_is_not_cached() {
     );
     database.is_down.store(false, Ordering::SeqCst);
     assert_eq!(
-        policy.authorize(&user, catalog.get(StreamId(0)), &topic(2)).await,
+        policy
+            .authorize(&user, catalog.get(StreamId(0)), &topic(2))
+            .await,
         Ok(true)
     );
 }

@@ -15,7 +15,7 @@ use crate::introspection::{IntrospectionConfig, Introspector};
 use crate::jwk::KeySet;
 use crate::jwks::Jwks;
 use crate::key::{self, VerifyingKey};
-use crate::{JwksTimings, KeyError, VerifiedToken, Principal, Secret, TokenError};
+use crate::{JwksTimings, KeyError, Principal, Secret, TokenError, VerifiedToken};
 use latido_base::clock::Clock;
 use latido_base::drain::Drain;
 
@@ -165,8 +165,15 @@ impl Verifier {
     ///
     /// # Errors
     /// As [`Verifier::verify`].
-    pub async fn verify_claims(&self, token: &str, user_claims: &[&str]) -> Result<VerifiedToken, TokenError> {
-        let read = |claims: &ClaimSet| self.rules.verified_token(claims, self.clock.unix_s(), user_claims);
+    pub async fn verify_claims(
+        &self,
+        token: &str,
+        user_claims: &[&str],
+    ) -> Result<VerifiedToken, TokenError> {
+        let read = |claims: &ClaimSet| {
+            self.rules
+                .verified_token(claims, self.clock.unix_s(), user_claims)
+        };
         let VerifiedToken {
             user,
             principal,
@@ -193,7 +200,10 @@ impl Verifier {
         if let Err(error) = read_header(token) {
             return Some(Err(error));
         }
-        let read = |claims: &ClaimSet| self.rules.verified_token(claims, self.clock.unix_s(), user_claims);
+        let read = |claims: &ClaimSet| {
+            self.rules
+                .verified_token(claims, self.clock.unix_s(), user_claims)
+        };
         let VerifiedToken {
             user,
             principal,

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::{MIN_SECRET_BYTES, testkeys};
+use crate::{MIN_SECRET_BYTES, test_keys};
 
 const NOW: i64 = 1_700_000_000;
 
@@ -81,10 +81,10 @@ const RSA: &[Algorithm] = &[
 /// Returns every kind of key: its private half, its public half, and its algorithms.
 fn asymmetric() -> [(&'static str, &'static str, &'static [Algorithm]); 4] {
     [
-        (*testkeys::RSA, RSA),
-        (*testkeys::P256, &[Algorithm::ES256][..]),
-        (*testkeys::P384, &[Algorithm::ES384]),
-        (*testkeys::ED25519, &[Algorithm::EdDSA]),
+        (*test_keys::RSA, RSA),
+        (*test_keys::P256, &[Algorithm::ES256][..]),
+        (*test_keys::P384, &[Algorithm::ES384]),
+        (*test_keys::ED25519, &[Algorithm::EdDSA]),
     ]
     .map(|(pair, algorithms)| (pair.private, pair.public, algorithms))
 }
@@ -155,7 +155,7 @@ fn public_key_is_not_accepted_as_hmac_secret() {
         }
     }
     let config = Config {
-        secrets: vec![Secret::new(testkeys::RSA.public)],
+        secrets: vec![Secret::new(test_keys::RSA.public)],
         ..Config::default()
     };
     assert_eq!(
@@ -200,18 +200,22 @@ fn old_and_new_key_are_accepted_during_rotation() {
         secrets: vec![secret("b"), secret("a")],
         public_keys: Some(format!(
             "{}{}",
-            testkeys::OTHER_RSA.public,
-            testkeys::RSA.public
+            test_keys::OTHER_RSA.public,
+            test_keys::RSA.public
         )),
         ..Config::default()
     });
     for token in [
         hmac(secret("a").expose().as_bytes(), Algorithm::HS256),
         hmac(secret("b").expose().as_bytes(), Algorithm::HS256),
-        sign(Algorithm::RS256, &private(testkeys::RSA.private), &claims()),
         sign(
             Algorithm::RS256,
-            &private(testkeys::OTHER_RSA.private),
+            &private(test_keys::RSA.private),
+            &claims(),
+        ),
+        sign(
+            Algorithm::RS256,
+            &private(test_keys::OTHER_RSA.private),
             &claims(),
         ),
     ] {
@@ -302,13 +306,16 @@ fn critical_extensions_and_malformed_headers_are_rejected() {
 fn key_in_the_header_is_ignored() {
     let mut header = FullHeader::new(Algorithm::RS256);
     let attacker =
-        jsonwebtoken::DecodingKey::from_rsa_pem(testkeys::OTHER_RSA.public.as_bytes()).unwrap();
+        jsonwebtoken::DecodingKey::from_rsa_pem(test_keys::OTHER_RSA.public.as_bytes()).unwrap();
     header.jwk = Some(jsonwebtoken::jwk::Jwk::from_decoding_key(&attacker, None).unwrap());
     header.jku = Some("http://127.0.0.1:1/keys".into());
     header.x5u = header.jku.clone();
     let token =
-        jsonwebtoken::encode(&header, &claims(), &private(testkeys::OTHER_RSA.private)).unwrap();
-    assert_eq!(reason(&with_pem(testkeys::RSA.public), &token), "signature");
+        jsonwebtoken::encode(&header, &claims(), &private(test_keys::OTHER_RSA.private)).unwrap();
+    assert_eq!(
+        reason(&with_pem(test_keys::RSA.public), &token),
+        "signature"
+    );
 }
 
 #[test]
@@ -426,7 +433,10 @@ fn every_token_is_rejected_without_a_key() {
 #[test]
 fn debug_and_errors_hide_secrets_and_tokens() {
     let token = hmac(b"another secret, of at least 32 b.", Algorithm::HS256);
-    let error = with_secret().try_verify_cached(&token).unwrap().unwrap_err();
+    let error = with_secret()
+        .try_verify_cached(&token)
+        .unwrap()
+        .unwrap_err();
     let config = Config {
         secrets: vec![secret("q")],
         ..Config::default()

@@ -70,7 +70,10 @@ mod tests {
 
     #[test]
     fn unknown_business_is_not_found() {
-        assert_eq!(find_business(&BUSINESSES[1].id.to_uppercase()), Some(&BUSINESSES[1]));
+        assert_eq!(
+            find_business(&BUSINESSES[1].id.to_uppercase()),
+            Some(&BUSINESSES[1])
+        );
         for id in ["", "' OR true --", "00000000-0000-0000-0000-000000000000"] {
             assert_eq!(find_business(id), None);
         }

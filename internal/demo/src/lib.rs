@@ -8,14 +8,14 @@
 //! Only the businesses in [`BUSINESSES`] are ever changed, in any database.
 
 mod businesses;
-mod facade;
+mod service;
 mod sql;
 mod writer;
 
 use futures_util::future::BoxFuture;
 
 pub use businesses::{ADMIN_USER, BUSINESSES, DemoBusiness, find_business};
-pub use facade::{BookError, Demo, DemoSession};
+pub use service::{BookError, Demo, DemoSession};
 pub use sql::seed_sql;
 pub use writer::{ActivityRate, start_writer};
 

@@ -3,7 +3,7 @@
 use jiff::civil::{Date, Time};
 use jiff::tz::TimeZone;
 
-use super::businesses::{DemoBusiness, CLIENT_IDS};
+use super::businesses::{CLIENT_IDS, DemoBusiness};
 
 /// The maximum number of citas per business. Beyond it, the oldest days are deleted first.
 pub(super) const KEPT_PER_BUSINESS: u32 = 400;
@@ -106,14 +106,18 @@ mod tests {
 
     #[test]
     fn every_slot_is_a_time_of_day() {
-        assert_eq!((0..SLOTS_PER_DAY).map(slot_start).next_back(), Some(time(17, 30, 0, 0)));
+        assert_eq!(
+            (0..SLOTS_PER_DAY).map(slot_start).next_back(),
+            Some(time(17, 30, 0, 0))
+        );
     }
 
     #[test]
     fn seed_sets_its_time_zone() {
         let zone = TimeZone::get("America/Mexico_City").unwrap();
         assert!(
-            seed_sql(&zone).contains("set_config('latido.time_zone', 'America/Mexico_City', false)")
+            seed_sql(&zone)
+                .contains("set_config('latido.time_zone', 'America/Mexico_City', false)")
         );
         assert!(
             seed_sql(&TimeZone::fixed(jiff::tz::offset(-5)))

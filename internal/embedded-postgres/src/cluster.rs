@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::process::Signal;
 
-use super::account::OsUser;
 use super::binaries::ServerBinaries;
+use super::data_dir::DataDir;
 use super::error::ErrorContext;
+use super::os_user::OsUser;
 use super::server::{LaunchOptions, ServerProcess};
-use super::storage::DataDir;
 use super::watchdog::Watchdog;
-use super::{EmbeddedError, EmbeddedSettings, orphan, socket};
+use super::{EmbeddedError, EmbeddedSettings, socket_dir, stale_server};
 
 /// A private PostgreSQL cluster. The server stops when this is dropped, and also when this process
 /// dies.
@@ -44,7 +44,7 @@ impl Cluster {
         let os_user = OsUser::current()?;
         let (binaries, data_dir) = DataDir::prepare(settings, &os_user)?;
         let port = match settings.tcp_port {
-            None => socket::SOCKET_PORT,
+            None => socket_dir::SOCKET_PORT,
             Some(0) => free_port()?,
             Some(port) => port,
         };
@@ -67,13 +67,14 @@ impl Cluster {
     /// accept it. The database `postgres` always exists.
     #[must_use]
     pub fn url(&self, database: &str) -> String {
-        socket::url(&self.data_dir.socket_dir, self.port, database)
+        socket_dir::url(&self.data_dir.socket_dir, self.port, database)
     }
 
     /// Returns the URL of a database through TCP, or `None` if the settings did not ask for TCP.
     #[must_use]
     pub fn tcp_url(&self, database: &str) -> Option<String> {
-        self.has_tcp.then(|| socket::tcp_url(self.port, database))
+        self.has_tcp
+            .then(|| socket_dir::tcp_url(self.port, database))
     }
 
     /// Returns one sentence with the server's version and the place where it was found.
@@ -159,8 +160,8 @@ impl Cluster {
     }
 
     fn start_server(&mut self) -> Result<(), EmbeddedError> {
-        orphan::clean_up(&self.data_dir.path)?;
-        socket::remove_stale_sockets(&self.data_dir.socket_dir, self.port);
+        stale_server::clean_up(&self.data_dir.path)?;
+        socket_dir::remove_stale_sockets(&self.data_dir.socket_dir, self.port);
         let launch = LaunchOptions {
             binaries: &self.binaries,
             os_user: &self.os_user,
@@ -201,7 +202,7 @@ impl Drop for Cluster {
         // A server that stopped normally has no pid file any more. Persistent data will be started
         // on again, and that start cleans up.
         if !self.data_dir.is_persistent {
-            orphan::remove_shared_memory(&self.data_dir.path);
+            stale_server::remove_shared_memory(&self.data_dir.path);
         }
     }
 }

@@ -21,21 +21,23 @@
 //! the spawning *thread*, and threads of a pool end), `pg_ctl`, and any TCP port chosen by this
 //! module for persistent data.
 
-mod account;
 mod binaries;
 mod cluster;
+mod data_dir;
+mod download;
 mod error;
-mod fetch;
-mod lock;
-mod orphan;
+mod file_lock;
+mod os_user;
 mod process;
 mod server;
 mod settings;
-mod socket;
-mod storage;
+mod socket_dir;
+mod stale_server;
 mod template;
 mod watchdog;
 
 pub use cluster::Cluster;
 pub use error::EmbeddedError;
-pub use settings::{ServerSearch, EmbeddedSettings, StorageMode, default_cache_dir, default_state_dir};
+pub use settings::{
+    EmbeddedSettings, ServerSearch, StorageMode, default_cache_dir, default_state_dir,
+};

@@ -34,7 +34,10 @@ pub(super) fn inspect(pid: u32) -> Option<ProcessInfo> {
     };
     let command = command.trim().to_owned();
     let directory = fs::read_link(folder.join("cwd")).ok();
-    (!command.is_empty()).then_some(ProcessInfo { command, working_dir: directory })
+    (!command.is_empty()).then_some(ProcessInfo {
+        command,
+        working_dir: directory,
+    })
 }
 
 /// Lists the children of a process. The server's backends have sessions of their own, so a signal

@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use super::EmbeddedError;
-use super::account::OsUser;
 use super::binaries::ServerBinaries;
 use super::error::ErrorContext;
-use super::orphan::PidFile;
+use super::os_user::OsUser;
 use super::process;
+use super::stale_server::PidFile;
 use super::watchdog::Watchdog;
 
 /// The time limit for a start. Recovery after a crash may take long, and a server that is merely
@@ -66,7 +66,10 @@ impl ServerProcess {
         }
     }
 
-    fn try_start(launch: &LaunchOptions<'_>, watchdog: &mut Watchdog) -> Result<Self, EmbeddedError> {
+    fn try_start(
+        launch: &LaunchOptions<'_>,
+        watchdog: &mut Watchdog,
+    ) -> Result<Self, EmbeddedError> {
         let doing = || format!("opening {}", launch.log_path.display());
         let mut log = OpenOptions::new()
             .read(true)
@@ -78,7 +81,9 @@ impl ServerProcess {
             log.set_len(0).context(doing)?;
         }
         let start_offset = log.seek(SeekFrom::End(0)).context(doing)?;
-        let mut command = launch.os_user.command(launch.binaries.program_path("postgres"));
+        let mut command = launch
+            .os_user
+            .command(launch.binaries.program_path("postgres"));
         command
             .arg("-D")
             .arg(&launch.data_dir)

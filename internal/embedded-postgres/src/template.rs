@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::EmbeddedError;
-use super::account::OsUser;
 use super::binaries::ServerBinaries;
 use super::error::ErrorContext;
-use super::lock::FileLock;
-use super::socket::short_hash;
+use super::file_lock::FileLock;
+use super::os_user::OsUser;
+use super::socket_dir::short_hash;
 
 /// Creates a complete data directory at `target`, or nothing. The child inherits the lock, so the
 /// lock outlives this process if `initdb` does. The next process must not begin in the same

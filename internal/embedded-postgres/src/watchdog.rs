@@ -12,7 +12,7 @@ use std::process::{Child, Command, Stdio};
 
 use super::EmbeddedError;
 use super::error::ErrorContext;
-use super::lock::FileLock;
+use super::file_lock::FileLock;
 
 /// The watchdog's script. Its arguments are the data directory, the lock file, the name of the
 /// first signal, and the paths to remove. It waits for `postmaster.pid` to vanish and not only for

@@ -51,7 +51,9 @@ impl Calendar {
         for name in calendar.default_zones.clone() {
             if !calendar.load_zone(&name, now) {
                 tracing::warn!(zone = &*name, "unknown time zone; UTC is taken instead");
-                calendar.zones.insert(name, CalendarZone::new(TimeZone::UTC, now));
+                calendar
+                    .zones
+                    .insert(name, CalendarZone::new(TimeZone::UTC, now));
             }
         }
         calendar
@@ -65,7 +67,8 @@ impl Calendar {
         let Ok(rules) = self.database.get(name) else {
             return false;
         };
-        self.zones.insert(Arc::clone(name), CalendarZone::new(rules, now));
+        self.zones
+            .insert(Arc::clone(name), CalendarZone::new(rules, now));
         true
     }
 
@@ -155,7 +158,11 @@ impl CalendarZone {
     fn new(rules: TimeZone, now: Timestamp) -> Self {
         let today = rules.to_datetime(now).date();
         let next_midnight = start_of_next_day(&rules, today).unwrap_or(Timestamp::MAX);
-        Self { rules, today, next_midnight }
+        Self {
+            rules,
+            today,
+            next_midnight,
+        }
     }
 }
 
@@ -179,7 +186,7 @@ mod tests {
 
     fn catalog(zone: ZoneRule) -> Catalog {
         Catalog::new(vec![Stream {
-            zone_rule,
+            zone_rule: zone,
             ..Stream::test_stream("s", None)
         }])
     }
@@ -207,7 +214,10 @@ mod tests {
             jiff::civil::date(2026, 11, 21)
         );
         assert_eq!(calendar.next_midnight(), Some(at("2026-11-22T05:00:00Z")));
-        assert_eq!(calendar.advance(at("2026-11-22T04:59:59Z")), (vec![], vec![]));
+        assert_eq!(
+            calendar.advance(at("2026-11-22T04:59:59Z")),
+            (vec![], vec![])
+        );
         assert_eq!(
             calendar.advance(at("2026-11-22T05:00:00Z")),
             (vec![StreamId(0)], vec![])

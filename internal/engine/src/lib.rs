@@ -6,22 +6,22 @@
 //! without a row changing: midnight, and doubt (the sweep, and the resync after missed
 //! notifications).
 
-mod ailing;
-mod batch;
+mod actor;
 mod calendar;
-mod corrections;
-mod cost;
-mod dirty;
-mod heat;
+mod database_health;
+mod deps;
+mod dirty_set;
+mod hint_source;
+mod hot_keys;
 mod interest;
-mod key;
-mod lanes;
-mod outage;
-mod pace;
-mod parts;
-mod reader;
-mod refresh;
-mod source;
+mod key_state;
+mod missed_changes;
+mod read_batch;
+mod read_cost;
+mod read_pacing;
+mod read_slots;
+mod snapshot_reader;
+mod stream_health;
 
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -36,17 +36,17 @@ use latido_hub::WatchObserver;
 use latido_stream::Catalog;
 use latido_telemetry::Metrics;
 
-use corrections::MissedChanges;
-use dirty::{DirtySet, MarkOutcome};
-use heat::PollingChange;
-pub use interest::{NotifyState, Interest, NoInterest};
-pub use pace::ReadPacing;
-pub use parts::EngineDeps;
-pub use reader::{ReadFuture, ReadError, SnapshotReader, ReadRow};
 #[cfg(any(test, feature = "simulation"))]
-pub use refresh::simulated::SimulatedActor;
-pub use source::HintSource;
-use source::HintSources;
+pub use actor::simulated::SimulatedActor;
+pub use deps::EngineDeps;
+use dirty_set::{DirtySet, MarkOutcome};
+pub use hint_source::HintSource;
+use hint_source::HintSources;
+use hot_keys::PollingChange;
+pub use interest::{Interest, NoInterest, NotifyState};
+use missed_changes::MissedChanges;
+pub use read_pacing::ReadPacing;
+pub use snapshot_reader::{ReadError, ReadFuture, ReadRow, SnapshotReader};
 
 /// The longest time that the first read of a key waits for its writers' notifications to be
 /// enabled. Usually they are enabled within a fraction of a millisecond. It takes tens of
@@ -122,12 +122,18 @@ impl Engine {
         interest: Arc<dyn Interest>,
         metrics: Arc<Metrics>,
     ) -> Self {
-        metrics.reads.init_labels(HintSource::ALL.map(HintSource::as_str));
+        metrics
+            .reads
+            .init_labels(HintSource::ALL.map(HintSource::as_str));
         metrics
             .changes_received
             .init_labels(HintSource::ALL.map(HintSource::as_str));
-        metrics.read_failures.init_labels(["unavailable", "rejected"]);
-        metrics.verifications.init_labels(refresh::VERIFICATION_RESULTS);
+        metrics
+            .read_failures
+            .init_labels(["unavailable", "rejected"]);
+        metrics
+            .verifications
+            .init_labels(actor::VERIFICATION_RESULTS);
         let dirty = DirtySet::new(config.pacing.clone(), catalog.iter().count());
         let state = Mutex::new(State {
             dirty,
@@ -152,7 +158,7 @@ impl Engine {
 
     /// Reads and publishes until the server stops.
     pub async fn run(self, parts: EngineDeps) {
-        refresh::EngineActor::new(self.shared, parts).run().await;
+        actor::EngineActor::new(self.shared, parts).run().await;
     }
 
     /// Records a hint that this key may have changed.
@@ -179,7 +185,10 @@ impl Engine {
     /// Marks every watched key, or every watched key of one stream.
     pub fn mark_all(&self, stream: Option<StreamId>, source: HintSource) {
         self.lock().dirty.mark_all(stream, source, monotonic_now());
-        self.shared.metrics.changes_received.increment(source.as_str());
+        self.shared
+            .metrics
+            .changes_received
+            .increment(source.as_str());
         self.shared.wake.notify_one();
     }
 
@@ -213,7 +222,9 @@ impl Engine {
 
     /// Sets whether all triggers are installed and their notifications arrive.
     pub fn set_triggers_complete(&self, covered: bool) {
-        self.shared.triggers_complete.store(covered, Ordering::Relaxed);
+        self.shared
+            .triggers_complete
+            .store(covered, Ordering::Relaxed);
         self.shared.wake.notify_one();
     }
 
@@ -255,7 +266,9 @@ impl EngineShared {
                 }
                 // Polling continues until notifications are enabled again.
                 PollingChange::StopPolling => match self.interest.watch(&topic) {
-                    NotifyState::Enabled | NotifyState::Unknown => dirty.notifications_enabled(&topic, now),
+                    NotifyState::Enabled | NotifyState::Unknown => {
+                        dirty.notifications_enabled(&topic, now)
+                    }
                     NotifyState::Pending => {}
                 },
             }
@@ -271,8 +284,12 @@ impl WatchObserver for Engine {
         let mut state = self.lock();
         state.dirty.watch(topic);
         match self.shared.interest.watch(topic) {
-            NotifyState::Enabled | NotifyState::Unknown => state.dirty.notifications_enabled(topic, now),
-            NotifyState::Pending => state.dirty.schedule_first_read(topic, now + FIRST_READ_WAIT),
+            NotifyState::Enabled | NotifyState::Unknown => {
+                state.dirty.notifications_enabled(topic, now)
+            }
+            NotifyState::Pending => state
+                .dirty
+                .schedule_first_read(topic, now + FIRST_READ_WAIT),
         }
         drop(state);
         self.shared.wake.notify_one();

@@ -86,7 +86,11 @@ impl BusEvent {
 
     /// Returns the event in an encoding. The first call encodes it, and later calls share the
     /// frame.
-    pub fn encoded_frame(&self, encoding: EncodingId, encode: impl FnOnce(&Self) -> Frame) -> Frame {
+    pub fn encoded_frame(
+        &self,
+        encoding: EncodingId,
+        encode: impl FnOnce(&Self) -> Frame,
+    ) -> Frame {
         let encoded = self.try_encoded_frame(encoding, |event| Some(encode(event)));
         encoded.unwrap_or_else(|| Frame::text(""))
     }

@@ -21,27 +21,31 @@
 //! shards' event queues. Each is held for one push or one pop, and no code that holds one of them
 //! takes another.
 
-mod batch;
+mod connections;
+mod delivery_batch;
 mod event;
+mod history;
 mod mailbox;
-mod members;
-mod order;
-mod port;
 mod presence;
-mod ring;
+mod shard_queue;
+mod state;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use latido_base::ident::UserId;
 
-pub use batch::{EventBacklog, DeliveryBatch, EncodeFn, SlowConsumer, ClientDelivery};
-pub use event::{EventBody, EncodingId, BusEvent, EventMessage, Publish, TopicName};
+use connections::DeliveryTarget;
+pub use delivery_batch::{ClientDelivery, DeliveryBatch, EncodeFn, EventBacklog, SlowConsumer};
+pub use event::{BusEvent, EncodingId, EventBody, EventMessage, Publish, TopicName};
+pub use history::HistorySlice;
 pub use mailbox::{DisconnectReason, MAX_MAILBOX_EVENTS, Mailbox};
-use members::DeliveryTarget;
-use order::{BusState, PendingWakes};
-pub use port::{ConnectionSlot, Delivery, MAX_QUEUE_BYTES, MAX_QUEUE_EVENTS, EventQueue, DrainedQueue};
-pub use presence::{PresenceChange, PresenceCounts, PresenceDiff, PresenceEntry, PresenceMode, PresentUser};
-pub use ring::HistorySlice;
+pub use presence::{
+    PresenceChange, PresenceCounts, PresenceDiff, PresenceEntry, PresenceMode, PresentUser,
+};
+pub use shard_queue::{
+    ConnectionSlot, Delivery, DrainedQueue, EventQueue, MAX_QUEUE_BYTES, MAX_QUEUE_EVENTS,
+};
+use state::{BusState, PendingWakes};
 
 /// The maximum number of topics of one connection, including those that the app joins for it. Apps
 /// have lower limits for the topics that clients request.
@@ -222,10 +226,7 @@ impl EventBus {
             let group = state.fanout_group(queue, encoding);
             state.connect(
                 identity,
-                DeliveryTarget::Shard {
-                    group,
-                    slot,
-                },
+                DeliveryTarget::Shard { group, slot },
                 joins,
                 wakes,
             )
@@ -257,7 +258,12 @@ impl EventBus {
 
     /// Replaces the metadata of a connection's presence entry. Returns `true` if it has an entry on
     /// the topic.
-    pub fn update_meta(&self, id: ConnectionId, topic: &TopicName, meta: impl Into<Arc<str>>) -> bool {
+    pub fn update_meta(
+        &self,
+        id: ConnectionId,
+        topic: &TopicName,
+        meta: impl Into<Arc<str>>,
+    ) -> bool {
         let meta = meta.into();
         self.with_state(|state, wakes| state.update_meta(id, topic, &meta, wakes))
     }
@@ -271,7 +277,9 @@ impl EventBus {
     /// Disconnects a connection and delivers the reason after its queued events. Returns `true` if
     /// it was connected.
     pub fn kick(&self, id: ConnectionId, reason: &'static str) -> bool {
-        self.with_state(|state, wakes| state.remove_connection(id, Some(DisconnectReason::Kicked(reason)), wakes))
+        self.with_state(|state, wakes| {
+            state.remove_connection(id, Some(DisconnectReason::Kicked(reason)), wakes)
+        })
     }
 
     /// Queues an event for every member of its topics, once per connection. Never waits: a
@@ -331,7 +339,7 @@ impl EventBus {
         self.lock()
             .connections
             .topic_by_name(topic)
-            .map(members::EventTopic::counts)
+            .map(connections::EventTopic::counts)
             .unwrap_or_default()
     }
 
@@ -349,7 +357,7 @@ impl EventBus {
     /// Returns every topic, in no particular order. It copies all names, so it is meant for
     /// overviews only.
     pub fn topics(&self) -> Vec<TopicSummary> {
-        let summary = |topic: &members::EventTopic| TopicSummary {
+        let summary = |topic: &connections::EventTopic| TopicSummary {
             name: topic.name.clone(),
             counts: topic.counts(),
             opened_us: topic.opened_us,
@@ -362,18 +370,19 @@ impl EventBus {
     /// overviews only.
     pub fn connections(&self) -> Vec<ConnectionSummary> {
         let state = self.lock();
-        let name = |membership: &members::Membership| {
+        let name = |membership: &connections::Membership| {
             state
                 .connections
                 .topic(membership.topic)
                 .map(|topic| topic.name.clone())
         };
-        let summary = |(id, conn): (ConnectionId, &members::ConnectionRecord)| ConnectionSummary {
-            id,
-            identity: Arc::clone(&conn.identity),
-            topics: conn.memberships.iter().filter_map(name).collect(),
-            connected_us: conn.connected_us,
-        };
+        let summary =
+            |(id, conn): (ConnectionId, &connections::ConnectionRecord)| ConnectionSummary {
+                id,
+                identity: Arc::clone(&conn.identity),
+                topics: conn.memberships.iter().filter_map(name).collect(),
+                connected_us: conn.connected_us,
+            };
         state.connections.connections().map(summary).collect()
     }
 
@@ -413,7 +422,7 @@ impl std::fmt::Debug for EventBus {
 }
 
 #[cfg(test)]
-#[path = "exchange_tests.rs"]
+#[path = "event_bus_tests.rs"]
 mod tests;
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use crate::{ConnectionId, BusEvent, EventBus};
+use crate::{BusEvent, ConnectionId, EventBus};
 
 /// The maximum number of queued events of one connection. The next event disconnects it.
 pub const MAX_MAILBOX_EVENTS: usize = 256;
@@ -86,11 +86,7 @@ pub struct Mailbox {
 
 impl Mailbox {
     pub(super) fn new(bus: Arc<EventBus>, id: ConnectionId, queue: Arc<MailboxQueue>) -> Self {
-        Self {
-            bus,
-            id,
-            queue,
-        }
+        Self { bus, id, queue }
     }
 
     /// Returns the connection's id, needed to join and to publish.
@@ -108,7 +104,10 @@ impl Mailbox {
     }
 
     /// Polls for the next event. Variant of [`Mailbox::recv`] for hand-written futures.
-    pub fn poll_recv(&mut self, context: &mut Context<'_>) -> Poll<Result<Arc<BusEvent>, DisconnectReason>> {
+    pub fn poll_recv(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<Arc<BusEvent>, DisconnectReason>> {
         let mut state = self.queue.lock();
         if let Some(event) = state.events.pop_front() {
             return Poll::Ready(Ok(event));
@@ -132,7 +131,11 @@ impl Mailbox {
     /// Returns the next event if one is queued, or the end of the connection.
     pub fn try_recv(&mut self) -> Option<Result<Arc<BusEvent>, DisconnectReason>> {
         let mut state = self.queue.lock();
-        state.events.pop_front().map(Ok).or(state.end_reason.map(Err))
+        state
+            .events
+            .pop_front()
+            .map(Ok)
+            .or(state.end_reason.map(Err))
     }
 }
 

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::*;
 use world::BusModel;
 
-#[path = "world_tests.rs"]
+#[path = "bus_model_tests.rs"]
 mod world;
 
 const TOPIC_NAMES: [&str; 4] = ["a", "b", "c", "d"];
@@ -96,7 +96,9 @@ impl TopicPolicy for TestPolicy {
         let change = match diff.change {
             PresenceChange::UserJoined => "joined",
             PresenceChange::UserLeft => "left",
-            PresenceChange::ConnectionAdded | PresenceChange::MetaUpdated | PresenceChange::ConnectionRemoved => "changed",
+            PresenceChange::ConnectionAdded
+            | PresenceChange::MetaUpdated
+            | PresenceChange::ConnectionRemoved => "changed",
         };
         let text = format!("{} {} {change}", topic, diff.user.as_str());
         vec![Publish::new([TopicName::new(NOTICE_TOPIC)], "notice", text)]

@@ -91,7 +91,11 @@ impl PresenceMap {
     }
 
     /// Adds an entry for a connection that has none here.
-    pub(super) fn add(&mut self, identity: &Arc<Identity>, entry: PresenceEntry) -> Option<PresenceDiff> {
+    pub(super) fn add(
+        &mut self,
+        identity: &Arc<Identity>,
+        entry: PresenceEntry,
+    ) -> Option<PresenceDiff> {
         let user = identity.user.clone()?;
         let entries = self.users.entry(user.clone()).or_default();
         let change = if entries.is_empty() {
@@ -110,7 +114,11 @@ impl PresenceMap {
     }
 
     /// Replaces the metadata and the reference of a connection's entry.
-    pub(super) fn update(&mut self, identity: &Arc<Identity>, entry: PresenceEntry) -> Option<PresenceDiff> {
+    pub(super) fn update(
+        &mut self,
+        identity: &Arc<Identity>,
+        entry: PresenceEntry,
+    ) -> Option<PresenceDiff> {
         let user = identity.user.clone()?;
         let entries = self.users.get_mut(&user)?;
         let old = entries
@@ -127,7 +135,11 @@ impl PresenceMap {
     }
 
     /// Removes the entry of a connection.
-    pub(super) fn remove(&mut self, identity: &Arc<Identity>, connection: ConnectionId) -> Option<PresenceDiff> {
+    pub(super) fn remove(
+        &mut self,
+        identity: &Arc<Identity>,
+        connection: ConnectionId,
+    ) -> Option<PresenceDiff> {
         let user = identity.user.clone()?;
         let entries = self.users.get_mut(&user)?;
         let position = entries

@@ -53,11 +53,20 @@ mod tests {
 
     #[tokio::test]
     async fn limit_counts_all_pieces() {
-        assert_eq!(collect_body(pieces(4, 4), 16).await.map(|b| b.len()), Ok(16));
-        assert_eq!(collect_body(pieces(4, 4), 15).await, Err(BodyReadError::TooLarge));
+        assert_eq!(
+            collect_body(pieces(4, 4), 16).await.map(|b| b.len()),
+            Ok(16)
+        );
+        assert_eq!(
+            collect_body(pieces(4, 4), 15).await,
+            Err(BodyReadError::TooLarge)
+        );
         assert_eq!(collect_body(pieces(0, 0), 0).await, Ok(vec![]));
         let broken = pieces(1, 1).chain(stream::iter([Err(())]));
-        assert_eq!(collect_body(broken, 15).await, Err(BodyReadError::Incomplete));
+        assert_eq!(
+            collect_body(broken, 15).await,
+            Err(BodyReadError::Incomplete)
+        );
     }
 
     #[tokio::test]

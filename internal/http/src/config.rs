@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{Origins, TrustedProxies, TlsFiles};
+use crate::{Origins, TlsFiles, TrustedProxies};
 
 /// The HTTP limits; each field documents its own.
 #[derive(Debug, Clone)]

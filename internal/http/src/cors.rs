@@ -11,7 +11,7 @@ use warp::http::header::{
 };
 use warp::http::{HeaderMap, HeaderValue, Method, StatusCode};
 
-use crate::refusal::ApiError;
+use crate::error::ApiError;
 use crate::{Origins, Response};
 
 const ALLOWED_METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST");

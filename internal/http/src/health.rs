@@ -9,23 +9,30 @@ use tokio::time::timeout;
 use warp::http::header::CACHE_CONTROL;
 use warp::http::{HeaderValue, StatusCode};
 
-use crate::call::RequestHead;
-use crate::refusal::{ApiError, json_response};
-use crate::{ServerState, Response};
+use crate::error::{ApiError, json_response};
+use crate::request::RequestHead;
+use crate::{Response, ServerState};
 use latido_admin::ReadinessReport;
 
 /// The time the readiness check may take, because probes give up after a few seconds.
 const REPORT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Answers 200 while the process is alive.
-pub(super) fn health(state: &ServerState, started: Instant, head: &RequestHead) -> Result<Response, ApiError> {
+pub(super) fn health(
+    state: &ServerState,
+    started: Instant,
+    head: &RequestHead,
+) -> Result<Response, ApiError> {
     head.require_read()?;
     let body = json!({"status": "ok", "timestamp": state.clock.now().to_string(), "uptime": started.elapsed().as_secs()});
     Ok(uncached(json_response(body.to_string())))
 }
 
 /// Answers 200 or 503, with the reasons.
-pub(super) async fn ready(state: Arc<ServerState>, head: RequestHead) -> Result<Response, ApiError> {
+pub(super) async fn ready(
+    state: Arc<ServerState>,
+    head: RequestHead,
+) -> Result<Response, ApiError> {
     head.require_read()?;
     let report = timeout(REPORT_TIMEOUT, state.readiness.check()).await;
     let report = report.unwrap_or_else(|_| ReadinessReport {

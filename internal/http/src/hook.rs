@@ -11,11 +11,11 @@ use warp::http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderName};
 use warp::http::{HeaderValue, StatusCode};
 
 use crate::body::{self, BodyReadError};
-use crate::bucket::TokenBucket;
-use crate::call::{RequestHead, decode_segment};
-use crate::hint;
-use crate::refusal::{ApiError, json_response};
-use crate::{ServerState, Response};
+use crate::error::{ApiError, json_response};
+use crate::hook_body;
+use crate::request::{RequestHead, decode_segment};
+use crate::token_bucket::TokenBucket;
+use crate::{Response, ServerState};
 use latido_base::ident::{StreamId, Topic};
 
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
@@ -130,7 +130,7 @@ impl Hook {
         // Without the database the key's type is unknown, so the key can't be checked. Nobody can
         // be subscribed to it either.
         let key_type = *definition.key_type.get().ok_or_else(read_failed)?;
-        let key = hint::parse(body, definition, key_type)
+        let key = hook_body::parse(body, definition, key_type)
             .map_err(|error| ApiError::bad_request("bad_hook", error.to_string()))?;
         Ok(Topic { stream, key })
     }
@@ -159,7 +159,9 @@ fn body_error(error: BodyReadError) -> ApiError {
             "the body is too large",
         )
         .close_connection(),
-        BodyReadError::Incomplete => ApiError::bad_request("bad_request", "the body broke off").close_connection(),
+        BodyReadError::Incomplete => {
+            ApiError::bad_request("bad_request", "the body broke off").close_connection()
+        }
     }
 }
 

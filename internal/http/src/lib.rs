@@ -11,53 +11,53 @@
 //! token can be printed, and warp's typed query filter is not used, because it logs queries that it
 //! can't read. And every wait has a deadline.
 
-mod accept;
+mod app_http;
 mod assets;
+mod authenticate;
 mod body;
-mod bucket;
-mod call;
 mod config;
-mod connection;
+mod connection_limits;
 mod cors;
 mod dashboard;
-mod demo;
-mod doors;
-mod events;
-mod farewell;
-mod gate;
+mod demo_routes;
+mod error;
+mod fast_upgrade;
 mod health;
-mod hint;
 mod hook;
-mod identity;
-mod knock;
+mod hook_body;
+mod listen;
+mod listen_sockets;
 mod metrics;
+mod mount;
+mod mount_handler;
 mod origin;
-mod page;
-mod proxies;
-mod refusal;
+mod overload_response;
+mod request;
 mod routes;
-mod seats;
-mod site;
+mod server;
 mod snapshot;
-mod sockets;
 mod specification;
+mod sse;
+mod state;
+mod static_files;
 mod tls;
+mod token_bucket;
+mod trusted_proxies;
 mod websocket;
-mod wing;
 
 #[cfg(test)]
 mod tests;
 
-pub use accept::{HttpListener, bind, serve_mount, serve};
 pub use assets::STATIC_FILES;
 pub use config::{Config, HookPath};
-pub use demo::demo_routes;
-pub use doors::ServerState;
-pub use gate::{RequestKind, DuplexStream, MountedService, PeerAddress};
+pub use demo_routes::demo_routes;
+pub use error::json_error;
+pub use listen::{HttpListener, bind, serve, serve_mount};
+pub use mount::{DuplexStream, MountedService, PeerAddress, RequestKind};
 pub use origin::{InvalidOrigin, Origins};
-pub use page::StaticFile;
-pub use proxies::{InvalidTrustedProxies, TrustedProxies};
-pub use refusal::json_error;
+pub use state::ServerState;
+pub use static_files::StaticFile;
+pub use trusted_proxies::{InvalidTrustedProxies, TrustedProxies};
 /// Parses a hook's body into its key, for the fuzz targets.
 #[cfg(any(test, fuzzing, feature = "testing"))]
 pub fn parse_hint(
@@ -65,13 +65,13 @@ pub fn parse_hint(
     stream: &latido_stream::Stream,
     key_type: latido_stream::KeyType,
 ) -> Result<latido_base::ident::Key, String> {
-    hint::parse(body, stream, key_type).map_err(|error| error.to_string())
+    hook_body::parse(body, stream, key_type).map_err(|error| error.to_string())
 }
-pub use seats::ConnectionLimits;
-pub use site::{AppHandler, AppMounts, AppResponse, AppRequest, HandlerSpec, WebSocketApp, HttpApp};
-pub use sockets::ListenSockets;
+pub use app_http::{AppHandler, AppMounts, AppRequest, AppResponse, HandlerSpec, HttpApp, WebSocketApp};
+pub use connection_limits::ConnectionLimits;
+pub use listen_sockets::ListenSockets;
 pub use specification::ColumnSource;
-pub use tls::{Tls, ServerTlsError, TlsFiles};
+pub use tls::{ServerTlsError, Tls, TlsFiles};
 
 /// An HTTP response, ready to be sent.
 pub type Response = warp::reply::Response;

@@ -3,12 +3,13 @@
 use warp::http::HeaderValue;
 use warp::http::header::{ACCEPT, CONTENT_TYPE};
 
-use crate::call::RequestHead;
-use crate::refusal::ApiError;
-use crate::{ServerState, Response};
+use crate::error::ApiError;
+use crate::request::RequestHead;
+use crate::{Response, ServerState};
 use latido_telemetry::{Exposition, SampledGauges};
 
-const PROMETHEUS_TEXT: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+const PROMETHEUS_TEXT: HeaderValue =
+    HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
 const OPENMETRICS: HeaderValue =
     HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
 

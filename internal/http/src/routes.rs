@@ -13,13 +13,14 @@ use warp::filters::path::FullPath;
 use warp::http::StatusCode;
 use warp::{Filter, Rejection, Reply as _, path};
 
-use crate::call::{RequestHead, request_head};
+use crate::error::ApiError;
 use crate::hook::Hook;
-use crate::page::StaticFiles;
-use crate::refusal::ApiError;
+use crate::request::{RequestHead, request_head};
 use crate::specification::Specification;
+use crate::static_files::StaticFiles;
 use crate::{
-    AppMounts, ServerState, BoxedRoutes, Response, dashboard, events, health, metrics, site, snapshot, websocket,
+    AppMounts, BoxedRoutes, Response, ServerState, app_http, dashboard, health, metrics, snapshot,
+    sse, websocket,
 };
 
 /// Builds the filter that answers every request.
@@ -35,9 +36,14 @@ pub(super) fn routes(state: &Arc<ServerState>, mounts: &AppMounts) -> BoxedRoute
     let page = StaticFiles::new(state.assets);
     let operators = dashboard::routes(state, &page);
     let extension = mounts.ws_extension();
-    let ws = with.clone().and(path!("ws")).and(request_head()).and(upgrade);
-    let ws = ws
-        .then(move |state, head, upgrade| websocket::upgrade(state, head, upgrade, extension.clone()));
+    let ws = with
+        .clone()
+        .and(path!("ws"))
+        .and(request_head())
+        .and(upgrade);
+    let ws = ws.then(move |state, head, upgrade| {
+        websocket::upgrade(state, head, upgrade, extension.clone())
+    });
     let notify = path!("notify" / String)
         .and(request_head())
         .and(warp::body::stream());
@@ -72,7 +78,7 @@ pub(super) fn routes(state: &Arc<ServerState>, mounts: &AppMounts) -> BoxedRoute
     let follow = with
         .and(path!(String / String / "events"))
         .and(request_head())
-        .then(events::stream_events);
+        .then(sse::stream_events);
 
     let routes = with_errors(state, ws)
         .or(with_errors(state, notify))
@@ -155,7 +161,9 @@ fn app_routes(state: &Arc<ServerState>, mounts: &AppMounts) -> BoxedRoutes {
     });
     let request = found.and(request_head()).and(warp::body::stream());
     request
-        .then(move |(app, path), head, body| site::serve_app_request(Arc::clone(&state), app, path, head, body))
+        .then(move |(app, path), head, body| {
+            app_http::serve_app_request(Arc::clone(&state), app, path, head, body)
+        })
         .boxed()
 }
 
@@ -163,8 +171,11 @@ fn app_routes(state: &Arc<ServerState>, mounts: &AppMounts) -> BoxedRoutes {
 fn app_websockets(
     state: &Arc<ServerState>,
     mounts: &AppMounts,
-) -> impl Filter<Extract = (Result<Response, ApiError>,), Error = Rejection> + Clone + Send + Sync + 'static
-{
+) -> impl Filter<Extract = (Result<Response, ApiError>,), Error = Rejection>
++ Clone
++ Send
++ Sync
++ 'static {
     let (state, mounts) = (Arc::clone(state), mounts.clone());
     let found = warp::path::full().and_then(move |path: FullPath| {
         let app = mounts
@@ -172,7 +183,9 @@ fn app_websockets(
             .map(|app| (app, path.as_str().to_owned()));
         ready(app.ok_or_else(warp::reject::not_found))
     });
-    let request = found.and(request_head()).and(warp::ext::optional::<OnUpgrade>());
+    let request = found
+        .and(request_head())
+        .and(warp::ext::optional::<OnUpgrade>());
     request.then(move |(app, path): (_, String), head, upgrade| {
         websocket::upgrade_app(Arc::clone(&state), app, path, head, upgrade)
     })
@@ -181,8 +194,11 @@ fn app_websockets(
 /// Routes the files of the page, each at its own path.
 fn static_files(
     page: StaticFiles,
-) -> impl Filter<Extract = (Result<Response, ApiError>,), Error = Rejection> + Clone + Send + Sync + 'static
-{
+) -> impl Filter<Extract = (Result<Response, ApiError>,), Error = Rejection>
++ Clone
++ Send
++ Sync
++ 'static {
     let files = page.clone();
     let path = warp::path::full().and_then(move |path: FullPath| {
         ready(if files.contains(path.as_str()) {

@@ -9,10 +9,10 @@ use tokio::time::timeout;
 use warp::http::header::{CACHE_CONTROL, ETAG, HeaderName, IF_NONE_MATCH, VARY};
 use warp::http::{HeaderValue, StatusCode};
 
-use crate::call::RequestHead;
-use crate::identity::{RETRY_SOON, authorize_read};
-use crate::refusal::{ApiError, json_response};
-use crate::{ServerState, Response};
+use crate::authenticate::{RETRY_SOON, authorize_read};
+use crate::error::{ApiError, json_response};
+use crate::request::RequestHead;
+use crate::{Response, ServerState};
 use latido_hub::{SubscriberEvent, VersionedFrame};
 use latido_protocol::Frame;
 
@@ -27,7 +27,8 @@ pub(super) async fn serve_snapshot(
     key: String,
     head: RequestHead,
 ) -> Result<Response, ApiError> {
-    let (channel, _) = authorize_read(&state, &stream, &key, &head, RequestHead::require_read).await?;
+    let (channel, _) =
+        authorize_read(&state, &stream, &key, &head, RequestHead::require_read).await?;
     let mut watcher = state.hub.subscribe_async(&channel);
     let timed_out = |_| {
         ApiError::unavailable(
@@ -39,7 +40,10 @@ pub(super) async fn serve_snapshot(
     let newest = timeout(state.config.answer_timeout, watcher.next_frame())
         .await
         .map_err(timed_out)?;
-    let stale = matches!(watcher.next().now_or_never(), Some(SubscriberEvent::Status(_)));
+    let stale = matches!(
+        watcher.next().now_or_never(),
+        Some(SubscriberEvent::Status(_))
+    );
     Ok(build_response(&newest, &head, stale))
 }
 

@@ -26,7 +26,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tracing::{debug, info, warn};
 
-use crate::connection::HttpServer;
+use crate::server::HttpServer;
 use latido_base::drain::Drain;
 use latido_shard::{PendingConnection, SEND_BUFFER_BYTES};
 

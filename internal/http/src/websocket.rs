@@ -14,16 +14,18 @@ use warp::http::header::{
 };
 use warp::http::{HeaderMap, HeaderValue, StatusCode};
 
-use crate::call::{RequestHead, joined_header};
-use crate::connection::PrefixedStream;
-use crate::identity::{RETRY_SOON, authenticate, try_authenticate, check_origin, acquire_user_permits};
-use crate::refusal::ApiError;
-use crate::seats::HttpPermit;
-use crate::site::{WsExtension, WS_PATH};
-use crate::{AppRequest, ServerState, WebSocketApp, Response};
+use crate::app_http::{WS_PATH, WsExtension};
+use crate::authenticate::{
+    RETRY_SOON, acquire_user_permits, authenticate, check_origin, try_authenticate,
+};
+use crate::connection_limits::HttpPermit;
+use crate::error::ApiError;
+use crate::request::{RequestHead, joined_header};
+use crate::server::PrefixedStream;
+use crate::{AppRequest, Response, ServerState, WebSocketApp};
 use latido_auth::Principal;
-use latido_protocol::websocket::handshake::{self, BEARER, UpgradeHeaders, HandshakeError};
-use latido_shard::{UpgradedConnection, ConnectionKind};
+use latido_protocol::websocket::handshake::{self, BEARER, HandshakeError, UpgradeHeaders};
+use latido_shard::{ConnectionKind, UpgradedConnection};
 
 const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
 
@@ -37,7 +39,9 @@ pub(super) async fn upgrade(
     extension: Option<WsExtension>,
 ) -> Result<Response, ApiError> {
     let in_band_upgrade = match extension {
-        Some(WsExtension { app, .. }) if head.token().is_none_or(|token| app.claims_token(&token)) => {
+        Some(WsExtension { app, .. })
+            if head.token().is_none_or(|token| app.claims_token(&token)) =>
+        {
             return upgrade_app(state, app, WS_PATH.to_owned(), head, upgrade).await;
         }
         other => other.and_then(|extension| extension.in_band_upgrade),
@@ -86,7 +90,12 @@ pub(super) async fn upgrade_app(
             HeaderValue::from_static(subprotocol),
         );
     }
-    schedule_handover(state, &head, upgrade, ConnectionKind::App(Box::new(handler)))?;
+    schedule_handover(
+        state,
+        &head,
+        upgrade,
+        ConnectionKind::App(Box::new(handler)),
+    )?;
     Ok(response)
 }
 
@@ -105,7 +114,7 @@ fn schedule_handover(
     let permit = head
         .peer
         .as_ref()
-        .and_then(super::connection::Peer::take_permit)
+        .and_then(super::server::Peer::take_permit)
         .ok_or_else(no_upgrade)?;
     let permit = HttpPermit(
         permits
@@ -194,13 +203,17 @@ impl From<HandshakeError> for ApiError {
         let message = error.to_string();
         match error {
             HandshakeError::Key => Self::bad_request("handshake", message),
-            HandshakeError::Version => Self::new(StatusCode::UPGRADE_REQUIRED, "handshake", message).with_header(
-                SEC_WEBSOCKET_VERSION,
-                HeaderValue::from_static(handshake::VERSION),
-            ),
-            HandshakeError::NoUpgrade => Self::new(StatusCode::UPGRADE_REQUIRED, "handshake", message)
-                .with_header(UPGRADE, WEBSOCKET)
-                .with_header(CONNECTION, HeaderValue::from_static("upgrade")),
+            HandshakeError::Version => {
+                Self::new(StatusCode::UPGRADE_REQUIRED, "handshake", message).with_header(
+                    SEC_WEBSOCKET_VERSION,
+                    HeaderValue::from_static(handshake::VERSION),
+                )
+            }
+            HandshakeError::NoUpgrade => {
+                Self::new(StatusCode::UPGRADE_REQUIRED, "handshake", message)
+                    .with_header(UPGRADE, WEBSOCKET)
+                    .with_header(CONNECTION, HeaderValue::from_static("upgrade"))
+            }
         }
     }
 }
@@ -219,7 +232,12 @@ fn switching_protocols(accept: &str, bearer: bool) -> Result<Response, ApiError>
     Ok(response)
 }
 
-async fn hand_over(state: Arc<ServerState>, upgrade: OnUpgrade, kind: ConnectionKind, permit: HttpPermit) {
+async fn hand_over(
+    state: Arc<ServerState>,
+    upgrade: OnUpgrade,
+    kind: ConnectionKind,
+    permit: HttpPermit,
+) {
     // hyper resolves this future when the 101 is sent, or drops it with the connection. The
     // deadline is for a peer that accepts no bytes.
     let Ok(Ok(upgraded)) = timeout(state.config.head_timeout, upgrade).await else {

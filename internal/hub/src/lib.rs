@@ -9,12 +9,12 @@
 //! One mutex guards all of it. It is held for hash look-ups and one small encoding, never across a
 //! system call.
 
-mod outlet;
+mod pending_frames;
+mod room_stats;
 mod rooms;
-mod survey;
+mod subscriber;
 #[cfg(any(test, feature = "testing"))]
 mod testing;
-mod watcher;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -22,11 +22,11 @@ use latido_base::ident::{Channel, Topic, Version};
 use latido_protocol::{Frame, Staleness, native};
 use latido_stream::{Catalog, StreamRow};
 
-pub use outlet::{ShardFrames, ShardFramesId, PendingFrames};
-pub use rooms::RoomId;
+pub use pending_frames::{PendingFrames, ShardFrames, ShardFramesId};
+pub use room_stats::{RoomStats, RoomSummary};
 use rooms::HubRooms;
-pub use survey::{RoomSummary, RoomStats};
-pub use watcher::{SubscriberEvent, AsyncSubscriber};
+pub use rooms::RoomId;
+pub use subscriber::{AsyncSubscriber, SubscriberEvent};
 
 /// An encoded frame with the version of its snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use crate::{ShardFrames, ShardFramesId, PublishOutcome, VersionedFrame};
+use crate::{PublishOutcome, ShardFrames, ShardFramesId, VersionedFrame};
 use latido_base::ident::{Channel, Topic, Version};
 use latido_protocol::{Frame, Staleness};
-use latido_stream::{StreamRow, SYSTEM_STREAM, Snapshot};
+use latido_stream::{SYSTEM_STREAM, Snapshot, StreamRow};
 
 /// The id of a room: a channel name with viewers. Ids are never reused, so a late message for a
 /// closed room has no effect.
@@ -73,7 +73,11 @@ impl HubRooms {
     }
 
     /// Adds a viewer. Returns the room, and `true` if this is the topic's first viewer.
-    pub(super) fn add_viewer(&mut self, channel: &Channel, shard: Option<ShardFramesId>) -> (RoomId, bool) {
+    pub(super) fn add_viewer(
+        &mut self,
+        channel: &Channel,
+        shard: Option<ShardFramesId>,
+    ) -> (RoomId, bool) {
         let id = match self.by_name.get(&channel.name) {
             Some(id) => *id,
             None => self.open_room(channel),
@@ -117,9 +121,15 @@ impl HubRooms {
     }
 
     /// Removes a viewer. Returns the topic if this was its last viewer.
-    pub(super) fn remove_viewer(&mut self, id: RoomId, shard: Option<ShardFramesId>) -> Option<Topic> {
+    pub(super) fn remove_viewer(
+        &mut self,
+        id: RoomId,
+        shard: Option<ShardFramesId>,
+    ) -> Option<Topic> {
         let room = self.rooms.get_mut(&id)?;
-        if let Some(count) = shard.and_then(|ShardFramesId(index)| room.shard_viewers.get_mut(index)) {
+        if let Some(count) =
+            shard.and_then(|ShardFramesId(index)| room.shard_viewers.get_mut(index))
+        {
             *count = count.saturating_sub(1);
         }
         room.viewers = room.viewers.saturating_sub(1);
@@ -155,7 +165,11 @@ impl HubRooms {
     ) -> Option<VersionedFrame> {
         let room = self.rooms.get_mut(&id)?;
         if room.latest_frame.is_none() {
-            let snapshot = self.topics.get(&room.channel.topic)?.latest_snapshot.as_ref()?;
+            let snapshot = self
+                .topics
+                .get(&room.channel.topic)?
+                .latest_snapshot
+                .as_ref()?;
             room.latest_frame = Some(VersionedFrame {
                 version: snapshot.version,
                 frame: encode(snapshot),
@@ -204,7 +218,10 @@ impl HubRooms {
             return PublishOutcome::Unchanged;
         }
         let first = state.latest_snapshot.is_none();
-        let previous = state.latest_snapshot.as_ref().map_or(self.retired_version, |s| s.version);
+        let previous = state
+            .latest_snapshot
+            .as_ref()
+            .map_or(self.retired_version, |s| s.version);
         let snapshot = Snapshot::after(previous, row);
         for id in &state.rooms {
             let Some(room) = self.rooms.get_mut(id) else {

@@ -10,16 +10,19 @@ use jiff::civil::Date;
 use latido_admin::{Readiness, ReadinessReport, StreamReport};
 use latido_app_kit::FeedTrigger;
 use latido_app_messaging as messaging;
-use latido_auth::{PermissionSource, PermissionLookupError, PermissionFuture};
+use latido_auth::{PermissionFuture, PermissionLookupError, PermissionSource};
 use latido_base::ident::{Key, Topic, UserId};
 use latido_demo::SqlExecutor;
-use latido_engine::{ReadFuture, NotifyState, Engine, Interest, ReadError, SnapshotReader, ReadRow, HintSource};
+use latido_engine::{
+    Engine, HintSource, Interest, NotifyState, ReadError, ReadFuture, ReadRow, SnapshotReader,
+};
 use latido_http::ColumnSource;
 use latido_postgres::{
-    self as postgres, Database, DatabaseError, WatchLockEvent, NotificationListener, ListenerState, ChangeHint, ScriptRunner,
+    self as postgres, ChangeHint, Database, DatabaseError, ListenerState, NotificationListener,
+    ScriptRunner, WatchLockEvent,
 };
 use latido_stream::{Catalog, Column, Stream};
-use latido_telemetry::{RecentEventKind, Metrics};
+use latido_telemetry::{Metrics, RecentEventKind};
 
 /// Lets the engine read snapshots from PostgreSQL.
 pub(super) struct PostgresReader(pub(super) Database);
@@ -113,7 +116,11 @@ pub(super) fn forward_hints(
     metrics: Arc<Metrics>,
     messaging: FeedTrigger,
 ) -> impl Fn(ChangeHint) + Send + Sync + 'static {
-    let record = move |state| metrics.recent_events.record(RecentEventKind::Listener, state, None);
+    let record = move |state| {
+        metrics
+            .recent_events
+            .record(RecentEventKind::Listener, state, None)
+    };
     move |hint| match hint {
         ChangeHint::Changed { stream, keys } => {
             for key in keys {
@@ -164,7 +171,9 @@ impl Interest for PostgresWatchLocks {
 }
 
 /// Returns the callback that reports the state of watch locks to the engine.
-pub(super) fn forward_watch_lock_events(engine: Engine) -> impl Fn(WatchLockEvent) + Send + Sync + 'static {
+pub(super) fn forward_watch_lock_events(
+    engine: Engine,
+) -> impl Fn(WatchLockEvent) + Send + Sync + 'static {
     move |event| match event {
         WatchLockEvent::NotificationsEnabled(topics) => engine.notifications_enabled(&topics),
         // Until the locks are held again the sweep runs at a shorter interval. Then all keys are

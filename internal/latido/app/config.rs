@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
-use crate::config::{self, Settings, EnabledApp};
+use crate::config::{self, EnabledApp, Settings};
 use latido_auth::{ApiKey, PolicyConfig, VerifierConfig};
 use latido_demo::Demo;
 use latido_engine as engine;
@@ -102,7 +102,9 @@ impl Config {
 ///
 /// # Errors
 /// Returns an error if no database is configured.
-pub(super) fn database_config(database: &config::DatabaseSettings) -> anyhow::Result<postgres::Config> {
+pub(super) fn database_config(
+    database: &config::DatabaseSettings,
+) -> anyhow::Result<postgres::Config> {
     let url = database.url.as_ref().context("DATABASE_URL is missing")?;
     Ok(postgres::Config {
         listen_url: database
@@ -163,7 +165,9 @@ fn engine_config(settings: &config::EngineSettings) -> engine::Config {
     engine::Config {
         pacing: defaults.pacing.with_interval(settings.read_interval),
         sweep: settings.sweep_interval,
-        sweep_without_notifications: defaults.sweep_without_notifications.min(settings.sweep_interval),
+        sweep_without_notifications: defaults
+            .sweep_without_notifications
+            .min(settings.sweep_interval),
         ..defaults
     }
 }
@@ -171,7 +175,7 @@ fn engine_config(settings: &config::EngineSettings) -> engine::Config {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Purpose, ConfigSources};
+    use crate::config::{ConfigSources, Purpose};
 
     /// Reads the default settings with one variable changed.
     fn config(name: &str, value: &str) -> Config {
@@ -195,7 +199,8 @@ mod tests {
         for seconds in ["1", "30", "300"] {
             let config = config("SLOW_CLIENT_SECONDS", seconds);
             assert!(
-                config.http.unacknowledged_timeout > Duration::from_secs(config.limits.slow_client_s.into()),
+                config.http.unacknowledged_timeout
+                    > Duration::from_secs(config.limits.slow_client_s.into()),
                 "{seconds}"
             );
         }

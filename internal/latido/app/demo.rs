@@ -11,14 +11,14 @@ use base64::engine::general_purpose::STANDARD;
 use jiff::tz::TimeZone;
 
 use crate::app::adapters::PostgresScripts;
-use crate::app::maintenance::{install_all, app_schemas};
+use crate::app::database_commands::{app_schemas, install_all};
 use crate::app::serve::run_until_stopped;
 use crate::app::{App, Config};
 use crate::config::Settings;
-use latido_auth::{TokenSpec, Secret, VerifierConfig, issue};
+use latido_auth::{Secret, TokenSpec, VerifierConfig, issue};
 use latido_base::clock::Clock;
 use latido_base::drain::Drain;
-use latido_demo::{ADMIN_USER, BUSINESSES, Demo, ActivityRate, seed_sql, start_writer};
+use latido_demo::{ADMIN_USER, ActivityRate, BUSINESSES, Demo, seed_sql, start_writer};
 use latido_embedded_postgres::{self as embedded, Cluster};
 use latido_postgres::{self as postgres, Database, ScriptRunner};
 
@@ -177,7 +177,11 @@ fn token_signer(
     Ok(move || Ok(issue(&secret, &spec, &Clock::system(), TOKEN_LIFETIME)?))
 }
 
-fn demo_info(address: SocketAddr, demo: &Demo, cluster: Option<&Cluster>) -> anyhow::Result<DemoInfo> {
+fn demo_info(
+    address: SocketAddr,
+    demo: &Demo,
+    cluster: Option<&Cluster>,
+) -> anyhow::Result<DemoInfo> {
     // A server on all interfaces is reached through loopback. The demo routes accept no other host.
     let host = if address.ip().is_unspecified() {
         "127.0.0.1".to_owned()

@@ -1,33 +1,33 @@
 //! Builds a server from its parts, runs it, and stops it. No other module wires parts together.
 
 mod adapters;
-mod apps;
+mod app_listeners;
 mod config;
-mod coverage;
+mod database_commands;
 mod demo;
-mod maintenance;
 mod serve;
+mod trigger_monitor;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use latido_admin::{self as operations, SystemTopicViewers, Admin, Readiness};
+use latido_admin::{self as operations, Admin, Readiness, SystemTopicViewers};
 use latido_app_kit::FeedTrigger;
 use latido_auth::{Policy, Verifier};
 use latido_base::clock::Clock;
 use latido_base::drain::Drain;
 use latido_engine::{self as engine, Engine};
-use latido_http::{self as http, ServerState, ConnectionLimits};
+use latido_http::{self as http, ConnectionLimits, ServerState};
 use latido_hub::Hub;
-use latido_postgres::{Database, WatchLocks, NotificationListener};
+use latido_postgres::{Database, NotificationListener, WatchLocks};
 use latido_session::SessionContext;
 use latido_shard::{self as shard, RequestHandler, Shards};
 use latido_telemetry::Metrics;
 
 pub use config::Config;
+pub use database_commands::{doctor, install, install_sql, uninstall, uninstall_sql};
 pub use demo::{DemoInfo, demo};
-pub use maintenance::{doctor, install, install_sql, uninstall, uninstall_sql};
 pub use serve::serve;
 
 /// A server that accepts connections, with all its background tasks.
@@ -59,7 +59,8 @@ impl App {
         let (request_drain, background_drain) = (Drain::new(), Drain::new());
         let clock = Clock::system();
         let metrics = Arc::new(Metrics::new());
-        let (main_listener, groups) = apps::bind(config.reuse_port, config.address, config.apps)?;
+        let (main_listener, groups) =
+            app_listeners::bind(config.reuse_port, config.address, config.apps)?;
         let address = main_listener.address();
         let tls = config.http.tls.as_ref().map(http::Tls::open).transpose()?;
         let catalog = config.catalog;
@@ -110,7 +111,8 @@ impl App {
         }));
         let hints = FeedTrigger::default();
         let sink = adapters::forward_hints(engine.clone(), Arc::clone(&metrics), hints.clone());
-        let listener = NotificationListener::start(&database, &catalog, &metrics, &background_drain, sink);
+        let listener =
+            NotificationListener::start(&database, &catalog, &metrics, &background_drain, sink);
         watch_locks.start(
             &database,
             listener.watch_state(),
@@ -118,11 +120,11 @@ impl App {
             &background_drain,
             adapters::forward_watch_lock_events(engine.clone()),
         );
-        let delivery = coverage::DeliveryState {
+        let delivery = trigger_monitor::DeliveryState {
             listener: listener.watch_state(),
             watch_locks: watch_locks.watch_state(),
         };
-        background_drain.spawn_until_stop(coverage::run(
+        background_drain.spawn_until_stop(trigger_monitor::run(
             database.clone(),
             Arc::clone(&catalog),
             engine.clone(),
@@ -259,7 +261,7 @@ fn app_deps(
 /// Starts the main listener and the separate listeners of apps. Returns each app's address.
 fn serve_listeners(
     main: http::HttpListener,
-    groups: Vec<apps::ListenerGroup>,
+    groups: Vec<app_listeners::ListenerGroup>,
     state: &Arc<ServerState>,
     deps: &latido_app_kit::AppDeps,
 ) -> anyhow::Result<Vec<(&'static str, SocketAddr)>> {

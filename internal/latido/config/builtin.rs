@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use latido_stream::{Stream, SourceTable, ZoneRule};
+use latido_stream::{SourceTable, Stream, ZoneRule};
 
 /// The name of the built-in stream. A stream of that name in `latido.toml` replaces it.
 pub(super) const ESTADISTICAS: &str = "estadisticas";

@@ -6,23 +6,26 @@
 
 mod apps;
 mod builtin;
+mod errors;
 mod flags;
-mod mistake;
-mod open_files;
-mod reader;
+mod parse;
+mod rlimit;
 mod settings;
+mod settings_reader;
 mod sources;
 mod stream_file;
-mod value;
-mod variable;
+mod variables;
 
 pub use apps::EnabledApp;
+pub use errors::{ConfigError, ConfigErrors};
 pub use flags::Flags;
-pub use mistake::{ConfigError, ConfigErrors};
-pub use open_files::raise_open_file_limit;
-pub use settings::{AuthSettings, DatabaseSettings, EngineSettings, LimitSettings, Purpose, ServerSettings, Settings};
+pub use parse::duration;
+pub use rlimit::raise_open_file_limit;
+pub use settings::{
+    AuthSettings, DatabaseSettings, EngineSettings, LimitSettings, Purpose, ServerSettings,
+    Settings,
+};
 pub use sources::ConfigSources;
 #[cfg(any(test, fuzzing))]
 pub(crate) use stream_file::parse_streams;
-pub use value::duration;
-pub use variable::{VARIABLES, Variable};
+pub use variables::{VARIABLES, Variable};

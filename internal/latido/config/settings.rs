@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use crate::config::apps::{self, EnabledApp};
 use crate::config::builtin::{ESTADISTICAS, estadisticas};
-use crate::config::reader::SettingsReader;
+use crate::config::settings_reader::SettingsReader;
 use crate::config::stream_file::{self, StreamFile};
-use crate::config::{ConfigErrors, ConfigSources, Variable, open_files, value, variable as v};
+use crate::config::{ConfigErrors, ConfigSources, Variable, parse, rlimit, variables as v};
 use latido_auth::{
-    ApiKey, IntrospectionConfig, JwksTimings, PolicyConfig, Secret, VerifierConfig, check_public_keys,
-    check_secret, check_url,
+    ApiKey, IntrospectionConfig, JwksTimings, PolicyConfig, Secret, VerifierConfig,
+    check_public_keys, check_secret, check_url,
 };
-use latido_http::{TrustedProxies, TlsFiles};
+use latido_http::{TlsFiles, TrustedProxies};
 use latido_stream::{Stream, ZoneRule};
 
 const EXPECTED_DATABASE_URL: &str = "postgresql://user:password@host:port/database";
@@ -211,7 +211,7 @@ impl Settings {
 
 fn database(r: &mut SettingsReader<'_>, purpose: Purpose) -> DatabaseSettings {
     let url = r
-        .parse(&v::DATABASE_URL, EXPECTED_DATABASE_URL, value::database_url)
+        .parse(&v::DATABASE_URL, EXPECTED_DATABASE_URL, parse::database_url)
         .map(Secret::new);
     let is_needed = matches!(purpose, Purpose::Serve | Purpose::Install | Purpose::Doctor);
     if is_needed && r.text(&v::DATABASE_URL).is_none() {
@@ -223,7 +223,11 @@ fn database(r: &mut SettingsReader<'_>, purpose: Purpose) -> DatabaseSettings {
     DatabaseSettings {
         url,
         listen_url: r
-            .parse(&v::LISTEN_DATABASE_URL, EXPECTED_DATABASE_URL, value::database_url)
+            .parse(
+                &v::LISTEN_DATABASE_URL,
+                EXPECTED_DATABASE_URL,
+                parse::database_url,
+            )
             .map(Secret::new),
         pool_size: r.count(&v::DATABASE_POOL_SIZE, 1..=1_000, 8),
         statement_timeout: r.seconds(&v::STATEMENT_TIMEOUT_SECONDS, 1..=600, 5),
@@ -239,7 +243,7 @@ fn time_zone(r: &mut SettingsReader<'_>, purpose: Purpose) -> String {
     } else {
         "UTC"
     };
-    r.parse(&v::TIMEZONE, expected, value::time_zone)
+    r.parse(&v::TIMEZONE, expected, parse::time_zone)
         .unwrap_or_else(|| default.to_owned())
 }
 
@@ -338,8 +342,12 @@ pub(super) fn public_keys(r: &mut SettingsReader<'_>, variable: &Variable) -> Op
         Some(text.replace("\\n", "\n"))
     } else {
         // The value is not shown in the error: it may be a key whose first line was lost.
-        let read = std::fs::read_to_string(text)
-            .map_err(|error| format!("no such file ({}); expected {EXPECTED_PUBLIC_KEY}", error.kind()));
+        let read = std::fs::read_to_string(text).map_err(|error| {
+            format!(
+                "no such file ({}); expected {EXPECTED_PUBLIC_KEY}",
+                error.kind()
+            )
+        });
         r.ok_or_record(variable.name, read)
     }?;
     r.ok_or_record(variable.name, check_public_keys(&pem));
@@ -371,7 +379,7 @@ fn policy(r: &mut SettingsReader<'_>, file_roles: Option<Vec<String>>) -> Policy
         if text == "none" {
             Vec::new()
         } else {
-            value::list(text)
+            parse::list(text)
         }
     });
     PolicyConfig {
@@ -401,13 +409,13 @@ fn server(r: &mut SettingsReader<'_>, purpose: Purpose) -> ServerSettings {
             .parse(
                 &v::HOST,
                 "an IP address such as 0.0.0.0, :: or 127.0.0.1",
-                value::address,
+                parse::address,
             )
             .unwrap_or(default.into()),
         port: u16::try_from(r.number(&v::PORT, 0..=65_535, 8_080)).unwrap_or_default(),
         reuse_port: r.boolean(&v::REUSE_PORT, false),
         allowed_origins: r
-            .parse(&v::ALLOWED_ORIGINS, origins, value::origins)
+            .parse(&v::ALLOWED_ORIGINS, origins, parse::origins)
             .unwrap_or_default(),
         tls: tls(r),
         proxies: r
@@ -457,10 +465,11 @@ fn limits(r: &mut SettingsReader<'_>) -> LimitSettings {
     LimitSettings {
         max_connections_per_user: max_per_user.map(|n| usize::try_from(n).unwrap_or(usize::MAX)),
         max_handshakes_per_second: max_handshakes.map(|n| u32::try_from(n).unwrap_or(u32::MAX)),
-        max_connections: max_total.map_or_else(open_files::max_connections, |n| {
+        max_connections: max_total.map_or_else(rlimit::max_connections, |n| {
             usize::try_from(n).unwrap_or(usize::MAX)
         }),
-        max_connections_per_address: max_per_address.map(|n| usize::try_from(n).unwrap_or(usize::MAX)),
+        max_connections_per_address: max_per_address
+            .map(|n| usize::try_from(n).unwrap_or(usize::MAX)),
         max_channels: r.count(&v::MAX_CHANNELS, 1..=100_000, 100),
         // The lower bound, in bytes: a smaller message could not contain a token.
         max_message_bytes: r.count(&v::MAX_MESSAGE_BYTES, 1_024..=16_777_216, 16_384),

@@ -1,13 +1,16 @@
 use super::*;
 use crate::config::Flags;
-use latido_auth::testkeys;
+use latido_auth::test_keys;
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 const URL: &str = "postgresql://u:s3cret@h:5432/db";
 
 fn read(purpose: Purpose, environment: &[(&str, &str)]) -> Result<Settings, String> {
-    Settings::read(&ConfigSources::for_test(Flags::default(), environment, ""), purpose)
-        .map_err(|errors| errors.to_string())
+    Settings::read(
+        &ConfigSources::for_test(Flags::default(), environment, ""),
+        purpose,
+    )
+    .map_err(|errors| errors.to_string())
 }
 
 /// Reads the settings of a server with all required variables and these additional ones.
@@ -42,10 +45,16 @@ fn server_needs_three_variables_and_has_defaults_for_the_rest() {
         ("0.0.0.0", 8080)
     );
     assert_eq!(
-        (settings.limits.max_channels, settings.limits.max_message_bytes),
+        (
+            settings.limits.max_channels,
+            settings.limits.max_message_bytes
+        ),
         (100, 16_384)
     );
-    assert!(settings.limits.max_connections > 0 && settings.limits.max_connections_per_address.is_none());
+    assert!(
+        settings.limits.max_connections > 0
+            && settings.limits.max_connections_per_address.is_none()
+    );
     assert_eq!(settings.auth.policy.admin_roles, ["admin_sistema"]);
     assert!(
         settings.auth.notify_key.is_none()
@@ -59,7 +68,10 @@ fn server_needs_three_variables_and_has_defaults_for_the_rest() {
         (&*stream.name, &*stream.event, &*stream.key_field),
         ("estadisticas", "stats", "negocio_id")
     );
-    assert_eq!(stream.zone_rule, ZoneRule::Fixed("America/Guayaquil".into()));
+    assert_eq!(
+        stream.zone_rule,
+        ZoneRule::Fixed("America/Guayaquil".into())
+    );
     assert_eq!(
         (&*stream.tables[0].name, stream.tables[0].columns.len()),
         ("citas", 3)
@@ -134,7 +146,7 @@ fn required_settings_depend_on_the_purpose() {
     assert!(
         serve(&[
             ("JWT_SECRET", " "),
-            ("JWT_PUBLIC_KEY", testkeys::P256.public)
+            ("JWT_PUBLIC_KEY", test_keys::P256.public)
         ])
         .is_ok(),
         "another key will do"
@@ -177,7 +189,7 @@ fn weak_secret_must_be_allowed_explicitly() {
         "a finding for its report"
     );
     let pem = serve(&[
-        ("JWT_SECRET", testkeys::RSA.public),
+        ("JWT_SECRET", test_keys::RSA.public),
         ("JWT_ALLOW_WEAK_SECRET", "true"),
     ])
     .unwrap_err();
@@ -202,19 +214,19 @@ fn previous_secret_stays_valid_during_rotation() {
 
 #[test]
 fn public_key_is_text_or_a_path() {
-    let escaped = testkeys::RSA.public.replace('\n', "\\n");
+    let escaped = test_keys::RSA.public.replace('\n', "\\n");
     let path = std::env::temp_dir().join(format!("latido-key-{}.pem", std::process::id()));
-    std::fs::write(&path, testkeys::RSA.public).unwrap();
-    for text in [testkeys::RSA.public, &escaped, path.to_str().unwrap()] {
+    std::fs::write(&path, test_keys::RSA.public).unwrap();
+    for text in [test_keys::RSA.public, &escaped, path.to_str().unwrap()] {
         let keys = serve(&[("JWT_PUBLIC_KEY", text)])
             .unwrap()
             .auth
             .verifier
             .public_keys
             .unwrap();
-        assert_eq!(keys.trim(), testkeys::RSA.public.trim());
+        assert_eq!(keys.trim(), test_keys::RSA.public.trim());
     }
-    std::fs::write(&path, testkeys::RSA.private).unwrap();
+    std::fs::write(&path, test_keys::RSA.private).unwrap();
     let private = serve(&[("JWT_PUBLIC_KEY", path.to_str().unwrap())]).unwrap_err();
     assert!(
         private.contains("JWT_PUBLIC_KEY: expected a public key and not a private one"),

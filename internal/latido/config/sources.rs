@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::io::ErrorKind;
 
-use crate::config::{Flags, ConfigErrors, VARIABLES, Variable};
+use crate::config::{ConfigErrors, Flags, VARIABLES, Variable};
 
 /// The file that is read from the working directory.
 const DOTENV: &str = ".env";
@@ -121,7 +121,7 @@ impl fmt::Debug for ConfigSources {
 mod tests {
     use super::*;
     use crate::config::flags;
-    use crate::config::variable::{HOST, JWT_SECRET, PORT, TIMEZONE};
+    use crate::config::variables::{HOST, JWT_SECRET, PORT, TIMEZONE};
 
     #[test]
     fn flag_precedes_environment_and_environment_precedes_file() {
@@ -148,7 +148,8 @@ mod tests {
 
     #[test]
     fn invalid_line_is_located_but_not_printed() {
-        let sources = ConfigSources::for_test(Flags::default(), &[], "PORT=3\nJWT_SECRET=my own secret\n");
+        let sources =
+            ConfigSources::for_test(Flags::default(), &[], "PORT=3\nJWT_SECRET=my own secret\n");
         let text = format!("{} {sources:?}", sources.errors);
         assert!(
             text.contains("the line behind PORT") && !text.contains("own"),

@@ -7,8 +7,8 @@ use std::sync::OnceLock;
 use serde::Deserialize;
 
 use crate::config::apps::AppTable;
-use crate::config::{ConfigErrors, value, variable};
-use latido_stream::{VerificationQuery, SYSTEM_STREAM_NAME, Stream, SourceTable, ZoneRule};
+use crate::config::{ConfigErrors, parse, variables};
+use latido_stream::{SYSTEM_STREAM_NAME, SourceTable, Stream, VerificationQuery, ZoneRule};
 
 /// Frame types that the protocol itself uses. A stream's event of such a name would be mistaken for
 /// one.
@@ -78,14 +78,18 @@ fn yes() -> bool {
 
 /// Reads the file at `path`. `default_zone` applies to streams without a time zone. Every error is
 /// recorded with its position.
-pub(super) fn read(path: &Path, default_zone: &str, errors: &mut ConfigErrors) -> Option<StreamFile> {
+pub(super) fn read(
+    path: &Path,
+    default_zone: &str,
+    errors: &mut ConfigErrors,
+) -> Option<StreamFile> {
     let unreadable = |error| {
         format!(
             "{} could not be read: {error}; expected the path of a latido.toml",
             path.display()
         )
     };
-    let name = variable::LATIDO_CONFIG.name;
+    let name = variables::LATIDO_CONFIG.name;
     let text = std::fs::read_to_string(path)
         .map_err(|error| errors.add(name, unreadable(error)))
         .ok()?;
@@ -94,12 +98,21 @@ pub(super) fn read(path: &Path, default_zone: &str, errors: &mut ConfigErrors) -
 
 /// Parses `text` and returns the names of its streams, for fuzzing.
 #[cfg(any(test, fuzzing))]
-pub(crate) fn parse_streams(text: &str, path: &Path, errors: &mut ConfigErrors) -> Option<Vec<String>> {
+pub(crate) fn parse_streams(
+    text: &str,
+    path: &Path,
+    errors: &mut ConfigErrors,
+) -> Option<Vec<String>> {
     let file = parse(text, path, "UTC", errors)?;
     Some(file.streams.into_iter().map(|stream| stream.name).collect())
 }
 
-fn parse(text: &str, path: &Path, default_zone: &str, errors: &mut ConfigErrors) -> Option<StreamFile> {
+fn parse(
+    text: &str,
+    path: &Path,
+    default_zone: &str,
+    errors: &mut ConfigErrors,
+) -> Option<StreamFile> {
     let top: LatidoToml = toml::from_str(text)
         .map_err(|error| errors.add(path.display().to_string(), error.to_string()))
         .ok()?;
@@ -136,7 +149,11 @@ impl StreamParser<'_> {
     fn add_error(&mut self, field: Option<&str>, problem: &str) {
         let field = field.map(|field| format!(" {field}")).unwrap_or_default();
         self.errors.add(
-            format!("{} [streams.{}]{field}", self.path.display(), self.stream_name),
+            format!(
+                "{} [streams.{}]{field}",
+                self.path.display(),
+                self.stream_name
+            ),
             problem,
         );
     }
@@ -149,7 +166,9 @@ impl StreamParser<'_> {
         Stream {
             name: self.stream_name.to_owned(),
             query: self.read_sql("query", &table.query),
-            verification: table.check.map(|sql| VerificationQuery::new(self.read_sql("check", &sql))),
+            verification: table
+                .check
+                .map(|sql| VerificationQuery::new(self.read_sql("check", &sql))),
             authorize_query: table.authorize.map(|sql| self.read_sql("authorize", &sql)),
             zone_rule: self.parse_zone(table.time_zone, default_zone),
             event: table.event.unwrap_or_else(|| self.stream_name.to_owned()),
@@ -256,7 +275,7 @@ impl StreamParser<'_> {
                 default: default.to_owned(),
             };
         }
-        let name = value::time_zone(text);
+        let name = parse::time_zone(text);
         if name.is_none() {
             let expected = "an IANA time zone such as America/Guayaquil, a query (SELECT or WITH), or the path of a .sql file";
             self.add_error(

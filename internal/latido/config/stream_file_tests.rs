@@ -40,7 +40,10 @@ fn minimal_stream_has_a_query_and_a_key_field() {
         ),
         ("citas", "citas", "SELECT 1", "negocio_id")
     );
-    assert_eq!(stream.zone_rule, ZoneRule::Fixed("America/Guayaquil".into()));
+    assert_eq!(
+        stream.zone_rule,
+        ZoneRule::Fixed("America/Guayaquil".into())
+    );
     assert!(
         stream.verification.is_none()
             && stream.authorize_query.is_none()
@@ -91,7 +94,10 @@ fn complete_stream_is_parsed() {
         matches!(&stream.zone_rule, ZoneRule::Query { sql, default } if sql.starts_with("select id") && default == "America/Guayaquil")
     );
     assert_eq!(
-        stream.verification.as_ref().map(|check| check.query.as_str()),
+        stream
+            .verification
+            .as_ref()
+            .map(|check| check.query.as_str()),
         Some("SELECT 7")
     );
     assert_eq!(stream.tables[0].columns, ["sala_id", "desde"]);

@@ -60,7 +60,10 @@ fn mutate(random: &mut fastrand::Rng, input: &mut Vec<u8>, other: &[u8]) {
             1 if at < input.len() => input[at] ^= 1 << random.u8(..8),
             2 => input.insert(at, random.u8(..)),
             3 if at < input.len() => drop(input.remove(at)),
-            4 => drop(input.splice(at..at, random.choice(PARSER_TOKENS).unwrap().iter().copied())),
+            4 => drop(input.splice(
+                at..at,
+                random.choice(PARSER_TOKENS).unwrap().iter().copied(),
+            )),
             5 => input.truncate(at),
             _ => {
                 let from = random.usize(..=other.len());
@@ -77,7 +80,9 @@ fn run(name: &str, target: fn(&[u8]), seed: u64) {
     assert!(!seeds.is_empty(), "{name} has no seeds");
     let check = |input: &[u8]| {
         if catch_unwind(AssertUnwindSafe(|| target(input))).is_err() {
-            let file = package_root().join("target/fuzz").join(format!("{name}-{seed:x}"));
+            let file = package_root()
+                .join("target/fuzz")
+                .join(format!("{name}-{seed:x}"));
             fs::create_dir_all(file.parent().unwrap()).unwrap();
             fs::write(&file, input).unwrap();
             panic!(

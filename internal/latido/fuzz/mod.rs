@@ -12,15 +12,15 @@ use std::sync::{Arc, LazyLock};
 
 use crate::config::{ConfigErrors, parse_streams};
 use latido_auth::{
-    Grants, PermissionSource, PermissionFuture, Policy, PolicyConfig, Principal, Secret, Verifier,
+    Grants, PermissionFuture, PermissionSource, Policy, PolicyConfig, Principal, Secret, Verifier,
     VerifierConfig, sign_raw,
 };
 use latido_base::clock::Clock;
 use latido_base::ident::{Key, UserId};
 use latido_postgres::parse_hints;
 use latido_protocol::native;
-use latido_protocol::websocket::{Chunk, WsMessage, ProtocolError, FrameReader};
-use latido_session::{SessionContext, Session, SessionEffect, SessionLimits};
+use latido_protocol::websocket::{Chunk, FrameReader, ProtocolError, WsMessage};
+use latido_session::{Session, SessionContext, SessionEffect, SessionLimits};
 use latido_stream::{Catalog, KeyType, Stream};
 
 /// The name of a target, which is also its seed folder's name, and its function.

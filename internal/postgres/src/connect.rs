@@ -18,7 +18,8 @@ use crate::tls;
 use crate::url::{DatabaseUrl, UrlError};
 
 /// An open connection that a task must poll.
-pub(super) type RawConnection = Connection<Socket, <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream>;
+pub(super) type RawConnection =
+    Connection<Socket, <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream>;
 
 /// The parsed form of one database URL.
 #[derive(Clone)]
@@ -120,7 +121,11 @@ pub(super) struct PoolConnector {
 }
 
 impl PoolConnector {
-    pub(super) fn new(endpoint: Endpoint, pooler_detection: Arc<PoolerDetection>, config: &Config) -> Self {
+    pub(super) fn new(
+        endpoint: Endpoint,
+        pooler_detection: Arc<PoolerDetection>,
+        config: &Config,
+    ) -> Self {
         Self {
             endpoint,
             pooler_detection,
@@ -164,16 +169,19 @@ impl PoolConnector {
                 .await
             {
                 Ok(parts) => return self.verify_session(parts).await,
-                Err(error) if refuses_options(&error) => {
-                    self.pooler_detection.record_pooler("it refused start-up options")
-                }
+                Err(error) if refuses_options(&error) => self
+                    .pooler_detection
+                    .record_pooler("it refused start-up options"),
                 Err(error) => return Err(error),
             }
         }
         Ok(spawn_driver(self.endpoint.connect_plain().await?))
     }
 
-    async fn verify_session(&self, parts: (Client, RawConnection)) -> Result<(Client, JoinHandle<()>), Error> {
+    async fn verify_session(
+        &self,
+        parts: (Client, RawConnection),
+    ) -> Result<(Client, JoinHandle<()>), Error> {
         let (client, task) = spawn_driver(parts);
         let messages = client
             .simple_query(&format!(
@@ -184,7 +192,8 @@ impl PoolConnector {
             .iter()
             .any(|m| matches!(m, SimpleQueryMessage::Row(row) if row.get(0) == Some("1")));
         if !is_marked {
-            self.pooler_detection.record_pooler("it dropped start-up options");
+            self.pooler_detection
+                .record_pooler("it dropped start-up options");
         } else if self.read_only
             && self.endpoint.driver.get_target_session_attrs() != TargetSessionAttrs::Any
         {
@@ -240,7 +249,10 @@ pub(super) struct DedicatedConnection {
 impl DedicatedConnection {
     pub(super) async fn open(endpoint: &Endpoint) -> Result<Self, Error> {
         let (client, task) = spawn_driver(endpoint.connect_plain().await?);
-        Ok(Self { client, driver_task: task })
+        Ok(Self {
+            client,
+            driver_task: task,
+        })
     }
 }
 

@@ -9,21 +9,21 @@ pub mod apps;
 mod columns;
 mod config;
 mod connect;
-mod describe;
+mod prepare;
 
 mod doctor;
 mod error;
-mod hearing;
-mod install;
-mod interest;
+mod notification_stream;
+mod triggers;
+mod watch_locks;
 
-mod keys;
+mod change_hint;
+mod key_array;
 mod listener;
-mod notice;
 mod pool;
 mod query;
 mod quote;
-mod script;
+mod script_runner;
 mod tls;
 mod url;
 
@@ -32,13 +32,13 @@ pub use config::{Config, ConfigError, UrlSetting};
 pub use doctor::{Finding, FindingLevel, examine};
 pub use error::DatabaseError;
 
-pub use install::{InstallChange, InstallError, TableTriggers, TriggerState, TriggerReport};
-pub use interest::{WatchLockEvent, WatchLocks};
-pub use listener::{NotificationListener, ListenerState};
 #[cfg(any(test, fuzzing, feature = "testing"))]
-pub use notice::parse_hints;
-pub use notice::{CHANNEL, ChangeHint};
+pub use change_hint::parse_hints;
+pub use change_hint::{CHANNEL, ChangeHint};
+pub use listener::{ListenerState, NotificationListener};
 pub use pool::Database;
-pub use script::ScriptRunner;
+pub use script_runner::ScriptRunner;
 pub use tls::DatabaseTlsError;
+pub use triggers::{InstallChange, InstallError, TableTriggers, TriggerReport, TriggerState};
 pub use url::UrlError;
+pub use watch_locks::{WatchLockEvent, WatchLocks};

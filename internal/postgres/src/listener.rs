@@ -15,8 +15,10 @@ use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tokio_postgres::AsyncMessage;
 
-use crate::hearing::{ReconnectBackoff, DisconnectCause, NotificationStream, connect_and_verify};
-use crate::notice::{CHANNEL, HintBatch, ChangeHint, is_probe};
+use crate::change_hint::{CHANNEL, ChangeHint, HintBatch, is_probe};
+use crate::notification_stream::{
+    DisconnectCause, NotificationStream, ReconnectBackoff, connect_and_verify,
+};
 use crate::pool::Database;
 use latido_base::drain::Drain;
 use latido_stream::Catalog;
@@ -192,7 +194,11 @@ impl ListenerTask {
 
     /// Forwards a message and all others that are pending, so that a burst becomes one batch of
     /// hints.
-    async fn forward(&self, stream: &mut NotificationStream, first: AsyncMessage) -> Result<(), DisconnectCause> {
+    async fn forward(
+        &self,
+        stream: &mut NotificationStream,
+        first: AsyncMessage,
+    ) -> Result<(), DisconnectCause> {
         let mut batch = HintBatch::default();
         let mut message = Ok(Some(first));
         let mut taken = 0;

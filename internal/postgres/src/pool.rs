@@ -14,9 +14,9 @@ use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
 
 use crate::config::{Config, ConfigError, UrlSetting};
-use crate::connect::{Endpoint, PoolerDetection, DedicatedConnection, PoolConnector};
-use crate::describe::PreparedStream;
+use crate::connect::{DedicatedConnection, Endpoint, PoolConnector, PoolerDetection};
 use crate::error::{DatabaseError, ErrorScope};
+use crate::prepare::PreparedStream;
 
 /// The time that the client waits beyond the server's statement time-out, for the network in both
 /// directions.
@@ -59,7 +59,9 @@ impl Database {
         let mistake = |setting| move |mistake| ConfigError { setting, mistake };
         let url = Endpoint::parse(&config.url, config).map_err(mistake(UrlSetting::Url))?;
         let direct = match &config.listen_url {
-            Some(listen) => Endpoint::parse(listen, config).map_err(mistake(UrlSetting::ListenUrl))?,
+            Some(listen) => {
+                Endpoint::parse(listen, config).map_err(mistake(UrlSetting::ListenUrl))?
+            }
             None => url.clone(),
         };
         let link = Arc::new(PoolerDetection::new(url.is_pooled));
@@ -116,7 +118,9 @@ impl Database {
 
     /// Acquires a slot for a permission query. Half of the pool is reserved for reads, so slow or
     /// numerous permission queries never block them.
-    pub(super) async fn acquire_permission_slot(&self) -> Result<SemaphorePermit<'_>, DatabaseError> {
+    pub(super) async fn acquire_permission_slot(
+        &self,
+    ) -> Result<SemaphorePermit<'_>, DatabaseError> {
         let permit = timeout(
             self.inner.statement_timeout,
             self.inner.permission_slots.acquire(),
@@ -202,7 +206,10 @@ impl Database {
             // firewall.
             ErrorScope::Connection => drop(self.inner.pool.retain(|_, _| false)),
             ErrorScope::StalePlan => self.inner.pool.manager().statement_caches.clear(),
-            ErrorScope::SharedSession => self.inner.pooler_detection.record_pooler("named statements get lost"),
+            ErrorScope::SharedSession => self
+                .inner
+                .pooler_detection
+                .record_pooler("named statements get lost"),
             ErrorScope::Busy | ErrorScope::Statement => return false,
         }
         true
@@ -242,7 +249,9 @@ impl Database {
                 // case.
                 let _ = timeout(
                     CANCEL_TIMEOUT,
-                    client.cancel_token().cancel_query(self.inner.endpoint.tls()),
+                    client
+                        .cancel_token()
+                        .cancel_query(self.inner.endpoint.tls()),
                 )
                 .await;
                 Err(AttemptError::Pool(DatabaseError::unavailable(format!(
@@ -298,7 +307,12 @@ async fn query_named(
 }
 
 async fn connect_dedicated(endpoint: &Endpoint) -> Result<DedicatedConnection, DatabaseError> {
-    match timeout(endpoint.total_connect_timeout(), DedicatedConnection::open(endpoint)).await {
+    match timeout(
+        endpoint.total_connect_timeout(),
+        DedicatedConnection::open(endpoint),
+    )
+    .await
+    {
         Ok(Ok(private)) => Ok(private),
         Ok(Err(error)) => Err(DatabaseError::unavailable(super::error::error_text(&error))),
         Err(_) => Err(DatabaseError::unavailable(

@@ -8,12 +8,12 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use tokio_postgres::types::{ToSql, Type};
 
-use crate::describe::{self, PreparedStream, build_authorize_sql};
 use crate::error::DatabaseError;
-use crate::keys;
+use crate::key_array;
 use crate::pool::Database;
+use crate::prepare::{self, PreparedStream, build_authorize_sql};
 use latido_base::ident::{Key, UserId};
-use latido_stream::{Catalog, Column, StreamRow, Stream};
+use latido_stream::{Catalog, Column, Stream, StreamRow};
 
 impl Database {
     /// Describes every stream's SQL with the database's help, and sets [`Stream::key_type`].
@@ -110,11 +110,19 @@ impl Database {
         let Some((sql, array)) = &prepared.zones_query else {
             return Ok(HashMap::new());
         };
-        let fitting: Vec<&Key> = keys.iter().filter(|key| keys::fits(array, key)).collect();
-        let values = keys::key_parameter(array, &fitting);
+        let fitting: Vec<&Key> = keys
+            .iter()
+            .filter(|key| key_array::fits(array, key))
+            .collect();
+        let values = key_array::key_parameter(array, &fitting);
         let what = format!("the time zone query of stream {}", stream.name);
         let rows = self.query(&what, sql, &[(&*values, array.clone())]).await?;
-        let pair = |row| Some((Key::from_canonical(text_column(row, 0)?), text_column(row, 1)?.to_owned()));
+        let pair = |row| {
+            Some((
+                Key::from_canonical(text_column(row, 0)?),
+                text_column(row, 1)?.to_owned(),
+            ))
+        };
         Ok(rows.iter().filter_map(pair).collect())
     }
 
@@ -138,7 +146,9 @@ impl Database {
         let params: [(&(dyn ToSql + Sync), Type); 2] =
             [(&user.as_str(), Type::TEXT), (&texts, Type::TEXT_ARRAY)];
         let _permit = self.acquire_permission_slot().await?;
-        let rows = self.query(&what, &build_authorize_sql(sql), &params).await?;
+        let rows = self
+            .query(&what, &build_authorize_sql(sql), &params)
+            .await?;
         let allowed: HashSet<&str> = rows.iter().filter_map(|row| text_column(row, 0)).collect();
         Ok(keys
             .iter()
@@ -155,9 +165,14 @@ impl Database {
     }
 
     /// Returns the prepared form of the query that the stream is read with now.
-    async fn current_prepared(&self, stream: &Stream) -> Result<Arc<PreparedStream>, DatabaseError> {
+    async fn current_prepared(
+        &self,
+        stream: &Stream,
+    ) -> Result<Arc<PreparedStream>, DatabaseError> {
         match self.cached_prepared(&stream.name) {
-            Some(prepared) if prepared.mismatch_sql.is_some() == stream.pending_verification().is_some() => {
+            Some(prepared)
+                if prepared.mismatch_sql.is_some() == stream.pending_verification().is_some() =>
+            {
                 Ok(prepared)
             }
             _ => self.prepare_stream(stream).await,
@@ -168,7 +183,7 @@ impl Database {
         &self,
         stream: &Stream,
     ) -> Result<Arc<PreparedStream>, DatabaseError> {
-        let prepared = Arc::new(describe::describe_stream(self, stream).await?);
+        let prepared = Arc::new(prepare::describe_stream(self, stream).await?);
         let known = stream.key_type.get_or_init(|| prepared.key_type);
         if *known != prepared.key_type {
             let what = format!("the query of stream {}", stream.name);
@@ -215,9 +230,9 @@ impl Database {
         let fitting = keys
             .iter()
             .zip(todays)
-            .filter(|(key, _)| keys::fits(&prepared.key_array_type, key));
+            .filter(|(key, _)| key_array::fits(&prepared.key_array_type, key));
         let (fitting, todays): (Vec<&Key>, Vec<Date>) = fitting.unzip();
-        let values = keys::key_parameter(&prepared.key_array_type, &fitting);
+        let values = key_array::key_parameter(&prepared.key_array_type, &fitting);
         let params: [(&(dyn ToSql + Sync), Type); 2] = [
             (&*values, prepared.key_array_type.clone()),
             (&todays, Type::DATE_ARRAY),

@@ -44,6 +44,9 @@ mod tests {
         assert_eq!(quote_qualified("public", "Cita"), r#""public"."Cita""#);
         assert_eq!(quote_literal("it's"), "'it''s'");
         assert_eq!(quote_literal(r"\'; --"), r"E'\\''; --'");
-        assert_eq!(dollar_quote("a $latido$ b"), "$latido1$a $latido$ b$latido1$");
+        assert_eq!(
+            dollar_quote("a $latido$ b"),
+            "$latido1$a $latido$ b$latido1$"
+        );
     }
 }

@@ -95,7 +95,8 @@ pub(super) fn connector(choice: &TlsOptions) -> Result<MakeRustlsConnect, Databa
         None => builder.with_no_client_auth(),
         Some((certificate, key)) => {
             let chain = read_certificates("sslcert", certificate)?;
-            let key = PrivateKeyDer::from_pem_file(key).map_err(|e| file_error("sslkey", key, &e))?;
+            let key =
+                PrivateKeyDer::from_pem_file(key).map_err(|e| file_error("sslkey", key, &e))?;
             builder.with_client_auth_cert(chain, key)?
         }
     };
@@ -104,7 +105,10 @@ pub(super) fn connector(choice: &TlsOptions) -> Result<MakeRustlsConnect, Databa
     Ok(MakeRustlsConnect::new(config))
 }
 
-fn build_verifier(choice: &TlsOptions, provider: &Arc<CryptoProvider>) -> Result<ServerVerifier, DatabaseTlsError> {
+fn build_verifier(
+    choice: &TlsOptions,
+    provider: &Arc<CryptoProvider>,
+) -> Result<ServerVerifier, DatabaseTlsError> {
     let provider = provider.clone();
     if !matches!(choice.mode, TlsMode::VerifyCa | TlsMode::VerifyFull) {
         return Ok(ServerVerifier {

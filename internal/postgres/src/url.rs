@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use tokio_postgres::config::{Host, SslMode};
 
-use crate::tls::{TrustedRoots, TlsOptions, DatabaseTlsError, TlsMode};
+use crate::tls::{DatabaseTlsError, TlsMode, TlsOptions, TrustedRoots};
 
 /// The port of the transaction pooler of Supabase and other providers.
 const POOLER_PORT: u16 = 6543;
@@ -133,7 +133,11 @@ impl DatabaseUrl {
             passed.extend(own.accept(name, raw)?);
         }
         let joined = format!("postgresql://{authority}?{}", passed.join("&"));
-        own.into_url(joined.parse().map_err(|e| UrlError::Driver(driver_reason(&e)))?)
+        own.into_url(
+            joined
+                .parse()
+                .map_err(|e| UrlError::Driver(driver_reason(&e)))?,
+        )
     }
 }
 
@@ -276,7 +280,9 @@ fn percent_decode(raw: &str) -> Result<String, UrlError> {
     while let Some((&first, tail)) = rest.split_first() {
         rest = tail;
         if first == b'%' {
-            let (digits, tail) = rest.split_at_checked(2).ok_or(UrlError::UnescapedCharacter)?;
+            let (digits, tail) = rest
+                .split_at_checked(2)
+                .ok_or(UrlError::UnescapedCharacter)?;
             let digits = std::str::from_utf8(digits).map_err(|_| UrlError::UnescapedCharacter)?;
             bytes.push(u8::from_str_radix(digits, 16).map_err(|_| UrlError::UnescapedCharacter)?);
             rest = tail;
@@ -335,8 +341,16 @@ mod tests {
             DatabaseUrl::parse("postgresql://u:p@h:6543/d?schema=public&pgbouncer=true&connection_limit=1&prepareThreshold=0")
                 .unwrap();
         assert!(target.is_pooled && target.search_path.is_none());
-        assert!(DatabaseUrl::parse("postgresql://u:p@h:6543/d").unwrap().is_pooled);
-        assert!(!DatabaseUrl::parse("postgresql://u:p@h/d").unwrap().is_pooled);
+        assert!(
+            DatabaseUrl::parse("postgresql://u:p@h:6543/d")
+                .unwrap()
+                .is_pooled
+        );
+        assert!(
+            !DatabaseUrl::parse("postgresql://u:p@h/d")
+                .unwrap()
+                .is_pooled
+        );
         let target = DatabaseUrl::parse("postgresql://u:p@h/d?schema=app").unwrap();
         assert_eq!(target.search_path.as_deref(), Some("\"app\""));
     }

@@ -62,7 +62,9 @@ pub fn decode(text: &str) -> Result<ClientCommand, NativeDecodeError> {
                 .as_ref()
                 .and_then(|d| d.get("token"))
                 .and_then(|t| t.as_str());
-            let token = token.ok_or(NativeDecodeError::Malformed("expected \"data\":{\"token\":\"…\"}"))?;
+            let token = token.ok_or(NativeDecodeError::Malformed(
+                "expected \"data\":{\"token\":\"…\"}",
+            ))?;
             Ok(ClientCommand::Auth {
                 token: token.to_owned(),
             })
@@ -80,15 +82,18 @@ fn channel(incoming: &NativeMessage<'_>) -> Result<String, NativeDecodeError> {
         .filter(|c| !c.is_null())
         .or_else(nested);
     let name = name.and_then(|n| n.as_str());
-    name.map(ToOwned::to_owned).ok_or(NativeDecodeError::Malformed(
-        "expected \"data\":{\"channel\":\"stream:key\"}",
-    ))
+    name.map(ToOwned::to_owned)
+        .ok_or(NativeDecodeError::Malformed(
+            "expected \"data\":{\"channel\":\"stream:key\"}",
+        ))
 }
 
 /// Encodes a reply as JSON text.
 pub fn encode_reply(reply: &ServerReply) -> String {
     let value = match reply {
-        ServerReply::Subscribed(channel) => json!({"type": "subscribed", "data": {"channel": channel}}),
+        ServerReply::Subscribed(channel) => {
+            json!({"type": "subscribed", "data": {"channel": channel}})
+        }
         ServerReply::Unsubscribed(channel) => {
             json!({"type": "unsubscribed", "data": {"channel": channel}})
         }
@@ -261,14 +266,20 @@ mod tests {
             r#"{"type":1}"#,
             r#"["subscribe"]"#,
         ] {
-            assert!(matches!(decode(text), Err(NativeDecodeError::Malformed(_))), "{text}");
+            assert!(
+                matches!(decode(text), Err(NativeDecodeError::Malformed(_))),
+                "{text}"
+            );
         }
         for text in [
             r#"{"type":"subscribe"}"#,
             r#"{"type":"subscribe","channel":7}"#,
             r#"{"type":"auth","data":{}}"#,
         ] {
-            assert!(matches!(decode(text), Err(NativeDecodeError::Malformed(_))), "{text}");
+            assert!(
+                matches!(decode(text), Err(NativeDecodeError::Malformed(_))),
+                "{text}"
+            );
         }
         assert_eq!(
             decode(r#"{"type":"publish"}"#),

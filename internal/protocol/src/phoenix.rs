@@ -132,7 +132,9 @@ pub fn decode(vsn: SerializerVersion, frame: &str) -> Result<Push, PhoenixDecode
         }
     };
     if topic.len() > MAX_NAME_BYTES || event.len() > MAX_NAME_BYTES {
-        return Err(PhoenixDecodeError("a topic or event of more than 255 bytes"));
+        return Err(PhoenixDecodeError(
+            "a topic or event of more than 255 bytes",
+        ));
     }
     let reference_of = |raw: Option<&RawValue>| raw.map_or(Ok(None), Reference::new);
     Ok(Push {
@@ -192,8 +194,17 @@ pub enum ReplyStatus {
 }
 
 /// Encodes the reply to a push. `response` must be JSON text.
-pub fn encode_reply(vsn: SerializerVersion, push: &Push, status: ReplyStatus, response: &str) -> String {
-    let status = if status == ReplyStatus::Ok { "ok" } else { "error" };
+pub fn encode_reply(
+    vsn: SerializerVersion,
+    push: &Push,
+    status: ReplyStatus,
+    response: &str,
+) -> String {
+    let status = if status == ReplyStatus::Ok {
+        "ok"
+    } else {
+        "error"
+    };
     let payload = format!(r#"{{"status":"{status}","response":{response}}}"#);
     encode_message(
         vsn,

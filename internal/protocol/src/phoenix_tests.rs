@@ -12,12 +12,20 @@ fn golden_frames_of_both_versions() {
     let join = push(r#"["1","1","user:U","phx_join",{}]"#);
     let expected = r#"["1","1","user:U","phx_reply",{"status":"ok","response":{"user_id":"U"}}]"#;
     assert_eq!(
-        encode_reply(SerializerVersion::V2, &join, ReplyStatus::Ok, r#"{"user_id":"U"}"#),
+        encode_reply(
+            SerializerVersion::V2,
+            &join,
+            ReplyStatus::Ok,
+            r#"{"user_id":"U"}"#
+        ),
         expected
     );
     let heartbeat = push(r#"[null,"9","phoenix","heartbeat",{}]"#);
     let expected = r#"[null,"9","phoenix","phx_reply",{"status":"ok","response":{}}]"#;
-    assert_eq!(encode_reply(SerializerVersion::V2, &heartbeat, ReplyStatus::Ok, "{}"), expected);
+    assert_eq!(
+        encode_reply(SerializerVersion::V2, &heartbeat, ReplyStatus::Ok, "{}"),
+        expected
+    );
     assert_eq!(
         encode_broadcast(SerializerVersion::V2, "c:1", "typing", "{}"),
         r#"[null,null,"c:1","typing",{}]"#
@@ -38,7 +46,12 @@ fn golden_frames_of_both_versions() {
     .unwrap();
     let expected = r#"{"topic":"user:U","event":"phx_reply","payload":{"status":"error","response":{"reason":"x"}},"ref":"1"}"#;
     assert_eq!(
-        encode_reply(SerializerVersion::V1, &old, ReplyStatus::Error, r#"{"reason":"x"}"#),
+        encode_reply(
+            SerializerVersion::V1,
+            &old,
+            ReplyStatus::Error,
+            r#"{"reason":"x"}"#
+        ),
         expected
     );
     assert_eq!(
@@ -55,7 +68,10 @@ fn references_are_echoed_unchanged() {
         r#"[3,17,"t","phx_reply",{"status":"ok","response":{}}]"#
     );
     let escaped = push(r#"[null,"a\"b","t","e",null]"#);
-    assert!(encode_reply(SerializerVersion::V2, &escaped, ReplyStatus::Ok, "{}").starts_with(r#"[null,"a\"b","t""#));
+    assert!(
+        encode_reply(SerializerVersion::V2, &escaped, ReplyStatus::Ok, "{}")
+            .starts_with(r#"[null,"a\"b","t""#)
+    );
     assert_eq!(escaped.payload, PushPayload::Json(json!(null)));
 }
 

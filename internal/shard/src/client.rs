@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use crate::PermitSet;
-use crate::guests::HandlerState;
+use crate::handlers::HandlerState;
 use crate::outbox::Outbox;
 use latido_base::ident::UserId;
 use latido_protocol::websocket::FrameReader;
-use latido_session::{CloseReason, Session, SessionLimits, RoomPosition};
+use latido_session::{CloseReason, RoomPosition, Session, SessionLimits};
 
 /// The interval of the revocation checks of a connection's token, in seconds.
 const REVOCATION_CHECK_S: u32 = 2;
@@ -76,16 +76,12 @@ impl ShardClient {
 
     /// Returns the client's positions in the rooms.
     pub(super) fn positions(&self) -> impl Iterator<Item = RoomPosition> {
-        self.session()
-            .into_iter()
-            .flat_map(Session::positions)
+        self.session().into_iter().flat_map(Session::positions)
     }
 
     /// Returns the channels that are subscribed or waiting for a permission check.
     pub(super) fn channels(&self) -> impl Iterator<Item = &Arc<str>> {
-        self.session()
-            .into_iter()
-            .flat_map(Session::channels)
+        self.session().into_iter().flat_map(Session::channels)
     }
 
     /// Returns the user, or `None` while an app connection is unauthenticated.
@@ -119,8 +115,14 @@ impl ShardClient {
         match &self.protocol {
             ProtocolState::Native(session) => session.next_timer(limits),
             ProtocolState::App(app) => {
-                let native = app.native_session.as_ref().map(|session| session.next_timer(limits));
-                let own = app.handler.as_ref().and_then(|handler| handler.next_timer());
+                let native = app
+                    .native_session
+                    .as_ref()
+                    .map(|session| session.next_timer(limits));
+                let own = app
+                    .handler
+                    .as_ref()
+                    .and_then(|handler| handler.next_timer());
                 native.into_iter().chain(own).min().unwrap_or(i64::MAX)
             }
         }
@@ -165,8 +167,16 @@ mod tests {
     /// A client takes two cache lines and a few bytes; the strings of its principal come on top.
     #[test]
     fn idle_client_fits_its_size_limit() {
-        assert!(size_of::<ShardClient>() <= 136, "{}", size_of::<ShardClient>());
+        assert!(
+            size_of::<ShardClient>() <= 136,
+            "{}",
+            size_of::<ShardClient>()
+        );
         assert!(size_of::<Principal>() <= 80, "{}", size_of::<Principal>());
-        assert!(size_of::<FrameReader>() <= 16, "{}", size_of::<FrameReader>());
+        assert!(
+            size_of::<FrameReader>() <= 16,
+            "{}",
+            size_of::<FrameReader>()
+        );
     }
 }

@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use mio::Waker;
 
-use crate::entrance::SharedListener;
-use crate::roster::AdminRequest;
-use crate::{AsyncResponse, UpgradedConnection, PendingConnection, ConnectionHandler};
+use crate::admin::AdminRequest;
+use crate::listener::SharedListener;
+use crate::{AsyncResponse, ConnectionHandler, PendingConnection, UpgradedConnection};
 use latido_base::ident::Channel;
 
 /// A command to a shard's thread.

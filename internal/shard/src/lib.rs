@@ -21,22 +21,22 @@
 //! per event bus. The shard works them off in bounded turns, alternating with the broadcasts of the
 //! rooms.
 
+mod admin;
+mod async_requests;
+mod broadcast;
+mod broadcast_queue;
 mod client;
-mod departures;
-mod desk;
-mod ending;
-mod entrance;
-mod guest;
-mod guests;
+mod close_queue;
+mod handlers;
 mod inbox;
-mod lobby;
+mod listener;
 mod outbox;
-mod passes;
+mod pending_upgrade;
+mod protocol_handler;
 mod reading;
 mod rooms;
-mod roster;
-mod sending;
-mod wheel;
+mod shutdown;
+mod timer_wheel;
 mod worker;
 
 use std::io;
@@ -57,14 +57,17 @@ use latido_protocol::websocket::close_frame;
 use latido_session::{CloseReason, SessionContext};
 use latido_telemetry::Metrics;
 
-use desk::AsyncResponse;
-pub use desk::RequestHandler;
-use entrance::SharedListener;
-pub use entrance::{AcceptBackoff, ShardListener, is_peer_error};
-pub use guest::{Action, Actions, AsyncResult, HandlerContext, HandlerSpec, ProtocolHandler, ClientMessage, InBandUpgrade, HandlerFactory, Timestamp};
-use inbox::{ShardCommand, Inbox};
-pub use lobby::{AcceptedUpgrade, PendingConnection, ConnectionHandler};
-pub use roster::{ClientId, ClientSummary, InvalidClientId, ClientList, SweepResult};
+pub use admin::{ClientId, ClientList, ClientSummary, InvalidClientId, SweepResult};
+use async_requests::AsyncResponse;
+pub use async_requests::RequestHandler;
+use inbox::{Inbox, ShardCommand};
+use listener::SharedListener;
+pub use listener::{AcceptBackoff, ShardListener, is_peer_error};
+pub use pending_upgrade::{AcceptedUpgrade, ConnectionHandler, PendingConnection};
+pub use protocol_handler::{
+    Action, Actions, AsyncResult, ClientMessage, HandlerContext, HandlerFactory, HandlerSpec,
+    InBandUpgrade, ProtocolHandler, Timestamp,
+};
 use worker::ShardWorker;
 #[cfg(any(test, feature = "simulation"))]
 pub use worker::simulated::{PendingRequest, RequestContent, SimulatedShard};
@@ -204,14 +207,16 @@ impl Shards {
             .init_labels(ErrorCode::ALL.map(ErrorCode::as_str));
         // Three separate queues: permission checks of new subscriptions, token checks of connected
         // clients, and app tasks. A full one does not delay the others.
-        let queues = std::array::from_fn(|_| desk::start_queue(deps.request_handler.clone(), &deps.drain));
+        let queues = std::array::from_fn(|_| {
+            async_requests::start_queue(deps.request_handler.clone(), &deps.drain)
+        });
         let shards =
             (0..config.threads.max(1)).map(|number| start_shard(number, deps, queues.clone()));
         Ok(Self {
             shards: shards.collect::<io::Result<_>>()?,
             next_shard: AtomicUsize::new(0),
             listener_count: AtomicUsize::new(0),
-            admin_permits: Semaphore::new(roster::MAX_ADMIN_REQUESTS),
+            admin_permits: Semaphore::new(admin::MAX_ADMIN_REQUESTS),
         })
     }
 
@@ -227,7 +232,11 @@ impl Shards {
 
     /// Accepts connections at a listening socket until the returned listener is closed. The socket
     /// must be non-blocking; `handler` upgrades the connections.
-    pub fn serve_listener(&self, socket: std::net::TcpListener, handler: Arc<dyn ConnectionHandler>) -> ShardListener {
+    pub fn serve_listener(
+        &self,
+        socket: std::net::TcpListener,
+        handler: Arc<dyn ConnectionHandler>,
+    ) -> ShardListener {
         let number = self.listener_count.fetch_add(1, Ordering::Relaxed);
         SharedListener::start(
             number,
@@ -304,7 +313,11 @@ fn reject_after_stop(command: ShardCommand) {
     }
 }
 
-fn start_shard(number: usize, deps: &ShardDeps, queues: [desk::RequestQueue; 3]) -> io::Result<ShardHandle> {
+fn start_shard(
+    number: usize,
+    deps: &ShardDeps,
+    queues: [async_requests::RequestQueue; 3],
+) -> io::Result<ShardHandle> {
     let poll = Poll::new()?;
     let waker = Arc::new(Waker::new(poll.registry(), Token(usize::MAX))?);
     let inbox = Arc::new(Inbox::new(Arc::clone(&waker)));

@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use crate::client::{ShardClient, ConnectionState, ProtocolState};
-use crate::desk::{QueuedRequest, BUSY_MESSAGE, AsyncRequest};
+use crate::async_requests::{AsyncRequest, BUSY_MESSAGE, QueuedRequest};
+use crate::client::{ConnectionState, ProtocolState, ShardClient};
 use crate::outbox::receive;
 use crate::worker::ShardWorker;
 use latido_base::clock::monotonic_now;
 use latido_base::ident::Channel;
 use latido_protocol::websocket::{Chunk, WsMessage, echo_close_frame, pong_frame};
 use latido_protocol::{ErrorCode, Frame, ServerReply, native};
-use latido_session::{CloseReason, SessionEffect, RoomPosition, ReauthError};
+use latido_session::{CloseReason, ReauthError, RoomPosition, SessionEffect};
 
 /// The buffers read from one client before other clients are served.
 const READS_PER_TURN: usize = 4;
@@ -46,7 +46,9 @@ impl ShardWorker {
                 }
                 // A read that leaves room in the buffer has emptied the socket; later bytes cause a
                 // new event.
-                if matches!(client.state, ConnectionState::Dead(_)) || (count < buffer.len() && !to_the_end) {
+                if matches!(client.state, ConnectionState::Dead(_))
+                    || (count < buffer.len() && !to_the_end)
+                {
                     return;
                 }
             }
@@ -113,8 +115,10 @@ impl ShardWorker {
                 let Some(session) = client.session() else {
                     return;
                 };
-                let request =
-                    AsyncRequest::CheckPermission(session.principal().user().clone(), channel.clone());
+                let request = AsyncRequest::CheckPermission(
+                    session.principal().user().clone(),
+                    channel.clone(),
+                );
                 if !self.queue_request(slot, client, request) {
                     let effects = client
                         .session_mut()
@@ -161,7 +165,10 @@ impl ShardWorker {
 
     fn reply(&mut self, slot: u32, client: &mut ShardClient, reply: &ServerReply) {
         if let ServerReply::Error { code, .. } = reply {
-            self.deps.metrics.errors_sent.increment(ErrorCode::as_str(*code));
+            self.deps
+                .metrics
+                .errors_sent
+                .increment(ErrorCode::as_str(*code));
         }
         self.push(slot, client, encode_reply(reply));
     }
@@ -187,14 +194,26 @@ impl ShardWorker {
         self.set_flags(client);
         let mut bytes = encode_reply(&ServerReply::Subscribed(Arc::clone(&channel.name)));
         let newest = self.take_newest_frame(client, position);
-        let frames = 1 + u64::from(newest.is_some()) + u64::from(subscribed.staleness_frame.is_some());
+        let frames =
+            1 + u64::from(newest.is_some()) + u64::from(subscribed.staleness_frame.is_some());
         bytes.extend_from_slice(newest.as_ref().map_or(&[][..], Frame::as_bytes));
-        bytes.extend_from_slice(subscribed.staleness_frame.as_ref().map_or(&[][..], Frame::as_bytes));
+        bytes.extend_from_slice(
+            subscribed
+                .staleness_frame
+                .as_ref()
+                .map_or(&[][..], Frame::as_bytes),
+        );
         self.push_all(slot, client, frames, bytes);
     }
 
     /// Repeats the response and the current frame.
-    fn resend(&mut self, slot: u32, client: &mut ShardClient, name: Arc<str>, position: RoomPosition) {
+    fn resend(
+        &mut self,
+        slot: u32,
+        client: &mut ShardClient,
+        name: Arc<str>,
+        position: RoomPosition,
+    ) {
         let mut bytes = encode_reply(&ServerReply::Subscribed(name));
         let newest = self.take_newest_frame(client, position);
         bytes.extend_from_slice(newest.as_ref().map_or(&[][..], Frame::as_bytes));

@@ -35,7 +35,8 @@ impl ShardMember {
     }
 
     pub(super) fn set_flags(&mut self, blocked: bool, multi: bool) {
-        self.slot = self.slot() | if blocked { BLOCKED } else { 0 } | if multi { OTHER_ROOMS } else { 0 };
+        self.slot =
+            self.slot() | if blocked { BLOCKED } else { 0 } | if multi { OTHER_ROOMS } else { 0 };
     }
 }
 
@@ -137,7 +138,10 @@ impl ShardRooms {
             // position may lie on its way. One more step makes sure that no other member is missed.
             room.remaining += 1;
         }
-        Some(RoomPosition { room: index, member: place })
+        Some(RoomPosition {
+            room: index,
+            member: place,
+        })
     }
 
     /// Removes a member. Returns the room's id, and the slot of the client that moved into the
@@ -259,7 +263,9 @@ mod tests {
         for freed in 0..4 {
             let mut rooms = ShardRooms::default();
             let index = rooms.get_or_create(id);
-            let seats: Vec<_> = (0..4).map(|slot| rooms.add_member(index, slot).unwrap()).collect();
+            let seats: Vec<_> = (0..4)
+                .map(|slot| rooms.add_member(index, slot).unwrap())
+                .collect();
             let room = rooms.get_mut(index).unwrap();
             assert!(room.set_latest(frame(1)));
             let mut looked = vec![examine_next(room), examine_next(room)];

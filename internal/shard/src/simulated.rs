@@ -4,9 +4,9 @@ use mio::Waker;
 use tokio::sync::mpsc;
 
 use super::*;
-use crate::desk::{QueuedRequest, AsyncRequest};
-use crate::entrance::SharedListener;
-use crate::{ShardListener, ConnectionHandler, inbox};
+use crate::async_requests::{AsyncRequest, QueuedRequest};
+use crate::listener::SharedListener;
+use crate::{ConnectionHandler, ShardListener, inbox};
 use latido_auth::Principal;
 use latido_base::ident::{Channel, UserId};
 use latido_session::ReauthError;
@@ -64,11 +64,17 @@ impl SimulatedShard {
 
     /// Adds an upgraded client.
     pub fn add_upgraded(&self, connection: UpgradedConnection) {
-        self.worker.inbox.put(ShardCommand::AddUpgraded(Box::new(connection)));
+        self.worker
+            .inbox
+            .put(ShardCommand::AddUpgraded(Box::new(connection)));
     }
 
     /// Serves a listening socket with this shard alone.
-    pub fn serve_listener(&self, socket: std::net::TcpListener, handler: Arc<dyn ConnectionHandler>) -> ShardListener {
+    pub fn serve_listener(
+        &self,
+        socket: std::net::TcpListener,
+        handler: Arc<dyn ConnectionHandler>,
+    ) -> ShardListener {
         SharedListener::start(0, socket, handler, vec![Arc::clone(&self.worker.inbox)])
     }
 
@@ -141,7 +147,9 @@ impl PendingRequest {
     /// Returns the content of the request.
     pub fn content(&self) -> RequestContent {
         match &self.0.request {
-            AsyncRequest::CheckPermission(user, channel) => RequestContent::CheckPermission(user.clone(), channel.clone()),
+            AsyncRequest::CheckPermission(user, channel) => {
+                RequestContent::CheckPermission(user.clone(), channel.clone())
+            }
             AsyncRequest::VerifyToken(token) => RequestContent::VerifyToken(token.clone()),
             AsyncRequest::App(_) => unreachable!("the simulation has no app"),
         }
@@ -155,7 +163,9 @@ impl PendingRequest {
             generation,
             ..
         } = self.0;
-        inbox.put(ShardCommand::permission_response(slot, generation, channel, allowed));
+        inbox.put(ShardCommand::permission_response(
+            slot, generation, channel, allowed,
+        ));
     }
 
     /// Responds with the result of a token check.

@@ -8,19 +8,19 @@ use std::time::{Duration, Instant};
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
-use crate::client::{ShardClient, ConnectionState, ProtocolState};
-use crate::departures::{ClosingSocket, CloseQueue};
-use crate::desk::{AsyncResponse, RequestQueue};
-use crate::ending::DrainSchedule;
-use crate::entrance::ListenerRegistration;
-use crate::guests::{CLIENTS_PER_TICK, BusConnection};
-use crate::inbox::{ShardCommand, Inbox};
-use crate::lobby::PendingSlot;
+use crate::async_requests::{AsyncResponse, RequestQueue};
+use crate::broadcast_queue::{BroadcastQueue, SLICE, SMALL_SENDS_PER_TICK};
+use crate::client::{ConnectionState, ProtocolState, ShardClient};
+use crate::close_queue::{CloseQueue, ClosingSocket};
+use crate::handlers::{BusConnection, CLIENTS_PER_TICK};
+use crate::inbox::{Inbox, ShardCommand};
+use crate::listener::ListenerRegistration;
 use crate::outbox::send;
-use crate::passes::{BroadcastQueue, SLICE, SMALL_SENDS_PER_TICK};
+use crate::pending_upgrade::PendingSlot;
 use crate::rooms::ShardRooms;
-use crate::wheel::{TimerEntry, TimerWheel};
-use crate::{UpgradedConnection, ConnectionKind, InBandUpgrade, ShardDeps, PermitSet};
+use crate::shutdown::DrainSchedule;
+use crate::timer_wheel::{TimerEntry, TimerWheel};
+use crate::{ConnectionKind, InBandUpgrade, PermitSet, ShardDeps, UpgradedConnection};
 use latido_base::clock::monotonic_now;
 use latido_base::ident::UserId;
 use latido_event_bus::ConnectionSlot;
@@ -146,7 +146,10 @@ impl ShardWorker {
             self.handle_events(&events);
         }
         self.drop_all();
-        self.inbox.close().into_iter().for_each(super::reject_after_stop);
+        self.inbox
+            .close()
+            .into_iter()
+            .for_each(super::reject_after_stop);
         Ok(())
     }
 
@@ -236,7 +239,10 @@ impl ShardWorker {
             } => self.on_async_response(slot, generation, response),
             ShardCommand::Shutdown { spread_ms } => {
                 self.flush_pending();
-                self.shutdown = Some(DrainSchedule::new(self.slots_in_use(), Duration::from_millis(spread_ms)));
+                self.shutdown = Some(DrainSchedule::new(
+                    self.slots_in_use(),
+                    Duration::from_millis(spread_ms),
+                ));
             }
             ShardCommand::Admin(request) => self.handle_admin(*request),
             ShardCommand::Stop => self.is_stopping = true,
@@ -320,7 +326,13 @@ impl ShardWorker {
                 )
             }
             ConnectionKind::App(spec) => {
-                let app = self.attach_handler(*spec, ConnectionSlot { index: slot, generation });
+                let app = self.attach_handler(
+                    *spec,
+                    ConnectionSlot {
+                        index: slot,
+                        generation,
+                    },
+                );
                 let message_bytes = app.limits.message_bytes;
                 (ProtocolState::App(app), message_bytes)
             }
@@ -359,7 +371,9 @@ impl ShardWorker {
                 return;
             }
             let effects = match (response, client.session_mut()) {
-                (AsyncResponse::App(output), _) => return worker.on_async_result(slot, client, output),
+                (AsyncResponse::App(output), _) => {
+                    return worker.on_async_result(slot, client, output);
+                }
                 (AsyncResponse::Permission(channel, allowed), Some(native)) => {
                     native.on_permission(channel, allowed)
                 }
@@ -439,7 +453,7 @@ impl ShardWorker {
 }
 
 #[cfg(test)]
-#[path = "crowds_tests.rs"]
+#[path = "burst_tests.rs"]
 mod tests;
 
 #[cfg(any(test, feature = "simulation"))]

@@ -6,9 +6,9 @@ use serde_json::json;
 
 use crate::Violation;
 use crate::reads::{SimulatedRead, key_number};
-use crate::script::{KEYS, GroupMove, SimStep, TRANSACTIONS, VIEWERS};
+use crate::script::{GroupMove, KEYS, SimStep, TRANSACTIONS, VIEWERS};
 use crate::viewer::channel;
-use crate::world::{PendingHook, LockHolderState, SimWorld, topic};
+use crate::world::{LockHolderState, PendingHook, SimWorld, topic};
 use latido_engine::HintSource;
 use latido_shard::RequestContent;
 
@@ -33,9 +33,10 @@ impl SimWorld {
                 let _some = self.viewers[viewer(v)].read(bytes.into(), now_s, true)?;
             }
             SimStep::Restart => self.restart(),
-            SimStep::Change(..) | SimStep::Write(..) | SimStep::Commit(_) | SimStep::Rollback(_) => {
-                self.apply_write(step)
-            }
+            SimStep::Change(..)
+            | SimStep::Write(..)
+            | SimStep::Commit(_)
+            | SimStep::Rollback(_) => self.apply_write(step),
             SimStep::Connect(v, good_for_s) => self.connect(viewer(v), good_for_s),
             SimStep::Disconnect(_)
             | SimStep::Subscribe(..)
@@ -49,9 +50,13 @@ impl SimWorld {
             SimStep::Grant(v, k, may) => self.permissions[viewer(v)][usize::from(key(k))] = may,
             SimStep::Answer(at, known) => self.answer_request(at.into(), known),
             SimStep::Hook(k) => self.call_hook(key(k)),
-            SimStep::DuringBroadcast(rounds, from, count, what) => self.move_group(rounds, from, count, what)?,
+            SimStep::DuringBroadcast(rounds, from, count, what) => {
+                self.move_group(rounds, from, count, what)?
+            }
             SimStep::ReadFlow(flows) => self.reads_flow = flows,
-            SimStep::Execute(_) | SimStep::Finish(_) | SimStep::Fail(..) => self.apply_read_step(step),
+            SimStep::Execute(_) | SimStep::Finish(_) | SimStep::Fail(..) => {
+                self.apply_read_step(step)
+            }
             SimStep::WallJump(s) => {
                 self.wall_skew_us += i64::from(s) * 1_000_000;
                 self.jumped = Some(self.now);
@@ -106,7 +111,13 @@ impl SimWorld {
     }
 
     /// Moves a part of the group while the shard is working.
-    fn move_group(&mut self, rounds: u8, from: u8, count: u8, what: GroupMove) -> Result<(), Violation> {
+    fn move_group(
+        &mut self,
+        rounds: u8,
+        from: u8,
+        count: u8,
+        what: GroupMove,
+    ) -> Result<(), Violation> {
         if self.reads_flow {
             // The first call executes the pending reads, the second delivers their results.
             (0..2).for_each(|_| self.advance_reads());
@@ -144,7 +155,9 @@ impl SimWorld {
                     }
                 }
             }
-            GroupMove::Unsubscribe => self.viewers[v].send(&json!({"type": "unsubscribe", "channel": name})),
+            GroupMove::Unsubscribe => {
+                self.viewers[v].send(&json!({"type": "unsubscribe", "channel": name}))
+            }
             GroupMove::Disconnect => self.viewers[v].disconnect(),
             GroupMove::Stall => self.viewers[v].pause(),
             GroupMove::Wake => self.viewers[v].is_paused = false,
@@ -239,10 +252,17 @@ impl SimWorld {
         match *step {
             SimStep::Deliver => self.deliver(0),
             SimStep::DeliverOne(at) => self.deliver(at.into()),
-            SimStep::DeliverAll => (0..self.database.notifications.len()).for_each(|_| self.deliver(0)),
+            SimStep::DeliverAll => {
+                (0..self.database.notifications.len()).for_each(|_| self.deliver(0))
+            }
             SimStep::Duplicate(at) => {
                 let count = self.database.notifications.len().max(1);
-                if let Some(note) = self.database.notifications.get(usize::from(at) % count).copied() {
+                if let Some(note) = self
+                    .database
+                    .notifications
+                    .get(usize::from(at) % count)
+                    .copied()
+                {
                     self.database.notifications.push_back(note);
                 }
             }
@@ -254,7 +274,10 @@ impl SimWorld {
                     .remove(usize::from(at) % count)
                     .is_some();
             }
-            SimStep::Forge(k) => self.server.engine.changed(&topic(key(k)), HintSource::Trigger),
+            SimStep::Forge(k) => self
+                .server
+                .engine
+                .changed(&topic(key(k)), HintSource::Trigger),
             SimStep::ListenerCut => self.listener_cut(),
             SimStep::ListenerBack => self.listener_back(),
             SimStep::LocksLost if self.lock_holder == LockHolderState::Up => self.lose_locks(),
@@ -300,9 +323,9 @@ impl SimWorld {
     }
 
     fn update_coverage(&self) {
-        self.server
-            .engine
-            .set_triggers_complete(self.is_listener_up && self.lock_holder != LockHolderState::Down);
+        self.server.engine.set_triggers_complete(
+            self.is_listener_up && self.lock_holder != LockHolderState::Down,
+        );
     }
 
     fn lose_locks(&mut self) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::Violation;
-use crate::database::{today, zone};
+use crate::database_model::{today, zone};
 use crate::script::KEYS;
 use crate::viewer::{SimViewer, key_of};
 use crate::world::{SimWorld, ZONE, topic};
@@ -117,7 +117,11 @@ impl SimWorld {
                 ));
             }
         }
-        let held: usize = self.viewers.iter().map(|viewer| viewer.subscribed.len()).sum();
+        let held: usize = self
+            .viewers
+            .iter()
+            .map(|viewer| viewer.subscribed.len())
+            .sum();
         let (_, subscribed) = self.server.hub.counts();
         if subscribed != held {
             return Err(format!(

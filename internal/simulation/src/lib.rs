@@ -14,7 +14,7 @@
 
 #![cfg(test)]
 
-mod database;
+mod database_model;
 mod faults;
 mod invariants;
 mod reads;
@@ -112,7 +112,7 @@ fn every_viewer_converges_after_any_fault() {
 /// the world check the engine's deadline more often than that deadline comes.
 #[test]
 fn clock_set_back_over_midnight_is_detected() {
-    use script::{SimStep, CitaWrite};
+    use script::{CitaWrite, SimStep};
     let steps = vec![
         SimStep::Connect(0, 3600),
         SimStep::Subscribe(0, 160, false),

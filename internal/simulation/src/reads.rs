@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use jiff::civil::Date;
 use tokio::sync::oneshot;
 
-use crate::database::{DatabaseModel, zone};
+use crate::database_model::{DatabaseModel, zone};
 use latido_base::ident::Key;
-use latido_engine::{ReadFuture, ReadError, SnapshotReader, ReadRow};
-use latido_stream::{StreamRow, Stream};
+use latido_engine::{ReadError, ReadFuture, ReadRow, SnapshotReader};
+use latido_stream::{Stream, StreamRow};
 
 /// The time within which a statement ends, whatever the database does.
 pub(super) const LIMIT: Duration = Duration::from_secs(5);

@@ -1,7 +1,7 @@
 //! The steps of a run, drawn from its seed before it begins. Removing one step leaves the others
 //! unchanged.
 
-use crate::database::WIDE;
+use crate::database_model::WIDE;
 
 /// The number of keys that are written and watched.
 pub(super) const KEYS: u8 = 6;
@@ -159,9 +159,12 @@ impl Script {
             (0..EPISODES).for_each(|_| self.insert_spread(stall_episode(&mut random), &mut random));
         }
         if random.u8(0..GROUP_ONE_IN) == 0 {
-            (self.group_size, self.group_key) =
-                (random.u8(GROUP_SIZE), random.choice([0, 0, 0, WIDE]).unwrap());
-            (0..EPISODES).for_each(|_| self.insert_spread(group_episode(&self, &mut random), &mut random));
+            (self.group_size, self.group_key) = (
+                random.u8(GROUP_SIZE),
+                random.choice([0, 0, 0, WIDE]).unwrap(),
+            );
+            (0..EPISODES)
+                .for_each(|_| self.insert_spread(group_episode(&self, &mut random), &mut random));
         }
         self
     }

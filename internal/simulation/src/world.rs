@@ -12,21 +12,24 @@ use jiff::Timestamp;
 use tokio::sync::Semaphore;
 
 use crate::Violation;
-use crate::database::{DatabaseModel, today};
+use crate::database_model::{DatabaseModel, today};
 use crate::reads::{LIMIT, ReadQueue};
 use crate::script::{KEYS, Script, VIEWERS};
 use crate::viewer::SimViewer;
 use latido_auth::{
-    Grants, PermissionSource, PermissionFuture, Policy, PolicyConfig, Principal, Verifier, VerifierConfig,
+    Grants, PermissionFuture, PermissionSource, Policy, PolicyConfig, Principal, Verifier,
+    VerifierConfig,
 };
 use latido_base::clock::{Clock, simulated};
 use latido_base::drain::Drain;
 use latido_base::ident::{Key, StreamId, Topic, UserId};
-use latido_engine::{self as engine, SimulatedActor, NotifyState, Engine, ReadFailed};
+use latido_engine::{self as engine, Engine, NotifyState, ReadFailed, SimulatedActor};
 use latido_hub::Hub;
 use latido_postgres::WatchLocks;
 use latido_session::{SessionContext, SessionLimits};
-use latido_shard::{self as shard, UpgradedConnection, PendingRequest, RequestHandler, SimulatedShard};
+use latido_shard::{
+    self as shard, PendingRequest, RequestHandler, SimulatedShard, UpgradedConnection,
+};
 use latido_stream::{Catalog, KeyType, Stream, ZoneRule};
 use latido_telemetry::Metrics;
 
@@ -121,8 +124,12 @@ impl PermissionSource for UnusedPermissions {
     }
 }
 
-static POLICY: LazyLock<Arc<Policy>> =
-    LazyLock::new(|| Arc::new(Policy::new(PolicyConfig::default(), Arc::new(UnusedPermissions))));
+static POLICY: LazyLock<Arc<Policy>> = LazyLock::new(|| {
+    Arc::new(Policy::new(
+        PolicyConfig::default(),
+        Arc::new(UnusedPermissions),
+    ))
+});
 
 pub(super) fn topic(key: u8) -> Topic {
     Topic {
@@ -141,7 +148,7 @@ fn catalog(zones: bool) -> Arc<Catalog> {
     };
     let fake = Stream::test_stream("estadisticas", Some(KeyType::Integer));
     Arc::new(Catalog::new(vec![Stream {
-        zone_rule,
+        zone_rule: zone,
         authorize_query: Some(String::new()),
         ..fake
     }]))
@@ -174,7 +181,10 @@ impl SimServer {
         };
         let interest = WatchLocks::new(&catalog);
         let viewer_losses: Arc<[AtomicU64]> = (0..KEYS).map(|_| AtomicU64::new(0)).collect();
-        let declares = Arc::new(CountingInterest(interest.clone(), Arc::clone(&viewer_losses)));
+        let declares = Arc::new(CountingInterest(
+            interest.clone(),
+            Arc::clone(&viewer_losses),
+        ));
         let engine = Engine::new(&config, &catalog, declares, Arc::clone(&metrics));
         let hub = Arc::new(Hub::new(Arc::clone(&catalog), engine.observer()));
         let verifier = Arc::new(Verifier::new(&VerifierConfig::default(), clock.clone()).unwrap());

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::args::parse_event;
-use crate::{Ack, Args, Config, ClientEvent};
+use crate::{Ack, Args, ClientEvent, Config};
 
 /// The inbox of a socket, stored in its extensions. The task that reads the transport fills it, and
 /// the socket's own task empties it.

@@ -12,22 +12,22 @@
 //! delivering events from the bus. It ends when the client is gone, even during a handler's
 //! `.await`. The messages that a client may leave unhandled are limited in number and in bytes.
 
+mod app;
 mod args;
 mod config;
-mod dialect;
-mod endpoint;
+mod engineio;
 mod inbox;
-mod link;
-mod outgoing;
 mod query;
-mod socket;
-mod transport;
+mod sender;
+mod socket_handle;
+mod socket_task;
+mod socketio_mount;
 
+pub use app::{ClientEvent, Emit, SocketHandler, SocketIoApp};
 pub use args::Args;
 pub use config::Config;
-pub use dialect::{SocketIoApp, Emit, ClientEvent, SocketHandler};
-pub use endpoint::SocketIoMount;
-pub use latido_http::{RequestKind, DuplexStream, MountedService, PeerAddress};
-pub use link::{Ack, SocketHandle};
+pub use engineio::{EngineIoMount, EngineIoService, PING_LEAD};
+pub use latido_http::{DuplexStream, MountedService, PeerAddress, RequestKind};
 use query::classify;
-pub use transport::{EngineIoService, PING_LEAD, EngineIoMount};
+pub use socket_handle::{Ack, SocketHandle};
+pub use socketio_mount::SocketIoMount;

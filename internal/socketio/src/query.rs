@@ -44,9 +44,15 @@ fn parse_query(method: &Method, query: Option<&str>) -> Result<RequestKind, Engi
         return Err(EngineIoError::Version);
     }
     match *method {
-        Method::GET => Ok(RequestKind { is_websocket: websocket, opens_session: opens }),
+        Method::GET => Ok(RequestKind {
+            is_websocket: websocket,
+            opens_session: opens,
+        }),
         _ if opens => Err(EngineIoError::Method),
-        Method::POST if !websocket => Ok(RequestKind { is_websocket: websocket, opens_session: opens }),
+        Method::POST if !websocket => Ok(RequestKind {
+            is_websocket: websocket,
+            opens_session: opens,
+        }),
         _ => Err(EngineIoError::Request),
     }
 }
@@ -84,9 +90,17 @@ mod tests {
             ("POST", "EIO=4&transport=polling&sid=a", Ok((false, false))),
             ("GET", "transport=websocket&EIO=4", Ok((true, true))),
             ("GET", "EIO=4&transport=websocket&sid=", Ok((true, false))),
-            ("POST", "EIO=4&transport=polling", Err(EngineIoError::Method)),
+            (
+                "POST",
+                "EIO=4&transport=polling",
+                Err(EngineIoError::Method),
+            ),
             ("PUT", "EIO=4&transport=polling", Err(EngineIoError::Method)),
-            ("PUT", "EIO=4&transport=polling&sid=a", Err(EngineIoError::Request)),
+            (
+                "PUT",
+                "EIO=4&transport=polling&sid=a",
+                Err(EngineIoError::Request),
+            ),
             (
                 "POST",
                 "EIO=4&transport=websocket&sid=a",
@@ -95,14 +109,29 @@ mod tests {
             ("GET", "EIO=4", Err(EngineIoError::Transport)),
             ("GET", "EIO=4&transport=abc", Err(EngineIoError::Transport)),
             ("GET", "transport=polling", Err(EngineIoError::Version)),
-            ("GET", "EIO=abc&transport=polling", Err(EngineIoError::Version)),
-            ("GET", "EIO=3&transport=polling", Err(EngineIoError::Version)),
-            ("GET", "EIO=44&transport=polling", Err(EngineIoError::Version)),
+            (
+                "GET",
+                "EIO=abc&transport=polling",
+                Err(EngineIoError::Version),
+            ),
+            (
+                "GET",
+                "EIO=3&transport=polling",
+                Err(EngineIoError::Version),
+            ),
+            (
+                "GET",
+                "EIO=44&transport=polling",
+                Err(EngineIoError::Version),
+            ),
         ] {
             let read = parse_query(&method.parse().unwrap(), Some(query))
                 .map(|kind| (kind.is_websocket, kind.opens_session));
             assert_eq!(read, expected, "{method} {query}");
         }
-        assert_eq!(parse_query(&Method::GET, None), Err(EngineIoError::Transport));
+        assert_eq!(
+            parse_query(&Method::GET, None),
+            Err(EngineIoError::Transport)
+        );
     }
 }

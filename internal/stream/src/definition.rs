@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
-use crate::{VerificationQuery, InvalidKey, KeyType, SYSTEM_STREAM, server};
+use crate::{InvalidKey, KeyType, SYSTEM_STREAM, VerificationQuery, system_topics};
 use latido_base::ident::{Channel, Key, StreamId, Topic};
 
 /// A named live query.
@@ -60,7 +60,9 @@ impl Stream {
 
     /// Returns the verification query while it is still compared with the stream's own query.
     pub fn pending_verification(&self) -> Option<&VerificationQuery> {
-        self.verification.as_ref().filter(|check| !check.is_active())
+        self.verification
+            .as_ref()
+            .filter(|check| !check.is_active())
     }
 
     /// Returns the optional prefix before a UUID or an integer in a channel's name: `negocio_` for
@@ -132,7 +134,7 @@ impl Catalog {
         let by_name = streams.iter().map(|s| s.name.clone()).zip(ids).collect();
         Self {
             streams,
-            system_stream: Arc::new(server::system_stream()),
+            system_stream: Arc::new(system_topics::system_stream()),
             by_name,
         }
     }
@@ -170,7 +172,7 @@ impl Catalog {
     /// Returns an error if no such stream exists, the key is invalid, or the key's type is not
     /// known yet.
     pub fn resolve(&self, name: &str) -> Result<Channel, ChannelError> {
-        if let Some(channel) = server::resolve_system_channel(name) {
+        if let Some(channel) = system_topics::resolve_system_channel(name) {
             return channel.ok_or_else(|| self.unknown_channel());
         }
         let (stream, key) = name.split_once(':').ok_or_else(|| self.unknown_channel())?;

@@ -1,17 +1,17 @@
 //! Logs, metrics and recent events: the operator's view of a running server.
 
-mod apps;
-mod counters;
+mod app_metrics;
 mod exposition;
-mod journal;
+mod histogram;
+mod labelled_counter;
 mod logs;
 mod metrics;
-mod seconds;
+mod recent_events;
 
-pub use apps::AppMetrics;
-pub use counters::LabelledCounter;
+pub use app_metrics::AppMetrics;
 pub use exposition::Exposition;
-pub use journal::{RecentEvent, RecentEvents, RecentEventKind};
+pub use histogram::{DurationHistogram, HistogramSnapshot};
+pub use labelled_counter::LabelledCounter;
 pub use logs::init as init_logs;
-pub use metrics::{SampledGauges, Metrics};
-pub use seconds::{DurationHistogram, HistogramSnapshot};
+pub use metrics::{Metrics, SampledGauges};
+pub use recent_events::{RecentEvent, RecentEventKind, RecentEvents};

@@ -8,11 +8,11 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::apps::{AppMetrics, AppMetricFamilies};
-use crate::counters::LabelledCounter;
+use crate::app_metrics::{AppMetricFamilies, AppMetrics};
 use crate::exposition::{self, Exposition};
-use crate::journal::{RecentEvents, RecentEventKind};
-use crate::seconds::DurationHistogram;
+use crate::histogram::DurationHistogram;
+use crate::labelled_counter::LabelledCounter;
+use crate::recent_events::{RecentEventKind, RecentEvents};
 
 /// A histogram of small counts, with bounds from 1 to 512.
 #[derive(Debug, Clone)]
@@ -111,8 +111,12 @@ impl Metrics {
     /// Creates all metrics at zero, registered under `latido_…`.
     pub fn new() -> Self {
         let registry = Registry::with_prefix("latido");
-        let (reads, changes_received) = (LabelledCounter::new("source"), LabelledCounter::new("source"));
-        let (read_failures, errors_sent) = (LabelledCounter::new("kind"), LabelledCounter::new("code"));
+        let (reads, changes_received) = (
+            LabelledCounter::new("source"),
+            LabelledCounter::new("source"),
+        );
+        let (read_failures, errors_sent) =
+            (LabelledCounter::new("kind"), LabelledCounter::new("code"));
         let checks = LabelledCounter::new("result");
         let mut m = Self {
             registry,
@@ -224,9 +228,17 @@ impl Metrics {
             "Subscriptions of all viewers",
             self.subscribers.clone(),
         );
-        r.register("dirty_keys", "Keys waiting to be read", self.dirty_keys.clone());
+        r.register(
+            "dirty_keys",
+            "Keys waiting to be read",
+            self.dirty_keys.clone(),
+        );
         let help = "Streams read with their check, since their query was wrong";
-        r.register("checks_standing_in", help, self.active_verifications.clone());
+        r.register(
+            "checks_standing_in",
+            help,
+            self.active_verifications.clone(),
+        );
         r.register(
             "listener_up",
             "1 while notifications arrive",
@@ -275,7 +287,8 @@ impl Metrics {
     /// Counts a refusal and records it as a recent event.
     pub fn count_refusal(&self, reason: &'static str) {
         self.refusals.increment(reason);
-        self.recent_events.record(RecentEventKind::Refused, reason, None);
+        self.recent_events
+            .record(RecentEventKind::Refused, reason, None);
     }
 
     /// Renders all metrics as text.

@@ -4,13 +4,13 @@ use std::time::{Duration, Instant};
 
 use tokio_postgres::types::Type;
 
-use crate::campaign::{Bench, Scenario};
+use crate::cluster::{BenchCluster, BenchDatabase, Durability, connect};
 use crate::database::citas;
-use crate::database::quantile::Times;
-use crate::database::viewer::Viewer;
-use crate::report::{Bound, Goal};
-use crate::server::{Latido, Settings};
-use crate::store::{Database, Durability, Store, connect};
+use crate::database::durations::Durations;
+use crate::database::viewer::BenchViewer;
+use crate::report::{Goal, GoalBound};
+use crate::runner::{BenchContext, Scenario};
+use crate::server::{LatidoServer, LatidoSettings};
 use crate::web;
 
 pub(crate) const SCENARIO: Scenario = Scenario {
@@ -22,22 +22,22 @@ pub(crate) const SCENARIO: Scenario = Scenario {
 const BUSINESSES: usize = 1_000;
 const CITAS: usize = 100_000;
 /// The number of citas of the heavy key, far more than all others have together.
-const GIANT: usize = 1_000_000;
+const HEAVY_KEY_CITAS: usize = 1_000_000;
 
-fn run(bench: &mut Bench) -> anyhow::Result<()> {
-    let store = Store::start(Durability::Memory, None)?;
+fn run(bench: &mut BenchContext) -> anyhow::Result<()> {
+    let store = BenchCluster::start(Durability::Memory, None)?;
     let database = citas::database(&store, bench.runtime(), "burst", BUSINESSES, CITAS)?;
-    let settings = Settings {
+    let settings = LatidoSettings {
         core: None,
         variables: &[("SWEEP_SECONDS", "3600"), ("STATEMENT_TIMEOUT_MS", "20000")],
-        ..Settings::new(&database)
+        ..LatidoSettings::new(&database)
     };
     {
-        let latido = Latido::start(&settings)?;
+        let latido = LatidoServer::start(&settings)?;
         for _ in 0..bench.rounds() {
-            let singles = bench.runtime().block_on(singles(&database))?;
+            let singles = bench.runtime().block_on(single_reads_ms(&database))?;
             bench.sample("1,000 single reads", "read time", "ms", singles);
-            let (time, keys, last, _) = dirty(bench, &latido, &database)?;
+            let (time, keys, last, _) = change_all(bench, &latido, &database)?;
             bench.sample("latido", "read time", "ms", time);
             bench.sample("latido", "keys a batch", "keys", keys);
             bench.sample("latido", "all frames after", "ms", last);
@@ -46,16 +46,16 @@ fn run(bench: &mut Bench) -> anyhow::Result<()> {
     let add_heavy_key = format!(
         "INSERT INTO citas (negocio_id, fecha, hora_inicio, hora_fin) SELECT '{}', current_date - n % 1000, '10:00', '10:30' FROM generate_series(1, {}) AS n",
         crate::keys::key(0),
-        bench.count(GIANT)
+        bench.count(HEAVY_KEY_CITAS)
     );
-    citas::run(
+    citas::run_sql(
         bench.runtime(),
         &database,
         &[&add_heavy_key, "VACUUM (ANALYZE) citas"],
     )?;
-    let latido = Latido::start(&settings)?;
+    let latido = LatidoServer::start(&settings)?;
     for _ in 0..bench.rounds() {
-        let (_, _, last, others) = dirty(bench, &latido, &database)?;
+        let (_, _, last, others) = change_all(bench, &latido, &database)?;
         bench.sample("latido with a giant", "all frames after", "ms", last);
         bench.sample(
             "latido with a giant",
@@ -68,31 +68,35 @@ fn run(bench: &mut Bench) -> anyhow::Result<()> {
         "latido",
         "read time",
         "1,000 single reads",
-        Bound::AtMost(0.125),
+        GoalBound::AtMost(0.125),
     ));
-    bench.goal(Goal::value("latido", "keys a batch", Bound::AtLeast(200.0)));
+    bench.goal(Goal::value(
+        "latido",
+        "keys a batch",
+        GoalBound::AtLeast(200.0),
+    ));
     bench.goal(Goal::between(
         "latido with a giant",
         "all others' frames after",
         ("latido", "all frames after"),
-        Bound::Shown,
+        GoalBound::Unlimited,
     ));
     bench.note(format!(
-        "the giant has {GIANT} citas, every other key {}",
+        "the giant has {HEAVY_KEY_CITAS} citas, every other key {}",
         CITAS / BUSINESSES
     ));
     Ok(())
 }
 
 /// Returns the time in ms of 1,000 prepared reads of one key each, one after the other.
-async fn singles(database: &Database) -> anyhow::Result<f64> {
+async fn single_reads_ms(database: &BenchDatabase) -> anyhow::Result<f64> {
     let client = connect(&database.url).await?;
     client.batch_execute("SET jit = off").await?;
     let statement = client
         .prepare_typed(&citas::read_sql(), &[Type::UUID_ARRAY, Type::DATE_ARRAY])
         .await?;
     let today = vec![jiff::Zoned::now().date()];
-    let mut times = Times::default();
+    let mut times = Durations::default();
     for business in 0..BUSINESSES {
         let (ids, began) = (citas::ids([business])?, Instant::now());
         client.query(&statement, &[&ids, &today]).await?;
@@ -104,10 +108,10 @@ async fn singles(database: &Database) -> anyhow::Result<f64> {
 
 /// Changes every business at once. Returns the reads' time in ms, the keys per batch, and the times
 /// in ms until the last frame and until the last frame of a business other than 0.
-fn dirty(
-    bench: &Bench,
-    latido: &Latido,
-    database: &Database,
+fn change_all(
+    bench: &BenchContext,
+    latido: &LatidoServer,
+    database: &BenchDatabase,
 ) -> anyhow::Result<(f64, f64, f64, f64)> {
     const EACH: usize = 100;
     let groups: Vec<Vec<usize>> = (0..BUSINESSES)
@@ -118,7 +122,7 @@ fn dirty(
     let mut viewers = bench.runtime().block_on(async {
         let mut viewers = Vec::new();
         for group in &groups {
-            viewers.push(Viewer::watching(latido.port, group).await?);
+            viewers.push(BenchViewer::connect(latido.port, group).await?);
         }
         // The first reads may leave a trailing read and the slot of a heavy key.
         tokio::time::sleep(Duration::from_millis(1_500)).await;

@@ -3,17 +3,17 @@
 use anyhow::Context as _;
 use tokio::runtime::Runtime;
 
+use crate::cluster::{BenchCluster, BenchDatabase, connect};
 use crate::keys;
-use crate::store::{Database, Store, connect};
 
 /// Creates a database with this many businesses and citas, dealt out in turn over ten months.
 pub(crate) fn database(
-    store: &Store,
+    store: &BenchCluster,
     runtime: &Runtime,
     name: &str,
     businesses: usize,
     citas: usize,
-) -> anyhow::Result<Database> {
+) -> anyhow::Result<BenchDatabase> {
     let database = store.database(runtime, name, businesses, 0)?;
     let sql = format!(
         "INSERT INTO citas (id, negocio_id, fecha, hora_inicio, hora_fin, estado)
@@ -22,7 +22,7 @@ pub(crate) fn database(
                   current_date - 300 + n / {businesses} % 300, '10:00', '10:30', 'pendiente'
              FROM generate_series(0, {citas} - 1) AS n"
     );
-    run(
+    run_sql(
         runtime,
         &database,
         &[&sql, "VACUUM (ANALYZE) citas", "CHECKPOINT"],
@@ -31,9 +31,9 @@ pub(crate) fn database(
 }
 
 /// Runs statements one after the other on a separate connection.
-pub(crate) fn run(
+pub(crate) fn run_sql(
     runtime: &Runtime,
-    database: &Database,
+    database: &BenchDatabase,
     statements: &[&str],
 ) -> anyhow::Result<()> {
     runtime.block_on(async {
@@ -49,7 +49,7 @@ pub(crate) fn run(
 }
 
 /// Returns SQL that changes the state of one cita, and with it the numbers of its business.
-pub(crate) fn toggle(cita: usize) -> String {
+pub(crate) fn toggle_sql(cita: usize) -> String {
     format!(
         "UPDATE citas SET estado = CASE estado WHEN 'pendiente' THEN 'atendida'::estado_cita ELSE 'pendiente' END
           WHERE id = '00000000-0000-4000-9000-{cita:012x}'"
@@ -58,11 +58,11 @@ pub(crate) fn toggle(cita: usize) -> String {
 
 /// Returns the statement that the server reads with, to measure its cost alone.
 pub(crate) fn read_sql() -> String {
-    reading(include_str!("../../../sql/estadisticas.sql"))
+    reading_sql(include_str!("../../../sql/estadisticas.sql"))
 }
 
 /// Returns the reading statement for a server with this query.
-pub(crate) fn reading(query: &str) -> String {
+pub(crate) fn reading_sql(query: &str) -> String {
     let query = query.trim_end().trim_end_matches(';');
     format!(
         "SELECT d.negocio_id::text, row_to_json((SELECT r FROM (SELECT d.citas_hoy, d.total_citas, d.citas_completadas, d.citas_canceladas) AS r))::text,

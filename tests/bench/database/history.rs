@@ -5,11 +5,11 @@ use std::time::Instant;
 
 use tokio_postgres::types::Type;
 
-use crate::campaign::{Bench, Scenario};
+use crate::cluster::{BenchCluster, BenchDatabase, Durability, connect};
 use crate::database::citas;
-use crate::database::quantile::Times;
-use crate::report::{Bound, Goal};
-use crate::store::{Database, Durability, Store, connect};
+use crate::database::durations::Durations;
+use crate::report::{Goal, GoalBound};
+use crate::runner::{BenchContext, Scenario};
 
 pub(crate) const SCENARIO: Scenario = Scenario {
     name: "history",
@@ -30,8 +30,8 @@ const WRITES: [(&str, std::ops::Range<u64>); 2] = [
     ("updates of estado, closed days", TODAY..CITAS),
 ];
 
-fn run(bench: &mut Bench) -> anyhow::Result<()> {
-    let store = Store::start(Durability::Memory, None)?;
+fn run(bench: &mut BenchContext) -> anyhow::Result<()> {
+    let store = BenchCluster::start(Durability::Memory, None)?;
     let database = citas::database(
         &store,
         bench.runtime(),
@@ -53,7 +53,7 @@ fn run(bench: &mut Bench) -> anyhow::Result<()> {
         id(TODAY)
     ));
     fill.push("VACUUM (ANALYZE) citas".to_owned());
-    citas::run(
+    citas::run_sql(
         bench.runtime(),
         &database,
         &fill.iter().map(String::as_str).collect::<Vec<_>>(),
@@ -67,8 +67,8 @@ fn run(bench: &mut Bench) -> anyhow::Result<()> {
                 "DROP INDEX IF EXISTS plain",
             ]
         };
-        citas::run(bench.runtime(), &database, make)?;
-        citas::run(bench.runtime(), &database, &[include_str!("../../../sql/history/remove.sql"), "VACUUM citas"])?;
+        citas::run_sql(bench.runtime(), &database, make)?;
+        citas::run_sql(bench.runtime(), &database, &[include_str!("../../../sql/history/remove.sql"), "VACUUM citas"])?;
         let query = if *index == CLOSED { close(bench, &database)? } else { citas::read_sql() };
         for (business, size) in sizes.iter().enumerate() {
             let times = bench.runtime().block_on(read(&database, &query, business, (200_000 / size).clamp(3, 50)))?;
@@ -86,26 +86,26 @@ fn run(bench: &mut Bench) -> anyhow::Result<()> {
                 other,
                 &format!("{size} citas"),
                 COVERING,
-                Bound::Shown,
+                GoalBound::Unlimited,
             ));
         }
     }
     for (measure, _) in WRITES {
-        bench.goal(Goal::ratio(COVERING, measure, PLAIN, Bound::Shown));
-        bench.goal(Goal::ratio(CLOSED, measure, COVERING, Bound::Shown));
+        bench.goal(Goal::ratio(COVERING, measure, PLAIN, GoalBound::Unlimited));
+        bench.goal(Goal::ratio(CLOSED, measure, COVERING, GoalBound::Unlimited));
     }
     Ok(())
 }
 
 /// Closes all days but the last week. Returns the query that uses the summary.
-fn close(bench: &mut Bench, database: &Database) -> anyhow::Result<String> {
-    citas::run(
+fn close(bench: &mut BenchContext, database: &BenchDatabase) -> anyhow::Result<String> {
+    citas::run_sql(
         bench.runtime(),
         database,
         &[include_str!("../../../sql/history/install.sql")],
     )?;
     let began = Instant::now();
-    citas::run(
+    citas::run_sql(
         bench.runtime(),
         database,
         &["CALL latido_history.close_before(current_date - 7)"],
@@ -116,7 +116,7 @@ fn close(bench: &mut Bench, database: &Database) -> anyhow::Result<String> {
         "ms",
         began.elapsed().as_secs_f64() * 1e3,
     );
-    Ok(citas::reading(include_str!(
+    Ok(citas::reading_sql(include_str!(
         "../../../sql/history/estadisticas.sql"
     )))
 }
@@ -135,18 +135,18 @@ fn grow(business: usize, size: usize) -> String {
 }
 
 async fn read(
-    database: &Database,
+    database: &BenchDatabase,
     query: &str,
     business: usize,
     times: usize,
-) -> anyhow::Result<Times> {
+) -> anyhow::Result<Durations> {
     let client = connect(&database.url).await?;
     client.batch_execute("SET jit = off").await?;
     let statement = client
         .prepare_typed(query, &[Type::UUID_ARRAY, Type::DATE_ARRAY])
         .await?;
     let (ids, today) = (citas::ids([business])?, vec![jiff::Zoned::now().date()]);
-    let mut taken = Times::default();
+    let mut taken = Durations::default();
     for turn in 0..times + 1 {
         let began = Instant::now();
         client.query(&statement, &[&ids, &today]).await?;
@@ -160,7 +160,7 @@ async fn read(
 /// Returns the updates per second of these citas over one connection. The updated column is in one
 /// index and not in the other.
 async fn write(
-    database: &Database,
+    database: &BenchDatabase,
     ids: std::ops::Range<u64>,
     seconds: f64,
 ) -> anyhow::Result<f64> {

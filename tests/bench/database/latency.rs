@@ -13,13 +13,13 @@ use tokio::time::MissedTickBehavior;
 use tokio_postgres::types::Type;
 use tokio_postgres::{AsyncMessage, Client, NoTls, Statement};
 
-use crate::campaign::{Bench, Scenario};
+use crate::cluster::{BenchCluster, Durability, connect};
 use crate::database::citas;
-use crate::database::quantile::Times;
-use crate::database::viewer::Viewer;
-use crate::report::{Bound, Goal};
-use crate::server::{Latido, Settings};
-use crate::store::{Durability, Store, connect};
+use crate::database::durations::Durations;
+use crate::database::viewer::BenchViewer;
+use crate::report::{Goal, GoalBound};
+use crate::runner::{BenchContext, Scenario};
+use crate::server::{LatidoServer, LatidoSettings};
 
 pub(crate) const SCENARIO: Scenario = Scenario {
     name: "commit-to-frame",
@@ -32,27 +32,27 @@ const BUSINESSES: usize = 1_000;
 const CITAS: usize = 100_000;
 /// The business whose changes Latido reports, and below it the one that only the bare listener
 /// receives.
-const OURS: usize = 1;
-const BARE: usize = 2;
+const LATIDO_BUSINESS: usize = 1;
+const BARE_BUSINESS: usize = 2;
 /// The commits of a measurement. Both sides take turns of [`TURN`] commits.
 const COMMITS: usize = 1_000;
 const TURN: usize = 50;
 /// The size of a frame, in bytes.
-const FRAME: usize = 150;
+const FRAME_BYTES: usize = 150;
 /// The rate of background commits, per second.
-const BESIDE: u32 = 1_000;
+const BACKGROUND_RATE: u32 = 1_000;
 
-fn run(bench: &mut Bench) -> anyhow::Result<()> {
-    let store = Store::start(Durability::Disk, None)?;
+fn run(bench: &mut BenchContext) -> anyhow::Result<()> {
+    let store = BenchCluster::start(Durability::Disk, None)?;
     let database = citas::database(&store, bench.runtime(), "latency", BUSINESSES, CITAS)?;
-    citas::run(
+    citas::run_sql(
         bench.runtime(),
         &database,
         &["ALTER DATABASE latency SET synchronous_commit = on"],
     )?;
-    let latido = Latido::start(&Settings {
+    let latido = LatidoServer::start(&LatidoSettings {
         core: None,
-        ..Settings::new(&database)
+        ..LatidoSettings::new(&database)
     })?;
     let commits = bench.count(COMMITS);
     let watched_keys: Vec<usize> = (100..150).collect();
@@ -69,8 +69,8 @@ fn run(bench: &mut Bench) -> anyhow::Result<()> {
                 } else {
                     &[]
                 };
-                let others = tokio::spawn(drain(Viewer::watching(latido.port, watched).await?));
-                let noise = Noise::start(&database.url, writers);
+                let others = tokio::spawn(drain(BenchViewer::connect(latido.port, watched).await?));
+                let noise = BackgroundCommits::start(&database.url, writers);
                 let measured = measure(&database.url, latido.port, commits).await;
                 noise.stop().await;
                 others.abort();
@@ -87,33 +87,33 @@ fn run(bench: &mut Bench) -> anyhow::Result<()> {
             "latido",
             &format!("p50 {name}"),
             "bare sum",
-            Bound::AtMost(1.15),
+            GoalBound::AtMost(1.15),
         ));
         bench.goal(Goal::ratio(
             "latido",
             &format!("p99 {name}"),
             "bare sum",
-            Bound::AtMost(3.0),
+            GoalBound::AtMost(3.0),
         ));
     }
     bench.note(format!("from sending COMMIT; {commits} commits each, in turns of {TURN}; READ_INTERVAL_MS=0, since the first change of a key is read at once in any case"));
     Ok(())
 }
 
-async fn drain(mut viewer: Viewer) {
+async fn drain(mut viewer: BenchViewer) {
     while viewer.next().await.is_ok() {}
 }
 
 /// Measures Latido's times and those of the bare steps in turns, on one machine within one minute.
-async fn measure(url: &str, port: u16, commits: usize) -> anyhow::Result<(Times, Times)> {
+async fn measure(url: &str, port: u16, commits: usize) -> anyhow::Result<(Durations, Durations)> {
     let writer = connect(url).await?;
-    let mut viewer = Viewer::watching(port, &[OURS]).await?;
-    let mut bare = Steps::new(url).await?;
-    let (mut latido_times, mut sums) = (Times::default(), Times::default());
+    let mut viewer = BenchViewer::connect(port, &[LATIDO_BUSINESS]).await?;
+    let mut bare = BareSteps::new(url).await?;
+    let (mut latido_times, mut sums) = (Durations::default(), Durations::default());
     for turn in 0..2 * commits.div_ceil(TURN) {
         for _ in 0..TURN {
             if turn % 2 == 0 {
-                let began = commit(&writer, OURS).await?;
+                let began = commit(&writer, LATIDO_BUSINESS).await?;
                 let (committed, frame) =
                     tokio::join!(writer.batch_execute("COMMIT"), viewer.next());
                 committed?;
@@ -130,14 +130,14 @@ async fn measure(url: &str, port: u16, commits: usize) -> anyhow::Result<(Times,
 /// Changes a business in a transaction. The returned time is the one right before its COMMIT.
 async fn commit(writer: &Client, business: usize) -> anyhow::Result<Instant> {
     writer
-        .batch_execute(&format!("BEGIN; {}", citas::toggle(business)))
+        .batch_execute(&format!("BEGIN; {}", citas::toggle_sql(business)))
         .await?;
     Ok(Instant::now())
 }
 
 /// The three unavoidable steps without anything around them.
-struct Steps {
-    heard: mpsc::Receiver<Instant>,
+struct BareSteps {
+    notified: mpsc::Receiver<Instant>,
     _listener: Client,
     reader: Client,
     statement: Statement,
@@ -146,12 +146,12 @@ struct Steps {
     far: TcpStream,
 }
 
-impl Steps {
+impl BareSteps {
     async fn new(url: &str) -> anyhow::Result<Self> {
         let (listener, mut connection) = tokio_postgres::connect(url, NoTls).await?;
         let (sender, heard) = mpsc::channel(1_024);
         tokio::spawn(async move {
-            let key = crate::keys::key(BARE);
+            let key = crate::keys::key(BARE_BUSINESS);
             while let Some(Ok(message)) =
                 std::future::poll_fn(|cx| connection.poll_message(cx)).await
             {
@@ -165,7 +165,7 @@ impl Steps {
         // Declares its interest as a server does; otherwise writers would not notify.
         let hash = format!(
             "hashtextextended('estadisticas:{}' COLLATE \"C\", 0)",
-            crate::keys::key(BARE)
+            crate::keys::key(BARE_BUSINESS)
         );
         let lock = |bits: u8, from: u16| {
             format!(
@@ -185,19 +185,19 @@ impl Steps {
         let (far, _) = door.accept().await?;
         near.set_nodelay(true)?;
         Ok(Self {
-            heard,
+            notified: heard,
             _listener: listener,
             reader,
             statement,
-            ids: citas::ids([BARE])?,
+            ids: citas::ids([BARE_BUSINESS])?,
             near,
             far,
         })
     }
 
     async fn once(&mut self, writer: &Client) -> anyhow::Result<Duration> {
-        let began = commit(writer, BARE).await?;
-        let (committed, heard) = tokio::join!(writer.batch_execute("COMMIT"), self.heard.recv());
+        let began = commit(writer, BARE_BUSINESS).await?;
+        let (committed, heard) = tokio::join!(writer.batch_execute("COMMIT"), self.notified.recv());
         committed?;
         let hop = heard.context("the listener ended")?.duration_since(began);
         let began = Instant::now();
@@ -205,7 +205,7 @@ impl Steps {
         self.reader
             .query(&self.statement, &[&self.ids, &today])
             .await?;
-        let mut frame = [0; FRAME];
+        let mut frame = [0; FRAME_BYTES];
         self.near.write_all(&frame).await?;
         self.far.read_exact(&mut frame).await?;
         Ok(hop + began.elapsed())
@@ -213,12 +213,12 @@ impl Steps {
 }
 
 /// Background commits by other writers, at an even rate until stopped.
-struct Noise {
+struct BackgroundCommits {
     stop: Arc<AtomicBool>,
     tasks: Vec<tokio::task::JoinHandle<anyhow::Result<()>>>,
 }
 
-impl Noise {
+impl BackgroundCommits {
     fn start(url: &str, businesses: std::ops::Range<usize>) -> Self {
         const CONNECTIONS: u32 = 4;
         let stop = Arc::new(AtomicBool::new(false));
@@ -231,12 +231,13 @@ impl Noise {
             let (stop, url, businesses) = (Arc::clone(&stop), url.to_owned(), businesses.clone());
             tokio::spawn(async move {
                 let client = connect(&url).await?;
-                let mut due = tokio::time::interval(Duration::from_secs(1) * CONNECTIONS / BESIDE);
+                let mut due =
+                    tokio::time::interval(Duration::from_secs(1) * CONNECTIONS / BACKGROUND_RATE);
                 due.set_missed_tick_behavior(MissedTickBehavior::Burst);
                 while !stop.load(Ordering::Relaxed) {
                     due.tick().await;
                     client
-                        .batch_execute(&citas::toggle(fastrand::usize(businesses.clone())))
+                        .batch_execute(&citas::toggle_sql(fastrand::usize(businesses.clone())))
                         .await?;
                 }
                 Ok(())

@@ -2,15 +2,15 @@
 
 mod burst;
 mod citas;
+pub(crate) mod durations;
 mod history;
 mod latency;
-pub(crate) mod others;
-pub(crate) mod quantile;
+pub(crate) mod quiet_keys;
 mod storm;
 pub(crate) mod viewer;
 mod writers;
 
-use crate::campaign::Scenario;
+use crate::runner::Scenario;
 
 /// The scenarios in the order of their runs.
 pub(crate) const ALL: &[Scenario] = &[

@@ -4,14 +4,14 @@ use std::time::{Duration, Instant};
 
 use tokio_postgres::Client;
 
-use crate::campaign::{Bench, Scenario};
+use crate::cluster::{BenchCluster, BenchDatabase, Durability, connect};
 use crate::database::citas;
-use crate::database::others::Others;
-use crate::database::quantile::Times;
-use crate::database::viewer::{Viewer, field};
-use crate::report::{Bound, Goal};
-use crate::server::{Latido, Settings};
-use crate::store::{Database, Durability, Store, connect};
+use crate::database::durations::Durations;
+use crate::database::quiet_keys::QuietKeys;
+use crate::database::viewer::{BenchViewer, field};
+use crate::report::{Goal, GoalBound};
+use crate::runner::{BenchContext, Scenario};
+use crate::server::{LatidoServer, LatidoSettings};
 
 pub(crate) const SCENARIO: Scenario = Scenario {
     name: "one-hot-key",
@@ -21,7 +21,7 @@ pub(crate) const SCENARIO: Scenario = Scenario {
 
 const BUSINESSES: usize = 1_000;
 const CITAS: usize = 100_000;
-const HOT: usize = 0;
+const HOT_BUSINESS: usize = 0;
 /// The key of the same number of commits without a viewer. It shows the cost of the commits
 /// themselves.
 const UNWATCHED: usize = 1;
@@ -32,24 +32,26 @@ const RATE: u64 = 5_000;
 /// The quiet keys, which are changed independently of each other.
 const QUIET: std::ops::Range<usize> = 10..30;
 
-fn run(bench: &mut Bench) -> anyhow::Result<()> {
-    let store = Store::start(Durability::Memory, None)?;
+fn run(bench: &mut BenchContext) -> anyhow::Result<()> {
+    let store = BenchCluster::start(Durability::Memory, None)?;
     let database = citas::database(&store, bench.runtime(), "storm", BUSINESSES, CITAS)?;
-    let settings = Settings {
+    let settings = LatidoSettings {
         core: None,
         variables: &[("READ_INTERVAL_MS", "40")],
-        ..Settings::new(&database)
+        ..LatidoSettings::new(&database)
     };
-    let latido = Latido::start(&settings)?;
+    let latido = LatidoServer::start(&settings)?;
     let seconds = bench.seconds(10.0);
     for _ in 0..bench.rounds() {
-        let alone = bench
-            .runtime()
-            .block_on(others(&database, latido.port, seconds / 2.0))?;
+        let alone =
+            bench
+                .runtime()
+                .block_on(measure_quiet_keys(&database, latido.port, seconds / 2.0))?;
         sample(bench, ALONE, &alone);
         let (unwatched, beside_unwatched) = bench.runtime().block_on(async {
             let storm = tokio::spawn(storm(database.url.clone(), UNWATCHED, seconds / 2.0));
-            let beside_unwatched = others(&database, latido.port, seconds / 2.0).await?;
+            let beside_unwatched =
+                measure_quiet_keys(&database, latido.port, seconds / 2.0).await?;
             anyhow::Ok((storm.await??, beside_unwatched))
         })?;
         bench.sample(
@@ -62,12 +64,17 @@ fn run(bench: &mut Bench) -> anyhow::Result<()> {
         let hot = bench
             .runtime()
             .block_on(beside_the_hot_key(&database, &latido, seconds))?;
-        bench.sample("latido", "reads of the hot key", "/s", hot.reads / hot.took);
+        bench.sample(
+            "latido",
+            "reads of the hot key",
+            "/s",
+            hot.reads / hot.seconds,
+        );
         bench.sample(
             "latido",
             "frames of the hot key",
             "/s",
-            hot.frames as f64 / hot.took,
+            hot.frames as f64 / hot.seconds,
         );
         bench.sample(
             "latido",
@@ -75,28 +82,33 @@ fn run(bench: &mut Bench) -> anyhow::Result<()> {
             "of 1",
             f64::from(u8::from(hot.is_right)),
         );
-        bench.sample(BESIDE, "commits", "/s", hot.commits as f64 / hot.took);
+        bench.sample(BESIDE, "commits", "/s", hot.commits as f64 / hot.seconds);
         sample(bench, BESIDE, &hot.others);
     }
     bench.goal(Goal::value(
         "latido",
         "reads of the hot key",
-        Bound::AtMost(25.0),
+        GoalBound::AtMost(25.0),
     ));
     bench.note("a sweep of all keys may be counted among the hot key's reads");
     bench.goal(Goal::value(
         "latido",
         "last frame right",
-        Bound::AtLeast(1.0),
+        GoalBound::AtLeast(1.0),
     ));
-    bench.goal(Goal::ratio(BESIDE, "p99", ALONE, Bound::AtMost(2.0)));
-    bench.goal(Goal::ratio(BESIDE, "p50", ALONE, Bound::Shown));
-    bench.goal(Goal::ratio(BESIDE_UNWATCHED, "p99", ALONE, Bound::Shown));
+    bench.goal(Goal::ratio(BESIDE, "p99", ALONE, GoalBound::AtMost(2.0)));
+    bench.goal(Goal::ratio(BESIDE, "p50", ALONE, GoalBound::Unlimited));
+    bench.goal(Goal::ratio(
+        BESIDE_UNWATCHED,
+        "p99",
+        ALONE,
+        GoalBound::Unlimited,
+    ));
     bench.goal(Goal::ratio(
         BESIDE,
         "commits",
         BESIDE_UNWATCHED,
-        Bound::Shown,
+        GoalBound::Unlimited,
     ));
     bench.note(
         "the hot key's commits come over 8 connections with synchronous_commit off; clients, Postgres and Latido share the cores",
@@ -105,27 +117,27 @@ fn run(bench: &mut Bench) -> anyhow::Result<()> {
 }
 
 /// The results of one storm of commits.
-struct Hot {
+struct StormResult {
     commits: u64,
     /// The duration of the storm, in seconds.
-    took: f64,
+    seconds: f64,
     /// The reads of the hot key during the storm.
     reads: f64,
     frames: usize,
     /// True if the last frame matches the database.
     is_right: bool,
-    others: Times,
+    others: Durations,
 }
 
 async fn beside_the_hot_key(
-    database: &Database,
-    latido: &Latido,
+    database: &BenchDatabase,
+    latido: &LatidoServer,
     seconds: f64,
-) -> anyhow::Result<Hot> {
-    let mut viewer = Viewer::watching(latido.port, &[HOT]).await?;
-    let mut others = Others::watching(database, latido.port, QUIET, citas::toggle).await?;
+) -> anyhow::Result<StormResult> {
+    let mut viewer = BenchViewer::connect(latido.port, &[HOT_BUSINESS]).await?;
+    let mut others = QuietKeys::connect(database, latido.port, QUIET, citas::toggle_sql).await?;
     let before = latido.metric("latido_reads_total")?;
-    let storm = tokio::spawn(storm(database.url.clone(), HOT, seconds));
+    let storm = tokio::spawn(storm(database.url.clone(), HOT_BUSINESS, seconds));
     let seen = tokio::spawn(async move {
         let mut frames = Vec::new();
         while let Ok(Ok(frame)) = tokio::time::timeout(Duration::from_secs(2), viewer.next()).await
@@ -139,11 +151,11 @@ async fn beside_the_hot_key(
     // Each change of another key is read once.
     let reads = latido.metric("latido_reads_total")? - before - others.len() as f64;
     let frames = seen.await?;
-    let truth = truth(&connect(&database.url).await?).await?;
+    let truth = query_total(&connect(&database.url).await?).await?;
     let last = frames.last().and_then(|frame| field(frame, "total_citas"));
-    Ok(Hot {
+    Ok(StormResult {
         commits,
-        took,
+        seconds: took,
         reads,
         frames: frames.len(),
         is_right: last == Some(truth),
@@ -151,15 +163,15 @@ async fn beside_the_hot_key(
     })
 }
 
-fn sample(bench: &mut Bench, subject: &str, times: &Times) {
+fn sample(bench: &mut BenchContext, subject: &str, times: &Durations) {
     bench.sample(subject, "p99", "µs", times.quantile(0.99));
     bench.sample(subject, "p50", "µs", times.quantile(0.5));
 }
 
-async fn truth(client: &Client) -> anyhow::Result<i64> {
+async fn query_total(client: &Client) -> anyhow::Result<i64> {
     let sql = format!(
         "SELECT count(*) FROM citas WHERE negocio_id = '{}'",
-        crate::keys::key(HOT)
+        crate::keys::key(HOT_BUSINESS)
     );
     Ok(client.query_one(&sql, &[]).await?.try_get(0)?)
 }
@@ -200,8 +212,12 @@ async fn storm(url: String, business: usize, seconds: f64) -> anyhow::Result<(u6
 }
 
 /// Commits to quiet keys one after the other and measures the times to the frames.
-async fn others(database: &Database, port: u16, seconds: f64) -> anyhow::Result<Times> {
-    Others::watching(database, port, QUIET, citas::toggle)
+async fn measure_quiet_keys(
+    database: &BenchDatabase,
+    port: u16,
+    seconds: f64,
+) -> anyhow::Result<Durations> {
+    QuietKeys::connect(database, port, QUIET, citas::toggle_sql)
         .await?
         .measure(seconds)
         .await

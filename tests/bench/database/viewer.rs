@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use futures_util::{SinkExt as _, StreamExt as _};
-use latido_auth::{TokenSpec, Secret, issue};
+use latido_auth::{Secret, TokenSpec, issue};
 use latido_base::clock::Clock;
 use rustls::ClientConfig;
 use tokio::net::TcpStream;
@@ -17,20 +17,20 @@ use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream};
 use crate::keys;
 
 /// The longest time to wait for an event before the benchmark fails.
-const PATIENCE: Duration = Duration::from_secs(30);
+const VIEWER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// One WebSocket connection of a dashboard.
-pub(crate) struct Viewer(WebSocketStream<MaybeTlsStream<TcpStream>>);
+pub(crate) struct BenchViewer(WebSocketStream<MaybeTlsStream<TcpStream>>);
 
-impl Viewer {
+impl BenchViewer {
     /// Connects as a user who may read these businesses, subscribes, and waits for a first frame of
     /// each.
-    pub(crate) async fn watching(port: u16, businesses: &[usize]) -> anyhow::Result<Self> {
-        Self::connected(port, None, businesses).await
+    pub(crate) async fn connect(port: u16, businesses: &[usize]) -> anyhow::Result<Self> {
+        Self::connect_with(port, None, businesses).await
     }
 
     /// Connects the same way, optionally with TLS to a server named `localhost`.
-    pub(crate) async fn connected(
+    pub(crate) async fn connect_with(
         port: u16,
         tls: Option<Arc<ClientConfig>>,
         businesses: &[usize],
@@ -85,7 +85,7 @@ impl Viewer {
                 }
             }
         };
-        tokio::time::timeout(PATIENCE, frame)
+        tokio::time::timeout(VIEWER_TIMEOUT, frame)
             .await
             .context("no frame in time")?
     }

@@ -6,12 +6,12 @@ use std::process::Command;
 
 use anyhow::{Context as _, ensure};
 
-use crate::campaign::{Bench, Scenario};
+use crate::cluster::{BenchCluster, BenchDatabase, Durability};
 use crate::database::citas;
-use crate::database::viewer::Viewer;
-use crate::report::{Bound, Goal};
-use crate::server::{self, Latido, Settings};
-use crate::store::{Database, Durability, Store};
+use crate::database::viewer::BenchViewer;
+use crate::report::{Goal, GoalBound};
+use crate::runner::{BenchContext, Scenario};
+use crate::server::{self, LatidoServer, LatidoSettings};
 
 pub(crate) const SCENARIO: Scenario = Scenario {
     name: "writers",
@@ -36,21 +36,21 @@ const CLIENTS: [usize; 3] = [1, 16, 64];
 /// The time before pgbench counts, in seconds.
 const WARM_UP: usize = 2;
 const NONE: &str = "no trigger";
-const NOBODY: &str = "nobody watches";
-const SOME: &str = "100 of 10,000 keys watched";
-const ALWAYS: &str = "triggers that always tell";
+const UNWATCHED: &str = "nobody watches";
+const PARTLY_WATCHED: &str = "100 of 10,000 keys watched";
+const ALWAYS_NOTIFY: &str = "triggers that always tell";
 
-fn run(bench: &mut Bench, commit_delay_us: &str, crowds: &[usize]) -> anyhow::Result<()> {
-    let Some(pgbench) = pgbench() else {
-        bench.not_run(
+fn run(bench: &mut BenchContext, commit_delay_us: &str, crowds: &[usize]) -> anyhow::Result<()> {
+    let Some(pgbench) = find_pgbench() else {
+        bench.report_skipped(
             "latido",
             "there is no pgbench in PATH nor in /usr/lib/postgresql",
         );
         return Ok(());
     };
-    let store = Store::start(Durability::Disk, None)?;
+    let store = BenchCluster::start(Durability::Disk, None)?;
     let database = citas::database(&store, bench.runtime(), "writers", BUSINESSES, CITAS)?;
-    citas::run(
+    citas::run_sql(
         bench.runtime(),
         &database,
         &[
@@ -59,45 +59,53 @@ fn run(bench: &mut Bench, commit_delay_us: &str, crowds: &[usize]) -> anyhow::Re
             &format!("ALTER DATABASE writers SET commit_delay = {commit_delay_us}"),
         ],
     )?;
-    let settings = Settings {
+    let settings = LatidoSettings {
         core: None,
         variables: &[("READ_INTERVAL_MS", "40")],
-        ..Settings::new(&database)
+        ..LatidoSettings::new(&database)
     };
-    let latido = Latido::start(&settings)?;
-    let script = Script::new()?;
+    let latido = LatidoServer::start(&settings)?;
+    let script = PgbenchScript::new()?;
     let seconds = bench.seconds(2.0).max(1.0);
-    bench.interleave(&[SOME, ALWAYS, NOBODY, NONE], |bench, variant| {
-        arrange(bench, &settings, variant)?;
-        let watched: Vec<_> = (0..WATCHED).map(|n| n * (BUSINESSES / WATCHED)).collect();
-        let watched = if *variant == SOME {
-            watched
-        } else {
-            Vec::new()
-        };
-        let viewer = bench
-            .runtime()
-            .block_on(Viewer::watching(latido.port, &watched))?;
-        let listening = bench.runtime().spawn(follow(viewer));
-        for &clients in crowds {
-            let tps = script.run(&pgbench, &database, clients, seconds)?;
-            bench.sample(variant, &format!("{clients} clients"), "tx/s", tps);
-        }
-        listening.abort();
-        Ok(())
-    })?;
+    bench.interleave(
+        &[PARTLY_WATCHED, ALWAYS_NOTIFY, UNWATCHED, NONE],
+        |bench, variant| {
+            prepare_triggers(bench, &settings, variant)?;
+            let watched: Vec<_> = (0..WATCHED).map(|n| n * (BUSINESSES / WATCHED)).collect();
+            let watched = if *variant == PARTLY_WATCHED {
+                watched
+            } else {
+                Vec::new()
+            };
+            let viewer = bench
+                .runtime()
+                .block_on(BenchViewer::connect(latido.port, &watched))?;
+            let listening = bench.runtime().spawn(follow(viewer));
+            for &clients in crowds {
+                let tps = script.run(&pgbench, &database, clients, seconds)?;
+                bench.sample(variant, &format!("{clients} clients"), "tx/s", tps);
+            }
+            listening.abort();
+            Ok(())
+        },
+    )?;
     for &clients in crowds {
         let measure = format!("{clients} clients");
         let promised = if clients == 1 { 0.93 } else { 0.90 };
-        for variant in [NOBODY, SOME] {
+        for variant in [UNWATCHED, PARTLY_WATCHED] {
             bench.goal(Goal::ratio(
                 variant,
                 &measure,
                 NONE,
-                Bound::AtLeast(promised),
+                GoalBound::AtLeast(promised),
             ));
         }
-        bench.goal(Goal::ratio(ALWAYS, &measure, NONE, Bound::Shown));
+        bench.goal(Goal::ratio(
+            ALWAYS_NOTIFY,
+            &measure,
+            NONE,
+            GoalBound::Unlimited,
+        ));
     }
     bench.note(
         "synchronous_commit and fsync on, one UPDATE by primary key a transaction, prepared; counted from the third second; pgbench shares the cores",
@@ -106,16 +114,24 @@ fn run(bench: &mut Bench, commit_delay_us: &str, crowds: &[usize]) -> anyhow::Re
 }
 
 /// Keeps reading, as a real viewer does.
-async fn follow(mut viewer: Viewer) {
+async fn follow(mut viewer: BenchViewer) {
     while viewer.next().await.is_ok() {}
 }
 
 /// Prepares the triggers for a variant. The server releases the locks of the previous variant's
 /// keys after 10 s. The variant without viewers waits for that, because it would otherwise be
 /// measured with keys that seem to be watched.
-fn arrange(bench: &Bench, settings: &Settings, variant: &str) -> anyhow::Result<()> {
-    let gate = if variant == ALWAYS { "false" } else { "true" };
-    server::install(&Settings {
+fn prepare_triggers(
+    bench: &BenchContext,
+    settings: &LatidoSettings,
+    variant: &str,
+) -> anyhow::Result<()> {
+    let gate = if variant == ALWAYS_NOTIFY {
+        "false"
+    } else {
+        "true"
+    };
+    server::install(&LatidoSettings {
         variables: &[("INTEREST_GATE", gate)],
         ..settings.clone()
     })?;
@@ -126,13 +142,13 @@ fn arrange(bench: &Bench, settings: &Settings, variant: &str) -> anyhow::Result<
     };
     let free = "DO $$ BEGIN WHILE EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND mode = 'ShareLock') LOOP
                    PERFORM pg_sleep(0.1); END LOOP; END $$";
-    let locks = if variant == NOBODY { free } else { "SELECT" };
+    let locks = if variant == UNWATCHED { free } else { "SELECT" };
     // Use a new transaction for each statement, so that none sees an older snapshot. Set ALWAYS, as
     // installed. Vacuum, so that no variant starts with the dead rows of another.
     let always =
         "DO $$ DECLARE t name; BEGIN FOR t IN SELECT tgname FROM pg_trigger WHERE tgname LIKE 'latido%' AND tgenabled = 'O' LOOP
                     EXECUTE format('ALTER TABLE citas ENABLE ALWAYS TRIGGER %I', t); END LOOP; END $$";
-    citas::run(
+    citas::run_sql(
         bench.runtime(),
         settings.database,
         &[
@@ -146,11 +162,11 @@ fn arrange(bench: &Bench, settings: &Settings, variant: &str) -> anyhow::Result<
 }
 
 /// The pgbench script, in a file.
-struct Script(PathBuf);
+struct PgbenchScript(PathBuf);
 
-impl Script {
+impl PgbenchScript {
     fn new() -> anyhow::Result<Self> {
-        let path = crate::folder()?.join("writers.sql");
+        let path = crate::output_folder()?.join("writers.sql");
         let text = format!(
             "\\set n random(0, {CITAS} - 1)\n\
              UPDATE citas SET estado = CASE estado WHEN 'pendiente' THEN 'atendida'::estado_cita ELSE 'pendiente' END \
@@ -165,7 +181,7 @@ impl Script {
     fn run(
         &self,
         pgbench: &PathBuf,
-        database: &Database,
+        database: &BenchDatabase,
         clients: usize,
         seconds: f64,
     ) -> anyhow::Result<f64> {
@@ -201,7 +217,7 @@ impl Script {
 }
 
 /// Returns the path of pgbench. Debian installs it next to the server programs.
-fn pgbench() -> Option<PathBuf> {
+fn find_pgbench() -> Option<PathBuf> {
     let in_path = std::env::split_paths(&std::env::var_os("PATH")?)
         .map(|dir| dir.join("pgbench"))
         .collect::<Vec<_>>();

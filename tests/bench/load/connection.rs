@@ -2,11 +2,11 @@
 
 use mio::net::TcpStream;
 
-use super::frames::{Frame, Frames, check_101, head_end};
+use super::frames::{ServerFrame, ServerFrames, check_101, head_end};
 
 /// The state of the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stage {
+pub(super) enum ConnectionStage {
     Connecting,
     Upgrading,
     Open,
@@ -15,12 +15,12 @@ pub(super) enum Stage {
 
 /// A socket, and the bytes that do not yet form a complete frame.
 #[derive(Debug)]
-pub(super) struct Connection {
+pub(super) struct LoadConnection {
     /// The socket, or `None` after it was closed.
     pub(super) socket: Option<TcpStream>,
-    pub(super) stage: Stage,
+    pub(super) stage: ConnectionStage,
     /// The time at which its connect began, on the monotonic clock.
-    pub(super) born_ns: u64,
+    pub(super) connect_began_ns: u64,
     pub(super) group: u16,
     pub(super) channel: u32,
     /// True if a snapshot has arrived since it opened.
@@ -32,19 +32,19 @@ pub(super) struct Connection {
 
 /// The parsed meaning of received bytes.
 #[derive(Debug)]
-pub(super) enum Heard<'a> {
+pub(super) enum ParsedInput<'a> {
     Upgraded,
-    Frame(Frame<'a>),
+    Frame(ServerFrame<'a>),
 }
 
-impl Connection {
+impl LoadConnection {
     /// Creates a connection that is not yet open.
     pub(super) fn idle(group: u16, channel: u32) -> Self {
-        let stage = Stage::Closed;
+        let stage = ConnectionStage::Closed;
         Self {
             socket: None,
             stage,
-            born_ns: 0,
+            connect_began_ns: 0,
             group,
             channel,
             has_snapshot: false,
@@ -54,8 +54,9 @@ impl Connection {
     }
 
     /// Restarts the connection with a new socket.
-    pub(super) fn reborn(&mut self, socket: TcpStream, now_ns: u64) {
-        (self.socket, self.stage, self.born_ns) = (Some(socket), Stage::Connecting, now_ns);
+    pub(super) fn restart(&mut self, socket: TcpStream, now_ns: u64) {
+        (self.socket, self.stage, self.connect_began_ns) =
+            (Some(socket), ConnectionStage::Connecting, now_ns);
         self.has_snapshot = false;
         self.rest = Vec::new();
     }
@@ -66,23 +67,23 @@ impl Connection {
 ///
 /// # Errors
 /// Returns the server's response line if it did not upgrade.
-pub(super) fn digest(
-    stage: Stage,
+pub(super) fn parse_input(
+    stage: ConnectionStage,
     bytes: &[u8],
-    mut on_input: impl FnMut(Heard<'_>),
+    mut on_input: impl FnMut(ParsedInput<'_>),
 ) -> Result<usize, String> {
     let mut begin = 0;
-    if stage == Stage::Upgrading {
+    if stage == ConnectionStage::Upgrading {
         let Some(end) = head_end(bytes) else {
             return Ok(0);
         };
         check_101(&bytes[..end])?;
-        on_input(Heard::Upgraded);
+        on_input(ParsedInput::Upgraded);
         begin = end;
     }
-    let mut frames = Frames::new(&bytes[begin..]);
+    let mut frames = ServerFrames::new(&bytes[begin..]);
     for frame in frames.by_ref() {
-        on_input(Heard::Frame(frame));
+        on_input(ParsedInput::Frame(frame));
     }
     Ok(begin + frames.used)
 }

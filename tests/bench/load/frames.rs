@@ -6,7 +6,7 @@ const ACCEPT: &[u8] = b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
 /// A frame that a server sends.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Frame<'a> {
+pub(super) enum ServerFrame<'a> {
     Data(&'a [u8]),
     Ping(&'a [u8]),
     Close(u16),
@@ -16,22 +16,22 @@ pub(super) enum Frame<'a> {
 
 /// An iterator over the complete frames at the start of a buffer.
 #[derive(Debug)]
-pub(super) struct Frames<'a> {
+pub(super) struct ServerFrames<'a> {
     bytes: &'a [u8],
     /// The offset of the next frame, in bytes.
     pub(super) used: usize,
 }
 
-impl<'a> Frames<'a> {
+impl<'a> ServerFrames<'a> {
     pub(super) fn new(bytes: &'a [u8]) -> Self {
         Self { bytes, used: 0 }
     }
 }
 
-impl<'a> Iterator for Frames<'a> {
-    type Item = Frame<'a>;
+impl<'a> Iterator for ServerFrames<'a> {
+    type Item = ServerFrame<'a>;
 
-    fn next(&mut self) -> Option<Frame<'a>> {
+    fn next(&mut self) -> Option<ServerFrame<'a>> {
         let rest = &self.bytes[self.used..];
         let (first, second) = (*rest.first()?, *rest.get(1)?);
         let (head, length): (usize, usize) = match second & 0x7f {
@@ -48,14 +48,14 @@ impl<'a> Iterator for Frames<'a> {
         let payload = rest.get(head..head.checked_add(length)?)?;
         self.used += head + length;
         Some(match (first & 0xf, first & 0x80 != 0) {
-            (0..=2, true) => Frame::Data(payload),
-            (8, _) => Frame::Close(
+            (0..=2, true) => ServerFrame::Data(payload),
+            (8, _) => ServerFrame::Close(
                 payload
                     .get(..2)
                     .map_or(1005, |code| u16::from_be_bytes([code[0], code[1]])),
             ),
-            (9, _) => Frame::Ping(payload),
-            _ => Frame::Other,
+            (9, _) => ServerFrame::Ping(payload),
+            _ => ServerFrame::Other,
         })
     }
 }

@@ -7,13 +7,13 @@ const STEPS: u64 = 32;
 
 /// The counts of each slot, with the total and the maximum.
 #[derive(Debug, Clone)]
-pub(super) struct Histogram {
+pub(super) struct LatencyHistogram {
     counts: Vec<u64>,
     total: u64,
     most: u64,
 }
 
-impl Histogram {
+impl LatencyHistogram {
     pub(super) fn new() -> Self {
         Self {
             counts: vec![0; 61 * 32],

@@ -6,26 +6,26 @@
 //! the server does not pay for waking this process at every frame. In both ways it behaves like
 //! thousands of browsers on other machines, which wake no process here.
 
-mod breath;
+mod clients;
+mod commands;
 mod connection;
-mod crowd;
+mod counters;
 mod frames;
 mod histogram;
-mod orders;
 mod socket;
-mod tally;
+mod yield_pauses;
 
 use serde::{Deserialize, Serialize};
 
 use crate::machine;
-use crate::process::Process;
+use crate::process::BenchProcess;
 
-pub(crate) use crowd::play;
+pub(crate) use clients::run_role;
 pub(crate) use frames::masked;
 
 /// The target of the connections, and the number of each kind.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub(crate) struct Plan {
+pub(crate) struct LoadPlan {
     /// The port on 127.0.0.1.
     pub(crate) port: u16,
     /// The path and query. `{ch}` is the channel number, `{token}` the token of the connection.
@@ -45,12 +45,12 @@ pub(crate) struct Plan {
     /// other machines.
     pub(crate) recedes: bool,
     /// The groups, in the order of the connection numbers.
-    pub(crate) groups: Vec<Group>,
+    pub(crate) groups: Vec<ConnectionGroup>,
 }
 
 /// A group of connections of the same kind.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Group {
+pub(crate) struct ConnectionGroup {
     /// The number of connections in the group.
     pub(crate) connections: usize,
     /// The number of the first watched channel.
@@ -61,7 +61,7 @@ pub(crate) struct Group {
     pub(crate) stalled: bool,
 }
 
-impl Group {
+impl ConnectionGroup {
     /// Creates a group that is spread over channels 0 to `channels` - 1.
     pub(crate) fn new(connections: usize, channels: usize) -> Self {
         Self {
@@ -73,14 +73,14 @@ impl Group {
     }
 
     /// Returns the same group, starting at another channel.
-    pub(crate) fn from(self, first: usize) -> Self {
+    pub(crate) fn starting_at(self, first: usize) -> Self {
         Self { first, ..self }
     }
 }
 
-impl Plan {
+impl LoadPlan {
     /// Creates a plan for Latido: each client has a token, subscribes, and waits for the snapshot.
-    pub(crate) fn latido(port: u16, server: u32, groups: Vec<Group>) -> Self {
+    pub(crate) fn for_latido(port: u16, server: u32, groups: Vec<ConnectionGroup>) -> Self {
         Self {
             port,
             path: "/ws?token={token}".into(),
@@ -95,7 +95,7 @@ impl Plan {
     }
 
     /// Creates a plan for the floor or a peer, whose path names the channel.
-    pub(crate) fn plain(port: u16, server: u32, groups: Vec<Group>) -> Self {
+    pub(crate) fn for_plain_server(port: u16, server: u32, groups: Vec<ConnectionGroup>) -> Self {
         let path = "/ws/{ch}".to_owned();
         Self {
             port,
@@ -113,7 +113,7 @@ impl Plan {
 
 /// A command line to the clients.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-pub(crate) enum Order {
+pub(crate) enum LoadCommand {
     /// Opens all connections. The response is [`Opened`].
     Open,
     /// Waits while time passes. The response is [`Opened`] with the open connections.
@@ -216,39 +216,39 @@ impl Counted {
 
 /// The handle with which a scenario controls the clients.
 #[derive(Debug)]
-pub(crate) struct Load {
-    process: Process,
+pub(crate) struct LoadProcess {
+    process: BenchProcess,
 }
 
-impl Load {
+impl LoadProcess {
     /// Starts the process on the load's core, without connecting.
-    pub(crate) fn start(plan: &Plan) -> anyhow::Result<Self> {
+    pub(crate) fn start(plan: &LoadPlan) -> anyhow::Result<Self> {
         Self::start_on(Some(machine::LOAD_CORE), plan)
     }
 
-    fn start_on(core: Option<usize>, plan: &Plan) -> anyhow::Result<Self> {
+    fn start_on(core: Option<usize>, plan: &LoadPlan) -> anyhow::Result<Self> {
         Ok(Self {
-            process: Process::role("load", core, plan)?,
+            process: BenchProcess::spawn_role("load", core, plan)?,
         })
     }
 
     /// Starts the process and opens everything. Fails if not all are open at the end.
-    pub(crate) fn open(plan: &Plan) -> anyhow::Result<(Self, Opened)> {
+    pub(crate) fn open(plan: &LoadPlan) -> anyhow::Result<(Self, Opened)> {
         let mut load = Self::start(plan)?;
-        let opened = load.all_open()?;
+        let opened = load.open_all()?;
         Ok((load, opened))
     }
 
     /// Starts and opens without pinning the process, for servers that use all cores.
-    pub(crate) fn open_anywhere(plan: &Plan) -> anyhow::Result<(Self, Opened)> {
+    pub(crate) fn open_anywhere(plan: &LoadPlan) -> anyhow::Result<(Self, Opened)> {
         let mut load = Self::start_on(None, plan)?;
-        let opened = load.all_open()?;
+        let opened = load.open_all()?;
         Ok((load, opened))
     }
 
     /// Opens everything. Fails if not all are open at the end.
-    pub(crate) fn all_open(&mut self) -> anyhow::Result<Opened> {
-        let opened: Opened = self.order(Order::Open)?;
+    pub(crate) fn open_all(&mut self) -> anyhow::Result<Opened> {
+        let opened: Opened = self.request(LoadCommand::Open)?;
         let trouble = opened.trouble.as_deref().unwrap_or("timed out");
         anyhow::ensure!(
             opened.lost == 0,
@@ -261,12 +261,12 @@ impl Load {
 
     /// Waits while time passes and returns the open connections.
     pub(crate) fn rest(&mut self, seconds: f64) -> anyhow::Result<Opened> {
-        self.order(Order::Rest { seconds })
+        self.request(LoadCommand::Rest { seconds })
     }
 
     /// Counts frames while sweeping on a timer.
     pub(crate) fn count(&mut self, warmup: f64, seconds: f64) -> anyhow::Result<Counted> {
-        self.order(Order::Count {
+        self.request(LoadCommand::Count {
             warmup,
             seconds,
             patient: false,
@@ -275,7 +275,7 @@ impl Load {
 
     /// Counts frames of broadcasts with pauses between them, by clients that read in the pauses.
     pub(crate) fn count_in_pauses(&mut self, warmup: f64, seconds: f64) -> anyhow::Result<Counted> {
-        self.order(Order::Count {
+        self.request(LoadCommand::Count {
             warmup,
             seconds,
             patient: true,
@@ -283,13 +283,13 @@ impl Load {
     }
 
     /// Sends a command whose response is read with [`LoadProcess::finished`].
-    pub(crate) fn tell(&mut self, order: Order) -> anyhow::Result<()> {
-        self.process.tell(&serde_json::to_string(&order)?)
+    pub(crate) fn send(&mut self, order: LoadCommand) -> anyhow::Result<()> {
+        self.process.send_line(&serde_json::to_string(&order)?)
     }
 
     /// Waits for the response to a command that was sent.
     pub(crate) fn finished<T: serde::de::DeserializeOwned>(&mut self) -> anyhow::Result<T> {
-        self.process.answer()
+        self.process.read_json()
     }
 
     /// Kills the process at once, and with it every connection.
@@ -297,8 +297,8 @@ impl Load {
         self.process.kill();
     }
 
-    fn order<T: serde::de::DeserializeOwned>(&mut self, order: Order) -> anyhow::Result<T> {
-        self.tell(order)?;
+    fn request<T: serde::de::DeserializeOwned>(&mut self, order: LoadCommand) -> anyhow::Result<T> {
+        self.send(order)?;
         self.finished()
     }
 }

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
-use crate::beat::{self, Beat};
 use crate::machine;
+use crate::pacer::{self, PublishSchedule};
 use crate::process::now_ns;
 
 /// The kind of message broker.
@@ -22,14 +22,14 @@ pub(crate) enum Broker {
 
 /// A thread that publishes until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Publisher {
+pub(crate) struct BrokerPublisher {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Publisher {
+impl BrokerPublisher {
     /// Connects and publishes on a schedule.
-    pub(crate) fn start(broker: Broker, port: u16, beat: Beat) -> anyhow::Result<Self> {
+    pub(crate) fn start(broker: Broker, port: u16, beat: PublishSchedule) -> anyhow::Result<Self> {
         let mut stream =
             TcpStream::connect(("127.0.0.1", port)).context("connecting to publish")?;
         stream.set_nodelay(true)?;
@@ -40,8 +40,8 @@ impl Publisher {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let work = move || {
-            beat::play(&[beat], |channel, turn| {
-                let payload = beat::payload(channel, turn, now_ns());
+            pacer::run_schedules(&[beat], |channel, turn| {
+                let payload = pacer::payload(channel, turn, now_ns());
                 let sent = match broker {
                     Broker::Nchan => post(&mut stream, channel, &payload),
                     Broker::Nats => {
@@ -68,7 +68,7 @@ fn post(stream: &mut TcpStream, channel: usize, payload: &str) -> std::io::Resul
     stream.read(&mut [0; 4096]).map(drop)
 }
 
-impl Drop for Publisher {
+impl Drop for BrokerPublisher {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         // A panicked thread has already printed its message.

@@ -10,23 +10,23 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 
-use crate::beat::{self, Beat};
-use crate::campaign::await_some;
 use crate::load;
-use crate::process::Process;
+use crate::pacer::{self, PublishSchedule};
+use crate::process::BenchProcess;
+use crate::runner::poll_until;
 use crate::{keys, machine, web};
-use broker::{Broker, Publisher};
+use broker::{Broker, BrokerPublisher};
 
 /// A server that `npm`, `go` or the system's packages provide.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Peer {
+pub(crate) struct PeerServer {
     /// The name of the server in the report.
     pub(crate) name: &'static str,
-    kind: Kind,
+    kind: PeerKind,
 }
 
 #[derive(Debug, Clone, Copy)]
-enum Kind {
+enum PeerKind {
     /// A script in the `programs` folder, run by node.
     Node(&'static str),
     Go,
@@ -34,32 +34,32 @@ enum Kind {
 }
 
 /// The server with which the original issue compares.
-pub(crate) const UWEBSOCKETS: Peer = Peer {
+pub(crate) const UWEBSOCKETS: PeerServer = PeerServer {
     name: "uWebSockets",
-    kind: Kind::Node("uws.js"),
+    kind: PeerKind::Node("uws.js"),
 };
 
 /// The other peers of the comparison.
-pub(crate) const OTHERS: [Peer; 5] = [
-    Peer {
+pub(crate) const OTHERS: [PeerServer; 5] = [
+    PeerServer {
         name: "nchan",
-        kind: Kind::Broker(Broker::Nchan),
+        kind: PeerKind::Broker(Broker::Nchan),
     },
-    Peer {
+    PeerServer {
         name: "node ws",
-        kind: Kind::Node("ws.js"),
+        kind: PeerKind::Node("ws.js"),
     },
-    Peer {
+    PeerServer {
         name: "Go gorilla",
-        kind: Kind::Go,
+        kind: PeerKind::Go,
     },
-    Peer {
+    PeerServer {
         name: "socket.io",
-        kind: Kind::Node("socketio.js"),
+        kind: PeerKind::Node("socketio.js"),
     },
-    Peer {
+    PeerServer {
         name: "NATS",
-        kind: Kind::Broker(Broker::Nats),
+        kind: PeerKind::Broker(Broker::Nats),
     },
 ];
 
@@ -76,26 +76,26 @@ const NGINX_CONF: &str = include_str!("programs/nginx.conf");
 
 /// A running peer, which ends when dropped.
 #[derive(Debug)]
-pub(crate) struct Running {
+pub(crate) struct RunningPeer {
     /// The process of the server.
-    pub(crate) process: Process,
-    beat: Beat,
+    pub(crate) process: BenchProcess,
+    beat: PublishSchedule,
     broker: Option<(Broker, u16)>,
-    publisher: Option<Publisher>,
+    publisher: Option<BrokerPublisher>,
 }
 
-impl Peer {
+impl PeerServer {
     /// Starts the peer on the servers' core. It publishes after [`RunningPeer::publish`].
-    pub(crate) fn start(self, port: u16, beat: Beat) -> anyhow::Result<Running> {
+    pub(crate) fn start(self, port: u16, beat: PublishSchedule) -> anyhow::Result<RunningPeer> {
         let folder = unpack()?;
         let mut command = match self.kind {
-            Kind::Node(script) => node(&folder, script)?,
-            Kind::Go => Command::new(gorilla(&folder)?),
-            Kind::Broker(Broker::Nchan) => nchan(&folder, port)?,
-            Kind::Broker(Broker::Nats) => Command::new("nats-server"),
+            PeerKind::Node(script) => node(&folder, script)?,
+            PeerKind::Go => Command::new(build_gorilla(&folder)?),
+            PeerKind::Broker(Broker::Nchan) => nchan(&folder, port)?,
+            PeerKind::Broker(Broker::Nats) => Command::new("nats-server"),
         };
         let mut broker = None;
-        if let Kind::Broker(kind) = self.kind {
+        if let PeerKind::Broker(kind) = self.kind {
             let publishing = if kind == Broker::Nats {
                 web::free_port()?
             } else {
@@ -116,21 +116,21 @@ impl Peer {
         command
             .env("PORT", port.to_string())
             .env("SECRET", keys::SECRET)
-            .env("PAYLOAD", beat::template());
+            .env("PAYLOAD", pacer::template());
         command
             .env("RATE", beat.rate.to_string())
             .env("CH", beat.channels.to_string())
             .env("GOMAXPROCS", "1");
         let name = self.name.to_lowercase().replace(['.', ' '], "-");
-        let mut process = Process::spawn(&name, Some(machine::SERVER_CORE), &mut command)?;
+        let mut process = BenchProcess::spawn(&name, Some(machine::SERVER_CORE), &mut command)?;
         process.drain_output();
         let listening = || {
             std::net::TcpStream::connect(("127.0.0.1", port))
                 .ok()
                 .map(drop)
         };
-        await_some(Duration::from_secs(5), "listening", listening)?;
-        Ok(Running {
+        poll_until(Duration::from_secs(5), "listening", listening)?;
+        Ok(RunningPeer {
             process,
             beat,
             broker,
@@ -139,35 +139,40 @@ impl Peer {
     }
 
     /// Returns the connection plan of its clients.
-    pub(crate) fn plan(self, running: &Running, port: u16, groups: Vec<load::Group>) -> load::Plan {
-        let plain = load::Plan::plain(port, running.process.pid(), groups);
+    pub(crate) fn plan(
+        self,
+        running: &RunningPeer,
+        port: u16,
+        groups: Vec<load::ConnectionGroup>,
+    ) -> load::LoadPlan {
+        let plain = load::LoadPlan::for_plain_server(port, running.process.pid(), groups);
         match self.kind {
-            Kind::Node("socketio.js") => load::Plan {
+            PeerKind::Node("socketio.js") => load::LoadPlan {
                 path: "/socket.io/?EIO=4&transport=websocket&ch={ch}&token={token}".into(),
                 subscribe: Some("40".into()),
                 ..plain
             },
-            Kind::Node(_) | Kind::Go => load::Plan {
+            PeerKind::Node(_) | PeerKind::Go => load::LoadPlan {
                 path: "/ws/{ch}?token={token}".into(),
                 ..plain
             },
-            Kind::Broker(Broker::Nats) => load::Plan {
+            PeerKind::Broker(Broker::Nats) => load::LoadPlan {
                 path: "/".into(),
                 subscribe: Some("CONNECT {\"verbose\":false}\r\nSUB s.{ch} 1\r\n".into()),
                 ..plain
             },
-            Kind::Broker(Broker::Nchan) => plain,
+            PeerKind::Broker(Broker::Nchan) => plain,
         }
     }
 }
 
-impl Running {
+impl RunningPeer {
     /// Starts the publications, by the peer itself or through its broker.
     pub(crate) fn publish(&mut self) -> anyhow::Result<()> {
         match self.broker {
-            None => self.process.tell("go"),
+            None => self.process.send_line("go"),
             Some((broker, port)) => {
-                self.publisher = Some(Publisher::start(broker, port, self.beat)?);
+                self.publisher = Some(BrokerPublisher::start(broker, port, self.beat)?);
                 Ok(())
             }
         }
@@ -176,7 +181,7 @@ impl Running {
 
 /// Writes the programs to a folder in which their dependencies can be installed.
 fn unpack() -> anyhow::Result<PathBuf> {
-    let folder = crate::folder()?.join("peers");
+    let folder = crate::output_folder()?.join("peers");
     fs::create_dir_all(&folder)?;
     for (name, text) in PROGRAMS {
         fs::write(folder.join(name), text).with_context(|| format!("writing {name}"))?;
@@ -196,7 +201,7 @@ fn node(folder: &Path, script: &str) -> anyhow::Result<Command> {
 }
 
 /// Builds the Go server once, with the libraries of Debian's packages.
-fn gorilla(folder: &Path) -> anyhow::Result<PathBuf> {
+fn build_gorilla(folder: &Path) -> anyhow::Result<PathBuf> {
     let binary = folder.join("gorilla");
     if !binary.is_file() {
         let mut build = Command::new("go");

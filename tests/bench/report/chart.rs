@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use super::table::figure;
-use super::{Chapter, Report, Series};
+use super::table::format_figure;
+use super::{BenchReport, MeasureSeries, ScenarioResult};
 
 const WIDTH: usize = 860;
 const LABEL_WIDTH: usize = 260;
@@ -14,12 +14,12 @@ const LINE: usize = 20;
 const DRAWN_UNITS: [&str; 3] = ["µs", "ms", "KiB"];
 
 /// The bar colours of Latido, the floor and the peers.
-const OURS: &str = "#2563eb";
-const FLOOR: &str = "#9ca3af";
-const PEER: &str = "#d1b48c";
+const LATIDO_COLOUR: &str = "#2563eb";
+const FLOOR_COLOUR: &str = "#9ca3af";
+const PEER_COLOUR: &str = "#d1b48c";
 
 /// Draws every measure in which at least two subjects were compared.
-pub(super) fn render(report: &Report) -> String {
+pub(super) fn render(report: &BenchReport) -> String {
     let (mut body, mut y) = (String::new(), 56);
     for chapter in &report.chapters {
         y = draw_chapter(&mut body, chapter, y);
@@ -39,7 +39,7 @@ pub(super) fn render(report: &Report) -> String {
     )
 }
 
-fn draw_chapter(body: &mut String, chapter: &Chapter, mut y: usize) -> usize {
+fn draw_chapter(body: &mut String, chapter: &ScenarioResult, mut y: usize) -> usize {
     let mut drawn: Vec<&str> = Vec::new();
     for series in &chapter.series {
         let measure = series.measure.as_str();
@@ -64,7 +64,7 @@ fn draw_chapter(body: &mut String, chapter: &Chapter, mut y: usize) -> usize {
     y
 }
 
-fn draw_bars(body: &mut String, alike: &[&Series], mut y: usize) -> usize {
+fn draw_bars(body: &mut String, alike: &[&MeasureSeries], mut y: usize) -> usize {
     let most = alike
         .iter()
         .map(|series| series.median())
@@ -74,9 +74,9 @@ fn draw_bars(body: &mut String, alike: &[&Series], mut y: usize) -> usize {
         let (value, top) = (series.median(), y - 12);
         let width = (value / most * BAR_WIDTH).clamp(1.0, BAR_WIDTH);
         let colour = match series.subject.as_str() {
-            name if name.starts_with("latido") => OURS,
-            name if name.starts_with("floor") => FLOOR,
-            _ => PEER,
+            name if name.starts_with("latido") => LATIDO_COLOUR,
+            name if name.starts_with("floor") => FLOOR_COLOUR,
+            _ => PEER_COLOUR,
         };
         let _ = writeln!(
             body,
@@ -85,7 +85,7 @@ fn draw_bars(body: &mut String, alike: &[&Series], mut y: usize) -> usize {
             LABEL_WIDTH - 8,
             escape(&series.subject),
             LABEL_WIDTH as f64 + width + 6.0,
-            figure(value),
+            format_figure(value),
         );
     }
     y

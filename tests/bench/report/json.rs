@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::{Chapter, Report};
+use super::{BenchReport, ScenarioResult};
 
 /// Renders one object: the conditions, and a list of scenarios with rows and goals.
-pub(super) fn render(report: &Report) -> anyhow::Result<String> {
+pub(super) fn render(report: &BenchReport) -> anyhow::Result<String> {
     let document = json!({
         "conditions": report.conditions,
         "rounds": report.rounds,
@@ -15,7 +15,7 @@ pub(super) fn render(report: &Report) -> anyhow::Result<String> {
     Ok(serde_json::to_string_pretty(&document)?)
 }
 
-fn chapter(chapter: &Chapter) -> Value {
+fn chapter(chapter: &ScenarioResult) -> Value {
     let rows = chapter.series.iter().map(|series| {
         let (low, high) = series.range();
         json!({
@@ -24,14 +24,14 @@ fn chapter(chapter: &Chapter) -> Value {
         })
     });
     let goals = chapter.goals.iter().map(|goal| {
-        let value = chapter.reached(goal);
+        let value = chapter.goal_value(goal);
         json!({
             "title": goal.title(), "target": goal.bound.title(), "value": value,
             "verdict": value.map(|value| goal.bound.verdict(value)),
         })
     });
     let absent = chapter
-        .absent
+        .skipped
         .iter()
         .map(|(subject, why)| json!({"subject": subject, "why": why}));
     json!({

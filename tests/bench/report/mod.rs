@@ -12,7 +12,7 @@ use crate::machine::Conditions;
 
 /// The results of a complete run.
 #[derive(Debug)]
-pub(crate) struct Report {
+pub(crate) struct BenchReport {
     /// The machine and the start time.
     pub(crate) conditions: Conditions,
     /// The number of requested rounds.
@@ -20,22 +20,22 @@ pub(crate) struct Report {
     /// True if the measurements were shortened, so that the figures mean little.
     pub(crate) quick: bool,
     /// The results of each scenario, in the order of their runs.
-    pub(crate) chapters: Vec<Chapter>,
+    pub(crate) chapters: Vec<ScenarioResult>,
 }
 
 /// The results of one scenario.
 #[derive(Debug, Default)]
-pub(crate) struct Chapter {
+pub(crate) struct ScenarioResult {
     /// The name of the scenario.
     pub(crate) name: &'static str,
     /// The description of the scenario, as one sentence.
     pub(crate) about: &'static str,
     /// The series in the order of their first samples.
-    pub(crate) series: Vec<Series>,
+    pub(crate) series: Vec<MeasureSeries>,
     /// The goals in the order in which they were set.
     pub(crate) goals: Vec<Goal>,
     /// The subjects that were not run, each with the reason.
-    pub(crate) absent: Vec<(String, String)>,
+    pub(crate) skipped: Vec<(String, String)>,
     /// The notes for the reader.
     pub(crate) notes: Vec<String>,
     /// The duration of the scenario, in seconds.
@@ -44,7 +44,7 @@ pub(crate) struct Chapter {
 
 /// One measure of one subject, with one value per round.
 #[derive(Debug, Clone)]
-pub(crate) struct Series {
+pub(crate) struct MeasureSeries {
     /// The subject of the measure: `latido`, `floor` or a peer.
     pub(crate) subject: String,
     /// The name of the measure.
@@ -65,28 +65,33 @@ pub(crate) struct Goal {
     /// The subject and measure that divide the value, or `None` for the value itself.
     pub(crate) against: Option<(String, String)>,
     /// The limit of the value or ratio.
-    pub(crate) bound: Bound,
+    pub(crate) bound: GoalBound,
 }
 
 /// A limit for a goal.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Bound {
+pub(crate) enum GoalBound {
     /// An upper limit: smaller values are better.
     AtMost(f64),
     /// A lower limit: larger values are better.
     AtLeast(f64),
     /// No limit; the report only shows the ratio.
-    Shown,
+    Unlimited,
 }
 
 impl Goal {
     /// Creates a goal for `subject`'s `measure` as a multiple of `other`'s.
-    pub(crate) fn ratio(subject: &str, measure: &str, other: &str, bound: Bound) -> Self {
+    pub(crate) fn ratio(subject: &str, measure: &str, other: &str, bound: GoalBound) -> Self {
         Self::between(subject, measure, (other, measure), bound)
     }
 
     /// Creates a goal for the ratio of two different measures.
-    pub(crate) fn between(subject: &str, measure: &str, other: (&str, &str), bound: Bound) -> Self {
+    pub(crate) fn between(
+        subject: &str,
+        measure: &str,
+        other: (&str, &str),
+        bound: GoalBound,
+    ) -> Self {
         let against = Some((other.0.to_owned(), other.1.to_owned()));
         Self {
             subject: subject.to_owned(),
@@ -97,7 +102,7 @@ impl Goal {
     }
 
     /// Creates a goal for the value itself.
-    pub(crate) fn value(subject: &str, measure: &str, bound: Bound) -> Self {
+    pub(crate) fn value(subject: &str, measure: &str, bound: GoalBound) -> Self {
         Self {
             subject: subject.to_owned(),
             measure: measure.to_owned(),
@@ -120,13 +125,13 @@ impl Goal {
     }
 }
 
-impl Bound {
+impl GoalBound {
     /// Describes the limit for the table.
     pub(crate) fn title(self) -> String {
         match self {
             Self::AtMost(limit) => format!("≤ {limit}"),
             Self::AtLeast(limit) => format!("≥ {limit}"),
-            Self::Shown => String::new(),
+            Self::Unlimited => String::new(),
         }
     }
 
@@ -135,13 +140,13 @@ impl Bound {
         let met = match self {
             Self::AtMost(limit) => value <= limit,
             Self::AtLeast(limit) => value >= limit,
-            Self::Shown => return "",
+            Self::Unlimited => return "",
         };
         if met { "met" } else { "missed" }
     }
 }
 
-impl Series {
+impl MeasureSeries {
     /// Returns the median over the rounds.
     pub(crate) fn median(&self) -> f64 {
         median(&self.values)
@@ -157,7 +162,7 @@ impl Series {
     }
 }
 
-impl Chapter {
+impl ScenarioResult {
     /// Adds the value of one round.
     pub(crate) fn sample(&mut self, subject: &str, measure: &str, unit: &'static str, value: f64) {
         let known = self
@@ -168,7 +173,7 @@ impl Chapter {
             Some(series) => series.values.push(value),
             None => {
                 let (subject, measure) = (subject.to_owned(), measure.to_owned());
-                self.series.push(Series {
+                self.series.push(MeasureSeries {
                     subject,
                     measure,
                     unit,
@@ -184,7 +189,7 @@ impl Chapter {
     }
 
     /// Returns the series of a measure, if it was sampled.
-    pub(crate) fn find(&self, subject: &str, measure: &str) -> Option<&Series> {
+    pub(crate) fn find(&self, subject: &str, measure: &str) -> Option<&MeasureSeries> {
         self.series
             .iter()
             .find(|s| s.subject == subject && s.measure == measure)
@@ -193,7 +198,7 @@ impl Chapter {
     /// Returns the value that a goal compares: the median over rounds of the ratio within a round.
     /// Absolute figures drift with the machine's neighbours; ratios of the same minute do not.
     /// Returns `None` if one side was not measured.
-    pub(crate) fn reached(&self, goal: &Goal) -> Option<f64> {
+    pub(crate) fn goal_value(&self, goal: &Goal) -> Option<f64> {
         let series = self.find(&goal.subject, &goal.measure)?;
         let Some((subject, measure)) = &goal.against else {
             return Some(series.median());
@@ -215,7 +220,7 @@ impl Chapter {
     }
 }
 
-impl Report {
+impl BenchReport {
     /// Renders the complete report as text.
     pub(crate) fn table(&self) -> String {
         table::render(self)

@@ -2,13 +2,13 @@
 
 use std::fmt::Write as _;
 
-use super::{Chapter, Report};
+use super::{BenchReport, ScenarioResult};
 
 /// The width of the first column, in characters.
 const TITLE_WIDTH: usize = 72;
 
 /// Renders a heading, then one block per scenario.
-pub(super) fn render(report: &Report) -> String {
+pub(super) fn render(report: &BenchReport) -> String {
     let c = &report.conditions;
     let mut text = format!(
         "latido {} · {} · {} cores · {} · Linux {} · {} · {} rounds{}\n",
@@ -32,7 +32,7 @@ pub(super) fn render(report: &Report) -> String {
 }
 
 /// Renders the rows, goals and notes of one scenario.
-pub(super) fn render_chapter(chapter: &Chapter) -> String {
+pub(super) fn render_chapter(chapter: &ScenarioResult) -> String {
     let mut text = format!(
         "\n{}: {} ({:.0} s)\n",
         chapter.name, chapter.about, chapter.seconds
@@ -41,7 +41,7 @@ pub(super) fn render_chapter(chapter: &Chapter) -> String {
         let (low, high) = series.range();
         let title = format!("{}: {}", series.subject, series.measure);
         let range = if series.values.len() > 1 {
-            format!("  ({} to {})", figure(low), figure(high))
+            format!("  ({} to {})", format_figure(low), format_figure(high))
         } else {
             String::new()
         };
@@ -49,13 +49,13 @@ pub(super) fn render_chapter(chapter: &Chapter) -> String {
         let _ = writeln!(
             text,
             "  {title:TITLE_WIDTH$} {:>10} {}{range}",
-            figure(series.median()),
+            format_figure(series.median()),
             series.unit
         );
     }
     for goal in &chapter.goals {
-        let (value, verdict) = match chapter.reached(goal) {
-            Some(value) => (figure(value), goal.bound.verdict(value)),
+        let (value, verdict) = match chapter.goal_value(goal) {
+            Some(value) => (format_figure(value), goal.bound.verdict(value)),
             None => ("–".into(), "not measured"),
         };
         let title = format!("→ {}", goal.title());
@@ -65,7 +65,7 @@ pub(super) fn render_chapter(chapter: &Chapter) -> String {
             goal.bound.title()
         );
     }
-    for (subject, why) in &chapter.absent {
+    for (subject, why) in &chapter.skipped {
         let _ = writeln!(text, "  {subject}: not run: {why}");
     }
     for note in &chapter.notes {
@@ -75,7 +75,7 @@ pub(super) fn render_chapter(chapter: &Chapter) -> String {
 }
 
 /// Formats a figure with three significant digits, and whole numbers from a hundred on.
-pub(super) fn figure(value: f64) -> String {
+pub(super) fn format_figure(value: f64) -> String {
     match value.abs() {
         v if !v.is_finite() => "–".into(),
         v if v >= 99.95 || v == 0.0 => format!("{value:.0}"),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use latido_auth::{TokenSpec, Secret, issue};
+use latido_auth::{Secret, TokenSpec, issue};
 use latido_base::clock::Clock;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
@@ -20,13 +20,13 @@ pub(super) const MIB: f64 = (1 << 20) as f64;
 /// The API key for the hook.
 pub(super) const HOOK_KEY: &str = "the benchmark's own key of the hook";
 /// The receive buffer of a client that never reads, in bytes.
-const DEAF: u32 = 2_048;
+const UNREAD_BUFFER_BYTES: u32 = 2_048;
 /// The pause before a refused or closed attacker reconnects.
-const PAUSE: Duration = Duration::from_millis(100);
+const RECONNECT_PAUSE: Duration = Duration::from_millis(100);
 
 /// The server under attack.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Target {
+pub(super) struct AttackTarget {
     /// The port on 127.0.0.1.
     pub(super) port: u16,
     /// The number of keys of the stream `grande`, from 0.
@@ -44,113 +44,96 @@ impl Attack {
     }
 }
 
-type Outcome = std::io::Result<()>;
+type AttackResult = std::io::Result<()>;
 
 /// Starts the attackers on the current runtime.
-pub(super) fn attack(target: &Target) -> Attack {
+pub(super) fn start_attack(target: &AttackTarget) -> Attack {
     let mut all = JoinSet::new();
     let target = Arc::new(*target);
     for n in 0..300 {
-        again(&mut all, &target, n, |t, n| async move {
-            hold(&t, 20 + n % 10, Duration::from_secs(1)).await
+        repeat(&mut all, &target, n, |t, n| async move {
+            hold_connection(&t, 20 + n % 10, Duration::from_secs(1)).await
         });
     }
     for n in 0..120 {
-        again(&mut all, &target, n, |t, _| async move {
-            hold(&t, 2, Duration::from_secs(2)).await
+        repeat(&mut all, &target, n, |t, _| async move {
+            hold_connection(&t, 2, Duration::from_secs(2)).await
         });
     }
     for n in 0..40 {
-        again(
-            &mut all,
-            &target,
-            n,
-            |t, _| async move { one_user(&t).await },
-        );
+        repeat(&mut all, &target, n, |t, _| async move {
+            exceed_user_limit(&t).await
+        });
     }
     for n in 0..60 {
-        again(
-            &mut all,
-            &target,
-            n,
-            |t, n| async move { deaf(&t, n).await },
-        );
-        again(&mut all, &target, n, |t, n| async move {
+        repeat(&mut all, &target, n, |t, n| async move {
+            never_read(&t, n).await
+        });
+        repeat(&mut all, &target, n, |t, n| async move {
             slow_permission(&t, n).await
         });
     }
     for n in 0..20 {
-        again(
+        repeat(
             &mut all,
             &target,
             n,
             |t, n| async move { flood(&t, n).await },
         );
-        again(
-            &mut all,
-            &target,
-            n,
-            |t, n| async move { bogus(&t, n).await },
-        );
-        again(&mut all, &target, n, |t, n| async move {
+        repeat(&mut all, &target, n, |t, n| async move {
+            invalid_subscriptions(&t, n).await
+        });
+        repeat(&mut all, &target, n, |t, n| async move {
             many_channels(&t, n).await
         });
     }
     for n in 0..40 {
-        again(
-            &mut all,
-            &target,
-            n,
-            |t, n| async move { half(&t, n).await },
-        );
-        again(&mut all, &target, n, |t, n| async move {
-            unfinished(&t, n).await
+        repeat(&mut all, &target, n, |t, n| async move {
+            half_request(&t, n).await
         });
-        again(
-            &mut all,
-            &target,
-            n,
-            |t, n| async move { events(&t, n).await },
-        );
+        repeat(&mut all, &target, n, |t, n| async move {
+            unfinished_message(&t, n).await
+        });
+        repeat(&mut all, &target, n, |t, n| async move {
+            unread_events(&t, n).await
+        });
     }
     for n in 0..8 {
-        again(
-            &mut all,
-            &target,
-            n,
-            |t, n| async move { hooks(&t, n).await },
-        );
-        again(
-            &mut all,
-            &target,
-            n,
-            |t, n| async move { tokens(&t, n).await },
-        );
+        repeat(&mut all, &target, n, |t, n| async move {
+            flood_hooks(&t, n).await
+        });
+        repeat(&mut all, &target, n, |t, n| async move {
+            flood_tokens(&t, n).await
+        });
     }
     Attack(all)
 }
 
 /// Repeats the action of attacker number `n` of a kind.
-fn again<F>(
+fn repeat<F>(
     all: &mut JoinSet<()>,
-    target: &Arc<Target>,
+    target: &Arc<AttackTarget>,
     n: u64,
-    act: impl Fn(Arc<Target>, u64) -> F + Send + 'static,
+    act: impl Fn(Arc<AttackTarget>, u64) -> F + Send + 'static,
 ) where
-    F: Future<Output = Outcome> + Send,
+    F: Future<Output = AttackResult> + Send,
 {
     let target = Arc::clone(target);
     all.spawn(async move {
         loop {
             // The attacker expects to be refused or disconnected.
             let _ = act(Arc::clone(&target), n).await;
-            tokio::time::sleep(PAUSE).await;
+            tokio::time::sleep(RECONNECT_PAUSE).await;
         }
     });
 }
 
 /// Connects from 127.0.0.`host`, optionally with a small receive buffer.
-async fn dial(target: &Target, host: u64, receive: Option<u32>) -> std::io::Result<TcpStream> {
+async fn connect(
+    target: &AttackTarget,
+    host: u64,
+    receive: Option<u32>,
+) -> std::io::Result<TcpStream> {
     let socket = TcpSocket::new_v4()?;
     if let Some(bytes) = receive {
         socket.set_recv_buffer_size(bytes)?;
@@ -164,20 +147,20 @@ async fn dial(target: &Target, host: u64, receive: Option<u32>) -> std::io::Resu
 
 /// The permissions of an attacker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum May {
+pub(super) enum AttackerRights {
     Nothing,
     Everything,
 }
 
 /// Opens an upgraded connection of a user.
 pub(super) async fn open(
-    target: &Target,
+    target: &AttackTarget,
     host: u64,
     receive: Option<u32>,
     user: &str,
-    may: May,
+    may: AttackerRights,
 ) -> std::io::Result<TcpStream> {
-    let mut stream = dial(target, host, receive).await?;
+    let mut stream = connect(target, host, receive).await?;
     let token = token(user, may).map_err(std::io::Error::other)?;
     let request = format!(
         "GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
@@ -193,8 +176,8 @@ pub(super) async fn open(
     }
 }
 
-fn token(user: &str, may: May) -> anyhow::Result<String> {
-    let role = (may == May::Everything).then(|| "admin_sistema".to_owned());
+fn token(user: &str, may: AttackerRights) -> anyhow::Result<String> {
+    let role = (may == AttackerRights::Everything).then(|| "admin_sistema".to_owned());
     let passport = TokenSpec {
         user: user.to_owned(),
         role,
@@ -218,14 +201,14 @@ pub(super) fn subscribe(channel: &str) -> Vec<u8> {
 }
 
 /// Returns this many channels of the large stream, from an offset that depends on `n`.
-fn channels(target: &Target, n: u64, count: u64) -> Vec<String> {
+fn channels(target: &AttackTarget, n: u64, count: u64) -> Vec<String> {
     (0..count)
         .map(|key| format!("grande:{}", (n * count + key) % target.keys))
         .collect()
 }
 
 /// Reads until the server closes the connection.
-async fn listen(stream: &mut TcpStream) -> Outcome {
+async fn read_until_closed(stream: &mut TcpStream) -> AttackResult {
     let mut buffer = vec![0; 16 * 1024];
     while stream.read(&mut buffer).await? > 0 {}
     Ok(())
@@ -233,29 +216,29 @@ async fn listen(stream: &mut TcpStream) -> Outcome {
 
 /// Occupies a connection silently: tests the limits of all connections, per address, and of
 /// connects per second.
-async fn hold(target: &Target, host: u64, time: Duration) -> Outcome {
-    let mut stream = dial(target, host, None).await?;
+async fn hold_connection(target: &AttackTarget, host: u64, time: Duration) -> AttackResult {
+    let mut stream = connect(target, host, None).await?;
     // Ends after the time, or earlier if the server closes the connection.
-    let _ = tokio::time::timeout(time, listen(&mut stream)).await;
+    let _ = tokio::time::timeout(time, read_until_closed(&mut stream)).await;
     Ok(())
 }
 
 /// Opens more connections than one user may have.
-async fn one_user(target: &Target) -> Outcome {
-    let mut stream = open(target, 3, None, "siege-one", May::Nothing).await?;
-    let _ = tokio::time::timeout(Duration::from_secs(2), listen(&mut stream)).await;
+async fn exceed_user_limit(target: &AttackTarget) -> AttackResult {
+    let mut stream = open(target, 3, None, "siege-one", AttackerRights::Nothing).await?;
+    let _ = tokio::time::timeout(Duration::from_secs(2), read_until_closed(&mut stream)).await;
     Ok(())
 }
 
 /// Requests a hundred large frames again and again, and reads none.
-async fn deaf(target: &Target, n: u64) -> Outcome {
+async fn never_read(target: &AttackTarget, n: u64) -> AttackResult {
     let channels = channels(target, n, 100);
     let mut stream = open(
         target,
         4 + n % 2,
-        Some(DEAF),
+        Some(UNREAD_BUFFER_BYTES),
         &format!("siege-deaf-{n}"),
-        May::Everything,
+        AttackerRights::Everything,
     )
     .await?;
     loop {
@@ -267,8 +250,15 @@ async fn deaf(target: &Target, n: u64) -> Outcome {
 }
 
 /// Sends more messages than the limit allows.
-async fn flood(target: &Target, n: u64) -> Outcome {
-    let mut stream = open(target, 6, None, &format!("siege-flood-{n}"), May::Nothing).await?;
+async fn flood(target: &AttackTarget, n: u64) -> AttackResult {
+    let mut stream = open(
+        target,
+        6,
+        None,
+        &format!("siege-flood-{n}"),
+        AttackerRights::Nothing,
+    )
+    .await?;
     let pings = masked(0x1, br#"{"type":"ping"}"#).repeat(100);
     let (mut from, mut to) = stream.split();
     let mut buffer = vec![0; 4_096];
@@ -282,33 +272,40 @@ async fn flood(target: &Target, n: u64) -> Outcome {
 }
 
 /// Sends as many subscriptions as the limit allows, to missing or forbidden channels.
-async fn bogus(target: &Target, n: u64) -> Outcome {
-    let stream = open(target, 7, None, &format!("siege-bogus-{n}"), May::Nothing).await?;
+async fn invalid_subscriptions(target: &AttackTarget, n: u64) -> AttackResult {
+    let stream = open(
+        target,
+        7,
+        None,
+        &format!("siege-bogus-{n}"),
+        AttackerRights::Nothing,
+    )
+    .await?;
     let (mut from, mut to) = stream.into_split();
     let reading = async {
         let mut buffer = vec![0; 4_096];
         while from.read(&mut buffer).await? > 0 {}
-        Outcome::Ok(())
+        AttackResult::Ok(())
     };
     let sending = async {
         for turn in 0_u64.. {
             let bad = [
                 "nada:1".to_owned(),
                 format!("estadisticas:x{turn}"),
-                stranger(n, turn),
+                unknown_channel(n, turn),
             ];
             for channel in bad {
                 to.write_all(&subscribe(&channel)).await?;
             }
             tokio::time::sleep(Duration::from_millis(70)).await;
         }
-        Outcome::Ok(())
+        AttackResult::Ok(())
     };
     tokio::try_join!(reading, sending).map(drop)
 }
 
 /// Returns the channel of a business that does not exist.
-pub(super) fn stranger(n: u64, turn: u64) -> String {
+pub(super) fn unknown_channel(n: u64, turn: u64) -> String {
     format!(
         "estadisticas:00000000-0000-4000-a000-{:012x}",
         n << 32 | turn
@@ -316,37 +313,58 @@ pub(super) fn stranger(n: u64, turn: u64) -> String {
 }
 
 /// Requests permissions that only a slow database query can decide: tests the permission queue.
-async fn slow_permission(target: &Target, n: u64) -> Outcome {
-    let mut stream = open(target, 8, None, &format!("siege-slow-{n}"), May::Nothing).await?;
+async fn slow_permission(target: &AttackTarget, n: u64) -> AttackResult {
+    let mut stream = open(
+        target,
+        8,
+        None,
+        &format!("siege-slow-{n}"),
+        AttackerRights::Nothing,
+    )
+    .await?;
     for channel in channels(target, n, 100) {
         stream.write_all(&subscribe(&channel)).await?;
     }
-    let _ = tokio::time::timeout(Duration::from_secs(3), listen(&mut stream)).await;
+    let _ = tokio::time::timeout(Duration::from_secs(3), read_until_closed(&mut stream)).await;
     Ok(())
 }
 
 /// Subscribes to as many channels as the limit allows plus ten, and reads all frames.
-async fn many_channels(target: &Target, n: u64) -> Outcome {
+async fn many_channels(target: &AttackTarget, n: u64) -> AttackResult {
     let channels = channels(target, n, 110);
-    let mut stream = open(target, 9, None, &format!("siege-many-{n}"), May::Everything).await?;
+    let mut stream = open(
+        target,
+        9,
+        None,
+        &format!("siege-many-{n}"),
+        AttackerRights::Everything,
+    )
+    .await?;
     for channel in channels {
         stream.write_all(&subscribe(&channel)).await?;
     }
-    listen(&mut stream).await
+    read_until_closed(&mut stream).await
 }
 
 /// Sends half a request and waits.
-async fn half(target: &Target, n: u64) -> Outcome {
-    let mut stream = dial(target, 10 + n % 2, None).await?;
+async fn half_request(target: &AttackTarget, n: u64) -> AttackResult {
+    let mut stream = connect(target, 10 + n % 2, None).await?;
     stream
         .write_all(b"GET /ws HTTP/1.1\r\nHost: x\r\nX-Half: ")
         .await?;
-    listen(&mut stream).await
+    read_until_closed(&mut stream).await
 }
 
 /// Sends a message of the maximum length without its last fragment, or one that announces more.
-async fn unfinished(target: &Target, n: u64) -> Outcome {
-    let mut stream = open(target, 12, None, &format!("siege-part-{n}"), May::Nothing).await?;
+async fn unfinished_message(target: &AttackTarget, n: u64) -> AttackResult {
+    let mut stream = open(
+        target,
+        12,
+        None,
+        &format!("siege-part-{n}"),
+        AttackerRights::Nothing,
+    )
+    .await?;
     let mut first = masked(0x1, &[b' '; 16_000]);
     if n.is_multiple_of(8) {
         first = vec![0x81, 0x80 | 127, 0, 0, 0, 0, 0, 16, 0, 0, 0, 0, 0, 0];
@@ -354,14 +372,14 @@ async fn unfinished(target: &Target, n: u64) -> Outcome {
     // Clear FIN: this is not the last fragment.
     first[0] &= 0x7f;
     stream.write_all(&first).await?;
-    listen(&mut stream).await
+    read_until_closed(&mut stream).await
 }
 
 /// Opens an event stream and never reads it.
-async fn events(target: &Target, n: u64) -> Outcome {
-    let mut stream = dial(target, 13, Some(DEAF)).await?;
-    let token =
-        token(&format!("siege-events-{n}"), May::Everything).map_err(std::io::Error::other)?;
+async fn unread_events(target: &AttackTarget, n: u64) -> AttackResult {
+    let mut stream = connect(target, 13, Some(UNREAD_BUFFER_BYTES)).await?;
+    let token = token(&format!("siege-events-{n}"), AttackerRights::Everything)
+        .map_err(std::io::Error::other)?;
     let request = format!(
         "GET /grande/{n}/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n"
     );
@@ -372,9 +390,9 @@ async fn events(target: &Target, n: u64) -> Outcome {
 
 /// Calls hooks in batches as fast as they are answered: most for unwatched businesses, some for
 /// keys that cost a read.
-async fn hooks(target: &Target, n: u64) -> Outcome {
+async fn flood_hooks(target: &AttackTarget, n: u64) -> AttackResult {
     const BUNCH: u64 = 50;
-    let mut stream = dial(target, 14, None).await?;
+    let mut stream = connect(target, 14, None).await?;
     let mut buffer = vec![0; 16 * 1024];
     for turn in 0_u64.. {
         let watched = (
@@ -418,8 +436,15 @@ fn hook(path: &str, body: &str) -> String {
 }
 
 /// Sends new tokens on an open connection, of the maximum message size and all invalid.
-async fn tokens(target: &Target, n: u64) -> Outcome {
-    let mut stream = open(target, 15, None, &format!("siege-tokens-{n}"), May::Nothing).await?;
+async fn flood_tokens(target: &AttackTarget, n: u64) -> AttackResult {
+    let mut stream = open(
+        target,
+        15,
+        None,
+        &format!("siege-tokens-{n}"),
+        AttackerRights::Nothing,
+    )
+    .await?;
     let message = format!(
         r#"{{"type":"auth","data":{{"token":"{}"}}}}"#,
         "x".repeat(16_000)

@@ -3,15 +3,15 @@
 
 use std::time::Duration;
 
-use crate::beat::Beat;
-use crate::campaign::{Bench, Scenario, Subject};
-use crate::contender::{Contender, Running};
-use crate::database::others::Others;
-use crate::database::quantile::Times;
-use crate::load::{Counted, Group, Load, Opened, Order, Plan};
-use crate::report::{Bound, Goal};
-use crate::server::{self, Settings};
-use crate::store::{Database, Durability, Store};
+use crate::cluster::{BenchCluster, BenchDatabase, Durability};
+use crate::database::durations::Durations;
+use crate::database::quiet_keys::QuietKeys;
+use crate::load::{ConnectionGroup, Counted, LoadCommand, LoadPlan, LoadProcess, Opened};
+use crate::pacer::PublishSchedule;
+use crate::report::{Goal, GoalBound};
+use crate::runner::{BenchContext, MeasuredSubject, Scenario};
+use crate::server::{self, LatidoSettings};
+use crate::subject::{BenchSubject, RunningSubject};
 use crate::writer;
 
 pub(crate) const SCENARIO: Scenario = Scenario {
@@ -22,28 +22,28 @@ pub(crate) const SCENARIO: Scenario = Scenario {
 
 const VIEWERS: usize = 2_000;
 const TOPICS: usize = 200;
-const CROWD: usize = 10_000;
+const GROUP_SIZE: usize = 10_000;
 /// The topics of the group; those of the viewers come before.
-const THEIRS: usize = 500;
+const GROUP_TOPICS: usize = 500;
 /// The groups per measurement.
-const STORMS: usize = 4;
+const GROUPS: usize = 4;
 /// The time in seconds in which the viewers are counted: alone, and again from shortly before the
 /// group disconnects.
 const WINDOW: f64 = 0.8;
-const BEFORE: Duration = Duration::from_millis(100);
+const LEAD_TIME: Duration = Duration::from_millis(100);
 /// The concurrent handshakes of the group.
-const RUSH: usize = 1_000;
+const CONCURRENT_HANDSHAKES: usize = 1_000;
 
 const ALONE: &str = "others' delay p99, alone";
-const GOING: &str = "others' delay p99, they go";
-const COMING: &str = "others' delay p99, they come";
+const DISCONNECTING: &str = "others' delay p99, they go";
+const CONNECTING: &str = "others' delay p99, they come";
 /// The share of the database and its writer in these delays, independent of Latido.
 const WRITTEN_ALONE: &str = "others' statement alone, p99, alone";
-const WRITTEN_GOING: &str = "others' statement alone, p99, they go";
+const WRITTEN_DISCONNECTING: &str = "others' statement alone, p99, they go";
 
 /// The way in which the group disconnects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Way {
+enum DisconnectKind {
     /// Resets each connection without a close frame.
     Reset,
     /// Sends a close frame on each connection.
@@ -51,34 +51,43 @@ enum Way {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Case {
-    Hub(Way),
+enum DisconnectCase {
+    Hub(DisconnectKind),
     Binary,
 }
 
-impl Subject for Case {
+impl MeasuredSubject for DisconnectCase {
     fn name(&self) -> String {
         match self {
-            Self::Hub(Way::Reset) => "latido (hub), resets".into(),
-            Self::Hub(Way::Close) => "latido (hub), closes".into(),
+            Self::Hub(DisconnectKind::Reset) => "latido (hub), resets".into(),
+            Self::Hub(DisconnectKind::Close) => "latido (hub), closes".into(),
             Self::Binary => "latido, both".into(),
         }
     }
 }
 
-fn run(bench: &mut Bench) -> anyhow::Result<()> {
-    let store = Store::start(Durability::Memory, None)?;
-    let database = store.database(bench.runtime(), "disconnects", TOPICS + THEIRS, 20)?;
-    server::install(&Settings::new(&database))?;
-    let cases = [Case::Hub(Way::Reset), Case::Hub(Way::Close), Case::Binary];
+fn run(bench: &mut BenchContext) -> anyhow::Result<()> {
+    let store = BenchCluster::start(Durability::Memory, None)?;
+    let database = store.database(bench.runtime(), "disconnects", TOPICS + GROUP_TOPICS, 20)?;
+    server::install(&LatidoSettings::new(&database))?;
+    let cases = [
+        DisconnectCase::Hub(DisconnectKind::Reset),
+        DisconnectCase::Hub(DisconnectKind::Close),
+        DisconnectCase::Binary,
+    ];
     bench.interleave(&cases, |bench, case| match case {
-        Case::Hub(way) => stamped(bench, case, *way),
-        Case::Binary => committed(bench, case, &database),
+        DisconnectCase::Hub(way) => measure_stamped(bench, case, *way),
+        DisconnectCase::Binary => measure_committed(bench, case, &database),
     })?;
     for case in cases {
-        let (name, alone) = (case.name(), Bound::AtMost(2.0));
-        bench.goal(Goal::between(&name, GOING, (&name, ALONE), alone));
-        bench.goal(Goal::between(&name, COMING, (&name, ALONE), Bound::Shown));
+        let (name, alone) = (case.name(), GoalBound::AtMost(2.0));
+        bench.goal(Goal::between(&name, DISCONNECTING, (&name, ALONE), alone));
+        bench.goal(Goal::between(
+            &name,
+            CONNECTING,
+            (&name, ALONE),
+            GoalBound::Unlimited,
+        ));
     }
     bench.note(
         "alone: the crowd is connected and quiet; each window is 0.8 s, and the crowd goes 0.1 s after its begin; \
@@ -90,32 +99,37 @@ fn run(bench: &mut Bench) -> anyhow::Result<()> {
 }
 
 /// Measures with time stamps in the frames.
-fn stamped(bench: &mut Bench, case: &Case, way: Way) -> anyhow::Result<()> {
+fn measure_stamped(
+    bench: &mut BenchContext,
+    case: &DisconnectCase,
+    way: DisconnectKind,
+) -> anyhow::Result<()> {
     let name = case.name();
-    let mut running = Contender::Hub { shards: 1 }.start(None, &[Beat::new(TOPICS, 5.0)])?;
+    let mut running =
+        BenchSubject::Hub { shards: 1 }.start(None, &[PublishSchedule::new(TOPICS, 5.0)])?;
     let (mut viewers, _) =
-        Load::open(&running.plan(vec![Group::new(bench.count(VIEWERS), TOPICS)]))?;
+        LoadProcess::open(&running.plan(vec![ConnectionGroup::new(bench.count(VIEWERS), TOPICS)]))?;
     running.publish()?;
     viewers.rest(0.5)?;
-    for _ in 0..STORMS {
-        let count = Order::Count {
+    for _ in 0..GROUPS {
+        let count = LoadCommand::Count {
             warmup: 0.0,
             seconds: WINDOW,
             patient: false,
         };
-        viewers.tell(count)?;
-        let (crowd, size) = gather(bench, &running, way)?;
+        viewers.send(count)?;
+        let (crowd, size) = connect_group(bench, &running, way)?;
         let coming: Counted = viewers.finished()?;
         viewers.rest(0.2)?;
         let alone = viewers.count(0.0, WINDOW)?;
-        viewers.tell(count)?;
-        std::thread::sleep(BEFORE);
-        go(crowd)?;
+        viewers.send(count)?;
+        std::thread::sleep(LEAD_TIME);
+        disconnect_group(crowd)?;
         let going: Counted = viewers.finished()?;
         for (measure, longest, counted) in [
             (ALONE, "longest, alone", &alone),
-            (GOING, "longest, they go", &going),
-            (COMING, "longest, they come", &coming),
+            (DISCONNECTING, "longest, they go", &going),
+            (CONNECTING, "longest, they come", &coming),
         ] {
             let Some(group) = counted.groups.first() else {
                 continue;
@@ -141,16 +155,24 @@ fn stamped(bench: &mut Bench, case: &Case, way: Way) -> anyhow::Result<()> {
 }
 
 /// Measures with commits, on a complete server.
-fn committed(bench: &mut Bench, case: &Case, database: &Database) -> anyhow::Result<()> {
+fn measure_committed(
+    bench: &mut BenchContext,
+    case: &DisconnectCase,
+    database: &BenchDatabase,
+) -> anyhow::Result<()> {
     let name = case.name();
-    let running = Contender::Latido.start(Some(database), &[])?;
-    let others = Others::watching(database, running.port(), 0..20, writer::toggle);
+    let running = BenchSubject::Latido.start(Some(database), &[])?;
+    let others = QuietKeys::connect(database, running.port(), 0..20, writer::toggle_sql);
     let mut others = bench.runtime().block_on(others)?;
-    let (mut alone, mut going, mut coming) = (Times::default(), Times::default(), Times::default());
-    let (mut written_alone, mut written_going) = (Times::default(), Times::default());
-    for way in [Way::Reset, Way::Close] {
+    let (mut alone, mut going, mut coming) = (
+        Durations::default(),
+        Durations::default(),
+        Durations::default(),
+    );
+    let (mut written_alone, mut written_going) = (Durations::default(), Durations::default());
+    for way in [DisconnectKind::Reset, DisconnectKind::Close] {
         let (crowd, times) = std::thread::scope(|scope| {
-            let gathering = scope.spawn(|| gather(bench, &running, way));
+            let gathering = scope.spawn(|| connect_group(bench, &running, way));
             let times = bench.runtime().block_on(others.measure(WINDOW));
             (gathering.join(), times)
         });
@@ -161,8 +183,8 @@ fn committed(bench: &mut Bench, case: &Case, database: &Database) -> anyhow::Res
         written_alone.append(others.statements());
         let (gone, times) = std::thread::scope(|scope| {
             let gone = scope.spawn(|| {
-                std::thread::sleep(BEFORE);
-                go(crowd)
+                std::thread::sleep(LEAD_TIME);
+                disconnect_group(crowd)
             });
             let times = bench.runtime().block_on(others.measure(WINDOW));
             (gone.join(), times)
@@ -173,15 +195,15 @@ fn committed(bench: &mut Bench, case: &Case, database: &Database) -> anyhow::Res
     }
     for (measure, longest, times) in [
         (ALONE, "longest, alone", alone),
-        (GOING, "longest, they go", going),
-        (COMING, "longest, they come", coming),
+        (DISCONNECTING, "longest, they go", going),
+        (CONNECTING, "longest, they come", coming),
     ] {
         bench.sample(&name, measure, "ms", times.quantile(0.99) / 1e3);
         bench.sample(&name, longest, "ms", times.quantile(1.0) / 1e3);
     }
     for (measure, times) in [
         (WRITTEN_ALONE, written_alone),
-        (WRITTEN_GOING, written_going),
+        (WRITTEN_DISCONNECTING, written_going),
     ] {
         bench.sample(&name, measure, "ms", times.quantile(0.99) / 1e3);
     }
@@ -189,12 +211,18 @@ fn committed(bench: &mut Bench, case: &Case, database: &Database) -> anyhow::Res
 }
 
 /// Connects and subscribes the group as fast as possible.
-fn gather(bench: &Bench, running: &Running, way: Way) -> anyhow::Result<(Load, usize)> {
-    let size = bench.count(CROWD);
-    let plan = running.plan(vec![Group::new(size, THEIRS).from(TOPICS)]);
-    let (crowd, _) = Load::open(&Plan {
-        resets: way == Way::Reset,
-        window: RUSH,
+fn connect_group(
+    bench: &BenchContext,
+    running: &RunningSubject,
+    way: DisconnectKind,
+) -> anyhow::Result<(LoadProcess, usize)> {
+    let size = bench.count(GROUP_SIZE);
+    let plan = running.plan(vec![
+        ConnectionGroup::new(size, GROUP_TOPICS).starting_at(TOPICS),
+    ]);
+    let (crowd, _) = LoadProcess::open(&LoadPlan {
+        resets: way == DisconnectKind::Reset,
+        window: CONCURRENT_HANDSHAKES,
         recedes: true,
         ..plan
     })?;
@@ -202,8 +230,8 @@ fn gather(bench: &Bench, running: &Running, way: Way) -> anyhow::Result<(Load, u
 }
 
 /// Disconnects the whole group.
-fn go(mut crowd: Load) -> anyhow::Result<()> {
-    crowd.tell(Order::Close)?;
+fn disconnect_group(mut crowd: LoadProcess) -> anyhow::Result<()> {
+    crowd.send(LoadCommand::Close)?;
     let left: Opened = crowd.finished()?;
     anyhow::ensure!(left.open == 0, "{} connections were never ended", left.open);
     crowd.kill();

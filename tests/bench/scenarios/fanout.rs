@@ -1,13 +1,13 @@
 //! One topic and all its viewers, next to the floor and every peer: the cost of a frame, the cost
 //! of a connection, and the time to the last viewer.
 
-use crate::beat::Beat;
-use crate::campaign::{Bench, Scenario, Subject as _};
-use crate::contender::Contender;
-use crate::load::{Group, Load};
+use crate::cluster::{BenchCluster, BenchDatabase, Durability};
+use crate::load::{ConnectionGroup, LoadProcess};
+use crate::pacer::PublishSchedule;
 use crate::peers;
-use crate::report::{Bound, Goal};
-use crate::store::{Database, Durability, Store};
+use crate::report::{Goal, GoalBound};
+use crate::runner::{BenchContext, MeasuredSubject as _, Scenario};
+use crate::subject::BenchSubject;
 
 pub(crate) const SCENARIOS: [Scenario; 2] = [
     Scenario {
@@ -29,79 +29,84 @@ const DELAY: &str = "delay p99";
 const SPREAD: &str = "first to last p99";
 
 /// The number of viewers, the rate and the duration of a comparison.
-struct Contest {
+struct FanoutCase {
     viewers: usize,
     rate: f64,
     seconds: f64,
 }
 
-fn run_small(bench: &mut Bench) -> anyhow::Result<()> {
-    compete(
+fn run_small(bench: &mut BenchContext) -> anyhow::Result<()> {
+    compare_subjects(
         bench,
-        &Contest {
+        &FanoutCase {
             viewers: 1_000,
             rate: 50.0,
             seconds: 2.5,
         },
     )?;
-    bench.goal(Goal::ratio("latido", CPU, "floor", Bound::AtMost(1.10)));
+    bench.goal(Goal::ratio("latido", CPU, "floor", GoalBound::AtMost(1.10)));
     bench.goal(Goal::ratio(
         "latido (hub)",
         CPU,
         "floor",
-        Bound::AtMost(1.10),
+        GoalBound::AtMost(1.10),
     ));
     bench.goal(Goal::ratio(
         "latido",
         CPU,
         "uWebSockets",
-        Bound::AtMost(1.0),
+        GoalBound::AtMost(1.0),
     ));
     Ok(())
 }
 
-fn run_large(bench: &mut Bench) -> anyhow::Result<()> {
-    compete(
+fn run_large(bench: &mut BenchContext) -> anyhow::Result<()> {
+    compare_subjects(
         bench,
-        &Contest {
+        &FanoutCase {
             viewers: 10_000,
             rate: 5.0,
             seconds: 2.5,
         },
     )?;
-    bench.goal(Goal::ratio("latido", CPU, "floor", Bound::AtMost(1.05)));
+    bench.goal(Goal::ratio("latido", CPU, "floor", GoalBound::AtMost(1.05)));
     bench.goal(Goal::ratio(
         "latido (hub)",
         CPU,
         "floor",
-        Bound::AtMost(1.05),
+        GoalBound::AtMost(1.05),
     ));
     bench.goal(Goal::ratio(
         "latido",
         CPU,
         "uWebSockets",
-        Bound::AtMost(1.0),
+        GoalBound::AtMost(1.0),
     ));
-    bench.goal(Goal::value("latido", MEMORY, Bound::AtMost(1.0)));
+    bench.goal(Goal::value("latido", MEMORY, GoalBound::AtMost(1.0)));
     bench.goal(Goal::ratio(
         "latido (hub)",
         DELAY,
         "floor",
-        Bound::AtMost(1.1),
+        GoalBound::AtMost(1.1),
     ));
-    bench.goal(Goal::ratio("latido", SPREAD, "floor", Bound::AtMost(1.1)));
+    bench.goal(Goal::ratio(
+        "latido",
+        SPREAD,
+        "floor",
+        GoalBound::AtMost(1.1),
+    ));
     Ok(())
 }
 
-fn compete(bench: &mut Bench, contest: &Contest) -> anyhow::Result<()> {
-    let store = Store::start(Durability::Memory, Some(crate::machine::LOAD_CORE))?;
+fn compare_subjects(bench: &mut BenchContext, contest: &FanoutCase) -> anyhow::Result<()> {
+    let store = BenchCluster::start(Durability::Memory, Some(crate::machine::LOAD_CORE))?;
     let database = store.database(bench.runtime(), "fanout", 1, 100)?;
-    crate::server::install(&crate::server::Settings::new(&database))?;
+    crate::server::install(&crate::server::LatidoSettings::new(&database))?;
     let subjects = [
-        Contender::Floor { verifies: false },
-        Contender::Latido,
-        Contender::Hub { shards: 1 },
-        Contender::Peer(peers::UWEBSOCKETS),
+        BenchSubject::Floor { verifies: false },
+        BenchSubject::Latido,
+        BenchSubject::Hub { shards: 1 },
+        BenchSubject::Peer(peers::UWEBSOCKETS),
     ];
     bench.interleave(&subjects, |bench, contender| {
         measure(bench, contest, contender, &database)
@@ -112,9 +117,9 @@ fn compete(bench: &mut Bench, contest: &Contest) -> anyhow::Result<()> {
     } else {
         &peers::OTHERS
     };
-    for peer in field.iter().copied().map(Contender::Peer) {
+    for peer in field.iter().copied().map(BenchSubject::Peer) {
         if let Err(error) = measure(bench, contest, &peer, &database) {
-            bench.not_run(&peer.name(), format!("{error:#}"));
+            bench.report_skipped(&peer.name(), format!("{error:#}"));
         }
     }
     bench.note("latido: the real binary, changed by commits; latido (hub): its library without a database, rows put straight into the hub");
@@ -123,16 +128,17 @@ fn compete(bench: &mut Bench, contest: &Contest) -> anyhow::Result<()> {
 }
 
 fn measure(
-    bench: &mut Bench,
-    contest: &Contest,
-    contender: &Contender,
-    database: &Database,
+    bench: &mut BenchContext,
+    contest: &FanoutCase,
+    contender: &BenchSubject,
+    database: &BenchDatabase,
 ) -> anyhow::Result<()> {
     let name = contender.name();
     let viewers = bench.count(contest.viewers);
-    let mut running = contender.start(Some(database), &[Beat::new(1, contest.rate)])?;
+    let mut running = contender.start(Some(database), &[PublishSchedule::new(1, contest.rate)])?;
     let before = running.process().rss();
-    let (mut load, opened) = Load::open(&running.plan(vec![Group::new(viewers, 1)]))?;
+    let (mut load, opened) =
+        LoadProcess::open(&running.plan(vec![ConnectionGroup::new(viewers, 1)]))?;
     load.rest(bench.seconds(1.0))?;
     let grown = running.process().rss().saturating_sub(before);
     running.publish()?;

@@ -1,10 +1,10 @@
 //! The cost of an accepted connection, and the number of connections per second.
 
-use crate::campaign::{Bench, Scenario, Subject as _};
-use crate::contender::Contender;
-use crate::load::{Group, Load, Plan};
+use crate::load::{ConnectionGroup, LoadPlan, LoadProcess};
 use crate::peers;
-use crate::report::{Bound, Goal};
+use crate::report::{Goal, GoalBound};
+use crate::runner::{BenchContext, MeasuredSubject as _, Scenario};
+use crate::subject::BenchSubject;
 
 pub(crate) const SCENARIO: Scenario = Scenario {
     name: "handshake",
@@ -16,12 +16,12 @@ const CPU: &str = "server CPU a connect";
 const RATE: &str = "connects a second of one core";
 const CONNECTIONS: usize = 10_000;
 
-fn run(bench: &mut Bench) -> anyhow::Result<()> {
-    let plain = Contender::Floor { verifies: false };
-    let verifying = Contender::Floor { verifies: true };
+fn run(bench: &mut BenchContext) -> anyhow::Result<()> {
+    let plain = BenchSubject::Floor { verifies: false };
+    let verifying = BenchSubject::Floor { verifies: true };
     let (hub, uws) = (
-        Contender::Hub { shards: 1 },
-        Contender::Peer(peers::UWEBSOCKETS),
+        BenchSubject::Hub { shards: 1 },
+        BenchSubject::Peer(peers::UWEBSOCKETS),
     );
     let ways = [
         (plain, false),
@@ -44,20 +44,24 @@ fn run(bench: &mut Bench) -> anyhow::Result<()> {
             measure(bench, &contender, subscribes, subject)
         })
     })?;
-    bench.goal(Goal::value("latido (hub)", CPU, Bound::AtMost(20.0)));
-    bench.goal(Goal::value("latido (hub)", RATE, Bound::AtLeast(40_000.0)));
+    bench.goal(Goal::value("latido (hub)", CPU, GoalBound::AtMost(20.0)));
+    bench.goal(Goal::value(
+        "latido (hub)",
+        RATE,
+        GoalBound::AtLeast(40_000.0),
+    ));
     bench.goal(Goal::ratio(
         "latido (hub)",
         CPU,
         "floor with HS256",
-        Bound::Shown,
+        GoalBound::Unlimited,
     ));
     bench.note("connects a second of one core: 1 s of server CPU ÷ CPU a connect; the clients' core does not limit it");
     bench.note("subscribed: the subscription, its answer and the snapshot are in the CPU");
     Ok(())
 }
 
-fn name(contender: &Contender, subscribes: bool) -> String {
+fn name(contender: &BenchSubject, subscribes: bool) -> String {
     let name = contender.name();
     if subscribes {
         format!("{name}, subscribed")
@@ -67,24 +71,24 @@ fn name(contender: &Contender, subscribes: bool) -> String {
 }
 
 fn measure(
-    bench: &mut Bench,
-    contender: &Contender,
+    bench: &mut BenchContext,
+    contender: &BenchSubject,
     subscribes: bool,
     name: &str,
 ) -> anyhow::Result<()> {
     let connections = bench.count(CONNECTIONS);
-    let running = contender.start(None, &[crate::beat::Beat::new(1, 1.0)])?;
-    let plan = running.plan(vec![Group::new(connections, 1)]);
+    let running = contender.start(None, &[crate::pacer::PublishSchedule::new(1, 1.0)])?;
+    let plan = running.plan(vec![ConnectionGroup::new(connections, 1)]);
     let plan = if subscribes {
         plan
     } else {
-        Plan {
+        LoadPlan {
             subscribe: None,
             await_snapshot: false,
             ..plan
         }
     };
-    let (_load, opened) = Load::open(&plan)?;
+    let (_load, opened) = LoadProcess::open(&plan)?;
     bench.sample(name, CPU, "µs", opened.cpu_us());
     bench.sample(name, RATE, "a second", 1e6 / opened.cpu_us());
     bench.sample(

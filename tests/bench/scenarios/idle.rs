@@ -9,11 +9,11 @@ use rcgen::{CertificateParams, KeyPair};
 use rustls::ClientConfig;
 use rustls::pki_types::CertificateDer;
 
-use crate::campaign::{Bench, Scenario, await_some};
-use crate::database::viewer::Viewer;
-use crate::report::{Bound, Goal};
-use crate::server::{self, Latido, Settings};
-use crate::store::{Database, Durability, Store};
+use crate::cluster::{BenchCluster, BenchDatabase, Durability};
+use crate::database::viewer::BenchViewer;
+use crate::report::{Goal, GoalBound};
+use crate::runner::{BenchContext, Scenario, poll_until};
+use crate::server::{self, LatidoServer, LatidoSettings};
 
 pub(crate) const SCENARIO: Scenario = Scenario {
     name: "idle-memory",
@@ -26,14 +26,14 @@ const BUSINESSES: usize = 500;
 /// The viewers before the first figure, so that one-time memory is not counted.
 const FIRST: usize = 100;
 /// The number of concurrent handshakes.
-const AT_ONCE: usize = 32;
+const CONCURRENT_HANDSHAKES: usize = 32;
 const MEMORY: &str = "memory a connection";
 
-fn run(bench: &mut Bench) -> anyhow::Result<()> {
-    let store = Store::start(Durability::Memory, None)?;
+fn run(bench: &mut BenchContext) -> anyhow::Result<()> {
+    let store = BenchCluster::start(Durability::Memory, None)?;
     let database = store.database(bench.runtime(), "idle", BUSINESSES, 20)?;
-    server::install(&Settings::new(&database))?;
-    let certified = Certified::new()?;
+    server::install(&LatidoSettings::new(&database))?;
+    let certified = TlsIdentity::new()?;
     bench.interleave(&["plain", "TLS"], |bench, subject| {
         let tls = (*subject == "TLS").then_some(&certified);
         let latido = start(&database, tls)?;
@@ -42,69 +42,74 @@ fn run(bench: &mut Bench) -> anyhow::Result<()> {
         let ready = || {
             bench
                 .runtime()
-                .block_on(gather(latido.port, client.clone(), 0..1))
+                .block_on(connect_viewers(latido.port, client.clone(), 0..1))
                 .ok()
         };
-        await_some(Duration::from_secs(20), "a first viewer", ready)?;
-        let first = bench
-            .runtime()
-            .block_on(gather(latido.port, client.clone(), 0..FIRST))?;
+        poll_until(Duration::from_secs(20), "a first viewer", ready)?;
+        let first =
+            bench
+                .runtime()
+                .block_on(connect_viewers(latido.port, client.clone(), 0..FIRST))?;
         let before = latido.process.rss();
         let count = bench.count(VIEWERS);
-        let all = bench
-            .runtime()
-            .block_on(gather(latido.port, client, FIRST..FIRST + count))?;
+        let all =
+            bench
+                .runtime()
+                .block_on(connect_viewers(latido.port, client, FIRST..FIRST + count))?;
         std::thread::sleep(Duration::from_secs(1));
         let grown = latido.process.rss().saturating_sub(before);
         bench.sample(subject, MEMORY, "KiB", grown as f64 / 1024.0 / count as f64);
         drop((first, all));
         Ok(())
     })?;
-    bench.goal(Goal::ratio("TLS", MEMORY, "plain", Bound::Shown));
+    bench.goal(Goal::ratio("TLS", MEMORY, "plain", GoalBound::Unlimited));
     Ok(())
 }
 
-fn start(database: &Database, tls: Option<&Certified>) -> anyhow::Result<Latido> {
+fn start(database: &BenchDatabase, tls: Option<&TlsIdentity>) -> anyhow::Result<LatidoServer> {
     match tls {
-        None => Latido::start_installed(&Settings::new(database)),
+        None => LatidoServer::start_installed(&LatidoSettings::new(database)),
         Some(certified) => {
             let variables = [
                 ("TLS_CERT", certified.certificate.as_str()),
                 ("TLS_KEY", certified.key.as_str()),
             ];
-            let settings = Settings {
+            let settings = LatidoSettings {
                 variables: &variables,
-                ..Settings::new(database)
+                ..LatidoSettings::new(database)
             };
-            Latido::start_installed(&settings)
+            LatidoServer::start_installed(&settings)
         }
     }
 }
 
-async fn gather(
+async fn connect_viewers(
     port: u16,
     tls: Option<Arc<ClientConfig>>,
     numbers: std::ops::Range<usize>,
-) -> anyhow::Result<Vec<Viewer>> {
+) -> anyhow::Result<Vec<BenchViewer>> {
     let viewers = stream::iter(numbers).map(|number| {
         let tls = tls.clone();
-        async move { Viewer::connected(port, tls, &[number % BUSINESSES]).await }
+        async move { BenchViewer::connect_with(port, tls, &[number % BUSINESSES]).await }
     });
-    viewers.buffer_unordered(AT_ONCE).try_collect().await
+    viewers
+        .buffer_unordered(CONCURRENT_HANDSHAKES)
+        .try_collect()
+        .await
 }
 
 /// A generated certificate, and a client that trusts only it.
-struct Certified {
+struct TlsIdentity {
     certificate: String,
     key: String,
     client: Arc<ClientConfig>,
 }
 
-impl Certified {
+impl TlsIdentity {
     fn new() -> anyhow::Result<Self> {
         let key = KeyPair::generate()?;
         let own = CertificateParams::new(vec!["localhost".to_owned()])?.self_signed(&key)?;
-        let folder = crate::folder()?;
+        let folder = crate::output_folder()?;
         let write = |name: &str, text: String| -> anyhow::Result<String> {
             let path = folder.join(name);
             std::fs::write(&path, text).with_context(|| format!("writing {name}"))?;

@@ -2,19 +2,19 @@
 //! mass disconnects, abuse and size.
 
 mod attackers;
-mod bogus;
 mod disconnects;
 mod fanout;
 mod handshake;
 mod idle;
+mod invalid_subscriptions;
+mod mixed_abuse;
 mod overload;
 mod shards;
-mod siege;
 mod size;
 mod storm;
 mod topics;
 
-use crate::campaign::Scenario;
+use crate::runner::Scenario;
 
 /// The scenarios in the order of their runs.
 pub(crate) const ALL: &[Scenario] = &[
@@ -28,7 +28,7 @@ pub(crate) const ALL: &[Scenario] = &[
     storm::SCENARIO,
     disconnects::SCENARIO,
     idle::SCENARIO,
-    bogus::SCENARIO,
-    siege::SCENARIO,
+    invalid_subscriptions::SCENARIO,
+    mixed_abuse::SCENARIO,
     size::SCENARIO,
 ];

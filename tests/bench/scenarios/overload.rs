@@ -1,11 +1,11 @@
 //! More than a core can send: every viewer stays connected and current, and nothing piles up.
 
-use crate::beat::Beat;
-use crate::campaign::{Bench, Scenario, Subject as _};
-use crate::contender::Contender;
-use crate::load::{Group, Load};
+use crate::load::{ConnectionGroup, LoadProcess};
+use crate::pacer::PublishSchedule;
 use crate::peers;
-use crate::report::{Bound, Goal};
+use crate::report::{Goal, GoalBound};
+use crate::runner::{BenchContext, MeasuredSubject as _, Scenario};
+use crate::subject::BenchSubject;
 
 pub(crate) const SCENARIO: Scenario = Scenario {
     name: "overload",
@@ -21,12 +21,12 @@ const LOST: &str = "reading viewers lost";
 const P50: &str = "delay p50";
 const GROWTH: &str = "memory grown in the overload";
 
-fn run(bench: &mut Bench) -> anyhow::Result<()> {
-    let hub = Contender::Hub { shards: 1 };
+fn run(bench: &mut BenchContext) -> anyhow::Result<()> {
+    let hub = BenchSubject::Hub { shards: 1 };
     let ways = [
         (hub, 0),
         (hub, STALLED),
-        (Contender::Peer(peers::UWEBSOCKETS), 0),
+        (BenchSubject::Peer(peers::UWEBSOCKETS), 0),
     ];
     let names = ways.map(|(contender, stalled)| match stalled {
         0 => contender.name(),
@@ -43,27 +43,27 @@ fn run(bench: &mut Bench) -> anyhow::Result<()> {
         })
     })?;
     for name in &names[..2] {
-        bench.goal(Goal::value(name, P50, Bound::AtMost(5.0)));
-        bench.goal(Goal::value(name, LOST, Bound::AtMost(0.0)));
-        bench.goal(Goal::value(name, GROWTH, Bound::AtMost(1.0)));
+        bench.goal(Goal::value(name, P50, GoalBound::AtMost(5.0)));
+        bench.goal(Goal::value(name, LOST, GoalBound::AtMost(0.0)));
+        bench.goal(Goal::value(name, GROWTH, GoalBound::AtMost(1.0)));
     }
     bench.note("memory flat: at most 1 MiB more at the end of the overload than when it began");
     Ok(())
 }
 
 fn measure(
-    bench: &mut Bench,
-    contender: &Contender,
+    bench: &mut BenchContext,
+    contender: &BenchSubject,
     stalled: usize,
     name: &str,
 ) -> anyhow::Result<()> {
-    let mut running = contender.start(None, &[Beat::new(1, RATE)])?;
-    let mut groups = vec![Group::new(VIEWERS - stalled, 1)];
-    groups.extend((stalled > 0).then(|| Group {
+    let mut running = contender.start(None, &[PublishSchedule::new(1, RATE)])?;
+    let mut groups = vec![ConnectionGroup::new(VIEWERS - stalled, 1)];
+    groups.extend((stalled > 0).then(|| ConnectionGroup {
         stalled: true,
-        ..Group::new(stalled, 1)
+        ..ConnectionGroup::new(stalled, 1)
     }));
-    let (mut load, _) = Load::open(&running.plan(groups))?;
+    let (mut load, _) = LoadProcess::open(&running.plan(groups))?;
     running.publish()?;
     load.rest(1.0)?;
     let before = running.process().rss();

@@ -2,10 +2,10 @@
 
 use anyhow::Context as _;
 
-use crate::campaign::{Bench, Scenario};
-use crate::report::{Bound, Goal};
-use crate::server::{BINARY, Latido, Settings};
-use crate::store::{Durability, Store};
+use crate::cluster::{BenchCluster, Durability};
+use crate::report::{Goal, GoalBound};
+use crate::runner::{BenchContext, Scenario};
+use crate::server::{BINARY, LatidoServer, LatidoSettings};
 
 pub(crate) const SCENARIO: Scenario = Scenario {
     name: "size",
@@ -13,14 +13,14 @@ pub(crate) const SCENARIO: Scenario = Scenario {
     run,
 };
 
-fn run(bench: &mut Bench) -> anyhow::Result<()> {
-    let store = Store::start(Durability::Disk, None)?;
+fn run(bench: &mut BenchContext) -> anyhow::Result<()> {
+    let store = BenchCluster::start(Durability::Disk, None)?;
     let database = store.database(bench.runtime(), "size", 10, 10)?;
-    let settings = Settings::new(&database);
+    let settings = LatidoSettings::new(&database);
     crate::server::install(&settings)?;
     let bytes = std::fs::metadata(BINARY).context("the binary")?.len();
     for _ in 0..bench.rounds() {
-        let latido = Latido::start_installed(&settings)?;
+        let latido = LatidoServer::start_installed(&settings)?;
         bench.sample("latido", "binary", "MB", bytes as f64 / 1e6);
         bench.sample(
             "latido",
@@ -38,7 +38,7 @@ fn run(bench: &mut Bench) -> anyhow::Result<()> {
     bench.goal(Goal::value(
         "latido",
         "start to ready",
-        Bound::AtMost(100.0),
+        GoalBound::AtMost(100.0),
     ));
     Ok(())
 }

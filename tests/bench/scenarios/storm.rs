@@ -1,11 +1,11 @@
 //! All clients reconnect at once after a restart.
 
-use crate::beat::Beat;
-use crate::campaign::{Bench, Scenario};
-use crate::load::{Group, Load, Opened, Order, Plan};
-use crate::report::{Bound, Goal};
-use crate::server::{Latido, Settings};
-use crate::store::{Durability, Store};
+use crate::cluster::{BenchCluster, Durability};
+use crate::load::{ConnectionGroup, LoadCommand, LoadPlan, LoadProcess, Opened};
+use crate::pacer::PublishSchedule;
+use crate::report::{Goal, GoalBound};
+use crate::runner::{BenchContext, Scenario};
+use crate::server::{LatidoServer, LatidoSettings};
 use crate::{floor, machine, web};
 
 pub(crate) const SCENARIO: Scenario = Scenario {
@@ -19,34 +19,34 @@ const BUSINESSES: usize = 500;
 const TIME: &str = "until all are back";
 const READS: &str = "keys read";
 
-fn run(bench: &mut Bench) -> anyhow::Result<()> {
-    let store = Store::start(Durability::Memory, None)?;
+fn run(bench: &mut BenchContext) -> anyhow::Result<()> {
+    let store = BenchCluster::start(Durability::Memory, None)?;
     let database = store.database(bench.runtime(), "storm", BUSINESSES, 20)?;
     bench.interleave(&["floor with HS256", "latido"], |bench, subject| {
         let clients = bench.count(CLIENTS);
         let port = web::free_port()?;
         if *subject == "latido" {
-            let settings = Settings {
+            let settings = LatidoSettings {
                 port: Some(port),
                 variables: &[("SWEEP_SECONDS", "3600")],
-                ..Settings::new(&database)
+                ..LatidoSettings::new(&database)
             };
             return storm_latido(bench, &settings, clients, port);
         }
-        let plan = floor::Plan {
+        let plan = floor::FloorPlan {
             port,
-            beats: vec![Beat::new(BUSINESSES, 1.0)],
+            beats: vec![PublishSchedule::new(BUSINESSES, 1.0)],
             verifies: true,
         };
         let start = || floor::start(&plan, Some(machine::SERVER_CORE));
         let mut process = start()?;
-        let groups = vec![Group::new(clients, BUSINESSES)];
+        let groups = vec![ConnectionGroup::new(clients, BUSINESSES)];
         let path = "/ws/{ch}?token={token}".to_owned();
-        let (mut load, _) = Load::open(&Plan {
+        let (mut load, _) = LoadProcess::open(&LoadPlan {
             path,
-            ..Plan::plain(port, process.pid(), groups)
+            ..LoadPlan::for_plain_server(port, process.pid(), groups)
         })?;
-        load.tell(Order::Storm)?;
+        load.send(LoadCommand::Storm)?;
         process.kill();
         let process = start()?;
         let back: Opened = load.finished()?;
@@ -60,13 +60,13 @@ fn run(bench: &mut Bench) -> anyhow::Result<()> {
         bench.sample(subject, "lost", "clients", back.lost as f64);
         Ok(())
     })?;
-    bench.goal(Goal::value("latido", READS, Bound::AtMost(500.0)));
-    bench.goal(Goal::value("latido", "lost", Bound::AtMost(0.0)));
+    bench.goal(Goal::value("latido", READS, GoalBound::AtMost(500.0)));
+    bench.goal(Goal::value("latido", "lost", GoalBound::AtMost(0.0)));
     bench.goal(Goal::ratio(
         "latido",
         TIME,
         "floor with HS256",
-        Bound::Shown,
+        GoalBound::Unlimited,
     ));
     bench.note("from the first accepted connection to the last snapshot; the floor gives no snapshot, its clients are back with their 101");
     bench.note("the clients' process signs 10,000 tokens and opens 10,000 sockets meanwhile: that is in both times");
@@ -74,20 +74,20 @@ fn run(bench: &mut Bench) -> anyhow::Result<()> {
 }
 
 fn storm_latido(
-    bench: &mut Bench,
-    settings: &Settings,
+    bench: &mut BenchContext,
+    settings: &LatidoSettings,
     clients: usize,
     port: u16,
 ) -> anyhow::Result<()> {
-    let mut latido = Latido::start(settings)?;
-    let (mut load, _) = Load::open(&Plan::latido(
+    let mut latido = LatidoServer::start(settings)?;
+    let (mut load, _) = LoadProcess::open(&LoadPlan::for_latido(
         port,
         latido.process.pid(),
-        vec![Group::new(clients, BUSINESSES)],
+        vec![ConnectionGroup::new(clients, BUSINESSES)],
     ))?;
-    load.tell(Order::Storm)?;
+    load.send(LoadCommand::Storm)?;
     latido.process.kill();
-    let latido = Latido::start_installed(settings)?;
+    let latido = LatidoServer::start_installed(settings)?;
     let back: Opened = load.finished()?;
     bench.sample("latido", TIME, "ms", back.seconds * 1e3);
     bench.sample(

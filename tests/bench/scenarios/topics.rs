@@ -1,11 +1,11 @@
 //! Many small topics, and small topics next to a large one.
 
-use crate::beat::Beat;
-use crate::campaign::{Bench, Scenario, Subject as _};
-use crate::contender::Contender;
-use crate::load::{Group, Load};
+use crate::load::{ConnectionGroup, LoadProcess};
+use crate::pacer::PublishSchedule;
 use crate::peers;
-use crate::report::{Bound, Goal};
+use crate::report::{Goal, GoalBound};
+use crate::runner::{BenchContext, MeasuredSubject as _, Scenario};
+use crate::subject::BenchSubject;
 
 pub(crate) const SCENARIOS: [Scenario; 2] = [
     Scenario {
@@ -23,17 +23,18 @@ pub(crate) const SCENARIOS: [Scenario; 2] = [
 const CPU: &str = "server CPU a frame";
 const DELAY: &str = "small topics' delay p99";
 
-fn run_many(bench: &mut Bench) -> anyhow::Result<()> {
+fn run_many(bench: &mut BenchContext) -> anyhow::Result<()> {
     let contenders = [
-        Contender::Floor { verifies: false },
-        Contender::Hub { shards: 1 },
-        Contender::Peer(peers::UWEBSOCKETS),
+        BenchSubject::Floor { verifies: false },
+        BenchSubject::Hub { shards: 1 },
+        BenchSubject::Peer(peers::UWEBSOCKETS),
     ];
     bench.interleave(&contenders, |bench, contender| {
         let name = contender.name();
         let topics = bench.count(1_000);
-        let mut running = contender.start(None, &[Beat::new(topics, 1.0)])?;
-        let (mut load, _) = Load::open(&running.plan(vec![Group::new(topics * 10, topics)]))?;
+        let mut running = contender.start(None, &[PublishSchedule::new(topics, 1.0)])?;
+        let (mut load, _) =
+            LoadProcess::open(&running.plan(vec![ConnectionGroup::new(topics * 10, topics)]))?;
         running.publish()?;
         let counted = load.count(1.5, bench.seconds(3.0))?;
         bench.sample(&name, CPU, "µs", counted.cpu_us());
@@ -47,23 +48,31 @@ fn run_many(bench: &mut Bench) -> anyhow::Result<()> {
         "latido (hub)",
         CPU,
         "uWebSockets",
-        Bound::AtMost(1.0),
+        GoalBound::AtMost(1.0),
     ));
-    bench.goal(Goal::ratio("latido (hub)", CPU, "floor", Bound::Shown));
+    bench.goal(Goal::ratio(
+        "latido (hub)",
+        CPU,
+        "floor",
+        GoalBound::Unlimited,
+    ));
     Ok(())
 }
 
-fn run_beside(bench: &mut Bench) -> anyhow::Result<()> {
-    let small = (Beat::new(100, 1.0), Group::new(1_000, 100));
+fn run_beside(bench: &mut BenchContext) -> anyhow::Result<()> {
+    let small = (
+        PublishSchedule::new(100, 1.0),
+        ConnectionGroup::new(1_000, 100),
+    );
     let large = (
-        Beat {
+        PublishSchedule {
             first: 100,
             channels: 1,
             rate: 5.0,
         },
-        Group::new(10_000, 1).from(100),
+        ConnectionGroup::new(10_000, 1).starting_at(100),
     );
-    let contender = Contender::Hub { shards: 1 };
+    let contender = BenchSubject::Hub { shards: 1 };
     bench.interleave(
         &["latido (hub), alone", "latido (hub), beside"],
         |bench, subject| {
@@ -71,9 +80,10 @@ fn run_beside(bench: &mut Bench) -> anyhow::Result<()> {
             if subject.ends_with("beside") {
                 parts.push(large.clone());
             }
-            let (beats, groups): (Vec<Beat>, Vec<Group>) = parts.into_iter().unzip();
+            let (beats, groups): (Vec<PublishSchedule>, Vec<ConnectionGroup>) =
+                parts.into_iter().unzip();
             let mut running = contender.start(None, &beats)?;
-            let (mut load, _) = Load::open(&running.plan(groups))?;
+            let (mut load, _) = LoadProcess::open(&running.plan(groups))?;
             running.publish()?;
             let counted = load.count(1.0, bench.seconds(4.0))?;
             let Some(small) = counted.groups.first() else {
@@ -91,7 +101,7 @@ fn run_beside(bench: &mut Bench) -> anyhow::Result<()> {
         "latido (hub), beside",
         DELAY,
         "latido (hub), alone",
-        Bound::AtMost(2.0),
+        GoalBound::AtMost(2.0),
     ));
     bench.note("for the small topics' sake small topics go first, and wait for at most 16 frames of the large one");
     Ok(())

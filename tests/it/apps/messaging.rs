@@ -11,18 +11,18 @@ use uuid::Uuid;
 
 use crate::harness::claims;
 use crate::harness::cluster::TestDatabase;
-use crate::harness::{Socket, TestApp};
+use crate::harness::{TestApp, TestSocket};
 
 const ANA: Uuid = Uuid::from_u128(0xaaaa_0000_0000_4000_8000_0000_0000_0001);
 const EVA: Uuid = Uuid::from_u128(0xaaaa_0000_0000_4000_8000_0000_0000_0002);
 /// A user who belongs to no conversation.
-const OTHER: Uuid = Uuid::from_u128(0xaaaa_0000_0000_4000_8000_0000_0000_0003);
+const OUTSIDER: Uuid = Uuid::from_u128(0xaaaa_0000_0000_4000_8000_0000_0000_0003);
 const CONVERSATION: Uuid = Uuid::from_u128(0xcccc_0000_0000_4000_8000_0000_0000_0001);
-const SECOND: Uuid = Uuid::from_u128(0xcccc_0000_0000_4000_8000_0000_0000_0002);
+const SECOND_CONVERSATION: Uuid = Uuid::from_u128(0xcccc_0000_0000_4000_8000_0000_0000_0002);
 
 /// Inserts two conversations between Ana and Eva.
-async fn fill(client: &Client) {
-    for conversation in [CONVERSATION, SECOND] {
+async fn insert_conversations(client: &Client) {
+    for conversation in [CONVERSATION, SECOND_CONVERSATION] {
         let members = [ANA, EVA]
             .map(|user| format!("('{conversation}', '{user}')"))
             .join(",");
@@ -35,34 +35,34 @@ async fn fill(client: &Client) {
 }
 
 /// Creates a database with the schema and the two conversations, and opens its store.
-async fn stored() -> (TestDatabase, Client, MessagingDatabase) {
+async fn create_store() -> (TestDatabase, Client, MessagingDatabase) {
     let home = TestDatabase::create(&[]).await;
     let client = home.client().await;
     client.batch_execute(SCHEMA_SQL).await.unwrap();
-    fill(&client).await;
+    insert_conversations(&client).await;
     let database = Database::open(&Config::new(home.url())).unwrap();
     let messages = MessagingDatabase::new(database.writer(8).unwrap());
     (home, client, messages)
 }
 
 /// Starts a server with the messaging app on a filled database.
-async fn served(variables: &[(&str, &str)]) -> (TestApp, Client) {
+async fn start_server(variables: &[(&str, &str)]) -> (TestApp, Client) {
     let mut all = vec![("LATIDO_APPS", "messaging")];
     all.extend_from_slice(variables);
     let app = TestApp::with_settings(&all, |_| {}).await;
-    let client = app.client().await;
-    fill(&client).await;
+    let client = app.connect_database().await;
+    insert_conversations(&client).await;
     (app, client)
 }
 
 /// A minimal Phoenix client that only knows the frame format.
-struct Device {
-    socket: Socket,
+struct PhoenixTestClient {
+    socket: TestSocket,
     user: Uuid,
     reference: u32,
 }
 
-impl Device {
+impl PhoenixTestClient {
     /// Connects without joining a channel.
     async fn connect(app: &TestApp, user: Uuid) -> Self {
         let now = claims::now();
@@ -75,7 +75,7 @@ impl Device {
         // The server answers 503 until the change feed knows its start position.
         let mut attempts = 0;
         let socket = loop {
-            match Socket::try_connect(&url, &[]).await {
+            match TestSocket::try_connect(&url, &[]).await {
                 Ok(socket) => break socket,
                 Err(503) if attempts < 200 => {
                     tokio::time::sleep(std::time::Duration::from_millis(50)).await
@@ -92,10 +92,10 @@ impl Device {
     }
 
     /// Connects and joins the user's channel and the first conversation.
-    async fn joined(app: &TestApp, user: Uuid) -> Self {
+    async fn connect_and_join(app: &TestApp, user: Uuid) -> Self {
         let mut device = Self::connect(app, user).await;
         device.join(&format!("user:{user}")).await;
-        device.until("sync_complete").await;
+        device.wait_for_event("sync_complete").await;
         device.join(&channel(CONVERSATION)).await;
         device
     }
@@ -104,15 +104,15 @@ impl Device {
         self.socket
             .send(&json!(["1", "1", topic, "phx_join", {}]))
             .await;
-        self.until("phx_reply").await
+        self.wait_for_event("phx_reply").await
     }
 
     /// Pushes an event on the first conversation and returns the reply.
     async fn push(&mut self, event: &str, payload: &Value) -> Value {
-        self.push_on(&channel(CONVERSATION), event, payload).await
+        self.push_to(&channel(CONVERSATION), event, payload).await
     }
 
-    async fn push_on(&mut self, topic: &str, event: &str, payload: &Value) -> Value {
+    async fn push_to(&mut self, topic: &str, event: &str, payload: &Value) -> Value {
         self.reference += 1;
         let reference = format!("p{}", self.reference);
         self.socket
@@ -127,7 +127,7 @@ impl Device {
     }
 
     /// Returns the payload of the next event of that name and skips other events.
-    async fn until(&mut self, event: &str) -> Value {
+    async fn wait_for_event(&mut self, event: &str) -> Value {
         loop {
             let frame = self.socket.next().await;
             if frame[3] == event {
@@ -138,7 +138,7 @@ impl Device {
 
     /// Returns the contents of the messages on the first conversation's channel, up to and
     /// including `last`.
-    async fn heard_until(&mut self, last: &str) -> Vec<String> {
+    async fn message_contents_until(&mut self, last: &str) -> Vec<String> {
         let mut contents = Vec::new();
         loop {
             let frame = self.socket.next().await;

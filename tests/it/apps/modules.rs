@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tokio_postgres::Client;
 
-use crate::harness::{Socket, TestApp, claims, until};
+use crate::harness::{TestApp, TestSocket, claims, wait_until};
 
 const KEY: &str = "a key of this test";
 const VARIABLES: [(&str, &str); 3] = [
@@ -13,21 +13,21 @@ const VARIABLES: [(&str, &str); 3] = [
 ];
 
 /// A bcrypt hash of `s3cret`. Its cost is far too low for production.
-const HASH: &str = "$2b$04$abcdefghijklmnopqrstuuLZYjhNQAOdpbzt4WxWlUHjv1wsyH5DG";
+const PASSWORD_HASH: &str = "$2b$04$abcdefghijklmnopqrstuuLZYjhNQAOdpbzt4WxWlUHjv1wsyH5DG";
 
-async fn app() -> (TestApp, Client) {
+async fn start_app() -> (TestApp, Client) {
     let app = TestApp::with_settings(&VARIABLES, |_| {}).await;
-    let client = app.client().await;
+    let client = app.connect_database().await;
     let sql = format!(
         "INSERT INTO users (id, name) VALUES (7, 'Ana'), (8, 'Eva');
          INSERT INTO modules (module_id, name, type, module_code, module_password_hash, user_id, claimed) VALUES
-           ('M1', 'Loop', 'Coaster', 'c1', '{HASH}', 7, true),
-           ('M2', NULL, NULL, 'c2', '{HASH}', 8, true),
-           ('M3', NULL, NULL, 'c3', '{HASH}', NULL, false)"
+           ('M1', 'Loop', 'Coaster', 'c1', '{PASSWORD_HASH}', 7, true),
+           ('M2', NULL, NULL, 'c2', '{PASSWORD_HASH}', 8, true),
+           ('M3', NULL, NULL, 'c3', '{PASSWORD_HASH}', NULL, false)"
     );
     client.batch_execute(&sql).await.unwrap();
-    until("the rows are known", async || {
-        summary(&app, 1, "admin").await["totalModules"] == 3
+    wait_until("the rows are known", async || {
+        get_summary(&app, 1, "admin").await["totalModules"] == 3
     })
     .await;
     (app, client)
@@ -37,7 +37,7 @@ fn token(app: &TestApp, user: i64, role: &str) -> String {
     app.sign(&json!({"id": user, "rol": role, "exp": claims::now() + 600}))
 }
 
-async fn summary(app: &TestApp, user: i64, role: &str) -> Value {
+async fn get_summary(app: &TestApp, user: i64, role: &str) -> Value {
     let (status, body) = app
         .get(&format!(
             "/api/modules/stats?token={}",
@@ -63,23 +63,23 @@ async fn emit(app: &TestApp, key: &str, method: &str, body: &Value) -> u16 {
         .as_u16()
 }
 
-async fn device(app: &TestApp) -> Socket {
-    Socket::try_connect(&format!("ws://{}/esp32", app.address()), &[])
+async fn connect_device(app: &TestApp) -> TestSocket {
+    TestSocket::try_connect(&format!("ws://{}/esp32", app.address()), &[])
         .await
         .unwrap()
 }
 
-async fn module(app: &TestApp, id: &str) -> Socket {
-    let mut socket = device(app).await;
+async fn connect_module(app: &TestApp, id: &str) -> TestSocket {
+    let mut socket = connect_device(app).await;
     socket
         .send(
             &json!({"type": "module_identify", "moduleId": id, "password": "s3cret", "uptime": 5}),
         )
         .await;
-    let connected = socket.next_of("connected").await;
+    let connected = socket.next_of_type("connected").await;
     assert_eq!(connected["initialState"]["uptime"], 5);
     assert_eq!(
-        socket.next_of("auth_success").await["status"],
+        socket.next_of_type("auth_success").await["status"],
         "authenticated"
     );
     socket
@@ -87,20 +87,20 @@ async fn module(app: &TestApp, id: &str) -> Socket {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn module_connects_reports_and_disconnects_and_the_table_follows() {
-    let (app, client) = app().await;
-    let mut socket = module(&app, "M1").await;
-    until("it is online", async || {
-        summary(&app, 7, "user").await["onlineModules"] == 1
+    let (app, client) = start_app().await;
+    let mut socket = connect_module(&app, "M1").await;
+    wait_until("it is online", async || {
+        get_summary(&app, 7, "user").await["onlineModules"] == 1
     })
     .await;
     assert_eq!(
-        summary(&app, 8, "user").await,
+        get_summary(&app, 8, "user").await,
         json!({"totalModules": 1, "onlineModules": 0, "offlineModules": 1, "moduleTypes": {"unknown": 1}})
     );
     socket.send(&json!({"type": "telemetry", "moduleId": "M1", "password": "s3cret", "uptime": 9, "position": "left"})).await;
     let stored_state_sql = "SELECT s.online AND m.status = 'online' AND s.telemetry = '{\"uptime\": 9, \"position\": \"left\"}' AND s.last_seen IS NOT NULL
                 FROM module_state s JOIN modules m USING (module_id) WHERE module_id = 'M1'";
-    until("it is kept", async || {
+    wait_until("it is kept", async || {
         client
             .query(stored_state_sql, &[])
             .await
@@ -117,7 +117,7 @@ async fn module_connects_reports_and_disconnects_and_the_table_follows() {
     assert!(!kept.contains("s3cret"), "a password goes nowhere");
     drop(socket);
     let gone = "SELECT NOT s.online AND m.status = 'offline' FROM module_state s JOIN modules m USING (module_id) WHERE module_id = 'M1'";
-    until("it is gone", async || {
+    wait_until("it is gone", async || {
         client
             .query(gone, &[])
             .await
@@ -126,12 +126,12 @@ async fn module_connects_reports_and_disconnects_and_the_table_follows() {
             .is_some_and(|row| row.get(0))
     })
     .await;
-    assert_eq!(summary(&app, 7, "user").await["onlineModules"], 0);
+    assert_eq!(get_summary(&app, 7, "user").await["onlineModules"], 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn invalid_devices_get_close_frames_known_to_the_firmware() {
-    let (app, _client) = app().await;
+    let (app, _client) = start_app().await;
     let identify = |id: &str, password: Value| {
         json!({"type": "module_identify", "moduleId": id, "password": password}).to_string()
     };
@@ -159,17 +159,21 @@ async fn invalid_devices_get_close_frames_known_to_the_firmware() {
             "Authentication failed",
         ),
     ] {
-        let mut socket = device(&app).await;
+        let mut socket = connect_device(&app).await;
         socket
             .send_raw(tokio_tungstenite::tungstenite::Message::text(text.clone()))
             .await;
-        assert_eq!(socket.ended().await, (code, reason.to_owned()), "{text}");
+        assert_eq!(
+            socket.wait_for_close().await,
+            (code, reason.to_owned()),
+            "{text}"
+        );
     }
-    let mut old = module(&app, "M1").await;
-    let _new = module(&app, "M1").await;
-    assert_eq!(old.ended().await, (1000, "New session".to_owned()));
+    let mut old = connect_module(&app, "M1").await;
+    let _new = connect_module(&app, "M1").await;
+    assert_eq!(old.wait_for_close().await, (1000, "New session".to_owned()));
     assert_eq!(
-        summary(&app, 7, "user").await["onlineModules"],
+        get_summary(&app, 7, "user").await["onlineModules"],
         1,
         "a replaced device never counts as offline"
     );
@@ -177,10 +181,13 @@ async fn invalid_devices_get_close_frames_known_to_the_firmware() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn row_changes_by_any_client_are_seen_at_once() {
-    let (app, client) = app().await;
+    let (app, client) = start_app().await;
     let totals = async |total: i64, anas: i64| {
-        let all = summary(&app, 1, "admin").await["totalModules"].as_i64();
-        (all, summary(&app, 7, "user").await["totalModules"].as_i64()) == (Some(total), Some(anas))
+        let all = get_summary(&app, 1, "admin").await["totalModules"].as_i64();
+        (
+            all,
+            get_summary(&app, 7, "user").await["totalModules"].as_i64(),
+        ) == (Some(total), Some(anas))
     };
     client
         .batch_execute(
@@ -188,14 +195,14 @@ async fn row_changes_by_any_client_are_seen_at_once() {
         )
         .await
         .unwrap();
-    until("many came at once", async || totals(503, 1).await).await;
+    wait_until("many came at once", async || totals(503, 1).await).await;
     client
         .batch_execute(
             "UPDATE modules SET user_id = 7, claimed = true WHERE module_id IN ('B1', 'M2')",
         )
         .await
         .unwrap();
-    until("two became Ana's", async || totals(503, 3).await).await;
+    wait_until("two became Ana's", async || totals(503, 3).await).await;
     client
         .batch_execute("BEGIN; DELETE FROM modules WHERE module_id LIKE 'B%'; ROLLBACK")
         .await
@@ -208,37 +215,37 @@ async fn row_changes_by_any_client_are_seen_at_once() {
         .batch_execute("DELETE FROM modules WHERE module_id LIKE 'B%'")
         .await
         .unwrap();
-    until("they went", async || totals(3, 2).await).await;
+    wait_until("they went", async || totals(3, 2).await).await;
     client.batch_execute("TRUNCATE modules").await.unwrap();
-    until("all went", async || totals(0, 0).await).await;
+    wait_until("all went", async || totals(0, 0).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn unclaimed_module_is_disconnected() {
-    let (app, client) = app().await;
-    let mut socket = module(&app, "M1").await;
+    let (app, client) = start_app().await;
+    let mut socket = connect_module(&app, "M1").await;
     client
         .batch_execute("UPDATE modules SET claimed = false, user_id = NULL WHERE module_id = 'M1'")
         .await
         .unwrap();
     assert_eq!(
-        socket.ended().await,
+        socket.wait_for_close().await,
         (1008, "Authentication failed".to_owned())
     );
-    let mut socket = module(&app, "M2").await;
+    let mut socket = connect_module(&app, "M2").await;
     client
         .batch_execute("DELETE FROM modules WHERE module_id = 'M2'")
         .await
         .unwrap();
     assert_eq!(
-        socket.ended().await,
+        socket.wait_for_close().await,
         (1008, "Authentication failed".to_owned())
     );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn emit_api_requires_a_key_and_known_methods() {
-    let (app, _client) = app().await;
+    let (app, _client) = start_app().await;
     assert_eq!(
         emit(&app, "wrong", "emitModuleOnline", &json!("M1")).await,
         401
@@ -250,12 +257,12 @@ async fn emit_api_requires_a_key_and_known_methods() {
         emit(&app, KEY, "emitModuleOnline", &json!({"moduleId": "M1"})).await,
         200
     );
-    assert_eq!(summary(&app, 7, "user").await["onlineModules"], 1);
+    assert_eq!(get_summary(&app, 7, "user").await["onlineModules"], 1);
     assert_eq!(
         emit(&app, KEY, "emitModuleOffline", &json!(["M1"])).await,
         200
     );
-    assert_eq!(summary(&app, 7, "user").await["onlineModules"], 0);
+    assert_eq!(get_summary(&app, 7, "user").await["onlineModules"], 0);
     let (status, _) = app.get("/api/modules/emit/emitModuleOnline").await;
     assert_eq!(status, 405);
     let (status, _) = app.get("/api/modules/stats").await;
@@ -266,7 +273,7 @@ async fn emit_api_requires_a_key_and_known_methods() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn reinstalling_changes_nothing_and_uninstalling_keeps_the_data() {
-    let (app, client) = app().await;
+    let (app, client) = start_app().await;
     let variables = [("DATABASE_URL", app.database_url())];
     let all: Vec<_> = variables
         .iter()

@@ -10,17 +10,19 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::harness::{ADMIN_OF_B1, B1, Folder, Socket, TestApp, claims, until, within};
+use crate::harness::{
+    ADMIN_OF_B1, B1, TempFolder, TestApp, TestSocket, claims, wait_until, within,
+};
 
 const KEY: &str = "a publisher's key for tests";
-const ON: [(&str, &str); 2] = [("LATIDO_APPS", "workspace"), ("WORKSPACE_API_KEY", KEY)];
+const SETTINGS: [(&str, &str); 2] = [("LATIDO_APPS", "workspace"), ("WORKSPACE_API_KEY", KEY)];
 
 async fn start() -> TestApp {
-    TestApp::with_settings(&ON, |_| {}).await
+    TestApp::with_settings(&SETTINGS, |_| {}).await
 }
 
 /// Signs a token as the Node server does.
-fn member(app: &TestApp, user: &str, workspaces: &[&str]) -> String {
+fn member_token(app: &TestApp, user: &str, workspaces: &[&str]) -> String {
     let workspaces: Vec<_> = workspaces
         .iter()
         .map(|id| json!({"workspaceId": id, "role": "admin"}))
@@ -28,16 +30,16 @@ fn member(app: &TestApp, user: &str, workspaces: &[&str]) -> String {
     app.sign(&json!({"userId": user, "workspaces": workspaces, "exp": claims::now() + 600}))
 }
 
-async fn connect(app: &TestApp) -> Socket {
-    Socket::try_connect(&app.ws_url(), &[])
+async fn connect(app: &TestApp) -> TestSocket {
+    TestSocket::try_connect(&app.ws_url(), &[])
         .await
         .expect("no token is needed to connect")
 }
 
 /// Connects a user's dashboard and joins it to a workspace.
-async fn enter(app: &TestApp, workspace: &str, user: &str) -> Socket {
+async fn join_workspace(app: &TestApp, workspace: &str, user: &str) -> TestSocket {
     let mut socket = connect(app).await;
-    let token = member(app, user, &[workspace]);
+    let token = member_token(app, user, &[workspace]);
     socket
         .send(&json!({"type": "auth", "workspace_id": workspace, "user_id": user, "token": token}))
         .await;
@@ -46,7 +48,12 @@ async fn enter(app: &TestApp, workspace: &str, user: &str) -> Socket {
 }
 
 /// Sends a request as the publisher.
-async fn call(app: &TestApp, method: Method, path: &str, body: String) -> (u16, Value) {
+async fn publisher_request(
+    app: &TestApp,
+    method: Method,
+    path: &str,
+    body: String,
+) -> (u16, Value) {
     let request = app
         .request(method, path)
         .header("X-API-Key", KEY)
@@ -57,7 +64,7 @@ async fn call(app: &TestApp, method: Method, path: &str, body: String) -> (u16, 
 
 async fn broadcast(app: &TestApp, workspace: &str, message: &Value) -> u16 {
     let body = json!({"message": message}).to_string();
-    call(
+    publisher_request(
         app,
         Method::POST,
         &format!("/api/workspaces/{workspace}/broadcast"),
@@ -67,8 +74,8 @@ async fn broadcast(app: &TestApp, workspace: &str, message: &Value) -> u16 {
     .0
 }
 
-async fn users(app: &TestApp, workspace: &str) -> Vec<Value> {
-    let (status, body) = call(
+async fn list_users(app: &TestApp, workspace: &str) -> Vec<Value> {
+    let (status, body) = publisher_request(
         app,
         Method::GET,
         &format!("/api/workspaces/{workspace}/users"),
@@ -83,13 +90,13 @@ async fn users(app: &TestApp, workspace: &str) -> Vec<Value> {
 async fn broadcast_reaches_every_socket_of_its_workspace_only() {
     let app = start().await;
     let (mut one, mut two, mut other) = (
-        enter(&app, "1", "a").await,
-        enter(&app, "1", "a").await,
-        enter(&app, "2", "a").await,
+        join_workspace(&app, "1", "a").await,
+        join_workspace(&app, "1", "a").await,
+        join_workspace(&app, "2", "a").await,
     );
     let body =
         json!({"type": "update", "entity": "Client", "data": {"_id": "507f191e810c19729de860ea"}});
-    let (status, answer) = call(
+    let (status, answer) = publisher_request(
         &app,
         Method::POST,
         "/api/workspaces/1/notify",
@@ -105,7 +112,7 @@ async fn broadcast_reaches_every_socket_of_its_workspace_only() {
         );
     }
     other.assert_quiet().await;
-    let (status, _) = call(
+    let (status, _) = publisher_request(
         &app,
         Method::POST,
         "/api/users/a/message",
@@ -119,7 +126,7 @@ async fn broadcast_reaches_every_socket_of_its_workspace_only() {
             json!({"type": "direct_message", "message": {"type": "appointment_confirmed"}})
         );
     }
-    assert_eq!(users(&app, "1").await, [json!("a")]);
+    assert_eq!(list_users(&app, "1").await, [json!("a")]);
     assert_eq!(app.metric("latido_app_connections").await, 3.0);
     assert_eq!(app.metric("latido_app_reached_total").await, 5.0);
 }
@@ -128,24 +135,25 @@ async fn broadcast_reaches_every_socket_of_its_workspace_only() {
 async fn both_protocols_share_one_socket() {
     let app = start().await;
     let channel = format!("estadisticas:{B1}");
-    let mut socket = app.socket(&app.token(ADMIN_OF_B1)).await;
+    let mut socket = app.connect_socket(&app.token(ADMIN_OF_B1)).await;
     let before = socket.subscribe(&channel).await;
     // An old dashboard that shows both: its first token stays valid for the channels it grants.
-    let token = member(&app, "507f", &["1"]);
+    let token = member_token(&app, "507f", &["1"]);
     socket
         .send(&json!({"type": "auth", "workspace_id": 1, "user_id": "507f", "token": token}))
         .await;
     assert_eq!(
-        socket.next_of("auth_success").await,
+        socket.next_of_type("auth_success").await,
         json!({"type": "auth_success"})
     );
-    app.book(&app.client().await, B1, "pendiente", 0).await;
+    app.book(&app.connect_database().await, B1, "pendiente", 0)
+        .await;
     let total = before["data"]["total_citas"].as_i64();
     socket
         .stats_until(&channel, |data| data["total_citas"].as_i64() > total)
         .await;
     assert_eq!(broadcast(&app, "1", &json!("hello")).await, 200);
-    assert_eq!(socket.next_of("broadcast").await["message"], "hello");
+    assert_eq!(socket.next_of_type("broadcast").await["message"], "hello");
 
     // The reverse also holds: the token of an `auth` message opens the streams that it grants.
     let grants = json!({"userId": "507f", "workspaces": [{"workspaceId": 2}], "negocio_id": B1, "exp": claims::now() + 600});
@@ -154,29 +162,33 @@ async fn both_protocols_share_one_socket() {
     assert_eq!(socket.next().await, json!({"type": "auth_success"}));
     socket.subscribe(&channel).await;
     assert_eq!(broadcast(&app, "2", &json!(1)).await, 200);
-    assert_eq!(socket.next_of("broadcast").await["message"], 1);
+    assert_eq!(socket.next_of_type("broadcast").await["message"], 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn token_is_accepted_in_the_url() {
     let app = start().await;
-    let mut socket = app.socket(&member(&app, "7", &["1"])).await;
+    let mut socket = app.connect_socket(&member_token(&app, "7", &["1"])).await;
     socket
         .send(&json!({"type": "auth", "workspace_id": "1", "user_id": 7}))
         .await;
     assert_eq!(socket.next().await, json!({"type": "auth_success"}));
-    assert_eq!(users(&app, "1").await, [json!(7)]);
-    let url = format!("{}?token={}x", app.ws_url(), member(&app, "7", &["1"]));
-    assert_eq!(Socket::try_connect(&url, &[]).await.err(), Some(401));
+    assert_eq!(list_users(&app, "1").await, [json!(7)]);
+    let url = format!(
+        "{}?token={}x",
+        app.ws_url(),
+        member_token(&app, "7", &["1"])
+    );
+    assert_eq!(TestSocket::try_connect(&url, &[]).await.err(), Some(401));
     // A streams client that claims a workspace without a token for it.
-    let mut liar = app.socket(&app.token(ADMIN_OF_B1)).await;
+    let mut liar = app.connect_socket(&app.token(ADMIN_OF_B1)).await;
     liar.send(&json!({"type": "auth", "workspace_id": "1", "user_id": ADMIN_OF_B1}))
         .await;
     assert_eq!(
         liar.next().await,
         json!({"type": "error", "message": "Unauthorized"})
     );
-    assert_eq!(liar.closed().await, Some(4401));
+    assert_eq!(liar.wait_for_close_code().await, Some(4401));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -199,7 +211,7 @@ async fn unauthorized_clients_and_invalid_messages_are_rejected() {
     socket.send(&json!({"type": "ping"})).await;
     assert_eq!(socket.next().await, json!({"type": "pong"}));
     socket.send_raw(Message::text("x".repeat(20_000))).await;
-    assert_eq!(socket.closed().await, Some(1009));
+    assert_eq!(socket.wait_for_close_code().await, Some(1009));
     let mut eager = connect(&app).await;
     eager
         .send(&json!({"type": "subscribe", "data": {"channel": format!("estadisticas:{B1}")}}))
@@ -208,14 +220,14 @@ async fn unauthorized_clients_and_invalid_messages_are_rejected() {
         eager.next().await,
         json!({"type": "error", "message": "Unauthorized"})
     );
-    assert_eq!(eager.closed().await, Some(4401));
+    assert_eq!(eager.wait_for_close_code().await, Some(4401));
     let mut flood = connect(&app).await;
     for _ in 0..900 {
         flood.send_raw(Message::text("{}")).await;
     }
-    assert_eq!(flood.closed().await, Some(4429));
+    assert_eq!(flood.wait_for_close_code().await, Some(4429));
     assert_eq!(
-        silent.closed().await,
+        silent.wait_for_close_code().await,
         Some(4401),
         "a silent client is closed after ten seconds"
     );
@@ -228,17 +240,23 @@ async fn disconnected_users_are_removed_from_the_list() {
     let app = start().await;
     let mut sockets = Vec::new();
     for user in ["a", "a", "b", "c"] {
-        sockets.push(enter(&app, "1", user).await);
+        sockets.push(join_workspace(&app, "1", user).await);
     }
-    assert_eq!(users(&app, "1").await, [json!("a"), json!("b"), json!("c")]);
+    assert_eq!(
+        list_users(&app, "1").await,
+        [json!("a"), json!("b"), json!("c")]
+    );
     // The connections are dropped without a close frame.
     sockets.truncate(1);
-    until("they are gone", async || {
-        users(&app, "1").await == [json!("a")]
+    wait_until("they are gone", async || {
+        list_users(&app, "1").await == [json!("a")]
     })
     .await;
     sockets.clear();
-    until("all are gone", async || users(&app, "1").await.is_empty()).await;
+    wait_until("all are gone", async || {
+        list_users(&app, "1").await.is_empty()
+    })
+    .await;
     app.assert_metric_settles("latido_connections", 0.0).await;
 }
 
@@ -249,15 +267,15 @@ async fn slow_client_is_closed_without_affecting_others() {
     let slow = tokio::net::TcpSocket::new_v4().unwrap();
     slow.set_recv_buffer_size(4096).unwrap();
     let slow = within(slow.connect(app.address())).await.unwrap();
-    let token = member(&app, "slow", &["1"]);
+    let token = member_token(&app, "slow", &["1"]);
     let mut slow = upgrade(slow, &token).await;
     let auth = json!({"type": "auth", "workspace_id": "1", "user_id": "slow"}).to_string();
     slow.write_all(&masked(&auth)).await.unwrap();
-    until("it is in", async || {
-        users(&app, "1").await == [json!("slow")]
+    wait_until("it is in", async || {
+        list_users(&app, "1").await == [json!("slow")]
     })
     .await;
-    let mut reader = enter(&app, "1", "reader").await;
+    let mut reader = join_workspace(&app, "1", "reader").await;
     let text = "x".repeat(16 * 1024);
     const COUNT: usize = 400;
     let reading = async {
@@ -275,8 +293,8 @@ async fn slow_client_is_closed_without_affecting_others() {
         }
     };
     tokio::join!(reading, publishing);
-    until("the slow one is gone", async || {
-        users(&app, "1").await == [json!("reader")]
+    wait_until("the slow one is gone", async || {
+        list_users(&app, "1").await == [json!("reader")]
     })
     .await;
     app.assert_metric_settles(r#"latido_closes_total{reason="too_slow"}"#, 1.0)
@@ -305,8 +323,8 @@ async fn reconnect_storm_leaves_a_correct_user_list() {
     let app = start().await;
     for round in 0..2 {
         let names: Vec<_> = (0..CLIENTS).map(|n| format!("user_{n:03}")).collect();
-        let mut sockets = join_all(names.iter().map(|name| enter(&app, "1", name))).await;
-        assert_eq!(users(&app, "1").await.len(), CLIENTS);
+        let mut sockets = join_all(names.iter().map(|name| join_workspace(&app, "1", name))).await;
+        assert_eq!(list_users(&app, "1").await.len(), CLIENTS);
         assert_eq!(broadcast(&app, "1", &json!(round)).await, 200);
         join_all(
             sockets
@@ -317,7 +335,10 @@ async fn reconnect_storm_leaves_a_correct_user_list() {
         // All connections drop at once, and all reconnect at once.
         drop(sockets);
     }
-    until("all are gone", async || users(&app, "1").await.is_empty()).await;
+    wait_until("all are gone", async || {
+        list_users(&app, "1").await.is_empty()
+    })
+    .await;
     app.assert_metric_settles("latido_app_connections", 0.0)
         .await;
 }
@@ -326,8 +347,9 @@ async fn reconnect_storm_leaves_a_correct_user_list() {
 async fn shutdown_asks_every_client_to_reconnect() {
     let mut app = start().await;
     let mut sockets =
-        join_all((0..20).map(|n| enter(&app, "1", if n % 2 == 0 { "a" } else { "b" }))).await;
-    let closing = join_all(sockets.iter_mut().map(Socket::closed));
+        join_all((0..20).map(|n| join_workspace(&app, "1", if n % 2 == 0 { "a" } else { "b" })))
+            .await;
+    let closing = join_all(sockets.iter_mut().map(TestSocket::wait_for_close_code));
     let (in_time, codes) = tokio::join!(app.stop(), closing);
     assert!(in_time);
     assert_eq!(codes, [Some(1012); 20]);
@@ -335,30 +357,30 @@ async fn shutdown_asks_every_client_to_reconnect() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn app_can_have_its_own_port() {
-    let folder = Folder::new();
+    let folder = TempFolder::new();
     let file = folder.write("latido.toml", "[apps.workspace]\nport = 0\n");
     let settings = [
         ("LATIDO_CONFIG", file.to_str().expect("UTF-8")),
         ("WORKSPACE_API_KEY", KEY),
     ];
     let app = TestApp::with_settings(&settings, |_| {}).await;
-    let address = app.address_of("workspace");
+    let address = app.app_address("workspace");
     assert_ne!(address, app.address());
     assert_eq!(
-        Socket::try_connect(&app.ws_url(), &[]).await.err(),
+        TestSocket::try_connect(&app.ws_url(), &[]).await.err(),
         Some(401),
         "the main port has no such clients"
     );
-    let mut socket = Socket::try_connect(&format!("ws://{address}/ws"), &[])
+    let mut socket = TestSocket::try_connect(&format!("ws://{address}/ws"), &[])
         .await
         .expect("the app's own has");
-    let token = member(&app, "7", &["1"]);
+    let token = member_token(&app, "7", &["1"]);
     socket
         .send(&json!({"type": "auth", "workspace_id": 1, "user_id": 7, "token": token}))
         .await;
     assert_eq!(socket.next().await, json!({"type": "auth_success"}));
     let ask = async |path: &str| {
-        let answer = crate::harness::client()
+        let answer = crate::harness::http_client()
             .get(format!("http://{address}{path}"))
             .send()
             .await
@@ -378,7 +400,7 @@ async fn app_can_have_its_own_port() {
     );
     assert_eq!(app.get("/api/health").await.0, 404);
     // Bodies over the limit, and bodies that never end.
-    let request = crate::harness::client()
+    let request = crate::harness::http_client()
         .post(format!("http://{address}/api/users/7/message"))
         .header("X-API-Key", KEY);
     let answer = request
@@ -407,7 +429,7 @@ async fn app_can_have_its_own_port() {
         "{answer:?}"
     );
     socket.close().await;
-    assert!(Socket::try_connect(&app.ws_url(), &[]).await.is_err());
+    assert!(TestSocket::try_connect(&app.ws_url(), &[]).await.is_err());
     tokio::time::timeout(
         Duration::from_secs(30),
         app.assert_metric_settles("latido_app_connections", 0.0),

@@ -14,44 +14,41 @@ use tokio::sync::OnceCell;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
-use super::demo::Demo;
-use super::{Browser, DESKTOP, Look, PHONE, Page, axe, not_run};
-use crate::harness::{ADMIN_OF_B1, B1, Home, TestApp};
+use super::demo::BrowserDemo;
+use super::{Browser, BrowserPage, DESKTOP, PHONE, Screen, axe, report_skipped};
+use crate::harness::{ADMIN_OF_B1, B1, CommandHome, TestApp};
 
 /// A large screen, seen from across a room.
-const WALL: Look = Look {
+const WALL_SCREEN: Screen = Screen {
     width: 2560,
     height: 1440,
     is_dark: true,
-    is_calm: false,
+    reduces_motion: false,
 };
-const RUNNING: &str = "The dashboard is running: ";
+const READY_PREFIX: &str = "The dashboard is running: ";
 
 /// The result of the build, which runs once for all tests and takes a minute.
-static BUILT: OnceCell<bool> = OnceCell::const_new();
+static BUILD_RESULT: OnceCell<bool> = OnceCell::const_new();
 
 /// The served dashboard in front of a server. Dropping the value ends it.
-struct Dashboard {
+struct AngularDashboard {
     process: Child,
     page: String,
 }
 
-impl Dashboard {
+impl AngularDashboard {
     /// Starts the dashboard. Returns `None` if it cannot be built here, which the build reports.
     async fn start(server: SocketAddr) -> Option<Self> {
-        if !*BUILT
+        if !*BUILD_RESULT
             .get_or_init(|| async { spawn_blocking(build).await.expect("it ends") })
             .await
         {
             return None;
         }
         let mut command = Command::new("node");
-        command.arg(clients().join("demo/serve/main.mjs")).args([
-            "--server",
-            &format!("http://{server}/"),
-            "--port",
-            "0",
-        ]);
+        command
+            .arg(clients_dir().join("demo/serve/main.mjs"))
+            .args(["--server", &format!("http://{server}/"), "--port", "0"]);
         let mut process = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -59,7 +56,10 @@ impl Dashboard {
             .expect("node starts");
         let mut lines = BufReader::new(process.stdout.take().expect("piped")).lines();
         let line = spawn_blocking(move || {
-            lines.find(|line| line.as_ref().is_ok_and(|line| line.starts_with(RUNNING)))
+            lines.find(|line| {
+                line.as_ref()
+                    .is_ok_and(|line| line.starts_with(READY_PREFIX))
+            })
         });
         let line = line
             .await
@@ -68,19 +68,19 @@ impl Dashboard {
             .expect("a text");
         Some(Self {
             process,
-            page: line.trim_start_matches(RUNNING).to_owned(),
+            page: line.trim_start_matches(READY_PREFIX).to_owned(),
         })
     }
 }
 
-impl Drop for Dashboard {
+impl Drop for AngularDashboard {
     fn drop(&mut self) {
         let _ended_already = self.process.kill();
         let _ = self.process.wait();
     }
 }
 
-fn clients() -> PathBuf {
+fn clients_dir() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("clients")
 }
 
@@ -99,10 +99,13 @@ fn build() -> bool {
         .split('.')
         .flat_map(str::parse::<u32>);
     if numbers.collect::<Vec<_>>() < vec![20, 19] {
-        not_run("the Angular dashboard, for want of Node 20.19 or later");
+        report_skipped("the Angular dashboard, for want of Node 20.19 or later");
         return false;
     }
-    if !clients().join("node_modules/.package-lock.json").is_file() {
+    if !clients_dir()
+        .join("node_modules/.package-lock.json")
+        .is_file()
+    {
         npm(&["ci", "--no-audit", "--no-fund"]);
     }
     npm(&["run", "build"]);
@@ -112,7 +115,7 @@ fn build() -> bool {
 fn npm(arguments: &[&str]) {
     let output = Command::new("npm")
         .args(arguments)
-        .current_dir(clients())
+        .current_dir(clients_dir())
         .stdin(Stdio::null())
         .output()
         .expect("npm starts");
@@ -124,13 +127,13 @@ fn npm(arguments: &[&str]) {
     );
 }
 
-async fn until_live(page: &mut Page) {
-    page.until(
+async fn wait_until_live(page: &mut BrowserPage) {
+    page.wait_until(
         "it is live",
         "document.querySelector('.link')?.dataset.tone === 'good'",
     )
     .await;
-    page.until(
+    page.wait_until(
         "it has numbers",
         "/\\d/.test(document.querySelector('[data-field=citas_hoy] .said')?.textContent)",
     )
@@ -138,7 +141,7 @@ async fn until_live(page: &mut Page) {
 }
 
 /// Returns a number from its screen-reader text, whose digits are grouped with dots.
-async fn shown(page: &mut Page, field: &str) -> i64 {
+async fn displayed_number(page: &mut BrowserPage, field: &str) -> i64 {
     let text = page.text(&format!("[data-field={field}] dd .said")).await;
     text.chars()
         .filter(char::is_ascii_digit)
@@ -148,9 +151,9 @@ async fn shown(page: &mut Page, field: &str) -> i64 {
 }
 
 /// Waits until the page shows the table's numbers. The demo keeps writing meanwhile.
-async fn until_right(page: &mut Page, demo: &Demo) {
+async fn wait_until_numbers_match(page: &mut BrowserPage, demo: &BrowserDemo) {
     for _ in 0..200 {
-        if shown(page, "total_citas").await == demo.total().await {
+        if displayed_number(page, "total_citas").await == demo.total().await {
             return;
         }
         sleep(Duration::from_millis(50)).await;
@@ -159,7 +162,7 @@ async fn until_right(page: &mut Page, demo: &Demo) {
 }
 
 /// Checks a screenshot, accessibility, and that the page does not scroll sideways.
-async fn it_looks_well(page: &mut Page, name: &str) {
+async fn assert_page_quality(page: &mut BrowserPage, name: &str) {
     page.assert_fits().await;
     axe::assert_accessible(page, name).await;
     page.screenshot(name).await;
@@ -170,43 +173,43 @@ async fn angular_dashboard_survives_a_server_restart() {
     let Some(browser) = Browser::start().await else {
         return;
     };
-    let home = Home::new();
-    let demo = Demo::start(&home, 0).await;
-    let Some(dashboard) = Dashboard::start(demo.address).await else {
+    let home = CommandHome::new();
+    let demo = BrowserDemo::start(&home, 0).await;
+    let Some(dashboard) = AngularDashboard::start(demo.address).await else {
         return;
     };
-    let mut page = browser.page(DESKTOP).await;
+    let mut page = browser.open_page(DESKTOP).await;
     page.open(&dashboard.page).await;
-    until_live(&mut page).await;
-    until_right(&mut page, &demo).await;
-    let before = shown(&mut page, "total_citas").await;
+    wait_until_live(&mut page).await;
+    wait_until_numbers_match(&mut page, &demo).await;
+    let before = displayed_number(&mut page, "total_citas").await;
     demo.book(500).await;
     let digits =
         "document.querySelector('[data-field=total_citas] .said').textContent.replace(/\\D/g, '')";
-    page.until(
+    page.wait_until(
         "five hundred more",
         &format!("+{digits} >= {}", before + 500),
     )
     .await;
-    until_right(&mut page, &demo).await;
-    on_every_screen(&mut page).await;
-    page.assert_quiet(&dashboard.page).await;
+    wait_until_numbers_match(&mut page, &demo).await;
+    check_every_screen(&mut page).await;
+    page.assert_no_errors(&dashboard.page).await;
 
     let port = demo.address.port();
     demo.process.signal(Signal::KILL);
     drop(demo);
-    page.until(
+    page.wait_until(
         "it reports the outage in words",
         "/Reconectando/.test(document.querySelector('.link [role=status]').innerText)",
     )
     .await;
-    page.until(
+    page.wait_until(
         "in amber, its numbers in grey",
         "!!document.querySelector('.link[data-tone=warn]') && !!document.querySelector('.numbers.old')",
     )
     .await;
-    it_looks_well(&mut page, "angular-reconnecting").await;
-    page.until(
+    assert_page_quality(&mut page, "angular-reconnecting").await;
+    page.wait_until(
         "and red, when it lasts",
         "document.querySelector('.link').dataset.tone === 'bad'",
     )
@@ -216,13 +219,13 @@ async fn angular_dashboard_survives_a_server_restart() {
             .await
             .starts_with("Sin conexión desde")
     );
-    it_looks_well(&mut page, "angular-down").await;
+    assert_page_quality(&mut page, "angular-down").await;
 
-    let demo = Demo::start(&home, port).await;
+    let demo = BrowserDemo::start(&home, port).await;
     page.click(".link button").await;
-    until_live(&mut page).await;
-    until_right(&mut page, &demo).await;
-    page.until(
+    wait_until_live(&mut page).await;
+    wait_until_numbers_match(&mut page, &demo).await;
+    page.wait_until(
         "nothing is old any more",
         "!document.querySelector('.old, .notice')",
     )
@@ -231,19 +234,19 @@ async fn angular_dashboard_survives_a_server_restart() {
     let of_the_dead = |text: &String| {
         text.contains("ERR_") || text.contains("WebSocket connection to") || text.contains("502")
     };
-    let complaints = page.complaints().await;
+    let complaints = page.take_errors().await;
     assert!(complaints.iter().all(of_the_dead), "{complaints:#?}");
     demo.book(1).await;
-    until_right(&mut page, &demo).await;
-    page.assert_quiet(&dashboard.page).await;
+    wait_until_numbers_match(&mut page, &demo).await;
+    page.assert_no_errors(&dashboard.page).await;
 }
 
-async fn on_every_screen(page: &mut Page) {
+async fn check_every_screen(page: &mut BrowserPage) {
     for (name, look) in [
         ("angular-desktop", DESKTOP),
         (
             "angular-desktop-dark",
-            Look {
+            Screen {
                 is_dark: true,
                 ..DESKTOP
             },
@@ -251,36 +254,36 @@ async fn on_every_screen(page: &mut Page) {
         ("angular-phone", PHONE),
         (
             "angular-phone-dark",
-            Look {
+            Screen {
                 is_dark: true,
-                is_calm: true,
+                reduces_motion: true,
                 ..PHONE
             },
         ),
     ] {
-        page.look(look).await;
-        it_looks_well(page, name).await;
+        page.set_screen(look).await;
+        assert_page_quality(page, name).await;
     }
-    page.look(WALL).await;
+    page.set_screen(WALL_SCREEN).await;
     page.click(".heading .secondary").await;
-    page.until(
+    page.wait_until(
         "all four",
         "document.querySelectorAll('.tile time').length === 4",
     )
     .await;
-    it_looks_well(page, "angular-wall").await;
-    page.look(PHONE).await;
-    it_looks_well(page, "angular-wall-phone").await;
-    page.look(DESKTOP).await;
+    assert_page_quality(page, "angular-wall").await;
+    page.set_screen(PHONE).await;
+    assert_page_quality(page, "angular-wall-phone").await;
+    page.set_screen(DESKTOP).await;
     page.click(".tile h2 button").await;
     page.click(".tools .quiet:last-child").await;
-    page.until(
+    page.wait_until(
         "it speaks English",
         "document.documentElement.lang === 'en' && document.querySelector('.link').innerText.startsWith('Live')",
     )
     .await;
     page.click(".tools .quiet:last-child").await;
-    page.until("and Spanish", "document.documentElement.lang === 'es'")
+    page.wait_until("and Spanish", "document.documentElement.lang === 'es'")
         .await;
 }
 
@@ -290,42 +293,43 @@ async fn angular_dashboard_asks_for_a_token_without_a_demo() {
         return;
     };
     let app = TestApp::start().await;
-    let Some(dashboard) = Dashboard::start(app.address()).await else {
+    let Some(dashboard) = AngularDashboard::start(app.address()).await else {
         return;
     };
-    let mut page = browser.page(PHONE).await;
+    let mut page = browser.open_page(PHONE).await;
     page.open(&dashboard.page).await;
-    page.until("it asks", "document.activeElement?.id === 'token'")
+    page.wait_until("it asks", "document.activeElement?.id === 'token'")
         .await;
-    it_looks_well(&mut page, "angular-token-phone").await;
-    page.look(DESKTOP).await;
-    it_looks_well(&mut page, "angular-token").await;
+    assert_page_quality(&mut page, "angular-token-phone").await;
+    page.set_screen(DESKTOP).await;
+    assert_page_quality(&mut page, "angular-token").await;
 
-    page.write(&app.token(ADMIN_OF_B1)).await;
+    page.type_text(&app.token(ADMIN_OF_B1)).await;
     page.press("Tab").await;
-    page.write(&format!("{B1} Taller Vera")).await;
+    page.type_text(&format!("{B1} Taller Vera")).await;
     page.click(".entry .primary").await;
-    until_live(&mut page).await;
+    wait_until_live(&mut page).await;
     assert_eq!(page.text("h1").await, "Taller Vera");
-    app.book(&app.client().await, B1, "pendiente", 0).await;
-    page.until(
+    app.book(&app.connect_database().await, B1, "pendiente", 0)
+        .await;
+    page.wait_until(
         "one cita",
         "document.querySelector('[data-field=total_citas] .said').textContent === '1'",
     )
     .await;
     page.screenshot("angular-token-live").await;
-    page.assert_quiet(&dashboard.page).await;
+    page.assert_no_errors(&dashboard.page).await;
 
     app.clock().set(app.clock().now() + 2.hours());
-    page.until(
+    page.wait_until(
         "its token is over",
         "document.querySelector('.link').dataset.tone === 'bad'",
     )
     .await;
     assert_eq!(page.text(".link [role=status]").await, "Desconectado");
-    it_looks_well(&mut page, "angular-closed").await;
+    assert_page_quality(&mut page, "angular-closed").await;
     page.click(".notice .secondary").await;
-    page.until(
+    page.wait_until(
         "it asks for another",
         "document.activeElement?.id === 'token'",
     )

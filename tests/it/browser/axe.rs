@@ -11,9 +11,9 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha512};
 use tokio::sync::OnceCell;
 
-use super::not_run;
-use super::page::Page;
-use crate::harness::Folder;
+use super::page::BrowserPage;
+use super::report_skipped;
+use crate::harness::TempFolder;
 
 /// The axe-core version (MPL-2.0), and the registry's hash of its package.
 const VERSION: &str = "4.14.1";
@@ -24,12 +24,16 @@ const INTEGRITY: &str =
 static SCRIPT: OnceCell<Option<String>> = OnceCell::const_new();
 
 /// Asserts that axe-core finds nothing serious on the page in its current state.
-pub(super) async fn assert_accessible(page: &mut Page, what: &str) {
+pub(super) async fn assert_accessible(page: &mut BrowserPage, what: &str) {
     let script = SCRIPT
-        .get_or_init(|| async { tokio::task::spawn_blocking(script).await.expect("it ends") })
+        .get_or_init(|| async {
+            tokio::task::spawn_blocking(load_script)
+                .await
+                .expect("it ends")
+        })
         .await;
     let Some(script) = script else {
-        return not_run(
+        return report_skipped(
             "the check of accessibility: axe-core could not be fetched with npm or curl",
         );
     };
@@ -57,13 +61,13 @@ pub(super) async fn assert_accessible(page: &mut Page, what: &str) {
     assert!(grave.is_empty(), "{what}: {grave:#?}");
 }
 
-fn script() -> Option<String> {
+fn load_script() -> Option<String> {
     let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("axe-core-{VERSION}.min.js"));
     if let Ok(script) = fs::read_to_string(&kept) {
         return Some(script);
     }
-    let folder = Folder::new();
-    let package = package(folder.path())?;
+    let folder = TempFolder::new();
+    let package = download_package(folder.path())?;
     let unpacked = Command::new("tar")
         .arg("-xzf")
         .arg(&package)
@@ -84,7 +88,7 @@ fn script() -> Option<String> {
 }
 
 /// Downloads the package and returns it if its hash matches.
-fn package(folder: &Path) -> Option<PathBuf> {
+fn download_package(folder: &Path) -> Option<PathBuf> {
     let path = folder.join(format!("axe-core-{VERSION}.tgz"));
     let url = format!("https://registry.npmjs.org/axe-core/-/axe-core-{VERSION}.tgz");
     let mut npm = Command::new("npm");

@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, getuid, kill_process_group, test_kill_process_group};
 use serde_json::Value;
 
-use super::not_run;
-use super::page::{Look, Page};
-use crate::harness::{Folder, client, until};
+use super::page::{BrowserPage, Screen};
+use super::report_skipped;
+use crate::harness::{TempFolder, http_client, wait_until};
 
 /// The usual names of the program, and its path on macOS.
 const PROGRAMS: [&str; 5] = [
@@ -47,17 +47,19 @@ pub(super) struct Browser {
     child: Child,
     port: u16,
     /// The profile folder, removed last, when no process writes to it any more.
-    profile: Folder,
+    profile: TempFolder,
 }
 
 impl Browser {
     /// Starts a browser. Returns `None` if Chromium is not installed, after reporting it.
     pub(super) async fn start() -> Option<Self> {
-        let Some(program) = program() else {
-            not_run("a browser's test, for want of chromium (sudo apt-get install chromium)");
+        let Some(program) = find_program() else {
+            report_skipped(
+                "a browser's test, for want of chromium (sudo apt-get install chromium)",
+            );
             return None;
         };
-        let profile = Folder::new();
+        let profile = TempFolder::new();
         let mut command = Command::new(program);
         command
             .args(FLAGS)
@@ -79,7 +81,7 @@ impl Browser {
             profile,
         };
         let file = browser.profile.path().join("DevToolsActivePort");
-        until("chromium listens", async || {
+        wait_until("chromium listens", async || {
             assert!(
                 browser
                     .child
@@ -101,9 +103,9 @@ impl Browser {
     }
 
     /// Opens a new tab with this screen.
-    pub(super) async fn page(&self, look: Look) -> Page {
+    pub(super) async fn open_page(&self, look: Screen) -> BrowserPage {
         let url = format!("http://127.0.0.1:{}/json/new?about:blank", self.port);
-        let answer = client()
+        let answer = http_client()
             .put(url)
             .send()
             .await
@@ -112,7 +114,7 @@ impl Browser {
             .await
             .expect("a text");
         let target: Value = serde_json::from_str(&answer).expect("a target");
-        Page::attach(
+        BrowserPage::attach(
             target["webSocketDebuggerUrl"].as_str().expect("an address"),
             look,
         )
@@ -135,7 +137,7 @@ impl Drop for Browser {
 }
 
 /// Returns `CHROMIUM`, or else the first of the usual names in `PATH`.
-fn program() -> Option<PathBuf> {
+fn find_program() -> Option<PathBuf> {
     if let Some(given) = env::var_os("CHROMIUM") {
         return Some(given.into());
     }

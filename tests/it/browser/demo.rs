@@ -6,21 +6,21 @@ use std::net::SocketAddr;
 use rustix::process::Signal;
 use tokio_postgres::Client;
 
-use super::{Browser, DESKTOP, Look, PHONE, Page, axe};
+use super::{Browser, BrowserPage, DESKTOP, PHONE, Screen, axe};
 use crate::harness::cluster::connect;
-use crate::harness::{Home, Running};
+use crate::harness::{CommandHome, RunningCommand};
 
 const BUSINESS: &str = latido_demo::BUSINESSES[0].id;
 
 /// A demo on a given or a free port.
-pub(super) struct Demo {
-    pub(super) process: Running,
+pub(super) struct BrowserDemo {
+    pub(super) process: RunningCommand,
     pub(super) address: SocketAddr,
     database: Client,
 }
 
-impl Demo {
-    pub(super) async fn start(home: &Home, port: u16) -> Self {
+impl BrowserDemo {
+    pub(super) async fn start(home: &CommandHome, port: u16) -> Self {
         let state = home.folder().path().join("state");
         let port = port.to_string();
         let variables = [
@@ -30,7 +30,7 @@ impl Demo {
         ];
         let process = home.start(&["demo"], &variables);
         let line = process
-            .prints("its database", |line| line.contains("psql "))
+            .wait_for_stdout("its database", |line| line.contains("psql "))
             .await;
         let url = line
             .split_once("psql ")
@@ -39,7 +39,7 @@ impl Demo {
             .trim()
             .trim_matches('\'')
             .to_owned();
-        let address = process.ready().await;
+        let address = process.ready_address().await;
         Self {
             process,
             address,
@@ -72,7 +72,7 @@ impl Demo {
 }
 
 /// Returns a number of the first card as displayed, with its digits grouped by dots.
-async fn shown(page: &mut Page, field: &str) -> i64 {
+async fn displayed_number(page: &mut BrowserPage, field: &str) -> i64 {
     let text = page
         .text(&format!("#cards article:first-child [data-field={field}]"))
         .await;
@@ -83,13 +83,13 @@ async fn shown(page: &mut Page, field: &str) -> i64 {
         .unwrap_or(-1)
 }
 
-async fn until_live(page: &mut Page) {
-    page.until(
+async fn wait_until_live(page: &mut BrowserPage) {
+    page.wait_until(
         "it is live",
         "document.querySelector('#link').dataset.state === 'live'",
     )
     .await;
-    page.until(
+    page.wait_until(
         "every card has numbers",
         "document.querySelectorAll('#cards article time[datetime]').length === 4",
     )
@@ -97,9 +97,9 @@ async fn until_live(page: &mut Page) {
 }
 
 /// Waits until the page shows the table's numbers. The demo keeps writing meanwhile.
-async fn until_right(page: &mut Page, demo: &Demo) {
+async fn wait_until_numbers_match(page: &mut BrowserPage, demo: &BrowserDemo) {
     for _ in 0..200 {
-        if shown(page, "total_citas").await == demo.total().await {
+        if displayed_number(page, "total_citas").await == demo.total().await {
             return;
         }
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
@@ -112,21 +112,21 @@ async fn demo_page_survives_a_server_restart() {
     let Some(browser) = Browser::start().await else {
         return;
     };
-    let home = Home::new();
-    let demo = Demo::start(&home, 0).await;
-    let mut page = browser.page(DESKTOP).await;
+    let home = CommandHome::new();
+    let demo = BrowserDemo::start(&home, 0).await;
+    let mut page = browser.open_page(DESKTOP).await;
     page.open(&demo.page()).await;
-    until_live(&mut page).await;
+    wait_until_live(&mut page).await;
     assert_eq!(page.text("#link-words").await, "En vivo");
-    until_right(&mut page, &demo).await;
-    numbers_follow(&mut page, &demo).await;
-    it_looks_well(&mut page).await;
-    page.assert_quiet(&demo.page()).await;
+    wait_until_numbers_match(&mut page, &demo).await;
+    check_live_numbers(&mut page, &demo).await;
+    assert_page_quality(&mut page).await;
+    page.assert_no_errors(&demo.page()).await;
 
     let port = demo.address.port();
     demo.process.signal(Signal::KILL);
     drop(demo);
-    page.until(
+    page.wait_until(
         "it reports the outage in words",
         "/Reconectando/.test(document.querySelector('#link').innerText)",
     )
@@ -140,11 +140,11 @@ async fn demo_page_survives_a_server_restart() {
     axe::assert_accessible(&mut page, "reconnecting").await;
     page.screenshot("demo-reconnecting").await;
 
-    let demo = Demo::start(&home, port).await;
-    until_live(&mut page).await;
-    until_right(&mut page, &demo).await;
+    let demo = BrowserDemo::start(&home, port).await;
+    wait_until_live(&mut page).await;
+    wait_until_numbers_match(&mut page, &demo).await;
     // Only requests that the stopped server could not answer, or the new one before it was ready.
-    let complaints = page.complaints().await;
+    let complaints = page.take_errors().await;
     let is_of_the_dead = |text: &String| {
         let kinds = ["ERR_", "WebSocket connection to", "Failed to load"];
         kinds.iter().any(|kind| text.contains(kind))
@@ -152,16 +152,16 @@ async fn demo_page_survives_a_server_restart() {
     };
     assert!(complaints.iter().all(is_of_the_dead), "{complaints:#?}");
     demo.book(1).await;
-    until_right(&mut page, &demo).await;
-    page.assert_quiet(&demo.page()).await;
+    wait_until_numbers_match(&mut page, &demo).await;
+    page.assert_no_errors(&demo.page()).await;
 }
 
-async fn it_looks_well(page: &mut Page) {
+async fn assert_page_quality(page: &mut BrowserPage) {
     for (name, look) in [
         ("demo-desktop", DESKTOP),
         (
             "demo-desktop-dark",
-            Look {
+            Screen {
                 is_dark: true,
                 ..DESKTOP
             },
@@ -169,38 +169,38 @@ async fn it_looks_well(page: &mut Page) {
         ("demo-phone", PHONE),
         (
             "demo-phone-dark",
-            Look {
+            Screen {
                 is_dark: true,
-                is_calm: true,
+                reduces_motion: true,
                 ..PHONE
             },
         ),
     ] {
-        page.look(look).await;
+        page.set_screen(look).await;
         page.assert_fits().await;
         axe::assert_accessible(page, name).await;
         page.screenshot(name).await;
     }
-    page.look(DESKTOP).await;
+    page.set_screen(DESKTOP).await;
 }
 
-async fn numbers_follow(page: &mut Page, demo: &Demo) {
-    let before = shown(page, "total_citas").await;
+async fn check_live_numbers(page: &mut BrowserPage, demo: &BrowserDemo) {
+    let before = displayed_number(page, "total_citas").await;
     demo.book(500).await;
-    page.until(
+    page.wait_until(
         "five hundred more",
         &format!("+document.querySelector('#cards [data-field=total_citas]').innerText.replace(/\\D/g, '') >= {}", before + 500),
     )
     .await;
-    until_right(page, demo).await;
+    wait_until_numbers_match(page, demo).await;
     page.click("#cards article:first-child .book").await;
-    page.until(
+    page.wait_until(
         "it is booked",
         "document.querySelector('#cards .book').innerText.includes('Reservada')",
     )
     .await;
     page.click("#language").await;
-    page.until(
+    page.wait_until(
         "it speaks English",
         "document.documentElement.lang === 'en' && document.querySelector('#link-words').innerText === 'Live'",
     )
@@ -215,35 +215,41 @@ async fn page_asks_for_a_token_without_a_demo() {
     };
     let app = crate::harness::TestApp::start().await;
     let origin = format!("http://{}/", app.address());
-    let mut page = browser.page(PHONE).await;
+    let mut page = browser.open_page(PHONE).await;
     page.open(&origin).await;
-    page.until(
+    page.wait_until(
         "it asks",
         "!document.querySelector('#entry').hidden && document.activeElement.id === 'token'",
     )
     .await;
     for (name, look) in [("token-phone", PHONE), ("token-desktop", DESKTOP)] {
-        page.look(look).await;
+        page.set_screen(look).await;
         page.assert_fits().await;
         axe::assert_accessible(&mut page, name).await;
         page.screenshot(name).await;
     }
-    page.write(&app.token(crate::harness::ADMIN_OF_B1)).await;
+    page.type_text(&app.token(crate::harness::ADMIN_OF_B1))
+        .await;
     page.press("Tab").await;
-    page.write(crate::harness::B1).await;
+    page.type_text(crate::harness::B1).await;
     page.press("Enter").await;
-    page.until(
+    page.wait_until(
         "it is live",
         "document.querySelector('#link').dataset.state === 'live'",
     )
     .await;
-    app.book(&app.client().await, crate::harness::B1, "pendiente", 0)
-        .await;
-    page.until(
+    app.book(
+        &app.connect_database().await,
+        crate::harness::B1,
+        "pendiente",
+        0,
+    )
+    .await;
+    page.wait_until(
         "one cita",
         "document.querySelector('[data-field=total_citas]').innerText === '1'",
     )
     .await;
     page.screenshot("token-live").await;
-    page.assert_quiet(&origin).await;
+    page.assert_no_errors(&origin).await;
 }

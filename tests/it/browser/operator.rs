@@ -3,31 +3,31 @@
 
 use serde_json::json;
 
-use super::demo::Demo;
-use super::{Browser, DESKTOP, Look, PHONE, axe};
-use crate::harness::{B1, Home, SYSTEM_ADMIN, TestApp, claims};
+use super::demo::BrowserDemo;
+use super::{Browser, DESKTOP, PHONE, Screen, axe};
+use crate::harness::{B1, CommandHome, SYSTEM_ADMIN, TestApp, claims};
 
-const LIVE: &str = "document.querySelector('#link').dataset.state === 'live'";
+const IS_LIVE_JS: &str = "document.querySelector('#link').dataset.state === 'live'";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn demo_opens_the_operator_page_without_a_token() {
     let Some(browser) = Browser::start().await else {
         return;
     };
-    let home = Home::new();
-    let demo = Demo::start(&home, 0).await;
+    let home = CommandHome::new();
+    let demo = BrowserDemo::start(&home, 0).await;
     let origin = format!("http://{}/", demo.address);
-    let mut page = browser.page(DESKTOP).await;
+    let mut page = browser.open_page(DESKTOP).await;
     page.open(&format!("{origin}dashboard")).await;
-    page.until("it is live", LIVE).await;
-    page.until(
+    page.wait_until("it is live", IS_LIVE_JS).await;
+    page.wait_until(
         "it shows itself",
         "document.querySelectorAll('#clients tbody tr').length === 1",
     )
     .await;
-    page.until("its charts move", "document.querySelector('[data-tile=memory] .line').getAttribute('d')?.includes('L') === true")
+    page.wait_until("its charts move", "document.querySelector('[data-tile=memory] .line').getAttribute('d')?.includes('L') === true")
         .await;
-    page.until(
+    page.wait_until(
         "the database answers",
         "document.querySelector('[data-health=database]').dataset.tone === 'good'",
     )
@@ -36,7 +36,7 @@ async fn demo_opens_the_operator_page_without_a_token() {
         ("operator-desktop", DESKTOP),
         (
             "operator-desktop-dark",
-            Look {
+            Screen {
                 is_dark: true,
                 ..DESKTOP
             },
@@ -44,25 +44,25 @@ async fn demo_opens_the_operator_page_without_a_token() {
         ("operator-phone", PHONE),
         (
             "operator-phone-dark",
-            Look {
+            Screen {
                 is_dark: true,
-                is_calm: true,
+                reduces_motion: true,
                 ..PHONE
             },
         ),
     ] {
-        page.look(look).await;
+        page.set_screen(look).await;
         page.assert_fits().await;
         axe::assert_accessible(&mut page, name).await;
         page.screenshot(name).await;
     }
     page.click("#pause").await;
-    page.until(
+    page.wait_until(
         "it pauses",
         "document.querySelector('#pause').getAttribute('aria-pressed') === 'true'",
     )
     .await;
-    page.assert_quiet(&origin).await;
+    page.assert_no_errors(&origin).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -75,13 +75,15 @@ async fn admin_finds_and_closes_a_session() {
     let token =
         app.sign(&json!({"id": SYSTEM_ADMIN, "rol": "admin_sistema", "exp": claims::now() + 600}));
     let mut client = app
-        .socket(&app.sign(&json!({"id": "ana", "negocio_id": B1, "exp": claims::now() + 600})))
+        .connect_socket(
+            &app.sign(&json!({"id": "ana", "negocio_id": B1, "exp": claims::now() + 600})),
+        )
         .await;
     client.subscribe(&format!("estadisticas:{B1}")).await;
 
-    let mut page = browser.page(DESKTOP).await;
+    let mut page = browser.open_page(DESKTOP).await;
     page.open(&format!("{origin}dashboard")).await;
-    page.until(
+    page.wait_until(
         "it asks",
         "!document.querySelector('#entry').hidden && document.activeElement.id === 'token'",
     )
@@ -90,40 +92,40 @@ async fn admin_finds_and_closes_a_session() {
     page.screenshot("operator-token").await;
     page.open(&format!("{origin}#elsewhere")).await;
     page.open(&format!("{origin}dashboard#token={token}")).await;
-    page.until("it is live", LIVE).await;
+    page.wait_until("it is live", IS_LIVE_JS).await;
     assert_eq!(
         page.eval("location.href").await,
         format!("{origin}dashboard"),
         "the token has left the address"
     );
-    page.until(
+    page.wait_until(
         "both are there",
         "document.querySelectorAll('#clients tbody tr').length === 2",
     )
     .await;
     page.click("#filter").await;
-    page.write("ana").await;
-    page.until(
+    page.type_text("ana").await;
+    page.wait_until(
         "one is left",
         "document.querySelectorAll('#clients tbody tr').length === 1",
     )
     .await;
     page.click(".row-end").await;
-    page.until("it asks first", "document.querySelector('#end').open")
+    page.wait_until("it asks first", "document.querySelector('#end').open")
         .await;
     axe::assert_accessible(&mut page, "operator-close").await;
     page.screenshot("operator-close").await;
     page.click("#end-stay").await;
-    assert_eq!(client.closed().await, Some(4403));
-    page.until(
+    assert_eq!(client.wait_for_close_code().await, Some(4403));
+    page.wait_until(
         "the page reports it",
         "document.querySelector('#said').innerText.includes('ana')",
     )
     .await;
-    page.until(
+    page.wait_until(
         "no session is left",
         "document.querySelector('#clients tbody').children.length === 0",
     )
     .await;
-    page.assert_quiet(&origin).await;
+    page.assert_no_errors(&origin).await;
 }

@@ -16,30 +16,30 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 use crate::harness::within;
 
 /// The longest time to wait for an expected event. It is generous because it measures nothing.
-const PATIENCE: Duration = Duration::from_secs(40);
+const PAGE_TIMEOUT: Duration = Duration::from_secs(40);
 
 /// The screen and the user preferences that a page is displayed with.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Look {
+pub(super) struct Screen {
     pub(super) width: u32,
     pub(super) height: u32,
     /// The `prefers-color-scheme: dark` media feature.
     pub(super) is_dark: bool,
     /// The `prefers-reduced-motion: reduce` media feature.
-    pub(super) is_calm: bool,
+    pub(super) reduces_motion: bool,
 }
 
 /// An open browser tab and its DevTools connection.
-pub(super) struct Page {
+pub(super) struct BrowserPage {
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
     calls: u64,
     /// The request URLs by the browser's request id.
     requests: HashMap<String, String>,
-    complaints: Vec<String>,
+    errors: Vec<String>,
 }
 
-impl Page {
-    pub(super) async fn attach(url: &str, look: Look) -> Self {
+impl BrowserPage {
+    pub(super) async fn attach(url: &str, look: Screen) -> Self {
         // Boxed because this future takes 20 kB.
         let (socket, _) = within(Box::pin(connect_async(url)))
             .await
@@ -48,24 +48,24 @@ impl Page {
             socket,
             calls: 0,
             requests: HashMap::new(),
-            complaints: Vec::new(),
+            errors: Vec::new(),
         };
         for domain in ["Page", "Runtime", "Log", "Network", "Audits"] {
             page.call(&format!("{domain}.enable"), json!({})).await;
         }
-        page.look(look).await;
+        page.set_screen(look).await;
         page
     }
 
     /// Changes the screen and the preferences of the page.
-    pub(super) async fn look(&mut self, look: Look) {
-        let Look { width, height, .. } = look;
+    pub(super) async fn set_screen(&mut self, look: Screen) {
+        let Screen { width, height, .. } = look;
         let metrics = json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600});
         self.call("Emulation.setDeviceMetricsOverride", metrics)
             .await;
         let features = json!([
             {"name": "prefers-color-scheme", "value": if look.is_dark { "dark" } else { "light" }},
-            {"name": "prefers-reduced-motion", "value": if look.is_calm { "reduce" } else { "no-preference" }},
+            {"name": "prefers-reduced-motion", "value": if look.reduces_motion { "reduce" } else { "no-preference" }},
         ]);
         self.call("Emulation.setEmulatedMedia", json!({"features": features}))
             .await;
@@ -75,7 +75,7 @@ impl Page {
     pub(super) async fn open(&mut self, url: &str) {
         let went = self.call("Page.navigate", json!({"url": url})).await;
         assert!(went["errorText"].is_null(), "{url}: {went}");
-        self.until(
+        self.wait_until(
             "the document is there",
             "document.readyState === 'complete' && location.href !== 'about:blank'",
         )
@@ -96,15 +96,15 @@ impl Page {
     }
 
     /// Waits until an expression is true on the page.
-    pub(super) async fn until(&mut self, what: &str, expression: &str) {
+    pub(super) async fn wait_until(&mut self, what: &str, expression: &str) {
         let began = Instant::now();
         while self.eval(expression).await != true {
-            if began.elapsed() > PATIENCE {
+            if began.elapsed() > PAGE_TIMEOUT {
                 let text = self.eval("document.body.innerText").await;
                 panic!(
                     "never: {what} ({expression})\n{}\n{:?}",
                     text.as_str().unwrap_or_default(),
-                    self.complaints
+                    self.errors
                 );
             }
             tokio::time::sleep(Duration::from_millis(30)).await;
@@ -157,7 +157,7 @@ impl Page {
     }
 
     /// Types text into the focused element.
-    pub(super) async fn write(&mut self, text: &str) {
+    pub(super) async fn type_text(&mut self, text: &str) {
         self.call("Input.insertText", json!({"text": text})).await;
     }
 
@@ -200,15 +200,15 @@ impl Page {
 
     /// Takes the errors that the browser reported since the last call: console, scripts, content
     /// security policy and requests.
-    pub(super) async fn complaints(&mut self) -> Vec<String> {
+    pub(super) async fn take_errors(&mut self) -> Vec<String> {
         // The browser sends all earlier events before this response.
         self.eval("0").await;
-        std::mem::take(&mut self.complaints)
+        std::mem::take(&mut self.errors)
     }
 
     /// Asserts that the browser reported no errors and sent requests only to `origin`.
-    pub(super) async fn assert_quiet(&mut self, origin: &str) {
-        assert_eq!(self.complaints().await, Vec::<String>::new());
+    pub(super) async fn assert_no_errors(&mut self, origin: &str) {
+        assert_eq!(self.take_errors().await, Vec::<String>::new());
         let is_own = |url: &&String| {
             url.replacen("ws", "http", 1).starts_with(origin)
                 || url.starts_with(origin)
@@ -239,11 +239,11 @@ impl Page {
                 assert!(message["error"].is_null(), "{method}: {}", message["error"]);
                 return message["result"].take();
             }
-            self.happened(&message);
+            self.record_event(&message);
         }
     }
 
-    fn happened(&mut self, event: &Value) {
+    fn record_event(&mut self, event: &Value) {
         let about = &event["params"];
         let complaint = match event["method"].as_str().unwrap_or_default() {
             "Network.requestWillBeSent" | "Network.webSocketCreated" => {
@@ -285,6 +285,6 @@ impl Page {
             }
             _ => return,
         };
-        self.complaints.push(complaint);
+        self.errors.push(complaint);
     }
 }

@@ -5,14 +5,14 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use tokio::time::sleep;
 
-use crate::chaos::number;
+use crate::chaos::env_number;
 use crate::convergence::{BUSINESSES, business};
-use crate::harness::{Home, OTHER_USER, Running, Socket, TestApp, claims};
+use crate::harness::{CommandHome, OTHER_USER, RunningCommand, TestApp, TestSocket, claims};
 
 /// The number of clients that are connected at the same time.
-const AT_ONCE: usize = 16;
+const CONCURRENT_CLIENTS: usize = 16;
 /// The interval between two measurements of the server's memory.
-const LOOK_EVERY: Duration = Duration::from_millis(250);
+const SAMPLE_INTERVAL: Duration = Duration::from_millis(250);
 /// The share of a run that fills caches and pools. It tells nothing about a leak.
 const WARM_UP: f64 = 0.25;
 /// The limit in bytes per client. All state kept for a client is larger than this (a name, a
@@ -20,7 +20,7 @@ const WARM_UP: f64 = 0.25;
 const LEAK_BYTES: f64 = 32.0;
 /// The minimum duration of a meaningful run, in seconds. In a shorter run, the allocator's steps
 /// are larger than the measured effect.
-const LONG_S: u64 = 300;
+const MIN_DURATION_S: u64 = 300;
 
 /// Returns the slope of a line through points, by least squares.
 fn slope(points: &[(f64, f64)]) -> f64 {
@@ -31,7 +31,7 @@ fn slope(points: &[(f64, f64)]) -> f64 {
     up / points.iter().map(|p| (p.0 - x).powi(2)).sum::<f64>()
 }
 
-fn rss_kib(process: &Running) -> f64 {
+fn rss_kib(process: &RunningCommand) -> f64 {
     let status =
         std::fs::read_to_string(format!("/proc/{}/status", process.pid())).expect("it lives");
     let line = status
@@ -45,8 +45,8 @@ fn rss_kib(process: &Running) -> f64 {
 }
 
 /// Runs one short client session, which ends in a random way.
-async fn visit(url: String, token: String, mut random: fastrand::Rng) {
-    let mut socket = Socket::connect(&url, &token).await;
+async fn run_session(url: String, token: String, mut random: fastrand::Rng) {
+    let mut socket = TestSocket::connect(&url, &token).await;
     for _ in 0..random.u8(1..5) {
         socket
             .subscribe(&format!(
@@ -70,9 +70,9 @@ async fn visit(url: String, token: String, mut random: fastrand::Rng) {
     reason = "the figures are the result of this run"
 )]
 async fn churn_leaves_no_memory_behind() {
-    let seconds = number("LATIDO_CHURN_SECONDS");
+    let seconds = env_number("LATIDO_CHURN_SECONDS");
     let app = TestApp::start().await;
-    let home = Home::new();
+    let home = CommandHome::new();
     let database_url = app.database_url();
     let variables = [
         ("DATABASE_URL", database_url.as_str()),
@@ -81,11 +81,11 @@ async fn churn_leaves_no_memory_behind() {
         ("PORT", "0"),
     ];
     let server = home.start(&["serve"], &variables);
-    let url = format!("ws://{}/ws", server.ready().await);
+    let url = format!("ws://{}/ws", server.ready_address().await);
     let token = app
         .sign(&json!({"id": OTHER_USER, "rol": "admin_sistema", "exp": claims::now() + 360_000}));
     let (begun, time) = (Instant::now(), Duration::from_secs(seconds.unwrap_or(3)));
-    let visiting: Vec<_> = (0..AT_ONCE)
+    let visiting: Vec<_> = (0..CONCURRENT_CLIENTS)
         .map(|_| {
             let (url, token) = (url.clone(), token.clone());
             tokio::spawn(async move {
@@ -93,8 +93,12 @@ async fn churn_leaves_no_memory_behind() {
                 while begun.elapsed() < time {
                     // Each client gets its own task: on an overloaded machine it may be so slow
                     // that the server closes it.
-                    match tokio::spawn(visit(url.clone(), token.clone(), fastrand::Rng::new()))
-                        .await
+                    match tokio::spawn(run_session(
+                        url.clone(),
+                        token.clone(),
+                        fastrand::Rng::new(),
+                    ))
+                    .await
                     {
                         Ok(()) => visits += 1,
                         Err(_) => broken += 1,
@@ -107,7 +111,7 @@ async fn churn_leaves_no_memory_behind() {
     let mut points = Vec::new();
     while begun.elapsed() < time {
         points.push((begun.elapsed().as_secs_f64(), rss_kib(&server)));
-        sleep(LOOK_EVERY).await;
+        sleep(SAMPLE_INTERVAL).await;
     }
     let (mut visits, mut broken) = (0, 0);
     for visitor in visiting {
@@ -131,7 +135,7 @@ async fn churn_leaves_no_memory_behind() {
         "{broken} visits broke off, {visits} went well"
     );
     assert!(
-        seconds.is_none_or(|seconds| seconds < LONG_S) || a_visit < LEAK_BYTES,
+        seconds.is_none_or(|seconds| seconds < MIN_DURATION_S) || a_visit < LEAK_BYTES,
         "the server grows"
     );
 }

@@ -6,8 +6,8 @@ use jiff::ToSpan;
 use rustix::process::{Pid, Resource, Rlimit, Signal, prlimit};
 use tokio::time::sleep;
 
-use crate::chaos::arena::Arena;
-use crate::harness::fault_proxy::Mode;
+use crate::chaos::deployment::Deployment;
+use crate::harness::fault_proxy::ProxyMode;
 use crate::harness::try_connect;
 
 /// One kind of injected fault.
@@ -67,22 +67,26 @@ impl Fault {
     }
 
     /// Applies the fault from its beginning to its end.
-    pub(super) async fn happen(self, deployment: &mut Arena, random: &mut fastrand::Rng) {
+    pub(super) async fn apply(self, deployment: &mut Deployment, random: &mut fastrand::Rng) {
         match self {
             Self::Cut => {
                 for _ in 0..random.u8(1..6) {
-                    deployment.roads[deployment.open].cut();
+                    deployment.proxies[deployment.active_proxy].reset_all();
                     sleep(Duration::from_millis(random.u64(1..200))).await;
                 }
             }
-            Self::HalfOpen => deployment.roads[deployment.open].half_open(),
-            Self::Trickle => during(deployment, Mode::Trickle, random.u64(500..1_500)).await,
-            Self::Latency => {
-                let mode = Mode::Slow(Duration::from_millis(random.u64(20..200)));
-                during(deployment, mode, random.u64(500..2_000)).await;
+            Self::HalfOpen => deployment.proxies[deployment.active_proxy].half_open_all(),
+            Self::Trickle => {
+                with_mode(deployment, ProxyMode::Trickle, random.u64(500..1_500)).await
             }
-            Self::BlackHole => during(deployment, Mode::BlackHole, random.u64(200..9_000)).await,
-            Self::Terminate => terminate(deployment, random).await,
+            Self::Latency => {
+                let mode = ProxyMode::Slow(Duration::from_millis(random.u64(20..200)));
+                with_mode(deployment, mode, random.u64(500..2_000)).await;
+            }
+            Self::BlackHole => {
+                with_mode(deployment, ProxyMode::BlackHole, random.u64(200..9_000)).await
+            }
+            Self::Terminate => terminate_backends(deployment, random).await,
             Self::FreezeDatabase => {
                 deployment.cluster.pause();
                 sleep(Duration::from_millis(random.u64(200..7_000))).await;
@@ -99,29 +103,33 @@ impl Fault {
             Self::KillServer => {
                 if let Some(process) = deployment.forget_process() {
                     process.signal(Signal::KILL);
-                    process.finished().await;
+                    process.wait_for_exit().await;
                 }
                 deployment.start_process().await;
             }
             Self::StopServer => {
                 if let Some(process) = deployment.forget_process() {
                     process.signal(Signal::TERM);
-                    assert_eq!(process.finished().await.code, Some(0), "it stops in order");
+                    assert_eq!(
+                        process.wait_for_exit().await.code,
+                        Some(0),
+                        "it stops in order"
+                    );
                 }
                 deployment.start_process().await;
             }
-            Self::ClockJump => jump(deployment, random).await,
+            Self::ClockJump => jump_clock(deployment, random).await,
         }
     }
 }
 
-async fn during(deployment: &Arena, mode: Mode, ms: u64) {
-    deployment.roads[deployment.open].set(mode);
+async fn with_mode(deployment: &Deployment, mode: ProxyMode, ms: u64) {
+    deployment.proxies[deployment.active_proxy].set_mode(mode);
     sleep(Duration::from_millis(ms)).await;
-    deployment.roads[deployment.open].set(Mode::Pass);
+    deployment.proxies[deployment.active_proxy].set_mode(ProxyMode::Pass);
 }
 
-async fn terminate(deployment: &Arena, random: &mut fastrand::Rng) {
+async fn terminate_backends(deployment: &Deployment, random: &mut fastrand::Rng) {
     let Some(db) = try_connect(&deployment.cluster.url()).await else {
         return;
     };
@@ -137,10 +145,10 @@ async fn terminate(deployment: &Arena, random: &mut fastrand::Rng) {
 /// Limits the file size for every process of the server. PostgreSQL handles this like a full disk
 /// (it ignores SIGXFSZ for this purpose): statements fail, and a failed write to the log makes the
 /// server panic. It cannot restart until there is space again.
-async fn fill_disk(deployment: &mut Arena) {
+async fn fill_disk(deployment: &mut Deployment) {
     const ROOM_BYTES: u64 = 64 * 1024;
     let server = deployment.cluster.server_pid();
-    for pid in children(server).into_iter().chain([server]) {
+    for pid in child_pids(server).into_iter().chain([server]) {
         let limit = Rlimit {
             current: Some(ROOM_BYTES),
             maximum: None,
@@ -154,7 +162,7 @@ async fn fill_disk(deployment: &mut Arena) {
     deployment.cluster.restart().await;
 }
 
-fn children(parent: u32) -> Vec<u32> {
+fn child_pids(parent: u32) -> Vec<u32> {
     let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
     // The name in the second field may contain any character, even a parenthesis. The fourth field
@@ -172,16 +180,16 @@ fn children(parent: u32) -> Vec<u32> {
 }
 
 /// Kills the database server and restarts it behind the other address.
-async fn fail_over(deployment: &mut Arena) {
+async fn fail_over(deployment: &mut Deployment) {
     deployment.cluster.kill().await;
-    deployment.roads[deployment.open].set(Mode::Refuse);
-    deployment.roads[deployment.open].cut();
-    deployment.open = 1 - deployment.open;
+    deployment.proxies[deployment.active_proxy].set_mode(ProxyMode::Refuse);
+    deployment.proxies[deployment.active_proxy].reset_all();
+    deployment.active_proxy = 1 - deployment.active_proxy;
     deployment.cluster.restart().await;
-    deployment.roads[deployment.open].set(Mode::Pass);
+    deployment.proxies[deployment.active_proxy].set_mode(ProxyMode::Pass);
 }
 
-async fn freeze_server(deployment: &Arena, ms: u64) {
+async fn freeze_server(deployment: &Deployment, ms: u64) {
     let Some(process) = &deployment.process else {
         return;
     };
@@ -191,7 +199,7 @@ async fn freeze_server(deployment: &Arena, ms: u64) {
 }
 
 /// Moves the clock to another day for a while. The tokens stay valid for longer than that.
-async fn jump(deployment: &Arena, random: &mut fastrand::Rng) {
+async fn jump_clock(deployment: &Deployment, random: &mut fastrand::Rng) {
     let days = if random.bool() { 1 } else { -1 };
     let clock = deployment.app.clock();
     clock.set(

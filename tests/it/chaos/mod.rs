@@ -10,27 +10,27 @@
 //! `make chaos` runs for ten minutes; an ordinary test run takes a short slice. `LATIDO_SEED=n`
 //! repeats the order of faults. `make churn` looks for memory leaks.
 
-mod arena;
 mod churn;
+mod deployment;
 mod faults;
 mod viewer;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use arena::Arena;
+use deployment::Deployment;
 use faults::Fault;
 
 /// The duration of this test in an ordinary run, in seconds.
 const SLICE_S: u64 = 60;
 
-fn number(name: &str) -> Option<u64> {
+fn env_number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
 /// The number of survived faults of one kind, and the recovery times after they ended.
 #[derive(Default)]
-struct Survived {
+struct RecoveryStats {
     times: u32,
     total: Duration,
     longest: Duration,
@@ -42,13 +42,13 @@ struct Survived {
     reason = "the table is the result of this run, and the seed repeats it"
 )]
 async fn no_change_is_lost_and_no_viewer_sees_foreign_data() {
-    let seed = number("LATIDO_SEED").unwrap_or_else(|| fastrand::u64(..));
+    let seed = env_number("LATIDO_SEED").unwrap_or_else(|| fastrand::u64(..));
     eprintln!("LATIDO_SEED={seed}");
     let mut random = fastrand::Rng::with_seed(seed);
     let until =
-        Instant::now() + Duration::from_secs(number("LATIDO_CHAOS_SECONDS").unwrap_or(SLICE_S));
-    let mut deployment = Arena::open(random.fork()).await;
-    let mut table: BTreeMap<&str, Survived> = BTreeMap::new();
+        Instant::now() + Duration::from_secs(env_number("LATIDO_CHAOS_SECONDS").unwrap_or(SLICE_S));
+    let mut deployment = Deployment::start(random.fork()).await;
+    let mut table: BTreeMap<&str, RecoveryStats> = BTreeMap::new();
     let mut bag = Vec::new();
     while Instant::now() < until {
         // Apply each fault once before any fault repeats.
@@ -57,13 +57,13 @@ async fn no_change_is_lost_and_no_viewer_sees_foreign_data() {
             random.shuffle(&mut bag);
         }
         let Some(fault) = bag.pop() else { break };
-        let took = deployment.survive(fault, &mut random).await;
+        let took = deployment.apply_fault(fault, &mut random).await;
         let survived = table.entry(fault.name()).or_default();
         survived.times += 1;
         survived.total += took;
         survived.longest = survived.longest.max(took);
     }
-    let seen = deployment.close().await;
+    let seen = deployment.shut_down().await;
     eprintln!(
         "| fault | survived | right again after, mean | longest |\n| --- | --- | --- | --- |"
     );

@@ -13,16 +13,16 @@ use tokio::time::{sleep, timeout};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
 /// The four statistics of one business, in wire order.
-pub(super) type Numbers = [i64; 4];
+pub(super) type BusinessNumbers = [i64; 4];
 
 /// The response timeout. A viewer leaves a server that does not answer within it.
-const PATIENCE: Duration = Duration::from_secs(3);
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(3);
 /// The pause between two connection attempts.
-const PAUSE: Duration = Duration::from_millis(40);
+const RECONNECT_PAUSE: Duration = Duration::from_millis(40);
 
 /// The totals over all viewers.
 #[derive(Debug, Default)]
-pub(super) struct Counts {
+pub(super) struct ViewerCounts {
     pub(super) frames: AtomicU64,
     pub(super) connections: AtomicU64,
     pub(super) refused: AtomicU64,
@@ -30,44 +30,44 @@ pub(super) struct Counts {
 
 /// The current view of one viewer, and its first violation.
 #[derive(Debug, Default)]
-pub(super) struct Sight {
+pub(super) struct ViewerState {
     /// The numbers by business. Cleared when a connection ends, because nothing is displayed then.
-    pub(super) now: HashMap<String, Numbers>,
+    pub(super) numbers: HashMap<String, BusinessNumbers>,
     versions: HashMap<String, u64>,
-    pub(super) complaint: Option<String>,
+    pub(super) violation: Option<String>,
 }
 
 /// A client with its token and its businesses.
-pub(super) struct Viewer {
+pub(super) struct ChaosViewer {
     pub(super) token: String,
     pub(super) businesses: Vec<String>,
     /// A business that the token does not grant.
     pub(super) forbidden: String,
-    pub(super) sight: Arc<Mutex<Sight>>,
-    pub(super) counts: Arc<Counts>,
+    pub(super) state: Arc<Mutex<ViewerState>>,
+    pub(super) counts: Arc<ViewerCounts>,
 }
 
-impl Viewer {
+impl ChaosViewer {
     /// Connects to the current server address, again and again.
     pub(super) async fn follow(self, mut address: watch::Receiver<Option<SocketAddr>>) {
         loop {
             let there = *address.borrow_and_update();
             if let Some(there) = there {
-                let _ended = self.connection(there, address.clone()).await;
-                self.sight.lock().unwrap().now.clear();
+                let _ended = self.run_connection(there, address.clone()).await;
+                self.state.lock().unwrap().numbers.clear();
             }
-            sleep(PAUSE).await;
+            sleep(RECONNECT_PAUSE).await;
         }
     }
 
-    async fn connection(
+    async fn run_connection(
         &self,
         there: SocketAddr,
         mut address: watch::Receiver<Option<SocketAddr>>,
     ) -> Result<(), Error> {
         let url = format!("ws://{there}/ws?token={}", self.token);
         let connecting = Box::pin(tokio_tungstenite::connect_async(url));
-        let Ok(connected) = timeout(PATIENCE, connecting).await else {
+        let Ok(connected) = timeout(RESPONSE_TIMEOUT, connecting).await else {
             return Ok(());
         };
         let (mut stream, _) = connected?;
@@ -86,7 +86,7 @@ impl Viewer {
             match message {
                 Some(Ok(Message::Text(text))) => {
                     let message = serde_json::from_str(&text).expect("every frame is JSON");
-                    if self.hear(&message) {
+                    if self.on_message(&message) {
                         return Ok(());
                     }
                 }
@@ -99,7 +99,7 @@ impl Viewer {
 
     /// Checks a received message. Returns true if the server rejected a subscription for a
     /// temporary reason, so the viewer must reconnect.
-    fn hear(&self, message: &Value) -> bool {
+    fn on_message(&self, message: &Value) -> bool {
         if message["type"] == "error" {
             let code = &message["data"]["code"];
             self.counts
@@ -121,25 +121,25 @@ impl Viewer {
             "citas_canceladas",
         ];
         let numbers = numbers.map(|name| data[name].as_i64().unwrap_or(-1));
-        let mut sight = self.sight.lock().unwrap();
+        let mut sight = self.state.lock().unwrap();
         if !self.businesses.contains(&business)
             || message["channel"] != format!("estadisticas:{business}")
         {
             sight
-                .complaint
+                .violation
                 .get_or_insert(format!("a frame of another's: {message}"));
         }
         let before = sight
             .versions
             .insert(business.clone(), version)
             .unwrap_or_default();
-        let repeats = before == version && !sight.now.contains_key(&business);
+        let repeats = before == version && !sight.numbers.contains_key(&business);
         if before > version || (before == version && !repeats) {
             sight
-                .complaint
+                .violation
                 .get_or_insert(format!("version {version} after {before}: {message}"));
         }
-        sight.now.insert(business, numbers);
+        sight.numbers.insert(business, numbers);
         false
     }
 }

@@ -1,12 +1,12 @@
 //! The commands `install`, `doctor` and `uninstall`: their effect on a database, and their output.
 
-use super::Place;
+use super::CommandSetup;
 
 const SCHEMAS: &str = "SELECT count(*) FROM pg_namespace WHERE nspname = 'latido'";
 
 #[tokio::test]
 async fn install_and_uninstall_leave_nothing_behind() {
-    let place = Place::new().await;
+    let place = CommandSetup::new().await;
     let client = place.database.client().await;
     let schemas = async || {
         client
@@ -16,9 +16,12 @@ async fn install_and_uninstall_leave_nothing_behind() {
             .get::<_, i64>(0)
     };
 
-    let before = place.home.run(&["doctor"], &place.with(&[])).await;
+    let before = place
+        .home
+        .run(&["doctor"], &place.with_variables(&[]))
+        .await;
     assert!(
-        before.code == Some(1) && before.out.contains("run `latido install`"),
+        before.code == Some(1) && before.stdout.contains("run `latido install`"),
         "{before:?}"
     );
 
@@ -40,9 +43,12 @@ async fn install_and_uninstall_leave_nothing_behind() {
     assert!(place.print(&["install"]).await.starts_with("installed  "));
     assert!(place.print(&["install"]).await.starts_with("unchanged  "));
 
-    let healthy = place.home.run(&["doctor"], &place.with(&[])).await;
+    let healthy = place
+        .home
+        .run(&["doctor"], &place.with_variables(&[]))
+        .await;
     assert!(
-        healthy.code == Some(0) && !healthy.out.contains("FAILURE"),
+        healthy.code == Some(0) && !healthy.stdout.contains("FAILURE"),
         "{healthy:?}"
     );
     let uninstallation = place.print(&["uninstall", "--dry-run"]).await;
@@ -57,14 +63,17 @@ async fn install_and_uninstall_leave_nothing_behind() {
 
 #[tokio::test]
 async fn doctor_finds_future_failures() {
-    let place = Place::new().await;
+    let place = CommandSetup::new().await;
     place.print(&["install"]).await;
     let weak = place
         .home
-        .run(&["doctor"], &place.with(&[("JWT_SECRET", "short")]))
+        .run(
+            &["doctor"],
+            &place.with_variables(&[("JWT_SECRET", "short")]),
+        )
         .await;
     assert!(
-        weak.code == Some(1) && weak.out.contains("JWT_ALLOW_WEAK_SECRET=true"),
+        weak.code == Some(1) && weak.stdout.contains("JWT_ALLOW_WEAK_SECRET=true"),
         "a server would not start: {weak:?}"
     );
     for subject in [
@@ -79,17 +88,17 @@ async fn doctor_finds_future_failures() {
         "plan",
     ] {
         assert!(
-            weak.out.contains(&format!("{subject}: ")),
+            weak.stdout.contains(&format!("{subject}: ")),
             "{subject} in {}",
-            weak.out
+            weak.stdout
         );
     }
     let keyless = place
         .home
-        .run(&["doctor"], &place.with(&[("JWT_SECRET", "")]))
+        .run(&["doctor"], &place.with_variables(&[("JWT_SECRET", "")]))
         .await;
     assert!(
-        keyless.code == Some(1) && keyless.out.contains("JWT_JWKS_URL"),
+        keyless.code == Some(1) && keyless.stdout.contains("JWT_JWKS_URL"),
         "{keyless:?}"
     );
     place
@@ -99,14 +108,22 @@ async fn doctor_finds_future_failures() {
         .batch_execute("DROP TABLE citas CASCADE")
         .await
         .unwrap();
-    let missing = place.home.run(&["doctor"], &place.with(&[])).await;
+    let missing = place
+        .home
+        .run(&["doctor"], &place.with_variables(&[]))
+        .await;
     assert!(
-        missing.code == Some(1) && missing.out.contains("FAILURE") && missing.out.contains("citas"),
+        missing.code == Some(1)
+            && missing.stdout.contains("FAILURE")
+            && missing.stdout.contains("citas"),
         "{missing:?}"
     );
-    let installing = place.home.run(&["install"], &place.with(&[])).await;
+    let installing = place
+        .home
+        .run(&["install"], &place.with_variables(&[]))
+        .await;
     assert!(
-        installing.code == Some(1) && installing.err.contains("no table citas"),
+        installing.code == Some(1) && installing.stderr.contains("no table citas"),
         "{installing:?}"
     );
 
@@ -114,11 +131,11 @@ async fn doctor_finds_future_failures() {
         .home
         .run(
             &["doctor"],
-            &place.with(&[("DATABASE_URL", "postgresql://u:open-sesame@127.0.0.1:1/d")]),
+            &place.with_variables(&[("DATABASE_URL", "postgresql://u:open-sesame@127.0.0.1:1/d")]),
         )
         .await;
     assert!(
-        away.code == Some(1) && away.out.contains("FAILURE"),
+        away.code == Some(1) && away.stdout.contains("FAILURE"),
         "{away:?}"
     );
     for finished in [weak, missing, installing, away] {

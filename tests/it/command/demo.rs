@@ -9,11 +9,11 @@ use tokio_postgres::config::Host;
 
 use crate::embedded::processes;
 use crate::harness::cluster::connect;
-use crate::harness::{Home, Running, Socket, client, until};
+use crate::harness::{CommandHome, RunningCommand, TestSocket, http_client, wait_until};
 
 /// A running demo and the output for its user.
-struct Demo {
-    process: Running,
+struct CommandDemo {
+    process: RunningCommand,
     page: String,
     token: String,
     watch: String,
@@ -22,7 +22,7 @@ struct Demo {
 }
 
 /// Returns variables that keep the demo's state in its home folder and use any free port.
-fn variables(state: &str) -> [(&str, &str); 3] {
+fn demo_variables(state: &str) -> [(&str, &str); 3] {
     [
         ("XDG_STATE_HOME", state),
         ("PORT", "0"),
@@ -30,15 +30,17 @@ fn variables(state: &str) -> [(&str, &str); 3] {
     ]
 }
 
-impl Demo {
-    async fn start(home: &Home, state: &str) -> Self {
-        Self::start_with(home, &variables(state)).await
+impl CommandDemo {
+    async fn start(home: &CommandHome, state: &str) -> Self {
+        Self::start_with(home, &demo_variables(state)).await
     }
 
-    async fn start_with(home: &Home, variables: &[(&str, &str)]) -> Self {
+    async fn start_with(home: &CommandHome, variables: &[(&str, &str)]) -> Self {
         let process = home.start(&["demo"], variables);
         let behind = async |mark: &str| {
-            let line = process.prints(mark, |line| line.contains(mark)).await;
+            let line = process
+                .wait_for_stdout(mark, |line| line.contains(mark))
+                .await;
             line.split_once(mark)
                 .expect("it is there")
                 .1
@@ -50,17 +52,17 @@ impl Demo {
         let token = behind("The token, good for an hour: ").await;
         let database = behind("psql ").await.trim_matches('\'').to_owned();
         process
-            .prints("the last line", |line| {
+            .wait_for_stdout("the last line", |line| {
                 line.contains("Ctrl-C stops everything")
             })
             .await;
-        process.ready().await;
+        process.ready_address().await;
         Self {
             page,
             token,
             watch,
             database,
-            http: client(),
+            http: http_client(),
             process,
         }
     }
@@ -78,9 +80,9 @@ impl Demo {
 
     /// Connects a dashboard with a token of that session. Returns it with the channel of one of its
     /// businesses.
-    async fn socket(&self, session: &Value) -> (Socket, String) {
+    async fn socket(&self, session: &Value) -> (TestSocket, String) {
         let url = format!("{}ws", self.page.replacen("http://", "ws://", 1));
-        let socket = Socket::connect(&url, session["token"].as_str().expect("a token")).await;
+        let socket = TestSocket::connect(&url, session["token"].as_str().expect("a token")).await;
         (
             socket,
             format!(
@@ -111,7 +113,7 @@ fn processes_of(state: &str) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn demo_works_survives_crashes_and_leaves_nothing_behind() {
-    let home = Home::new();
+    let home = CommandHome::new();
     let state = home
         .folder()
         .path()
@@ -119,12 +121,12 @@ async fn demo_works_survives_crashes_and_leaves_nothing_behind() {
         .to_str()
         .expect("UTF-8")
         .to_owned();
-    an_impatient_start(&home, &state).await;
-    let mut demo = Demo::start(&home, &state).await;
-    the_page_is_served(&demo).await;
-    the_watch_line_works(&home, &demo).await;
-    numbers_move(&demo).await;
-    a_booking_is_counted(&demo).await;
+    check_interrupted_start(&home, &state).await;
+    let mut demo = CommandDemo::start(&home, &state).await;
+    check_page(&demo).await;
+    check_watch_command(&home, &demo).await;
+    check_live_numbers(&demo).await;
+    check_booking(&demo).await;
     connect(&demo.database)
         .await
         .batch_execute("CREATE TABLE kept ()")
@@ -133,20 +135,20 @@ async fn demo_works_survives_crashes_and_leaves_nothing_behind() {
 
     let socket = socket_folder(&demo.database);
     assert!(socket.exists());
-    let second = home.run(&["demo"], &variables(&state)).await;
+    let second = home.run(&["demo"], &demo_variables(&state)).await;
     assert_eq!(
-        (second.code, second.out.as_str()),
+        (second.code, second.stdout.as_str()),
         (Some(1), ""),
         "{second:?}"
     );
     let error_text = format!("process {} already runs the database", demo.process.pid());
-    assert!(second.err.contains(&error_text), "{}", second.err);
+    assert!(second.stderr.contains(&error_text), "{}", second.stderr);
     assert!(!demo.process.has_ended());
-    numbers_move(&demo).await;
+    check_live_numbers(&demo).await;
 
     demo.process.signal(Signal::KILL);
-    assert_eq!(demo.process.finished().await.code, None);
-    until("its PostgreSQL is gone", async || {
+    assert_eq!(demo.process.wait_for_exit().await.code, None);
+    wait_until("its PostgreSQL is gone", async || {
         processes_of(&state).is_empty() && !socket.exists()
     })
     .await;
@@ -155,15 +157,15 @@ async fn demo_works_survives_crashes_and_leaves_nothing_behind() {
         ("LATIDO_APPS", "messaging,modules"),
         ("MODULES_API_KEY", "a key of this test"),
     ];
-    let demo = Demo::start_with(&home, &[&variables(&state)[..], &apps].concat()).await;
+    let demo = CommandDemo::start_with(&home, &[&demo_variables(&state)[..], &apps].concat()).await;
     connect(&demo.database)
         .await
         .batch_execute("SELECT FROM kept, messages, modules")
         .await
         .expect("kept, and made for the apps");
-    numbers_move(&demo).await;
+    check_live_numbers(&demo).await;
     demo.process.signal(Signal::INT);
-    let finished = demo.process.finished().await;
+    let finished = demo.process.wait_for_exit().await;
     assert_eq!(finished.code, Some(0), "{finished:?}");
     assert_eq!(
         processes_of(&state),
@@ -171,25 +173,29 @@ async fn demo_works_survives_crashes_and_leaves_nothing_behind() {
         "it has stopped its PostgreSQL"
     );
     assert!(!socket.exists(), "{}", socket.display());
-    assert!(!finished.err.contains(&demo.token), "{}", finished.err);
+    assert!(
+        !finished.stderr.contains(&demo.token),
+        "{}",
+        finished.stderr
+    );
 }
 
 /// Stops a demo during its first start. It waits for the processes that create the data, and never
 /// uses incomplete data.
-async fn an_impatient_start(home: &Home, state: &str) {
-    let demo = home.start(&["demo"], &variables(state));
+async fn check_interrupted_start(home: &CommandHome, state: &str) {
+    let demo = home.start(&["demo"], &demo_variables(state));
     let is_unfinished =
         |entry: DirEntry| entry.file_name().to_string_lossy().ends_with(".unfinished");
     let folder = format!("{state}/latido");
-    until("initdb works", async || {
+    wait_until("initdb works", async || {
         fs::read_dir(&folder).is_ok_and(|entries| entries.flatten().any(is_unfinished))
     })
     .await;
     demo.signal(Signal::KILL);
-    demo.finished().await;
+    demo.wait_for_exit().await;
 }
 
-async fn the_page_is_served(demo: &Demo) {
+async fn check_page(demo: &CommandDemo) {
     assert!(demo.page.starts_with("http://127.0.0.1:"), "{}", demo.page);
     let answer = demo.http.get(&demo.page).send().await.expect("an answer");
     assert_eq!(answer.status(), 200);
@@ -218,7 +224,7 @@ async fn the_page_is_served(demo: &Demo) {
 }
 
 /// The printed command can be pasted: `LATIDO_TOKEN=… path/of/latido watch CHANNEL --url URL`.
-async fn the_watch_line_works(home: &Home, demo: &Demo) {
+async fn check_watch_command(home: &CommandHome, demo: &CommandDemo) {
     let (token, command) = demo.watch.split_once(' ').expect("a command");
     assert_eq!(token, demo.token);
     let mut arguments = command.split(' ');
@@ -229,11 +235,11 @@ async fn the_watch_line_works(home: &Home, demo: &Demo) {
     );
     let watch = home.start(&arguments.collect::<Vec<_>>(), &[("LATIDO_TOKEN", token)]);
     watch
-        .prints("numbers", |line| line.contains("total_citas "))
+        .wait_for_stdout("numbers", |line| line.contains("total_citas "))
         .await;
 }
 
-async fn numbers_move(demo: &Demo) {
+async fn check_live_numbers(demo: &CommandDemo) {
     let session = demo.session().await;
     let (mut socket, _) = demo.socket(&session).await;
     for business in session["negocios"].as_array().expect("businesses") {
@@ -245,7 +251,7 @@ async fn numbers_move(demo: &Demo) {
     }
     let mut first = std::collections::HashMap::new();
     loop {
-        let frame = socket.next_of("stats").await;
+        let frame = socket.next_of_type("stats").await;
         let mut data = frame["data"].clone();
         data["timestamp"].take();
         if first
@@ -258,7 +264,7 @@ async fn numbers_move(demo: &Demo) {
     }
 }
 
-async fn a_booking_is_counted(demo: &Demo) {
+async fn check_booking(demo: &CommandDemo) {
     let session = demo.session().await;
     let (mut socket, channel) = demo.socket(&session).await;
     let count = "SELECT count(*) FROM citas WHERE negocio_id::text = $1";

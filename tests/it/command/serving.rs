@@ -5,39 +5,39 @@ use std::net::TcpListener;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use super::{Place, SECRET};
-use crate::harness::{B1, Socket, client, until};
+use super::{CommandSetup, SECRET};
+use crate::harness::{B1, TestSocket, http_client, wait_until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn token_grants_access_and_signal_stops_the_server_in_order() {
-    let place = Place::new().await;
+    let place = CommandSetup::new().await;
     place.print(&["install"]).await;
     let token = place.token(B1).await;
     let channel = format!("estadisticas:{B1}");
     for signal in [Signal::TERM, Signal::INT] {
         let server = place.start(&["serve"], &[]);
-        let address = server.ready().await;
-        let mut socket = Socket::connect(&format!("ws://{address}/ws"), &token).await;
+        let address = server.ready_address().await;
+        let mut socket = TestSocket::connect(&format!("ws://{address}/ws"), &token).await;
         assert_eq!(socket.subscribe(&channel).await["data"]["negocio_id"], B1);
         server.signal(signal);
-        assert_eq!(socket.closed().await, Some(1012), "{signal:?}");
-        let finished = server.finished().await;
+        assert_eq!(socket.wait_for_close_code().await, Some(1012), "{signal:?}");
+        let finished = server.wait_for_exit().await;
         assert_eq!(
-            (finished.code, finished.out.as_str()),
+            (finished.code, finished.stdout.as_str()),
             (Some(0), ""),
             "{signal:?}: {finished:?}"
         );
         assert!(
-            finished.err.contains(r#""message":"stopped""#),
+            finished.stderr.contains(r#""message":"stopped""#),
             "{}",
-            finished.err
+            finished.stderr
         );
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn logs_are_structured_and_contain_no_secret() {
-    let place = Place::new().await;
+    let place = CommandSetup::new().await;
     place.print(&["install"]).await;
     let token = place.token(B1).await;
     let key = "a key that callers of the hook must present";
@@ -45,17 +45,17 @@ async fn logs_are_structured_and_contain_no_secret() {
         &["serve"],
         &[("RUST_LOG", "trace"), ("NOTIFY_API_KEY", key)],
     );
-    let address = server.ready().await;
+    let address = server.ready_address().await;
     let url = format!("ws://{address}/ws");
 
     // Tokens in every accepted place, and an invalid one.
     let channel = format!("estadisticas:{B1}");
-    Socket::connect(&url, &token)
+    TestSocket::connect(&url, &token)
         .await
         .subscribe(&channel)
         .await;
     let protocols = format!("bearer, {token}");
-    let mut socket = Socket::try_connect(&url, &[("sec-websocket-protocol", &protocols)])
+    let mut socket = TestSocket::try_connect(&url, &[("sec-websocket-protocol", &protocols)])
         .await
         .expect("admitted");
     socket
@@ -64,12 +64,12 @@ async fn logs_are_structured_and_contain_no_secret() {
     socket.subscribe(&channel).await;
     let forged = format!("{token}forged");
     assert_eq!(
-        Socket::try_connect(&format!("{url}?token={forged}"), &[])
+        TestSocket::try_connect(&format!("{url}?token={forged}"), &[])
             .await
             .err(),
         Some(401)
     );
-    let http = client();
+    let http = http_client();
     let snapshot = http
         .get(format!("http://{address}/estadisticas/{B1}"))
         .bearer_auth(&token)
@@ -89,9 +89,9 @@ async fn logs_are_structured_and_contain_no_secret() {
     assert_eq!(hook("another key, wrong").await.unwrap().status(), 401);
 
     server.signal(Signal::TERM);
-    let finished = server.finished().await;
+    let finished = server.wait_for_exit().await;
     assert_eq!(finished.code, Some(0), "{finished:?}");
-    for line in finished.err.lines() {
+    for line in finished.stderr.lines() {
         let log: Value =
             serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
         assert!(
@@ -100,7 +100,7 @@ async fn logs_are_structured_and_contain_no_secret() {
         );
     }
     assert!(
-        finished.err.contains(r#""level":"TRACE""#),
+        finished.stderr.contains(r#""level":"TRACE""#),
         "all is logged that can be"
     );
     let signature = token.rsplit_once('.').expect("three parts").1;
@@ -112,67 +112,67 @@ async fn logs_are_structured_and_contain_no_secret() {
         &token,
         signature,
     ] {
-        let line = finished.err.lines().find(|line| line.contains(secret));
+        let line = finished.stderr.lines().find(|line| line.contains(secret));
         assert_eq!(line, None, "a secret in a log");
     }
 }
 
 #[tokio::test]
 async fn port_in_use_is_reported() {
-    let place = Place::new().await;
+    let place = CommandSetup::new().await;
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
     let port = address.port().to_string();
     let finished = place
         .home
-        .run(&["serve"], &place.with(&[("PORT", &port)]))
+        .run(&["serve"], &place.with_variables(&[("PORT", &port)]))
         .await;
     assert_eq!(finished.code, Some(1), "{finished:?}");
     assert!(
-        finished.err.contains(&format!(
+        finished.stderr.contains(&format!(
             "can't listen on {address}: Address already in use"
         )),
         "{}",
-        finished.err
+        finished.stderr
     );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn healthcheck_reports_liveness() {
-    let place = Place::new().await;
+    let place = CommandSetup::new().await;
     let server = place.start(&["serve"], &[]);
-    let port = server.address().await.port().to_string();
+    let port = server.listen_address().await.port().to_string();
     let health = async |variables: &[(&str, &str)], arguments: &[&str]| {
         let finished = place
             .home
             .run(&[&["healthcheck"], arguments].concat(), variables)
             .await;
-        assert_eq!(finished.out, "");
+        assert_eq!(finished.stdout, "");
         finished.code
     };
     let url = |path: &str| format!("http://127.0.0.1:{port}{path}");
     assert_eq!(health(&[("PORT", &port)], &[]).await, Some(0));
-    until("ready", async || {
+    wait_until("ready", async || {
         health(&[], &["--url", &url("/ready")]).await == Some(0)
     })
     .await;
     assert_eq!(health(&[], &["--url", &url("/nowhere")]).await, Some(1));
     server.signal(Signal::TERM);
-    assert_eq!(server.finished().await.code, Some(0));
+    assert_eq!(server.wait_for_exit().await.code, Some(0));
     assert_eq!(health(&[("PORT", &port)], &[]).await, Some(1));
     assert_eq!(health(&[("PORT", "eighty")], &[]).await, Some(2));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn server_starts_before_its_database() {
-    let place = Place::new().await;
+    let place = CommandSetup::new().await;
     let server = place.start(
         &["serve"],
         &[("DATABASE_URL", "postgresql://u:open-sesame@127.0.0.1:1/d")],
     );
-    let address = server.address().await;
+    let address = server.listen_address().await;
     let home = &place.home;
-    home.print(
+    home.run_for_stdout(
         &["healthcheck", "--url", &format!("http://{address}/health")],
         &[],
     )
@@ -184,13 +184,13 @@ async fn server_starts_before_its_database() {
         )
         .await;
     assert!(
-        ready.code == Some(1) && ready.err.contains("503"),
+        ready.code == Some(1) && ready.stderr.contains("503"),
         "{ready:?}"
     );
     server.signal(Signal::TERM);
-    let finished = server.finished().await;
+    let finished = server.wait_for_exit().await;
     assert!(
-        finished.code == Some(0) && !finished.err.contains("open-sesame"),
+        finished.code == Some(0) && !finished.stderr.contains("open-sesame"),
         "{finished:?}"
     );
 }

@@ -1,17 +1,17 @@
 //! Errors in the settings: all are reported together, each with the expected value and no secret.
 
 use super::{SECRET, variables};
-use crate::harness::Home;
+use crate::harness::CommandHome;
 
 const NOWHERE: &str = "postgresql://u:open-sesame@127.0.0.1:1/d";
 
 #[tokio::test]
 async fn missing_settings_are_listed() {
-    let home = Home::new();
+    let home = CommandHome::new();
     for arguments in [&[][..], &["serve"]] {
         let finished = home.run(arguments, &[]).await;
         assert_eq!(
-            (finished.code, finished.out.as_str()),
+            (finished.code, finished.stdout.as_str()),
             (Some(2), ""),
             "{finished:?}"
         );
@@ -21,9 +21,9 @@ async fn missing_settings_are_listed() {
             "JWT_SECRET: missing; expected at least 32",
         ];
         assert!(
-            expected.iter().all(|text| finished.err.contains(text)),
+            expected.iter().all(|text| finished.stderr.contains(text)),
             "{}",
-            finished.err
+            finished.stderr
         );
     }
 }
@@ -42,29 +42,29 @@ async fn all_mistakes_are_in_one_message_without_secrets() {
         ("LATIDO_CONFIG", "nowhere.toml"),
         ("METRICS", "perhaps"),
     ];
-    let finished = Home::new().run(&["serve"], &wrong).await;
+    let finished = CommandHome::new().run(&["serve"], &wrong).await;
     assert_eq!(
-        (finished.code, finished.out.as_str()),
+        (finished.code, finished.stdout.as_str()),
         (Some(2), ""),
         "{finished:?}"
     );
     for (name, _) in wrong.iter().filter(|(name, _)| *name != "NOTIFY_API_KEY") {
         let mistake = finished
-            .err
+            .stderr
             .lines()
             .find(|line| line.trim_start().starts_with(&format!("{name}: ")));
         assert!(
             mistake.is_some_and(|line| line.contains("expected")),
             "{name} in {}",
-            finished.err
+            finished.stderr
         );
     }
-    assert!(!finished.err.contains("hunter2"), "{}", finished.err);
+    assert!(!finished.stderr.contains("hunter2"), "{}", finished.stderr);
 }
 
 #[tokio::test]
 async fn weak_secret_is_refused_unless_allowed() {
-    let home = Home::new();
+    let home = CommandHome::new();
     let weak = [
         ("DATABASE_URL", NOWHERE),
         ("JWT_SECRET", "opensesame"),
@@ -74,9 +74,10 @@ async fn weak_secret_is_refused_unless_allowed() {
     let finished = home.run(&["serve"], &weak).await;
     assert_eq!(finished.code, Some(2), "{finished:?}");
     assert!(
-        finished.err.contains("JWT_ALLOW_WEAK_SECRET=true") && !finished.err.contains("opensesame"),
+        finished.stderr.contains("JWT_ALLOW_WEAK_SECRET=true")
+            && !finished.stderr.contains("opensesame"),
         "{}",
-        finished.err
+        finished.stderr
     );
 
     let allowed: Vec<_> = weak
@@ -84,24 +85,28 @@ async fn weak_secret_is_refused_unless_allowed() {
         .chain([("JWT_ALLOW_WEAK_SECRET", "true")])
         .collect();
     let server = home.start(&["serve"], &allowed);
-    server.address().await;
+    server.listen_address().await;
     let warning = server
-        .says("a warning", |line| line.contains("JWT_SECRET: 10 bytes"))
+        .wait_for_stderr("a warning", |line| line.contains("JWT_SECRET: 10 bytes"))
         .await;
     assert!(warning.contains(r#""level":"WARN""#), "{warning}");
-    assert!(!server.said().contains("sesame"), "{}", server.said());
+    assert!(
+        !server.stderr_text().contains("sesame"),
+        "{}",
+        server.stderr_text()
+    );
 }
 
 #[tokio::test]
 async fn env_file_is_read_with_the_lowest_priority() {
-    let home = Home::new();
+    let home = CommandHome::new();
     let lines: String = variables(NOWHERE)
         .iter()
         .map(|(name, value)| format!("{name}='{value}'\n"))
         .collect();
     home.folder().write(".env", &format!("# ours\n{lines}"));
     assert_eq!(
-        home.print(&["token", "--user", "ana"], &[])
+        home.run_for_stdout(&["token", "--user", "ana"], &[])
             .await
             .trim()
             .split('.')
@@ -110,13 +115,13 @@ async fn env_file_is_read_with_the_lowest_priority() {
     );
     let server = home.start(&[], &[("HOST", "127.0.0.2")]);
     assert_eq!(
-        server.address().await.ip().to_string(),
+        server.listen_address().await.ip().to_string(),
         "127.0.0.2",
         "the environment wins over the file"
     );
     let server = home.start(&["--host", "127.0.0.3"], &[("HOST", "127.0.0.2")]);
     assert_eq!(
-        server.address().await.ip().to_string(),
+        server.listen_address().await.ip().to_string(),
         "127.0.0.3",
         "a flag wins over both"
     );
@@ -126,24 +131,24 @@ async fn env_file_is_read_with_the_lowest_priority() {
     let finished = home.run(&["token", "--user", "ana"], &[]).await;
     assert!(
         finished.code == Some(2)
-            && finished.err.contains(".env: ")
-            && !finished.err.contains("hunter2"),
+            && finished.stderr.contains(".env: ")
+            && !finished.stderr.contains("hunter2"),
         "{finished:?}"
     );
 }
 
 #[tokio::test]
 async fn help_documents_every_variable() {
-    let help = Home::new()
-        .print(&["--help"], &[("JWT_SECRET", SECRET)])
+    let help = CommandHome::new()
+        .run_for_stdout(&["--help"], &[("JWT_SECRET", SECRET)])
         .await;
     for variable in latido::config::VARIABLES {
         assert!(help.contains(variable.name), "{}", variable.name);
     }
     assert!(!help.contains(SECRET), "{help}");
-    let unknown = Home::new().run(&["sirve"], &[]).await;
+    let unknown = CommandHome::new().run(&["sirve"], &[]).await;
     assert!(
-        unknown.code == Some(2) && unknown.err.contains("--help"),
+        unknown.code == Some(2) && unknown.stderr.contains("--help"),
         "{unknown:?}"
     );
 }

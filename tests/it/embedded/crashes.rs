@@ -13,15 +13,15 @@ use std::time::{Duration, Instant};
 use latido_embedded_postgres::StorageMode;
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 
-use super::{Scratch, ask, lives, processes, settings, start};
-use crate::harness::cluster::start_blocking;
+use super::{ScratchDir, is_alive, processes, query_value, settings, start};
+use crate::harness::cluster::start_temporary_blocking;
 
 /// The variable with the task of the re-executed test binary: a kind of storage, its directory, and
 /// the file for its report.
-const CHILD: &str = "LATIDO_EMBEDDED_CHILD";
+const CHILD_TASK_VARIABLE: &str = "LATIDO_EMBEDDED_CHILD";
 
 /// A child process with its own cluster, which the test kills.
-struct Victim {
+struct CrashChild {
     process: Child,
     server: u32,
     url: String,
@@ -29,8 +29,8 @@ struct Victim {
     data: PathBuf,
 }
 
-impl Victim {
-    fn start(kind: &str, scratch: &Scratch) -> Self {
+impl CrashChild {
+    fn start(kind: &str, scratch: &ScratchDir) -> Self {
         let report =
             env::temp_dir().join(format!("latido-it-report-{}-{kind}", std::process::id()));
         let task = format!("{kind}|{}|{}", scratch.path().display(), report.display());
@@ -42,9 +42,9 @@ impl Victim {
                 &format!("{me}::child_process_that_waits_to_be_killed"),
                 "--nocapture",
             ])
-            .env(CHILD, task);
+            .env(CHILD_TASK_VARIABLE, task);
         let process = command.stdout(Stdio::null()).spawn().expect("it starts");
-        eventually("the child's cluster runs", Duration::from_secs(30), || {
+        wait_for("the child's cluster runs", Duration::from_secs(30), || {
             report.exists()
         });
         let text = fs::read_to_string(&report).expect("readable");
@@ -67,13 +67,13 @@ impl Victim {
     }
 }
 
-impl Drop for Victim {
+impl Drop for CrashChild {
     fn drop(&mut self) {
         let _dead_already = self.process.kill().and_then(|()| self.process.wait());
     }
 }
 
-fn eventually(what: &str, patience: Duration, mut holds: impl FnMut() -> bool) {
+fn wait_for(what: &str, patience: Duration, mut holds: impl FnMut() -> bool) {
     let began = Instant::now();
     while !holds() {
         assert!(
@@ -84,7 +84,7 @@ fn eventually(what: &str, patience: Duration, mut holds: impl FnMut() -> bool) {
     }
 }
 
-fn kill(pid: u32) {
+fn kill_by_pid(pid: u32) {
     let pid = i32::try_from(pid)
         .ok()
         .and_then(Pid::from_raw)
@@ -94,7 +94,9 @@ fn kill(pid: u32) {
 
 #[test]
 fn child_process_that_waits_to_be_killed() {
-    let Ok(task) = env::var(CHILD) else { return };
+    let Ok(task) = env::var(CHILD_TASK_VARIABLE) else {
+        return;
+    };
     let [kind, dir, report]: [&str; 3] = task.split('|').collect::<Vec<_>>().try_into().unwrap();
     let dir = PathBuf::from(dir);
     let persistent = kind.starts_with("persistent");
@@ -117,20 +119,22 @@ fn child_process_that_waits_to_be_killed() {
 
 #[test]
 fn killed_parent_stops_the_server_and_removes_temporary_data() {
-    let scratch = Scratch::new();
-    let mut victim = Victim::start("temporary", &scratch);
+    let scratch = ScratchDir::new();
+    let mut victim = CrashChild::start("temporary", &scratch);
     let url = victim.url.clone();
-    let busy = thread::spawn(move || std::panic::catch_unwind(|| ask(&url, "SELECT pg_sleep(60)")));
+    let busy = thread::spawn(move || {
+        std::panic::catch_unwind(|| query_value(&url, "SELECT pg_sleep(60)"))
+    });
     let active = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%'";
-    eventually("the query runs", Duration::from_secs(5), || {
-        ask(&victim.url, active) == "1"
+    wait_for("the query runs", Duration::from_secs(5), || {
+        query_value(&victim.url, active) == "1"
     });
     victim.kill();
-    eventually("the server is gone", Duration::from_secs(2), || {
-        !lives(victim.server)
+    wait_for("the server is gone", Duration::from_secs(2), || {
+        !is_alive(victim.server)
     });
-    eventually("its folders are gone", Duration::from_secs(2), || {
-        scratch.litter().is_empty() && !victim.socket.exists()
+    wait_for("its folders are gone", Duration::from_secs(2), || {
+        scratch.remaining_files().is_empty() && !victim.socket.exists()
     });
     assert!(
         busy.join().unwrap().is_err(),
@@ -140,61 +144,67 @@ fn killed_parent_stops_the_server_and_removes_temporary_data() {
 
 #[test]
 fn run_after_a_killed_one_waits_for_its_watchdog() {
-    let scratch = Scratch::new();
+    let scratch = ScratchDir::new();
     let settings = scratch.persistent_with_data();
-    let mut victim = Victim::start("persistent", &scratch);
-    ask(&victim.url, "CREATE TABLE kept AS SELECT 7 AS n");
+    let mut victim = CrashChild::start("persistent", &scratch);
+    query_value(&victim.url, "CREATE TABLE kept AS SELECT 7 AS n");
     victim.kill();
     let cluster = start(&settings);
-    assert_eq!(ask(&cluster.url("postgres"), "SELECT n FROM kept"), "7");
-    assert!(!lives(victim.server), "two servers on one directory");
+    assert_eq!(
+        query_value(&cluster.url("postgres"), "SELECT n FROM kept"),
+        "7"
+    );
+    assert!(!is_alive(victim.server), "two servers on one directory");
     // The old watchdog has ended, so it cannot remove the new socket.
     assert!(cluster.socket_dir().exists() && cluster.data_dir() == victim.data);
 }
 
 #[test]
 fn orphaned_server_is_stopped_by_the_next_run() {
-    let scratch = Scratch::new();
+    let scratch = ScratchDir::new();
     let settings = scratch.persistent_with_data();
-    let mut victim = Victim::start("persistent-orphan", &scratch);
+    let mut victim = CrashChild::start("persistent-orphan", &scratch);
     let parent = victim.process.id();
     let is_watchdog = |(_, of, command): &(u32, u32, String)| {
         *of == parent && command.contains("latido-watchdog")
     };
-    kill(processes().into_iter().find(is_watchdog).unwrap().0);
+    kill_by_pid(processes().into_iter().find(is_watchdog).unwrap().0);
     victim.kill();
-    assert!(lives(victim.server), "without a watchdog it keeps running");
+    assert!(
+        is_alive(victim.server),
+        "without a watchdog it keeps running"
+    );
     let cluster = start(&settings);
-    assert_eq!(ask(&cluster.url("postgres"), "SELECT 1"), "1");
-    assert!(!lives(victim.server), "two servers on one directory");
+    assert_eq!(query_value(&cluster.url("postgres"), "SELECT 1"), "1");
+    assert!(!is_alive(victim.server), "two servers on one directory");
 }
 
 #[test]
 fn killed_server_recovers_at_the_same_address() {
-    let scratch = Scratch::new();
+    let scratch = ScratchDir::new();
     let settings = scratch.persistent_with_data();
     let mut cluster = start(&settings);
     let url = cluster.url("postgres");
-    ask(
+    query_value(
         &url,
         "SET synchronous_commit = on; CREATE TABLE kept AS SELECT 7 AS n",
     );
-    kill(cluster.server_pid().unwrap());
+    kill_by_pid(cluster.server_pid().unwrap());
     cluster.restart().unwrap();
-    assert_eq!(ask(&url, "SELECT n FROM kept"), "7");
+    assert_eq!(query_value(&url, "SELECT n FROM kept"), "7");
     cluster.kill().unwrap();
     assert_eq!(cluster.server_pid(), None);
     drop(cluster);
     // The postmaster.pid names a dead process, and the socket folder is missing.
     assert_eq!(
-        ask(&start(&settings).url("postgres"), "SELECT n FROM kept"),
+        query_value(&start(&settings).url("postgres"), "SELECT n FROM kept"),
         "7"
     );
 }
 
 #[test]
 fn permanently_killed_server_leaves_nothing_behind() {
-    let scratch = Scratch::new();
+    let scratch = ScratchDir::new();
     let mut cluster = start(&scratch.temporary());
     let data = cluster.data_dir().to_owned();
     // Line 7 of the file holds the key and the id of the System V segment.
@@ -209,7 +219,7 @@ fn permanently_killed_server_leaves_nothing_behind() {
         .to_owned();
     cluster.kill().unwrap();
     drop(cluster);
-    assert_eq!(scratch.litter(), Vec::<String>::new());
+    assert_eq!(scratch.remaining_files(), Vec::<String>::new());
     let segments = fs::read_to_string("/proc/sysvipc/shm").unwrap_or_default();
     assert!(
         !segments
@@ -221,7 +231,7 @@ fn permanently_killed_server_leaves_nothing_behind() {
 
 #[test]
 fn pid_file_of_a_reused_pid_does_not_block_the_start() {
-    let scratch = Scratch::new();
+    let scratch = ScratchDir::new();
     let settings = scratch.persistent_with_data();
     let mut cluster = start(&settings);
     let (data, socket) = (
@@ -244,21 +254,21 @@ fn pid_file_of_a_reused_pid_does_not_block_the_start() {
         fs::write(&path, format!("{}\n{rest}", unrelated.id())).unwrap();
     }
     let outcome = cluster.restart();
-    let unharmed = lives(unrelated.id());
+    let unharmed = is_alive(unrelated.id());
     unrelated.kill().and_then(|()| unrelated.wait()).unwrap();
     outcome.unwrap_or_else(|error| panic!("{error}"));
     assert!(
         unharmed,
         "it signalled a process that has nothing to do with it"
     );
-    assert_eq!(ask(&cluster.url("postgres"), "SELECT 1"), "1");
+    assert_eq!(query_value(&cluster.url("postgres"), "SELECT 1"), "1");
 }
 
 #[test]
 fn paused_server_can_be_stopped() {
-    let cluster = start_blocking(None);
+    let cluster = start_temporary_blocking(None);
     let server = cluster.server_pid().unwrap();
     cluster.pause();
     cluster.stop().unwrap();
-    assert!(!lives(server));
+    assert!(!is_alive(server));
 }

@@ -4,14 +4,14 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use latido::app::{self, App, Config};
-use latido::config::{Purpose, Settings, ConfigSources};
+use latido::config::{ConfigSources, Purpose, Settings};
 use latido_base::clock::Clock;
 use serde_json::{Value, json};
 use tokio_postgres::{Client, GenericClient, NoTls};
 
 use crate::harness::claims::{self, SECRET};
 use crate::harness::cluster::{OwnCluster, TestDatabase};
-use crate::harness::{Folder, Socket, until};
+use crate::harness::{TempFolder, TestSocket, wait_until};
 
 /// The first test business, which [`ADMIN_OF_B1`] owns.
 pub(crate) const B1: &str = "6f1c9c1e-50a5-4b1f-9d53-0c9d6f0a7a11";
@@ -23,13 +23,13 @@ pub(crate) const OTHER_USER: &str = "aaaaaaaa-0000-4000-8000-000000000002";
 /// A user id with the role `admin_sistema` in the database.
 pub(crate) const SYSTEM_ADMIN: &str = "aaaaaaaa-0000-4000-8000-000000000003";
 
-const SQL: [&str; 2] = ["sql/schema.sql", "tests/it/sql/people.sql"];
+const SCHEMA_FILES: [&str; 2] = ["sql/schema.sql", "tests/it/sql/people.sql"];
 
-enum Store {
+enum TestStore {
     Shared(TestDatabase),
     Own(Box<OwnCluster>),
     /// The database that another [`TestApp`] created and drops.
-    Elsewhere(String),
+    External(String),
 }
 
 /// A running server with its database and an HTTP client. [`TestApp::stop`] and the drop both stop
@@ -38,7 +38,7 @@ pub(crate) struct TestApp {
     app: Option<App>,
     address: SocketAddr,
     clock: Clock,
-    store: Store,
+    store: TestStore,
     http: reqwest::Client,
 }
 
@@ -58,53 +58,59 @@ impl TestApp {
         variables: &[(&str, &str)],
         change: impl FnOnce(&mut Config),
     ) -> Self {
-        let database = TestDatabase::create(&SQL).await;
-        install(database.url(), variables).await;
+        let database = TestDatabase::create(&SCHEMA_FILES).await;
+        install_triggers(database.url(), variables).await;
         let config = config(database.url(), variables, change);
-        Self::run(Store::Shared(database), config).await
+        Self::run(TestStore::Shared(database), config).await
     }
 
     /// Starts the default test server on a database without triggers.
     pub(crate) async fn without_triggers() -> Self {
-        let database = TestDatabase::create(&SQL).await;
+        let database = TestDatabase::create(&SCHEMA_FILES).await;
         let config = config(database.url(), &[], |_| {});
-        Self::run(Store::Shared(database), config).await
+        Self::run(TestStore::Shared(database), config).await
     }
 
     /// Starts a server whose triggers always notify, because the interest gate is off.
-    pub(crate) async fn ungated() -> Self {
+    pub(crate) async fn without_interest_gate() -> Self {
         Self::with_settings(&[("INTEREST_GATE", "false")], |_| {}).await
     }
 
     /// Starts another server on the database of this one.
-    pub(crate) async fn second(&self) -> Self {
-        self.second_with(&[]).await
+    pub(crate) async fn start_second(&self) -> Self {
+        self.start_second_with(&[]).await
     }
 
     /// Starts another server on this database, with additional settings variables.
-    pub(crate) async fn second_with(&self, variables: &[(&str, &str)]) -> Self {
+    pub(crate) async fn start_second_with(&self, variables: &[(&str, &str)]) -> Self {
         let config = config(&self.database_url(), variables, |config| {
-            (config.engine.sweep, config.engine.sweep_without_notifications) =
-                (Duration::from_secs(3600), Duration::from_secs(3600));
+            (
+                config.engine.sweep,
+                config.engine.sweep_without_notifications,
+            ) = (Duration::from_secs(3600), Duration::from_secs(3600));
         });
-        Self::run(Store::Elsewhere(self.database_url()), config).await
+        Self::run(TestStore::External(self.database_url()), config).await
     }
 
     /// Starts a server on an existing database that another owner drops. The triggers must be
     /// installed.
-    pub(crate) async fn on(url: &str) -> Self {
-        Self::run(Store::Elsewhere(url.to_owned()), config(url, &[], |_| {})).await
+    pub(crate) async fn on_database(url: &str) -> Self {
+        Self::run(
+            TestStore::External(url.to_owned()),
+            config(url, &[], |_| {}),
+        )
+        .await
     }
 
     /// Starts a server on an existing database, with settings variables and a changed
     /// configuration.
-    pub(crate) async fn on_with(
+    pub(crate) async fn on_database_with(
         url: &str,
         variables: &[(&str, &str)],
         change: impl FnOnce(&mut Config),
     ) -> Self {
         Self::run(
-            Store::Elsewhere(url.to_owned()),
+            TestStore::External(url.to_owned()),
             config(url, variables, change),
         )
         .await
@@ -112,24 +118,24 @@ impl TestApp {
 
     /// Installs the triggers in the database at `url`.
     pub(crate) async fn install_on(url: &str) {
-        install(url, &[]).await;
+        install_triggers(url, &[]).await;
     }
 
     /// Starts a server on its own PostgreSQL cluster, which the test can kill and restart.
     pub(crate) async fn on_own_cluster() -> Self {
-        let cluster = OwnCluster::start(&SQL).await;
-        install(&cluster.url(), &[]).await;
+        let cluster = OwnCluster::start(&SCHEMA_FILES).await;
+        install_triggers(&cluster.url(), &[]).await;
         let config = config(&cluster.url(), &[], |_| {});
-        Self::run(Store::Own(Box::new(cluster)), config).await
+        Self::run(TestStore::Own(Box::new(cluster)), config).await
     }
 
     /// Starts a server on its own PostgreSQL cluster after that cluster was killed.
-    pub(crate) async fn on_own_cluster_that_is_down() -> Self {
-        let mut cluster = OwnCluster::start(&SQL).await;
-        install(&cluster.url(), &[]).await;
+    pub(crate) async fn on_stopped_cluster() -> Self {
+        let mut cluster = OwnCluster::start(&SCHEMA_FILES).await;
+        install_triggers(&cluster.url(), &[]).await;
         cluster.kill().await;
         let config = config(&cluster.url(), &[], |_| {});
-        Self::start_on(Store::Own(Box::new(cluster)), config)
+        Self::start_on(TestStore::Own(Box::new(cluster)), config)
     }
 
     /// Starts a server on a `citas` table as in the documents, with keys of the given type. There
@@ -145,45 +151,45 @@ impl TestApp {
             .batch_execute(&schema)
             .await
             .expect("a schema");
-        install(database.url(), &[]).await;
+        install_triggers(database.url(), &[]).await;
         let config = config(database.url(), &[], |_| {});
-        Self::run(Store::Shared(database), config).await
+        Self::run(TestStore::Shared(database), config).await
     }
 
     /// Starts a server with the streams of a `latido.toml` and additional tables.
     pub(crate) async fn with_streams(toml: &str, schema: &str) -> Self {
-        let database = TestDatabase::create(&SQL).await;
+        let database = TestDatabase::create(&SCHEMA_FILES).await;
         database
             .client()
             .await
             .batch_execute(schema)
             .await
             .expect("a schema");
-        let folder = Folder::new();
+        let folder = TempFolder::new();
         let file = folder.write("latido.toml", toml);
         let variables = [("LATIDO_CONFIG", file.to_str().expect("UTF-8"))];
-        install(database.url(), &variables).await;
+        install_triggers(database.url(), &variables).await;
         let config = config(database.url(), &variables, |_| {});
-        Self::run(Store::Shared(database), config).await
+        Self::run(TestStore::Shared(database), config).await
     }
 
-    async fn run(store: Store, config: Config) -> Self {
+    async fn run(store: TestStore, config: Config) -> Self {
         let app = Self::start_on(store, config);
-        until("ready", async || {
+        wait_until("ready", async || {
             app.get("/ready").await.0 == 200 && app.metric("latido_listener_up").await == 1.0
         })
         .await;
         app
     }
 
-    fn start_on(store: Store, config: Config) -> Self {
+    fn start_on(store: TestStore, config: Config) -> Self {
         let app = App::start(config).expect("it starts");
         Self {
             address: app.address(),
             clock: app.clock().clone(),
             app: Some(app),
             store,
-            http: client(),
+            http: http_client(),
         }
     }
 
@@ -192,7 +198,7 @@ impl TestApp {
     }
 
     /// Returns the listen address of an app that is enabled.
-    pub(crate) fn address_of(&self, app: &str) -> SocketAddr {
+    pub(crate) fn app_address(&self, app: &str) -> SocketAddr {
         self.app
             .as_ref()
             .and_then(|running| running.app_address(app))
@@ -211,21 +217,23 @@ impl TestApp {
     /// Returns the server's own cluster, so that a test can kill, restart or pause it.
     pub(crate) fn cluster(&mut self) -> &mut OwnCluster {
         match &mut self.store {
-            Store::Own(cluster) => cluster,
-            Store::Shared(_) | Store::Elsewhere(_) => panic!("this server shares its cluster"),
+            TestStore::Own(cluster) => cluster,
+            TestStore::Shared(_) | TestStore::External(_) => {
+                panic!("this server shares its cluster")
+            }
         }
     }
 
     pub(crate) fn database_url(&self) -> String {
         match &self.store {
-            Store::Own(cluster) => cluster.url(),
-            Store::Shared(database) => database.url().to_owned(),
-            Store::Elsewhere(url) => url.clone(),
+            TestStore::Own(cluster) => cluster.url(),
+            TestStore::Shared(database) => database.url().to_owned(),
+            TestStore::External(url) => url.clone(),
         }
     }
 
     /// Runs `latido doctor` and returns its findings as debug text.
-    pub(crate) async fn examine(&self, variables: &[(&str, &str)]) -> Vec<String> {
+    pub(crate) async fn doctor_findings(&self, variables: &[(&str, &str)]) -> Vec<String> {
         let findings = app::doctor(settings(&self.database_url(), variables))
             .await
             .expect("it examines");
@@ -236,7 +244,7 @@ impl TestApp {
     }
 
     /// Opens a new connection to the server's database.
-    pub(crate) async fn client(&self) -> Client {
+    pub(crate) async fn connect_database(&self) -> Client {
         crate::harness::cluster::connect(&self.database_url()).await
     }
 
@@ -252,8 +260,8 @@ impl TestApp {
     }
 
     /// Connects a dashboard client to `/ws`.
-    pub(crate) async fn socket(&self, token: &str) -> Socket {
-        Socket::connect(&self.ws_url(), token).await
+    pub(crate) async fn connect_socket(&self, token: &str) -> TestSocket {
+        TestSocket::connect(&self.ws_url(), token).await
     }
 
     /// Books a cita the given number of days from today (UTC).
@@ -264,14 +272,14 @@ impl TestApp {
         estado: &str,
         days: i32,
     ) {
-        db.batch_execute(&booking(negocio, estado, days))
+        db.batch_execute(&booking_sql(negocio, estado, days))
             .await
             .expect("booked");
     }
 
     /// Books a cita on a date (`YYYY-MM-DD`).
     pub(crate) async fn book_on(&self, db: &Client, negocio: &str, estado: &str, day: &str) {
-        db.batch_execute(&insertion(negocio, estado, &format!("'{day}'")))
+        db.batch_execute(&insert_sql(negocio, estado, &format!("'{day}'")))
             .await
             .expect("booked");
     }
@@ -330,7 +338,7 @@ impl TestApp {
 
     /// Waits until a metric has this value.
     pub(crate) async fn assert_metric_settles(&self, name: &str, value: f64) {
-        until(&format!("{name} is {value}"), async || {
+        wait_until(&format!("{name} is {value}"), async || {
             self.metric(name).await == value
         })
         .await;
@@ -342,14 +350,15 @@ impl TestApp {
         self.assert_metric_settles("latido_listener_up", 1.0).await;
         let channel = format!("estadisticas:{B2}");
         let mut socket = self
-            .socket(
+            .connect_socket(
                 &self.sign(&json!({"id": OTHER_USER, "negocio_id": B2, "exp": claims::now() + 60})),
             )
             .await;
         let total = socket.subscribe(&channel).await["data"]["total_citas"]
             .as_i64()
             .expect("a number");
-        self.book(&self.client().await, B2, "pendiente", 0).await;
+        self.book(&self.connect_database().await, B2, "pendiente", 0)
+            .await;
         socket
             .stats_until(&channel, |data| data["total_citas"].as_i64() > Some(total))
             .await;
@@ -395,22 +404,22 @@ pub(crate) fn settings(url: &str, variables: &[(&str, &str)]) -> Settings {
         .unwrap_or_else(|mistakes| panic!("{mistakes}"))
 }
 
-async fn install(url: &str, variables: &[(&str, &str)]) {
+async fn install_triggers(url: &str, variables: &[(&str, &str)]) {
     app::install(settings(url, variables))
         .await
         .expect("installed");
 }
 
 /// Returns the SQL that books a cita the given number of days from today (UTC).
-pub(crate) fn booking(negocio: &str, estado: &str, days: i32) -> String {
-    insertion(
+pub(crate) fn booking_sql(negocio: &str, estado: &str, days: i32) -> String {
+    insert_sql(
         negocio,
         estado,
         &format!("(now() AT TIME ZONE 'UTC')::date + {days}"),
     )
 }
 
-fn insertion(negocio: &str, estado: &str, day: &str) -> String {
+fn insert_sql(negocio: &str, estado: &str, day: &str) -> String {
     format!(
         "INSERT INTO citas (negocio_id, cliente_id, fecha, hora_inicio, hora_fin, estado)
          VALUES ('{negocio}', '{OTHER_USER}', {day}, '10:00', '10:30', '{estado}')"
@@ -425,7 +434,7 @@ pub(crate) async fn try_connect(url: &str) -> Option<Client> {
 }
 
 /// Builds an HTTP client that ignores proxy variables.
-pub(crate) fn client() -> reqwest::Client {
+pub(crate) fn http_client() -> reqwest::Client {
     // Another test may have installed the provider already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder()

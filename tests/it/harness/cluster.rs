@@ -20,41 +20,41 @@ use tokio_postgres::{Client, NoTls};
 
 /// The minimum free space of the memory disk, in bytes. With less, tests that run at once could
 /// fill it (Docker gives 64 MB).
-const ROOMY_BYTES: u64 = 512 << 20;
+const MIN_MEMORY_DISK_BYTES: u64 = 512 << 20;
 
-static SERVER: OnceCell<Server> = OnceCell::const_new();
-static NEXT: AtomicU32 = AtomicU32::new(0);
+static SERVER: OnceCell<SharedServer> = OnceCell::const_new();
+static NEXT_ID: AtomicU32 = AtomicU32::new(0);
 /// The name of the template database for each list of SQL texts. The lock is held while a template
 /// is made, so each one is made only once.
-static BAKED: LazyLock<Mutex<HashMap<Vec<String>, String>>> = LazyLock::new(Mutex::default);
+static TEMPLATES: LazyLock<Mutex<HashMap<Vec<String>, String>>> = LazyLock::new(Mutex::default);
 
 /// The server that all tests of this binary share.
 #[derive(Debug)]
-enum Server {
-    Ours(Box<Cluster>),
-    Given(String),
+enum SharedServer {
+    Embedded(Box<Cluster>),
+    External(String),
 }
 
-impl Server {
+impl SharedServer {
     async fn shared() -> &'static Self {
         let start = async || match env::var("TEST_DATABASE_URL") {
-            Ok(url) => Self::Given(url),
-            Err(_) => Self::Ours(Box::new(start_temporary(None).await)),
+            Ok(url) => Self::External(url),
+            Err(_) => Self::Embedded(Box::new(start_temporary(None).await)),
         };
         SERVER.get_or_init(start).await
     }
 
     fn url(&self, database: &str) -> String {
         match self {
-            Self::Ours(cluster) => cluster.url(database),
-            Self::Given(url) => with_database(url, database),
+            Self::Embedded(cluster) => cluster.url(database),
+            Self::External(url) => with_database(url, database),
         }
     }
 
     fn admin_url(&self) -> String {
         match self {
-            Self::Ours(cluster) => cluster.url("postgres"),
-            Self::Given(url) => url.clone(),
+            Self::Embedded(cluster) => cluster.url("postgres"),
+            Self::External(url) => url.clone(),
         }
     }
 }
@@ -71,33 +71,33 @@ impl TestDatabase {
     /// Creates a database with these SQL files applied (paths from the package root, in this
     /// order).
     pub(crate) async fn create(sql_files: &[&str]) -> Self {
-        let server = Server::shared().await;
+        let server = SharedServer::shared().await;
         let admin_url = server.admin_url();
         let name = format!(
             "t{}_{}",
             std::process::id(),
-            NEXT.fetch_add(1, Ordering::Relaxed)
+            NEXT_ID.fetch_add(1, Ordering::Relaxed)
         );
         let admin = connect(&admin_url).await;
         match server {
-            Server::Ours(cluster) => {
-                let template = baked(cluster, &admin, sql_files).await;
+            SharedServer::Embedded(cluster) => {
+                let template = template_for(cluster, &admin, sql_files).await;
                 // Since version 15: copying files beats the write-ahead log when nothing is synced.
                 let strategy = if cluster.major() >= 15 {
                     "STRATEGY FILE_COPY"
                 } else {
                     ""
                 };
-                run(
+                execute_sql(
                     &admin,
                     &format!("CREATE DATABASE {name} TEMPLATE {template} {strategy}"),
                 )
                 .await;
             }
             // No template database is left behind on an external server.
-            Server::Given(_) => {
-                run(&admin, &format!("CREATE DATABASE {name}")).await;
-                apply(&server.url(&name), &read_all(sql_files)).await;
+            SharedServer::External(_) => {
+                execute_sql(&admin, &format!("CREATE DATABASE {name}")).await;
+                apply_sql(&server.url(&name), &read_all(sql_files)).await;
             }
         }
         Self {
@@ -132,7 +132,7 @@ impl Drop for TestDatabase {
                 .build();
             runtime
                 .expect("a runtime")
-                .block_on(async { run(&connect(&admin_url).await, &sql).await });
+                .block_on(async { execute_sql(&connect(&admin_url).await, &sql).await });
         });
         let outcome = dropping.join();
         assert!(
@@ -164,12 +164,12 @@ impl OwnCluster {
 
     async fn start_on(tcp_port: Option<u16>, sql_files: &[&str]) -> Self {
         let cluster = start_temporary(tcp_port).await;
-        run(
+        execute_sql(
             &connect(&cluster.url("postgres")).await,
             "CREATE DATABASE latido",
         )
         .await;
-        apply(&cluster.url("latido"), &read_all(sql_files)).await;
+        apply_sql(&cluster.url("latido"), &read_all(sql_files)).await;
         Self {
             cluster: Some(cluster),
         }
@@ -209,12 +209,12 @@ impl OwnCluster {
 
     /// Kills the server at once, as a power cut would.
     pub(crate) async fn kill(&mut self) {
-        self.blocking(Cluster::kill).await;
+        self.run_blocking(Cluster::kill).await;
     }
 
     /// Restarts the server after it was killed.
     pub(crate) async fn restart(&mut self) {
-        self.blocking(Cluster::restart).await;
+        self.run_blocking(Cluster::restart).await;
     }
 
     /// Freezes the server: connections stay open and nothing answers.
@@ -227,7 +227,7 @@ impl OwnCluster {
         self.cluster().resume();
     }
 
-    async fn blocking(&mut self, act: fn(&mut Cluster) -> Result<(), EmbeddedError>) {
+    async fn run_blocking(&mut self, act: fn(&mut Cluster) -> Result<(), EmbeddedError>) {
         let mut cluster = self.cluster.take().expect("no blocking call was cancelled");
         let acting = spawn_blocking(move || (act(&mut cluster), cluster));
         let (outcome, cluster) = acting.await.expect("the call does not panic");
@@ -247,10 +247,11 @@ pub(crate) async fn connect(url: &str) -> Client {
 
 /// Returns the directories for temporary clusters, best first: memory if there is room, then the
 /// target directory, then `/tmp` for a root whose target directory is closed to the server user.
-fn bases() -> Vec<PathBuf> {
+fn temporary_bases() -> Vec<PathBuf> {
     let name = format!("latido-{}", rustix::process::geteuid().as_raw());
     let roomy = |dir: &&str| {
-        rustix::fs::statvfs(*dir).is_ok_and(|disk| disk.f_bavail * disk.f_frsize > ROOMY_BYTES)
+        rustix::fs::statvfs(*dir)
+            .is_ok_and(|disk| disk.f_bavail * disk.f_frsize > MIN_MEMORY_DISK_BYTES)
     };
     let memory = ["/dev/shm"].into_iter().filter(roomy);
     let places = memory.chain([env!("CARGO_TARGET_TMPDIR"), "/tmp"]);
@@ -258,14 +259,14 @@ fn bases() -> Vec<PathBuf> {
 }
 
 async fn start_temporary(tcp_port: Option<u16>) -> Cluster {
-    spawn_blocking(move || start_blocking(tcp_port))
+    spawn_blocking(move || start_temporary_blocking(tcp_port))
         .await
         .expect("a cluster starts")
 }
 
 /// Starts a temporary cluster in the best directory, for tests without a runtime.
-pub(crate) fn start_blocking(tcp_port: Option<u16>) -> Cluster {
-    let attempts = bases().into_iter().map(|base| {
+pub(crate) fn start_temporary_blocking(tcp_port: Option<u16>) -> Cluster {
+    let attempts = temporary_bases().into_iter().map(|base| {
         let mut settings = EmbeddedSettings::new(StorageMode::Temporary { base });
         settings.bin_dir = env::var_os("PG_BIN").map(PathBuf::from);
         settings.tcp_port = tcp_port;
@@ -282,28 +283,28 @@ pub(crate) fn start_blocking(tcp_port: Option<u16>) -> Cluster {
 
 /// Returns the template database for these files and creates it at the first use. PostgreSQL copies
 /// a template only while no session is connected to it.
-async fn baked(cluster: &Cluster, admin: &Client, sql_files: &[&str]) -> String {
+async fn template_for(cluster: &Cluster, admin: &Client, sql_files: &[&str]) -> String {
     let sql = read_all(sql_files);
-    let mut baked = BAKED.lock().await;
+    let mut baked = TEMPLATES.lock().await;
     if let Some(name) = baked.get(&sql) {
         return name.clone();
     }
     // The number counts attempts, not successes: a file that fails leaves its database behind.
-    let name = format!("baked_{}", NEXT.fetch_add(1, Ordering::Relaxed));
-    run(admin, &format!("CREATE DATABASE {name}")).await;
-    apply(&cluster.url(&name), &sql).await;
+    let name = format!("baked_{}", NEXT_ID.fetch_add(1, Ordering::Relaxed));
+    execute_sql(admin, &format!("CREATE DATABASE {name}")).await;
+    apply_sql(&cluster.url(&name), &sql).await;
     baked.insert(sql, name.clone());
     name
 }
 
 /// Applies SQL over one connection and waits until that connection is closed.
-async fn apply(url: &str, sql: &[String]) {
+async fn apply_sql(url: &str, sql: &[String]) {
     let connecting = tokio_postgres::connect(url, NoTls).await;
     let (client, connection) =
         connecting.unwrap_or_else(|error| panic!("connecting to {url}: {error}"));
     let driven = tokio::spawn(connection);
     for text in sql {
-        run(&client, text).await;
+        execute_sql(&client, text).await;
     }
     // The server notices the close a little later. CREATE DATABASE itself waits for that, up to 5
     // s.
@@ -314,7 +315,7 @@ async fn apply(url: &str, sql: &[String]) {
         .expect("it closes cleanly");
 }
 
-async fn run(client: &Client, sql: &str) {
+async fn execute_sql(client: &Client, sql: &str) {
     if let Err(error) = client.batch_execute(sql).await {
         let start: String = sql.chars().take(200).collect();
         panic!("{error:?} in: {start}");

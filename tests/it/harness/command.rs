@@ -11,31 +11,31 @@ use std::thread;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::harness::{Folder, client, until};
+use crate::harness::{TempFolder, http_client, wait_until};
 
 /// An empty home and working folder. Its commands inherit only the variables that locate programs.
 #[derive(Debug)]
-pub(crate) struct Home {
-    folder: Folder,
+pub(crate) struct CommandHome {
+    folder: TempFolder,
 }
 
 /// The exit code and the output of a finished command.
 #[derive(Debug)]
-pub(crate) struct Finished {
+pub(crate) struct CommandOutput {
     /// The exit code, or `None` if a signal ended the command.
     pub(crate) code: Option<i32>,
-    pub(crate) out: String,
-    pub(crate) err: String,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
-impl Home {
+impl CommandHome {
     pub(crate) fn new() -> Self {
         Self {
-            folder: Folder::new(),
+            folder: TempFolder::new(),
         }
     }
 
-    pub(crate) fn folder(&self) -> &Folder {
+    pub(crate) fn folder(&self) -> &TempFolder {
         &self.folder
     }
 
@@ -59,29 +59,37 @@ impl Home {
     }
 
     /// Runs the command to its end.
-    pub(crate) async fn run(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Finished {
-        self.start(arguments, variables).finished().await
+    pub(crate) async fn run(
+        &self,
+        arguments: &[&str],
+        variables: &[(&str, &str)],
+    ) -> CommandOutput {
+        self.start(arguments, variables).wait_for_exit().await
     }
 
     /// Runs the command to its end, asserts that it succeeded, and returns its standard output.
-    pub(crate) async fn print(&self, arguments: &[&str], variables: &[(&str, &str)]) -> String {
+    pub(crate) async fn run_for_stdout(
+        &self,
+        arguments: &[&str],
+        variables: &[(&str, &str)],
+    ) -> String {
         let finished = self.run(arguments, variables).await;
         assert_eq!(finished.code, Some(0), "{arguments:?}: {finished:?}");
-        finished.out
+        finished.stdout
     }
 
     /// Starts the command and leaves it running.
-    pub(crate) fn start(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Running {
+    pub(crate) fn start(&self, arguments: &[&str], variables: &[(&str, &str)]) -> RunningCommand {
         Self::run_on(self.command(arguments, variables))
     }
 
     /// Starts the command with a listening socket, passed as systemd does.
-    pub(crate) fn start_with(
+    pub(crate) fn start_with_socket(
         &self,
         socket: &TcpListener,
         arguments: &[&str],
         variables: &[(&str, &str)],
-    ) -> Running {
+    ) -> RunningCommand {
         let real = self.command(arguments, variables);
         let mut command = Command::new("sh");
         // `exec` replaces the shell, so `$$` is the process id of the server.
@@ -107,21 +115,25 @@ impl Home {
         Self::run_on(command)
     }
 
-    fn run_on(mut command: Command) -> Running {
+    fn run_on(mut command: Command) -> RunningCommand {
         let mut child = command.spawn().expect("it starts");
-        let out = Said::by(child.stdout.take().expect("piped"));
-        let err = Said::by(child.stderr.take().expect("piped"));
-        Running { child, out, err }
+        let out = OutputBuffer::read_from(child.stdout.take().expect("piped"));
+        let err = OutputBuffer::read_from(child.stderr.take().expect("piped"));
+        RunningCommand {
+            child,
+            stdout: out,
+            stderr: err,
+        }
     }
 }
 
 /// The bytes read from a pipe so far, possibly with an incomplete last line. A thread that reads
 /// the pipe appends to them.
 #[derive(Debug, Clone, Default)]
-struct Said(Arc<Mutex<Vec<u8>>>);
+struct OutputBuffer(Arc<Mutex<Vec<u8>>>);
 
-impl Said {
-    fn by(mut pipe: impl Read + Send + 'static) -> Self {
+impl OutputBuffer {
+    fn read_from(mut pipe: impl Read + Send + 'static) -> Self {
         let output = Self::default();
         let sink = output.clone();
         thread::spawn(move || {
@@ -164,13 +176,13 @@ impl Said {
 
 /// A command that is still running. Dropping the value kills it.
 #[derive(Debug)]
-pub(crate) struct Running {
+pub(crate) struct RunningCommand {
     child: Child,
-    out: Said,
-    err: Said,
+    stdout: OutputBuffer,
+    stderr: OutputBuffer,
 }
 
-impl Running {
+impl RunningCommand {
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -191,41 +203,54 @@ impl Running {
     }
 
     /// Waits until the command ends.
-    pub(crate) async fn finished(mut self) -> Finished {
-        until("the command ends", async || self.has_ended()).await;
+    pub(crate) async fn wait_for_exit(mut self) -> CommandOutput {
+        wait_until("the command ends", async || self.has_ended()).await;
         let code = self.child.wait().expect("it is a child process").code();
-        until("the rest of its output", async || {
-            self.out.is_complete() && self.err.is_complete()
+        wait_until("the rest of its output", async || {
+            self.stdout.is_complete() && self.stderr.is_complete()
         })
         .await;
-        Finished {
+        CommandOutput {
             code,
-            out: self.out.text(),
-            err: self.err.text(),
+            stdout: self.stdout.text(),
+            stderr: self.stderr.text(),
         }
     }
 
     /// Waits for a line on standard output.
-    pub(crate) async fn prints(&self, what: &str, satisfied: impl Fn(&str) -> bool) -> String {
-        self.line(&self.out, what, satisfied).await
+    pub(crate) async fn wait_for_stdout(
+        &self,
+        what: &str,
+        satisfied: impl Fn(&str) -> bool,
+    ) -> String {
+        self.wait_for_line(&self.stdout, what, satisfied).await
     }
 
     /// Waits for a line on standard error.
-    pub(crate) async fn says(&self, what: &str, satisfied: impl Fn(&str) -> bool) -> String {
-        self.line(&self.err, what, satisfied).await
+    pub(crate) async fn wait_for_stderr(
+        &self,
+        what: &str,
+        satisfied: impl Fn(&str) -> bool,
+    ) -> String {
+        self.wait_for_line(&self.stderr, what, satisfied).await
     }
 
-    async fn line(&self, output: &Said, what: &str, satisfied: impl Fn(&str) -> bool) -> String {
+    async fn wait_for_line(
+        &self,
+        output: &OutputBuffer,
+        what: &str,
+        satisfied: impl Fn(&str) -> bool,
+    ) -> String {
         let mut found = None;
-        until(what, async || {
+        wait_until(what, async || {
             // Read this before the output, so that the last lines before the end still count.
-            let is_over = self.out.is_complete() && self.err.is_complete();
+            let is_over = self.stdout.is_complete() && self.stderr.is_complete();
             found = output.line(&satisfied);
             assert!(
                 found.is_some() || !is_over,
                 "it ended without printing {what}: {} {}",
-                self.out.text(),
-                self.err.text()
+                self.stdout.text(),
+                self.stderr.text()
             );
             found.is_some()
         })
@@ -234,14 +259,14 @@ impl Running {
     }
 
     /// Returns everything that was written to standard error so far.
-    pub(crate) fn said(&self) -> String {
-        self.err.text()
+    pub(crate) fn stderr_text(&self) -> String {
+        self.stderr.text()
     }
 
     /// Waits for the listen address in the structured logs of a server.
-    pub(crate) async fn address(&self) -> SocketAddr {
+    pub(crate) async fn listen_address(&self) -> SocketAddr {
         let line = self
-            .says("it listens", |line| {
+            .wait_for_stderr("it listens", |line| {
                 line.contains(r#""message":"listening""#)
             })
             .await;
@@ -254,10 +279,10 @@ impl Running {
 
     /// Waits for the listen address and until the server is ready. Before it has reached its
     /// database, it answers 503 to clients.
-    pub(crate) async fn ready(&self) -> SocketAddr {
-        let address = self.address().await;
-        let (http, url) = (client(), format!("http://{address}/ready"));
-        until("ready", async || {
+    pub(crate) async fn ready_address(&self) -> SocketAddr {
+        let address = self.listen_address().await;
+        let (http, url) = (http_client(), format!("http://{address}/ready"));
+        wait_until("ready", async || {
             http.get(&url)
                 .send()
                 .await
@@ -268,7 +293,7 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+impl Drop for RunningCommand {
     fn drop(&mut self) {
         let _ended_already = self.child.kill().and_then(|()| self.child.wait());
     }

@@ -9,7 +9,7 @@ use tokio::sync::{broadcast, watch};
 
 /// The treatment that the proxy gives to every connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Mode {
+pub(crate) enum ProxyMode {
     Pass,
     /// Forwards one byte at a time.
     Trickle,
@@ -23,9 +23,9 @@ pub(crate) enum Mode {
 
 /// A single fault that hits all connections that are open at that moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Blow {
+enum ConnectionFault {
     /// Resets both ends of the connection.
-    Cut,
+    Reset,
     /// Closes the server's end without informing the client.
     HalfOpen,
 }
@@ -34,14 +34,14 @@ enum Blow {
 #[derive(Debug)]
 pub(crate) struct FaultProxy {
     address: SocketAddr,
-    mode: watch::Sender<Mode>,
-    blows: broadcast::Sender<Blow>,
+    mode: watch::Sender<ProxyMode>,
+    faults: broadcast::Sender<ConnectionFault>,
     accepting: tokio::task::JoinHandle<()>,
 }
 
 impl FaultProxy {
     /// Starts a proxy in front of a local port.
-    pub(crate) async fn start(port: u16, mode: Mode) -> Self {
+    pub(crate) async fn start(port: u16, mode: ProxyMode) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0))
             .await
             .expect("a free port");
@@ -51,17 +51,17 @@ impl FaultProxy {
         let felt = blows.clone();
         let accepting = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                if *modes.borrow() == Mode::Refuse {
+                if *modes.borrow() == ProxyMode::Refuse {
                     reset(client);
                     continue;
                 }
-                tokio::spawn(carry(client, port, modes.clone(), felt.subscribe()));
+                tokio::spawn(relay(client, port, modes.clone(), felt.subscribe()));
             }
         });
         Self {
             address,
             mode,
-            blows,
+            faults: blows,
             accepting,
         }
     }
@@ -71,25 +71,25 @@ impl FaultProxy {
         self.address
     }
 
-    pub(crate) fn set(&self, mode: Mode) {
+    pub(crate) fn set_mode(&self, mode: ProxyMode) {
         self.mode.send_replace(mode);
     }
 
     /// Resets all open connections.
-    pub(crate) fn cut(&self) {
-        let _nobody = self.blows.send(Blow::Cut);
+    pub(crate) fn reset_all(&self) {
+        let _nobody = self.faults.send(ConnectionFault::Reset);
     }
 
     /// Ends all connections on the server's side without informing the clients.
-    pub(crate) fn half_open(&self) {
-        let _nobody = self.blows.send(Blow::HalfOpen);
+    pub(crate) fn half_open_all(&self) {
+        let _nobody = self.faults.send(ConnectionFault::HalfOpen);
     }
 }
 
 impl Drop for FaultProxy {
     fn drop(&mut self) {
         self.accepting.abort();
-        self.cut();
+        self.reset_all();
     }
 }
 
@@ -98,11 +98,11 @@ fn reset(stream: TcpStream) {
     let _gone = stream.set_zero_linger();
 }
 
-async fn carry(
+async fn relay(
     client: TcpStream,
     port: u16,
-    modes: watch::Receiver<Mode>,
-    mut blows: broadcast::Receiver<Blow>,
+    modes: watch::Receiver<ProxyMode>,
+    mut blows: broadcast::Receiver<ConnectionFault>,
 ) {
     let Ok(server) = TcpStream::connect(("127.0.0.1", port)).await else {
         return reset(client);
@@ -111,13 +111,13 @@ async fn carry(
     let (client, server) = (Arc::new(client), Arc::new(server));
     let carrying = async {
         tokio::select! {
-            () = pump(&client, &server, modes.clone()) => {}
-            () = pump(&server, &client, modes) => {}
+            () = copy_one_way(&client, &server, modes.clone()) => {}
+            () = copy_one_way(&server, &client, modes) => {}
         }
     };
     let blow = tokio::select! {
         () = carrying => return,
-        blow = blows.recv() => blow.unwrap_or(Blow::Cut),
+        blow = blows.recv() => blow.unwrap_or(ConnectionFault::Reset),
     };
     if let Ok(server) = Arc::try_unwrap(server) {
         reset(server);
@@ -125,14 +125,14 @@ async fn carry(
     let Ok(client) = Arc::try_unwrap(client) else {
         return;
     };
-    if blow == Blow::HalfOpen {
-        swallow(&client, &mut blows).await;
+    if blow == ConnectionFault::HalfOpen {
+        discard_input(&client, &mut blows).await;
     }
     reset(client);
 }
 
 /// Reads and discards the client's bytes until all connections are reset or the client disconnects.
-async fn swallow(client: &TcpStream, blows: &mut broadcast::Receiver<Blow>) {
+async fn discard_input(client: &TcpStream, blows: &mut broadcast::Receiver<ConnectionFault>) {
     let mut buffer = [0; 4096];
     loop {
         tokio::select! {
@@ -141,13 +141,13 @@ async fn swallow(client: &TcpStream, blows: &mut broadcast::Receiver<Blow>) {
                     return;
                 }
             }
-            blow = blows.recv() => if blow != Ok(Blow::HalfOpen) { return },
+            blow = blows.recv() => if blow != Ok(ConnectionFault::HalfOpen) { return },
         }
     }
 }
 
 /// Copies bytes in one direction until one end closes.
-async fn pump(from: &TcpStream, to: &TcpStream, mut modes: watch::Receiver<Mode>) {
+async fn copy_one_way(from: &TcpStream, to: &TcpStream, mut modes: watch::Receiver<ProxyMode>) {
     let mut buffer = vec![0; 16 * 1024];
     loop {
         if from.readable().await.is_err() {
@@ -161,7 +161,7 @@ async fn pump(from: &TcpStream, to: &TcpStream, mut modes: watch::Receiver<Mode>
         };
         let mut rest = &buffer[..count];
         while !rest.is_empty() {
-            let piece = match pause(&mut modes).await {
+            let piece = match wait_for_mode(&mut modes).await {
                 Some(piece) => piece.min(rest.len()),
                 None => return,
             };
@@ -179,14 +179,17 @@ async fn pump(from: &TcpStream, to: &TcpStream, mut modes: watch::Receiver<Mode>
 
 /// Waits as the mode requires and returns the number of bytes that may be sent. Returns `None` if
 /// the proxy is gone.
-async fn pause(modes: &mut watch::Receiver<Mode>) -> Option<usize> {
-    let mode = *modes.wait_for(|mode| *mode != Mode::BlackHole).await.ok()?;
+async fn wait_for_mode(modes: &mut watch::Receiver<ProxyMode>) -> Option<usize> {
+    let mode = *modes
+        .wait_for(|mode| *mode != ProxyMode::BlackHole)
+        .await
+        .ok()?;
     match mode {
-        Mode::Trickle => Some(1),
-        Mode::Slow(time) => {
+        ProxyMode::Trickle => Some(1),
+        ProxyMode::Slow(time) => {
             tokio::time::sleep(time).await;
             Some(usize::MAX)
         }
-        Mode::Pass | Mode::BlackHole | Mode::Refuse => Some(usize::MAX),
+        ProxyMode::Pass | ProxyMode::BlackHole | ProxyMode::Refuse => Some(usize::MAX),
     }
 }

@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 /// A path for a folder. Dropping the value deletes the folder and its content.
 #[derive(Debug)]
-pub(crate) struct Folder(PathBuf);
+pub(crate) struct TempFolder(PathBuf);
 
-impl Folder {
+impl TempFolder {
     /// Reserves a unique name without creating the folder, for tests that check its creation.
-    pub(crate) fn named() -> Self {
+    pub(crate) fn reserve() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let name = format!(
             "latido-it-{}-{}",
@@ -22,7 +22,7 @@ impl Folder {
 
     /// Creates an empty folder.
     pub(crate) fn new() -> Self {
-        let folder = Self::named();
+        let folder = Self::reserve();
         std::fs::create_dir(folder.path()).expect("a new folder");
         folder
     }
@@ -39,7 +39,7 @@ impl Folder {
     }
 }
 
-impl Drop for Folder {
+impl Drop for TempFolder {
     fn drop(&mut self) {
         let _absent = std::fs::remove_dir_all(&self.0);
     }

@@ -9,8 +9,9 @@ mod folder;
 mod socket;
 
 pub(crate) use app::{
-    ADMIN_OF_B1, B1, B2, OTHER_USER, SYSTEM_ADMIN, TestApp, booking, client, settings, try_connect,
+    ADMIN_OF_B1, B1, B2, OTHER_USER, SYSTEM_ADMIN, TestApp, booking_sql, http_client, settings,
+    try_connect,
 };
-pub(crate) use command::{Home, Running};
-pub(crate) use folder::Folder;
-pub(crate) use socket::{Socket, until, within};
+pub(crate) use command::{CommandHome, RunningCommand};
+pub(crate) use folder::TempFolder;
+pub(crate) use socket::{TestSocket, wait_until, within};

@@ -11,14 +11,14 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 /// The longest time to wait for an expected event before a test fails. It is generous because it
 /// measures nothing.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const TEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// One WebSocket connection of a test client.
-pub(crate) struct Socket {
+pub(crate) struct TestSocket {
     stream: WebSocketStream<MaybeTlsStream<TcpStream>>,
 }
 
-impl Socket {
+impl TestSocket {
     /// Connects, or returns the HTTP status if the server refuses the upgrade.
     pub(crate) async fn try_connect(
         url: &str,
@@ -39,7 +39,7 @@ impl Socket {
     }
 
     /// Wraps a connection that was upgraded elsewhere.
-    pub(crate) fn over(stream: WebSocketStream<MaybeTlsStream<TcpStream>>) -> Self {
+    pub(crate) fn from_stream(stream: WebSocketStream<MaybeTlsStream<TcpStream>>) -> Self {
         Self { stream }
     }
 
@@ -70,14 +70,14 @@ impl Socket {
     pub(crate) async fn subscribe(&mut self, channel: &str) -> Value {
         self.send(&json!({"type": "subscribe", "data": {"channel": channel}}))
             .await;
-        self.stats_of(channel).await
+        self.next_stats(channel).await
     }
 
     /// Subscribes and returns the first frame of that type.
     pub(crate) async fn subscribe_as(&mut self, channel: &str, kind: &str) -> Value {
         self.send(&json!({"type": "subscribe", "data": {"channel": channel}}))
             .await;
-        self.next_of(kind).await
+        self.next_of_type(kind).await
     }
 
     /// Returns the next text frame, or `None` if none arrives within that time.
@@ -133,7 +133,7 @@ impl Socket {
     }
 
     /// Returns the next frame of that type.
-    pub(crate) async fn next_of(&mut self, kind: &str) -> Value {
+    pub(crate) async fn next_of_type(&mut self, kind: &str) -> Value {
         loop {
             let frame = self.next().await;
             if frame["type"] == kind {
@@ -143,9 +143,9 @@ impl Socket {
     }
 
     /// Returns the next `stats` frame of a channel.
-    pub(crate) async fn stats_of(&mut self, channel: &str) -> Value {
+    pub(crate) async fn next_stats(&mut self, channel: &str) -> Value {
         loop {
-            let frame = self.next_of("stats").await;
+            let frame = self.next_of_type("stats").await;
             if frame["channel"] == channel {
                 return frame;
             }
@@ -161,7 +161,7 @@ impl Socket {
     ) -> Value {
         let mut version = 0;
         loop {
-            let frame = self.stats_of(channel).await;
+            let frame = self.next_stats(channel).await;
             let next = frame["v"].as_u64().expect("a version");
             assert!(next > version, "versions rise: {version} then {next}");
             version = next;
@@ -181,7 +181,7 @@ impl Socket {
 
     /// Returns the close code that ends this connection, skipping frames before it. Returns `None`
     /// if there is no close frame.
-    pub(crate) async fn closed(&mut self) -> Option<u16> {
+    pub(crate) async fn wait_for_close_code(&mut self) -> Option<u16> {
         loop {
             match within(self.stream.next()).await {
                 Some(Ok(Message::Close(frame))) => return frame.map(|frame| frame.code.into()),
@@ -193,7 +193,7 @@ impl Socket {
 
     /// Returns the code and the reason of the close frame. The code is 0 if there is no close
     /// frame.
-    pub(crate) async fn ended(&mut self) -> (u16, String) {
+    pub(crate) async fn wait_for_close(&mut self) -> (u16, String) {
         loop {
             match within(self.stream.next()).await {
                 Some(Ok(Message::Close(Some(frame)))) => {
@@ -213,20 +213,20 @@ impl Socket {
 
 /// Waits for a future and panics after [`TEST_TIMEOUT`].
 pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, future)
+    tokio::time::timeout(TEST_TIMEOUT, future)
         .await
         .expect("it happens in time")
 }
 
 /// Polls a condition until it holds, every 10 ms.
-pub(crate) async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
+pub(crate) async fn wait_until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
     let waiting = async {
         while !condition().await {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
     assert!(
-        tokio::time::timeout(PATIENCE, waiting).await.is_ok(),
+        tokio::time::timeout(TEST_TIMEOUT, waiting).await.is_ok(),
         "never: {what}"
     );
 }

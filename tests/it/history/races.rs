@@ -1,44 +1,44 @@
 //! The race conditions that could break a closing, one by one.
 
-use super::{assert_same, business, close, count, database, insert};
-use crate::harness::until;
+use super::{assert_queries_agree, business, close_days, count_rows, create_database, insert_cita};
+use crate::harness::wait_until;
 
-const OLD: &str = "current_date - 10";
+const OLD_DAY: &str = "current_date - 10";
 
 #[tokio::test]
 async fn closing_waits_for_writers_that_do_not_notify_yet() {
-    let home = database().await;
+    let home = create_database().await;
     let (client, writer, watcher) = (
         home.client().await,
         home.client().await,
         home.client().await,
     );
-    insert(&client, 0, OLD, "atendida").await;
+    insert_cita(&client, 0, OLD_DAY, "atendida").await;
     writer.batch_execute("BEGIN").await.unwrap();
-    insert(&writer, 0, OLD, "cancelada").await;
-    let closing = tokio::spawn(async move { close(&client, -2).await });
+    insert_cita(&writer, 0, OLD_DAY, "cancelada").await;
+    let closing = tokio::spawn(async move { close_days(&client, -2).await });
     let waits = "(SELECT FROM pg_locks WHERE relation = 'citas'::regclass AND mode = 'ShareRowExclusiveLock' AND NOT granted) AS w";
-    until("it waits", async || count(&watcher, waits).await == 1).await;
-    assert_eq!(count(&watcher, "latido_history.closed").await, 0);
-    insert(&writer, 1, OLD, "atendida").await;
+    wait_until("it waits", async || count_rows(&watcher, waits).await == 1).await;
+    assert_eq!(count_rows(&watcher, "latido_history.closed").await, 0);
+    insert_cita(&writer, 1, OLD_DAY, "atendida").await;
     writer.batch_execute("COMMIT").await.unwrap();
     closing.await.unwrap();
     assert_eq!(
         (
-            count(&watcher, "latido_history.closed").await,
-            count(&watcher, "latido_history.deltas").await
+            count_rows(&watcher, "latido_history.closed").await,
+            count_rows(&watcher, "latido_history.deltas").await
         ),
         (2, 0)
     );
-    assert_same(&watcher).await;
+    assert_queries_agree(&watcher).await;
 }
 
 #[tokio::test]
 async fn closing_that_times_out_changes_nothing() {
-    let home = database().await;
+    let home = create_database().await;
     let (client, writer) = (home.client().await, home.client().await);
     writer.batch_execute("BEGIN").await.unwrap();
-    insert(&writer, 0, OLD, "cancelada").await;
+    insert_cita(&writer, 0, OLD_DAY, "cancelada").await;
     let error = client
         .batch_execute("CALL latido_history.close_before(current_date, '1 ms')")
         .await
@@ -51,60 +51,60 @@ async fn closing_that_times_out_changes_nothing() {
             .contains("try again later"),
         "{error:?}"
     );
-    insert(&writer, 0, OLD, "cancelada").await;
+    insert_cita(&writer, 0, OLD_DAY, "cancelada").await;
     writer.batch_execute("COMMIT").await.unwrap();
-    assert_same(&client).await;
+    assert_queries_agree(&client).await;
     assert_eq!(
-        count(&client, "latido_history.cut WHERE announced > '-infinity'").await,
+        count_rows(&client, "latido_history.cut WHERE announced > '-infinity'").await,
         0
     );
 }
 
 #[tokio::test]
 async fn changes_not_seen_by_a_fold_stay_pending() {
-    let home = database().await;
+    let home = create_database().await;
     let (client, writer) = (home.client().await, home.client().await);
-    insert(&client, 0, OLD, "atendida").await;
+    insert_cita(&client, 0, OLD_DAY, "atendida").await;
     // Simulates a closer that died between its two transactions.
     client
         .batch_execute("SELECT latido_history.announce(current_date - 2)")
         .await
         .unwrap();
-    insert(&client, 0, OLD, "atendida").await;
-    assert_same(&client).await;
+    insert_cita(&client, 0, OLD_DAY, "atendida").await;
+    assert_queries_agree(&client).await;
     writer.batch_execute("BEGIN").await.unwrap();
-    insert(&writer, 0, OLD, "cancelada").await;
-    insert(&writer, 0, "current_date", "cancelada").await;
+    insert_cita(&writer, 0, OLD_DAY, "cancelada").await;
+    insert_cita(&writer, 0, "current_date", "cancelada").await;
     client
         .batch_execute("SELECT latido_history.fold()")
         .await
         .unwrap();
-    assert_same(&client).await;
-    insert(&writer, 1, OLD, "cancelada").await;
-    assert_same(&writer).await;
+    assert_queries_agree(&client).await;
+    insert_cita(&writer, 1, OLD_DAY, "cancelada").await;
+    assert_queries_agree(&writer).await;
     writer.batch_execute("COMMIT").await.unwrap();
-    assert_eq!(count(&client, "latido_history.deltas").await, 2);
-    assert_same(&client).await;
+    assert_eq!(count_rows(&client, "latido_history.deltas").await, 2);
+    assert_queries_agree(&client).await;
     for _ in 0..2 {
         client
             .batch_execute("SELECT latido_history.fold()")
             .await
             .unwrap();
-        assert_eq!(count(&client, "latido_history.deltas").await, 0);
-        assert_same(&client).await;
+        assert_eq!(count_rows(&client, "latido_history.deltas").await, 0);
+        assert_queries_agree(&client).await;
     }
 }
 
 #[tokio::test]
 async fn ordinary_writers_leave_no_rows_and_closed_days_stay_correct() {
-    let home = database().await;
+    let home = create_database().await;
     let client = home.client().await;
     for n in 0..3 {
-        insert(&client, n, OLD, "atendida").await;
-        insert(&client, n, "current_date", "pendiente").await;
-        insert(&client, n, "NULL", "pendiente").await;
+        insert_cita(&client, n, OLD_DAY, "atendida").await;
+        insert_cita(&client, n, "current_date", "pendiente").await;
+        insert_cita(&client, n, "NULL", "pendiente").await;
     }
-    close(&client, -2).await;
+    close_days(&client, -2).await;
     let everyday = [
         "UPDATE citas SET estado = 'cancelada' WHERE fecha = current_date",
         "UPDATE citas SET fecha = current_date - 1 WHERE fecha = current_date",
@@ -115,8 +115,12 @@ async fn ordinary_writers_leave_no_rows_and_closed_days_stay_correct() {
     ];
     for sql in everyday {
         client.batch_execute(sql).await.unwrap();
-        assert_eq!(count(&client, "latido_history.deltas").await, 0, "{sql}");
-        assert_same(&client).await;
+        assert_eq!(
+            count_rows(&client, "latido_history.deltas").await,
+            0,
+            "{sql}"
+        );
+        assert_queries_agree(&client).await;
     }
     let moves = format!("UPDATE citas SET negocio_id = '{}'", business(4));
     let closed = [
@@ -140,39 +144,39 @@ async fn ordinary_writers_leave_no_rows_and_closed_days_stay_correct() {
         client.batch_execute(sql).await.unwrap();
         before = if rows == 0 { 0 } else { before + rows };
         assert_eq!(
-            count(&client, "latido_history.deltas").await,
+            count_rows(&client, "latido_history.deltas").await,
             before,
             "{sql}"
         );
-        assert_same(&client).await;
+        assert_queries_agree(&client).await;
     }
 }
 
 #[tokio::test]
 async fn truncate_empties_the_summary_at_every_isolation_level() {
-    let home = database().await;
+    let home = create_database().await;
     let (client, other) = (home.client().await, home.client().await);
     for isolation in ["READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"] {
-        insert(&client, 0, OLD, "atendida").await;
-        close(&client, -2).await;
+        insert_cita(&client, 0, OLD_DAY, "atendida").await;
+        close_days(&client, -2).await;
         client
             .batch_execute(&format!(
                 "BEGIN ISOLATION LEVEL {isolation}; SELECT count(*) FROM latido_history.closed"
             ))
             .await
             .unwrap();
-        insert(&other, 1, OLD, "atendida").await;
+        insert_cita(&other, 1, OLD_DAY, "atendida").await;
         other
             .batch_execute("SELECT latido_history.fold()")
             .await
             .unwrap();
-        insert(&other, 2, OLD, "cancelada").await;
+        insert_cita(&other, 2, OLD_DAY, "cancelada").await;
         client.batch_execute("TRUNCATE citas").await.unwrap();
-        insert(&client, 3, OLD, "cancelada").await;
+        insert_cita(&client, 3, OLD_DAY, "cancelada").await;
         client.batch_execute("COMMIT").await.unwrap();
-        assert_same(&other).await;
+        assert_queries_agree(&other).await;
         assert_eq!(
-            count(&other, "latido_history.closed").await,
+            count_rows(&other, "latido_history.closed").await,
             0,
             "{isolation}"
         );
@@ -182,43 +186,43 @@ async fn truncate_empties_the_summary_at_every_isolation_level() {
 
 #[tokio::test]
 async fn days_close_forwards_and_reopen_together() {
-    let home = database().await;
+    let home = create_database().await;
     let client = home.client().await;
-    insert(&client, 0, OLD, "atendida").await;
-    insert(&client, 0, "current_date - 4", "atendida").await;
-    close(&client, -2).await;
-    close(&client, -5).await;
+    insert_cita(&client, 0, OLD_DAY, "atendida").await;
+    insert_cita(&client, 0, "current_date - 4", "atendida").await;
+    close_days(&client, -2).await;
+    close_days(&client, -5).await;
     let closed = "latido_history.cut WHERE live_from = current_date - 2 AND announced = live_from";
-    assert_eq!(count(&client, closed).await, 1, "they stay closed");
+    assert_eq!(count_rows(&client, closed).await, 1, "they stay closed");
     // One day more than today is allowed, for clients east of the server; later days are not.
-    close(&client, 1).await;
+    close_days(&client, 1).await;
     for day in ["current_date + 2", "NULL", "'infinity'"] {
         client
             .batch_execute(&format!("CALL latido_history.close_before({day})"))
             .await
             .unwrap_err();
     }
-    insert(&client, 0, "current_date", "atendida").await;
-    assert_same(&client).await;
+    insert_cita(&client, 0, "current_date", "atendida").await;
+    assert_queries_agree(&client).await;
     client
         .batch_execute("SELECT latido_history.reopen()")
         .await
         .unwrap();
     assert_eq!(
         (
-            count(&client, "latido_history.closed").await,
-            count(&client, "latido_history.deltas").await
+            count_rows(&client, "latido_history.closed").await,
+            count_rows(&client, "latido_history.deltas").await
         ),
         (0, 0)
     );
-    insert(&client, 0, OLD, "atendida").await;
+    insert_cita(&client, 0, OLD_DAY, "atendida").await;
     assert_eq!(
-        count(&client, "latido_history.deltas").await,
+        count_rows(&client, "latido_history.deltas").await,
         0,
         "writers no longer notify"
     );
-    close(&client, -9).await;
-    assert_same(&client).await;
+    close_days(&client, -9).await;
+    assert_queries_agree(&client).await;
     for sql in [
         "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT latido_history.fold()",
         "BEGIN; CALL latido_history.close_before(current_date - 1)",
@@ -249,6 +253,6 @@ async fn days_close_forwards_and_reopen_together() {
         .batch_execute("SELECT latido_history.reopen()")
         .await
         .unwrap();
-    close(&client, -2).await;
-    assert_same(&client).await;
+    close_days(&client, -2).await;
+    assert_queries_agree(&client).await;
 }

@@ -1,51 +1,54 @@
 //! The scripts `install.sql` and `remove.sql` next to `latido install` and `latido uninstall`.
 
-use super::{INSTALL, assert_same, close, count, database, insert, run_file};
+use super::{
+    INSTALL_FILE, assert_queries_agree, close_days, count_rows, create_database, insert_cita,
+    run_file,
+};
 use crate::harness::cluster::TestDatabase;
 
-const REMOVE: &str = "sql/history/remove.sql";
+const REMOVE_FILE: &str = "sql/history/remove.sql";
 
 #[tokio::test]
 async fn reinstalling_changes_nothing_and_removing_leaves_nothing() {
-    let home = database().await;
+    let home = create_database().await;
     let client = home.client().await;
-    insert(&client, 0, "current_date - 9", "atendida").await;
-    close(&client, -3).await;
-    insert(&client, 0, "current_date - 9", "cancelada").await;
-    run_file(&client, INSTALL).await;
+    insert_cita(&client, 0, "current_date - 9", "atendida").await;
+    close_days(&client, -3).await;
+    insert_cita(&client, 0, "current_date - 9", "cancelada").await;
+    run_file(&client, INSTALL_FILE).await;
     assert_eq!(
         (
-            count(&client, "latido_history.closed").await,
-            count(&client, "latido_history.deltas").await
+            count_rows(&client, "latido_history.closed").await,
+            count_rows(&client, "latido_history.deltas").await
         ),
         (1, 1)
     );
-    assert_same(&client).await;
-    close(&client, -2).await;
-    assert_same(&client).await;
+    assert_queries_agree(&client).await;
+    close_days(&client, -2).await;
+    assert_queries_agree(&client).await;
     for _ in 0..2 {
-        run_file(&client, REMOVE).await;
+        run_file(&client, REMOVE_FILE).await;
     }
     let left = "(SELECT FROM pg_namespace WHERE nspname LIKE 'latido%' UNION ALL SELECT FROM pg_trigger WHERE tgname LIKE 'latido%') AS l";
-    assert_eq!(count(&client, left).await, 0);
-    insert(&client, 0, "current_date - 9", "atendida").await;
-    run_file(&client, INSTALL).await;
-    close(&client, -2).await;
-    assert_same(&client).await;
+    assert_eq!(count_rows(&client, left).await, 0);
+    insert_cita(&client, 0, "current_date - 9", "atendida").await;
+    run_file(&client, INSTALL_FILE).await;
+    close_days(&client, -2).await;
+    assert_queries_agree(&client).await;
 }
 
 #[tokio::test]
 async fn scripts_do_not_remove_objects_of_each_other() {
-    let home = TestDatabase::create(&["sql/schema.sql", INSTALL]).await;
+    let home = TestDatabase::create(&["sql/schema.sql", INSTALL_FILE]).await;
     let client = home.client().await;
-    close(&client, -2).await;
+    close_days(&client, -2).await;
     crate::harness::TestApp::install_on(home.url()).await;
     let stream_triggers = "pg_trigger WHERE tgname LIKE 'latido_estadisticas%'";
     let history_triggers = "pg_trigger WHERE tgname LIKE 'latido_history%'";
     assert_eq!(
         (
-            count(&client, stream_triggers).await,
-            count(&client, history_triggers).await
+            count_rows(&client, stream_triggers).await,
+            count_rows(&client, history_triggers).await
         ),
         (4, 4)
     );
@@ -57,17 +60,17 @@ async fn scripts_do_not_remove_objects_of_each_other() {
         .unwrap();
     assert_eq!(
         (
-            count(&client, stream_triggers).await,
-            count(&client, history_triggers).await
+            count_rows(&client, stream_triggers).await,
+            count_rows(&client, history_triggers).await
         ),
         (0, 4)
     );
     crate::harness::TestApp::install_on(home.url()).await;
-    run_file(&client, REMOVE).await;
+    run_file(&client, REMOVE_FILE).await;
     assert_eq!(
         (
-            count(&client, stream_triggers).await,
-            count(&client, history_triggers).await
+            count_rows(&client, stream_triggers).await,
+            count_rows(&client, history_triggers).await
         ),
         (4, 0)
     );
@@ -118,7 +121,7 @@ async fn unsupported_tables_are_refused() {
         );
         client.batch_execute("ROLLBACK").await.unwrap();
         assert_eq!(
-            count(&client, "pg_namespace WHERE nspname LIKE 'latido%'").await,
+            count_rows(&client, "pg_namespace WHERE nspname LIKE 'latido%'").await,
             0
         );
     }
@@ -138,18 +141,18 @@ async fn all_key_and_state_types_are_supported() {
              INSERT INTO citas SELECT 7, current_date - n, 'atendida' FROM generate_series(0, 9) AS n"
         );
         client.batch_execute(&schema).await.unwrap();
-        run_file(&client, INSTALL).await;
-        close(&client, -4).await;
+        run_file(&client, INSTALL_FILE).await;
+        close_days(&client, -4).await;
         client
             .batch_execute("DELETE FROM citas WHERE fecha = current_date - 9")
             .await
             .unwrap();
-        let sql = super::QUERY
+        let sql = super::SUMMARY_QUERY
             .replace("$1", &format!("ARRAY[7]::{key}[]"))
             .replace("$2::date[]", "ARRAY[current_date]");
         let row = client.query_one(sql.as_str(), &[]).await.unwrap();
         let numbers: Vec<i64> = (1..5).map(|column| row.get(column)).collect();
         assert_eq!(numbers, [1, 9, 9, 0], "{key}, {state}");
-        assert_eq!(count(&client, "latido_history.closed").await, 1);
+        assert_eq!(count_rows(&client, "latido_history.closed").await, 1);
     }
 }

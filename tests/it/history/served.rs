@@ -6,14 +6,14 @@ use std::time::Duration;
 use latido_postgres::{Config, Database, FindingLevel, examine};
 use serde_json::Value;
 
-use super::{INSTALL, close, run_file};
+use super::{INSTALL_FILE, close_days, run_file};
 use crate::harness::cluster::{OwnCluster, TestDatabase, connect};
-use crate::harness::{ADMIN_OF_B1, B1, Folder, TestApp};
+use crate::harness::{ADMIN_OF_B1, B1, TempFolder, TestApp};
 
-const SQL: [&str; 3] = ["sql/schema.sql", "tests/it/sql/people.sql", INSTALL];
+const SCHEMA_FILES: [&str; 3] = ["sql/schema.sql", "tests/it/sql/people.sql", INSTALL_FILE];
 
 /// Writes the configuration of docs/history.md.
-fn configuration(folder: &Folder) -> String {
+fn write_configuration(folder: &TempFolder) -> String {
     let sql = |name: &str| format!("{}/sql/{name}", env!("CARGO_MANIFEST_DIR"));
     let toml = format!(
         r#"
@@ -40,18 +40,20 @@ fn configuration(folder: &Folder) -> String {
 }
 
 /// Starts a server that compares several times a second.
-async fn serve(url: &str) -> TestApp {
-    let folder = Folder::new();
-    let file = configuration(&folder);
+async fn start_server(url: &str) -> TestApp {
+    let folder = TempFolder::new();
+    let file = write_configuration(&folder);
     let often = |config: &mut latido::app::Config| {
-        (config.engine.sweep, config.engine.sweep_without_notifications) =
-            (Duration::from_millis(100), Duration::from_millis(100));
+        (
+            config.engine.sweep,
+            config.engine.sweep_without_notifications,
+        ) = (Duration::from_millis(100), Duration::from_millis(100));
     };
-    TestApp::on_with(url, &[("LATIDO_CONFIG", &file)], often).await
+    TestApp::on_database_with(url, &[("LATIDO_CONFIG", &file)], often).await
 }
 
-async fn database() -> TestDatabase {
-    let home = TestDatabase::create(&SQL).await;
+async fn create_database() -> TestDatabase {
+    let home = TestDatabase::create(&SCHEMA_FILES).await;
     TestApp::install_on(home.url()).await;
     home
 }
@@ -68,13 +70,13 @@ fn numbers(data: &Value) -> [i64; 4] {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn viewers_get_the_same_numbers_with_closed_days() {
-    let home = database().await;
+    let home = create_database().await;
     let db = home.client().await;
-    let app = serve(home.url()).await;
+    let app = start_server(home.url()).await;
     for days in [-20, -10, 0] {
         app.book(&db, B1, "atendida", days).await;
     }
-    let mut socket = app.socket(&app.token(ADMIN_OF_B1)).await;
+    let mut socket = app.connect_socket(&app.token(ADMIN_OF_B1)).await;
     let channel = format!("estadisticas:{B1}");
     assert_eq!(
         numbers(&socket.subscribe(&channel).await["data"]),
@@ -82,7 +84,7 @@ async fn viewers_get_the_same_numbers_with_closed_days() {
     );
     app.assert_metric_settles("latido_interest_missing", 0.0)
         .await;
-    close(&db, -5).await;
+    close_days(&db, -5).await;
     app.book(&db, B1, "cancelada", 0).await;
     socket
         .stats_until(&channel, |data| numbers(data) == [2, 4, 3, 1])
@@ -99,7 +101,7 @@ async fn viewers_get_the_same_numbers_with_closed_days() {
         .stats_until(&channel, |data| numbers(data) == [1, 5, 3, 2])
         .await;
     // Today is closed as well.
-    close(&db, 1).await;
+    close_days(&db, 1).await;
     app.book(&db, B1, "atendida", 0).await;
     socket
         .stats_until(&channel, |data| numbers(data) == [2, 6, 4, 2])
@@ -109,7 +111,7 @@ async fn viewers_get_the_same_numbers_with_closed_days() {
         .stats_until(&channel, |data| numbers(data) == [0, 0, 0, 0])
         .await;
     let compared = app.metric("latido_checks_total{result=\"same\"}").await;
-    crate::harness::until("compared again", async || {
+    crate::harness::wait_until("compared again", async || {
         app.metric("latido_checks_total{result=\"same\"}").await > compared
     })
     .await;
@@ -124,20 +126,20 @@ async fn viewers_get_the_same_numbers_with_closed_days() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn wrong_summary_is_detected_and_no_longer_used() {
-    let home = database().await;
+    let home = create_database().await;
     let db = home.client().await;
-    let app = serve(home.url()).await;
+    let app = start_server(home.url()).await;
     for days in [-20, 0] {
         app.book(&db, B1, "atendida", days).await;
     }
-    close(&db, -5).await;
-    let mut socket = app.socket(&app.token(ADMIN_OF_B1)).await;
+    close_days(&db, -5).await;
+    let mut socket = app.connect_socket(&app.token(ADMIN_OF_B1)).await;
     let channel = format!("estadisticas:{B1}");
     assert_eq!(
         numbers(&socket.subscribe(&channel).await["data"]),
         [1, 2, 2, 0]
     );
-    crate::harness::until("compared", async || {
+    crate::harness::wait_until("compared", async || {
         app.metric("latido_checks_total{result=\"same\"}").await > 0.0
     })
     .await;
@@ -169,10 +171,10 @@ async fn wrong_summary_is_detected_and_no_longer_used() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn missing_summary_is_replaced_by_the_plain_query() {
-    let home = database().await;
+    let home = create_database().await;
     let db = home.client().await;
-    let app = serve(home.url()).await;
-    let mut socket = app.socket(&app.token(ADMIN_OF_B1)).await;
+    let app = start_server(home.url()).await;
+    let mut socket = app.connect_socket(&app.token(ADMIN_OF_B1)).await;
     let channel = format!("estadisticas:{B1}");
     assert_eq!(
         numbers(&socket.subscribe(&channel).await["data"]),
@@ -195,16 +197,16 @@ async fn serving_role_may_only_read_the_summary() {
         "sql/schema.sql",
         "tests/it/sql/people.sql",
         "sql/role.sql",
-        INSTALL,
+        INSTALL_FILE,
     ])
     .await;
     TestApp::install_on(&cluster.url()).await;
     let owner = cluster.client().await;
     let url = cluster.url().replacen("postgres@", "latido@", 1);
-    let app = serve(&url).await;
+    let app = start_server(&url).await;
     app.book(&owner, B1, "atendida", -20).await;
-    close(&owner, -5).await;
-    let mut socket = app.socket(&app.token(ADMIN_OF_B1)).await;
+    close_days(&owner, -5).await;
+    let mut socket = app.connect_socket(&app.token(ADMIN_OF_B1)).await;
     let channel = format!("estadisticas:{B1}");
     assert_eq!(
         numbers(&socket.subscribe(&channel).await["data"]),
@@ -250,14 +252,14 @@ async fn serving_role_may_only_read_the_summary() {
 
 #[tokio::test]
 async fn doctor_compares_both_queries() {
-    let home = database().await;
+    let home = create_database().await;
     let db = home.client().await;
-    let folder = Folder::new();
-    let file = configuration(&folder);
-    db.batch_execute(&crate::harness::booking(B1, "atendida", -20))
+    let folder = TempFolder::new();
+    let file = write_configuration(&folder);
+    db.batch_execute(&crate::harness::booking_sql(B1, "atendida", -20))
         .await
         .unwrap();
-    close(&db, -5).await;
+    close_days(&db, -5).await;
     let check = async || {
         let settings = crate::harness::settings(home.url(), &[("LATIDO_CONFIG", &file)]);
         let catalog = latido_stream::Catalog::new(settings.streams);

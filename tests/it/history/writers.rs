@@ -10,8 +10,10 @@ use std::time::Duration;
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
-use super::{BUSINESSES, assert_same, business, count, database, differences};
-use crate::harness::until;
+use super::{
+    BUSINESSES, assert_queries_agree, business, count_rows, create_database, query_differences,
+};
+use crate::harness::wait_until;
 
 const WRITERS: usize = 6;
 const TRANSACTIONS: usize = 80;
@@ -30,13 +32,13 @@ async fn both_queries_agree_at_every_moment() {
         .unwrap_or_else(|| fastrand::u64(..));
     eprintln!("LATIDO_SEED={seed}");
     let mut random = fastrand::Rng::with_seed(seed);
-    let home = database().await;
+    let home = create_database().await;
     let done = Arc::new(AtomicBool::new(false));
     let (looks, closings) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let readers: Vec<_> = [vec![0, -25, -8, 1, -1], vec![-3, -15, 0]]
         .into_iter()
         .map(|around| {
-            tokio::spawn(compare(
+            tokio::spawn(run_reader(
                 home.url().to_owned(),
                 around,
                 Arc::clone(&done),
@@ -44,20 +46,20 @@ async fn both_queries_agree_at_every_moment() {
             ))
         })
         .collect();
-    let closer = tokio::spawn(close(
+    let closer = tokio::spawn(run_closer(
         home.url().to_owned(),
         random.fork(),
         Arc::clone(&done),
         Arc::clone(&closings),
     ));
     let writers: Vec<_> = (0..WRITERS)
-        .map(|n| tokio::spawn(write(home.url().to_owned(), n, random.fork())))
+        .map(|n| tokio::spawn(run_writer(home.url().to_owned(), n, random.fork())))
         .collect();
     for writer in writers {
         writer.await.expect("a writer ends");
     }
     // On a slow machine the other tasks may have run only a few times.
-    until("several closings", async || {
+    wait_until("several closings", async || {
         closings.load(Ordering::Relaxed) >= 8 && looks.load(Ordering::Relaxed) >= 20
     })
     .await;
@@ -67,20 +69,20 @@ async fn both_queries_agree_at_every_moment() {
     }
     closer.await.expect("the closer ends");
     let client = home.client().await;
-    assert_same(&client).await;
-    super::close(&client, 1).await;
-    assert_same(&client).await;
+    assert_queries_agree(&client).await;
+    super::close_days(&client, 1).await;
+    assert_queries_agree(&client).await;
     assert_eq!(
-        count(&client, "latido_history.deltas").await,
+        count_rows(&client, "latido_history.deltas").await,
         0,
         "nothing is left to fold"
     );
 }
 
-async fn compare(url: String, around: Vec<i32>, done: Arc<AtomicBool>, looks: Arc<AtomicUsize>) {
+async fn run_reader(url: String, around: Vec<i32>, done: Arc<AtomicBool>, looks: Arc<AtomicUsize>) {
     let client = crate::harness::cluster::connect(&url).await;
     while !done.load(Ordering::Relaxed) {
-        let differences = differences(&client, &around)
+        let differences = query_differences(&client, &around)
             .await
             .expect("readers are never in the way");
         assert!(differences.is_empty(), "{differences:?}");
@@ -88,7 +90,7 @@ async fn compare(url: String, around: Vec<i32>, done: Arc<AtomicBool>, looks: Ar
     }
 }
 
-async fn close(
+async fn run_closer(
     url: String,
     mut random: fastrand::Rng,
     done: Arc<AtomicBool>,
@@ -133,11 +135,11 @@ async fn close(
 
 /// Writes only its own rows, so that two writers never wait for each other. Every wait or failure
 /// is then caused by the closing.
-async fn write(url: String, writer: usize, mut random: fastrand::Rng) {
+async fn run_writer(url: String, writer: usize, mut random: fastrand::Rng) {
     let client = crate::harness::cluster::connect(&url).await;
     for _ in 0..TRANSACTIONS {
         let sql = transaction(writer, &mut random);
-        if let Err(error) = run(&client, &sql).await {
+        if let Err(error) = run_statements(&client, &sql).await {
             // A TRUNCATE ran between a snapshot and its statement.
             assert_eq!(
                 error.code(),
@@ -148,7 +150,7 @@ async fn write(url: String, writer: usize, mut random: fastrand::Rng) {
     }
 }
 
-async fn run(client: &Client, sql: &[String]) -> Result<(), tokio_postgres::Error> {
+async fn run_statements(client: &Client, sql: &[String]) -> Result<(), tokio_postgres::Error> {
     // Run them one by one, so that other writers interleave.
     for statement in sql {
         if let Err(error) = client.batch_execute(statement).await {

@@ -3,19 +3,23 @@
 use std::sync::Arc;
 
 use latido_base::ident::StreamId;
-use latido_postgres::{InstallChange, Config, Database, InstallError, TriggerState};
+use latido_postgres::{Config, Database, InstallChange, InstallError, TriggerState};
 use latido_stream::{Catalog, Stream};
 
-use super::triggers::Tap;
-use super::{builtin, catalog, connect, empty, estadisticas, table, with_schema};
+use super::triggers::NotificationTap;
+use super::{builtin, catalog, connect, empty_database, estadisticas, schema_database, table};
 use crate::harness::cluster::OwnCluster;
 
 #[tokio::test]
 async fn installing_twice_equals_once_and_uninstalling_leaves_nothing() {
-    let (_home, client, database) = with_schema().await;
+    let (_home, client, database) = schema_database().await;
     let catalog = builtin();
     assert_eq!(
-        database.triggers(&catalog).await.unwrap().stream_state(StreamId(0)),
+        database
+            .triggers(&catalog)
+            .await
+            .unwrap()
+            .stream_state(StreamId(0)),
         TriggerState::Missing
     );
     let name = r#""public"."citas""#.to_owned();
@@ -34,7 +38,11 @@ async fn installing_twice_equals_once_and_uninstalling_leaves_nothing() {
         .await
         .unwrap();
     assert_eq!(
-        database.triggers(&catalog).await.unwrap().stream_state(StreamId(0)),
+        database
+            .triggers(&catalog)
+            .await
+            .unwrap()
+            .stream_state(StreamId(0)),
         TriggerState::Outdated
     );
     database.install(&catalog).await.unwrap();
@@ -57,7 +65,7 @@ async fn installing_twice_equals_once_and_uninstalling_leaves_nothing() {
 
 #[tokio::test]
 async fn dry_run_prints_the_exact_script() {
-    let (_home, client, database) = with_schema().await;
+    let (_home, client, database) = schema_database().await;
     let script = database.install_sql(&builtin()).await.unwrap();
     client.batch_execute(&script).await.unwrap();
     assert!(database.triggers(&builtin()).await.unwrap().are_current());
@@ -65,7 +73,7 @@ async fn dry_run_prints_the_exact_script() {
 
 #[tokio::test]
 async fn triggers_of_dropped_streams_are_removed_and_foreign_ones_stay() {
-    let (_home, client, database) = with_schema().await;
+    let (_home, client, database) = schema_database().await;
     let tables = vec![
         table("citas", Some("negocio_id"), &[]),
         table("negocios", Some("id"), &["estado"]),
@@ -76,7 +84,15 @@ async fn triggers_of_dropped_streams_are_removed_and_foreign_ones_stay() {
         .await
         .unwrap();
     let fewer = catalog(vec![table("citas", Some("negocio_id"), &[])]);
-    assert_eq!(database.triggers(&fewer).await.unwrap().unused_functions.len(), 1);
+    assert_eq!(
+        database
+            .triggers(&fewer)
+            .await
+            .unwrap()
+            .unused_functions
+            .len(),
+        1
+    );
     let changes = database.install(&fewer).await.unwrap();
     assert_eq!(
         changes[0],
@@ -99,7 +115,7 @@ async fn triggers_of_dropped_streams_are_removed_and_foreign_ones_stay() {
 
 #[tokio::test]
 async fn all_mistakes_are_reported_together() {
-    let (_home, client, database) = with_schema().await;
+    let (_home, client, database) = schema_database().await;
     client
         .batch_execute("CREATE VIEW vista AS SELECT * FROM citas")
         .await
@@ -131,7 +147,7 @@ async fn all_mistakes_are_reported_together() {
 
 #[tokio::test]
 async fn hostile_names_are_quoted() {
-    let (home, client, url) = empty().await;
+    let (home, client, url) = empty_database().await;
     let (schema, name, key) = (
         r#"Mi "Esquema""#,
         r#"ci'tas"; DROP TABLE x; --$latido$ \"#,
@@ -162,7 +178,7 @@ async fn hostile_names_are_quoted() {
     }]));
     database.install(&catalog).await.unwrap();
     assert!(database.triggers(&catalog).await.unwrap().are_current());
-    let mut tap = Tap::open(client, &home).await;
+    let mut tap = NotificationTap::open(client, &home).await;
     let payloads = tap
         .payloads(&format!(
             "INSERT INTO {place} VALUES (E'k\\'\"\\\\', 1, 2, 3)"
@@ -186,7 +202,7 @@ async fn hostile_names_are_quoted() {
 
 #[tokio::test]
 async fn unquoted_names_are_resolved_like_in_sql() {
-    let (_home, client, database) = with_schema().await;
+    let (_home, client, database) = schema_database().await;
     client
         .batch_execute("CREATE TABLE \"Pedidos\" (\"negocioId\" bigint)")
         .await
@@ -207,7 +223,7 @@ async fn unquoted_names_are_resolved_like_in_sql() {
 
 #[tokio::test]
 async fn locked_table_is_reported_and_nothing_changes() {
-    let (_home, client, database) = with_schema().await;
+    let (_home, client, database) = schema_database().await;
     client
         .batch_execute("BEGIN; INSERT INTO citas DEFAULT VALUES")
         .await
@@ -219,7 +235,11 @@ async fn locked_table_is_reported_and_nothing_changes() {
     );
     client.batch_execute("COMMIT").await.unwrap();
     assert_eq!(
-        database.triggers(&builtin()).await.unwrap().stream_state(StreamId(0)),
+        database
+            .triggers(&builtin())
+            .await
+            .unwrap()
+            .stream_state(StreamId(0)),
         TriggerState::Missing
     );
 }
@@ -238,7 +258,10 @@ async fn error_names_the_missing_privilege() {
         .unwrap();
     let database = Database::open(&Config::new(url.replace("postgres@", "reader@"))).unwrap();
     let error = database.install(&builtin()).await.unwrap_err();
-    assert!(matches!(error, InstallError::PermissionDenied { .. }), "{error}");
+    assert!(
+        matches!(error, InstallError::PermissionDenied { .. }),
+        "{error}"
+    );
     database.prepare(&builtin()).await.unwrap();
 }
 

@@ -6,34 +6,37 @@ use std::time::Duration;
 
 use latido_base::drain::Drain;
 use latido_base::ident::{Key, StreamId};
-use latido_postgres::{Config, Database, DatabaseError, NotificationListener, ListenerState, ChangeHint};
+use latido_postgres::{
+    ChangeHint, Config, Database, DatabaseError, ListenerState, NotificationListener,
+};
 use latido_stream::Catalog;
 use latido_telemetry::Metrics;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_postgres::config::Host;
 
-use super::proxy::{Manners, Proxy};
-use super::{A, B, builtin, connect, empty};
-use crate::harness::Folder;
+use super::pooler_proxy::{PoolerBehaviour, PoolerProxy};
+use super::{A, B, builtin, connect, empty_database};
+use crate::harness::TempFolder;
 use crate::harness::cluster::OwnCluster;
 
-struct Ears {
-    notices: mpsc::UnboundedReceiver<ChangeHint>,
+struct TestListener {
+    hints: mpsc::UnboundedReceiver<ChangeHint>,
     listener: NotificationListener,
     metrics: Arc<Metrics>,
     drain: Drain,
 }
 
-impl Ears {
+impl TestListener {
     fn open(database: &Database, catalog: &Arc<Catalog>) -> Self {
-        let (tx, notices) = mpsc::unbounded_channel();
+        let (tx, hints) = mpsc::unbounded_channel();
         let (metrics, drain) = (Arc::new(Metrics::new()), Drain::new());
-        let listener = NotificationListener::start(database, catalog, &metrics, &drain, move |notice| {
-            drop(tx.send(notice))
-        });
+        let listener =
+            NotificationListener::start(database, catalog, &metrics, &drain, move |notice| {
+                drop(tx.send(notice))
+            });
         Self {
-            notices,
+            hints,
             listener,
             metrics,
             drain,
@@ -41,14 +44,14 @@ impl Ears {
     }
 
     async fn next(&mut self) -> ChangeHint {
-        timeout(Duration::from_secs(30), self.notices.recv())
+        timeout(Duration::from_secs(30), self.hints.recv())
             .await
             .expect("a notice")
             .unwrap()
     }
 }
 
-fn changed(key: &str) -> ChangeHint {
+fn changed_key(key: &str) -> ChangeHint {
     ChangeHint::Changed {
         stream: StreamId(0),
         keys: vec![Key::from_canonical(key)],
@@ -70,7 +73,7 @@ async fn listener_receives_again_after_every_disconnect() {
     );
     database.prepare(&catalog).await.unwrap();
     database.install(&catalog).await.unwrap();
-    let mut test_listener = Ears::open(&database, &catalog);
+    let mut test_listener = TestListener::open(&database, &catalog);
     assert_eq!(test_listener.next().await, ChangeHint::Listening);
     assert_eq!(
         (
@@ -83,7 +86,7 @@ async fn listener_receives_again_after_every_disconnect() {
         .batch_execute(&format!("INSERT INTO citas (negocio_id) VALUES ('{A}')"))
         .await
         .unwrap();
-    assert_eq!(test_listener.next().await, changed(A));
+    assert_eq!(test_listener.next().await, changed_key(A));
 
     client
         .batch_execute(
@@ -97,7 +100,7 @@ async fn listener_receives_again_after_every_disconnect() {
         .batch_execute(&format!("INSERT INTO citas (negocio_id) VALUES ('{B}')"))
         .await
         .unwrap();
-    assert_eq!(test_listener.next().await, changed(B));
+    assert_eq!(test_listener.next().await, changed_key(B));
 
     cluster.restart().await;
     assert_eq!(test_listener.next().await, ChangeHint::Lost);
@@ -119,7 +122,7 @@ async fn listener_receives_again_after_every_disconnect() {
     // A notification that arrives together with an invalid one becomes part of «everything», so it
     // is sent again until it arrives alone.
     let mut received = Vec::new();
-    while received.last() != Some(&changed(A)) {
+    while received.last() != Some(&changed_key(A)) {
         let payload = format!(r#"["estadisticas","{A}"]"#);
         client
             .execute("SELECT pg_notify('latido', $1)", &[&payload])
@@ -137,18 +140,18 @@ async fn listener_receives_again_after_every_disconnect() {
 
 #[tokio::test]
 async fn pooler_without_notifications_is_reported() {
-    let (_home, client, url) = empty().await;
+    let (_home, client, url) = empty_database().await;
     client.batch_execute(super::SCHEMA).await.unwrap();
-    let proxy = Proxy::start(
+    let proxy = PoolerProxy::start(
         &url,
-        Manners {
+        PoolerBehaviour {
             refuse_options: true,
-            deaf: true,
-            ..Manners::default()
+            drop_notifications: true,
+            ..PoolerBehaviour::default()
         },
     )
     .await;
-    let mut test_listener = Ears::open(
+    let mut test_listener = TestListener::open(
         &Database::open(&Config::new(&proxy.url)).unwrap(),
         &builtin(),
     );
@@ -165,25 +168,25 @@ async fn pooler_without_notifications_is_reported() {
         listen_url: Some(url),
         ..Config::new(&proxy.url)
     };
-    let mut test_listener = Ears::open(&Database::open(&config).unwrap(), &builtin());
+    let mut test_listener = TestListener::open(&Database::open(&config).unwrap(), &builtin());
     assert_eq!(test_listener.next().await, ChangeHint::Listening);
 }
 
 #[tokio::test]
 async fn different_listen_database_is_detected() {
-    let ((_one, _, one), (_other, _, other)) = (empty().await, empty().await);
+    let ((_one, _, one), (_other, _, other)) = (empty_database().await, empty_database().await);
     let config = Config {
         listen_url: Some(other),
         ..Config::new(one)
     };
-    let mut test_listener = Ears::open(&Database::open(&config).unwrap(), &builtin());
+    let mut test_listener = TestListener::open(&Database::open(&config).unwrap(), &builtin());
     assert_eq!(test_listener.next().await, ChangeHint::NotDelivering);
 }
 
 #[tokio::test]
 async fn listener_starts_before_the_database() {
     let catalog = builtin();
-    let folder = Folder::new();
+    let folder = TempFolder::new();
     let late = folder.path().join("late");
     let cluster = OwnCluster::start(&[]).await;
     let server: tokio_postgres::Config = cluster.url().parse().unwrap();
@@ -191,7 +194,8 @@ async fn listener_starts_before_the_database() {
         panic!("no socket: {server:?}")
     };
     let url = format!("postgresql://postgres@/latido?host={}", late.display());
-    let mut test_listener = Ears::open(&Database::open(&Config::new(url)).unwrap(), &catalog);
+    let mut test_listener =
+        TestListener::open(&Database::open(&Config::new(url)).unwrap(), &catalog);
     std::os::unix::fs::symlink(socket, &late).unwrap();
     assert_eq!(test_listener.next().await, ChangeHint::Listening);
 }
@@ -208,7 +212,7 @@ async fn frozen_backend_is_abandoned() {
         ..Config::new(url)
     };
     let (database, catalog) = (Database::open(&config).unwrap(), builtin());
-    let mut test_listener = Ears::open(&database, &catalog);
+    let mut test_listener = TestListener::open(&database, &catalog);
     assert_eq!(test_listener.next().await, ChangeHint::Listening);
     let others = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";
     let pids: Vec<i32> = client

@@ -7,26 +7,26 @@ use super::{builtin, estadisticas};
 use crate::harness::cluster::{OwnCluster, connect};
 use crate::harness::{ADMIN_OF_B1, B1, TestApp};
 
-const SQL: [&str; 3] = ["sql/schema.sql", "tests/it/sql/people.sql", "sql/role.sql"];
+const SCHEMA_FILES: [&str; 3] = ["sql/schema.sql", "tests/it/sql/people.sql", "sql/role.sql"];
 
-fn as_latido(url: &str) -> String {
+fn latido_url(url: &str) -> String {
     url.replacen("postgres@", "latido@", 1)
 }
 
 /// Starts a separate server, because roles belong to a cluster and not to a database.
-async fn cluster() -> OwnCluster {
-    let cluster = OwnCluster::start(&SQL).await;
+async fn start_cluster() -> OwnCluster {
+    let cluster = OwnCluster::start(&SCHEMA_FILES).await;
     TestApp::install_on(&cluster.url()).await;
     cluster
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn documented_role_can_serve() {
-    let cluster = cluster().await;
-    let app = TestApp::on(&as_latido(&cluster.url())).await;
+    let cluster = start_cluster().await;
+    let app = TestApp::on_database(&latido_url(&cluster.url())).await;
     let owner = cluster.client().await;
     // The authorize.sql decides, and the serving role runs it.
-    let mut socket = app.socket(&app.token(ADMIN_OF_B1)).await;
+    let mut socket = app.connect_socket(&app.token(ADMIN_OF_B1)).await;
     let channel = format!("estadisticas:{B1}");
     assert_eq!(socket.subscribe(&channel).await["data"]["total_citas"], 0);
     app.assert_metric_settles("latido_interest_missing", 0.0)
@@ -45,8 +45,8 @@ async fn documented_role_can_serve() {
 
 #[tokio::test]
 async fn documented_role_has_no_other_privileges() {
-    let cluster = cluster().await;
-    let url = as_latido(&cluster.url());
+    let cluster = start_cluster().await;
+    let url = latido_url(&cluster.url());
     let attacker = connect(&url).await;
     let tries = [
         "DELETE FROM citas",
@@ -81,15 +81,18 @@ async fn documented_role_has_no_other_privileges() {
 
 #[tokio::test]
 async fn doctor_names_each_excess_privilege() {
-    let cluster = cluster().await;
-    let (owner, url) = (cluster.client().await, as_latido(&cluster.url()));
+    let cluster = start_cluster().await;
+    let (owner, url) = (cluster.client().await, latido_url(&cluster.url()));
     let role_finding = async || {
         let findings = examine(&Database::open(&Config::new(&url)).unwrap(), &builtin()).await;
         let role = findings
             .into_iter()
             .find(|finding| finding.subject == "role")
             .unwrap();
-        assert!(role.level == FindingLevel::Warning && role.with_remedy.unwrap().contains("sql/role.sql"));
+        assert!(
+            role.level == FindingLevel::Warning
+                && role.with_remedy.unwrap().contains("sql/role.sql")
+        );
         role.detail
     };
     let cases = [
@@ -134,7 +137,7 @@ async fn doctor_names_each_excess_privilege() {
 /// transactions, and a statement inside one cannot leave it.
 #[tokio::test]
 async fn authorize_sql_cannot_write() {
-    let cluster = cluster().await;
+    let cluster = start_cluster().await;
     let owner = cluster.client().await;
     let functions = "CREATE FUNCTION plain() RETURNS text LANGUAGE plpgsql AS $$
         BEGIN DELETE FROM negocios; RETURN 'x'; END $$;

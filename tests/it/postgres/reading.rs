@@ -5,10 +5,10 @@ use std::time::Duration;
 use jiff::civil::{Date, date};
 use latido_base::ident::{Key, StreamId, UserId};
 use latido_postgres::{Config, Database, DatabaseError};
-use latido_stream::{Catalog, KeyType, StreamRow, Stream, ZoneRule};
+use latido_stream::{Catalog, KeyType, Stream, StreamRow, ZoneRule};
 
-use super::proxy::{Manners, Proxy};
-use super::{A, B, builtin, empty, estadisticas, with_schema};
+use super::pooler_proxy::{PoolerBehaviour, PoolerProxy};
+use super::{A, B, builtin, empty_database, estadisticas, schema_database};
 use crate::harness::cluster::OwnCluster;
 
 const TODAY: Date = date(2026, 11, 22);
@@ -52,7 +52,7 @@ const ZEROS: &str = r#"{"citas_hoy":0,"total_citas":0,"citas_completadas":0,"cit
 
 #[tokio::test]
 async fn builtin_stream_works_on_the_user_schema() {
-    let (_home, client, database) = with_schema().await;
+    let (_home, client, database) = schema_database().await;
     let sql = format!(
         "INSERT INTO citas (negocio_id, fecha, estado) VALUES ('{A}', '2026-11-22', 'atendida'), ('{A}', '2026-11-22', 'pendiente'),
          ('{A}', '2026-11-21', 'cancelada')"
@@ -86,7 +86,7 @@ async fn builtin_stream_follows_the_column_type() {
         ("text", KeyType::Text, "negocio_123", "negocio_'\"\\"),
         ("varchar(40)", KeyType::Text, "negocio_123", "?"),
     ] {
-        let (_home, client, url) = empty().await;
+        let (_home, client, url) = empty_database().await;
         let schema = format!(
             "CREATE TABLE citas (negocio_id {of}, fecha date, estado text); CREATE TABLE usuarios (id {of}, rol text);
              CREATE TABLE negocios (id {of}, admin_negocio_id {of});
@@ -124,7 +124,7 @@ async fn builtin_stream_follows_the_column_type() {
 
 #[tokio::test]
 async fn permissions_follow_role_and_ownership() {
-    let (_home, client, database) = with_schema().await;
+    let (_home, client, database) = schema_database().await;
     let user = |n| format!("aaaaaaaa-0000-0000-0000-00000000000{n}");
     let sql = format!(
         "INSERT INTO usuarios VALUES ('{}', '', 'negocio'), ('{}', '', 'admin_sistema'), ('{}', '', 'cliente');
@@ -169,7 +169,7 @@ async fn permissions_follow_role_and_ownership() {
 
 #[tokio::test]
 async fn postgres_creates_the_json() {
-    let (_home, client, url) = empty().await;
+    let (_home, client, url) = empty_database().await;
     client
         .batch_execute("CREATE TYPE animo AS ENUM ('bien')")
         .await
@@ -196,7 +196,7 @@ async fn postgres_creates_the_json() {
 
 #[tokio::test]
 async fn invalid_streams_are_reported_with_the_missing_part() {
-    let (_home, _client, database) = with_schema().await;
+    let (_home, _client, database) = schema_database().await;
     for (query, expected) in [
         ("SELECT 1", "$1 an array of uuid"),
         ("SELECT * FROM unnest($1::numeric[])", "$1 an array of uuid"),
@@ -233,7 +233,7 @@ async fn invalid_streams_are_reported_with_the_missing_part() {
 
 #[tokio::test]
 async fn each_key_has_its_own_time_zone() {
-    let (_home, client, database) = with_schema().await;
+    let (_home, client, database) = schema_database().await;
     client
         .batch_execute("CREATE TABLE zonas (id uuid, zona text)")
         .await
@@ -250,7 +250,7 @@ async fn each_key_has_its_own_time_zone() {
         default: "UTC".to_owned(),
     };
     let catalog = Catalog::new(vec![Stream {
-        zone_rule,
+        zone_rule: zone,
         ..estadisticas()
     }]);
     let zones = database
@@ -265,7 +265,7 @@ async fn each_key_has_its_own_time_zone() {
 
 #[tokio::test]
 async fn reads_recover_after_schema_migrations() {
-    let (_home, client, url) = empty().await;
+    let (_home, client, url) = empty_database().await;
     client
         .batch_execute("CREATE TABLE t (k bigint, a int); INSERT INTO t VALUES (1, 2)")
         .await
@@ -346,7 +346,7 @@ async fn dead_connections_are_not_reported_as_database_failures() {
 /// Slow permission queries must not block reads, however many are requested.
 #[tokio::test]
 async fn slow_permission_queries_leave_connections_for_reads() {
-    let (home, client, _) = with_schema().await;
+    let (home, client, _) = schema_database().await;
     let config = Config {
         statement_timeout: Duration::from_secs(60),
         pool_size: 4,
@@ -399,7 +399,7 @@ async fn slow_permission_queries_leave_connections_for_reads() {
 
 #[tokio::test]
 async fn slow_statements_time_out_and_free_their_connection() {
-    let (_home, client, url) = empty().await;
+    let (_home, client, url) = empty_database().await;
     let config = Config {
         statement_timeout: Duration::from_millis(300),
         pool_size: 1,
@@ -423,14 +423,14 @@ async fn slow_statements_time_out_and_free_their_connection() {
 
 #[tokio::test]
 async fn reads_cannot_write() {
-    let (_home, client, url) = empty().await;
+    let (_home, client, url) = empty_database().await;
     client.batch_execute("CREATE SEQUENCE s").await.unwrap();
     let direct = Database::open(&Config::new(&url)).unwrap();
-    let proxy = Proxy::start(
+    let proxy = PoolerProxy::start(
         &url,
-        Manners {
+        PoolerBehaviour {
             refuse_options: true,
-            ..Manners::default()
+            ..PoolerBehaviour::default()
         },
     )
     .await;
@@ -447,23 +447,23 @@ async fn reads_cannot_write() {
 
 #[tokio::test]
 async fn poolers_are_detected_by_their_behaviour() {
-    let (_home, client, url) = empty().await;
+    let (_home, client, url) = empty_database().await;
     client.batch_execute(super::SCHEMA).await.unwrap();
     for manners in [
-        Manners {
+        PoolerBehaviour {
             refuse_options: true,
-            ..Manners::default()
+            ..PoolerBehaviour::default()
         },
-        Manners {
+        PoolerBehaviour {
             drop_options: true,
-            ..Manners::default()
+            ..PoolerBehaviour::default()
         },
-        Manners {
+        PoolerBehaviour {
             lose_statements: true,
-            ..Manners::default()
+            ..PoolerBehaviour::default()
         },
     ] {
-        let proxy = Proxy::start(&url, manners).await;
+        let proxy = PoolerProxy::start(&url, manners).await;
         let (database, catalog) = (Database::open(&Config::new(&proxy.url)).unwrap(), builtin());
         for _ in 0..3 {
             let rows = read(&database, &catalog, &[A]).await.unwrap();
@@ -490,7 +490,7 @@ async fn poolers_are_detected_by_their_behaviour() {
 
 #[tokio::test]
 async fn session_options_of_the_url_are_applied() {
-    let (_home, client, url) = empty().await;
+    let (_home, client, url) = empty_database().await;
     client
         .batch_execute(
             "CREATE SCHEMA app; CREATE TABLE app.t (k int, n int); INSERT INTO app.t VALUES (1, 2)",
@@ -498,11 +498,11 @@ async fn session_options_of_the_url_are_applied() {
         .await
         .unwrap();
     client.batch_execute("CREATE SEQUENCE app.s").await.unwrap();
-    let proxy = Proxy::start(
+    let proxy = PoolerProxy::start(
         &url,
-        Manners {
+        PoolerBehaviour {
             drop_options: true,
-            ..Manners::default()
+            ..PoolerBehaviour::default()
         },
     )
     .await;

@@ -13,16 +13,16 @@ use crate::harness::cluster::OwnCluster;
 
 /// The host rules. The server refuses connections of `keyed` without a password, so that it must
 /// prove a secret too, which is bound to its certificate.
-const HBA: &str = "local all all trust\nhost all keyed 127.0.0.1/32 scram-sha-256\nhost all all 127.0.0.1/32 trust\n";
+const HOST_RULES: &str = "local all all trust\nhost all keyed 127.0.0.1/32 scram-sha-256\nhost all all 127.0.0.1/32 trust\n";
 
 /// A server with TLS and its certificates, which are created for it and removed with it.
-struct Server {
+struct TlsServer {
     cluster: OwnCluster,
     authority: PathBuf,
-    own: PathBuf,
+    certificate: PathBuf,
 }
 
-impl Server {
+impl TlsServer {
     /// Starts the server. Returns `None` if it was built without TLS, as the one from the wheel is.
     async fn start() -> Option<Self> {
         let mut cluster = OwnCluster::start_with_tcp(&[]).await;
@@ -33,27 +33,27 @@ impl Server {
             ("ca.crt", authority.as_str()),
             ("server.crt", &own),
             ("server.key", &key),
-            ("pg_hba.conf", HBA),
+            ("pg_hba.conf", HOST_RULES),
         ] {
-            write_as_the_server(&folder, name, text);
+            write_server_file(&folder, name, text);
         }
         client
             .batch_execute("CREATE ROLE keyed LOGIN PASSWORD 'open sesame'")
             .await
             .unwrap();
         if let Err(error) = client.batch_execute("ALTER SYSTEM SET ssl = on").await {
-            return without_tls(&error);
+            return report_no_tls(&error);
         }
         cluster.restart().await;
         Some(Self {
             cluster,
             authority: folder.join("ca.crt"),
-            own: folder.join("server.crt"),
+            certificate: folder.join("server.crt"),
         })
     }
 
     /// Connects with this host name and these parameters.
-    async fn check(&self, user: &str, host: &str, parameters: &str) -> Result<(), DatabaseError> {
+    async fn connect(&self, user: &str, host: &str, parameters: &str) -> Result<(), DatabaseError> {
         let url = self
             .cluster
             .tcp_url()
@@ -69,7 +69,7 @@ impl Server {
 
 /// Reports the missing test past the runner's output capture, so that it is never silent. CI must
 /// have a server with TLS, so it fails there.
-fn without_tls(error: &tokio_postgres::Error) -> Option<Server> {
+fn report_no_tls(error: &tokio_postgres::Error) -> Option<TlsServer> {
     assert!(
         std::env::var_os("CI").is_none(),
         "this PostgreSQL has no TLS: {error}; expected one from the distribution's packages"
@@ -98,7 +98,7 @@ fn certificates() -> (String, String, String) {
 
 /// Writes a file with the server's owner and mode 0600. The server refuses a key that others may
 /// read or that belongs to another user.
-fn write_as_the_server(folder: &Path, name: &str, text: &str) {
+fn write_server_file(folder: &Path, name: &str, text: &str) {
     let (path, owner) = (folder.join(name), fs::metadata(folder).unwrap());
     fs::write(&path, text).unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
@@ -107,31 +107,31 @@ fn write_as_the_server(folder: &Path, name: &str, text: &str) {
 
 #[tokio::test]
 async fn each_sslmode_performs_its_checks() {
-    let Some(server) = Server::start().await else {
+    let Some(server) = TlsServer::start().await else {
         return;
     };
     for parameters in ["sslmode=disable", "sslmode=prefer", "sslmode=require"] {
         server
-            .check("postgres", "127.0.0.1", parameters)
+            .connect("postgres", "127.0.0.1", parameters)
             .await
             .unwrap();
     }
-    for roots in [&server.authority, &server.own] {
+    for roots in [&server.authority, &server.certificate] {
         let with_roots = |mode: &str| format!("sslmode={mode}&sslrootcert={}", roots.display());
         server
-            .check("postgres", "127.0.0.1", &with_roots("require"))
+            .connect("postgres", "127.0.0.1", &with_roots("require"))
             .await
             .unwrap();
         server
-            .check("postgres", "127.0.0.1", &with_roots("verify-ca"))
+            .connect("postgres", "127.0.0.1", &with_roots("verify-ca"))
             .await
             .unwrap();
         server
-            .check("postgres", "localhost", &with_roots("verify-full"))
+            .connect("postgres", "localhost", &with_roots("verify-full"))
             .await
             .unwrap();
         let error = server
-            .check("postgres", "127.0.0.1", &with_roots("verify-full"))
+            .connect("postgres", "127.0.0.1", &with_roots("verify-full"))
             .await
             .unwrap_err();
         assert!(
@@ -146,7 +146,7 @@ async fn each_sslmode_performs_its_checks() {
             "sslmode=verify-full",
         ] {
             let error = server
-                .check("postgres", "localhost", parameters)
+                .connect("postgres", "localhost", parameters)
                 .await
                 .unwrap_err()
                 .to_string();
@@ -157,7 +157,7 @@ async fn each_sslmode_performs_its_checks() {
 
 #[tokio::test]
 async fn password_is_bound_to_the_certificate() {
-    let Some(server) = Server::start().await else {
+    let Some(server) = TlsServer::start().await else {
         return;
     };
     let verified = format!(
@@ -165,11 +165,11 @@ async fn password_is_bound_to_the_certificate() {
         server.authority.display()
     );
     server
-        .check("keyed:open%20sesame", "localhost", &verified)
+        .connect("keyed:open%20sesame", "localhost", &verified)
         .await
         .unwrap();
     let error = server
-        .check("keyed:sesame", "localhost", &verified)
+        .connect("keyed:sesame", "localhost", &verified)
         .await
         .unwrap_err();
     assert!(!error.to_string().contains("sesame"), "{error}");

@@ -10,11 +10,11 @@ use latido_stream::Catalog;
 use tokio::sync::mpsc;
 use tokio_postgres::{AsyncMessage, Client, NoTls};
 
-use super::{A, B, catalog, empty, table, with_schema};
+use super::{A, B, catalog, empty_database, schema_database, table};
 use crate::harness::cluster::TestDatabase;
 
 /// A connection that receives every notification payload of the database.
-pub(super) struct Tap {
+pub(super) struct NotificationTap {
     payloads: mpsc::UnboundedReceiver<String>,
     writer: Client,
     marks: u32,
@@ -25,7 +25,7 @@ pub(super) struct Tap {
 
 /// Both settings of the interest gate. Without it triggers handle the row set of a statement, with
 /// it each row.
-const BOTH: [bool; 2] = [false, true];
+const GATE_SETTINGS: [bool; 2] = [false, true];
 
 /// Acquires every lock of the interest gate, like a server that watches everything.
 async fn watch_everything(home: &TestDatabase) -> Client {
@@ -37,7 +37,7 @@ async fn watch_everything(home: &TestDatabase) -> Client {
     watcher
 }
 
-impl Tap {
+impl NotificationTap {
     pub(super) async fn open(writer: Client, home: &TestDatabase) -> Self {
         let (listener, mut connection) = tokio_postgres::connect(home.url(), NoTls).await.unwrap();
         let (tx, payloads) = mpsc::unbounded_channel();
@@ -63,10 +63,10 @@ impl Tap {
     /// Runs SQL and returns the payloads that it caused.
     pub(super) async fn payloads(&mut self, sql: &str) -> Vec<String> {
         self.writer.batch_execute(sql).await.unwrap();
-        self.since().await
+        self.payloads_since().await
     }
 
-    async fn since(&mut self) -> Vec<String> {
+    async fn payloads_since(&mut self) -> Vec<String> {
         self.marks += 1;
         let mark = format!("mark {}", self.marks);
         self.writer
@@ -101,8 +101,8 @@ fn set(keys: &[&str]) -> BTreeSet<String> {
     keys.iter().map(|key| (*key).to_owned()).collect()
 }
 
-async fn tap(gate: bool) -> (TestDatabase, Tap) {
-    let (home, client, _) = with_schema().await;
+async fn open_tap(gate: bool) -> (TestDatabase, NotificationTap) {
+    let (home, client, _) = schema_database().await;
     let database = Database::open(&Config {
         interest_gate: gate,
         ..Config::new(home.url())
@@ -116,20 +116,20 @@ async fn tap(gate: bool) -> (TestDatabase, Tap) {
             .unwrap()
             .are_current()
     );
-    let mut tap = Tap::open(client, &home).await;
+    let mut tap = NotificationTap::open(client, &home).await;
     tap._watcher = Some(watch_everything(&home).await);
     (home, tap)
 }
 
 #[tokio::test]
 async fn every_kind_of_statement_notifies_its_changed_keys() {
-    for gate in BOTH {
-        every_kind_of_statement_names_the_keys_it_changed_with(gate).await;
+    for gate in GATE_SETTINGS {
+        check_statement_keys(gate).await;
     }
 }
 
-async fn every_kind_of_statement_names_the_keys_it_changed_with(gate: bool) {
-    let (_home, mut tap) = tap(gate).await;
+async fn check_statement_keys(gate: bool) {
+    let (_home, mut tap) = open_tap(gate).await;
     let insert = format!("INSERT INTO citas (negocio_id) VALUES ('{A}'), ('{A}'), ('{B}'), (NULL)");
     let messages = if gate { 2 } else { 1 };
     assert_eq!(
@@ -180,13 +180,13 @@ async fn every_kind_of_statement_names_the_keys_it_changed_with(gate: bool) {
 
 #[tokio::test]
 async fn unusual_writers_notify_too() {
-    for gate in BOTH {
-        unusual_writers_are_heard_too_with(gate).await;
+    for gate in GATE_SETTINGS {
+        check_unusual_writers(gate).await;
     }
 }
 
-async fn unusual_writers_are_heard_too_with(gate: bool) {
-    let (_home, mut tap) = tap(gate).await;
+async fn check_unusual_writers(gate: bool) {
+    let (_home, mut tap) = open_tap(gate).await;
     let id = "00000000-0000-0000-0000-0000000000ff";
     {
         let mut sink = pin!(
@@ -198,7 +198,7 @@ async fn unusual_writers_are_heard_too_with(gate: bool) {
         sink.send(Bytes::from(format!("{A}\n{B}\n"))).await.unwrap();
         sink.close().await.unwrap();
     }
-    assert_eq!(keys(&tap.since().await), set(&[A, B]));
+    assert_eq!(keys(&tap.payloads_since().await), set(&[A, B]));
     let upsert = format!(
         "INSERT INTO citas (id, negocio_id) VALUES ('{id}', '{A}') ON CONFLICT (id) DO UPDATE SET estado = 'cancelada'"
     );
@@ -226,13 +226,13 @@ async fn unusual_writers_are_heard_too_with(gate: bool) {
 
 #[tokio::test]
 async fn rolled_back_changes_are_not_notified() {
-    for gate in BOTH {
-        what_is_rolled_back_is_not_said_with(gate).await;
+    for gate in GATE_SETTINGS {
+        check_rolled_back_changes(gate).await;
     }
 }
 
-async fn what_is_rolled_back_is_not_said_with(gate: bool) {
-    let (_home, mut tap) = tap(gate).await;
+async fn check_rolled_back_changes(gate: bool) {
+    let (_home, mut tap) = open_tap(gate).await;
     let one = |key| format!("INSERT INTO citas (negocio_id) VALUES ('{key}');");
     assert_eq!(
         tap.keys(&format!("BEGIN; {} ROLLBACK", one(A))).await,
@@ -248,7 +248,7 @@ async fn what_is_rolled_back_is_not_said_with(gate: bool) {
 
 #[tokio::test]
 async fn partitions_notify_through_the_parent_and_by_name() {
-    let (home, client, url) = empty().await;
+    let (home, client, url) = empty_database().await;
     let schema = "CREATE TABLE citas (negocio_id bigint, fecha date, estado text) PARTITION BY RANGE (fecha);
         CREATE TABLE citas_25 PARTITION OF citas FOR VALUES FROM ('2025-01-01') TO ('2026-01-01');
         CREATE TABLE citas_26 (estado text, fecha date NOT NULL, negocio_id bigint);
@@ -261,7 +261,7 @@ async fn partitions_notify_through_the_parent_and_by_name() {
     .unwrap();
     let whole_row = catalog(vec![table("citas", Some("negocio_id"), &[])]);
     database.install(&whole_row).await.unwrap();
-    let mut tap = Tap::open(client, &home).await;
+    let mut tap = NotificationTap::open(client, &home).await;
     assert_eq!(
         tap.keys("INSERT INTO citas VALUES (1, '2025-05-05'), (2, '2026-05-05')")
             .await,
@@ -302,7 +302,7 @@ async fn partitions_notify_through_the_parent_and_by_name() {
 
 #[tokio::test]
 async fn many_and_long_keys_fit_into_notifications() {
-    let (home, client, url) = empty().await;
+    let (home, client, url) = empty_database().await;
     client
         .batch_execute("CREATE TABLE citas (negocio_id text, fecha date, estado text)")
         .await
@@ -320,7 +320,7 @@ async fn many_and_long_keys_fit_into_notifications() {
         )]))
         .await
         .unwrap();
-    let mut tap = Tap::open(client, &home).await;
+    let mut tap = NotificationTap::open(client, &home).await;
     let insert = |n: u32, key: &str| {
         format!("INSERT INTO citas SELECT {key} FROM generate_series(1, {n}) i")
     };
@@ -354,7 +354,7 @@ async fn many_and_long_keys_fit_into_notifications() {
 
 #[tokio::test]
 async fn types_without_equality_and_tables_without_key_work() {
-    let (home, client, url) = empty().await;
+    let (home, client, url) = empty_database().await;
     client
         .batch_execute("CREATE TABLE ajustes (id int, valor json, lugar point); INSERT INTO ajustes VALUES (1, '{}', '(1,2)')")
         .await
@@ -367,7 +367,7 @@ async fn types_without_equality_and_tables_without_key_work() {
     let catalog: std::sync::Arc<Catalog> =
         catalog(vec![table("ajustes", None, &["valor", "lugar"])]);
     database.install(&catalog).await.unwrap();
-    let mut tap = Tap::open(client, &home).await;
+    let mut tap = NotificationTap::open(client, &home).await;
     assert_eq!(tap.keys("UPDATE ajustes SET id = 2").await, set(&[]));
     assert_eq!(
         tap.keys("UPDATE ajustes SET valor = '[]'").await,
@@ -379,7 +379,7 @@ async fn types_without_equality_and_tables_without_key_work() {
 
 #[tokio::test]
 async fn row_triggers_compare_every_type_and_fit_every_key() {
-    let (home, client, url) = empty().await;
+    let (home, client, url) = empty_database().await;
     client
         .batch_execute(
             r#"CREATE TABLE ajustes ("Clave ""k""" text, valor json, lugar point, nota text)"#,
@@ -393,7 +393,7 @@ async fn row_triggers_compare_every_type_and_fit_every_key() {
     .unwrap();
     let catalog = catalog(vec![table("ajustes", Some(r#"Clave "k""#), &[])]);
     database.install(&catalog).await.unwrap();
-    let mut tap = Tap::open(client, &home).await;
+    let mut tap = NotificationTap::open(client, &home).await;
     tap._watcher = Some(watch_everything(&home).await);
     assert_eq!(
         tap.keys("INSERT INTO ajustes VALUES ('a', '{}', '(1,2)'), ('A', '{}', '(1,2)'), (NULL, '1', NULL)").await,
@@ -431,20 +431,20 @@ async fn row_triggers_compare_every_type_and_fit_every_key() {
 
 #[tokio::test]
 async fn trigger_kind_follows_the_table_and_the_gate() {
-    let (home, client, url) = empty().await;
+    let (home, client, url) = empty_database().await;
     client
         .batch_execute("CREATE TABLE citas (negocio_id text, estado text)")
         .await
         .unwrap();
     let open = |gate| {
         Database::open(&Config {
-            interest_gate,
+            interest_gate: gate,
             ..Config::new(url.clone())
         })
         .unwrap()
     };
     let catalog = catalog(vec![table("citas", Some("negocio_id"), &["estado"])]);
-    let mut tap = Tap::open(home.client().await, &home).await;
+    let mut tap = NotificationTap::open(home.client().await, &home).await;
     for gate in [true, false, true] {
         open(gate).install(&catalog).await.unwrap();
         assert!(

@@ -16,7 +16,7 @@ const HEAD: &str = "GET /any/path?at=all HTTP/1.1\r\nHost: x\r\nUpgrade: websock
 
 /// A message that the server sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Said {
+pub(super) enum ReceivedFrame {
     Text(Vec<u8>),
     Binary(Vec<u8>),
     Pong(Vec<u8>),
@@ -67,10 +67,10 @@ pub(super) fn close(code: u16, reason: &[u8]) -> Vec<u8> {
 }
 
 /// The receiving and the sending half of one connection.
-pub(super) struct Ears(OwnedReadHalf);
-pub(super) struct Mouth(OwnedWriteHalf);
+pub(super) struct FrameReceiver(OwnedReadHalf);
+pub(super) struct ByteSender(OwnedWriteHalf);
 
-pub(super) async fn connect(server: SocketAddr) -> (Ears, Mouth) {
+pub(super) async fn connect(server: SocketAddr) -> (FrameReceiver, ByteSender) {
     let mut socket = TcpStream::connect(server).await.unwrap();
     socket.set_nodelay(true).unwrap();
     socket.write_all(HEAD.as_bytes()).await.unwrap();
@@ -84,13 +84,13 @@ pub(super) async fn connect(server: SocketAddr) -> (Ears, Mouth) {
         "{head}"
     );
     let (reader, writer) = socket.into_split();
-    (Ears(reader), Mouth(writer))
+    (FrameReceiver(reader), ByteSender(writer))
 }
 
-impl Mouth {
+impl ByteSender {
     /// Sends the bytes in pieces of `at_a_time`. The server may close the connection before the
     /// end.
-    pub(super) async fn say(&mut self, bytes: &[u8], at_a_time: usize) {
+    pub(super) async fn send(&mut self, bytes: &[u8], at_a_time: usize) {
         for piece in bytes.chunks(at_a_time) {
             if self.0.write_all(piece).await.is_err() {
                 return;
@@ -99,13 +99,13 @@ impl Mouth {
     }
 }
 
-impl Ears {
+impl FrameReceiver {
     /// Receives the next message. Asserts §5.1 (no mask), §5.2 (no reserved bits, shortest length)
     /// and §5.5 (short control frames) for every frame.
-    pub(super) async fn hear(&mut self) -> Said {
+    pub(super) async fn receive(&mut self) -> ReceivedFrame {
         // A connection that is reset after its close frame has ended as well.
         let Ok(first) = within(self.0.read_u8()).await else {
-            return Said::End;
+            return ReceivedFrame::End;
         };
         let second = self.0.read_u8().await.unwrap();
         assert_eq!(first & 0xF0, 0x80, "whole frames without reserved bits");
@@ -126,19 +126,21 @@ impl Ears {
         let mut payload = vec![0; usize::try_from(len).unwrap()];
         within(self.0.read_exact(&mut payload)).await.unwrap();
         match first & 0x0F {
-            0x1 => Said::Text(payload),
-            0x2 => Said::Binary(payload),
-            0x8 => Said::Close(payload.first_chunk().map(|code| u16::from_be_bytes(*code))),
+            0x1 => ReceivedFrame::Text(payload),
+            0x2 => ReceivedFrame::Binary(payload),
+            0x8 => {
+                ReceivedFrame::Close(payload.first_chunk().map(|code| u16::from_be_bytes(*code)))
+            }
             0x9 => panic!("unexpected ping: no client was silent for long enough"),
-            0xA => Said::Pong(payload),
+            0xA => ReceivedFrame::Pong(payload),
             other => panic!("opcode {other}"),
         }
     }
 }
 
-impl Ears {
+impl FrameReceiver {
     /// Reads all bytes until the end, without parsing them.
-    pub(super) async fn drain(&mut self, bytes: &mut Vec<u8>) {
+    pub(super) async fn read_to_end(&mut self, bytes: &mut Vec<u8>) {
         within(self.0.read_to_end(bytes)).await.unwrap();
     }
 }

@@ -1,16 +1,16 @@
 //! Sections 5.5.1 and 7: the end of a connection (class 7).
 
-use super::cases::{case, fails};
-use super::client::{Said, close, connect, frame, server};
+use super::cases::{check_case, check_failure};
+use super::client::{ReceivedFrame, close, connect, frame, server};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn section_5_5_1_close_frame_is_answered_once_and_nothing_follows() {
     let server = server().await;
-    case(
+    check_case(
         server,
         "7.1.1",
         &frame(0x81, b"a"),
-        &[Said::Text(b"a".into())],
+        &[ReceivedFrame::Text(b"a".into())],
     )
     .await;
     let late: [&[u8]; 4] = [
@@ -20,29 +20,29 @@ async fn section_5_5_1_close_frame_is_answered_once_and_nothing_follows() {
         &frame(0x00, b"late"),
     ];
     for late in late {
-        case(
+        check_case(
             server,
             "7.1.2 to 7.1.5: after it",
             &[&close(1000, b"bye"), late].concat(),
-            &[Said::Close(Some(1000))],
+            &[ReceivedFrame::Close(Some(1000))],
         )
         .await;
     }
     let within = [frame(0x01, b"half"), close(1001, b"")].concat();
-    case(
+    check_case(
         server,
         "7.1.5: within a message",
         &within,
-        &[Said::Close(Some(1001))],
+        &[ReceivedFrame::Close(Some(1001))],
     )
     .await;
     let big = vec![b'x'; 256 * 1024];
     let behind = [frame(0x81, &big), close(1000, b""), frame(0x89, b"")].concat();
-    case(
+    check_case(
         server,
         "7.1.6: behind a large message",
         &behind,
-        &[Said::Text(big), Said::Close(Some(1000))],
+        &[ReceivedFrame::Text(big), ReceivedFrame::Close(Some(1000))],
     )
     .await;
 }
@@ -50,37 +50,37 @@ async fn section_5_5_1_close_frame_is_answered_once_and_nothing_follows() {
 #[tokio::test(flavor = "multi_thread")]
 async fn section_5_5_1_close_frame_content_is_checked() {
     let server = server().await;
-    case(
+    check_case(
         server,
         "7.3.1: nothing",
         &frame(0x88, b""),
-        &[Said::Close(None)],
+        &[ReceivedFrame::Close(None)],
     )
     .await;
-    fails(server, "7.3.2: half a code", &frame(0x88, &[3]), 1002).await;
-    case(
+    check_failure(server, "7.3.2: half a code", &frame(0x88, &[3]), 1002).await;
+    check_case(
         server,
         "7.3.3: a code",
         &close(1000, b""),
-        &[Said::Close(Some(1000))],
+        &[ReceivedFrame::Close(Some(1000))],
     )
     .await;
-    case(
+    check_case(
         server,
         "7.3.4: a reason",
         &close(1000, "Adiós".as_bytes()),
-        &[Said::Close(Some(1000))],
+        &[ReceivedFrame::Close(Some(1000))],
     )
     .await;
-    case(
+    check_case(
         server,
         "7.3.5: 123 bytes of it",
         &close(1000, &[b'*'; 123]),
-        &[Said::Close(Some(1000))],
+        &[ReceivedFrame::Close(Some(1000))],
     )
     .await;
-    fails(server, "7.3.6: 124", &close(1000, &[b'*'; 124]), 1002).await;
-    fails(
+    check_failure(server, "7.3.6: 124", &close(1000, &[b'*'; 124]), 1002).await;
+    check_failure(
         server,
         "7.5.1: a reason that is not UTF-8",
         &close(1000, b"\xce\xba\xed\xa0\x80"),
@@ -95,18 +95,18 @@ async fn section_7_4_only_allowed_close_codes_are_accepted() {
     for code in [
         1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 3000, 3999, 4000, 4999,
     ] {
-        case(
+        check_case(
             server,
             "7.7.*",
             &close(code, b""),
-            &[Said::Close(Some(code))],
+            &[ReceivedFrame::Close(Some(code))],
         )
         .await;
     }
     for code in [
         0, 1, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65_535,
     ] {
-        fails(server, "7.9.*, 7.13.*", &close(code, b""), 1002).await;
+        check_failure(server, "7.9.*, 7.13.*", &close(code, b""), 1002).await;
     }
 }
 
@@ -120,8 +120,8 @@ async fn section_7_1_1_client_that_disconnects_is_cleaned_up() {
         &frame(0x81, &[b'x'; 70_000])[..60_000],
     ] {
         let (mut reader, mut writer) = connect(server).await;
-        writer.say(bytes, usize::MAX).await;
+        writer.send(bytes, usize::MAX).await;
         drop(writer);
-        assert_eq!(reader.hear().await, Said::End);
+        assert_eq!(reader.receive().await, ReceivedFrame::End);
     }
 }

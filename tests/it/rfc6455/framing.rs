@@ -1,18 +1,18 @@
 //! Section 5: frames, control frames, fragments and sizes (classes 1 to 5, 9 and 10).
 
-use super::cases::{case, fails};
-use super::client::{Said, connect, frame, server, server_with};
+use super::cases::{check_case, check_failure};
+use super::client::{ReceivedFrame, connect, frame, server, server_with};
 use super::conformance::LIMITS;
 
 const TEXT: u8 = 0x81;
 const BINARY: u8 = 0x82;
 const MIB: usize = 1024 * 1024;
 
-fn echo(first: u8, payload: &[u8]) -> Said {
+fn echo(first: u8, payload: &[u8]) -> ReceivedFrame {
     if first & 0x0F == 1 {
-        Said::Text(payload.to_vec())
+        ReceivedFrame::Text(payload.to_vec())
     } else {
-        Said::Binary(payload.to_vec())
+        ReceivedFrame::Binary(payload.to_vec())
     }
 }
 
@@ -32,7 +32,7 @@ async fn section_5_6_messages_of_every_length_encoding() {
     for first in [TEXT, BINARY] {
         for len in [0, 1, 125, 126, 127, 128, 65_535, 65_536] {
             let payload = vec![if first == BINARY { 0xFE } else { b'*' }; len];
-            case(
+            check_case(
                 server,
                 &format!("1.*: {len} bytes"),
                 &frame(first, &payload),
@@ -45,31 +45,33 @@ async fn section_5_6_messages_of_every_length_encoding() {
         .flat_map(|n: u32| frame(TEXT, n.to_string().as_bytes()))
         .collect();
     let expected: Vec<_> = (0..500)
-        .map(|n: u32| Said::Text(n.to_string().into_bytes()))
+        .map(|n: u32| ReceivedFrame::Text(n.to_string().into_bytes()))
         .collect();
-    case(server, "9.7: many small ones", &many, &expected).await;
+    check_case(server, "9.7: many small ones", &many, &expected).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn section_5_5_2_pings_are_answered_and_pongs_are_not() {
     let server = server().await;
     for payload in [&b""[..], b"Hello", &[0, 255, 254, 0xF0], &[b'x'; 125]] {
-        case(
+        check_case(
             server,
             "2.1 to 2.4",
             &frame(0x89, payload),
-            &[Said::Pong(payload.to_vec())],
+            &[ReceivedFrame::Pong(payload.to_vec())],
         )
         .await;
-        case(server, "2.7, 2.8: unasked", &frame(0x8A, payload), &[]).await;
+        check_case(server, "2.7, 2.8: unasked", &frame(0x8A, payload), &[]).await;
     }
-    fails(server, "2.5: 126 bytes", &frame(0x89, &[0xFE; 126]), 1002).await;
+    check_failure(server, "2.5: 126 bytes", &frame(0x89, &[0xFE; 126]), 1002).await;
     let ten: Vec<u8> = (0..10).flat_map(|n| frame(0x89, &[n])).collect();
-    case(
+    check_case(
         server,
         "2.10, 2.11: ten in a row",
         &ten,
-        &(0..10).map(|n| Said::Pong(vec![n])).collect::<Vec<_>>(),
+        &(0..10)
+            .map(|n| ReceivedFrame::Pong(vec![n]))
+            .collect::<Vec<_>>(),
     )
     .await;
 }
@@ -79,7 +81,7 @@ async fn section_5_2_reserved_bits_and_opcodes_fail_the_connection() {
     let server = server().await;
     for bits in 1..8 {
         for opcode in [0x1, 0x2, 0x8, 0x9, 0xA] {
-            fails(server, "3.*", &frame(0x80 | bits << 4 | opcode, b"x"), 1002).await;
+            check_failure(server, "3.*", &frame(0x80 | bits << 4 | opcode, b"x"), 1002).await;
         }
         let behind = [
             frame(TEXT, b"good"),
@@ -87,21 +89,21 @@ async fn section_5_2_reserved_bits_and_opcodes_fail_the_connection() {
             frame(TEXT | bits << 4, b"bad"),
         ]
         .concat();
-        case(
+        check_case(
             server,
             "3.2",
             &behind,
             &[
                 echo(TEXT, b"good"),
-                Said::Pong(vec![]),
-                Said::Close(Some(1002)),
+                ReceivedFrame::Pong(vec![]),
+                ReceivedFrame::Close(Some(1002)),
             ],
         )
         .await;
     }
     for opcode in (0x3..0x8).chain(0xB..0x10) {
         for payload in [&b""[..], b"x"] {
-            fails(server, "4.*", &frame(0x80 | opcode, payload), 1002).await;
+            check_failure(server, "4.*", &frame(0x80 | opcode, payload), 1002).await;
         }
     }
 }
@@ -109,22 +111,22 @@ async fn section_5_2_reserved_bits_and_opcodes_fail_the_connection() {
 #[tokio::test(flavor = "multi_thread")]
 async fn section_5_1_client_frames_must_be_masked() {
     let server = server().await;
-    fails(server, "an unmasked text", b"\x81\x05Hello", 1002).await;
-    fails(server, "an unmasked ping", b"\x89\x00", 1002).await;
+    check_failure(server, "an unmasked text", b"\x81\x05Hello", 1002).await;
+    check_failure(server, "an unmasked ping", b"\x89\x00", 1002).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn section_5_2_lengths_must_be_in_their_shortest_form() {
     let server = server().await;
-    fails(server, "125 in 16 bits", b"\x82\xfe\x00\x7d\0\0\0\0", 1002).await;
-    fails(
+    check_failure(server, "125 in 16 bits", b"\x82\xfe\x00\x7d\0\0\0\0", 1002).await;
+    check_failure(
         server,
         "65535 in 64 bits",
         b"\x82\xff\0\0\0\0\0\0\xff\xff\0\0\0\0",
         1002,
     )
     .await;
-    fails(
+    check_failure(
         server,
         "the top bit",
         b"\x82\xff\x80\0\0\0\0\0\0\0\0\0\0\0",
@@ -137,7 +139,7 @@ async fn section_5_2_lengths_must_be_in_their_shortest_form() {
 async fn section_5_4_fragments_form_one_message_with_control_frames_between() {
     let server = server().await;
     for first in [0x89, 0x8A] {
-        fails(
+        check_failure(
             server,
             "5.1, 5.2: a fragmented control frame",
             &[frame(first & 0x0F, b"a"), frame(0x80, b"b")].concat(),
@@ -152,7 +154,7 @@ async fn section_5_4_fragments_form_one_message_with_control_frames_between() {
         frame(0x80, b"three"),
     ]
     .concat();
-    case(
+    check_case(
         server,
         "5.3 to 5.5",
         &parts,
@@ -168,13 +170,13 @@ async fn section_5_4_fragments_form_one_message_with_control_frames_between() {
     ]
     .concat();
     let expected = [
-        Said::Pong(b"p".into()),
+        ReceivedFrame::Pong(b"p".into()),
         echo(TEXT, b"one two"),
-        Said::Pong(b"q".into()),
+        ReceivedFrame::Pong(b"q".into()),
     ];
-    case(server, "5.6 to 5.8, 5.19, 5.20", &between, &expected).await;
+    check_case(server, "5.6 to 5.8, 5.19, 5.20", &between, &expected).await;
     for continuation in [0x00, 0x80] {
-        fails(
+        check_failure(
             server,
             "5.9 to 5.14: nothing to continue",
             &frame(continuation, b"x"),
@@ -182,16 +184,16 @@ async fn section_5_4_fragments_form_one_message_with_control_frames_between() {
         )
         .await;
         let after = [frame(TEXT, b"whole"), frame(continuation, b"x")].concat();
-        case(
+        check_case(
             server,
             "5.15",
             &after,
-            &[echo(TEXT, b"whole"), Said::Close(Some(1002))],
+            &[echo(TEXT, b"whole"), ReceivedFrame::Close(Some(1002))],
         )
         .await;
     }
     for second in [TEXT, 0x01, BINARY] {
-        fails(
+        check_failure(
             server,
             "5.16 to 5.18: a message within one",
             &[frame(0x01, b"a"), frame(second, b"b")].concat(),
@@ -214,7 +216,7 @@ async fn section_5_4_large_messages_work_in_one_or_many_frames() {
             (4 * MIB, MIB),
         ] {
             let payload = vec![b'*'; len];
-            case(
+            check_case(
                 server,
                 &format!("9.*: {len} by {size}"),
                 &fragments(first, &payload, size),
@@ -223,7 +225,7 @@ async fn section_5_4_large_messages_work_in_one_or_many_frames() {
             .await;
         }
         let payload = vec![b'*'; 65_536];
-        case(
+        check_case(
             server,
             "10.1.1",
             &fragments(first, &payload, 1_300),
@@ -240,22 +242,22 @@ async fn section_7_4_1_oversize_message_closes_with_1009_at_its_header() {
         ..LIMITS
     })
     .await;
-    case(
+    check_case(
         server,
         "the limit itself",
         &frame(BINARY, &[7; 1_000]),
-        &[Said::Binary(vec![7; 1_000])],
+        &[ReceivedFrame::Binary(vec![7; 1_000])],
     )
     .await;
-    fails(server, "announced", &frame(BINARY, &[7; 1_001])[..8], 1009).await;
-    fails(
+    check_failure(server, "announced", &frame(BINARY, &[7; 1_001])[..8], 1009).await;
+    check_failure(
         server,
         "in fragments",
         &fragments(BINARY, &[7; 1_001], 100),
         1009,
     )
     .await;
-    fails(
+    check_failure(
         server,
         "for ever",
         b"\x82\xff\x7f\xff\xff\xff\xff\xff\xff\xff\0\0\0\0",
@@ -275,7 +277,7 @@ async fn section_5_5_3_client_that_never_answers_pings_is_closed() {
     let (mut reader, _writer) = connect(server).await;
     // First the ping, then the end. The close code 4408 is a private one (§7.4.2).
     let mut bytes = Vec::new();
-    reader.drain(&mut bytes).await;
+    reader.read_to_end(&mut bytes).await;
     assert_eq!(bytes[..2], [0x89, 0x00]);
     assert_eq!(bytes[4..6], 4408_u16.to_be_bytes());
 }

@@ -1,14 +1,14 @@
 //! Section 8.1: text must be UTF-8; invalid text fails the connection with 1007 at once (class 6).
 
-use super::cases::{case, fails};
-use super::client::{Said, frame, server};
+use super::cases::{check_case, check_failure};
+use super::client::{ReceivedFrame, frame, server};
 
-fn text(bytes: &[u8]) -> Said {
-    Said::Text(bytes.to_vec())
+fn text(bytes: &[u8]) -> ReceivedFrame {
+    ReceivedFrame::Text(bytes.to_vec())
 }
 
 /// Returns a message with one byte per fragment.
-fn one_by_one(bytes: &[u8]) -> Vec<u8> {
+fn byte_fragments(bytes: &[u8]) -> Vec<u8> {
     let pieces = bytes.iter().flat_map(|byte| frame(0x00, &[*byte]));
     frame(0x01, b"")
         .into_iter()
@@ -44,17 +44,17 @@ async fn section_8_1_valid_text_is_echoed_for_every_fragmentation() {
         .chain(words)
         .chain(planes.iter().map(String::as_str))
     {
-        case(
+        check_case(
             server,
             valid,
             &frame(0x81, valid.as_bytes()),
             &[text(valid.as_bytes())],
         )
         .await;
-        case(
+        check_case(
             server,
             valid,
-            &one_by_one(valid.as_bytes()),
+            &byte_fragments(valid.as_bytes()),
             &[text(valid.as_bytes())],
         )
         .await;
@@ -86,11 +86,11 @@ async fn section_8_1_invalid_utf8_closes_with_1007() {
     ];
     invalid.extend(more.map(<[u8]>::to_vec));
     for bytes in invalid {
-        fails(server, &format!("{bytes:02x?}"), &frame(0x81, &bytes), 1007).await;
-        fails(
+        check_failure(server, &format!("{bytes:02x?}"), &frame(0x81, &bytes), 1007).await;
+        check_failure(
             server,
             &format!("{bytes:02x?} by fragments"),
-            &one_by_one(&bytes),
+            &byte_fragments(&bytes),
             1007,
         )
         .await;
@@ -104,9 +104,9 @@ async fn section_8_1_first_invalid_byte_closes_the_connection() {
     // 6.4.1: in a fragment, before the end of the message. 6.4.3: in the middle of a frame whose
     // rest never arrives.
     let fragment = [frame(0x01, good), frame(0x00, b"\xf4\x90\x80\x80")].concat();
-    fails(server, "in a fragment", &fragment, 1007).await;
+    check_failure(server, "in a fragment", &fragment, 1007).await;
     let whole = frame(0x81, &[good, b"\xf4\x90\x80\x80", good].concat());
-    fails(
+    check_failure(
         server,
         "in the middle of a frame",
         &whole[..whole.len() - good.len() - 2],
@@ -120,11 +120,11 @@ async fn section_8_1_first_invalid_byte_closes_the_connection() {
         frame(0x80, b"\xba"),
     ]
     .concat();
-    case(
+    check_case(
         server,
         "a character in two",
         &between,
-        &[Said::Pong(b"p".into()), text("κ".as_bytes())],
+        &[ReceivedFrame::Pong(b"p".into()), text("κ".as_bytes())],
     )
     .await;
 }

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use latido_http::{StaticFile, STATIC_FILES};
+use latido_http::{STATIC_FILES, StaticFile};
 
-use super::{base, strings};
+use super::{base_document, strings};
 
 /// Returns whether an address is not part of the contract: files that only the pages request.
 fn is_undocumented(asset: &StaticFile) -> bool {
@@ -38,7 +38,7 @@ fn sources() -> Vec<String> {
 }
 
 /// Converts `"notify" / String` to `/notify/{}`.
-fn address(pattern: &str) -> String {
+fn route_path(pattern: &str) -> String {
     let segment = |part: &str| {
         part.trim()
             .strip_prefix('"')
@@ -53,7 +53,7 @@ fn address(pattern: &str) -> String {
 }
 
 /// Converts `/notify/{hook}` to `/notify/{}`.
-fn nameless(path: &str) -> String {
+fn without_parameter_names(path: &str) -> String {
     let segment = |part: &str| {
         if part.starts_with('{') {
             "{}".to_owned()
@@ -66,7 +66,7 @@ fn nameless(path: &str) -> String {
 
 /// Returns the operator addresses after `/dashboard`, taken from match arms: `["clients", id]`
 /// becomes `/clients/{}`.
-fn operators() -> BTreeSet<String> {
+fn operator_paths() -> BTreeSet<String> {
     let text = fs::read_to_string(
         Path::new(env!("CARGO_MANIFEST_DIR")).join("internal/http/dashboard/mod.rs"),
     )
@@ -105,14 +105,15 @@ fn every_route_is_documented_and_vice_versa() {
         .iter()
         .flat_map(|text| text.split("path!(").skip(1))
         .filter_map(|rest| rest.split(')').next());
-    let mut routes: BTreeSet<String> = patterns.map(address).collect();
+    let mut routes: BTreeSet<String> = patterns.map(route_path).collect();
     assert!(routes.len() >= 8, "the routes were found: {routes:?}");
     routes.extend(
-        STATIC_FILES.iter()
+        STATIC_FILES
+            .iter()
             .filter(|asset| !is_undocumented(asset))
             .map(|asset| asset.path.to_owned()),
     );
-    let operators = operators();
+    let operators = operator_paths();
     assert!(
         operators.len() >= 10,
         "the operators' were found: {operators:?}"
@@ -122,9 +123,9 @@ fn every_route_is_documented_and_vice_versa() {
             .iter()
             .flat_map(|start| operators.iter().map(move |rest| format!("{start}{rest}"))),
     );
-    let document = base("openapi.json");
+    let document = base_document("openapi.json");
     let paths = document["paths"].as_object().expect("paths").keys();
-    let documented: BTreeSet<String> = paths.map(|path| nameless(path)).collect();
+    let documented: BTreeSet<String> = paths.map(|path| without_parameter_names(path)).collect();
     assert_eq!(
         routes, documented,
         "left: the code's; right: the document's"
@@ -132,7 +133,7 @@ fn every_route_is_documented_and_vice_versa() {
 }
 
 /// Returns the text before the bracket that closes the one in front of `rest`.
-fn balanced(rest: &str) -> &str {
+fn text_before_bracket(rest: &str) -> &str {
     let mut depth = 1;
     let end = rest.find(|c: char| {
         depth += i32::from(matches!(c, '(' | '{')) - i32::from(matches!(c, ')' | '}'));
@@ -154,7 +155,7 @@ fn every_error_code_is_documented_and_vice_versa() {
     let mut codes = BTreeSet::new();
     for text in sources() {
         for rest in makers.iter().flat_map(|maker| text.split(maker).skip(1)) {
-            let call = balanced(rest);
+            let call = text_before_bracket(rest);
             // A function that forwards its own argument names no code.
             let is_code = |text: &&str| {
                 !text.is_empty() && text.chars().all(|c| c.is_ascii_lowercase() || c == '_')
@@ -180,7 +181,7 @@ fn every_error_code_is_documented_and_vice_versa() {
                 .then(|| code.to_owned())
         }));
     }
-    let document = base("openapi.json");
+    let document = base_document("openapi.json");
     let documented: BTreeSet<_> = strings(&document["components"]["schemas"]["ErrorCode"]["enum"])
         .into_iter()
         .map(str::to_owned)

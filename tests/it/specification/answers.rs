@@ -15,7 +15,7 @@ use latido_demo::{Demo, SqlExecutor};
 use reqwest::{Method, RequestBuilder, Response};
 use serde_json::{Value, json};
 
-use super::Document;
+use super::ApiDocument;
 use crate::harness::{ADMIN_OF_B1, B1, OTHER_USER, TestApp, claims};
 
 const HOOK_KEY: &str = "a key for the hook, long enough";
@@ -49,9 +49,9 @@ const UNSEEN: &[(&str, &str, &str)] = &[
 ];
 
 /// A demo database that works or fails as the test requires.
-struct Obedient(Arc<AtomicBool>);
+struct SwitchableDatabase(Arc<AtomicBool>);
 
-impl SqlExecutor for Obedient {
+impl SqlExecutor for SwitchableDatabase {
     fn execute<'a>(&'a self, _: &'a str) -> BoxFuture<'a, anyhow::Result<u64>> {
         let works = self.0.load(Ordering::SeqCst);
         async move { if works { Ok(1) } else { anyhow::bail!("away") } }.boxed()
@@ -59,16 +59,16 @@ impl SqlExecutor for Obedient {
 }
 
 /// The responses of a server, each verified against the document.
-struct Witness {
+struct ResponseRecorder {
     app: TestApp,
-    document: Document,
+    document: ApiDocument,
     /// The observed method, address and status of each response.
     seen: BTreeSet<(String, String, String)>,
 }
 
-impl Witness {
-    async fn of(app: TestApp) -> Self {
-        let document = Document::of(&app, "/openapi.json").await;
+impl ResponseRecorder {
+    async fn start(app: TestApp) -> Self {
+        let document = ApiDocument::fetch(&app, "/openapi.json").await;
         Self {
             app,
             document,
@@ -85,13 +85,13 @@ impl Witness {
     }
 
     /// Sends a request. Asserts that the response has that status and matches the document.
-    async fn sees(&mut self, status: u16, method: &str, path: &str, request: RequestBuilder) {
+    async fn expect(&mut self, status: u16, method: &str, path: &str, request: RequestBuilder) {
         let answer = request.send().await.expect("an answer");
         assert_eq!(answer.status(), status, "{method} {path}");
-        self.judge(method, path, answer).await;
+        self.check_response(method, path, answer).await;
     }
 
-    async fn judge(&mut self, method: &str, path: &str, answer: Response) {
+    async fn check_response(&mut self, method: &str, path: &str, answer: Response) {
         let status = answer.status().as_str().to_owned();
         let what = format!("{method} {path} {status}");
         let Self { document, seen, .. } = self;
@@ -147,7 +147,7 @@ impl Witness {
 
     /// Asserts that every undocumented method is refused, and that the error names the documented
     /// ones.
-    async fn no_other_methods(&mut self, is_demo: bool) {
+    async fn check_other_methods(&mut self, is_demo: bool) {
         let paths: Vec<_> = self.document.0["paths"]
             .as_object()
             .expect("paths")
@@ -183,48 +183,49 @@ impl Witness {
                     .filter(|name| name != "HEAD");
                 assert_eq!(allowed.collect::<BTreeSet<_>>(), documented, "{path}");
                 let own = documented.first().expect("a method").clone();
-                self.judge(&own, path, answer).await;
+                self.check_response(&own, path, answer).await;
             }
         }
     }
 
-    async fn the_numbers(&mut self) {
+    async fn check_statistics(&mut self) {
         let user = self.app.token(ADMIN_OF_B1);
         let other_user = self.app.token(OTHER_USER);
         let admin = self
             .app
             .sign(&json!({"id": OTHER_USER, "rol": "admin_sistema", "exp": claims::now() + 60}));
         for path in [READ, FOLLOW] {
-            self.sees(
+            self.expect(
                 200,
                 "GET",
                 path,
                 self.ask("GET", path, B1).bearer_auth(&user),
             )
             .await;
-            self.sees(
+            self.expect(
                 200,
                 "GET",
                 path,
                 self.ask("GET", &format!("{path}?token={user}"), B1),
             )
             .await;
-            self.sees(
+            self.expect(
                 400,
                 "GET",
                 path,
                 self.ask("GET", path, "no-uuid").bearer_auth(&admin),
             )
             .await;
-            self.sees(401, "GET", path, self.ask("GET", path, B1)).await;
-            self.sees(
+            self.expect(401, "GET", path, self.ask("GET", path, B1))
+                .await;
+            self.expect(
                 403,
                 "GET",
                 path,
                 self.ask("GET", path, B1).bearer_auth(&other_user),
             )
             .await;
-            self.sees(
+            self.expect(
                 404,
                 "GET",
                 path,
@@ -233,7 +234,7 @@ impl Witness {
             .await;
         }
         // A viewer is subscribed, so nothing is read again between the two requests.
-        let mut socket = self.app.socket(&user).await;
+        let mut socket = self.app.connect_socket(&user).await;
         socket.subscribe(&format!("estadisticas:{B1}")).await;
         let tag = self
             .ask("GET", READ, B1)
@@ -243,7 +244,7 @@ impl Witness {
             .expect("an answer")
             .headers()["etag"]
             .clone();
-        self.sees(
+        self.expect(
             304,
             "GET",
             READ,
@@ -265,22 +266,22 @@ impl Witness {
             .header("sec-websocket-key", key)
     }
 
-    async fn the_socket(&mut self) {
+    async fn check_socket(&mut self) {
         let user = self.app.token(ADMIN_OF_B1);
         let upgrade = |witness: &Self, key: &str| witness.upgrade(&user, key);
         let key = "dGhlIHNhbXBsZSBub25jZQ==";
-        self.sees(101, "GET", "/ws", upgrade(self, key)).await;
-        self.sees(400, "GET", "/ws", upgrade(self, "short")).await;
-        self.sees(
+        self.expect(101, "GET", "/ws", upgrade(self, key)).await;
+        self.expect(400, "GET", "/ws", upgrade(self, "short")).await;
+        self.expect(
             403,
             "GET",
             "/ws",
             upgrade(self, key).header("origin", "https://evil.example"),
         )
         .await;
-        self.sees(401, "GET", "/ws", self.ask("GET", "/ws", ""))
+        self.expect(401, "GET", "/ws", self.ask("GET", "/ws", ""))
             .await;
-        self.sees(
+        self.expect(
             426,
             "GET",
             "/ws",
@@ -289,7 +290,7 @@ impl Witness {
         .await;
     }
 
-    async fn the_hook(&mut self) {
+    async fn check_hook(&mut self) {
         let body = json!({"negocio_id": B1, "action": "created"}).to_string();
         for path in HOOKS {
             let post = |witness: &Self, body: &str| {
@@ -298,8 +299,8 @@ impl Witness {
                     .header("x-api-key", HOOK_KEY)
                     .body(body.to_owned())
             };
-            self.sees(200, "POST", path, post(self, &body)).await;
-            self.sees(
+            self.expect(200, "POST", path, post(self, &body)).await;
+            self.expect(
                 200,
                 "POST",
                 path,
@@ -309,18 +310,18 @@ impl Witness {
             )
             .await;
             for wrong in ["{", "[]", "{}", r#"{"negocio_id":7}"#] {
-                self.sees(400, "POST", path, post(self, wrong)).await;
+                self.expect(400, "POST", path, post(self, wrong)).await;
             }
-            self.sees(
+            self.expect(
                 401,
                 "POST",
                 path,
                 self.ask("POST", path, "").body(body.clone()),
             )
             .await;
-            self.sees(413, "POST", path, post(self, &"x".repeat(20_000)))
+            self.expect(413, "POST", path, post(self, &"x".repeat(20_000)))
                 .await;
-            self.sees(
+            self.expect(
                 415,
                 "POST",
                 path,
@@ -330,10 +331,11 @@ impl Witness {
         }
     }
 
-    async fn the_rest(&mut self) {
+    async fn check_other_routes(&mut self) {
         for path in ["/", "/openapi.json", "/asyncapi.json"] {
-            self.sees(200, "GET", path, self.ask("GET", path, "")).await;
-            self.sees(
+            self.expect(200, "GET", path, self.ask("GET", path, ""))
+                .await;
+            self.expect(
                 304,
                 "GET",
                 path,
@@ -342,9 +344,10 @@ impl Witness {
             .await;
         }
         for path in ["/health", "/ready", "/metrics"] {
-            self.sees(200, "GET", path, self.ask("GET", path, "")).await;
+            self.expect(200, "GET", path, self.ask("GET", path, ""))
+                .await;
         }
-        self.sees(
+        self.expect(
             200,
             "GET",
             "/metrics",
@@ -354,21 +357,21 @@ impl Witness {
         .await;
     }
 
-    async fn the_demo(&mut self, works: &AtomicBool) {
+    async fn check_demo(&mut self, works: &AtomicBool) {
         let business = latido_demo::BUSINESSES[0].id;
         let post = |witness: &Self, id: &str| {
             witness
                 .ask("POST", "/demo/citas", "")
                 .json(&json!({"negocio_id": id}))
         };
-        self.sees(
+        self.expect(
             200,
             "GET",
             "/demo/session",
             self.ask("GET", "/demo/session", ""),
         )
         .await;
-        self.sees(
+        self.expect(
             403,
             "GET",
             "/demo/session",
@@ -376,14 +379,14 @@ impl Witness {
                 .header("host", "evil.example"),
         )
         .await;
-        self.sees(
+        self.expect(
             200,
             "GET",
             "/demo/operator",
             self.ask("GET", "/demo/operator", ""),
         )
         .await;
-        self.sees(
+        self.expect(
             403,
             "GET",
             "/demo/operator",
@@ -391,11 +394,11 @@ impl Witness {
                 .header("host", "evil.example"),
         )
         .await;
-        self.sees(201, "POST", "/demo/citas", post(self, business))
+        self.expect(201, "POST", "/demo/citas", post(self, business))
             .await;
-        self.sees(404, "POST", "/demo/citas", post(self, "nowhere"))
+        self.expect(404, "POST", "/demo/citas", post(self, "nowhere"))
             .await;
-        self.sees(
+        self.expect(
             403,
             "POST",
             "/demo/citas",
@@ -408,12 +411,12 @@ impl Witness {
                 .header("content-type", kind)
                 .body("{")
         };
-        self.sees(400, "POST", "/demo/citas", raw(self, "application/json"))
+        self.expect(400, "POST", "/demo/citas", raw(self, "application/json"))
             .await;
-        self.sees(415, "POST", "/demo/citas", raw(self, "text/plain"))
+        self.expect(415, "POST", "/demo/citas", raw(self, "text/plain"))
             .await;
         works.store(false, Ordering::SeqCst);
-        self.sees(503, "POST", "/demo/citas", post(self, business))
+        self.expect(503, "POST", "/demo/citas", post(self, business))
             .await;
     }
 }
@@ -423,7 +426,7 @@ async fn every_response_matches_the_document() {
     let works = Arc::new(AtomicBool::new(true));
     let zone = TimeZone::UTC;
     let demo = Demo::new(
-        Arc::new(Obedient(Arc::clone(&works))),
+        Arc::new(SwitchableDatabase(Arc::clone(&works))),
         Clock::system(),
         zone,
         || Ok("aaa.bbb.ccc".into()),
@@ -431,15 +434,15 @@ async fn every_response_matches_the_document() {
     let demo = demo.with_operator_tokens(|| Ok("ddd.eee.fff".into()));
     let variables = [("ALLOWED_ORIGINS", PAGE), ("NOTIFY_API_KEY", HOOK_KEY)];
     let app = TestApp::with_settings(&variables, |config| config.demo = Some(Arc::new(demo))).await;
-    let mut witness = Witness::of(app).await;
-    witness.document.check_itself();
-    witness.no_other_methods(true).await;
-    witness.the_numbers().await;
-    witness.the_socket().await;
-    witness.the_hook().await;
-    witness.the_rest().await;
-    witness.the_operators().await;
-    witness.the_demo(&works).await;
+    let mut witness = ResponseRecorder::start(app).await;
+    witness.document.check_consistency();
+    witness.check_other_methods(true).await;
+    witness.check_statistics().await;
+    witness.check_socket().await;
+    witness.check_hook().await;
+    witness.check_other_routes().await;
+    witness.check_operators().await;
+    witness.check_demo(&works).await;
 
     // A server without a demo, with low limits for hooks and for connections per user.
     let app = TestApp::with(|config| {
@@ -449,10 +452,10 @@ async fn every_response_matches_the_document() {
     let app = app.await;
     let first = std::mem::take(&mut witness.seen);
     drop(witness);
-    let mut witness = Witness::of(app).await;
+    let mut witness = ResponseRecorder::start(app).await;
     witness.seen = first;
     witness
-        .sees(
+        .expect(
             204,
             "GET",
             "/demo/session",
@@ -460,7 +463,7 @@ async fn every_response_matches_the_document() {
         )
         .await;
     witness
-        .sees(
+        .expect(
             204,
             "GET",
             "/demo/operator",
@@ -468,7 +471,7 @@ async fn every_response_matches_the_document() {
         )
         .await;
     witness
-        .sees(
+        .expect(
             404,
             "POST",
             "/demo/citas",
@@ -476,9 +479,9 @@ async fn every_response_matches_the_document() {
         )
         .await;
     let token = witness.app.token(ADMIN_OF_B1);
-    let _held = witness.app.socket(&token).await;
+    let _held = witness.app.connect_socket(&token).await;
     witness
-        .sees(
+        .expect(
             429,
             "GET",
             FOLLOW,
@@ -486,7 +489,7 @@ async fn every_response_matches_the_document() {
         )
         .await;
     witness
-        .sees(
+        .expect(
             429,
             "GET",
             "/ws",
@@ -494,15 +497,16 @@ async fn every_response_matches_the_document() {
         )
         .await;
     for path in HOOKS {
-        let hurried = |witness: &Witness| witness.ask(Method::POST.as_str(), path, "").body("{}");
+        let hurried =
+            |witness: &ResponseRecorder| witness.ask(Method::POST.as_str(), path, "").body("{}");
         let _taken = hurried(&witness).send().await.expect("an answer");
-        witness.sees(429, "POST", path, hurried(&witness)).await;
+        witness.expect(429, "POST", path, hurried(&witness)).await;
     }
-    everything_was_seen(&witness);
+    assert_all_responses_seen(&witness);
 }
 
 /// Asserts that every documented response was observed or is listed in [`UNSEEN`].
-fn everything_was_seen(witness: &Witness) {
+fn assert_all_responses_seen(witness: &ResponseRecorder) {
     let mut missing = BTreeSet::new();
     for (path, item) in witness.document.0["paths"].as_object().expect("paths") {
         for (method, operation) in item

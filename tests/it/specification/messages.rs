@@ -7,12 +7,12 @@ use latido_protocol::{ClientCommand, ErrorCode, ServerReply, native};
 use latido_session::CloseReason;
 use serde_json::{Value, json};
 
-use super::{Document, base, strings};
+use super::{ApiDocument, base_document, strings};
 use crate::harness::{ADMIN_OF_B1, B1, B2, OTHER_USER, SYSTEM_ADMIN, TestApp, claims};
 
 /// Returns the document's message for a command. A new variant does not compile here until the
 /// document has it.
-fn of_command(command: &ClientCommand) -> &'static str {
+fn command_message(command: &ClientCommand) -> &'static str {
     match command {
         ClientCommand::Subscribe { .. } => "subscribe",
         ClientCommand::Unsubscribe { .. } => "unsubscribe",
@@ -22,7 +22,7 @@ fn of_command(command: &ClientCommand) -> &'static str {
 }
 
 /// Returns the document's message for a reply.
-fn of_reply(reply: &ServerReply) -> &'static str {
+fn reply_message(reply: &ServerReply) -> &'static str {
     match reply {
         ServerReply::Subscribed(_) => "subscribed",
         ServerReply::Unsubscribed(_) => "unsubscribed",
@@ -33,7 +33,7 @@ fn of_reply(reply: &ServerReply) -> &'static str {
     }
 }
 
-fn replies() -> Vec<ServerReply> {
+fn all_replies() -> Vec<ServerReply> {
     let errors = ErrorCode::ALL
         .into_iter()
         .zip([None, Some("a:b".to_owned())].into_iter().cycle());
@@ -53,7 +53,7 @@ fn replies() -> Vec<ServerReply> {
 }
 
 /// Returns the names of the messages that the server receives or sends.
-fn travelling<'a>(document: &'a Value, action: &str) -> BTreeSet<&'a str> {
+fn message_names<'a>(document: &'a Value, action: &str) -> BTreeSet<&'a str> {
     let operations = document["operations"]
         .as_object()
         .expect("operations")
@@ -82,14 +82,14 @@ fn travelling<'a>(document: &'a Value, action: &str) -> BTreeSet<&'a str> {
 
 #[test]
 fn every_command_is_documented_and_vice_versa() {
-    let document = Document(base("asyncapi.json"));
+    let document = ApiDocument(base_document("asyncapi.json"));
     let mut seen = BTreeSet::new();
-    for name in travelling(&document.0, "receive") {
+    for name in message_names(&document.0, "receive") {
         let message = &document.0["components"]["messages"][name];
         for example in message["examples"].as_array().expect("examples") {
             let command = native::decode(&example["payload"].to_string())
                 .expect("the server understands the example");
-            assert_eq!(of_command(&command), name);
+            assert_eq!(command_message(&command), name);
             seen.insert(name);
         }
     }
@@ -111,7 +111,7 @@ fn every_command_is_documented_and_vice_versa() {
         assert!(native::decode(&wrong.to_string()).is_err(), "{wrong}");
         assert!(
             document
-                .problem(
+                .mismatch(
                     &document.0["components"]["messages"][name]["payload"],
                     &wrong
                 )
@@ -123,10 +123,10 @@ fn every_command_is_documented_and_vice_versa() {
 
 #[test]
 fn every_reply_is_documented_and_vice_versa() {
-    let document = Document(base("asyncapi.json"));
+    let document = ApiDocument(base_document("asyncapi.json"));
     let mut seen = BTreeSet::from(["snapshot", "status", "server.state", "server.clients"]);
-    for reply in replies() {
-        let name = of_reply(&reply);
+    for reply in all_replies() {
+        let name = reply_message(&reply);
         let frame = serde_json::from_str(&native::encode_reply(&reply)).expect("JSON");
         document.check(
             name,
@@ -135,19 +135,19 @@ fn every_reply_is_documented_and_vice_versa() {
         );
         seen.insert(name);
     }
-    assert_eq!(seen, travelling(&document.0, "send"));
+    assert_eq!(seen, message_names(&document.0, "send"));
     let all: BTreeSet<_> = document.0["components"]["messages"]
         .as_object()
         .expect("messages")
         .keys()
         .map(String::as_str)
         .collect();
-    assert_eq!(all, &seen | &travelling(&document.0, "receive"));
+    assert_eq!(all, &seen | &message_names(&document.0, "receive"));
 }
 
 #[test]
 fn every_error_code_and_close_reason_is_documented_and_vice_versa() {
-    let document = base("asyncapi.json");
+    let document = base_document("asyncapi.json");
     let codes: BTreeSet<_> = ErrorCode::ALL.into_iter().map(ErrorCode::as_str).collect();
     let schema = &document["components"]["schemas"]["ErrorCode"];
     assert_eq!(codes, strings(&schema["enum"]).into_iter().collect());
@@ -186,12 +186,12 @@ fn every_error_code_and_close_reason_is_documented_and_vice_versa() {
 }
 
 /// Returns the only message of the document that matches a frame.
-fn told(document: &Document, frame: &Value) -> String {
+fn matching_message(document: &ApiDocument, frame: &Value) -> String {
     let messages = document.0["components"]["messages"]
         .as_object()
         .expect("messages");
-    let sent = travelling(&document.0, "send");
-    let is = |message: &Value| document.problem(&message["payload"], frame).is_none();
+    let sent = message_names(&document.0, "send");
+    let is = |message: &Value| document.mismatch(&message["payload"], frame).is_none();
     let fitting: Vec<_> = messages
         .iter()
         .filter(|(name, message)| sent.contains(name.as_str()) && is(message))
@@ -205,13 +205,16 @@ fn told(document: &Document, frame: &Value) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn socket_messages_match_the_document() {
     let app = TestApp::start().await;
-    let document = Document::of(&app, "/asyncapi.json").await;
-    document.check_itself();
+    let document = ApiDocument::fetch(&app, "/asyncapi.json").await;
+    document.check_consistency();
     let token = app.sign(&json!({"id": OTHER_USER, "negocio_id": B1, "exp": claims::now() + 30}));
     let renewed =
         app.sign(&json!({"id": OTHER_USER, "negocio_id": B1, "exp": claims::now() + 600}));
-    let mut socket = app.socket(&token).await;
-    assert_eq!(told(&document, &socket.next().await), "token_expiring");
+    let mut socket = app.connect_socket(&token).await;
+    assert_eq!(
+        matching_message(&document, &socket.next().await),
+        "token_expiring"
+    );
     let channel = format!("estadisticas:{B1}");
     for (asked, message, answers) in [
         (
@@ -253,7 +256,11 @@ async fn socket_messages_match_the_document() {
         );
         socket.send(&message).await;
         for answer in answers {
-            assert_eq!(told(&document, &socket.next().await), *answer, "{message}");
+            assert_eq!(
+                matching_message(&document, &socket.next().await),
+                *answer,
+                "{message}"
+            );
         }
     }
     // The document names three places for the token, and no other.
@@ -268,17 +275,17 @@ async fn socket_messages_match_the_document() {
         ["bearer", "query", "subprotocol"]
     );
     let user = app.token(ADMIN_OF_B1);
-    assert!(app.socket(&user).await.subscribe(&channel).await["v"].is_u64());
+    assert!(app.connect_socket(&user).await.subscribe(&channel).await["v"].is_u64());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn operator_messages_match_the_document() {
     let app = TestApp::start().await;
-    let document = Document::of(&app, "/asyncapi.json").await;
+    let document = ApiDocument::fetch(&app, "/asyncapi.json").await;
     let schema = &document.0["components"]["schemas"]["ServerChannel"];
     let token =
         app.sign(&json!({"id": SYSTEM_ADMIN, "rol": "admin_sistema", "exp": claims::now() + 600}));
-    let mut client = app.socket(&app.token(ADMIN_OF_B1)).await;
+    let mut client = app.connect_socket(&app.token(ADMIN_OF_B1)).await;
     client.subscribe(&format!("estadisticas:{B1}")).await;
     let is_whole = |state: &Value| {
         state["now"].is_object()
@@ -292,7 +299,7 @@ async fn operator_messages_match_the_document() {
         ("latido:clientes/AAAAAAAA-0000-4000", "server.clients"),
     ] {
         document.check("a channel", schema, &json!(channel));
-        let mut socket = app.socket(&token).await;
+        let mut socket = app.connect_socket(&token).await;
         let message = json!({"type": "subscribe", "data": {"channel": channel}});
         document.check(
             "subscribe",
@@ -301,7 +308,7 @@ async fn operator_messages_match_the_document() {
         );
         socket.send(&message).await;
         assert_eq!(
-            told(&document, &socket.next().await),
+            matching_message(&document, &socket.next().await),
             "subscribed",
             "{channel}"
         );
@@ -313,7 +320,10 @@ async fn operator_messages_match_the_document() {
                 &frame,
             );
             assert_eq!(
-                (told(&document, &frame).as_str(), frame["channel"].as_str()),
+                (
+                    matching_message(&document, &frame).as_str(),
+                    frame["channel"].as_str()
+                ),
                 (name, Some(channel))
             );
             if is_whole(&frame["data"]) || lists(&frame["data"]) {
@@ -321,7 +331,7 @@ async fn operator_messages_match_the_document() {
             }
         }
         assert_eq!(
-            told(&document, &client.subscribe_as(channel, "error").await),
+            matching_message(&document, &client.subscribe_as(channel, "error").await),
             "error"
         );
     }
@@ -331,7 +341,7 @@ async fn operator_messages_match_the_document() {
         "latido:servidor/x",
         "estadisticas:1",
     ] {
-        assert!(document.problem(schema, &json!(none)).is_some(), "{none}");
+        assert!(document.mismatch(schema, &json!(none)).is_some(), "{none}");
     }
 }
 

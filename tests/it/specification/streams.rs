@@ -3,7 +3,7 @@
 use reqwest::Method;
 use serde_json::json;
 
-use super::Document;
+use super::ApiDocument;
 use crate::harness::{OTHER_USER, TestApp, claims};
 
 const TOML: &str = r#"
@@ -21,10 +21,10 @@ const SCHEMA: &str = "CREATE TABLE ventas (id serial PRIMARY KEY, tienda_id bigi
 #[tokio::test(flavor = "multi_thread")]
 async fn configured_stream_is_in_both_documents() {
     let app = TestApp::with_streams(TOML, SCHEMA).await;
-    let http = Document::of(&app, "/openapi.json").await;
-    let messages = Document::of(&app, "/asyncapi.json").await;
-    http.check_itself();
-    messages.check_itself();
+    let http = ApiDocument::fetch(&app, "/openapi.json").await;
+    let messages = ApiDocument::fetch(&app, "/asyncapi.json").await;
+    http.check_consistency();
+    messages.check_consistency();
     let paths: Vec<_> = http.0["paths"]
         .as_object()
         .expect("paths")
@@ -57,7 +57,7 @@ async fn configured_stream_is_in_both_documents() {
     ];
     assert_eq!(types, expected);
 
-    app.client()
+    app.connect_database()
         .await
         .batch_execute("INSERT INTO ventas (tienda_id, importe, grande) VALUES (7, 12.50, true)")
         .await
@@ -65,7 +65,7 @@ async fn configured_stream_is_in_both_documents() {
     let token =
         app.sign(&json!({"id": OTHER_USER, "rol": "admin_sistema", "exp": claims::now() + 60}));
     let frame = app
-        .socket(&token)
+        .connect_socket(&token)
         .await
         .subscribe_as("ventas:7", "venta")
         .await;
@@ -87,7 +87,7 @@ async fn configured_stream_is_in_both_documents() {
             .send()
             .await
             .expect("an answer");
-        let problem = http.problem(&http.0["components"]["schemas"]["Change.ventas"], &body);
+        let problem = http.mismatch(&http.0["components"]["schemas"]["Change.ventas"], &body);
         assert_eq!(
             (answer.status() == 200, problem.is_none()),
             (fits, fits),

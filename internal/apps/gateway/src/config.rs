@@ -73,7 +73,10 @@ impl PublisherNetwork {
         let bits = bits.map_or(Some(max_bits), |bits| {
             bits.parse().ok().filter(|bits| *bits <= max_bits)
         })?;
-        Some(Self { base_address: address, prefix_bits: bits })
+        Some(Self {
+            base_address: address,
+            prefix_bits: bits,
+        })
     }
 
     /// Returns `true` if the address is in this network. An IPv4-mapped IPv6 address counts as
@@ -81,7 +84,9 @@ impl PublisherNetwork {
     pub fn contains(&self, address: IpAddr) -> bool {
         match (self.base_address, address.to_canonical()) {
             (IpAddr::V4(network), IpAddr::V4(other)) => {
-                let mask = u32::MAX.checked_shl(32 - u32::from(self.prefix_bits)).unwrap_or(0);
+                let mask = u32::MAX
+                    .checked_shl(32 - u32::from(self.prefix_bits))
+                    .unwrap_or(0);
                 network.to_bits() & mask == other.to_bits() & mask
             }
             (IpAddr::V6(network), IpAddr::V6(other)) => {

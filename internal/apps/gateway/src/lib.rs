@@ -8,19 +8,19 @@
 //! own rooms and the rooms of services and locations. It may publish only the events of its role,
 //! with its own id in them.
 
-mod board;
-mod breaker;
-mod business;
+mod authenticator;
+mod circuit_breaker;
 mod config;
-mod django;
-mod doorkeeper;
-mod hall;
-mod minute;
-mod site;
-mod talk;
-mod tend;
-mod who;
-mod words;
+mod dashboard_views;
+mod django_client;
+mod event_types;
+mod maintenance;
+mod minute_counter;
+mod rooms;
+mod routes;
+mod socket;
+mod user;
+mod wire;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -29,10 +29,10 @@ use anyhow::Context as _;
 
 use latido_app_kit::{AppDeps, AppServices};
 
+use authenticator::Authenticator;
 pub use config::{Config, PublisherNetwork};
-use django::{DjangoClient, ProfileSource};
-use doorkeeper::Authenticator;
-use hall::RoomService;
+use django_client::{DjangoClient, ProfileSource};
+use rooms::RoomService;
 
 /// The state that the gateway's endpoints and tasks share.
 struct Gateway {
@@ -80,10 +80,10 @@ pub fn start(config: &Config, parts: &AppDeps) -> anyhow::Result<AppServices> {
     });
     parts
         .drain
-        .spawn_until_stop(tend::run(Arc::clone(&gateway)));
+        .spawn_until_stop(maintenance::run(Arc::clone(&gateway)));
     Ok(AppServices {
-        http_apps: vec![Arc::new(site::GatewayRoutes(Arc::clone(&gateway)))],
+        http_apps: vec![Arc::new(routes::GatewayRoutes(Arc::clone(&gateway)))],
         websocket_apps: Vec::new(),
-        socketio_apps: vec![Arc::new(talk::GatewaySocketIo(gateway))],
+        socketio_apps: vec![Arc::new(socket::GatewaySocketIo(gateway))],
     })
 }

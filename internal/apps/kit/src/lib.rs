@@ -25,7 +25,7 @@ use latido_auth::{Policy, Verifier};
 use latido_base::clock::Clock;
 use latido_base::drain::Drain;
 use latido_engine::Engine;
-use latido_http::{WebSocketApp, HttpApp};
+use latido_http::{HttpApp, WebSocketApp};
 use latido_hub::Hub;
 use latido_postgres::Database;
 use latido_session::SessionLimits;

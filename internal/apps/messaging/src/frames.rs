@@ -2,21 +2,30 @@
 
 use serde_json::{Value, json};
 
+use crate::api_version::channel_of_topic;
 use crate::payload::parse_json;
-use crate::vocabulary::channel_of_topic;
-use latido_event_bus::{EventBody, PresenceDiff, PresenceEntry, BusEvent};
+use latido_event_bus::{BusEvent, EventBody, PresenceDiff, PresenceEntry};
 use latido_protocol::phoenix::{self, SerializerVersion};
 
 /// Encodes an event as a frame. The event's topic already determines the API version, so only the
 /// serializer version is left to choose.
 pub(super) fn encode_event(vsn: SerializerVersion, event: &BusEvent) -> String {
-    let channel = event.topics.first().map(channel_of_topic).unwrap_or_default();
+    let channel = event
+        .topics
+        .first()
+        .map(channel_of_topic)
+        .unwrap_or_default();
     match &event.body {
-        EventBody::Message(message) => phoenix::encode_broadcast(vsn, channel, &message.name, &message.payload),
+        EventBody::Message(message) => {
+            phoenix::encode_broadcast(vsn, channel, &message.name, &message.payload)
+        }
         EventBody::PresenceList(list) => {
-            let users = list
-                .iter()
-                .map(|present| (present.user.as_str().to_owned(), presence_metas(&present.entries)));
+            let users = list.iter().map(|present| {
+                (
+                    present.user.as_str().to_owned(),
+                    presence_metas(&present.entries),
+                )
+            });
             phoenix::encode_broadcast(
                 vsn,
                 channel,
@@ -57,8 +66,8 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::api_version::{ClientApiVersion, channel_presence_topic};
     use crate::presence::{MessagingTopicPolicy, PresenceTracker};
-    use crate::vocabulary::{ClientApiVersion, channel_presence_topic};
     use latido_base::clock::Clock;
     use latido_base::ident::UserId;
     use latido_event_bus::{EventBus, Identity, JoinRequest, Mailbox};
@@ -80,7 +89,9 @@ mod tests {
     fn frames(mailbox: &mut Mailbox) -> Vec<Value> {
         let events = std::iter::from_fn(|| mailbox.try_recv());
         events
-            .map(|event| serde_json::from_str(&encode_event(SerializerVersion::V2, &event.unwrap())).unwrap())
+            .map(|event| {
+                serde_json::from_str(&encode_event(SerializerVersion::V2, &event.unwrap())).unwrap()
+            })
             .collect()
     }
 

@@ -6,23 +6,26 @@
 //! changes, no matter which program committed them. A message is therefore broadcast because it is
 //! stored, and for no other reason.
 
-mod feed;
+mod api_version;
+mod change_feed;
+mod channels;
+mod connection;
 mod frames;
-mod guest;
 mod payload;
-mod pier;
 mod presence;
-mod rates;
-mod socket;
 mod store;
-mod vocabulary;
+mod upgrade;
+mod user_rate_limit;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use feed::ChangeSource;
-use feed::{ChangeFeed, MembershipEpoch};
-use latido_app_kit::{FeedTrigger, AppDeps, AppServices};
+pub use api_version::ClientApiVersion;
+pub use change_feed::ChangeSource;
+use change_feed::{ChangeFeed, MembershipEpoch};
+#[cfg(any(test, fuzzing, feature = "testing"))]
+pub use channels::fuzz_channel_session;
+use latido_app_kit::{AppDeps, AppServices, FeedTrigger};
 use latido_auth::{KeyError, Verifier, VerifierConfig};
 use latido_base::clock::Clock;
 use latido_base::drain::Drain;
@@ -30,11 +33,8 @@ use latido_event_bus::EventBus;
 use latido_postgres::apps::messaging::MessagingDatabase;
 use latido_session::SessionLimits;
 use presence::{MessagingTopicPolicy, PresenceTracker};
-use rates::UserRateLimit;
-#[cfg(any(test, fuzzing, feature = "testing"))]
-pub use socket::fuzz_channel_session;
-pub use store::{StoreResponse, StoreOperation, MessageStore, MessageWindows};
-pub use vocabulary::ClientApiVersion;
+pub use store::{MessageStore, MessageWindows, StoreOperation, StoreResponse};
+use user_rate_limit::UserRateLimit;
 
 /// The app's name in `LATIDO_APPS` and in the operators' views.
 pub const NAME: &str = "messaging";

@@ -5,8 +5,8 @@ use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use crate::vocabulary::ClientApiVersion;
-use latido_postgres::apps::messaging::{StoredConversation, StoredMessage, ConversationSummary};
+use crate::api_version::ClientApiVersion;
+use latido_postgres::apps::messaging::{ConversationSummary, StoredConversation, StoredMessage};
 
 /// The number of characters of a message in its preview.
 const PREVIEW_CHARS: usize = 100;
@@ -83,9 +83,10 @@ fn content_text(message: &StoredMessage, api_version: ClientApiVersion) -> Strin
 /// two names.
 pub(super) fn flat_message_json(stored: &StoredMessage) -> Value {
     let mut object = json!({"message_id": stored.id});
-    if let (Value::Object(object), Value::Object(rest)) =
-        (&mut object, message_json(stored, ClientApiVersion::Documented))
-    {
+    if let (Value::Object(object), Value::Object(rest)) = (
+        &mut object,
+        message_json(stored, ClientApiVersion::Documented),
+    ) {
         object.extend(rest);
     }
     object
@@ -188,6 +189,9 @@ pub(super) mod tests {
             content: vec![0xff, 0],
             ..test_message("")
         };
-        assert_eq!(message_json(&bytes, ClientApiVersion::Current)["content"], "/wA=");
+        assert_eq!(
+            message_json(&bytes, ClientApiVersion::Current)["content"],
+            "/wA="
+        );
     }
 }

@@ -13,11 +13,15 @@ use tokio::sync::Notify;
 use tokio::time::sleep;
 use uuid::Uuid;
 
-use crate::feed::ChangeSource;
+use crate::api_version::{
+    ClientApiVersion, channel_of_topic, is_channel_presence_topic, user_channel, user_of_topic,
+};
+use crate::change_feed::ChangeSource;
 use crate::payload::rfc3339;
-use crate::vocabulary::{ClientApiVersion, channel_of_topic, is_channel_presence_topic, user_of_topic, user_channel};
 use latido_base::clock::Clock;
-use latido_event_bus::{PresenceChange, PresenceDiff, EventBus, PresenceMode, Publish, TopicPolicy, TopicName};
+use latido_event_bus::{
+    EventBus, PresenceChange, PresenceDiff, PresenceMode, Publish, TopicName, TopicPolicy,
+};
 
 /// The delay between a change of presence and the notification of contacts.
 const DEBOUNCE: Duration = Duration::from_millis(500);
@@ -48,7 +52,9 @@ const OFFLINE: &str = "offline";
 
 impl PresenceTracker {
     fn lock(&self) -> MutexGuard<'_, TrackedPresences> {
-        self.presences.lock().unwrap_or_else(PoisonError::into_inner)
+        self.presences
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns all users with at least one connection.
@@ -92,12 +98,16 @@ impl PresenceTracker {
     fn record_change(&self, user: Uuid, change: PresenceChange) {
         let mut presences = self.lock();
         match change {
-            PresenceChange::UserJoined => drop(presences.statuses.insert(user, "online".to_owned())),
+            PresenceChange::UserJoined => {
+                drop(presences.statuses.insert(user, "online".to_owned()))
+            }
             PresenceChange::UserLeft => {
                 presences.statuses.remove(&user);
                 presences.removals.remove(&user);
             }
-            PresenceChange::ConnectionAdded | PresenceChange::MetaUpdated | PresenceChange::ConnectionRemoved => return,
+            PresenceChange::ConnectionAdded
+            | PresenceChange::MetaUpdated
+            | PresenceChange::ConnectionRemoved => return,
         }
         presences.dirty.insert(user);
         drop(presences);
@@ -115,7 +125,12 @@ impl PresenceTracker {
                 .get(&user)
                 .cloned()
                 .unwrap_or_else(|| OFFLINE.to_owned());
-            if presences.announced.get(&user).map_or(OFFLINE, String::as_str) != now {
+            if presences
+                .announced
+                .get(&user)
+                .map_or(OFFLINE, String::as_str)
+                != now
+            {
                 if now == OFFLINE {
                     presences.announced.remove(&user)
                 } else {
@@ -152,11 +167,14 @@ impl TopicPolicy for MessagingTopicPolicy {
         let event = match diff.change {
             PresenceChange::UserJoined => "user_joined",
             PresenceChange::UserLeft => "user_left",
-            PresenceChange::ConnectionAdded | PresenceChange::MetaUpdated | PresenceChange::ConnectionRemoved => return Vec::new(),
+            PresenceChange::ConnectionAdded
+            | PresenceChange::MetaUpdated
+            | PresenceChange::ConnectionRemoved => return Vec::new(),
         };
         let timestamp = rfc3339(self.clock.now().as_microsecond());
         let payload = json!({"user_id": diff.user.as_str(), "timestamp": timestamp}).to_string();
-        let topics = ClientApiVersion::ALL.map(|api_version| api_version.topic(channel_of_topic(topic)));
+        let topics =
+            ClientApiVersion::ALL.map(|api_version| api_version.topic(channel_of_topic(topic)));
         vec![Publish::new(topics, event, payload).except_user(diff.user.clone())]
     }
 }
@@ -187,11 +205,18 @@ pub(super) async fn notify_contacts(
     }
 }
 
-fn publish_status(event_bus: &EventBus, user: Uuid, status: &str, contacts: &[Uuid], clock: &Clock) {
+fn publish_status(
+    event_bus: &EventBus,
+    user: Uuid,
+    status: &str,
+    contacts: &[Uuid],
+    clock: &Clock,
+) {
     let last_seen = rfc3339(clock.now().as_microsecond());
     let payload = json!({"user_id": user, "status": status, "last_seen": last_seen}).to_string();
     for contact in contacts {
-        let topics = ClientApiVersion::ALL.map(|api_version| api_version.topic(&user_channel(*contact)));
+        let topics =
+            ClientApiVersion::ALL.map(|api_version| api_version.topic(&user_channel(*contact)));
         // A shard that is too far behind to accept this has more urgent events to deliver.
         let _ = event_bus.publish(Publish::new(
             topics,

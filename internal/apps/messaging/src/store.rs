@@ -7,7 +7,8 @@ use uuid::Uuid;
 
 use latido_postgres::DatabaseError;
 use latido_postgres::apps::messaging::{
-    StoredConversation, MessageDraft, StoredMessage, MessagingDatabase, WriteOutcome, MessageReaction, ConversationSummary,
+    ConversationSummary, MessageDraft, MessageReaction, MessagingDatabase, StoredConversation,
+    StoredMessage, WriteOutcome,
 };
 
 /// The largest number of pending messages that a join returns.
@@ -117,7 +118,9 @@ impl MessageStore for MessagingDatabase {
                 }
                 StoreOperation::Edit(id, message, content, metadata) => {
                     let change = (content.as_slice(), metadata.as_deref());
-                    StoreResponse::Message(store.edit(user, id, message, change, windows.edit).await?)
+                    StoreResponse::Message(
+                        store.edit(user, id, message, change, windows.edit).await?,
+                    )
                 }
                 StoreOperation::Delete(id, message, everyone) => StoreResponse::Message(
                     store
@@ -141,7 +144,9 @@ impl MessageStore for MessagingDatabase {
                     StoreResponse::MarkedRead(marked)
                 }
                 StoreOperation::ListUnread => StoreResponse::Messages(store.unread(user).await?),
-                StoreOperation::ListConversations => StoreResponse::Conversations(store.summaries(user).await?),
+                StoreOperation::ListConversations => {
+                    StoreResponse::Conversations(store.summaries(user).await?)
+                }
             })
         })
     }

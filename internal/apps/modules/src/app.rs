@@ -17,24 +17,26 @@ use latido_auth::{Secret, Verifier};
 use latido_base::clock::Clock;
 use latido_base::drain::Drain;
 use latido_base::ident::UserId;
-use latido_event_bus::{ConnectionId, PresenceDiff, EventBus, Identity, PresenceMode, Publish, TopicPolicy, TopicName};
+use latido_event_bus::{
+    ConnectionId, EventBus, Identity, PresenceDiff, PresenceMode, Publish, TopicName, TopicPolicy,
+};
 use latido_postgres as postgres;
 use latido_postgres::apps::modules::{ModulesDatabase, RowHint};
 
+use crate::authenticator::ClientAuthenticator;
 use crate::config::Config;
-use crate::dates::{Millis, to_iso_string};
-use crate::device::conversation::DeviceSession;
 use crate::device::frame;
 use crate::device::password::{self, PasswordDigester};
-use crate::harbour::ModulesMount;
-use crate::identity::{WebUser, AuthMethod};
-use crate::news::EventBuilder;
-use crate::office::ModuleService;
+use crate::device::session::DeviceSession;
+use crate::events::EventBuilder;
+use crate::mount::ModulesMount;
 use crate::page::WebPage;
-use crate::people::ClientAuthenticator;
-use crate::socket::ModulesSocketIo;
+use crate::service::ModuleService;
+use crate::socketio::ModulesSocketIo;
 use crate::store::ModuleStore;
-use crate::{rows, stats, topics};
+use crate::time_format::{Millis, to_iso_string};
+use crate::user::{AuthMethod, WebUser};
+use crate::{row_sync, stats_feed, topics};
 
 /// The interval between saves of modules that came online or went offline. Every `FULL_SAVE_ROUNDS`
 /// rounds all other changes are saved too, because telemetry changes with every frame.
@@ -124,14 +126,16 @@ pub fn start(config: &Config, deps: &AppDeps) -> anyhow::Result<AppServices> {
         deps.clock.clone(),
         deps.drain.clone(),
     )?;
-    app.drain.spawn_until_stop(stats::watch_stats(
+    app.drain.spawn_until_stop(stats_feed::watch_stats(
         Arc::clone(&app.service),
         Arc::clone(&deps.hub),
         Arc::clone(&deps.catalog),
     ));
     let (hint_sender, hint_receiver) = mpsc::channel(MAX_QUEUED_HINTS);
     app.drain.spawn_until_stop(async move {
-        store.listen(|received| enqueue_hint(&hint_sender, received)).await
+        store
+            .listen(|received| enqueue_hint(&hint_sender, received))
+            .await
     });
     app.drain
         .spawn_until_stop(Arc::clone(&app).watch_rows(hint_receiver));
@@ -255,11 +259,7 @@ impl ModulesApp {
             while let Some(Some(more)) =
                 (hint == RowHint::All).then(|| hint_receiver.recv().now_or_never().flatten())
             {
-                hint = if more == RowHint::All {
-                    more
-                } else {
-                    hint
-                };
+                hint = if more == RowHint::All { more } else { hint };
             }
             loop {
                 let result = async {
@@ -268,9 +268,12 @@ impl ModulesApp {
                         is_initialised = true;
                     }
                     match &hint {
-                        RowHint::Rows(ids) if self.service.lock().is_loaded => self.sync_rows(ids).await,
+                        RowHint::Rows(ids) if self.service.lock().is_loaded => {
+                            self.sync_rows(ids).await
+                        }
                         RowHint::Rows(_) | RowHint::All => {
-                            rows::sync_all(&self.service, &*self.store, self.config.max_modules).await
+                            row_sync::sync_all(&self.service, &*self.store, self.config.max_modules)
+                                .await
                         }
                     }
                 };
@@ -288,7 +291,7 @@ impl ModulesApp {
     }
 
     pub(super) async fn sync_rows(&self, ids: &[String]) -> Result<(), postgres::DatabaseError> {
-        rows::sync_rows(&self.service, &*self.store, ids, self.config.max_modules).await
+        row_sync::sync_rows(&self.service, &*self.store, ids, self.config.max_modules).await
     }
 
     /// Returns the session of a device that has not sent anything yet.
@@ -305,7 +308,11 @@ impl ModulesApp {
     ///
     /// # Errors
     /// Returns an error if the check is not possible now.
-    pub(super) async fn verify_password(&self, module: &str, password: Option<Secret>) -> Result<bool, ()> {
+    pub(super) async fn verify_password(
+        &self,
+        module: &str,
+        password: Option<Secret>,
+    ) -> Result<bool, ()> {
         let work = async {
             let credentials = self.store.credentials(module).await.map_err(|error| {
                 tracing::warn!(%error, "a module's password could not be looked up");
@@ -329,7 +336,9 @@ impl ModulesApp {
             });
             Ok(is_match.await.map_err(drop)? && claimed)
         };
-        timeout(PASSWORD_CHECK_TIMEOUT, work).await.unwrap_or(Err(()))
+        timeout(PASSWORD_CHECK_TIMEOUT, work)
+            .await
+            .unwrap_or(Err(()))
     }
 
     /// Returns the first two messages to an authenticated device, with its last known state.
@@ -354,7 +363,12 @@ impl ModulesApp {
 
     /// Gives an authenticated web client the topics of its identity, and removes those of an
     /// earlier one.
-    pub(super) fn set_client_identity(&self, conn: ConnectionId, user: &WebUser, page: Option<WebPage>) {
+    pub(super) fn set_client_identity(
+        &self,
+        conn: ConnectionId,
+        user: &WebUser,
+        page: Option<WebPage>,
+    ) {
         let role = if user.is_admin { "admin" } else { "user" };
         let identity = Identity {
             user: Some(user.id.clone()),
@@ -381,7 +395,11 @@ impl ModulesApp {
     }
 
     /// Returns the initial events of a page.
-    pub(super) fn initial_events(&self, user: &WebUser, page: Option<WebPage>) -> Vec<(&'static str, Value)> {
+    pub(super) fn initial_events(
+        &self,
+        user: &WebUser,
+        page: Option<WebPage>,
+    ) -> Vec<(&'static str, Value)> {
         match page {
             Some(WebPage::Modules) => {
                 vec![
@@ -390,7 +408,10 @@ impl ModulesApp {
                 ]
             }
             Some(WebPage::Admin) if user.is_admin => {
-                vec![("admin:initial:stats", self.service.stats().0["stats"].take())]
+                vec![(
+                    "admin:initial:stats",
+                    self.service.stats().0["stats"].take(),
+                )]
             }
             Some(WebPage::Dashboard) => {
                 let name = user.nickname.as_deref().unwrap_or(user.id.as_str());

@@ -9,37 +9,37 @@
 //! permitted clients (`topics`). A client's identity comes from a token, a session or a device
 //! password (`authenticator`, `device`), and never from its own claims.
 
-mod addresses;
+mod admin_stats;
 mod app;
-mod commands;
+mod authenticator;
+mod client_request;
 mod config;
-mod cookie;
-mod dates;
 mod device;
-mod emit;
-mod grouping;
-mod guest;
-mod harbour;
-mod identity;
-mod news;
-mod office;
-mod orders;
+mod device_commands;
+mod device_connection;
+mod emit_api;
+mod events;
+mod express_session;
+mod mount;
 mod page;
-mod people;
+mod pending_commands;
 mod query;
 mod registry;
-mod request;
-mod rows;
-mod socket;
-mod stats;
+mod routes;
+mod row_sync;
+mod service;
+mod socketio;
+mod stats_feed;
 mod store;
-mod tally;
+mod throttle;
+mod time_format;
 mod topics;
+mod user;
 
 use app::ModulesApp;
 pub use app::start;
 pub use config::Config;
-pub use stats::{STATS_STREAM, stream as stats_stream};
+pub use stats_feed::{STATS_STREAM, stream as stats_stream};
 
 /// The app's name in `LATIDO_APPS`.
 pub const NAME: &str = "modules";

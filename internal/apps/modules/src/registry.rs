@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use latido_base::ident::UserId;
 use latido_event_bus::ConnectionId;
 
-use crate::dates::Millis;
+use crate::time_format::Millis;
 
 /// The id of a module, as in `module_id` of the table.
 pub(super) type ModuleId = Arc<str>;
@@ -150,7 +150,12 @@ impl ModuleRegistry {
     }
 
     /// Attaches an authenticated device connection. Returns `None` if the module does not exist.
-    pub(super) fn attach_device(&mut self, id: &str, device: ConnectionId, now: Millis) -> Option<DeviceAttached> {
+    pub(super) fn attach_device(
+        &mut self,
+        id: &str,
+        device: ConnectionId,
+        now: Millis,
+    ) -> Option<DeviceAttached> {
         let module = self.modules.get_mut(id)?;
         let replaced = module.device.replace(device).filter(|old| *old != device);
         let came_online = self.set_online(id, true, now);
@@ -210,7 +215,11 @@ impl ModuleRegistry {
     }
 
     /// Stores the module's latest telemetry.
-    pub(super) fn set_telemetry(&mut self, id: &str, telemetry: Map<String, Value>) -> Option<&Module> {
+    pub(super) fn set_telemetry(
+        &mut self,
+        id: &str,
+        telemetry: Map<String, Value>,
+    ) -> Option<&Module> {
         let module = self.modules.get_mut(id)?;
         module.telemetry = Some(Arc::new(telemetry));
         Some(module)
@@ -243,7 +252,9 @@ impl ModuleRegistry {
     }
 
     fn unindex(&mut self, record: &ModuleRecord) {
-        let Some(owner) = record.claimed_owner() else { return };
+        let Some(owner) = record.claimed_owner() else {
+            return;
+        };
         if let Some(ids) = self.by_owner.get_mut(owner) {
             ids.remove(&record.id);
             if ids.is_empty() {

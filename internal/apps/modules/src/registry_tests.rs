@@ -3,7 +3,9 @@ use std::collections::HashMap;
 use proptest::prelude::*;
 
 use super::*;
-use latido_event_bus::{EventBus, Identity, Mailbox, PresenceMode, Publish, TopicPolicy, TopicName};
+use latido_event_bus::{
+    EventBus, Identity, Mailbox, PresenceMode, Publish, TopicName, TopicPolicy,
+};
 
 struct RegistryTestPolicy;
 
@@ -12,7 +14,11 @@ impl TopicPolicy for RegistryTestPolicy {
         PresenceMode::Off
     }
 
-    fn on_presence_change(&self, _: &TopicName, _: &latido_event_bus::PresenceDiff) -> Vec<Publish> {
+    fn on_presence_change(
+        &self,
+        _: &TopicName,
+        _: &latido_event_bus::PresenceDiff,
+    ) -> Vec<Publish> {
         Vec::new()
     }
 }

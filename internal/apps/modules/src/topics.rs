@@ -4,8 +4,8 @@
 use latido_base::ident::UserId;
 use latido_event_bus::{JoinRequest, TopicName};
 
-use crate::identity::WebUser;
 use crate::page::WebPage;
+use crate::user::WebUser;
 
 /// Returns the topic of every authenticated web client, which also lists the online users.
 pub(super) fn everyone() -> TopicName {

@@ -7,7 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
 
 use crate::wire::{AuthFrame, WireId};
-use latido_auth::{VerifiedToken, Principal};
+use latido_auth::{Principal, VerifiedToken};
 use latido_base::ident::UserId;
 
 /// The claims that may contain the user's id. The first one that is present counts.
@@ -53,7 +53,12 @@ impl TokenClaims {
             .and_then(Value::as_array)
             .map(Vec::as_slice)
             .unwrap_or_default();
-        let entry = |entry: &Value| Some((WireId::parse(entry.get(WORKSPACE_ID_MEMBER)?)?.text, role_of_entry(entry)));
+        let entry = |entry: &Value| {
+            Some((
+                WireId::parse(entry.get(WORKSPACE_ID_MEMBER)?)?.text,
+                role_of_entry(entry),
+            ))
+        };
         let workspaces = entries.iter().filter_map(entry).collect();
         Self {
             user,
@@ -99,7 +104,10 @@ pub(super) fn unverified_membership(auth: &AuthFrame) -> Option<WorkspaceMember>
 }
 
 fn role_of_entry(entry: &Value) -> Option<Arc<str>> {
-    entry.get(ROLE_MEMBER).and_then(Value::as_str).map(Arc::from)
+    entry
+        .get(ROLE_MEMBER)
+        .and_then(Value::as_str)
+        .map(Arc::from)
 }
 
 /// Returns `true` if a token that is not verified yet looks like a workspace token: it lists

@@ -7,9 +7,9 @@
 
 mod claims;
 mod config;
-mod guest;
-mod pier;
-mod site;
+mod connection;
+mod routes;
+mod upgrade;
 mod wire;
 
 #[cfg(test)]
@@ -20,7 +20,9 @@ use std::sync::Arc;
 use latido_app_kit::{AppDeps, AppServices};
 use latido_auth::Verifier;
 use latido_base::clock::Clock;
-use latido_event_bus::{EncodingId, PresenceDiff, EventBus, PresenceMode, Publish, TopicPolicy, TopicName};
+use latido_event_bus::{
+    EncodingId, EventBus, PresenceDiff, PresenceMode, Publish, TopicName, TopicPolicy,
+};
 use latido_session::SessionLimits;
 use latido_telemetry::AppMetrics;
 
@@ -77,10 +79,13 @@ pub fn start(config: &Config, parts: &AppDeps) -> AppServices {
         parts.metrics.app(NAME),
         parts.clock.clone(),
     );
-    let routes = Arc::new(site::WorkspaceRoutes::new(Arc::clone(&shared), parts.is_dedicated));
+    let routes = Arc::new(routes::WorkspaceRoutes::new(
+        Arc::clone(&shared),
+        parts.is_dedicated,
+    ));
     AppServices {
         http_apps: vec![routes],
-        websocket_apps: vec![Arc::new(pier::WorkspaceUpgrade(shared))],
+        websocket_apps: vec![Arc::new(upgrade::WorkspaceUpgrade(shared))],
         ..AppServices::default()
     }
 }
@@ -93,7 +98,7 @@ impl WorkspaceShared {
         metrics: AppMetrics,
         clock: Clock,
     ) -> Arc<Self> {
-        metrics.init_labels(&wire::MESSAGE_TYPES, &guest::REFUSAL_REASONS);
+        metrics.init_labels(&wire::MESSAGE_TYPES, &connection::REFUSAL_REASONS);
         let now = clock.clone();
         let exchange = EventBus::new(WorkspaceTopicPolicy, move || now.now().as_microsecond());
         Arc::new(Self {

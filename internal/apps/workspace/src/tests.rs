@@ -1,8 +1,8 @@
 //! Tests of the app without sockets: connections on a simulated shard, with the real event bus and
 //! real tokens.
 
+mod contract;
 mod model;
-mod scenes;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,15 +11,15 @@ use futures_util::FutureExt as _;
 use jsonwebtoken::{EncodingKey, Header};
 use serde_json::{Value, json};
 
-use crate::pier::WorkspaceUpgrade;
-use crate::site::WorkspaceRoutes;
+use crate::routes::WorkspaceRoutes;
+use crate::upgrade::WorkspaceUpgrade;
 use crate::{Config, NAME, WorkspaceShared};
 use latido_auth::{Secret, Verifier, VerifierConfig};
 use latido_base::clock::Clock;
 use latido_event_bus::{ConnectionSlot, Delivery, EventQueue};
-use latido_http::{AppResponse, AppRequest, WebSocketApp, HttpApp};
+use latido_http::{AppRequest, AppResponse, HttpApp, WebSocketApp};
 use latido_session::SessionLimits;
-use latido_shard::{Action, Actions, HandlerContext, ProtocolHandler, ClientMessage, Timestamp};
+use latido_shard::{Action, Actions, ClientMessage, HandlerContext, ProtocolHandler, Timestamp};
 use latido_telemetry::Metrics;
 
 const SECRET: &str = "a secret of more than thirty-two bytes";
@@ -142,7 +142,11 @@ impl WorkspaceWorld {
         self.send(client, &frame.to_string());
     }
 
-    fn call_handler(&mut self, number: u32, call: impl FnOnce(&mut dyn ProtocolHandler, &mut Actions<'_>)) {
+    fn call_handler(
+        &mut self,
+        number: u32,
+        call: impl FnOnce(&mut dyn ProtocolHandler, &mut Actions<'_>),
+    ) {
         let client = self.clients.get_mut(&number).unwrap();
         let Some(handler) = &mut client.handler else {
             return;
@@ -167,7 +171,9 @@ impl WorkspaceWorld {
                     frame,
                 ),
                 Action::ForwardNative(text) => client.native_frames.push(text),
-                Action::AttachNativeSession(principal) => client.native_users.push(principal.user().as_str().to_owned()),
+                Action::AttachNativeSession(principal) => client
+                    .native_users
+                    .push(principal.user().as_str().to_owned()),
                 Action::Close(code, _) => {
                     client.closed = Some(code);
                     client.handler = None;

@@ -167,8 +167,9 @@ pub(super) enum PublishBodyError {
 /// # Errors
 /// Returns an error if the body is not valid JSON or has another shape.
 pub(super) fn data_change_frame(body: &[u8]) -> Result<String, PublishBodyError> {
-    let expected =
-        PublishBodyError::InvalidShape(r#"expected {"type":"create|update|delete","entity":"…","data":{…}}"#);
+    let expected = PublishBodyError::InvalidShape(
+        r#"expected {"type":"create|update|delete","entity":"…","data":{…}}"#,
+    );
     let body: NotifyBody<'_> = parse_body(body, expected)?;
     let is_name = |name: &str| (1..=MAX_NAME_BYTES).contains(&name.len());
     if !is_name(&body.action) || !is_name(&body.entity) {
@@ -186,11 +187,17 @@ pub(super) fn data_change_frame(body: &[u8]) -> Result<String, PublishBodyError>
 /// # Errors
 /// Returns an error if the body is not valid JSON or has another shape.
 pub(super) fn message_frame(kind: &'static str, body: &[u8]) -> Result<String, PublishBodyError> {
-    let body: MessageBody<'_> = parse_body(body, PublishBodyError::InvalidShape(r#"expected {"message":…}"#))?;
+    let body: MessageBody<'_> = parse_body(
+        body,
+        PublishBodyError::InvalidShape(r#"expected {"message":…}"#),
+    )?;
     Ok(format!(r#"{{"type":"{kind}","message":{}}}"#, body.message))
 }
 
-fn parse_body<'a, T: Deserialize<'a>>(body: &'a [u8], expected: PublishBodyError) -> Result<T, PublishBodyError> {
+fn parse_body<'a, T: Deserialize<'a>>(
+    body: &'a [u8],
+    expected: PublishBodyError,
+) -> Result<T, PublishBodyError> {
     let is_object = body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{');
     match serde_json::from_slice(body) {
         Ok(read) if is_object => Ok(read),
@@ -276,7 +283,10 @@ mod tests {
         ] {
             assert_eq!(decode(native), WorkspaceFrame::Native, "{native}");
         }
-        assert_eq!(decode(r#" {"type":"ping","extra":1}"#), WorkspaceFrame::Ping);
+        assert_eq!(
+            decode(r#" {"type":"ping","extra":1}"#),
+            WorkspaceFrame::Ping
+        );
         for unknown in [
             "{}",
             r#"{"type":"hello"}"#,
@@ -367,7 +377,10 @@ mod tests {
             r#"["create","Client",{}]"#,
         ] {
             assert!(
-                matches!(data_change_frame(text.as_bytes()), Err(PublishBodyError::InvalidShape(_))),
+                matches!(
+                    data_change_frame(text.as_bytes()),
+                    Err(PublishBodyError::InvalidShape(_))
+                ),
                 "{text}"
             );
         }

@@ -115,7 +115,11 @@ mod tests {
     }
 
     /// Returns the text up to `quote` behind each `mark`.
-    fn quoted_after<'a>(text: &'a str, mark: &'a str, quote: char) -> impl Iterator<Item = &'a str> {
+    fn quoted_after<'a>(
+        text: &'a str,
+        mark: &'a str,
+        quote: char,
+    ) -> impl Iterator<Item = &'a str> {
         text.split(mark)
             .skip(1)
             .filter_map(move |rest| rest.split(quote).next())
@@ -135,7 +139,10 @@ mod tests {
                 );
             }
         }
-        for script in STATIC_FILES.iter().filter(|asset| asset.content_type == SCRIPT) {
+        for script in STATIC_FILES
+            .iter()
+            .filter(|asset| asset.content_type == SCRIPT)
+        {
             for name in quoted_after(text(script.path), "from './", '\'').chain(quoted_after(
                 text(script.path),
                 "import './",

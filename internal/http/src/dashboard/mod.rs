@@ -5,7 +5,7 @@
 //! `/dashboard` and, in its second version, under `/api/dashboard`. Both get their shapes here,
 //! with this server's own fields beside them.
 
-mod shapes;
+mod legacy_json;
 
 use std::sync::Arc;
 
@@ -16,17 +16,17 @@ use warp::http::{HeaderValue, StatusCode};
 use warp::path::Tail;
 use warp::{Filter, Rejection, path};
 
-use crate::call::{RequestHead, request_head};
+use crate::authenticate::{authenticate, check_origin};
+use crate::error::{ApiError, json_response};
 use crate::health::uncached;
-use crate::identity::{authenticate, check_origin};
-use crate::page::StaticFiles;
-use crate::refusal::{ApiError, json_response};
-use crate::{ServerState, Response};
+use crate::request::{RequestHead, request_head};
+use crate::static_files::StaticFiles;
+use crate::{Response, ServerState};
 use latido_auth::Principal;
 use latido_session::CloseReason;
 use latido_shard::{ClientId, InvalidClientId};
 
-use shapes::DashboardVersion;
+use legacy_json::DashboardVersion;
 
 /// The path of the page's file.
 const PAGE: &str = "/dashboard.html";
@@ -39,19 +39,25 @@ const X_HAS_MORE: HeaderName = HeaderName::from_static("x-has-more");
 pub(super) fn routes(
     state: &Arc<ServerState>,
     page: &StaticFiles,
-) -> impl Filter<Extract = (Result<Response, ApiError>,), Error = Rejection> + Clone + Send + Sync + 'static
-{
+) -> impl Filter<Extract = (Result<Response, ApiError>,), Error = Rejection>
++ Clone
++ Send
++ Sync
++ 'static {
     let (state, page) = (Arc::clone(state), page.clone());
     let first = path("dashboard").map(|| DashboardVersion::V1);
     let second = path("api")
         .and(path("dashboard"))
         .map(|| DashboardVersion::V2);
-    first.or(second).unify().and(path::tail()).and(request_head()).then(
-        move |version, tail: Tail, head: RequestHead| {
+    first
+        .or(second)
+        .unify()
+        .and(path::tail())
+        .and(request_head())
+        .then(move |version, tail: Tail, head: RequestHead| {
             let (state, page) = (Arc::clone(&state), page.clone());
             async move { handle(&state, &page, version, tail.as_str(), &head).await }
-        },
-    )
+        })
 }
 
 async fn handle(
@@ -81,7 +87,9 @@ async fn handle(
         ] => {
             head.require_read()?;
             require_admin(state, head).await?;
-            view_response(state, version, view, head).await.map(with_vary)
+            view_response(state, version, view, head)
+                .await
+                .map(with_vary)
         }
         _ => Err(ApiError::not_found()),
     }
@@ -129,25 +137,30 @@ async fn view_response(
             let list = operations
                 .clients(&head.query("q").unwrap_or_default(), limit)
                 .await;
-            let mut response = uncached_json(&version.list("clients", shapes::clients_json(&list)));
+            let mut response =
+                uncached_json(&version.list("clients", legacy_json::clients_json(&list)));
             response.headers_mut().insert(
                 X_HAS_MORE,
                 HeaderValue::from_static(if list.has_more { "true" } else { "false" }),
             );
             return Ok(response);
         }
-        "rooms" => version.list("rooms", shapes::rooms_json(&operations.rooms(limit))),
-        "events" => shapes::events_json(operations, version, limit),
-        "stats" | "metrics" => shapes::stats_json(operations, state.clock.now()),
-        "api-status" | "status" => shapes::api_status_json(operations).await,
-        _ => shapes::overview_json(operations, state.clock.unix_s()).await,
+        "rooms" => version.list("rooms", legacy_json::rooms_json(&operations.rooms(limit))),
+        "events" => legacy_json::events_json(operations, version, limit),
+        "stats" | "metrics" => legacy_json::stats_json(operations, state.clock.now()),
+        "api-status" | "status" => legacy_json::api_status_json(operations).await,
+        _ => legacy_json::overview_json(operations, state.clock.unix_s()).await,
     };
     Ok(uncached_json(&body))
 }
 
 /// Checks every client now for expired tokens and the like, which the server also does by itself
 /// over time.
-async fn cleanup(state: &ServerState, version: DashboardVersion, head: &RequestHead) -> Result<Response, ApiError> {
+async fn cleanup(
+    state: &ServerState,
+    version: DashboardVersion,
+    head: &RequestHead,
+) -> Result<Response, ApiError> {
     head.require_post()?;
     let operator = require_admin(state, head).await?;
     let swept = state.admin.sweep(operator.user()).await;
@@ -160,7 +173,11 @@ async fn cleanup(state: &ServerState, version: DashboardVersion, head: &RequestH
 }
 
 /// Closes one connection. `?come_back=true` asks the client to reconnect.
-async fn close_client(state: &ServerState, id: &str, head: &RequestHead) -> Result<Response, ApiError> {
+async fn close_client(
+    state: &ServerState,
+    id: &str,
+    head: &RequestHead,
+) -> Result<Response, ApiError> {
     let operator = require_admin(state, head).await?;
     let invalid =
         |error: InvalidClientId| ApiError::bad_request("invalid_client", error.to_string());

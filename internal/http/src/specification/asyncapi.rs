@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::specification::facts::StreamDocs;
-use crate::specification::template::{load_document, substitute, object_at};
+use crate::specification::placeholders::{load_document, object_at, substitute};
+use crate::specification::stream_docs::StreamDocs;
 use latido_stream::SYSTEM_STREAM_NAME;
 
 const BASE: &str = include_str!("asyncapi.json");
@@ -27,7 +27,8 @@ pub(super) fn render(streams: &[StreamDocs]) -> Value {
     }
     if let Some(messages) = object_at(&mut document, "/channels/socket/messages") {
         messages.shift_remove(SNAPSHOT);
-        let reference = |stream| json!({"$ref": format!("#/components/messages/{}", message_name(stream))});
+        let reference =
+            |stream| json!({"$ref": format!("#/components/messages/{}", message_name(stream))});
         messages.extend(
             streams
                 .iter()
@@ -63,13 +64,18 @@ fn expand_message_references(value: &mut Value, streams: &[StreamDocs]) {
     const GENERIC_REFERENCE: &str = "#/channels/socket/messages/snapshot";
     match value {
         Value::Array(items) => {
-            if let Some(at) = items.iter().position(|item| item["$ref"] == GENERIC_REFERENCE) {
+            if let Some(at) = items
+                .iter()
+                .position(|item| item["$ref"] == GENERIC_REFERENCE)
+            {
                 items.splice(
                     at..=at,
                     streams.iter().map(|stream| json!({"$ref": format!("#/channels/socket/messages/{}", message_name(stream))})),
                 );
             }
-            items.iter_mut().for_each(|item| expand_message_references(item, streams));
+            items
+                .iter_mut()
+                .for_each(|item| expand_message_references(item, streams));
         }
         Value::Object(fields) => fields
             .values_mut()

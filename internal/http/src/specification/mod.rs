@@ -6,10 +6,10 @@
 //! code and with a running server's responses.
 
 mod asyncapi;
-mod facts;
 mod openapi;
+mod placeholders;
 mod schema;
-mod template;
+mod stream_docs;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -18,14 +18,14 @@ use serde_json::Value;
 use warp::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
 use warp::http::{HeaderValue, StatusCode};
 
-use crate::call::RequestHead;
-use crate::page::entity_tag;
-use crate::refusal::ApiError;
+use crate::error::ApiError;
+use crate::request::RequestHead;
 use crate::snapshot::etag_matches;
-use crate::{ServerState, Response};
-use facts::StreamDocs;
+use crate::static_files::entity_tag;
+use crate::{Response, ServerState};
+use stream_docs::StreamDocs;
 
-pub use facts::ColumnSource;
+pub use stream_docs::ColumnSource;
 
 /// One of the two documents, rendered again when a stream's properties have changed.
 pub(super) struct Specification {
@@ -75,7 +75,7 @@ impl Specification {
     }
 
     fn rendered(&self) -> RenderedDocument {
-        let streams = facts::collect_streams(&self.state);
+        let streams = stream_docs::collect_streams(&self.state);
         let mut cached = self.cached.lock().unwrap_or_else(PoisonError::into_inner);
         match &*cached {
             Some(document) if document.streams == streams => document.clone(),

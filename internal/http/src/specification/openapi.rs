@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::specification::facts::StreamDocs;
-use crate::specification::template::{load_document, substitute, object_at};
+use crate::specification::placeholders::{load_document, object_at, substitute};
+use crate::specification::stream_docs::StreamDocs;
 
 const BASE: &str = include_str!("openapi.json");
 /// The generic addresses, which stand for those of any stream.
@@ -102,7 +102,10 @@ fn stream_schemas(stream: &StreamDocs, data: &Value, change: &Value) -> [(String
         name, key_field, ..
     } = stream;
     let key = format!("#/components/schemas/Key.{name}");
-    let row = with_description_of(stream.data_schema(&key, "#/components/schemas/Timestamp"), data);
+    let row = with_description_of(
+        stream.data_schema(&key, "#/components/schemas/Timestamp"),
+        data,
+    );
     let mut properties = Map::new();
     properties.insert(key_field.clone(), stream.hook_key_schema(&key));
     properties.insert("key".into(), stream.hook_key_schema(&key));

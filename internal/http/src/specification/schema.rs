@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::specification::facts::StreamDocs;
+use crate::specification::stream_docs::StreamDocs;
 use latido_stream::{Column, ColumnKind, KeyType, MAX_KEY_BYTES};
 
 /// The read time in the examples, in Unix seconds.

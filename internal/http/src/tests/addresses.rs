@@ -3,7 +3,7 @@
 
 use warp::Filter as _;
 
-use super::world::{BROKEN, SLOW, admin, token};
+use super::backend::{BROKEN, SLOW, admin, token};
 use super::*;
 use latido_protocol::Staleness;
 
@@ -18,7 +18,10 @@ async fn health_readiness_and_metrics_are_served() {
     let head = server.request("HEAD /health", &[], "").await;
     assert_eq!((head.status, head.body.as_str()), (200, ""));
     assert_eq!(
-        server.request("POST /health", &[], "").await.header("allow"),
+        server
+            .request("POST /health", &[], "")
+            .await
+            .header("allow"),
         Some("get, head")
     );
     let ready = server.get("/ready", &[]).await;
@@ -139,7 +142,10 @@ async fn additional_routes_precede_those_of_the_streams() {
     let mut world = HttpBackend::new(Config::default());
     world.state.extra_routes = extra;
     let server = TestServer::start(world);
-    assert_eq!(server.request("POST /demo/book", &[], "").await.body, "booked");
+    assert_eq!(
+        server.request("POST /demo/book", &[], "").await.body,
+        "booked"
+    );
     assert_eq!(server.get("/health", &[]).await.status, 200);
 }
 

@@ -9,15 +9,16 @@ use futures_util::future::BoxFuture;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use super::world::token;
-use super::{TestResponse as Seen, TestServer, HttpBackend, eventually, read_until};
-use crate::{AppHandler, AppMounts, AppResponse, AppRequest, HandlerSpec, Config, WebSocketApp, HttpApp};
+use super::backend::token;
+use super::{HttpBackend, TestResponse as Seen, TestServer, eventually, read_until};
+use crate::{AppHandler, AppMounts, AppRequest, AppResponse, Config, HandlerSpec, HttpApp, WebSocketApp};
 use latido_base::ident::UserId;
 use latido_event_bus::{
-    ConnectionId, EncodingId, BusEvent, EventBus, Identity, JoinRequest, PresenceMode, Publish, TopicPolicy, TopicName,
+    BusEvent, ConnectionId, EncodingId, EventBus, Identity, JoinRequest, PresenceMode, Publish,
+    TopicName, TopicPolicy,
 };
 use latido_protocol::Frame;
-use latido_shard::{Actions, AsyncResult, ProtocolHandler, ClientMessage, Timestamp};
+use latido_shard::{Actions, AsyncResult, ClientMessage, ProtocolHandler, Timestamp};
 
 struct PresenceOffPolicy;
 
@@ -26,7 +27,11 @@ impl TopicPolicy for PresenceOffPolicy {
         PresenceMode::Off
     }
 
-    fn on_presence_change(&self, _: &TopicName, _: &latido_event_bus::PresenceDiff) -> Vec<Publish> {
+    fn on_presence_change(
+        &self,
+        _: &TopicName,
+        _: &latido_event_bus::PresenceDiff,
+    ) -> Vec<Publish> {
         Vec::new()
     }
 }

@@ -1,6 +1,6 @@
 //! Connections, independent of their requests: limits, deadlines, the drain.
 
-use super::world::admin;
+use super::backend::admin;
 use super::*;
 
 fn short_timeouts() -> Config {

@@ -1,6 +1,6 @@
 //! `POST /notify/…`, tested against its contract.
 
-use super::world::{HOOK_KEY, SLOW, UNREADABLE};
+use super::backend::{HOOK_KEY, SLOW, UNREADABLE};
 use super::*;
 
 const JSON: &str = "Content-Type: application/json";
@@ -58,7 +58,10 @@ async fn hook_follows_its_contract() {
         );
     }
     assert_eq!(
-        server.request("POST /notify/cita", &[JSON], "").await.status,
+        server
+            .request("POST /notify/cita", &[JSON], "")
+            .await
+            .status,
         400,
         "an empty body is not JSON"
     );
@@ -69,7 +72,9 @@ async fn hook_follows_its_contract() {
             .contains("an integer")
     );
     for method in ["GET", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS"] {
-        let refused = server.request(&format!("{method} /notify/cita"), &[], "").await;
+        let refused = server
+            .request(&format!("{method} /notify/cita"), &[], "")
+            .await;
         assert_eq!(
             (refused.status, refused.header("allow")),
             (405, Some("post")),

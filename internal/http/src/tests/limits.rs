@@ -1,7 +1,7 @@
 //! Limits per user and per address, and trust in proxies.
 
-use super::upgrades::{UPGRADE, read_response, frame, read_until_text, send_request};
-use super::world::{admin, token};
+use super::backend::{admin, token};
+use super::upgrades::{UPGRADE, frame, read_response, read_until_text, send_request};
 use super::*;
 
 fn ws(user: &str) -> String {

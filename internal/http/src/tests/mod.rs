@@ -1,16 +1,16 @@
 //! Tests of the HTTP side from outside: real sockets, requests as text.
 
+mod accepting;
 mod addresses;
 mod apps;
+mod backend;
 mod connections;
-mod entrances;
 mod hooks;
 mod limits;
 mod secrets;
 mod tls;
+mod upgrade_paths;
 mod upgrades;
-mod ways;
-mod world;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -20,8 +20,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::{AppMounts, Config, ServerState};
+use backend::{HttpBackend, NumberHandle};
 use latido_base::drain::Drain;
-use world::{NumberHandle, HttpBackend};
 
 /// The deadline after which a hung test fails.
 const TEST_TIMEOUT: Duration = Duration::from_secs(30);

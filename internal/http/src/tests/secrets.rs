@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use tracing::Level;
 
-use super::world::{HOOK_KEY, admin};
+use super::backend::{HOOK_KEY, admin};
 use super::*;
 
 #[derive(Clone, Default)]

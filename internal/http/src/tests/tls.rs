@@ -8,8 +8,8 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use super::backend::admin;
 use super::upgrades::{UPGRADE, frame};
-use super::world::admin;
 use super::*;
 use crate::{Tls, TlsFiles};
 

@@ -1,6 +1,6 @@
 //! `GET /ws`: requests rejected before the upgrade, and connections that reach a shard.
 
-use super::world::{admin, token};
+use super::backend::{admin, token};
 use super::*;
 
 pub(super) const UPGRADE: [&str; 4] = [
@@ -270,8 +270,10 @@ async fn invalid_handshakes_get_a_specific_error() {
 #[tokio::test]
 async fn upgrade_without_a_database_is_a_retryable_503() {
     let server = TestServer::start(HttpBackend::without_database(Config::default()));
-    let refused =
-        read_response(&mut send_request(&server, &format!("/ws?token={}", admin()), &UPGRADE).await).await;
+    let refused = read_response(
+        &mut send_request(&server, &format!("/ws?token={}", admin()), &UPGRADE).await,
+    )
+    .await;
     assert_eq!(
         (refused.status, refused.code().as_str()),
         (503, "not_ready")

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::apps::AppSettings;
-use crate::config::reader::SettingsReader;
-use crate::config::{value, variable as v};
+use crate::config::settings_reader::SettingsReader;
+use crate::config::{parse, variables as v};
 use latido_app_gateway::{Config, PublisherNetwork};
 use latido_auth::ApiKey;
 
@@ -29,7 +29,7 @@ pub(super) fn config(r: &mut SettingsReader<'_>) -> AppSettings {
         .and_then(|key| r.ok_or_record(v::GATEWAY_API_KEY.name, ApiKey::parse(&key)));
     let networks = "addresses or networks such as 10.0.0.0/8,192.168.1.7, separated by commas";
     let trusted = r.parse(&v::GATEWAY_TRUSTED_CIDRS, networks, |text| {
-        value::list(text)
+        parse::list(text)
             .iter()
             .map(|one| PublisherNetwork::parse(one))
             .collect::<Option<Vec<_>>>()
@@ -48,7 +48,7 @@ pub(super) fn config(r: &mut SettingsReader<'_>) -> AppSettings {
         api_cache_ttl: r.seconds(&v::GATEWAY_API_CACHE_SECONDS, 1..=86_400, 60),
         admin_ids: r
             .text(&v::GATEWAY_ADMIN_IDS)
-            .map(value::list)
+            .map(parse::list)
             .unwrap_or_default(),
         api_key,
         trusted_networks: trusted.unwrap_or_default(),
@@ -60,7 +60,8 @@ pub(super) fn config(r: &mut SettingsReader<'_>) -> AppSettings {
 
 /// Reads the port of the app's separate listener.
 pub(super) fn port(r: &mut SettingsReader<'_>) -> u16 {
-    u16::try_from(r.number(&v::GATEWAY_PORT, 0..=65_535, DEFAULT_PORT.into())).unwrap_or(DEFAULT_PORT)
+    u16::try_from(r.number(&v::GATEWAY_PORT, 0..=65_535, DEFAULT_PORT.into()))
+        .unwrap_or(DEFAULT_PORT)
 }
 
 fn is_post(text: &str) -> Option<bool> {
@@ -84,7 +85,7 @@ fn api_url(text: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use crate::apps::AppSettings;
-    use crate::config::{Purpose, Settings, ConfigSources};
+    use crate::config::{ConfigSources, Purpose, Settings};
 
     const FIXED: [(&str, &str); 3] = [
         ("DATABASE_URL", "postgresql://u@h/d"),
@@ -93,8 +94,11 @@ mod tests {
     ];
 
     fn read(more: &[(&str, &str)]) -> Result<Settings, String> {
-        Settings::read(&ConfigSources::from_variables(&[&FIXED, more].concat()), Purpose::Serve)
-            .map_err(|errors| errors.to_string())
+        Settings::read(
+            &ConfigSources::from_variables(&[&FIXED, more].concat()),
+            Purpose::Serve,
+        )
+        .map_err(|errors| errors.to_string())
     }
 
     #[test]

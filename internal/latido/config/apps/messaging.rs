@@ -1,9 +1,9 @@
 //! Settings of the `messaging` app.
 
-use crate::config::reader::SettingsReader;
 use crate::config::settings::public_keys;
-use crate::config::variable as v;
-use latido_app_messaging::{Config, ClientApiVersion, MessageWindows};
+use crate::config::settings_reader::SettingsReader;
+use crate::config::variables as v;
+use latido_app_messaging::{ClientApiVersion, Config, MessageWindows};
 use latido_auth::{VerifierConfig, check_secret, check_url};
 
 /// Reads the app's settings. Without keys of its own it uses those of the server.
@@ -14,7 +14,11 @@ pub(super) fn config(r: &mut SettingsReader<'_>, server: &VerifierConfig) -> Con
     };
     Config {
         default_api_version: r
-            .parse(&v::MESSAGING_DIALECT, "head or document", ClientApiVersion::parse)
+            .parse(
+                &v::MESSAGING_DIALECT,
+                "head or document",
+                ClientApiVersion::parse,
+            )
             .unwrap_or_default(),
         messages_per_hour: hour(r, &v::MESSAGING_MESSAGES_PER_HOUR),
         typing_per_hour: hour(r, &v::MESSAGING_TYPING_PER_HOUR),

@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use crate::apps::{self, NAMES, AppSettings, workspace};
-use crate::config::reader::SettingsReader;
-use crate::config::{Purpose, value, variable as v};
+use crate::apps::{self, AppSettings, NAMES, workspace};
+use crate::config::settings_reader::SettingsReader;
+use crate::config::{Purpose, parse, variables as v};
 use latido_auth::{Secret, VerifierConfig};
 use latido_stream::Stream;
 
@@ -40,7 +40,7 @@ pub(super) fn read_apps(
     verifier: &VerifierConfig,
     time_zone: &str,
 ) -> (Vec<&'static str>, Vec<EnabledApp>) {
-    let listed = r.text(&v::LATIDO_APPS).map(value::list).unwrap_or_default();
+    let listed = r.text(&v::LATIDO_APPS).map(parse::list).unwrap_or_default();
     let expected = format!("expected some of {}", NAMES.join(", "));
     for (source, name) in listed
         .iter()
@@ -85,11 +85,14 @@ fn read_setting(
     match name {
         workspace::NAME => Some(AppSettings::Workspace(workspace_config(r))),
         "gateway" => Some(gateway::config(r)),
-        apps::modules::NAME => Some(AppSettings::Modules(Box::new(modules::config(r, time_zone)))),
-        apps::messaging::NAME => Some(AppSettings::Messaging(Box::new(messaging::config(r, verifier)))),
+        apps::modules::NAME => Some(AppSettings::Modules(Box::new(modules::config(
+            r, time_zone,
+        )))),
+        apps::messaging::NAME => Some(AppSettings::Messaging(Box::new(messaging::config(
+            r, verifier,
+        )))),
         _ => {
-            r.errors
-                .add(name, "this app is not part of this build yet");
+            r.errors.add(name, "this app is not part of this build yet");
             None
         }
     }
@@ -124,7 +127,7 @@ fn add_streams(streams: &mut Vec<Stream>, names: &[&'static str], zone: &str) {
 
 #[cfg(test)]
 mod tests {
-    use crate::config::{Purpose, Settings, ConfigSources};
+    use crate::config::{ConfigSources, Purpose, Settings};
 
     fn settings(variables: &[(&str, &str)]) -> Result<Settings, String> {
         let fixed = [
@@ -132,7 +135,8 @@ mod tests {
             ("JWT_SECRET", "0123456789abcdef0123456789abcdef"),
         ];
         let all: Vec<_> = fixed.iter().chain(variables).copied().collect();
-        Settings::read(&ConfigSources::from_variables(&all), Purpose::Serve).map_err(|errors| errors.to_string())
+        Settings::read(&ConfigSources::from_variables(&all), Purpose::Serve)
+            .map_err(|errors| errors.to_string())
     }
 
     #[test]

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::config::reader::SettingsReader;
-use crate::config::{value, variable as v};
+use crate::config::settings_reader::SettingsReader;
+use crate::config::{parse, variables as v};
 use latido_app_modules::Config;
 use latido_auth::{ApiKey, VerifierConfig, check_secret, check_url};
 
@@ -17,14 +17,14 @@ pub(super) fn config(r: &mut SettingsReader<'_>, time_zone: &str) -> Config {
     let zone = r.parse(
         &v::MODULES_TIMEZONE,
         "an IANA time zone such as Europe/Paris",
-        value::time_zone,
+        parse::time_zone,
     );
     let origins = "origins such as https://panel.example.com,http://localhost:4200";
     let roles = r.text(&v::MODULES_ADMIN_ROLES).map(|text| {
         if text == "none" {
             Vec::new()
         } else {
-            value::list(text)
+            parse::list(text)
         }
     });
     Config {
@@ -39,7 +39,7 @@ pub(super) fn config(r: &mut SettingsReader<'_>, time_zone: &str) -> Config {
         session_sql: session_sql(r).unwrap_or(defaults.session_sql),
         session_ttl: r.seconds(&v::MODULES_SESSION_SECONDS, 1..=3_600, 30),
         allowed_origins: r
-            .parse(&v::MODULES_ORIGINS, origins, value::origins)
+            .parse(&v::MODULES_ORIGINS, origins, parse::origins)
             .unwrap_or_default(),
         admin_roles: roles.unwrap_or(defaults.admin_roles),
         api_key: api_key(r),
@@ -114,7 +114,7 @@ fn session_sql(r: &mut SettingsReader<'_>) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Purpose, Settings, ConfigSources};
+    use crate::config::{ConfigSources, Purpose, Settings};
 
     const FIXED: [(&str, &str); 3] = [
         ("DATABASE_URL", "postgresql://u@h/d"),
@@ -124,7 +124,8 @@ mod tests {
 
     fn settings(more: &[(&str, &str)]) -> Result<Settings, String> {
         let all: Vec<_> = FIXED.iter().chain(more).copied().collect();
-        Settings::read(&ConfigSources::from_variables(&all), Purpose::Serve).map_err(|errors| errors.to_string())
+        Settings::read(&ConfigSources::from_variables(&all), Purpose::Serve)
+            .map_err(|errors| errors.to_string())
     }
 
     #[test]

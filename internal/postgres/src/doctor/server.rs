@@ -2,11 +2,11 @@
 
 use tokio_postgres::Row;
 
+use crate::change_hint::CHANNEL;
 use crate::doctor::Finding;
-use crate::hearing::{DisconnectCause, connect_and_verify};
-use crate::interest::LOCK_COUNT;
-use crate::notice::CHANNEL;
+use crate::notification_stream::{DisconnectCause, connect_and_verify};
 use crate::pool::Database;
+use crate::watch_locks::LOCK_COUNT;
 
 /// The oldest supported version, 14: the first with CREATE OR REPLACE TRIGGER.
 const MIN_VERSION: i32 = 140_000;

@@ -4,15 +4,15 @@ use jiff::civil::date;
 use serde_json::Value;
 use tokio_postgres::types::{FromSql, ToSql, Type};
 
-use crate::describe::PreparedStream;
 use crate::doctor::Finding;
 use crate::error::DatabaseError;
-use crate::install::resolve;
-use crate::keys;
+use crate::key_array;
 use crate::pool::Database;
+use crate::prepare::PreparedStream;
 use crate::quote::{quote_ident, quote_qualified};
+use crate::triggers::discover;
 use latido_base::ident::{Key, UserId};
-use latido_stream::{KeyType, Stream, SourceTable};
+use latido_stream::{KeyType, SourceTable, Stream};
 
 /// The number of rows that a sequential scan may touch without a warning.
 const SMALL_SCAN_ROWS: f64 = 10_000.0;
@@ -57,7 +57,11 @@ fn failure_finding(stream: &Stream, of: &str, error: &DatabaseError) -> Finding 
 }
 
 /// Compares the query with its verification query for one key.
-async fn check_verification(database: &Database, stream: &Stream, prepared: &PreparedStream) -> Option<Finding> {
+async fn check_verification(
+    database: &Database,
+    stream: &Stream,
+    prepared: &PreparedStream,
+) -> Option<Finding> {
     stream.verification.as_ref()?;
     let subject = subject(stream, "check");
     if stream.pending_verification().is_none() {
@@ -106,7 +110,7 @@ async fn explain_plan(
     prepared: &PreparedStream,
 ) -> Result<Value, DatabaseError> {
     let key = example_key(database, stream, prepared).await?;
-    let values = keys::key_parameter(&prepared.key_array_type, &[&key]);
+    let values = key_array::key_parameter(&prepared.key_array_type, &[&key]);
     let todays = vec![date(2000, 1, 1)];
     let params: [(&(dyn ToSql + Sync), Type); 2] = [
         (&*values, prepared.key_array_type.clone()),
@@ -117,11 +121,16 @@ async fn explain_plan(
     } else {
         &params[..1]
     };
-    let sql = format!("EXPLAIN (ANALYZE, VERBOSE, FORMAT JSON) {}", prepared.read_sql);
+    let sql = format!(
+        "EXPLAIN (ANALYZE, VERBOSE, FORMAT JSON) {}",
+        prepared.read_sql
+    );
     let rows = database
         .query(&format!("the query of stream {}", stream.name), &sql, used)
         .await?;
-    let plan = rows.first().and_then(|row| row.try_get::<_, ExplainJson>(0).ok());
+    let plan = rows
+        .first()
+        .and_then(|row| row.try_get::<_, ExplainJson>(0).ok());
     Ok(plan.map_or(Value::Null, |ExplainJson(mut plan)| plan[0].take()))
 }
 
@@ -136,22 +145,31 @@ async fn example_key(
         KeyType::Integer | KeyType::Text => "0",
     };
     Ok(Key::from_canonical(
-        existing_key(database, stream).await?.as_deref().unwrap_or(none),
+        existing_key(database, stream)
+            .await?
+            .as_deref()
+            .unwrap_or(none),
     ))
 }
 
-async fn existing_key(database: &Database, stream: &Stream) -> Result<Option<String>, DatabaseError> {
+async fn existing_key(
+    database: &Database,
+    stream: &Stream,
+) -> Result<Option<String>, DatabaseError> {
     let keyed = |table: &&SourceTable| table.key_column.is_some();
     let Some(table) = stream.tables.iter().find(keyed) else {
         return Ok(None);
     };
-    let Ok(found) = resolve::discover_table(database, stream, table).await? else {
+    let Ok(found) = discover::discover_table(database, stream, table).await? else {
         return Ok(None);
     };
     let Some(key) = &found.key else {
         return Ok(None);
     };
-    let (key, table) = (quote_ident(&key.name), quote_qualified(&found.schema, &found.table));
+    let (key, table) = (
+        quote_ident(&key.name),
+        quote_qualified(&found.schema, &found.table),
+    );
     let sql = format!("SELECT {key}::text FROM {table} WHERE {key} IS NOT NULL LIMIT 1");
     let rows = database.query("the doctor", &sql, &[]).await?;
     Ok(rows.first().and_then(|row| row.try_get(0).ok()))

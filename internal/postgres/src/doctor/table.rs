@@ -5,11 +5,11 @@ use tokio_postgres::types::Type;
 use crate::doctor::Finding;
 use crate::doctor::stream::subject;
 use crate::error::DatabaseError;
-use crate::install::generate::WatchedTable;
-use crate::install::{TriggerState, resolve};
 use crate::pool::Database;
 use crate::quote::{quote_ident, quote_qualified};
-use latido_stream::{Catalog, Stream, SourceTable};
+use crate::triggers::generate::WatchedTable;
+use crate::triggers::{TriggerState, discover};
+use latido_stream::{Catalog, SourceTable, Stream};
 
 const INDEXES_SQL: &str = "SELECT i.indexrelid::regclass::text,
        ARRAY(SELECT coalesce(a.attname::text, '') FROM unnest(i.indkey::int2[]) WITH ORDINALITY AS k (n, place)
@@ -58,9 +58,13 @@ pub(super) async fn trigger_findings(database: &Database, catalog: &Catalog) -> 
     findings
 }
 
-pub(super) async fn examine(database: &Database, stream: &Stream, table: &SourceTable) -> Vec<Finding> {
+pub(super) async fn examine(
+    database: &Database,
+    stream: &Stream,
+    table: &SourceTable,
+) -> Vec<Finding> {
     // A problem with the table itself is already part of its trigger finding.
-    let Ok(Ok(watched)) = resolve::discover_table(database, stream, table).await else {
+    let Ok(Ok(watched)) = discover::discover_table(database, stream, table).await else {
         return Vec::new();
     };
     let of = subject(stream, &format!("index on {}", table.name));
@@ -77,7 +81,10 @@ struct TableFacts {
     indexes: Vec<(String, Vec<String>)>,
 }
 
-async fn read_table_facts(database: &Database, watched: &WatchedTable) -> Result<TableFacts, DatabaseError> {
+async fn read_table_facts(
+    database: &Database,
+    watched: &WatchedTable,
+) -> Result<TableFacts, DatabaseError> {
     let name = watched.qualified_name();
     let kind = database
         .query("the doctor", TABLE_KIND_SQL, &[(&name, Type::TEXT)])
@@ -101,7 +108,12 @@ async fn read_table_facts(database: &Database, watched: &WatchedTable) -> Result
     })
 }
 
-fn table_findings(stream: &Stream, table: &SourceTable, watched: &WatchedTable, facts: &TableFacts) -> Vec<Finding> {
+fn table_findings(
+    stream: &Stream,
+    table: &SourceTable,
+    watched: &WatchedTable,
+    facts: &TableFacts,
+) -> Vec<Finding> {
     let mut findings = Vec::new();
     if facts.is_replicated {
         let detail =

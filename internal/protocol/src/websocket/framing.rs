@@ -7,7 +7,7 @@
 
 use std::borrow::Cow;
 
-use crate::websocket::assembly::{FragmentBuffer, CompleteMessage};
+use crate::websocket::fragments::{CompleteMessage, FragmentBuffer};
 use crate::websocket::header::{self, FrameHeader, MAX_HEADER_BYTES, Opcode};
 use crate::websocket::mask;
 
@@ -156,11 +156,17 @@ impl FrameReader {
         let Some(partial) = &self.partial else {
             return 0;
         };
-        let message = partial.fragments.as_ref().map_or(0, FragmentBuffer::capacity);
+        let message = partial
+            .fragments
+            .as_ref()
+            .map_or(0, FragmentBuffer::capacity);
         size_of::<PartialInput>() + partial.control.capacity() + message
     }
 
-    fn advance<'a>(&mut self, chunk: &mut Chunk<'a>) -> Result<Option<WsMessage<'a>>, ProtocolError> {
+    fn advance<'a>(
+        &mut self,
+        chunk: &mut Chunk<'a>,
+    ) -> Result<Option<WsMessage<'a>>, ProtocolError> {
         loop {
             let Some((header, got)) = self.next_frame(chunk)? else {
                 return Ok(None);
@@ -189,7 +195,10 @@ impl FrameReader {
 
     /// Returns the current frame, either in progress or starting in `chunk`, with the number of
     /// payload bytes seen so far.
-    fn next_frame(&mut self, chunk: &mut Chunk<'_>) -> Result<Option<(FrameHeader, usize)>, ProtocolError> {
+    fn next_frame(
+        &mut self,
+        chunk: &mut Chunk<'_>,
+    ) -> Result<Option<(FrameHeader, usize)>, ProtocolError> {
         if let Some(frame) = self
             .partial
             .as_mut()
@@ -278,7 +287,10 @@ impl FrameReader {
     }
 
     /// Completes a frame that arrived in several pieces, or a fragment.
-    fn finish_frame(&mut self, header: FrameHeader) -> Result<Option<WsMessage<'static>>, ProtocolError> {
+    fn finish_frame(
+        &mut self,
+        header: FrameHeader,
+    ) -> Result<Option<WsMessage<'static>>, ProtocolError> {
         let partial = self.partial();
         if header.opcode.is_control() {
             let payload = std::mem::take(&mut partial.control);
@@ -287,7 +299,11 @@ impl FrameReader {
         if !header.fin {
             return Ok(None);
         }
-        let message = partial.fragments.take().map(FragmentBuffer::finish).transpose()?;
+        let message = partial
+            .fragments
+            .take()
+            .map(FragmentBuffer::finish)
+            .transpose()?;
         Ok(message.map(|complete| match complete {
             CompleteMessage::Text(text) => WsMessage::Text(Cow::Owned(text)),
             CompleteMessage::Binary(bytes) => WsMessage::Binary(Cow::Owned(bytes)),
@@ -299,7 +315,10 @@ impl FrameReader {
     }
 }
 
-fn complete_message(opcode: Opcode, payload: Cow<'_, [u8]>) -> Result<WsMessage<'_>, ProtocolError> {
+fn complete_message(
+    opcode: Opcode,
+    payload: Cow<'_, [u8]>,
+) -> Result<WsMessage<'_>, ProtocolError> {
     Ok(match opcode {
         Opcode::Text => WsMessage::Text(utf8(payload)?),
         Opcode::Binary | Opcode::Continuation => WsMessage::Binary(payload),

@@ -406,7 +406,8 @@ fn sent() -> impl Strategy<Value = (Vec<WsMessage<'static>>, Vec<u8>)> {
     let control = prop_oneof![
         prop::collection::vec(any::<u8>(), 0..=125)
             .prop_map(|p| (WsMessage::Ping(p.clone().into()), frame(0x89, &p))),
-        prop::collection::vec(any::<u8>(), 0..=125).prop_map(|p| (WsMessage::Pong, frame(0x8A, &p))),
+        prop::collection::vec(any::<u8>(), 0..=125)
+            .prop_map(|p| (WsMessage::Pong, frame(0x8A, &p))),
     ];
     let payload = prop_oneof![
         "\\PC{0,200}".prop_map(|text| (0x1_u8, text.into_bytes())),

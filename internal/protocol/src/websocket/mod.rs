@@ -6,15 +6,15 @@
 //! [`crate::Frame`]s). There are no extensions and no compression, so a set reserved bit
 //! is always an error.
 
-mod assembly;
+mod control_frames;
+mod fragments;
 mod framing;
 pub mod handshake;
 mod header;
 mod mask;
-mod writing;
 
 #[cfg(test)]
 mod framing_tests;
 
-pub use framing::{Chunk, WsMessage, ProtocolError, FrameReader};
-pub use writing::{close_frame, echo_close_frame, ping_frame, pong_frame};
+pub use control_frames::{close_frame, echo_close_frame, ping_frame, pong_frame};
+pub use framing::{Chunk, FrameReader, ProtocolError, WsMessage};

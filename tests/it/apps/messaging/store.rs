@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use latido_postgres::apps::messaging::{ChangeCursor, MessageDraft, StoredMessage, MessagingDatabase, WriteOutcome};
+use latido_postgres::apps::messaging::{
+    ChangeCursor, MessageDraft, MessagingDatabase, StoredMessage, WriteOutcome,
+};
 use tokio_postgres::Client;
 use uuid::Uuid;
 
-use crate::apps::messaging::{ANA, CONVERSATION, EVA, OTHER, SECOND, stored};
+use crate::apps::messaging::{ANA, CONVERSATION, EVA, OUTSIDER, SECOND_CONVERSATION, create_store};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -22,18 +24,26 @@ fn draft(content: &str, client_random: i32) -> MessageDraft {
     }
 }
 
-async fn send(store: &MessagingDatabase, user: Uuid, content: &str, random: i32) -> (StoredMessage, bool) {
+async fn send(
+    store: &MessagingDatabase,
+    user: Uuid,
+    content: &str,
+    random: i32,
+) -> (StoredMessage, bool) {
     match store
         .send(user, CONVERSATION, &draft(content, random), HOUR)
         .await
         .unwrap()
     {
-        WriteOutcome::Applied { message, is_new: fresh } => (*message, fresh),
+        WriteOutcome::Applied {
+            message,
+            is_new: fresh,
+        } => (*message, fresh),
         WriteOutcome::Rejected(why) => panic!("refused: {why}"),
     }
 }
 
-fn refused(outcome: WriteOutcome) -> String {
+fn refusal_reason(outcome: WriteOutcome) -> String {
     match outcome {
         WriteOutcome::Rejected(why) => why,
         WriteOutcome::Applied { .. } => panic!("done"),
@@ -42,7 +52,7 @@ fn refused(outcome: WriteOutcome) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn retry_is_stored_once_and_number_collision_twice() {
-    let (_home, client, store) = stored().await;
+    let (_home, client, store) = create_store().await;
     let attempts = (0..8).map(|_| send(&store, ANA, "hola", 7));
     let answers = futures_util::future::join_all(attempts).await;
     assert_eq!(
@@ -87,32 +97,42 @@ async fn retry_is_stored_once_and_number_collision_twice() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_operation_checks_the_conversation_of_the_message() {
-    let (_home, _client, store) = stored().await;
+    let (_home, _client, store) = create_store().await;
     let id = send(&store, ANA, "hola", 1).await.0.id;
     let elsewhere = MessageDraft {
         reply_to: Some(id),
         ..draft("x", 2)
     };
     assert_eq!(
-        refused(store.send(ANA, SECOND, &elsewhere, HOUR).await.unwrap()),
+        refusal_reason(
+            store
+                .send(ANA, SECOND_CONVERSATION, &elsewhere, HOUR)
+                .await
+                .unwrap()
+        ),
         "reply_to_id"
     );
     assert_eq!(
-        refused(
+        refusal_reason(
             store
-                .edit(ANA, SECOND, id, (b"x", None), HOUR)
+                .edit(ANA, SECOND_CONVERSATION, id, (b"x", None), HOUR)
                 .await
                 .unwrap()
         ),
         "not_found"
     );
     assert_eq!(
-        refused(store.delete(ANA, SECOND, id, true, HOUR).await.unwrap()),
+        refusal_reason(
+            store
+                .delete(ANA, SECOND_CONVERSATION, id, true, HOUR)
+                .await
+                .unwrap()
+        ),
         "message_not_found"
     );
     assert_eq!(
         store
-            .record_receipt(EVA, SECOND, id, true)
+            .record_receipt(EVA, SECOND_CONVERSATION, id, true)
             .await
             .unwrap()
             .as_deref(),
@@ -120,7 +140,7 @@ async fn every_operation_checks_the_conversation_of_the_message() {
     );
     assert_eq!(
         store
-            .add_reaction(EVA, SECOND, id, "❤")
+            .add_reaction(EVA, SECOND_CONVERSATION, id, "❤")
             .await
             .unwrap()
             .unwrap_err(),
@@ -143,50 +163,53 @@ async fn every_operation_checks_the_conversation_of_the_message() {
     );
     assert_eq!(
         store
-            .remove_reaction(EVA, SECOND, id, "❤")
+            .remove_reaction(EVA, SECOND_CONVERSATION, id, "❤")
             .await
             .unwrap()
             .as_deref(),
         Some("reaction_not_found")
     );
     assert_eq!(
-        store.remove_reaction(EVA, CONVERSATION, id, "❤").await.unwrap(),
+        store
+            .remove_reaction(EVA, CONVERSATION, id, "❤")
+            .await
+            .unwrap(),
         None
     );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn non_members_can_do_nothing() {
-    let (_home, client, store) = stored().await;
+    let (_home, client, store) = create_store().await;
     let id = send(&store, ANA, "hola", 1).await.0.id;
     assert_eq!(
-        store.conversation(OTHER, CONVERSATION).await.unwrap(),
+        store.conversation(OUTSIDER, CONVERSATION).await.unwrap(),
         (true, None)
     );
     assert_eq!(
-        store.conversation(OTHER, Uuid::nil()).await.unwrap(),
+        store.conversation(OUTSIDER, Uuid::nil()).await.unwrap(),
         (false, None)
     );
     assert_eq!(
-        refused(
+        refusal_reason(
             store
-                .send(OTHER, CONVERSATION, &draft("x", 1), HOUR)
+                .send(OUTSIDER, CONVERSATION, &draft("x", 1), HOUR)
                 .await
                 .unwrap()
         ),
         "forbidden"
     );
     assert_eq!(
-        refused(
+        refusal_reason(
             store
-                .edit(OTHER, CONVERSATION, id, (b"x", None), HOUR)
+                .edit(OUTSIDER, CONVERSATION, id, (b"x", None), HOUR)
                 .await
                 .unwrap()
         ),
         "unauthorized"
     );
     assert_eq!(
-        refused(
+        refusal_reason(
             store
                 .edit(EVA, CONVERSATION, id, (b"x", None), HOUR)
                 .await
@@ -195,7 +218,7 @@ async fn non_members_can_do_nothing() {
         "forbidden"
     );
     assert_eq!(
-        refused(
+        refusal_reason(
             store
                 .delete(EVA, CONVERSATION, id, true, HOUR)
                 .await
@@ -205,7 +228,7 @@ async fn non_members_can_do_nothing() {
     );
     assert_eq!(
         store
-            .record_receipt(OTHER, CONVERSATION, id, true)
+            .record_receipt(OUTSIDER, CONVERSATION, id, true)
             .await
             .unwrap()
             .as_deref(),
@@ -213,7 +236,7 @@ async fn non_members_can_do_nothing() {
     );
     assert_eq!(
         store
-            .add_reaction(OTHER, CONVERSATION, id, "x")
+            .add_reaction(OUTSIDER, CONVERSATION, id, "x")
             .await
             .unwrap()
             .unwrap_err(),
@@ -221,16 +244,19 @@ async fn non_members_can_do_nothing() {
     );
     assert_eq!(
         store
-            .remove_reaction(OTHER, CONVERSATION, id, "x")
+            .remove_reaction(OUTSIDER, CONVERSATION, id, "x")
             .await
             .unwrap()
             .as_deref(),
         Some("forbidden")
     );
-    assert_eq!(store.mark_all_read(OTHER, CONVERSATION).await.unwrap(), None);
+    assert_eq!(
+        store.mark_all_read(OUTSIDER, CONVERSATION).await.unwrap(),
+        None
+    );
     assert!(
-        store.summaries(OTHER).await.unwrap().is_empty()
-            && store.undelivered(OTHER, 50).await.unwrap().is_empty()
+        store.summaries(OUTSIDER).await.unwrap().is_empty()
+            && store.undelivered(OUTSIDER, 50).await.unwrap().is_empty()
     );
     client
         .batch_execute(&format!(
@@ -248,7 +274,7 @@ async fn non_members_can_do_nothing() {
         .await
         .unwrap();
     assert_eq!(
-        refused(
+        refusal_reason(
             store
                 .send(ANA, CONVERSATION, &draft("x", 1), HOUR)
                 .await
@@ -260,7 +286,7 @@ async fn non_members_can_do_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn editing_and_deleting_have_time_limits() {
-    let (_home, client, store) = stored().await;
+    let (_home, client, store) = create_store().await;
     let id = send(&store, ANA, "hola", 1).await.0.id;
     client
         .batch_execute("UPDATE messages SET sent_at = now() - interval '25 hours'")
@@ -268,7 +294,7 @@ async fn editing_and_deleting_have_time_limits() {
         .unwrap();
     let (day, two) = (HOUR * 24, HOUR * 48);
     assert_eq!(
-        refused(
+        refusal_reason(
             store
                 .edit(ANA, CONVERSATION, id, (b"x", None), day)
                 .await
@@ -285,7 +311,7 @@ async fn editing_and_deleting_have_time_limits() {
     };
     assert!(message.is_deleted && message.delete_for_everyone && message.content.is_empty());
     assert_eq!(
-        refused(
+        refusal_reason(
             store
                 .delete(ANA, CONVERSATION, id, true, two)
                 .await
@@ -299,7 +325,7 @@ async fn editing_and_deleting_have_time_limits() {
         .await
         .unwrap();
     assert_eq!(
-        refused(
+        refusal_reason(
             store
                 .delete(ANA, CONVERSATION, late, true, two)
                 .await
@@ -311,7 +337,7 @@ async fn editing_and_deleting_have_time_limits() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pending_and_unread_messages_are_listed() {
-    let (_home, _client, store) = stored().await;
+    let (_home, _client, store) = create_store().await;
     let mut ids = Vec::new();
     for n in 0..4 {
         ids.push(send(&store, ANA, &n.to_string(), n).await.0.id);
@@ -367,13 +393,22 @@ async fn pending_and_unread_messages_are_listed() {
         store.messages(&[ids[2]]).await.unwrap()[0].delivery_status,
         "read"
     );
-    assert_eq!(store.mark_all_read(EVA, CONVERSATION).await.unwrap(), Some(3));
-    assert_eq!(store.mark_all_read(EVA, CONVERSATION).await.unwrap(), Some(0));
+    assert_eq!(
+        store.mark_all_read(EVA, CONVERSATION).await.unwrap(),
+        Some(3)
+    );
+    assert_eq!(
+        store.mark_all_read(EVA, CONVERSATION).await.unwrap(),
+        Some(0)
+    );
     assert!(store.unread(EVA).await.unwrap().is_empty());
 }
 
 /// Returns the kinds and numbers of the changes since the cursor.
-async fn seen(store: &MessagingDatabase, cursor: &mut ChangeCursor) -> Vec<(String, i64)> {
+async fn collect_changes(
+    store: &MessagingDatabase,
+    cursor: &mut ChangeCursor,
+) -> Vec<(String, i64)> {
     let mut seen = Vec::new();
     loop {
         let batch = store.changes(cursor).await.unwrap();
@@ -399,30 +434,34 @@ async fn insert(client: &Client, conversation: Uuid, count: i32) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_change_is_seen_once_with_overlapping_transactions() {
-    let (home, late, store) = stored().await;
+    let (home, late, store) = create_store().await;
     let early = home.client().await;
     let mut cursor = store.cursor().await.unwrap();
     late.batch_execute("BEGIN").await.unwrap();
     insert(&late, CONVERSATION, 2).await;
-    insert(&early, SECOND, 1).await;
-    let first = seen(&store, &mut cursor).await;
+    insert(&early, SECOND_CONVERSATION, 1).await;
+    let first = collect_changes(&store, &mut cursor).await;
     assert_eq!(first.len(), 1, "what is not committed is not seen");
-    insert(&early, SECOND, 1200).await;
-    assert_eq!(seen(&store, &mut cursor).await.len(), 1200, "in pages");
-    assert_eq!(seen(&store, &mut cursor).await, [], "once");
+    insert(&early, SECOND_CONVERSATION, 1200).await;
+    assert_eq!(
+        collect_changes(&store, &mut cursor).await.len(),
+        1200,
+        "in pages"
+    );
+    assert_eq!(collect_changes(&store, &mut cursor).await, [], "once");
     late.batch_execute("COMMIT").await.unwrap();
-    let last = seen(&store, &mut cursor).await;
+    let last = collect_changes(&store, &mut cursor).await;
     assert_eq!(last.len(), 2);
     assert!(
         last.iter().all(|(_, id)| *id < first[0].1),
         "they drew their numbers before"
     );
-    assert_eq!(seen(&store, &mut cursor).await, []);
+    assert_eq!(collect_changes(&store, &mut cursor).await, []);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn writers_of_one_conversation_commit_in_number_order() {
-    let (home, _client, store) = stored().await;
+    let (home, _client, store) = create_store().await;
     let mut cursor = store.cursor().await.unwrap();
     let writers = (0..6).map(|_| async {
         let client = home.client().await;
@@ -439,7 +478,7 @@ async fn writers_of_one_conversation_commit_in_number_order() {
             () = tokio::time::sleep(Duration::from_millis(2)) => false,
         };
         numbers.extend(
-            seen(&store, &mut cursor)
+            collect_changes(&store, &mut cursor)
                 .await
                 .into_iter()
                 .map(|(_, id)| id),
@@ -454,7 +493,7 @@ async fn writers_of_one_conversation_commit_in_number_order() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn schema_can_be_applied_again() {
-    let (_home, client, store) = stored().await;
+    let (_home, client, store) = create_store().await;
     send(&store, ANA, "hola", 1).await;
     client
         .batch_execute(latido_postgres::apps::messaging::SCHEMA_SQL)

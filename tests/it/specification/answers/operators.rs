@@ -3,20 +3,20 @@
 use reqwest::RequestBuilder;
 use serde_json::{Value, json};
 
-use super::Witness;
-use crate::harness::{ADMIN_OF_B1, B1, SYSTEM_ADMIN, claims, until};
+use super::ResponseRecorder;
+use crate::harness::{ADMIN_OF_B1, B1, SYSTEM_ADMIN, claims, wait_until};
 
-const EVIL: &str = "https://evil.example";
+const FOREIGN_ORIGIN: &str = "https://evil.example";
 /// A client id that no server has.
-const GONE: &str = "0-999999-1";
+const UNKNOWN_CLIENT: &str = "0-999999-1";
 
-impl Witness {
-    pub(super) async fn the_operators(&mut self) {
+impl ResponseRecorder {
+    pub(super) async fn check_operators(&mut self) {
         let admin = self
             .app
             .sign(&json!({"id": SYSTEM_ADMIN, "rol": "admin_sistema", "exp": claims::now() + 60}));
         // The lists must not be empty, and the first second must be over.
-        let mut watcher = self.app.socket(&admin).await;
+        let mut watcher = self.app.connect_socket(&admin).await;
         watcher.subscribe(&format!("estadisticas:{B1}")).await;
         let stats = async || {
             self.ask("GET", "/dashboard/stats", "")
@@ -28,19 +28,20 @@ impl Witness {
         let is_over = |stats: Value| {
             stats["now"].is_object() && stats["rooms"]["rows"][0]["data"].is_object()
         };
-        until("a second is over", async || {
+        wait_until("a second is over", async || {
             is_over(stats().await.json().await.expect("JSON"))
         })
         .await;
         for (start, posted) in [("/dashboard", 201), ("/api/dashboard", 202)] {
-            self.sees(
+            self.expect(
                 posted,
                 "POST",
                 &format!("{start}/cleanup"),
                 self.post(start, "cleanup", &admin),
             )
             .await;
-            self.refused("POST", &format!("{start}/cleanup")).await;
+            self.check_refused("POST", &format!("{start}/cleanup"))
+                .await;
             for what in [
                 "",
                 "/clients",
@@ -52,14 +53,14 @@ impl Witness {
                 "/api-status",
             ] {
                 let path = format!("{start}{what}");
-                self.sees(
+                self.expect(
                     200,
                     "GET",
                     &path,
                     self.ask("GET", &path, "").bearer_auth(&admin),
                 )
                 .await;
-                self.sees(
+                self.expect(
                     200,
                     "GET",
                     &path,
@@ -67,11 +68,11 @@ impl Witness {
                         .bearer_auth(&admin),
                 )
                 .await;
-                self.refused("GET", &path).await;
+                self.check_refused("GET", &path).await;
             }
-            self.closes("DELETE", &format!("{start}/clients/{{id}}"), &admin)
+            self.check_close("DELETE", &format!("{start}/clients/{{id}}"), &admin)
                 .await;
-            self.closes("POST", &format!("{start}/clients/{{id}}/close"), &admin)
+            self.check_close("POST", &format!("{start}/clients/{{id}}/close"), &admin)
                 .await;
         }
         let page = |witness: &Self| {
@@ -79,8 +80,8 @@ impl Witness {
                 .ask("GET", "/dashboard", "")
                 .header("accept", "text/html")
         };
-        self.sees(200, "GET", "/dashboard", page(self)).await;
-        self.sees(
+        self.expect(200, "GET", "/dashboard", page(self)).await;
+        self.expect(
             304,
             "GET",
             "/dashboard",
@@ -96,60 +97,61 @@ impl Witness {
 
     /// Asserts that the server refuses users without the operator role, invalid tokens, tokens in
     /// the address, and requests from another site's page.
-    async fn refused(&mut self, method: &str, path: &str) {
+    async fn check_refused(&mut self, method: &str, path: &str) {
         let user = self.app.token(ADMIN_OF_B1);
-        let at = path.replace("{id}", GONE);
-        self.sees(401, method, path, self.ask(method, &at, ""))
+        let at = path.replace("{id}", UNKNOWN_CLIENT);
+        self.expect(401, method, path, self.ask(method, &at, ""))
             .await;
-        self.sees(
+        self.expect(
             401,
             method,
             path,
             self.ask(method, &format!("{at}?token={user}"), ""),
         )
         .await;
-        self.sees(
+        self.expect(
             401,
             method,
             path,
             self.ask(method, &at, "").bearer_auth("x.y.z"),
         )
         .await;
-        self.sees(
+        self.expect(
             403,
             method,
             path,
             self.ask(method, &at, "").bearer_auth(&user),
         )
         .await;
-        self.sees(
+        self.expect(
             403,
             method,
             path,
             self.ask(method, &at, "")
                 .bearer_auth(&user)
-                .header("origin", EVIL),
+                .header("origin", FOREIGN_ORIGIN),
         )
         .await;
     }
 
-    async fn closes(&mut self, method: &str, path: &str, admin: &str) {
-        self.refused(method, path).await;
+    async fn check_close(&mut self, method: &str, path: &str, admin: &str) {
+        self.check_refused(method, path).await;
         let close = |witness: &Self, id: &str| {
             witness
                 .ask(method, &path.replace("{id}", id), "")
                 .bearer_auth(admin)
         };
-        self.sees(400, method, path, close(self, "nobody")).await;
-        self.sees(404, method, path, close(self, GONE)).await;
+        self.expect(400, method, path, close(self, "nobody")).await;
+        self.expect(404, method, path, close(self, UNKNOWN_CLIENT))
+            .await;
         for (query, code) in [("", 4403), ("?come_back=true", 1012)] {
             let user = format!("{}-{code}", path.len());
             let token = self
                 .app
                 .sign(&json!({"id": user, "exp": claims::now() + 60}));
-            let mut client = self.app.socket(&token).await;
+            let mut client = self.app.connect_socket(&token).await;
             client.send(&json!({"type": "ping"})).await;
-            client.next_of("pong").await;
+            client.next_of_type("pong").await;
             let list = self
                 .ask("GET", &format!("/dashboard/clients?q={user}"), "")
                 .bearer_auth(admin)
@@ -158,14 +160,14 @@ impl Witness {
             let list: Value = list.expect("an answer").json().await.expect("JSON");
             let id = list[0]["id"].as_str().expect("an id");
             let at = path.replace("{id}", id) + query;
-            self.sees(
+            self.expect(
                 200,
                 method,
                 path,
                 self.ask(method, &at, "").bearer_auth(admin),
             )
             .await;
-            assert_eq!(client.closed().await, Some(code), "{at}");
+            assert_eq!(client.wait_for_close_code().await, Some(code), "{at}");
         }
     }
 }

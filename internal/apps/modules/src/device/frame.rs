@@ -7,8 +7,8 @@ use serde_json::{Map, Value, json};
 
 use latido_auth::Secret;
 
-use crate::dates::{Millis, to_iso_string};
-use crate::identity::{parse_id, is_valid_id};
+use crate::time_format::{Millis, to_iso_string};
+use crate::user::{is_valid_id, parse_id};
 
 /// The longest frame of a device, in bytes.
 pub const MAX_FRAME_BYTES: usize = 16 * 1024;
@@ -124,7 +124,11 @@ fn unwrap_nested(mut fields: Map<String, Value>) -> Map<String, Value> {
 }
 
 /// Parses a response to a command. Firmware sends `status`, the simulator `success`.
-fn parse_command_response(fields: &Map<String, Value>, command: Option<&str>, status: Option<&str>) -> DeviceReport {
+fn parse_command_response(
+    fields: &Map<String, Value>,
+    command: Option<&str>,
+    status: Option<&str>,
+) -> DeviceReport {
     let command = fields
         .get("command")
         .and_then(Value::as_str)
@@ -152,7 +156,9 @@ fn parse_command_response(fields: &Map<String, Value>, command: Option<&str>, st
 
 /// Returns `true` if a text is valid as a command's name.
 pub fn is_valid_command(text: &str) -> bool {
-    !text.is_empty() && text.len() <= MAX_COMMAND_BYTES && text.chars().all(|c| c.is_ascii_graphic())
+    !text.is_empty()
+        && text.len() <= MAX_COMMAND_BYTES
+        && text.chars().all(|c| c.is_ascii_graphic())
 }
 
 /// Returns the first two messages for an authenticated device: firmware waits for the first, the

@@ -125,10 +125,11 @@ fn run_steps(steps: &[WorkspaceStep]) {
                     &format!("/api/workspaces/{}/broadcast", IDS[id]),
                     &format!(r#"{{"message":{number}}}"#),
                 );
-                for expected in model
-                    .iter_mut()
-                    .filter(|expected| expected.membership.is_some_and(|(workspace, _)| workspace == id))
-                {
+                for expected in model.iter_mut().filter(|expected| {
+                    expected
+                        .membership
+                        .is_some_and(|(workspace, _)| workspace == id)
+                }) {
                     expected
                         .frames
                         .push(format!(r#"{{"type":"broadcast","message":{number}}}"#));

@@ -10,8 +10,10 @@ use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
 use uuid::Uuid;
 
-pub use changes::{MessagingChange, ChangePage, ChangeCursor};
-pub use rows::{StoredConversation, StoredMessage, WriteOutcome, MessageReaction, ConversationSummary};
+pub use changes::{ChangeCursor, ChangePage, MessagingChange};
+pub use rows::{
+    ConversationSummary, MessageReaction, StoredConversation, StoredMessage, WriteOutcome,
+};
 
 use crate::pool::TypedParams;
 use crate::{Database, DatabaseError};
@@ -259,7 +261,11 @@ impl MessagingDatabase {
 
     /// Returns the newest messages to the user without a delivery receipt, at most `most`, oldest
     /// first.
-    pub async fn undelivered(&self, user: Uuid, limit: i64) -> Result<Vec<StoredMessage>, DatabaseError> {
+    pub async fn undelivered(
+        &self,
+        user: Uuid,
+        limit: i64,
+    ) -> Result<Vec<StoredMessage>, DatabaseError> {
         self.messages_without_receipt(
             "pending messages",
             "d.delivered_at IS NOT NULL",
@@ -286,7 +292,11 @@ impl MessagingDatabase {
         let rows = self
             .query(label, &sql, values![user => UUID, limit => INT8])
             .await?;
-        Ok(rows.iter().rev().map(|row| StoredMessage::read(row, 0)).collect())
+        Ok(rows
+            .iter()
+            .rev()
+            .map(|row| StoredMessage::read(row, 0))
+            .collect())
     }
 
     /// Returns the current state of these messages. Deleted rows are absent.
@@ -299,7 +309,10 @@ impl MessagingDatabase {
     }
 
     /// Returns the current state of these conversations.
-    pub async fn conversations(&self, ids: &[Uuid]) -> Result<Vec<StoredConversation>, DatabaseError> {
+    pub async fn conversations(
+        &self,
+        ids: &[Uuid],
+    ) -> Result<Vec<StoredConversation>, DatabaseError> {
         let sql = "SELECT c.id, c.type, c.metadata::text, c.is_active FROM conversations c WHERE c.id = ANY($1)";
         let rows = self
             .query("changed conversations", sql, values![ids => UUID_ARRAY])

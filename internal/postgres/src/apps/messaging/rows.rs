@@ -184,7 +184,10 @@ pub(super) fn summaries_sql() -> String {
 
 /// Reads a column that our statements always return. It falls back to the default value, because
 /// SQL of older versions may have stored NULL.
-fn column_or_default<'r, T: tokio_postgres::types::FromSql<'r> + Default>(row: &'r Row, index: usize) -> T {
+fn column_or_default<'r, T: tokio_postgres::types::FromSql<'r> + Default>(
+    row: &'r Row,
+    index: usize,
+) -> T {
     row.try_get::<_, Option<T>>(index)
         .ok()
         .flatten()

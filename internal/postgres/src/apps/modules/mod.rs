@@ -2,7 +2,7 @@
 //!
 //! Reads go through the pool. Writes use a dedicated connection, one statement at a time.
 
-mod ears;
+mod row_notifications;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::connect::DedicatedConnection;
 use crate::error::DatabaseError;
 use crate::quote::quote_literal;
 
-pub use ears::{NOTIFY_CHANNEL, RowHint};
+pub use row_notifications::{NOTIFY_CHANNEL, RowHint};
 
 /// The time limit for one write, from start to finish.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -170,7 +170,10 @@ impl ModulesDatabase {
     ///
     /// # Errors
     /// The same errors as [`Self::page`].
-    pub async fn credentials(&self, module: &str) -> Result<Option<DeviceCredentials>, DatabaseError> {
+    pub async fn credentials(
+        &self,
+        module: &str,
+    ) -> Result<Option<DeviceCredentials>, DatabaseError> {
         const SQL: &str = "SELECT module_password_hash::text, coalesce(claimed, false) FROM modules WHERE module_id::text = $1";
         let label = "a module's credentials";
         let rows = self

@@ -1,0 +1,233 @@
+//! The Socket.IO events of one gateway socket.
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+use tracing::debug;
+
+use crate::authenticator::{AuthError, IdentityClaim};
+use crate::dashboard_views;
+use crate::event_types::EventType;
+use crate::rooms::{HISTORY_LENGTH, RoomMember};
+use crate::user::{ClientVersion, Role, id_text};
+use crate::{Gateway, wire};
+use latido_event_bus::{BusEvent, Mailbox};
+use latido_socketio::{Args, ClientEvent, Emit, SocketHandle, SocketHandler, SocketIoApp};
+
+/// The events that this app handles, apart from the business events.
+const CONTROL_EVENTS: [&str; 6] = [
+    "authenticate",
+    "join_room",
+    "leave_room",
+    "ping",
+    "get_dashboard_summary",
+    "get_recent_events",
+];
+/// The number of events that `get_recent_events` returns if the client sets no limit.
+const DEFAULT_RECENT_EVENTS: u64 = 50;
+
+/// The Socket.IO app of both client versions, one namespace each.
+pub(super) struct GatewaySocketIo(pub(super) Arc<Gateway>);
+
+impl SocketIoApp for GatewaySocketIo {
+    fn namespaces(&self) -> &'static [&'static str] {
+        ClientVersion::NAMESPACES
+    }
+
+    fn handles_event(&self, event: &str) -> bool {
+        CONTROL_EVENTS.contains(&event) || EventType::by_name(event).is_some()
+    }
+
+    fn on_connect(
+        &self,
+        handle: &SocketHandle,
+        _auth: Value,
+    ) -> Option<(Box<dyn SocketHandler>, Mailbox)> {
+        let (member, mailbox) = self.0.rooms.connect(
+            ClientVersion::of_namespace(handle.namespace()),
+            &handle.id(),
+        )?;
+        let deadline = Some(Instant::now() + self.0.config.auth_deadline);
+        let socket = GatewaySocket {
+            gateway: Arc::clone(&self.0),
+            handle: handle.clone(),
+            member,
+            auth_deadline: deadline,
+            failed_attempts: 0,
+        };
+        Some((Box::new(socket), mailbox))
+    }
+
+    fn encode(&self, namespace: &str, event: &BusEvent) -> Vec<Emit> {
+        wire::encode_for(ClientVersion::of_namespace(namespace), event)
+    }
+}
+
+struct GatewaySocket {
+    gateway: Arc<Gateway>,
+    handle: SocketHandle,
+    member: RoomMember,
+    /// The instant at which an unauthenticated socket is closed; `None` once it is authenticated.
+    auth_deadline: Option<Instant>,
+    /// The number of failed authentication attempts since the last success.
+    failed_attempts: u32,
+}
+
+/// A reply: an event name and its payload.
+type SocketReply = Option<(&'static str, Value)>;
+
+fn error_reply(message: &str) -> SocketReply {
+    Some(("error", wire::message_payload(message)))
+}
+
+impl SocketHandler for GatewaySocket {
+    fn on_event<'a>(&'a mut self, received: ClientEvent) -> BoxFuture<'a, ()> {
+        Box::pin(async move {
+            self.member.record_activity();
+            let ClientEvent {
+                name: event,
+                args,
+                ack,
+            } = received;
+            let argument = args.values.first().cloned().unwrap_or_default();
+            let reply = if !args.attachments.is_empty() {
+                error_reply("No se aceptan datos binarios")
+            } else if event == "authenticate" {
+                self.authenticate(&argument).await
+            } else {
+                self.handle_event(&event, &argument)
+            };
+            if let Some((name, payload)) = &reply {
+                self.handle.emit(name, payload);
+            }
+            if let Some(ack) = ack {
+                ack.send(&Args::new(reply.map(|(_, payload)| payload)));
+            }
+            if self.failed_attempts >= self.gateway.config.max_auth_attempts {
+                debug!(app = "gateway", peer = ?self.handle.peer(), "a client failed to authenticate too often");
+                self.handle.disconnect();
+            }
+        })
+    }
+
+    fn next_timer(&self) -> Option<Instant> {
+        self.auth_deadline
+    }
+
+    fn on_timer(&mut self) {
+        self.auth_deadline = None;
+        self.handle
+            .emit("error", &wire::message_payload("No autenticado"));
+        self.handle.disconnect();
+    }
+}
+
+impl GatewaySocket {
+    async fn authenticate(&mut self, argument: &Value) -> SocketReply {
+        let text = |name: &str| argument.get(name).and_then(Value::as_str);
+        let user_id = argument
+            .get("userId")
+            .or_else(|| argument.get("user_id"))
+            .cloned();
+        let claimed_role = text("role").or_else(|| text("rol"));
+        let claim = IdentityClaim {
+            id: user_id.as_ref().and_then(id_text),
+            role: claimed_role.and_then(Role::parse),
+        };
+        let is_malformed = user_id.is_some() != claim.id.is_some()
+            || claimed_role.is_some() != claim.role.is_some();
+        let authenticated = match text("token").unwrap_or_default() {
+            _ if is_malformed => Err(AuthError::Invalid),
+            token => self.gateway.authenticator.authenticate(token, &claim).await,
+        };
+        let user = match authenticated {
+            Ok(user) => user,
+            Err(error) => {
+                self.failed_attempts += 1;
+                let message = match error {
+                    AuthError::Invalid => "Token inválido",
+                    AuthError::Unavailable => "Error en autenticación",
+                };
+                return Some(("auth_error", wire::message_payload(message)));
+            }
+        };
+        // The reply repeats the id in the form in which the client sent it.
+        let (id, role) = (user_id.unwrap_or_else(|| json!(&*user.id)), user.role);
+        let answer = wire::auth_success_payload(&id, role, &self.member.socket_id);
+        // Sent before any event of the rooms that the socket is about to join.
+        self.handle.emit("auth_success", &answer);
+        if !self.member.identify(user) {
+            return None;
+        }
+        self.auth_deadline = None;
+        self.failed_attempts = 0;
+        self.gateway.mark_changed();
+        None
+    }
+
+    fn handle_event(&mut self, event: &str, argument: &Value) -> SocketReply {
+        if let Some(kind) = EventType::client_publishable(event) {
+            return self
+                .member
+                .publish(kind, event, argument)
+                .map_or_else(error_reply, |()| None);
+        }
+        match event {
+            "join_room" => self.change_room(argument, true),
+            "leave_room" => self.change_room(argument, false),
+            "ping" => Some((
+                "pong",
+                json!({"data": argument, "timestamp": wire::iso_millis(self.gateway.rooms.clock.now())}),
+            )),
+            "get_dashboard_summary" | "get_recent_events" if self.member.who().is_none() => {
+                error_reply("No autenticado")
+            }
+            "get_dashboard_summary" => Some((
+                "dashboard_summary",
+                dashboard_views::summary_json(&self.gateway.rooms),
+            )),
+            "get_recent_events" => {
+                let limit = argument
+                    .get("limit")
+                    .and_then(Value::as_u64)
+                    .unwrap_or(DEFAULT_RECENT_EVENTS);
+                let limit = usize::try_from(limit)
+                    .unwrap_or(usize::MAX)
+                    .min(HISTORY_LENGTH);
+                Some((
+                    "recent_events",
+                    json!({"events": dashboard_views::recent_events(&self.gateway.rooms, limit)}),
+                ))
+            }
+            _ => error_reply("Evento desconocido"),
+        }
+    }
+
+    /// Joins or leaves a room. Both keys are accepted, and the reply repeats the one that was used.
+    /// A version 2 client that leaves with the key `room` gets no reply.
+    fn change_room(&mut self, argument: &Value, joins: bool) -> SocketReply {
+        let given = ["roomName", "room"]
+            .into_iter()
+            .find_map(|key| Some((key, argument.get(key)?.as_str()?)));
+        let Some((key, room)) = given else {
+            return error_reply("Sala inválida");
+        };
+        let changed = if joins {
+            self.member.join(room)
+        } else {
+            self.member.leave(room)
+        };
+        if let Err(message) = changed {
+            return error_reply(message);
+        }
+        if !joins && key == "room" && self.member.version == ClientVersion::V2 {
+            return None;
+        }
+        Some((
+            if joins { "room_joined" } else { "room_left" },
+            json!({key: room}),
+        ))
+    }
+}

@@ -1,0 +1,533 @@
+//! The channel session of one socket: its joined channels, the operation in progress, and queued
+//! pushes. Pure: takes pushes and store responses, returns effects.
+//!
+//! One operation runs at a time, and later pushes wait in order. A client that sends three messages
+//! in a row therefore has them stored in that order. Heartbeats are answered at once, so that a
+//! slow database does not look like a dead server.
+
+mod parse_push;
+mod reply;
+
+use std::collections::VecDeque;
+
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::api_version::{ClientApiVersion, conversation_channel, user_channel};
+use crate::store::{StoreOperation, StoreResponse};
+use latido_protocol::phoenix::{
+    self, Push, PushPayload, Reference, ReplyStatus, SerializerVersion,
+};
+use parse_push::{ParsedPush, ReplyStyle};
+
+/// The largest number of channels that one socket may join.
+const MAX_CHANNELS: usize = 100;
+/// The largest number of pushes, and of bytes in them, that may wait for the operation in progress.
+const MAX_QUEUED: usize = 64;
+const MAX_QUEUED_BYTES: usize = 512 * 1024;
+/// The time after which typing ends if the client does not repeat it, in seconds.
+const TYPING_TIMEOUT_S: i64 = 10;
+
+/// One effect for the connection to carry out, in the order of the list.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum ChannelEffect {
+    /// Sends this text frame to the client.
+    SendText(String),
+    /// Executes this operation and passes its result to [`ChannelSession::on_result`].
+    Execute(StoreOperation),
+    /// Subscribes the connection to a channel's topics.
+    Subscribe(Box<str>),
+    /// Unsubscribes the connection from a channel's topics.
+    Unsubscribe(Box<str>),
+    /// Moves the subscriptions to another API version than the assumed one.
+    SwitchVersion(ClientApiVersion),
+    /// Publishes that the user types in this conversation, or has stopped.
+    Typing(Box<str>, bool),
+    /// Sets the status that the user wants to show.
+    SetStatus(String),
+    /// Closes the connection with this code and reason.
+    Close(u16, &'static str),
+}
+
+/// The reason why an operation has no response from the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum OperationError {
+    /// The database is unreachable or rejects the operation.
+    Unavailable,
+    /// The server has too many operations in progress.
+    Overloaded,
+    /// The user has sent too many messages. The field is the number of seconds until the next one
+    /// is allowed.
+    RateLimited(i64),
+}
+
+#[derive(Debug)]
+struct JoinedChannel {
+    topic: Box<str>,
+    join_ref: Option<Reference>,
+    /// The end of the current typing, in Unix seconds.
+    typing_until_s: Option<i64>,
+}
+
+#[derive(Debug)]
+struct InFlightPush {
+    push: Push,
+    reply_style: ReplyStyle,
+}
+
+/// The state of one socket; see the module's documentation.
+#[derive(Debug)]
+pub(super) struct ChannelSession {
+    user: Uuid,
+    vsn: SerializerVersion,
+    api_version: ClientApiVersion,
+    /// `true` once a push that only one version has fixed the API version.
+    is_version_fixed: bool,
+    channels: Vec<JoinedChannel>,
+    in_flight: Option<InFlightPush>,
+    /// The queued pushes, each with its frame's size in bytes.
+    queued: VecDeque<(Push, usize)>,
+    queued_bytes: usize,
+}
+
+impl ChannelSession {
+    pub(super) fn new(user: Uuid, vsn: SerializerVersion, api_version: ClientApiVersion) -> Self {
+        Self {
+            user,
+            vsn,
+            api_version,
+            is_version_fixed: false,
+            channels: Vec::new(),
+            in_flight: None,
+            queued: VecDeque::new(),
+            queued_bytes: 0,
+        }
+    }
+
+    pub(super) fn vocabulary(&self) -> ClientApiVersion {
+        self.api_version
+    }
+
+    /// Returns the topics of the joined channels.
+    pub(super) fn channels(&self) -> impl Iterator<Item = &str> {
+        self.channels.iter().map(|channel| &*channel.topic)
+    }
+
+    /// Handles a text frame of the client.
+    pub(super) fn on_text(&mut self, text: &str, now_s: i64, effects: &mut Vec<ChannelEffect>) {
+        match phoenix::decode(self.vsn, text) {
+            Ok(push) => self.on_push(push, text.len(), now_s, effects),
+            Err(_) => effects.push(ChannelEffect::Close(
+                1003,
+                "not a frame of the version asked for",
+            )),
+        }
+    }
+
+    /// Handles a binary frame of the client.
+    pub(super) fn on_binary(&mut self, bytes: &[u8], now_s: i64, effects: &mut Vec<ChannelEffect>) {
+        match phoenix::decode_binary(bytes) {
+            Ok(push) if self.vsn == SerializerVersion::V2 => {
+                self.on_push(push, bytes.len(), now_s, effects)
+            }
+            _ => effects.push(ChannelEffect::Close(1003, "not a binary push of version 2")),
+        }
+    }
+
+    fn on_push(&mut self, push: Push, bytes: usize, now_s: i64, effects: &mut Vec<ChannelEffect>) {
+        if &*push.topic == "phoenix" {
+            let known = &*push.event == "heartbeat";
+            let (status, response) = if known {
+                (ReplyStatus::Ok, json!({}))
+            } else {
+                (ReplyStatus::Error, error_reason("unmatched topic"))
+            };
+            return self.reply(&push, status, &response, effects);
+        }
+        if self.in_flight.is_none() {
+            return self.handle_push(push, now_s, effects);
+        }
+        if self.queued.len() >= MAX_QUEUED || self.queued_bytes + bytes > MAX_QUEUED_BYTES {
+            return self.reply(
+                &push,
+                ReplyStatus::Error,
+                &error_reason("overloaded"),
+                effects,
+            );
+        }
+        self.queued_bytes += bytes;
+        self.queued.push_back((push, bytes));
+    }
+
+    /// Handles the result of the operation in progress, then continues with the queued pushes.
+    pub(super) fn on_result(
+        &mut self,
+        answer: Result<StoreResponse, OperationError>,
+        now_s: i64,
+        effects: &mut Vec<ChannelEffect>,
+    ) {
+        let Some(InFlightPush { push, reply_style }) = self.in_flight.take() else {
+            return;
+        };
+        match (reply_style, answer) {
+            (ReplyStyle::UserSync, answer) => self.send_user_sync(&push, answer, now_s, effects),
+            (ReplyStyle::Join, Ok(answer)) => self.on_membership(&push, &answer, effects),
+            (reply_style, answer) => {
+                let (status, response) = reply::reply_for(reply_style, self.api_version, answer);
+                self.reply(&push, status, &response, effects);
+            }
+        }
+        while self.in_flight.is_none()
+            && let Some((push, bytes)) = self.queued.pop_front()
+        {
+            self.queued_bytes -= bytes;
+            self.handle_push(push, now_s, effects);
+        }
+    }
+
+    /// Returns the time at which [`ChannelSession::on_timer`] should be called next, in Unix
+    /// seconds.
+    pub(super) fn next_timer(&self) -> Option<i64> {
+        self.channels
+            .iter()
+            .filter_map(|channel| channel.typing_until_s)
+            .min()
+    }
+
+    /// Ends typing that the client has not ended itself.
+    pub(super) fn on_timer(&mut self, now_s: i64, effects: &mut Vec<ChannelEffect>) {
+        for channel in &mut self.channels {
+            if channel.typing_until_s.is_some_and(|until| until <= now_s) {
+                channel.typing_until_s = None;
+                effects.push(ChannelEffect::Typing(channel.topic.clone(), false));
+            }
+        }
+    }
+
+    /// Removes a channel after the client was notified of its end.
+    pub(super) fn remove_channel(&mut self, topic: &str, effects: &mut Vec<ChannelEffect>) {
+        let Some(index) = self
+            .channels
+            .iter()
+            .position(|channel| *channel.topic == *topic)
+        else {
+            return;
+        };
+        let channel = self.channels.swap_remove(index);
+        if channel.typing_until_s.is_some() {
+            effects.push(ChannelEffect::Typing(channel.topic, false));
+        }
+    }
+
+    /// Ends all typing, because the connection has closed.
+    pub(super) fn on_disconnect(&mut self, effects: &mut Vec<ChannelEffect>) {
+        self.on_timer(i64::MAX, effects);
+    }
+
+    fn handle_push(&mut self, push: Push, now_s: i64, effects: &mut Vec<ChannelEffect>) {
+        match &*push.event {
+            "phx_join" => self.handle_join(push, effects),
+            "phx_leave" => self.handle_leave(&push, effects),
+            _ => match self
+                .channels
+                .iter()
+                .position(|channel| channel.topic == push.topic)
+            {
+                None => self.reply(
+                    &push,
+                    ReplyStatus::Error,
+                    &error_reason("unmatched topic"),
+                    effects,
+                ),
+                // The push belongs to an earlier join, and the client no longer expects a reply.
+                Some(index)
+                    if push.join_ref.is_some()
+                        && self.channels[index].join_ref != push.join_ref => {}
+                Some(index) => self.handle_channel_push(index, push, now_s, effects),
+            },
+        }
+    }
+
+    fn handle_join(&mut self, push: Push, effects: &mut Vec<ChannelEffect>) {
+        if let Some(index) = self
+            .channels
+            .iter()
+            .position(|channel| channel.topic == push.topic)
+        {
+            self.close_channel(index, effects);
+        }
+        if self.channels.len() >= MAX_CHANNELS {
+            return self.reply(
+                &push,
+                ReplyStatus::Error,
+                &error_reason("too many channels joined"),
+                effects,
+            );
+        }
+        match push.topic.split_once(':') {
+            Some(("user", _)) if *push.topic == *user_channel(self.user) => {
+                let response = json!({"status": "connected", "user_id": self.user});
+                self.add_channel(&push, &response, effects);
+                self.start_operation(
+                    push,
+                    ReplyStyle::UserSync,
+                    StoreOperation::SyncUser,
+                    effects,
+                );
+            }
+            Some(("user", _)) => self.reply(
+                &push,
+                ReplyStatus::Error,
+                &error_reason("unauthorized"),
+                effects,
+            ),
+            // Only the canonical form is valid: broadcasts carry it, and a client matches a channel
+            // by the exact name that it joined.
+            Some(("conversation", id)) => match id
+                .parse()
+                .ok()
+                .filter(|id| *push.topic == *conversation_channel(*id))
+            {
+                Some(id) => self.start_operation(
+                    push,
+                    ReplyStyle::Join,
+                    StoreOperation::CheckMembership(id),
+                    effects,
+                ),
+                None => self.reply(
+                    &push,
+                    ReplyStatus::Error,
+                    &error_reason("conversation_not_found"),
+                    effects,
+                ),
+            },
+            _ => self.reply(
+                &push,
+                ReplyStatus::Error,
+                &error_reason("unmatched topic"),
+                effects,
+            ),
+        }
+    }
+
+    fn add_channel(&mut self, push: &Push, response: &Value, effects: &mut Vec<ChannelEffect>) {
+        let join_ref = push.join_ref.clone();
+        self.channels.push(JoinedChannel {
+            topic: push.topic.clone(),
+            join_ref,
+            typing_until_s: None,
+        });
+        self.reply(push, ReplyStatus::Ok, response, effects);
+        effects.push(ChannelEffect::Subscribe(push.topic.clone()));
+    }
+
+    fn on_membership(
+        &mut self,
+        push: &Push,
+        answer: &StoreResponse,
+        effects: &mut Vec<ChannelEffect>,
+    ) {
+        match reply::join_reply(self.api_version, answer) {
+            Ok(response) => self.add_channel(push, &response, effects),
+            Err(response) => self.reply(push, ReplyStatus::Error, &response, effects),
+        }
+    }
+
+    fn handle_leave(&mut self, push: &Push, effects: &mut Vec<ChannelEffect>) {
+        self.reply(push, ReplyStatus::Ok, &json!({}), effects);
+        let index = self
+            .channels
+            .iter()
+            .position(|channel| channel.topic == push.topic);
+        if let Some(index) = index.filter(|index| {
+            push.join_ref.is_none() || self.channels[*index].join_ref == push.join_ref
+        }) {
+            self.close_channel(index, effects);
+        }
+    }
+
+    /// Ends a channel and sends `phx_close` to the client.
+    fn close_channel(&mut self, index: usize, effects: &mut Vec<ChannelEffect>) {
+        let channel = self.channels.swap_remove(index);
+        if channel.typing_until_s.is_some() {
+            effects.push(ChannelEffect::Typing(channel.topic.clone(), false));
+        }
+        effects.push(ChannelEffect::Unsubscribe(channel.topic.clone()));
+        let join_ref = channel.join_ref.as_ref();
+        effects.push(ChannelEffect::SendText(phoenix::encode_message(
+            self.vsn,
+            join_ref,
+            join_ref,
+            &channel.topic,
+            "phx_close",
+            "{}",
+        )));
+    }
+
+    fn handle_channel_push(
+        &mut self,
+        index: usize,
+        push: Push,
+        now_s: i64,
+        effects: &mut Vec<ChannelEffect>,
+    ) {
+        self.fix_version(&push.event, effects);
+        let PushPayload::Json(payload) = &push.payload else {
+            return self.reply(
+                &push,
+                ReplyStatus::Error,
+                &error_reason("invalid_payload"),
+                effects,
+            );
+        };
+        match parse_push::parse(&push.topic, &push.event, payload, self.api_version) {
+            ParsedPush::Operation(reply_style, operation) => {
+                self.start_operation(push, reply_style, operation, effects)
+            }
+            ParsedPush::Typing(is_typing) => self.set_typing(index, is_typing, now_s, effects),
+            ParsedPush::Status(status, is_answered) => {
+                if is_answered {
+                    self.reply(&push, ReplyStatus::Ok, &json!({"status": status}), effects);
+                }
+                effects.push(ChannelEffect::SetStatus(status));
+            }
+            ParsedPush::Reply(response) => self.reply(&push, ReplyStatus::Ok, &response, effects),
+            ParsedPush::Error(response) => {
+                self.reply(&push, ReplyStatus::Error, &response, effects)
+            }
+            ParsedPush::Ignore => {}
+        }
+    }
+
+    fn fix_version(&mut self, event: &str, effects: &mut Vec<ChannelEffect>) {
+        let Some(implied) = ClientApiVersion::implied_by(event).filter(|_| !self.is_version_fixed)
+        else {
+            return;
+        };
+        self.is_version_fixed = true;
+        if implied != self.api_version {
+            self.api_version = implied;
+            effects.push(ChannelEffect::SwitchVersion(implied));
+        }
+    }
+
+    fn set_typing(
+        &mut self,
+        index: usize,
+        is_typing: bool,
+        now_s: i64,
+        effects: &mut Vec<ChannelEffect>,
+    ) {
+        let channel = &mut self.channels[index];
+        let was_typing = channel.typing_until_s.is_some();
+        channel.typing_until_s = is_typing.then_some(now_s + TYPING_TIMEOUT_S);
+        if is_typing || was_typing {
+            effects.push(ChannelEffect::Typing(channel.topic.clone(), is_typing));
+        }
+    }
+
+    fn start_operation(
+        &mut self,
+        push: Push,
+        reply_style: ReplyStyle,
+        operation: StoreOperation,
+        effects: &mut Vec<ChannelEffect>,
+    ) {
+        self.in_flight = Some(InFlightPush { push, reply_style });
+        effects.push(ChannelEffect::Execute(operation));
+    }
+
+    /// Sends the events of a user's channel that follow the reply to its join.
+    fn send_user_sync(
+        &self,
+        push: &Push,
+        answer: Result<StoreResponse, OperationError>,
+        now_s: i64,
+        effects: &mut Vec<ChannelEffect>,
+    ) {
+        // The client may have left the channel meanwhile.
+        let Some(channel) = self
+            .channels
+            .iter()
+            .find(|channel| channel.topic == push.topic)
+        else {
+            return;
+        };
+        let mut send = |event: &str, payload: Value| {
+            let text = phoenix::encode_message(
+                self.vsn,
+                channel.join_ref.as_ref(),
+                None,
+                &push.topic,
+                event,
+                &payload.to_string(),
+            );
+            effects.push(ChannelEffect::SendText(text));
+        };
+        for (event, payload) in reply::user_sync_events(self.user, self.api_version, answer, now_s)
+        {
+            send(event, payload);
+        }
+    }
+
+    /// Replies to a push. A push without a reference expects no reply.
+    fn reply(
+        &self,
+        push: &Push,
+        status: ReplyStatus,
+        response: &Value,
+        effects: &mut Vec<ChannelEffect>,
+    ) {
+        if push.reference.is_some() {
+            effects.push(ChannelEffect::SendText(phoenix::encode_reply(
+                self.vsn,
+                push,
+                status,
+                &response.to_string(),
+            )));
+        }
+    }
+}
+
+fn error_reason(reason: &str) -> Value {
+    json!({"reason": reason})
+}
+
+/// Feeds one frame per line to a socket, text and binary, and checks its limits (fuzzing).
+#[cfg(any(test, fuzzing, feature = "testing"))]
+pub fn fuzz_channel_session(bytes: &[u8]) {
+    let Some((first, bytes)) = bytes.split_first() else {
+        return;
+    };
+    let (user, vsn) = (
+        Uuid::from_u128(1),
+        if *first == b'2' {
+            SerializerVersion::V2
+        } else {
+            SerializerVersion::V1
+        },
+    );
+    let (mut socket, mut effects) = (
+        ChannelSession::new(user, vsn, ClientApiVersion::Current),
+        Vec::new(),
+    );
+    for (number, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
+        match std::str::from_utf8(line) {
+            Ok(text) => socket.on_text(text, 0, &mut effects),
+            Err(_) => socket.on_binary(line, 0, &mut effects),
+        }
+        if number % 3 == 0 {
+            socket.on_result(Err(OperationError::Unavailable), 0, &mut effects);
+        }
+        let executed = effects
+            .iter()
+            .filter(|effect| matches!(effect, ChannelEffect::Execute(_)))
+            .count();
+        assert!(executed <= 2 && usize::from(socket.in_flight.is_some()) <= executed + 1);
+        assert!(socket.queued.len() <= MAX_QUEUED && socket.channels.len() <= MAX_CHANNELS);
+        effects.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,197 @@
+//! Builds the replies to clients from the responses of the store.
+
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::api_version::ClientApiVersion;
+use crate::channels::parse_push::ReplyStyle;
+use crate::channels::{OperationError, error_reason};
+use crate::payload::{self, rfc3339};
+use crate::store::StoreResponse;
+use latido_postgres::apps::messaging::{StoredMessage, WriteOutcome};
+use latido_protocol::phoenix::ReplyStatus;
+
+/// Returns the status and payload of the reply to a push.
+pub(super) fn reply_for(
+    reply_style: ReplyStyle,
+    api_version: ClientApiVersion,
+    answer: Result<StoreResponse, OperationError>,
+) -> (ReplyStatus, Value) {
+    let answer = answer.map_err(|failure| match failure {
+        OperationError::Unavailable => error_reason("unavailable"),
+        OperationError::Overloaded => error_reason("overloaded"),
+        OperationError::RateLimited(seconds) => {
+            json!({"reason": "rate_limit_exceeded", "retry_after": seconds})
+        }
+    });
+    match answer.and_then(|answer| response_payload(reply_style, api_version, answer)) {
+        Ok(response) => (ReplyStatus::Ok, response),
+        Err(response) => (ReplyStatus::Error, response),
+    }
+}
+
+fn response_payload(
+    reply_style: ReplyStyle,
+    api_version: ClientApiVersion,
+    answer: StoreResponse,
+) -> Result<Value, Value> {
+    let message = |message: &StoredMessage| json!({"message": payload::message_json(message, ClientApiVersion::Current)});
+    match (reply_style, answer) {
+        (ReplyStyle::Send(api_version), StoreResponse::Message(WriteOutcome::Rejected(error))) => {
+            Err(send_error(api_version, &error))
+        }
+        (
+            ReplyStyle::Send(ClientApiVersion::Documented),
+            StoreResponse::Message(WriteOutcome::Applied { message, .. }),
+        ) => Ok(json!({"message_id": message.id, "sent_at": rfc3339(message.sent_at_us)})),
+        (
+            _,
+            StoreResponse::Message(WriteOutcome::Applied {
+                message: stored, ..
+            }),
+        ) => Ok(message(&stored)),
+        (_, StoreResponse::Message(WriteOutcome::Rejected(error))) => Err(error_reason(&error)),
+        (
+            ReplyStyle::React(api_version)
+            | ReplyStyle::Unreact(api_version)
+            | ReplyStyle::MarkRead(api_version),
+            StoreResponse::Done(Some(error)) | StoreResponse::Reaction(Err(error)),
+        ) => Err(error_payload(api_version, &error)),
+        (_, StoreResponse::Done(Some(error)) | StoreResponse::Reaction(Err(error))) => {
+            Err(error_payload(api_version, &error))
+        }
+        (ReplyStyle::React(ClientApiVersion::Documented), StoreResponse::Reaction(Ok(_))) => {
+            Ok(json!({"reaction_added": true}))
+        }
+        (ReplyStyle::Unreact(ClientApiVersion::Documented), StoreResponse::Done(None)) => {
+            Ok(json!({"reaction_removed": true}))
+        }
+        (ReplyStyle::Unreact(ClientApiVersion::Current), StoreResponse::Done(None)) => {
+            Ok(json!({"status": "removed"}))
+        }
+        (ReplyStyle::MarkRead(ClientApiVersion::Documented), StoreResponse::Done(None)) => {
+            Ok(json!({"marked_read": true}))
+        }
+        (ReplyStyle::MarkRead(ClientApiVersion::Current), StoreResponse::Done(None)) => {
+            Ok(json!({"status": "read"}))
+        }
+        (ReplyStyle::Delivered, StoreResponse::Done(None)) => Ok(json!({"status": "delivered"})),
+        (ReplyStyle::MarkAllRead, StoreResponse::MarkedRead(marked)) => {
+            Ok(json!({"results": marked.into_iter().map(marked_result).collect::<Vec<_>>()}))
+        }
+        (ReplyStyle::MarkConversationRead, StoreResponse::MarkedRead(marked)) => {
+            match marked.first() {
+                Some((_, Some(count))) => Ok(json!({"messages_marked": count})),
+                _ => Err(error_payload(ClientApiVersion::Current, "forbidden")),
+            }
+        }
+        (ReplyStyle::Unread, StoreResponse::Messages(unread)) => {
+            let all: Vec<_> = unread
+                .iter()
+                .map(|message| payload::message_json(message, api_version))
+                .collect();
+            Ok(json!({"unread_messages": all}))
+        }
+        (ReplyStyle::List, StoreResponse::Conversations(all)) => {
+            let all: Vec<_> = all
+                .iter()
+                .map(|one| payload::summary_json(one, api_version))
+                .collect();
+            Ok(json!({"conversations": all}))
+        }
+        (ReplyStyle::React(ClientApiVersion::Current), StoreResponse::Reaction(Ok(made))) => {
+            Ok(json!({
+                "reaction": {"id": made.id, "messageId": made.message_id, "userId": made.user_id, "reaction": made.reaction,
+                             "insertedAt": rfc3339(made.at_us)}
+            }))
+        }
+        // The response does not fit the operation, so the result is unknown.
+        _ => Err(error_reason("unavailable")),
+    }
+}
+
+/// Returns the error payload for a message that was not stored.
+fn send_error(api_version: ClientApiVersion, error: &str) -> Value {
+    match error {
+        "reply_to_id" => json!({"reason": match api_version {
+            ClientApiVersion::Documented => "validation_failed",
+            ClientApiVersion::Current => "invalid_payload",
+        }, "errors": {"reply_to_id": ["does not exist"]}}),
+        _ => error_payload(api_version, error),
+    }
+}
+
+fn error_payload(api_version: ClientApiVersion, error: &str) -> Value {
+    match (error, api_version) {
+        ("forbidden", ClientApiVersion::Documented) => error_reason("not_a_member"),
+        ("forbidden", ClientApiVersion::Current) => error_reason("not_authorized"),
+        ("duplicate", _) => json!({"errors": {"reaction": ["has already been taken"]}}),
+        _ => error_reason(error),
+    }
+}
+
+fn marked_result((conversation, marked): (Uuid, Option<i64>)) -> Value {
+    match marked {
+        Some(count) => {
+            json!({"conversation_id": conversation, "status": "ok", "messages_marked": count})
+        }
+        None => {
+            json!({"conversation_id": conversation, "status": "error", "reason": "not_a_member"})
+        }
+    }
+}
+
+/// Returns the reply to the join of a conversation. It has the keys of both API versions, because
+/// the client's version may not be known yet.
+pub(super) fn join_reply(
+    api_version: ClientApiVersion,
+    answer: &StoreResponse,
+) -> Result<Value, Value> {
+    match answer {
+        StoreResponse::Membership(_, Some(conversation)) => Ok(json!({
+            "status": "joined",
+            "conversation_id": conversation.id,
+            "conversation": payload::conversation_json(conversation),
+        })),
+        StoreResponse::Membership(false, _) if api_version == ClientApiVersion::Current => {
+            Err(error_reason("conversation_not_found"))
+        }
+        StoreResponse::Membership(..) => Err(error_payload(api_version, "forbidden")),
+        _ => Err(error_reason("unavailable")),
+    }
+}
+
+/// Returns the initial events of a user's channel, each with its payload.
+pub(super) fn user_sync_events(
+    user: Uuid,
+    api_version: ClientApiVersion,
+    answer: Result<StoreResponse, OperationError>,
+    now_s: i64,
+) -> Vec<(&'static str, Value)> {
+    let timestamp = rfc3339(now_s.saturating_mul(1_000_000));
+    let Ok(StoreResponse::UserSync(summaries, pending)) = answer else {
+        return vec![(
+            "sync_error",
+            json!({"user_id": user, "reason": "unavailable", "timestamp": timestamp}),
+        )];
+    };
+    let all: Vec<_> = summaries
+        .iter()
+        .map(|one| payload::summary_json(one, api_version))
+        .collect();
+    let mut events = vec![("conversation_summaries", json!({"summaries": all}))];
+    let message_payload = |message: &StoredMessage| match api_version {
+        ClientApiVersion::Documented => payload::flat_message_json(message),
+        ClientApiVersion::Current => payload::message_json(message, api_version),
+    };
+    events.extend(
+        pending
+            .iter()
+            .map(|message| ("pending_message", message_payload(message))),
+    );
+    events.push((
+        "sync_complete",
+        json!({"user_id": user, "pending_count": pending.len(), "timestamp": timestamp}),
+    ));
+    events
+}

@@ -1,0 +1,466 @@
+//! A messaging connection on its shard. Carries out the effects that the pure channel session
+//! returns.
+
+use std::sync::Arc;
+
+use serde_json::json;
+use tokio::time::timeout;
+use uuid::Uuid;
+
+use crate::api_version::{
+    ClientApiVersion, channel_presence_topic, kick_topic, user_presence_topic,
+};
+use crate::channels::{ChannelEffect, ChannelSession, OperationError};
+use crate::frames::encode_event;
+use crate::payload::rfc3339;
+use crate::store::{StoreOperation, StoreResponse};
+use crate::{MessagingShared, NAME, OPERATION_TIMEOUT};
+use latido_auth::Principal;
+use latido_base::ident::UserId;
+use latido_event_bus::{BusEvent, ConnectionId, EncodingId, Identity, JoinRequest, Publish};
+use latido_protocol::Frame;
+use latido_protocol::phoenix::{self, SerializerVersion};
+use latido_shard::{
+    Actions, AsyncResult, ClientMessage, HandlerContext, ProtocolHandler, Timestamp,
+};
+
+/// The interval between checks of a token that may be revoked, in seconds.
+const REVOCATION_CHECK_S: i64 = 10;
+
+/// The verified identity of a client that connects, taken from its token.
+#[derive(Debug, Clone)]
+pub(super) struct VerifiedClient {
+    pub(super) user_id: Uuid,
+    /// The token's other claims; the issuer may revoke the token.
+    pub(super) principal: Arc<Principal>,
+    pub(super) vsn: SerializerVersion,
+}
+
+/// The ids of the two frame encodings. They must be unique among the encodings of all apps.
+const ENCODING_V1: EncodingId = EncodingId(2);
+const ENCODING_V2: EncodingId = EncodingId(3);
+
+/// The result of an operation, with the membership epoch at the time when the operation started.
+struct OperationResult(Result<StoreResponse, OperationError>, u64);
+
+pub(super) struct PhoenixConnection {
+    shared: Arc<MessagingShared>,
+    session: ChannelSession,
+    /// `None` if the event bus refused the connection.
+    connection_id: Option<ConnectionId>,
+    user: UserId,
+    verified: VerifiedClient,
+    connected_at_s: i64,
+    /// The membership check in progress. It is repeated if a membership ends meanwhile.
+    membership_check: Option<StoreOperation>,
+    has_expired: bool,
+    /// The time of the next revocation check, in Unix seconds.
+    revocation_check_at_s: i64,
+    /// The user's removal count when the channels were last compared with the event bus.
+    seen_removals: u64,
+}
+
+impl PhoenixConnection {
+    pub(super) fn new(
+        shared: Arc<MessagingShared>,
+        verified: VerifiedClient,
+        context: &HandlerContext,
+    ) -> Self {
+        let user = UserId::new(&verified.user_id.to_string());
+        let identity = Identity {
+            user: Some(user.clone()),
+            session: verified.principal.session().map(Into::into),
+            role: None,
+        };
+        let topics = [JoinRequest::new(user_presence_topic(verified.user_id))];
+        let encoding = if verified.vsn == SerializerVersion::V2 {
+            ENCODING_V2
+        } else {
+            ENCODING_V1
+        };
+        let connection_id = shared
+            .event_bus
+            .connect_on_shard(
+                &context.queue,
+                encoding,
+                context.connection_slot,
+                identity,
+                &topics,
+            )
+            .ok();
+        let session =
+            ChannelSession::new(verified.user_id, verified.vsn, shared.default_api_version);
+        let (connected_at_s, seen_removals) = (
+            shared.clock.unix_s(),
+            shared.presence_tracker.removal_count(verified.user_id),
+        );
+        Self {
+            shared,
+            session,
+            connection_id,
+            user,
+            verified,
+            connected_at_s,
+            membership_check: None,
+            has_expired: false,
+            revocation_check_at_s: connected_at_s + REVOCATION_CHECK_S,
+            seen_removals,
+        }
+    }
+
+    fn apply_effects(
+        &mut self,
+        effects: Vec<ChannelEffect>,
+        now: Timestamp,
+        actions: &mut Actions<'_>,
+    ) {
+        let mut effects: std::collections::VecDeque<ChannelEffect> = effects.into();
+        while let Some(effect) = effects.pop_front() {
+            match effect {
+                ChannelEffect::SendText(text) => actions.send_text(&text),
+                ChannelEffect::Close(code, reason) => actions.close(code, reason),
+                ChannelEffect::Execute(operation) => {
+                    if let Err(failure) = self.start_operation(operation, now, actions) {
+                        let mut more = Vec::new();
+                        self.session.on_result(Err(failure), now.unix_s, &mut more);
+                        // These effects go before the remaining ones, in the order that a store
+                        // response would have.
+                        more.into_iter()
+                            .rev()
+                            .for_each(|effect| effects.push_front(effect));
+                    }
+                }
+                ChannelEffect::Subscribe(channel) => self.join_topics(&channel),
+                ChannelEffect::Unsubscribe(channel) => self.leave_topics(&channel),
+                ChannelEffect::SwitchVersion(api_version) => self.switch_version(api_version),
+                ChannelEffect::Typing(channel, is_typing) => {
+                    self.publish_typing(&channel, is_typing, now, Some(actions))
+                }
+                ChannelEffect::SetStatus(status) => self.set_status(&status, now),
+            }
+        }
+    }
+
+    /// Forgets channels from which the feed has removed the connection.
+    fn sync_removals(&mut self, effects: &mut Vec<ChannelEffect>) {
+        let removals = self
+            .shared
+            .presence_tracker
+            .removal_count(self.verified.user_id);
+        let Some(id) = self
+            .connection_id
+            .filter(|_| removals != self.seen_removals)
+        else {
+            return;
+        };
+        self.seen_removals = removals;
+        let is_on = |channel: &str| {
+            let list = self
+                .shared
+                .event_bus
+                .present_users(&channel_presence_topic(channel));
+            list.iter()
+                .any(|present| present.entries.iter().any(|entry| entry.connection == id))
+        };
+        let channels = self
+            .session
+            .channels()
+            .filter(|channel| channel.starts_with("conversation:") && !is_on(channel));
+        let removed_channels: Vec<Box<str>> = channels.map(Into::into).collect();
+        for channel in removed_channels {
+            self.session.remove_channel(&channel, effects);
+        }
+    }
+
+    fn start_operation(
+        &mut self,
+        operation: StoreOperation,
+        now: Timestamp,
+        actions: &mut Actions<'_>,
+    ) -> Result<(), OperationError> {
+        if matches!(operation, StoreOperation::Send(..)) {
+            self.shared
+                .message_limit
+                .try_acquire(self.verified.user_id, now.unix_s)
+                .map_err(OperationError::RateLimited)?;
+        }
+        self.membership_check =
+            matches!(operation, StoreOperation::CheckMembership(_)).then(|| operation.clone());
+        let epoch = self.shared.membership_epoch.current();
+        let call = self
+            .shared
+            .store
+            .execute(self.verified.user_id, operation, self.shared.windows);
+        let answer = async move {
+            let answer = timeout(OPERATION_TIMEOUT, call).await;
+            let answer = answer
+                .map_err(|_| OperationError::Unavailable)
+                .and_then(|answer| {
+                    answer.map_err(|error| {
+                        tracing::warn!(%error, "a messaging operation failed");
+                        OperationError::Unavailable
+                    })
+                });
+            OperationResult(answer, epoch)
+        };
+        if actions.spawn(answer) {
+            Ok(())
+        } else {
+            Err(OperationError::Overloaded)
+        }
+    }
+
+    /// Subscribes to the topics of a channel. Only conversations announce presence.
+    fn join_topics(&self, channel: &str) {
+        let Some(id) = self.connection_id else { return };
+        let mut joins = vec![JoinRequest::new(self.session.vocabulary().topic(channel))];
+        if channel.starts_with("conversation:") {
+            joins.push(JoinRequest::new(kick_topic(channel, self.verified.user_id)));
+            joins.push(
+                JoinRequest::new(channel_presence_topic(channel)).meta(self.presence_meta(channel)),
+            );
+        }
+        if let Err(error) = self.shared.event_bus.join(id, &joins) {
+            tracing::warn!(%error, "a channel's topics could not be joined");
+        }
+    }
+
+    fn leave_topics(&self, channel: &str) {
+        let Some(id) = self.connection_id else { return };
+        for topic in [
+            channel_presence_topic(channel),
+            self.session.vocabulary().topic(channel),
+            kick_topic(channel, self.verified.user_id),
+        ] {
+            self.shared.event_bus.leave(id, &topic);
+        }
+    }
+
+    /// Moves the subscriptions of every channel from one API version to the other. This runs under
+    /// the membership lock, so each change arrives in exactly one of the versions.
+    fn switch_version(&self, api_version: ClientApiVersion) {
+        let Some(id) = self.connection_id else { return };
+        self.shared.membership_epoch.with_lock(|_| {
+            for channel in self.session.channels() {
+                for old in ClientApiVersion::ALL
+                    .into_iter()
+                    .filter(|old| *old != api_version)
+                {
+                    // A client that was removed from the channel stays removed.
+                    if self.shared.event_bus.leave(id, &old.topic(channel)) {
+                        let _ = self
+                            .shared
+                            .event_bus
+                            .join(id, &[JoinRequest::new(api_version.topic(channel))]);
+                    }
+                }
+            }
+        });
+    }
+
+    fn publish_typing(
+        &self,
+        channel: &str,
+        is_typing: bool,
+        now: Timestamp,
+        actions: Option<&mut Actions<'_>>,
+    ) {
+        let Some(id) = self.connection_id else { return };
+        if is_typing
+            && self
+                .shared
+                .typing_limit
+                .try_acquire(self.verified.user_id, now.unix_s)
+                .is_err()
+        {
+            return;
+        }
+        let action = if is_typing { "start" } else { "stop" };
+        let documented_payload = json!({"user_id": self.verified.user_id, "action": action, "timestamp": rfc3339(now.unix_s.saturating_mul(1_000_000))});
+        let conversation = channel.strip_prefix("conversation:").unwrap_or(channel);
+        let current_payload = json!({"userId": self.verified.user_id, "typing": is_typing, "conversationId": conversation}).to_string();
+        let publish = |api_version: ClientApiVersion, event: &str, payload: String| {
+            // Typing is only of interest now: a shard that is too far behind may lose it.
+            let _ = self.shared.event_bus.publish(
+                Publish::new([api_version.topic(channel)], event, payload).except_connection(id),
+            );
+        };
+        publish(
+            ClientApiVersion::Documented,
+            "typing_indicator",
+            documented_payload.to_string(),
+        );
+        publish(
+            ClientApiVersion::Current,
+            "user_typing",
+            current_payload.clone(),
+        );
+        // Clients of the current API also receive their own typing events.
+        if let (Some(actions), ClientApiVersion::Current) = (actions, self.session.vocabulary()) {
+            actions.send_text(&phoenix::encode_broadcast(
+                self.verified.vsn,
+                channel,
+                "user_typing",
+                &current_payload,
+            ));
+        }
+    }
+
+    /// Sets the user's status in every presence list that contains this socket.
+    fn set_status(&self, status: &str, now: Timestamp) {
+        let Some(id) = self.connection_id else { return };
+        self.shared
+            .presence_tracker
+            .set_status(self.verified.user_id, status);
+        let timestamp = rfc3339(now.unix_s.saturating_mul(1_000_000));
+        let payload =
+            json!({"userId": self.verified.user_id, "status": status, "timestamp": timestamp})
+                .to_string();
+        for channel in self
+            .session
+            .channels()
+            .filter(|channel| channel.starts_with("conversation:"))
+        {
+            if self.shared.event_bus.update_meta(
+                id,
+                &channel_presence_topic(channel),
+                self.presence_meta(channel),
+            ) {
+                let topics = ClientApiVersion::ALL.map(|api_version| api_version.topic(channel));
+                let _ = self.shared.event_bus.publish(Publish::new(
+                    topics,
+                    "user_status_changed",
+                    payload.as_str(),
+                ));
+            }
+        }
+    }
+
+    fn presence_meta(&self, channel: &str) -> String {
+        json!({
+            "online_at": self.connected_at_s.to_string(),
+            "conversation_id": channel.strip_prefix("conversation:"),
+            "status": self.shared.presence_tracker.status(self.verified.user_id),
+            "user_id": self.verified.user_id,
+            "device_info": {"platform": "unknown", "version": "unknown"},
+        })
+        .to_string()
+    }
+
+    /// Handles the result of an operation. Repeats a membership check if a membership has ended
+    /// since it started.
+    fn on_result(
+        &mut self,
+        OperationResult(answer, epoch): OperationResult,
+        now: Timestamp,
+        actions: &mut Actions<'_>,
+    ) {
+        let membership_check = self.membership_check.take();
+        let shared = Arc::clone(&self.shared);
+        let is_membership = matches!(answer, Ok(StoreResponse::Membership(_, Some(_))));
+        let effects = shared.membership_epoch.with_lock(|count| {
+            if is_membership && *count != epoch {
+                return membership_check.map(|operation| vec![ChannelEffect::Execute(operation)]);
+            }
+            let mut effects = Vec::new();
+            self.session.on_result(answer, now.unix_s, &mut effects);
+            // Subscribing under the lock ensures that a later removal finds this socket. A join's
+            // subscribe effect depends on no earlier effect, so it may run first.
+            let entered = effects
+                .iter()
+                .position(|effect| matches!(effect, ChannelEffect::Subscribe(_)))
+                .filter(|_| is_membership);
+            if let Some(ChannelEffect::Subscribe(channel)) = entered.map(|at| effects.remove(at)) {
+                self.join_topics(&channel);
+            }
+            Some(effects)
+        });
+        self.apply_effects(effects.unwrap_or_default(), now, actions);
+    }
+}
+
+impl ProtocolHandler for PhoenixConnection {
+    fn on_message(
+        &mut self,
+        message: ClientMessage<'_>,
+        now: Timestamp,
+        actions: &mut Actions<'_>,
+    ) {
+        let mut effects = Vec::new();
+        self.sync_removals(&mut effects);
+        match message {
+            _ if self.connection_id.is_none() => {
+                effects.push(ChannelEffect::Close(1011, "no room"))
+            }
+            ClientMessage::Text(text) => self.session.on_text(text, now.unix_s, &mut effects),
+            ClientMessage::Binary(bytes) => self.session.on_binary(bytes, now.unix_s, &mut effects),
+        }
+        self.apply_effects(effects, now, actions);
+    }
+
+    fn on_async_result(&mut self, answer: AsyncResult, now: Timestamp, actions: &mut Actions<'_>) {
+        if let Ok(result) = answer.downcast::<OperationResult>() {
+            self.on_result(*result, now, actions);
+        }
+    }
+
+    fn on_timer(&mut self, now: Timestamp, actions: &mut Actions<'_>) {
+        let mut effects = Vec::new();
+        self.session.on_timer(now.unix_s, &mut effects);
+        let principal = &self.verified.principal;
+        let is_over = now.unix_s >= principal.ends_at_s() || principal.is_revoked();
+        if is_over && !self.has_expired {
+            self.has_expired = true;
+            effects.push(ChannelEffect::Close(4001, "token expired"));
+        }
+        self.revocation_check_at_s = now.unix_s + REVOCATION_CHECK_S;
+        self.apply_effects(effects, now, actions);
+    }
+
+    fn next_timer(&self) -> Option<i64> {
+        let principal = &self.verified.principal;
+        let expiry = (!self.has_expired).then(|| principal.ends_at_s());
+        let revocation_check =
+            (!self.has_expired && principal.may_be_revoked()).then_some(self.revocation_check_at_s);
+        self.session
+            .next_timer()
+            .into_iter()
+            .chain(expiry)
+            .chain(revocation_check)
+            .min()
+    }
+
+    fn encode(&self, event: &BusEvent) -> Frame {
+        Frame::text(&encode_event(self.verified.vsn, event))
+    }
+
+    fn user(&self) -> Option<&UserId> {
+        Some(&self.user)
+    }
+}
+
+impl Drop for PhoenixConnection {
+    fn drop(&mut self) {
+        let mut effects = Vec::new();
+        self.session.on_disconnect(&mut effects);
+        let now = Timestamp {
+            unix_s: self.shared.clock.unix_s(),
+        };
+        for effect in effects {
+            if let ChannelEffect::Typing(channel, is_typing) = effect {
+                self.publish_typing(&channel, is_typing, now, None);
+            }
+        }
+        if let Some(id) = self.connection_id {
+            self.shared.event_bus.disconnect(id);
+        }
+    }
+}
+
+impl std::fmt::Debug for PhoenixConnection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct(NAME)
+            .field("socket", &self.session)
+            .finish_non_exhaustive()
+    }
+}

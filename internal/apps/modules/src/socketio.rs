@@ -1,0 +1,520 @@
+//! Socket.IO connections of web pages and of devices with older firmware.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use serde_json::{Map, Value, json};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use latido_auth::Secret;
+use latido_event_bus::{BusEvent, ConnectionId, Identity, JoinRequest, Mailbox};
+use latido_socketio::{ClientEvent, Emit, SocketHandle, SocketHandler, SocketIoApp};
+
+use crate::ModulesApp;
+use crate::authenticator::PresentedCredentials;
+use crate::client_request::{self, ClientClaim, ClientRequest, RequestError};
+use crate::device::frame::{self, DeviceReport};
+use crate::device::session::{DeviceClose, DeviceEffect, DeviceSession};
+use crate::device_commands::{COMMAND_EVENT, ack_payload};
+use crate::events::aliases;
+use crate::page::WebPage;
+use crate::query;
+use crate::time_format::to_iso_string;
+use crate::topics;
+use crate::user::{AuthMethod, WebUser};
+
+/// The time in which a client must authenticate.
+const AUTH_TIMEOUT: Duration = Duration::from_secs(10);
+/// The time in which a client must answer a ping; long because slow firmware connects here too.
+const PING_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The app as a Socket.IO application.
+pub(super) struct ModulesSocketIo(pub(super) Arc<ModulesApp>);
+
+impl SocketIoApp for ModulesSocketIo {
+    fn namespaces(&self) -> &'static [&'static str] {
+        &["/"]
+    }
+
+    fn handles_event(&self, event: &str) -> bool {
+        client_request::is_client_event(event) || is_device_event(event)
+    }
+
+    fn ping_timeout(&self) -> Option<Duration> {
+        Some(PING_TIMEOUT)
+    }
+
+    fn claims_socket(&self, link: &SocketHandle) -> bool {
+        self.0
+            .authenticator
+            .cookie_session(|name| link.header(name))
+            .is_some()
+    }
+
+    fn on_connect(
+        &self,
+        link: &SocketHandle,
+        auth: Value,
+    ) -> Option<(Box<dyn SocketHandler>, Mailbox)> {
+        let mailbox = self
+            .0
+            .service
+            .event_bus
+            .connect(Identity::default(), &[])
+            .ok()?;
+        let token = ["token", "sessionToken"]
+            .iter()
+            .find_map(|name| auth.get(*name)?.as_str().map(ToOwned::to_owned));
+        let token = token
+            .or_else(|| query::value(link.query(), "token"))
+            .filter(|token| !token.is_empty());
+        let credentials = PresentedCredentials {
+            token: token.map(Secret::new),
+            session: self
+                .0
+                .authenticator
+                .cookie_session(|name| link.header(name)),
+        };
+        let mut socket = ClientSocket {
+            app: Arc::clone(&self.0),
+            handle: link.clone(),
+            conn: mailbox.id(),
+            state: ClientState::Unauthenticated,
+            page: None,
+            lookup: None,
+            deadline: Instant::now() + AUTH_TIMEOUT,
+        };
+        if !credentials.is_empty() {
+            socket.start_lookup(credentials);
+        }
+        Some((Box::new(socket), mailbox))
+    }
+
+    fn encode(&self, _namespace: &str, event: &BusEvent) -> Vec<Emit> {
+        let Some(message) = event.message() else {
+            return Vec::new();
+        };
+        if &*message.name == COMMAND_EVENT {
+            let Some(command) = self.0.parse_command(&message.payload) else {
+                return Vec::new();
+            };
+            let payload: Arc<str> = frame::command_event(
+                &command.module,
+                &command.command,
+                &command.params,
+                command.at,
+            )
+            .to_string()
+            .into();
+            return vec![
+                Emit::new("command", Arc::clone(&payload)),
+                Emit::new("esp_command", payload),
+            ];
+        }
+        let own = Emit::new(Arc::clone(&message.name), Arc::clone(&message.payload));
+        let others = aliases(&message.name)
+            .iter()
+            .map(|name| Emit::new(*name, Arc::clone(&message.payload)));
+        std::iter::once(own).chain(others).collect()
+    }
+}
+
+/// Returns `true` if devices send an event of this name.
+fn is_device_event(event: &str) -> bool {
+    event.starts_with("esp_")
+        || matches!(
+            event,
+            "module_identify"
+                | "telemetry"
+                | "heartbeat"
+                | "command_response"
+                | "module_telemetry"
+                | "status_response"
+                | "reset_response"
+        )
+}
+
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one a socket, which is far larger"
+)]
+enum ClientState {
+    Unauthenticated,
+    User(WebUser),
+    Device(DeviceSession),
+}
+
+struct ClientSocket {
+    app: Arc<ModulesApp>,
+    handle: SocketHandle,
+    conn: ConnectionId,
+    state: ClientState,
+    page: Option<WebPage>,
+    /// The pending authentication by the handshake's credentials.
+    lookup: Option<oneshot::Receiver<Option<WebUser>>>,
+    /// The time by which the client must authenticate, or at which its identity is checked again.
+    deadline: Instant,
+}
+
+impl SocketHandler for ClientSocket {
+    fn on_event<'a>(&'a mut self, client_event: ClientEvent) -> BoxFuture<'a, ()> {
+        Box::pin(async move {
+            if let Some(lookup) = &mut self.lookup {
+                let found = lookup.await.ok().flatten();
+                self.lookup = None;
+                self.on_lookup(found);
+            }
+            let payload = client_event
+                .args
+                .values
+                .into_iter()
+                .next()
+                .unwrap_or(Value::Null);
+            let from_device =
+                is_device_event(&client_event.name) && !matches!(self.state, ClientState::User(_));
+            if from_device || matches!(self.state, ClientState::Device(_)) {
+                self.on_device_event(&client_event.name, &payload).await;
+            } else {
+                self.on_client_event(&client_event.name, &payload).await;
+            }
+        })
+    }
+
+    fn next_timer(&self) -> Option<Instant> {
+        // The heartbeat of the transport already covers devices.
+        (!matches!(self.state, ClientState::Device(_))).then_some(self.deadline)
+    }
+
+    fn on_timer(&mut self) {
+        if let Some(Ok(found)) = self.lookup.as_mut().map(oneshot::Receiver::try_recv) {
+            self.lookup = None;
+            self.on_lookup(found);
+        }
+        match &self.state {
+            ClientState::Device(_) => {}
+            ClientState::Unauthenticated => self.disconnect_with_error("Authentication failed"),
+            ClientState::User(user) => match user.auth_method.clone() {
+                AuthMethod::Unverified => {
+                    self.deadline = Instant::now() + Duration::from_secs(3600)
+                }
+                AuthMethod::Token { ends_at_s } if self.app.service.now() / 1000 >= ends_at_s => {
+                    self.disconnect_with_error("Token expired")
+                }
+                AuthMethod::Token { ends_at_s } => self.deadline = self.app.instant_at(ends_at_s),
+                AuthMethod::Session(_) => self.recheck_session(),
+            },
+        }
+    }
+}
+
+impl Drop for ClientSocket {
+    fn drop(&mut self) {
+        if let ClientState::Device(session) = &self.state
+            && let Some(module) = session.module()
+        {
+            self.app.service.on_device_disconnected(module, self.conn);
+        }
+        self.app.service.on_viewers_changed();
+    }
+}
+
+impl ClientSocket {
+    /// Starts authentication by the handshake's credentials. The client joins its topics on
+    /// success, even if it never sends an event.
+    fn start_lookup(&mut self, credentials: PresentedCredentials) {
+        let (result_sender, result_receiver) = oneshot::channel();
+        let (app, conn, link) = (Arc::clone(&self.app), self.conn, self.handle.clone());
+        self.app.drain.spawn_until_stop(async move {
+            let found = app.authenticator.authenticate(&credentials).await;
+            match &found {
+                Ok(Some(user)) => app.set_client_identity(conn, user, None),
+                Ok(None) => {}
+                Err(unavailable) => {
+                    link.emit("error", &json!({"message": unavailable.to_string()}))
+                }
+            }
+            let _ = result_sender.send(found.ok().flatten());
+        });
+        self.lookup = Some(result_receiver);
+    }
+
+    fn on_lookup(&mut self, user: Option<WebUser>) {
+        if let Some(user) = user {
+            self.set_user(user);
+        }
+    }
+
+    fn set_user(&mut self, user: WebUser) {
+        self.deadline = match user.auth_method {
+            AuthMethod::Token { ends_at_s } => self.app.instant_at(ends_at_s),
+            AuthMethod::Session(_) => Instant::now() + self.app.authenticator.session_ttl,
+            AuthMethod::Unverified => Instant::now() + Duration::from_secs(3600),
+        };
+        self.state = ClientState::User(user);
+    }
+
+    /// Checks a session again, and disconnects the client if the session has ended or belongs to
+    /// another user.
+    fn recheck_session(&mut self) {
+        self.deadline = Instant::now() + self.app.authenticator.session_ttl;
+        let ClientState::User(user) = &self.state else {
+            return;
+        };
+        let AuthMethod::Session(session) = user.auth_method.clone() else {
+            return;
+        };
+        let (app, user, link) = (Arc::clone(&self.app), user.clone(), self.handle.clone());
+        self.app.drain.spawn_until_stop(async move {
+            let same = |now: &WebUser| (&now.id, now.is_admin) == (&user.id, user.is_admin);
+            // A database failure disconnects no client.
+            if let Ok(now) = app.authenticator.session_user(&session).await
+                && !now.as_ref().is_some_and(same)
+            {
+                link.emit("client:auth:error", &json!({"message": "Session expired"}));
+                link.disconnect();
+            }
+        });
+    }
+
+    fn disconnect_with_error(&self, message: &str) {
+        self.handle
+            .emit("client:auth:error", &json!({"message": message}));
+        self.handle.disconnect();
+    }
+
+    fn send_error(&self, message: &str) {
+        self.handle.emit("error", &json!({"message": message}));
+    }
+
+    async fn on_client_event(&mut self, event: &str, payload: &Value) {
+        let request = match client_request::parse(event, payload) {
+            Ok(request) => request,
+            Err(RequestError::UnknownEvent) => return self.send_error("Unknown event"),
+            Err(RequestError::InvalidField(why)) => return self.send_error(why),
+            Err(RequestError::InvalidCommand {
+                target: named,
+                reason: why,
+            }) => {
+                return self.send_command_error(&named.0, &named.1, why);
+            }
+        };
+        let user = match (&self.state, request) {
+            (_, ClientRequest::Authenticate(claim)) => return self.authenticate(claim).await,
+            (ClientState::User(user), request) => (user.clone(), request),
+            (_, request) => return self.reject_unauthenticated(request),
+        };
+        match user {
+            (user, ClientRequest::Page(page, again)) => {
+                self.change_page(&user, page);
+                if again {
+                    self.send_initial_events(&user);
+                }
+            }
+            (user, ClientRequest::Sync) => {
+                self.send_initial_events(&user);
+                self.handle.emit(
+                    "client:sync:success",
+                    &json!({"timestamp": to_iso_string(self.app.service.now())}),
+                );
+            }
+            (user, ClientRequest::Stats) => self
+                .handle
+                .emit("simple_stats_update", &self.app.simple_stats(&user)),
+            (user, ClientRequest::States { reply }) => {
+                let states = self.app.service.states_for(&user);
+                self.handle.emit(
+                    reply,
+                    &json!({"states": states, "timestamp": to_iso_string(self.app.service.now())}),
+                );
+            }
+            (
+                user,
+                ClientRequest::Command {
+                    module,
+                    command,
+                    params,
+                },
+            ) => match self
+                .app
+                .service
+                .send_command(&user, &module, &command, &params)
+            {
+                Ok(at) => self
+                    .handle
+                    .emit("command_sent", &ack_payload(&module, &command, at)),
+                Err(error) => {
+                    self.send_command_error(&module.into(), &command.into(), error.message())
+                }
+            },
+            (user, ClientRequest::Claim { module, code }) => {
+                self.claim_module(&user, &module, code).await
+            }
+            (_, ClientRequest::Authenticate(_)) => {}
+        }
+    }
+
+    /// Answers a request of an unauthenticated client. A page change is stored for later.
+    fn reject_unauthenticated(&mut self, request: ClientRequest) {
+        const WHY: &str = "Not authenticated";
+        match request {
+            ClientRequest::Page(page, _) => {
+                self.page = Some(page);
+                self.send_error(WHY);
+            }
+            ClientRequest::Sync => self
+                .handle
+                .emit("client:sync:error", &json!({"message": WHY})),
+            ClientRequest::Command {
+                module, command, ..
+            } => self.send_command_error(&module.into(), &command.into(), WHY),
+            ClientRequest::Stats
+            | ClientRequest::States { .. }
+            | ClientRequest::Claim { .. }
+            | ClientRequest::Authenticate(_) => self.send_error(WHY),
+        }
+    }
+
+    fn send_command_error(&self, module: &Value, command: &Value, why: &str) {
+        // Some page versions read `error`, others `message`.
+        let payload = json!({"moduleId": module, "command": command, "error": why, "message": why});
+        self.handle.emit("command_error", &payload);
+    }
+
+    async fn authenticate(&mut self, claim: ClientClaim) {
+        let refuse = |socket: &Self, message: &str| {
+            socket
+                .handle
+                .emit("client:auth:error", &json!({"message": message}))
+        };
+        let credentials = PresentedCredentials {
+            token: claim.token,
+            session: None,
+        };
+        let proved = if credentials.is_empty() {
+            Ok(None)
+        } else {
+            self.app.authenticator.authenticate(&credentials).await
+        };
+        let identified = match (&self.state, proved) {
+            (_, Ok(Some(user))) => Some(user),
+            (ClientState::User(user), _) => Some(user.clone()),
+            (_, Err(unavailable)) => return refuse(self, &unavailable.to_string()),
+            (_, Ok(None)) => self
+                .app
+                .unverified_user(claim.user.as_deref(), claim.is_admin),
+        };
+        let Some(user) = identified else {
+            return refuse(
+                self,
+                if claim.user.is_none() {
+                    "User ID required"
+                } else {
+                    "Authentication failed"
+                },
+            );
+        };
+        if claim
+            .user
+            .as_deref()
+            .is_some_and(|claimed| claimed != user.id.as_str())
+        {
+            return refuse(self, "Authentication failed");
+        }
+        self.page = claim.page.or(self.page);
+        self.app.set_client_identity(self.conn, &user, self.page);
+        self.set_user(user.clone());
+        let now = to_iso_string(self.app.service.now());
+        self.handle.emit(
+            "client:auth:success",
+            &json!({"message": "Authenticated successfully", "timestamp": now}),
+        );
+        self.send_initial_events(&user);
+    }
+
+    fn change_page(&mut self, user: &WebUser, page: WebPage) {
+        let exchange = &self.app.service.event_bus;
+        if let Some(old) = self.page.replace(page) {
+            for topic in topics::page_topics(user, old) {
+                exchange.leave(self.conn, &topic);
+            }
+        }
+        let joins: Vec<_> = topics::page_topics(user, page)
+            .into_iter()
+            .map(JoinRequest::new)
+            .collect();
+        // This fails only if the connection is closed.
+        let _ = exchange.join(self.conn, &joins);
+        self.app.service.on_viewers_changed();
+    }
+
+    /// Sends the initial events of the shown page.
+    fn send_initial_events(&self, user: &WebUser) {
+        for (event, payload) in self.app.initial_events(user, self.page) {
+            self.handle.emit(event, &payload);
+        }
+    }
+
+    async fn claim_module(&self, user: &WebUser, module: &str, code: Option<Secret>) {
+        let Some(code) = code else {
+            return self.send_error("Module code required");
+        };
+        match self.app.claim_module(user, module, &code).await {
+            Ok(online) => {
+                self.handle.emit(
+                    "claim_ack",
+                    &json!({"moduleId": module, "code": code.expose()}),
+                );
+                self.handle.emit(
+                    "module_presence",
+                    &json!({"moduleId": module, "online": online}),
+                );
+            }
+            Err(why) => self.send_error(why),
+        }
+    }
+
+    async fn on_device_event(&mut self, event: &str, payload: &Value) {
+        if !matches!(self.state, ClientState::Device(_)) {
+            self.state = ClientState::Device(self.app.new_device_session());
+        }
+        let ClientState::Device(session) = &mut self.state else {
+            return;
+        };
+        let now = self.app.service.now();
+        let mut effect = session.on_message(frame::parse_event(event, payload), now);
+        if let Some(DeviceEffect::CheckPassword { module, password }) = effect {
+            let result = self.app.verify_password(&module, password).await;
+            effect = session.on_auth_result(result, self.app.service.now());
+        }
+        match effect {
+            Some(DeviceEffect::Report(module, DeviceReport::Identify(fields))) => {
+                self.register_device(&module, &fields)
+            }
+            Some(DeviceEffect::Report(module, report)) => self
+                .app
+                .service
+                .on_device_report(&module, self.conn, report),
+            Some(DeviceEffect::Close(close)) => {
+                self.send_error(close.reason());
+                self.handle.disconnect();
+            }
+            Some(DeviceEffect::Send(_) | DeviceEffect::CheckPassword { .. }) | None => {}
+        }
+    }
+
+    fn register_device(&mut self, module: &str, fields: &Map<String, Value>) {
+        if !self
+            .app
+            .service
+            .on_device_connected(module, self.conn, fields)
+        {
+            self.send_error(DeviceClose::AuthFailed.reason());
+            return self.handle.disconnect();
+        }
+        let [connected, success] = self.app.connected_messages(module);
+        self.handle.emit("connected", &connected);
+        self.handle.emit("auth_success", &success);
+    }
+}

@@ -1,0 +1,66 @@
+//! The administrators' counts as a stream: one row under one key, read after a commit that changed
+//! it and never by a timer.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::time::sleep;
+
+use latido_hub::Hub;
+use latido_stream::{Catalog, SourceTable, Stream, ZoneRule};
+
+use crate::service::ModuleService;
+
+/// The name of the stream in the catalog, and in a `latido.toml` that replaces it.
+pub const STATS_STREAM: &str = "modules_stats";
+/// The only key of the stream.
+const STATS_KEY: &str = "all";
+/// The pause before the catalog is queried again, until the database has reported the key type.
+const RESOLVE_RETRY_PAUSE: Duration = Duration::from_millis(500);
+
+/// Returns the stream that the app defines. It has no authorisation query, so only administrators
+/// may watch it.
+pub fn stream(zone: &str) -> Stream {
+    let table = |table: &str, columns: &[&str]| SourceTable {
+        name: table.to_owned(),
+        key_column: None,
+        columns: columns.iter().map(|&column| column.to_owned()).collect(),
+    };
+    Stream {
+        name: STATS_STREAM.to_owned(),
+        query: include_str!("../../../../sql/apps/modules_stats.sql").to_owned(),
+        verification: None,
+        authorize_query: None,
+        zone_rule: ZoneRule::Fixed(zone.to_owned()),
+        event: STATS_STREAM.to_owned(),
+        key_field: "key".to_owned(),
+        tables: vec![
+            table("modules", &["module_id", "type", "claimed"]),
+            table("users", &["id"]),
+        ],
+        key_type: OnceLock::new(),
+    }
+}
+
+/// Watches the stream's row and passes each new row to the service.
+pub(super) async fn watch_stats(office: Arc<ModuleService>, hub: Arc<Hub>, catalog: Arc<Catalog>) {
+    if catalog.find(STATS_STREAM).is_none() {
+        return;
+    }
+    let name = format!("{STATS_STREAM}:{STATS_KEY}");
+    let channel = loop {
+        match catalog.resolve(&name) {
+            Ok(channel) => break channel,
+            Err(_) => sleep(RESOLVE_RETRY_PAUSE).await,
+        }
+    };
+    let mut subscriber = hub.subscribe_async(&channel);
+    loop {
+        let frame = subscriber.next_frame().await;
+        let message: Value = serde_json::from_str(frame.frame.payload()).unwrap_or_default();
+        if let Some(data) = message.get("data") {
+            office.on_stats_row(data.clone());
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! Formats times as the wire protocol requires them.
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+/// Milliseconds since the Unix epoch.
+pub(super) type Millis = i64;
+
+/// The text for a module that was never seen («never» in French).
+const NEVER_SEEN: &str = "Jamais";
+
+/// Formats RFC 3339 in UTC with milliseconds, like `Date.prototype.toISOString`.
+pub(super) fn to_iso_string(at: Millis) -> String {
+    to_timestamp(at)
+        .strftime("%Y-%m-%dT%H:%M:%S%.3fZ")
+        .to_string()
+}
+
+/// Formats a time in the zone like `Date.prototype.toLocaleString('fr-FR')`.
+pub(super) fn to_french_string(at: Option<Millis>, zone: &TimeZone) -> String {
+    let Some(at) = at else {
+        return NEVER_SEEN.to_owned();
+    };
+    to_timestamp(at)
+        .to_zoned(zone.clone())
+        .strftime("%d/%m/%Y %H:%M:%S")
+        .to_string()
+}
+
+fn to_timestamp(at: Millis) -> Timestamp {
+    Timestamp::from_millisecond(at).unwrap_or(if at < 0 {
+        Timestamp::MIN
+    } else {
+        Timestamp::MAX
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_formatted_as_in_javascript() {
+        assert_eq!(to_iso_string(0), "1970-01-01T00:00:00.000Z");
+        assert_eq!(to_iso_string(1_763_803_431_007), "2025-11-22T09:23:51.007Z");
+        let paris = TimeZone::get("Europe/Paris").unwrap();
+        assert_eq!(
+            to_french_string(Some(1_763_803_431_007), &paris),
+            "22/11/2025 10:23:51"
+        );
+        assert_eq!(
+            to_french_string(Some(1_751_328_000_000), &paris),
+            "01/07/2025 02:00:00",
+            "summer time"
+        );
+        assert_eq!(to_french_string(None, &paris), "Jamais");
+    }
+
+    #[test]
+    fn extreme_times_are_formatted() {
+        for at in [i64::MIN, i64::MAX] {
+            assert!(
+                to_iso_string(at).ends_with('Z')
+                    && !to_french_string(Some(at), &TimeZone::UTC).is_empty()
+            );
+        }
+    }
+}

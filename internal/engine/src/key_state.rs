@@ -1,0 +1,64 @@
+//! The state of one watched key in the dirty set.
+
+use std::time::Instant;
+
+use crate::HintSources;
+use crate::hot_keys::HotKeyDetector;
+
+/// A key that is marked and not yet read: the sources of its hints, the time of the oldest hint,
+/// and its waiters.
+#[derive(Debug)]
+pub(super) struct PendingRead<W> {
+    pub(super) sources: HintSources,
+    pub(super) since: Instant,
+    pub(super) waiters: Vec<W>,
+}
+
+/// The state of a watched key.
+#[derive(Debug)]
+pub(super) struct KeyState<W> {
+    pub(super) pending: Option<PendingRead<W>>,
+    pub(super) not_before: Option<Instant>,
+    pub(super) failures: u32,
+    /// The largest number of keys that may share a statement with this one. Halved after a slow
+    /// batch, doubled after a fast one.
+    pub(super) max_batch_keys: usize,
+    /// The time of the hook's last hint, while rechecks are still scheduled.
+    pub(super) hooked_at: Option<Instant>,
+    /// The time to read the key even if its writers' notifications are not enabled by then.
+    pub(super) first_read_at: Option<Instant>,
+    pub(super) hot_key: HotKeyDetector,
+}
+
+impl<W> KeyState<W> {
+    /// Creates the state of a key without history. `share` is the largest number of keys in its
+    /// statement.
+    pub(super) fn new(max_batch_keys: usize) -> Self {
+        Self {
+            pending: None,
+            not_before: None,
+            failures: 0,
+            max_batch_keys,
+            hooked_at: None,
+            first_read_at: None,
+            hot_key: HotKeyDetector::default(),
+        }
+    }
+
+    /// Merges the hints and waiters of a failed read with those that arrived meanwhile.
+    pub(super) fn merge_pending(
+        &mut self,
+        sources: HintSources,
+        since: Instant,
+        mut waiters: Vec<W>,
+    ) {
+        let waiting = self.pending.get_or_insert_with(|| PendingRead {
+            sources,
+            since,
+            waiters: Vec::new(),
+        });
+        waiting.sources |= sources;
+        waiting.since = waiting.since.min(since);
+        waiting.waiters.append(&mut waiters);
+    }
+}

@@ -1,0 +1,84 @@
+//! The embedded page: a handful of files compiled into the binary.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+use warp::http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH, REFERRER_POLICY,
+    X_CONTENT_TYPE_OPTIONS,
+};
+use warp::http::{HeaderValue, StatusCode};
+
+use crate::Response;
+use crate::error::ApiError;
+use crate::request::RequestHead;
+use crate::snapshot::etag_matches;
+
+const CONTENT_POLICY: HeaderValue = HeaderValue::from_static(
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; base-uri 'none'; frame-ancestors 'none'",
+);
+
+/// One static file of the page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StaticFile {
+    /// The path from the root; `/` is the page itself.
+    pub path: &'static str,
+    /// The content type, with the character set if it is text.
+    pub content_type: &'static str,
+    /// The content as it is sent.
+    pub bytes: &'static [u8],
+}
+
+/// All static files, each with its entity tag.
+#[derive(Debug, Clone)]
+pub(super) struct StaticFiles(Arc<HashMap<&'static str, (StaticFile, String)>>);
+
+impl StaticFiles {
+    pub(super) fn new(assets: &'static [StaticFile]) -> Self {
+        Self(Arc::new(
+            assets
+                .iter()
+                .map(|asset| (asset.path, (*asset, entity_tag(asset.bytes))))
+                .collect(),
+        ))
+    }
+
+    pub(super) fn contains(&self, path: &str) -> bool {
+        self.0.contains_key(path)
+    }
+
+    pub(super) fn serve(&self, path: &str, head: &RequestHead) -> Result<Response, ApiError> {
+        let (asset, tag) = self.0.get(path).ok_or_else(ApiError::not_found)?;
+        head.require_read()?;
+        let unchanged = etag_matches(&head.header(IF_NONE_MATCH), tag);
+        let mut response = Response::new(if unchanged {
+            "".into()
+        } else {
+            asset.bytes.into()
+        });
+        if unchanged {
+            *response.status_mut() = StatusCode::NOT_MODIFIED;
+        }
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(asset.content_type));
+        headers.extend(HeaderValue::try_from(tag).map(|tag| (ETAG, tag)));
+        // Browsers must revalidate each time, which costs a 304: a new binary must not meet an old
+        // script.
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+        headers.insert(CONTENT_SECURITY_POLICY, CONTENT_POLICY);
+        headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+        Ok(response)
+    }
+}
+
+/// Computes an entity tag: a hash of the content.
+pub(super) fn entity_tag(bytes: &[u8]) -> String {
+    let mut tag = String::from("\"");
+    for byte in Sha256::digest(bytes).iter().take(8) {
+        tag.push_str(&format!("{byte:02x}"));
+    }
+    tag.push('"');
+    tag
+}

@@ -1,0 +1,260 @@
+//! Notifications on a dedicated connection: LISTEN, the proof of delivery, the messages, and the
+//! detection of a lost connection.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
+use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::{AsyncMessage, Client};
+
+use crate::change_hint::probe_payload;
+use crate::connect::RawConnection;
+use crate::error::{DatabaseError, error_text};
+use crate::pool::Database;
+
+/// The time between two empty queries, and the time-out of each. A server that hangs is detected
+/// after both.
+const PING_INTERVAL: Duration = Duration::from_secs(2);
+const PING_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The time-out of a probe and the number of probes. After the last one the connection counts as
+/// not delivering.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
+const MAX_PROBES: usize = 2;
+
+/// The shortest and the longest pause before connecting again. The actual pause is between half of
+/// it and all of it.
+const BACKOFF_MIN: Duration = Duration::from_millis(50);
+const BACKOFF_MAX: Duration = Duration::from_secs(2);
+
+/// The reason for giving up a connection.
+#[derive(Debug)]
+pub(super) enum DisconnectCause {
+    /// The connection failed, with the error's text.
+    Broken(String),
+    /// LISTEN works, but notifications do not arrive.
+    NotDelivering,
+}
+
+/// A connection on which notifications arrive.
+pub(super) struct NotificationStream {
+    client: Arc<Client>,
+    connection: RawConnection,
+    ping_interval: Interval,
+    ping: PendingPing,
+}
+
+impl NotificationStream {
+    fn new(client: Client, connection: RawConnection) -> Self {
+        let mut ping_interval = interval(PING_INTERVAL);
+        ping_interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self {
+            client: Arc::new(client),
+            connection,
+            ping_interval,
+            ping: None,
+        }
+    }
+
+    /// Returns the next message. Meanwhile sends an empty query at every interval to detect a lost
+    /// server.
+    pub(super) async fn next_message(&mut self) -> Result<AsyncMessage, DisconnectCause> {
+        loop {
+            tokio::select! {
+                message = receive_message(&mut self.connection) => return message,
+                _ = self.ping_interval.tick(), if self.ping.is_none() => {
+                    let client = Arc::clone(&self.client);
+                    self.ping = Some(Box::pin(async move { timeout(PING_TIMEOUT, client.batch_execute("")).await }));
+                },
+                result = ping_result(&mut self.ping) => match result {
+                    Ok(Ok(())) => self.ping = None,
+                    Ok(Err(error)) => return Err(DisconnectCause::Broken(error_text(&error))),
+                    Err(_) => return Err(DisconnectCause::Broken("the server does not answer".to_owned())),
+                },
+            }
+        }
+    }
+
+    /// Returns the next message if it is pending already.
+    pub(super) async fn try_next(&mut self) -> Result<Option<AsyncMessage>, DisconnectCause> {
+        poll_fn(|cx| match self.connection.poll_message(cx) {
+            Poll::Ready(Some(Ok(message))) => Poll::Ready(Ok(Some(message))),
+            Poll::Ready(Some(Err(error))) => {
+                Poll::Ready(Err(DisconnectCause::Broken(error_text(&error))))
+            }
+            Poll::Ready(None) => {
+                Poll::Ready(Err(DisconnectCause::Broken("connection closed".to_owned())))
+            }
+            Poll::Pending => Poll::Ready(Ok(None)),
+        })
+        .await
+    }
+}
+
+/// Connects, LISTENs to a channel (a plain identifier), and proves that notifications arrive. Drops
+/// the messages that arrive meanwhile, because everything will be read anyway.
+pub(super) async fn connect_and_verify(
+    database: &Database,
+    channel: &str,
+) -> Result<NotificationStream, DisconnectCause> {
+    let endpoint = database.direct_endpoint();
+    let (client, mut connection) =
+        match timeout(endpoint.total_connect_timeout(), endpoint.connect_plain()).await {
+            Ok(Ok(parts)) => parts,
+            Ok(Err(error)) => return Err(DisconnectCause::Broken(error_text(&error))),
+            Err(_) => {
+                return Err(DisconnectCause::Broken(
+                    "no connection within the connect time-out".to_owned(),
+                ));
+            }
+        };
+    let listen = format!("LISTEN {channel}");
+    let listen = timeout(PROBE_TIMEOUT, client.batch_execute(&listen));
+    match poll_while(&mut connection, listen).await? {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => return Err(DisconnectCause::Broken(error_text(&error))),
+        Err(_) => {
+            return Err(DisconnectCause::Broken(
+                "LISTEN was not answered".to_owned(),
+            ));
+        }
+    }
+    for _ in 0..MAX_PROBES {
+        if probe_delivery(database, channel, &mut connection).await? {
+            return Ok(NotificationStream::new(client, connection));
+        }
+    }
+    // A pooler keeps the server's session, and every listener costs writers. With luck this
+    // UNLISTEN reaches the same session.
+    let _ = poll_while(
+        &mut connection,
+        timeout(
+            PROBE_TIMEOUT,
+            client.batch_execute(&format!("UNLISTEN {channel}")),
+        ),
+    )
+    .await;
+    Err(DisconnectCause::NotDelivering)
+}
+
+/// Returns whether a notification sent over another connection arrives on this one.
+async fn probe_delivery(
+    database: &Database,
+    channel: &str,
+    connection: &mut RawConnection,
+) -> Result<bool, DisconnectCause> {
+    let nonce = probe_payload(fastrand::u64(..));
+    let mut received = false;
+    {
+        let mut send = std::pin::pin!(send_probe(database, channel, &nonce));
+        loop {
+            tokio::select! {
+                sent = &mut send => break sent.map_err(|error| DisconnectCause::Broken(error.to_string()))?,
+                message = receive_message(connection) => received |= is_probe_echo(&message?, channel, &nonce),
+            }
+        }
+    }
+    let receive = async {
+        while !received {
+            received = is_probe_echo(&receive_message(connection).await?, channel, &nonce);
+        }
+        Ok(())
+    };
+    match timeout(PROBE_TIMEOUT, receive).await {
+        Ok(result) => result.map(|()| true),
+        Err(_) => Ok(false),
+    }
+}
+
+async fn send_probe(
+    database: &Database,
+    channel: &str,
+    payload: &str,
+) -> Result<(), DatabaseError> {
+    let params: [(&(dyn ToSql + Sync), Type); 2] = [(&channel, Type::TEXT), (&payload, Type::TEXT)];
+    database
+        .query(
+            "the probe",
+            "SELECT pg_catalog.pg_notify($1, $2)::text",
+            &params,
+        )
+        .await
+        .map(drop)
+}
+
+type PendingPing = Option<
+    Pin<
+        Box<
+            dyn Future<
+                    Output = Result<Result<(), tokio_postgres::Error>, tokio::time::error::Elapsed>,
+                > + Send,
+        >,
+    >,
+>;
+
+/// Resolves when the ping under way ends; never without a ping.
+async fn ping_result(
+    ping: &mut PendingPing,
+) -> Result<Result<(), tokio_postgres::Error>, tokio::time::error::Elapsed> {
+    match ping {
+        Some(ping) => ping.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Returns the next message of the connection. Polling it also drives requests and responses.
+async fn receive_message(connection: &mut RawConnection) -> Result<AsyncMessage, DisconnectCause> {
+    match poll_fn(|cx| connection.poll_message(cx)).await {
+        Some(Ok(message)) => Ok(message),
+        Some(Err(error)) => Err(DisconnectCause::Broken(error_text(&error))),
+        None => Err(DisconnectCause::Broken("connection closed".to_owned())),
+    }
+}
+
+/// Awaits a request of the client while the connection is polled. Messages that arrive meanwhile
+/// are dropped.
+async fn poll_while<F: Future>(
+    connection: &mut RawConnection,
+    request: F,
+) -> Result<F::Output, DisconnectCause> {
+    let mut request = std::pin::pin!(request);
+    loop {
+        tokio::select! {
+            response = &mut request => return Ok(response),
+            message = receive_message(connection) => drop(message?),
+        }
+    }
+}
+
+fn is_probe_echo(message: &AsyncMessage, channel: &str, nonce: &str) -> bool {
+    matches!(message, AsyncMessage::Notification(received) if received.channel() == channel && received.payload() == nonce)
+}
+
+/// Doubling pauses with jitter, so that many servers do not reconnect at the same time.
+#[derive(Default)]
+pub(super) struct ReconnectBackoff(u32);
+
+impl ReconnectBackoff {
+    pub(super) fn next_pause(&mut self) -> Duration {
+        let full = (BACKOFF_MIN * 2u32.saturating_pow(self.0.min(16))).min(BACKOFF_MAX);
+        self.0 = self.0.saturating_add(1);
+        full.mul_f64(0.5 + fastrand::f64() / 2.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_up_to_their_limit() {
+        let mut backoff = ReconnectBackoff::default();
+        let pauses: Vec<_> = (0..100).map(|_| backoff.next_pause()).collect();
+        assert!(pauses[0] <= BACKOFF_MIN && pauses[0] >= BACKOFF_MIN / 2);
+        assert!(pauses.iter().all(|p| *p <= BACKOFF_MAX) && pauses[99] >= BACKOFF_MAX / 2);
+    }
+}

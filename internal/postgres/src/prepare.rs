@@ -1,0 +1,403 @@
+//! Prepares a stream's statements: describes its SQL with the database's help and builds the SQL
+//! that is sent.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use tokio::time::timeout;
+use tokio_postgres::types::Type;
+
+use crate::columns;
+use crate::connect::DedicatedConnection;
+use crate::error::{DatabaseError, error_text};
+use crate::key_array::{EXPECTED_ARRAYS, is_same_key_type, key_type};
+use crate::pool::Database;
+use crate::quote::quote_ident;
+use latido_stream::{Column, KeyType, Stream, ZoneRule};
+
+/// The time-out of describing one statement.
+const DESCRIBE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A stream's statements in the form that is sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct PreparedStream {
+    pub(super) key_type: KeyType,
+    /// The array type of `$1`, the keys.
+    pub(super) key_array_type: Type,
+    /// True if the query takes the local dates as `$2`.
+    pub(super) takes_today: bool,
+    /// The data columns after the key.
+    pub(super) columns: Vec<Column>,
+    /// The SQL that reads rows: key, columns, clock, the row's time, and the statement's start.
+    pub(super) read_sql: String,
+    /// The SQL that returns the keys for which the query and its verification query differ. `None`
+    /// if there is no verification query, or if it replaces the query already.
+    pub(super) mismatch_sql: Option<String>,
+    /// The SQL that returns key and zone, with the type of its `$1`.
+    pub(super) zones_query: Option<(String, Type)>,
+}
+
+/// The parameters and result columns of a statement.
+#[derive(PartialEq, Eq)]
+struct StatementShape {
+    params: Vec<Type>,
+    columns: Vec<(String, Type)>,
+}
+
+/// Describes all the stream's statements and checks that they have the required form.
+pub(super) async fn describe_stream(
+    database: &Database,
+    stream: &Stream,
+) -> Result<PreparedStream, DatabaseError> {
+    let private = database.open_dedicated().await?;
+    let what = format!("the query of stream {}", stream.name);
+    let found = match (
+        describe_statement(
+            database,
+            &private,
+            &what,
+            trim_statement(stream.active_query()),
+        )
+        .await,
+        stream.pending_verification(),
+    ) {
+        (Err(error), Some(check))
+            if error
+                .sqlstate()
+                .is_some_and(|state| state.starts_with("42")) =>
+        {
+            tracing::error!(stream = stream.name, %error, "the stream is read with its check from now on");
+            check.activate();
+            describe_statement(database, &private, &what, trim_statement(&check.query)).await?
+        }
+        (result, _) => result?,
+    };
+    let (keys, key_type) = check_parameters(&what, &found)?;
+    let (key, data) = check_columns(&what, stream, &found, &keys)?;
+    let zones = match &stream.zone_rule {
+        ZoneRule::Fixed(_) => None,
+        ZoneRule::Query { sql, .. } => Some(prepare_zones(database, &private, stream, sql).await?),
+    };
+    let differences = match stream.pending_verification() {
+        Some(check) => Some(
+            prepare_comparison(
+                database,
+                &private,
+                stream,
+                &check.query,
+                &found,
+                (&key, &data),
+            )
+            .await?,
+        ),
+        None => None,
+    };
+    let read = build_read_sql(stream.active_query(), &key, &data);
+    let columns = found
+        .columns
+        .iter()
+        .skip(1)
+        .map(|(name, of)| Column {
+            name: name.clone(),
+            kind: columns::json_kind(of),
+        })
+        .collect();
+    Ok(PreparedStream {
+        key_type,
+        key_array_type: keys,
+        takes_today: found.params.len() == 2,
+        columns,
+        read_sql: read,
+        mismatch_sql: differences,
+        zones_query: zones,
+    })
+}
+
+/// Builds the statement that compares a query of this form with its verification query.
+async fn prepare_comparison(
+    database: &Database,
+    private: &DedicatedConnection,
+    stream: &Stream,
+    check: &str,
+    found: &StatementShape,
+    (key, data): (&str, &[String]),
+) -> Result<String, DatabaseError> {
+    let what = format!("the check of stream {}", stream.name);
+    let same = describe_statement(database, private, &what, trim_statement(check)).await?;
+    if same != *found {
+        return Err(DatabaseError::unfit(
+            what,
+            found.to_string(),
+            same.to_string(),
+        ));
+    }
+    Ok(build_mismatch_sql(&stream.query, check, key, data))
+}
+
+async fn prepare_zones(
+    database: &Database,
+    private: &DedicatedConnection,
+    stream: &Stream,
+    sql: &str,
+) -> Result<(String, Type), DatabaseError> {
+    let what = format!("the time zone query of stream {}", stream.name);
+    let found = describe_statement(database, private, &what, trim_statement(sql)).await?;
+    match (found.params.as_slice(), found.columns.len()) {
+        ([keys], 2) if key_type(keys).is_some() => Ok((build_zones_sql(sql), keys.clone())),
+        _ => {
+            let expected = format!("$1 {EXPECTED_ARRAYS}, and the columns key, zone");
+            Err(DatabaseError::unfit(what, expected, found.to_string()))
+        }
+    }
+}
+
+/// Describes a statement. A transaction makes a pooler use one server session from the request to
+/// the clean-up.
+async fn describe_statement(
+    database: &Database,
+    private: &DedicatedConnection,
+    what: &str,
+    sql: &str,
+) -> Result<StatementShape, DatabaseError> {
+    let client = &private.client;
+    let work = async {
+        client
+            .batch_execute(&format!("BEGIN READ ONLY; {}", database.local_settings()))
+            .await?;
+        let result = client.prepare(sql).await;
+        let result = result.map(|statement| StatementShape {
+            params: statement.params().to_vec(),
+            columns: statement
+                .columns()
+                .iter()
+                .map(|c| (c.name().to_owned(), c.type_().clone()))
+                .collect(),
+        });
+        client.batch_execute("COMMIT").await?;
+        result
+    };
+    match timeout(DESCRIBE_TIMEOUT, work).await {
+        Ok(result) => result.map_err(|e| match DatabaseError::from_driver(what, &e) {
+            // For an unknown parameter type, for example, the position in the text helps more than
+            // the message alone.
+            DatabaseError::Rejected { what, sqlstate, .. } => DatabaseError::Rejected {
+                what,
+                sqlstate,
+                message: explain_error(&e, sql),
+            },
+            other => other,
+        }),
+        Err(_) => Err(DatabaseError::unavailable(
+            "no answer while describing a statement",
+        )),
+    }
+}
+
+/// Returns the server's message, the line that it concerns, and its hint.
+fn explain_error(error: &tokio_postgres::Error, sql: &str) -> String {
+    use tokio_postgres::error::ErrorPosition;
+    let Some(db) = error.as_db_error() else {
+        return error_text(error);
+    };
+    let mut text = db.message().to_owned();
+    if let Some(ErrorPosition::Original(position)) = db.position() {
+        let before: String = sql.chars().take(*position as usize).collect();
+        text.push_str(&format!(", in line {}", before.lines().count().max(1)));
+    }
+    if let Some(hint) = db.hint() {
+        text.push_str(&format!(" ({hint})"));
+    }
+    text
+}
+
+fn check_parameters(what: &str, found: &StatementShape) -> Result<(Type, KeyType), DatabaseError> {
+    let fit = match found.params.as_slice() {
+        [keys] => Some(keys),
+        [keys, today] if *today == Type::DATE_ARRAY => Some(keys),
+        _ => None,
+    };
+    let fit = fit.and_then(|keys| Some((keys.clone(), key_type(keys)?)));
+    fit.ok_or_else(|| {
+        let expected =
+            format!("parameters $1 {EXPECTED_ARRAYS}, and $2 date[] (today of each key)");
+        DatabaseError::unfit(what, expected, found.to_string())
+    })
+}
+
+/// Returns the names of the key's column and of the data columns.
+fn check_columns(
+    what: &str,
+    stream: &Stream,
+    found: &StatementShape,
+    keys: &Type,
+) -> Result<(String, Vec<String>), DatabaseError> {
+    let Some(((key, first), data)) = found.columns.split_first() else {
+        return Err(DatabaseError::unfit(
+            what,
+            "rows",
+            "a statement without a result",
+        ));
+    };
+    if !is_same_key_type(keys, first) {
+        return Err(DatabaseError::unfit(
+            what,
+            format!("the key as first column, with the type of $1 ({keys})"),
+            first.name(),
+        ));
+    }
+    if data.is_empty() {
+        return Err(DatabaseError::unfit(
+            what,
+            "data columns after the key",
+            "none",
+        ));
+    }
+    // The frame adds these two fields itself.
+    let mut taken = HashSet::from([key.as_str(), stream.key_field.as_str(), "timestamp"]);
+    for (name, _) in data {
+        if !taken.insert(name) {
+            return Err(DatabaseError::unfit(
+                what,
+                "data columns with distinct names, none of them the key's nor `timestamp`",
+                name,
+            ));
+        }
+    }
+    Ok((
+        key.clone(),
+        data.iter().map(|(name, _)| name.clone()).collect(),
+    ))
+}
+
+/// Builds the SQL that reads rows. Postgres builds the JSON, with its own text for every type and
+/// the columns in order.
+///
+/// Columns are selected by name and not by position. So a migration under a `SELECT *` is an error,
+/// which a new description repairs, and never another column under an old name. The clock is read
+/// once a statement while it runs, so after its snapshot was taken: consecutive reads have rising
+/// clocks. It is read again for each row, which gives the time that each key took.
+fn build_read_sql(query: &str, key: &str, data: &[String]) -> String {
+    format!(
+        "SELECT {}, \
+         (SELECT (extract(epoch FROM pg_catalog.clock_timestamp()) * 1000000)::bigint), pg_catalog.clock_timestamp(), pg_catalog.statement_timestamp()\nFROM (\n{}\n) AS d",
+        build_row_sql(key, data),
+        trim_statement(query),
+    )
+}
+
+/// Returns the SQL for the key and the JSON of a row of `d`.
+fn build_row_sql(key: &str, data: &[String]) -> String {
+    let data: Vec<_> = data
+        .iter()
+        .map(|name| format!("d.{}", quote_ident(name)))
+        .collect();
+    format!(
+        "d.{}::text, pg_catalog.row_to_json((SELECT r FROM (SELECT {}) AS r))::text",
+        quote_ident(key),
+        data.join(", ")
+    )
+}
+
+/// Builds the SQL for the keys on which two queries differ, in one statement and so in one
+/// snapshot.
+fn build_mismatch_sql(query: &str, check: &str, key: &str, data: &[String]) -> String {
+    let [query, check] = [query, check].map(|sql| {
+        format!(
+            "(\nSELECT {} FROM (\n{}\n) AS d\n)",
+            build_row_sql(key, data),
+            trim_statement(sql)
+        )
+    });
+    format!(
+        "SELECT coalesce(a.k, b.k)\nFROM {query} AS a (k, said)\nFULL JOIN {check} AS b (k, said) ON a.k = b.k\nWHERE a.said IS DISTINCT FROM b.said"
+    )
+}
+
+fn build_zones_sql(sql: &str) -> String {
+    format!(
+        "SELECT z.k::text, z.zone::text\nFROM (\n{}\n) AS z (k, zone)",
+        trim_statement(sql)
+    )
+}
+
+/// Returns the `authorize` query in the form that is sent.
+pub(super) fn build_authorize_sql(sql: &str) -> String {
+    format!(
+        "SELECT a.k::text\nFROM (\n{}\n) AS a (k)",
+        trim_statement(sql)
+    )
+}
+
+/// Removes the trailing semicolons and comment lines of a statement, as files may end with them.
+fn trim_statement(sql: &str) -> &str {
+    let mut rest = sql;
+    loop {
+        let shorter = rest.trim_end().trim_end_matches(';');
+        let start_of_line = shorter.rfind('\n').map_or(0, |at| at + 1);
+        let shorter = if shorter[start_of_line..].trim_start().starts_with("--") {
+            &shorter[..start_of_line]
+        } else {
+            shorter
+        };
+        if shorter.len() == rest.len() {
+            return rest;
+        }
+        rest = shorter;
+    }
+}
+
+impl std::fmt::Display for StatementShape {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let params: Vec<_> = self
+            .params
+            .iter()
+            .enumerate()
+            .map(|(i, t)| format!("${} {t}", i + 1))
+            .collect();
+        let columns: Vec<_> = self
+            .columns
+            .iter()
+            .map(|(name, t)| format!("{name} {t}"))
+            .collect();
+        write!(
+            f,
+            "parameters ({}) and columns ({})",
+            params.join(", "),
+            columns.join(", ")
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trailing_semicolons_and_comments_are_removed() {
+        for sql in [
+            "SELECT 1",
+            "SELECT 1;",
+            "SELECT 1 ;\n",
+            "SELECT 1;\n-- that was all;\n\n",
+            "SELECT 1\n  -- a\n-- b\n;",
+        ] {
+            assert_eq!(trim_statement(sql).trim_end(), "SELECT 1", "{sql:?}");
+        }
+        assert_eq!(trim_statement("SELECT 1 -- one"), "SELECT 1 -- one");
+        assert_eq!(trim_statement("-- nothing"), "");
+    }
+
+    #[test]
+    fn read_keeps_order_and_names_of_columns() {
+        let sql = build_read_sql(
+            "SELECT k, 1 AS b, 2 AS \"A\" FROM t -- end",
+            "k",
+            &["b".to_owned(), "A".to_owned()],
+        );
+        assert!(
+            sql.starts_with(r#"SELECT d."k"::text"#) && sql.contains(r#"(SELECT d."b", d."A")"#),
+            "{sql}"
+        );
+        assert!(sql.ends_with("-- end\n) AS d"), "{sql}");
+    }
+}

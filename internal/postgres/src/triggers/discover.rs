@@ -1,0 +1,206 @@
+//! Finds the tables that a catalog names in the database.
+
+use tokio_postgres::types::Type;
+
+use crate::error::DatabaseError;
+use crate::pool::Database;
+use crate::triggers::InstallError;
+use crate::triggers::generate::{KeyColumn, TriggerKind, WatchedTable};
+use crate::watch_locks::probe_sql;
+use latido_stream::{Catalog, SourceTable, Stream};
+
+/// Returns every table of every stream, or an error with all their problems.
+pub(super) async fn discover_tables(
+    database: &Database,
+    catalog: &Catalog,
+) -> Result<Vec<WatchedTable>, InstallError> {
+    let (mut found, mut problems) = (Vec::new(), Vec::new());
+    for (_, stream) in catalog.iter() {
+        for table in &stream.tables {
+            match discover_table(database, stream, table).await? {
+                Ok(watched) if found.contains(&watched) => {}
+                Ok(watched) => found.push(watched),
+                Err(problem) => problems.push(problem),
+            }
+        }
+    }
+    if problems.is_empty() {
+        Ok(found)
+    } else {
+        Err(InstallError::UnsupportedTables(problems))
+    }
+}
+
+/// Finds one table. The inner error describes the problem with it.
+pub async fn discover_table(
+    database: &Database,
+    stream: &Stream,
+    table: &SourceTable,
+) -> Result<Result<WatchedTable, String>, DatabaseError> {
+    let rows = query_rows(
+        database,
+        include_str!("find_table.sql"),
+        &table.name,
+        Type::TEXT,
+    )
+    .await?;
+    let found = rows.first().and_then(|row| {
+        Some((
+            row.try_get::<_, Option<u32>>(0).ok()??,
+            row.try_get(1).ok()?,
+            row.try_get(2).ok()?,
+            row.try_get::<_, String>(3).ok()?,
+        ))
+    });
+    let Some((oid, schema, name, kind)) = found else {
+        let path: Option<String> = rows.first().and_then(|row| row.try_get(4).ok().flatten());
+        let path = path.unwrap_or_default();
+        return Ok(Err(format!(
+            "stream {}: no table {}; looked in the schemas {path}",
+            stream.name, table.name
+        )));
+    };
+    if let Some(kind) = unsupported_kind(&kind) {
+        let text = format!(
+            "stream {}: {} is {kind}; expected a table, for only tables have triggers",
+            stream.name, table.name
+        );
+        return Ok(Err(text));
+    }
+    let columns: Vec<(String, String)> = string_pairs(
+        &query_rows(database, include_str!("find_columns.sql"), &oid, Type::OID).await?,
+    );
+    let (key, watched) = match choose_columns(stream, table, &columns) {
+        Ok(chosen) => chosen,
+        Err(problem) => return Ok(Err(problem)),
+    };
+    let relations = string_pairs(
+        &query_rows(
+            database,
+            include_str!("find_relations.sql"),
+            &oid,
+            Type::OID,
+        )
+        .await?,
+    );
+    let plain = kind == "r" && relations.len() == 1 && key.is_some();
+    let form = if plain && supports_row_triggers(database).await? {
+        TriggerKind::Rows
+    } else {
+        TriggerKind::Statements
+    };
+    Ok(Ok(WatchedTable {
+        stream: stream.name.clone(),
+        schema,
+        table: name,
+        key,
+        change_columns: watched,
+        relations,
+        trigger_kind: form,
+    }))
+}
+
+/// Returns whether row triggers may be used with the gate. They run as the writer, so every role
+/// must have the right to call the functions that they use. That is PostgreSQL's default.
+async fn supports_row_triggers(database: &Database) -> Result<bool, DatabaseError> {
+    Ok(uses_gate(database).await? && query_bool(database, include_str!("find_rights.sql")).await?)
+}
+
+/// Returns whether triggers get the gate: if it is configured, and the database hashes keys as the
+/// server does.
+pub(super) async fn uses_gate(database: &Database) -> Result<bool, DatabaseError> {
+    Ok(database.is_gated() && query_bool(database, &probe_sql()).await?)
+}
+
+async fn query_bool(database: &Database, sql: &str) -> Result<bool, DatabaseError> {
+    let rows = database.query("a look at the tables", sql, &[]).await?;
+    Ok(rows
+        .first()
+        .and_then(|row| row.try_get(0).ok())
+        .unwrap_or(false))
+}
+
+async fn query_rows(
+    database: &Database,
+    sql: &str,
+    param: &(dyn tokio_postgres::types::ToSql + Sync),
+    of: Type,
+) -> Result<Vec<tokio_postgres::Row>, DatabaseError> {
+    database
+        .query("a look at the tables", sql, &[(param, of)])
+        .await
+}
+
+fn string_pairs(rows: &[tokio_postgres::Row]) -> Vec<(String, String)> {
+    rows.iter()
+        .filter_map(|row| Some((row.try_get(0).ok()?, row.try_get(1).ok()?)))
+        .collect()
+}
+
+/// Returns the name of a `pg_class.relkind` that cannot have triggers with transition tables, or
+/// `None` if it can.
+fn unsupported_kind(kind: &str) -> Option<&'static str> {
+    match kind {
+        "r" | "p" => None,
+        "v" => Some("a view"),
+        "m" => Some("a materialized view"),
+        "f" => Some("a foreign table"),
+        _ => Some("no table"),
+    }
+}
+
+/// Returns the key's column and the other columns, under their names in the table.
+fn choose_columns(
+    stream: &Stream,
+    table: &SourceTable,
+    has: &[(String, String)],
+) -> Result<(Option<KeyColumn>, Vec<String>), String> {
+    let find = |name: &String| {
+        let lower = name.to_lowercase();
+        has.iter()
+            .find(|(own, _)| own == name)
+            .or_else(|| has.iter().find(|(own, _)| *own == lower))
+    };
+    let missing: Vec<_> = table
+        .key_column
+        .iter()
+        .chain(&table.columns)
+        .filter(|name| find(name).is_none())
+        .cloned()
+        .collect();
+    if !missing.is_empty() {
+        let names: Vec<_> = has.iter().map(|(name, _)| name.as_str()).collect();
+        let (missing, names) = (missing.join(", "), names.join(", "));
+        return Err(format!(
+            "stream {}: table {} has no column {missing}; it has {names}",
+            stream.name, table.name
+        ));
+    }
+    let key = match table.key_column.as_ref().and_then(find) {
+        None => None,
+        Some((name, of)) => match of.as_str() {
+            "uuid" | "int8" | "int4" | "int2" => Some(KeyColumn {
+                name: name.clone(),
+                is_text: false,
+            }),
+            "text" | "varchar" => Some(KeyColumn {
+                name: name.clone(),
+                is_text: true,
+            }),
+            _ => {
+                let expected = "uuid, bigint, integer, smallint, text or varchar";
+                return Err(format!(
+                    "stream {}: the key {name} of table {} is {of}; expected {expected}",
+                    stream.name, table.name
+                ));
+            }
+        },
+    };
+    let columns = table
+        .columns
+        .iter()
+        .filter_map(find)
+        .map(|(name, _)| name.clone())
+        .collect();
+    Ok((key, columns))
+}

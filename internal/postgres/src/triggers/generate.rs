@@ -1,0 +1,522 @@
+//! Generates the SQL of the triggers from a description of the tables. Pure.
+//!
+//! There is one function for each table of a stream, and four triggers on the table and on each of
+//! its partitions, because a statement that names a partition fires only that partition's triggers.
+//! They are ALWAYS triggers, because restore tools and replication scripts disable the others.
+//!
+//! There are two kinds ([`TriggerKind`]). With the interest gate, a plain table has row triggers.
+//! They cost a writer of one row a third of what statement triggers do, and no more for many rows.
+//! They run as the writer and use only rights that every writer has. All other tables have
+//! statement triggers, which name every key once, and one shared function that sends.
+
+use sha2::{Digest, Sha256};
+
+use crate::quote::{dollar_quote, quote_ident, quote_literal, quote_qualified};
+use crate::watch_locks::{hash_sql, try_first_sql, try_second_sql};
+use latido_stream::MAX_KEY_BYTES;
+
+/// The schema of all installed functions.
+pub(super) const SCHEMA: &str = "latido";
+/// The prefix of the comments on installed objects; objects without it belong to others.
+pub(super) const COMMENT_PREFIX: &str = "latido:";
+/// The name of the shared function.
+pub(super) const SHARED_FUNCTION: &str = "changed";
+
+/// The largest number of keys that one statement names. Beyond it, it reports a change of every
+/// key.
+const MAX_NAMED_KEYS: usize = 2000;
+/// The largest payload in bytes; the server accepts 7,999.
+const MAX_PAYLOAD_BYTES: usize = 7900;
+/// The largest size of one key as JSON, in bytes, with quotes and comma, if every byte is escaped.
+const MAX_KEY_JSON_BYTES: usize = 6 * MAX_KEY_BYTES + 3;
+/// The largest size of a name in PostgreSQL, in bytes.
+const MAX_NAME_BYTES: usize = 63;
+
+/// The kind of trigger that finds a table's changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TriggerKind {
+    /// Row triggers, which try the gate for the key of each row.
+    Rows,
+    /// Statement triggers, which read the sets of rows that a statement wrote.
+    Statements,
+}
+
+/// A table of a stream, as found in the database.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WatchedTable {
+    pub stream: String,
+    pub schema: String,
+    pub table: String,
+    pub key: Option<KeyColumn>,
+    /// The columns whose change counts; empty means every column.
+    pub change_columns: Vec<String>,
+    /// The relations that get triggers, as schema and name: the table, then its partitions.
+    pub relations: Vec<(String, String)>,
+    pub trigger_kind: TriggerKind,
+}
+
+/// The column that holds the key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyColumn {
+    pub name: String,
+    /// True if the column holds text. Texts are compared byte by byte, regardless of the column's
+    /// collation.
+    pub is_text: bool,
+}
+
+impl KeyColumn {
+    /// Returns the SQL for the key of a row under that alias, in the form that is compared.
+    fn comparable_sql(&self, alias: &str) -> String {
+        let collation = if self.is_text {
+            "::text COLLATE \"C\""
+        } else {
+            ""
+        };
+        format!("{alias}.{}{collation}", quote_ident(&self.name))
+    }
+}
+
+/// A part of the script for one table or object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ScriptSection {
+    /// The qualified name of the table, or a description of another object.
+    pub(super) subject: String,
+    pub(super) sql: String,
+}
+
+/// One of the four trigger events.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct TriggerEvent {
+    pub(super) suffix: &'static str,
+    /// The value of `pg_trigger.tgtype` for an AFTER trigger FOR EACH STATEMENT.
+    tgtype_for: i16,
+}
+
+impl TriggerEvent {
+    /// Returns the value of `pg_trigger.tgtype`; TRUNCATE has statement triggers only.
+    pub(super) fn tgtype(self, form: TriggerKind) -> i16 {
+        const ROW: i16 = 1;
+        const TRUNCATE: i16 = 32;
+        if form == TriggerKind::Rows && self.tgtype_for != TRUNCATE {
+            self.tgtype_for | ROW
+        } else {
+            self.tgtype_for
+        }
+    }
+}
+
+pub(super) const TRIGGER_EVENTS: [TriggerEvent; 4] = [
+    TriggerEvent {
+        suffix: "ins",
+        tgtype_for: 4,
+    },
+    TriggerEvent {
+        suffix: "upd",
+        tgtype_for: 16,
+    },
+    TriggerEvent {
+        suffix: "del",
+        tgtype_for: 8,
+    },
+    TriggerEvent {
+        suffix: "tru",
+        tgtype_for: 32,
+    },
+];
+
+impl WatchedTable {
+    pub fn qualified_name(&self) -> String {
+        quote_qualified(&self.schema, &self.table)
+    }
+
+    /// Returns the function's name: readable, and unique through a hash of the parts that identify
+    /// it.
+    pub(super) fn function_name(&self) -> String {
+        truncate_name(
+            &format!("{}_{}", self.stream, self.table),
+            &format!("_{}", self.short_hash()),
+        )
+    }
+
+    pub(super) fn trigger_name(&self, event: TriggerEvent) -> String {
+        truncate_name(
+            &format!("latido_{}", self.stream),
+            &format!("_{}_{}", self.short_hash(), event.suffix),
+        )
+    }
+
+    fn short_hash(&self) -> String {
+        let key = self.key.as_ref().map_or("", |key| &key.name);
+        sha256_hex(&[&self.stream, &self.schema, &self.table, key].join("\0"))[..8].to_owned()
+    }
+
+    /// Returns the function's source, as `pg_proc.prosrc` holds it.
+    pub(super) fn function_body(&self) -> String {
+        let stream = quote_literal(&self.stream);
+        let columns = self.columns_sql("latido_r");
+        let Some(key) = &self.key else {
+            return fill_template(
+                include_str!("keyless.sql"),
+                &[("stream", &stream), ("columns", &columns)],
+            );
+        };
+        if self.trigger_kind == TriggerKind::Rows {
+            return self.row_function_body(key, &stream);
+        }
+        let (new_key, old_key) = (
+            key.comparable_sql("latido_r"),
+            key.comparable_sql("latido_o"),
+        );
+        let (limit, old_columns) = (
+            (MAX_NAMED_KEYS + 1).to_string(),
+            self.columns_sql("latido_o"),
+        );
+        let values = [
+            ("stream", stream.as_str()),
+            ("columns", &columns),
+            ("old_columns", &old_columns),
+            ("key", &new_key),
+            ("old_key", &old_key),
+            ("limit", &limit),
+        ];
+        fill_template(include_str!("table.sql"), &values)
+    }
+
+    fn row_function_body(&self, key: &KeyColumn, stream: &str) -> String {
+        let column = quote_ident(&key.name);
+        let (new_key, old_key) = (format!("NEW.{column}"), format!("OLD.{column}"));
+        let (columns, old_columns) = (self.columns_sql("NEW"), self.columns_sql("OLD"));
+        let key_of_row = format!("coalesce({new_key}, {old_key})::text");
+        // Keys are compared as text, unless equal values of the type have equal texts; then the
+        // cheaper comparison is used.
+        let same_key = if key.is_text {
+            format!(
+                "(coalesce({old_key}, {new_key})::text COLLATE \"C\") = ({key_of_row} COLLATE \"C\")"
+            )
+        } else {
+            format!("coalesce({old_key}, {new_key}) = coalesce({new_key}, {old_key})")
+        };
+        let (hash_of_row, hash_of_key) = (
+            hash_sql(&format!("{stream} || ':' || {key_of_row}")),
+            hash_sql(&format!("{stream} || ':' || latido_key")),
+        );
+        let (try_first, try_second, bytes) = (
+            try_first_sql("latido_hash"),
+            try_second_sql("latido_hash"),
+            MAX_KEY_BYTES.to_string(),
+        );
+        let values = [
+            ("stream", stream),
+            ("columns", &columns),
+            ("old_columns", &old_columns),
+            ("new_key", &new_key),
+            ("old_key", &old_key),
+            ("same_key", &same_key),
+            ("hash_of_row", &hash_of_row),
+            ("hash_of_key", &hash_of_key),
+            ("try_first", &try_first),
+            ("try_second", &try_second),
+            ("max_key_bytes", &bytes),
+        ];
+        fill_template(include_str!("row.sql"), &values)
+    }
+
+    /// Returns the rights that the function runs with. A row function calls nothing that its writer
+    /// may not call. Changing role and search path would cost more than all its other work.
+    fn function_rights(&self) -> &'static str {
+        match self.trigger_kind {
+            TriggerKind::Rows => "SECURITY INVOKER",
+            TriggerKind::Statements => "SECURITY DEFINER SET search_path = pg_catalog, pg_temp",
+        }
+    }
+
+    /// Returns the SQL for the columns whose change counts, of rows under that alias.
+    fn columns_sql(&self, alias: &str) -> String {
+        let columns: Vec<_> = self
+            .change_columns
+            .iter()
+            .map(|name| format!("{alias}.{}", quote_ident(name)))
+            .collect();
+        if columns.is_empty() {
+            format!("{alias}.*")
+        } else {
+            columns.join(", ")
+        }
+    }
+
+    /// Returns the function's comment, which identifies it as Latido's and contains its version.
+    pub(super) fn function_comment(&self) -> String {
+        let hash = sha256_hex(&format!(
+            "{}{}{}",
+            include_str!("function.sql"),
+            self.function_rights(),
+            self.function_body()
+        ));
+        format!(
+            "{COMMENT_PREFIX} changes of {} for stream {}; sha256:{hash}",
+            self.qualified_name(),
+            self.stream
+        )
+    }
+
+    fn script_section(&self) -> ScriptSection {
+        let function = quote_qualified(SCHEMA, &self.function_name());
+        let (body, comment) = (
+            dollar_quote(&self.function_body()),
+            quote_literal(&self.function_comment()),
+        );
+        // Names go into a comment line here, so they must not contain line ends.
+        let line = |text: &str| text.replace(char::is_control, " ");
+        let (stream, table) = (line(&self.stream), line(&self.qualified_name()));
+        let values = [
+            ("stream", stream.as_str()),
+            ("table", &table),
+            ("function", &function),
+            ("rights", self.function_rights()),
+            ("body", &body),
+            ("comment", &comment),
+        ];
+        let triggers = match self.trigger_kind {
+            TriggerKind::Rows => include_str!("row_triggers.sql"),
+            TriggerKind::Statements => include_str!("triggers.sql"),
+        };
+        let mut sql = fill_template(include_str!("function.sql"), &values);
+        for (schema, name) in &self.relations {
+            let [ins, upd, del, tru] =
+                TRIGGER_EVENTS.map(|event| quote_ident(&self.trigger_name(event)));
+            let table = quote_qualified(schema, name);
+            let values = [
+                ("table", table.as_str()),
+                ("function", &function),
+                ("ins", &ins),
+                ("upd", &upd),
+                ("del", &del),
+                ("tru", &tru),
+            ];
+            sql.push_str(&fill_template(triggers, &values));
+        }
+        ScriptSection {
+            subject: self.qualified_name(),
+            sql,
+        }
+    }
+}
+
+/// Returns the shared function's source. With `gated`, it sends nothing for keys that no server
+/// watches.
+pub(super) fn shared_body(gated: bool) -> String {
+    let (hash, each) = ("latido_hash", "k.hash");
+    let gate = [
+        (
+            "hash_of_key",
+            hash_sql("latido_stream || ':' || latido_keys[1]"),
+        ),
+        ("hash_of_each", hash_sql("latido_stream || ':' || k.key")),
+        ("try_first", try_first_sql(hash)),
+        ("try_second", try_second_sql(hash)),
+        ("try_first_each", try_first_sql(each)),
+        ("try_second_each", try_second_sql(each)),
+    ];
+    let gate = fill_template(
+        include_str!("gate.sql"),
+        &gate.each_ref().map(|(name, sql)| (*name, sql.as_str())),
+    );
+    let gate = if gated { gate.as_str() } else { "" };
+    let (keys, bytes) = (MAX_NAMED_KEYS.to_string(), MAX_KEY_BYTES.to_string());
+    let (payload, item) = (
+        MAX_PAYLOAD_BYTES.to_string(),
+        MAX_KEY_JSON_BYTES.to_string(),
+    );
+    let values = [
+        ("max_keys", keys.as_str()),
+        ("max_key_bytes", &bytes),
+        ("max_payload", &payload),
+        ("max_item", &item),
+        ("gate", gate),
+    ];
+    fill_template(include_str!("changed.sql"), &values)
+}
+
+pub(super) fn shared_comment(gated: bool) -> String {
+    let hash = sha256_hex(&format!(
+        "{}{}",
+        include_str!("shared.sql"),
+        shared_body(gated)
+    ));
+    format!("{COMMENT_PREFIX} sends what changed; sha256:{hash}")
+}
+
+/// Returns all sections that install the triggers of these tables, in order.
+pub(super) fn script_sections(tables: &[WatchedTable], gated: bool) -> Vec<ScriptSection> {
+    let schema_comment = quote_literal(&format!(
+        "{COMMENT_PREFIX} triggers for live statistics; latido uninstall removes them"
+    ));
+    let (body, comment) = (
+        dollar_quote(&shared_body(gated)),
+        quote_literal(&shared_comment(gated)),
+    );
+    let values = [
+        ("schema_comment", schema_comment.as_str()),
+        ("body", &body),
+        ("comment", &comment),
+    ];
+    let shared = ScriptSection {
+        subject: format!("schema {SCHEMA}"),
+        sql: fill_template(include_str!("shared.sql"), &values),
+    };
+    std::iter::once(shared)
+        .chain(tables.iter().map(WatchedTable::script_section))
+        .collect()
+}
+
+/// Returns the sections as a script for psql, in one transaction.
+pub(super) fn build_script(settings: &str, sections: &[ScriptSection]) -> String {
+    let parts: Vec<_> = sections
+        .iter()
+        .map(|section| section.sql.as_str())
+        .collect();
+    format!("BEGIN;\n{settings}\n\n{}\nCOMMIT;\n", parts.join("\n"))
+}
+
+pub(super) fn sha256_hex(text: &str) -> String {
+    Sha256::digest(text.as_bytes())
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+/// Truncates `start` so that it fits before `end`.
+fn truncate_name(start: &str, end: &str) -> String {
+    let room = MAX_NAME_BYTES - end.len();
+    let cut = (0..=room.min(start.len()))
+        .rev()
+        .find(|at| start.is_char_boundary(*at))
+        .unwrap_or(0);
+    format!("{}{end}", &start[..cut])
+}
+
+/// Replaces each `{name}` with its value in one pass, so that a value's content is never taken for
+/// a placeholder.
+fn fill_template(template: &str, values: &[(&str, &str)]) -> String {
+    let mut text = String::with_capacity(template.len() * 2);
+    let mut rest = template;
+    while let Some(at) = rest.find('{') {
+        text.push_str(&rest[..at]);
+        rest = &rest[at..];
+        let found = values.iter().find_map(|(name, value)| {
+            Some((value, rest[1..].strip_prefix(name)?.strip_prefix('}')?))
+        });
+        if let Some((value, tail)) = found {
+            text.push_str(value);
+            rest = tail;
+        } else {
+            text.push('{');
+            rest = &rest[1..];
+        }
+    }
+    text + rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn citas_table() -> WatchedTable {
+        WatchedTable {
+            stream: "estadisticas".to_owned(),
+            schema: "public".to_owned(),
+            table: "citas".to_owned(),
+            key: Some(KeyColumn {
+                name: "negocio_id".to_owned(),
+                is_text: false,
+            }),
+            change_columns: ["negocio_id", "fecha", "estado"].map(str::to_owned).into(),
+            relations: vec![("public".to_owned(), "citas".to_owned())],
+            trigger_kind: TriggerKind::Statements,
+        }
+    }
+
+    #[test]
+    fn script_equals_the_reviewed_one() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/install/");
+        let by_rows = WatchedTable {
+            trigger_kind: TriggerKind::Rows,
+            ..citas_table()
+        };
+        let forms = [
+            (citas_table(), "golden.sql", include_str!("golden.sql")),
+            (by_rows, "golden_rows.sql", include_str!("golden_rows.sql")),
+        ];
+        let scripts = forms.map(|(watched, name, reviewed)| {
+            let script = build_script(
+                "SET LOCAL lock_timeout = '800ms';",
+                &script_sections(&[watched], true),
+            );
+            if std::env::var_os("LATIDO_UPDATE_GOLDEN").is_some() {
+                std::fs::write(format!("{folder}{name}"), &script).unwrap();
+            }
+            (script, reviewed)
+        });
+        for (script, reviewed) in scripts {
+            assert_eq!(
+                script, reviewed,
+                "run with LATIDO_UPDATE_GOLDEN=1 and review the difference"
+            );
+        }
+    }
+
+    #[test]
+    fn names_never_leave_their_quotes() {
+        let evil = r#"a"); DROP TABLE x; --$latido$ {body} {key} \'"#;
+        let watched = WatchedTable {
+            stream: evil.to_owned(),
+            table: format!("t\n{evil}"),
+            key: Some(KeyColumn {
+                name: evil.to_owned(),
+                is_text: true,
+            }),
+            change_columns: vec![evil.to_owned()],
+            relations: vec![("public".to_owned(), evil.to_owned())],
+            ..citas_table()
+        };
+        let section = watched.script_section().sql;
+        let quoted = quote_ident(evil);
+        assert!(
+            section.contains(&format!("latido_r.{quoted}::text COLLATE")),
+            "{section}"
+        );
+        assert!(
+            section.contains("$latido1$"),
+            "the body's tag differs from all that it holds"
+        );
+        assert_eq!(
+            section
+                .lines()
+                .filter(|line| line.starts_with("-- Stream"))
+                .count(),
+            1
+        );
+    }
+
+    #[test]
+    fn names_are_short_unique_and_stable() {
+        let long = WatchedTable {
+            stream: "ñ".repeat(60),
+            table: "t".repeat(63),
+            ..citas_table()
+        };
+        for name in TRIGGER_EVENTS
+            .map(|event| long.trigger_name(event))
+            .into_iter()
+            .chain([long.function_name()])
+        {
+            assert!(name.len() <= MAX_NAME_BYTES, "{name}");
+        }
+        let other = WatchedTable {
+            schema: "otra".to_owned(),
+            ..long.clone()
+        };
+        assert_ne!(long.function_name(), other.function_name());
+        assert_eq!(citas_table().function_name(), "estadisticas_citas_ff86264d");
+    }
+}

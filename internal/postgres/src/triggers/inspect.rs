@@ -1,0 +1,296 @@
+//! Compares the installed triggers with the expected ones.
+
+use crate::error::DatabaseError;
+use crate::pool::Database;
+use crate::quote::{quote_ident, quote_qualified};
+use crate::triggers::discover;
+use crate::triggers::generate::{
+    SCHEMA, SHARED_FUNCTION, ScriptSection, TRIGGER_EVENTS, TriggerKind, WatchedTable, shared_body,
+    shared_comment,
+};
+use latido_base::ident::StreamId;
+use latido_stream::Catalog;
+
+/// The state of a table's triggers, compared with those that this version would install; the worst
+/// is the last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TriggerState {
+    /// Current triggers exist on the table and each of its partitions.
+    Current,
+    /// Some triggers are missing, disabled, or of another version or configuration.
+    Outdated,
+    /// The table has no triggers.
+    Missing,
+}
+
+/// The triggers of one table of a stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TableTriggers {
+    /// The stream that the table belongs to.
+    pub stream: StreamId,
+    /// The table's name, as configured.
+    pub table: String,
+    /// The state of its triggers.
+    pub state: TriggerState,
+    /// The reason why the table cannot have triggers.
+    pub problem: Option<String>,
+}
+
+/// The triggers of a whole catalog.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TriggerReport {
+    /// The tables of all streams.
+    pub tables: Vec<TableTriggers>,
+    /// The installed functions that no table of the catalog needs.
+    pub unused_functions: Vec<String>,
+}
+
+impl TriggerReport {
+    /// Returns the worst state among the stream's tables. A stream without tables counts as
+    /// current.
+    pub fn stream_state(&self, stream: StreamId) -> TriggerState {
+        self.tables
+            .iter()
+            .filter(|t| t.stream == stream)
+            .map(|t| t.state)
+            .max()
+            .unwrap_or(TriggerState::Current)
+    }
+
+    /// Returns whether every change sends a notification.
+    pub fn are_current(&self) -> bool {
+        self.tables
+            .iter()
+            .all(|table| table.state == TriggerState::Current)
+    }
+}
+
+impl Database {
+    /// Compares the installed triggers with those that [`Database::install`] would create. A table
+    /// that does not exist or cannot have triggers counts as missing them, with the reason.
+    pub async fn triggers(&self, catalog: &Catalog) -> Result<TriggerReport, DatabaseError> {
+        let found = InstalledTriggers::read(self).await?;
+        let (mut tables, mut wanted) = (Vec::new(), Vec::new());
+        for (id, stream) in catalog.iter() {
+            for table in &stream.tables {
+                let (state, mistake) = match discover::discover_table(self, stream, table).await? {
+                    Ok(watched) => {
+                        let state = found.full_state(&watched);
+                        wanted.push(watched);
+                        (state, None)
+                    }
+                    Err(mistake) => (TriggerState::Missing, Some(mistake)),
+                };
+                tables.push(TableTriggers {
+                    stream: id,
+                    table: table.name.clone(),
+                    state,
+                    problem: mistake,
+                });
+            }
+        }
+        let leftovers = found
+            .unused_functions(&wanted)
+            .iter()
+            .map(|function| function.name.clone())
+            .collect();
+        Ok(TriggerReport {
+            tables,
+            unused_functions: leftovers,
+        })
+    }
+}
+
+/// All functions that Latido installed in a database.
+#[derive(Debug, Default)]
+pub(super) struct InstalledTriggers {
+    pub(super) functions: Vec<TriggerFunction>,
+    pub(super) owns_schema: bool,
+}
+
+/// One installed function, with the triggers that call it.
+#[derive(Debug)]
+pub(super) struct TriggerFunction {
+    pub(super) name: String,
+    arguments: String,
+    source: String,
+    comment: String,
+    triggers: Vec<InstalledTrigger>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct InstalledTrigger {
+    schema: String,
+    table: String,
+    name: String,
+    /// The value of `tgenabled`; `A` means that it fires under any `session_replication_role`.
+    enabled: String,
+    tgtype: i16,
+}
+
+impl InstalledTriggers {
+    pub(super) async fn read(database: &Database) -> Result<Self, DatabaseError> {
+        let what = "a look at the triggers";
+        let schema = "SELECT obj_description(oid, 'pg_namespace') LIKE 'latido:%' FROM pg_namespace WHERE nspname = 'latido'";
+        let rows = database.query(what, schema, &[]).await?;
+        let schema_is_ours = rows
+            .first()
+            .and_then(|row| row.try_get::<_, Option<bool>>(0).ok().flatten())
+            .unwrap_or(false);
+        let mut installed = Self {
+            functions: Vec::new(),
+            owns_schema: schema_is_ours,
+        };
+        for row in database
+            .query(what, include_str!("find_installed.sql"), &[])
+            .await?
+        {
+            installed
+                .add_row(&row)
+                .map_err(|e| DatabaseError::from_driver(what, &e))?;
+        }
+        Ok(installed)
+    }
+
+    fn add_row(&mut self, row: &tokio_postgres::Row) -> Result<(), tokio_postgres::Error> {
+        let (name, arguments): (String, String) = (row.try_get(0)?, row.try_get(1)?);
+        let same = |last: &TriggerFunction| last.name == name && last.arguments == arguments;
+        if !self.functions.last().is_some_and(same) {
+            let (source, comment) = (row.try_get(2)?, row.try_get(3)?);
+            self.functions.push(TriggerFunction {
+                name,
+                arguments,
+                source,
+                comment,
+                triggers: Vec::new(),
+            });
+        }
+        if let (Some(function), Some(schema)) = (self.functions.last_mut(), row.try_get(4)?) {
+            let (table, name) = (row.try_get(5)?, row.try_get(6)?);
+            function.triggers.push(InstalledTrigger {
+                schema,
+                table,
+                name,
+                enabled: row.try_get(7)?,
+                tgtype: row.try_get(8)?,
+            });
+        }
+        Ok(())
+    }
+
+    /// Returns whether the shared function is the one that these settings need.
+    pub(super) fn shared_function_matches(&self, gated: bool) -> bool {
+        let same = |f: &TriggerFunction| {
+            f.name == SHARED_FUNCTION
+                && f.source == shared_body(gated)
+                && f.comment == shared_comment(gated)
+        };
+        self.owns_schema && self.functions.iter().any(same)
+    }
+
+    /// Accepts the shared function with or without a gate, since servers always declare the keys
+    /// that they watch.
+    fn is_shared_function_current(&self) -> bool {
+        self.shared_function_matches(true) || self.shared_function_matches(false)
+    }
+
+    /// Returns the state of the table's own part and the shared one. The table may have a gate or
+    /// not.
+    fn full_state(&self, table: &WatchedTable) -> TriggerState {
+        let [rows, statements] = [TriggerKind::Rows, TriggerKind::Statements].map(|form| {
+            self.table_state(&WatchedTable {
+                trigger_kind: form,
+                ..table.clone()
+            })
+        });
+        match rows.min(statements) {
+            TriggerState::Current if !self.is_shared_function_current() => TriggerState::Outdated,
+            state => state,
+        }
+    }
+
+    /// Returns the state of the table's own part only: a new shared function needs no lock on
+    /// tables.
+    pub(super) fn table_state(&self, table: &WatchedTable) -> TriggerState {
+        let Some(function) = self
+            .functions
+            .iter()
+            .find(|f| f.name == table.function_name())
+        else {
+            return TriggerState::Missing;
+        };
+        if function.triggers.is_empty() {
+            return TriggerState::Missing;
+        }
+        let all = table.relations.iter().all(|(schema, name)| {
+            TRIGGER_EVENTS
+                .iter()
+                .all(|event| function.has_trigger(table, schema, name, *event))
+        });
+        let same = function.source == table.function_body()
+            && function.comment == table.function_comment();
+        if all && same {
+            TriggerState::Current
+        } else {
+            TriggerState::Outdated
+        }
+    }
+
+    /// Returns the functions that belong to none of these tables.
+    pub(super) fn unused_functions(&self, wanted: &[WatchedTable]) -> Vec<&TriggerFunction> {
+        let names: Vec<_> = wanted.iter().map(WatchedTable::function_name).collect();
+        self.functions
+            .iter()
+            .filter(|f| f.name != SHARED_FUNCTION && !names.contains(&f.name))
+            .collect()
+    }
+}
+
+impl TriggerFunction {
+    fn has_trigger(
+        &self,
+        of: &WatchedTable,
+        schema: &str,
+        table: &str,
+        event: super::generate::TriggerEvent,
+    ) -> bool {
+        let expected = InstalledTrigger {
+            schema: schema.to_owned(),
+            table: table.to_owned(),
+            name: of.trigger_name(event),
+            enabled: "A".to_owned(),
+            tgtype: event.tgtype(of.trigger_kind),
+        };
+        self.triggers.contains(&expected)
+    }
+
+    /// Returns the section that removes the function. Without CASCADE, because other objects that
+    /// depend on it are not Latido's to drop.
+    pub(super) fn removal_section(&self) -> ScriptSection {
+        let triggers = self.triggers.iter();
+        let mut sql: String = triggers
+            .map(|t| {
+                format!(
+                    "DROP TRIGGER IF EXISTS {} ON {};\n",
+                    quote_ident(&t.name),
+                    quote_qualified(&t.schema, &t.table)
+                )
+            })
+            .collect();
+        sql.push_str(&format!(
+            "DROP FUNCTION IF EXISTS {}({});\n",
+            quote_qualified(SCHEMA, &self.name),
+            self.arguments
+        ));
+        let tables: Vec<_> = self
+            .triggers
+            .iter()
+            .map(|t| quote_qualified(&t.schema, &t.table))
+            .collect();
+        let subject = tables
+            .first()
+            .cloned()
+            .unwrap_or_else(|| format!("function {}", quote_qualified(SCHEMA, &self.name)));
+        ScriptSection { subject, sql }
+    }
+}

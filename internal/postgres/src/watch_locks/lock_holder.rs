@@ -1,0 +1,269 @@
+//! The connection that holds the locks, and another one that waits for locks that were not free at
+//! once.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::future::BoxFuture;
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+
+use crate::connect::DedicatedConnection;
+use crate::error::DatabaseError;
+use crate::watch_locks::{LOCK_CLASS, WatchLockEvent, WatchLocksShared};
+use crate::{Database, ListenerState};
+use latido_telemetry::Metrics;
+
+/// The time-out of a statement on the lock connection: none of them waits for a lock.
+const LOCK_STATEMENT_TIMEOUT: Duration = Duration::from_secs(3);
+/// The interval of the empty queries that check an idle connection.
+const LOCK_PING_INTERVAL: Duration = Duration::from_secs(2);
+/// The longest wait for the silent writers of one bucket, in milliseconds, before the next bucket
+/// is tried.
+const LOCK_WAIT_MS: u64 = 250;
+/// The average pause before connecting again; jitter makes it half to one and a half times as long.
+const RETRY_PAUSE: Duration = Duration::from_millis(200);
+
+/// The task that takes and releases the locks; see [`crate::watch_locks`].
+pub(super) struct LockHolder {
+    pub(super) shared: Arc<WatchLocksShared>,
+    pub(super) database: Database,
+    pub(super) listener_state: watch::Receiver<ListenerState>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) sink: Box<dyn Fn(WatchLockEvent) + Send + Sync>,
+}
+
+/// A wait for the silent writers of one bucket to end, if one is under way.
+type PendingLockWait =
+    Option<BoxFuture<'static, (i32, Result<DedicatedConnection, DatabaseError>)>>;
+
+impl LockHolder {
+    pub(super) async fn run(mut self) {
+        loop {
+            if self
+                .listener_state
+                .wait_for(|state| *state == ListenerState::Listening)
+                .await
+                .is_err()
+            {
+                return;
+            }
+            let reason = match self.hold_locks().await {
+                Ok(()) => "the connection to the database is no longer a direct one".to_owned(),
+                Err(error) => error.to_string(),
+            };
+            if self.shared.is_connected.send_replace(false) {
+                tracing::warn!(
+                    reason,
+                    "the declared interest in watched keys was lost; declaring it again"
+                );
+                (self.sink)(WatchLockEvent::Lost);
+            } else {
+                tracing::debug!(
+                    reason,
+                    "the interest in watched keys could not be declared; retrying"
+                );
+            }
+            self.shared.lock().mark_all_lost();
+            self.update_gauges();
+            sleep(RETRY_PAUSE.mul_f64(0.5 + fastrand::f64())).await;
+        }
+    }
+
+    /// Holds locks until the connection is lost, or proves not to be a direct one.
+    async fn hold_locks(&mut self) -> Result<(), DatabaseError> {
+        let holder = self.database.open_dedicated_direct().await?;
+        query_ints(&holder, "SET idle_session_timeout = 0")
+            .await
+            .or_else(accept_unknown_setting)?;
+        self.shared.is_connected.send_replace(true);
+        let (mut waiter, mut waiting): (Option<DedicatedConnection>, PendingLockWait) =
+            (None, None);
+        let mut turn = 0;
+        loop {
+            self.lock_missing(&holder).await?;
+            self.unlock_idle(&holder).await?;
+            if waiting.is_none() {
+                waiting = self.start_wait(&mut waiter, &mut turn);
+            }
+            self.update_gauges();
+            let idle = self.shared.lock().next_unlock_at();
+            tokio::select! {
+                () = self.shared.wake.notified() => {}
+                () = sleep_until(idle) => {}
+                // The waiter's shared lock keeps new silent writers out until the holder has its
+                // own lock.
+                (bucket, connection) = wait_result(&mut waiting) => {
+                    waiting = None;
+                    waiter = self.on_wait_done(&holder, bucket, connection).await?;
+                }
+                () = sleep(LOCK_PING_INTERVAL) => drop(query_ints(&holder, "").await?),
+                changed = self.listener_state.changed() => {
+                    if changed.is_err() || *self.listener_state.borrow_and_update() == ListenerState::NotDelivering {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+    }
+
+    /// Tries every lock that is wanted and not held.
+    async fn lock_missing(&self, holder: &DedicatedConnection) -> Result<(), DatabaseError> {
+        let missing = self.shared.lock().missing();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let list = missing
+            .iter()
+            .map(i32::to_string)
+            .collect::<Vec<_>>()
+            .join(",");
+        let sql = format!(
+            "SELECT b FROM unnest('{{{list}}}'::int[]) AS b WHERE pg_catalog.pg_try_advisory_lock_shared({LOCK_CLASS}, b)"
+        );
+        let held = query_ints(holder, &sql).await?;
+        let mut wanted = self.shared.lock();
+        let now = Instant::now();
+        let mut topics = Vec::new();
+        for bucket in held {
+            topics.append(&mut wanted.mark_held(bucket, now));
+        }
+        drop(wanted);
+        self.send_enabled(topics);
+        Ok(())
+    }
+
+    fn send_enabled(&self, topics: Vec<latido_base::ident::Topic>) {
+        if !topics.is_empty() {
+            (self.sink)(WatchLockEvent::NotificationsEnabled(topics));
+        }
+    }
+
+    async fn unlock_idle(&self, holder: &DedicatedConnection) -> Result<(), DatabaseError> {
+        let idle = self.shared.lock().take_idle(Instant::now());
+        if idle.is_empty() {
+            return Ok(());
+        }
+        let list = idle
+            .iter()
+            .map(i32::to_string)
+            .collect::<Vec<_>>()
+            .join(",");
+        let sql = format!(
+            "SELECT 0 FROM unnest('{{{list}}}'::int[]) AS b WHERE pg_catalog.pg_advisory_unlock_shared({LOCK_CLASS}, b)"
+        );
+        query_ints(holder, &sql).await.map(drop)
+    }
+
+    /// Starts a wait for one of the missing buckets. They take turns, since a long transaction must
+    /// not delay other buckets.
+    fn start_wait(
+        &self,
+        waiter: &mut Option<DedicatedConnection>,
+        turn: &mut usize,
+    ) -> PendingLockWait {
+        let mut missing = self.shared.lock().missing();
+        missing.sort_unstable();
+        let bucket = *missing.get(*turn % missing.len().max(1))?;
+        *turn = turn.wrapping_add(1);
+        let (connection, database) = (waiter.take(), self.database.clone());
+        Some(Box::pin(async move {
+            (bucket, wait_for_lock(connection, database, bucket).await)
+        }))
+    }
+
+    /// Handles the end of a wait: if the waiter has the lock, the holder can take it too.
+    async fn on_wait_done(
+        &self,
+        holder: &DedicatedConnection,
+        bucket: i32,
+        connection: Result<DedicatedConnection, DatabaseError>,
+    ) -> Result<Option<DedicatedConnection>, DatabaseError> {
+        let connection = match connection {
+            Ok(connection) => connection,
+            Err(error) => {
+                tracing::debug!(%error, "could not wait for silent writers; retrying");
+                sleep(RETRY_PAUSE).await;
+                return Ok(None);
+            }
+        };
+        if self.shared.lock().is_missing(bucket) {
+            self.lock_missing(holder).await?;
+        }
+        let unlock =
+            format!("SELECT 0 WHERE pg_catalog.pg_advisory_unlock_shared({LOCK_CLASS}, {bucket})");
+        Ok(query_ints(&connection, &unlock)
+            .await
+            .ok()
+            .map(|_| connection))
+    }
+
+    fn update_gauges(&self) {
+        let (held, missing) = self.shared.lock().counts();
+        let as_i64 = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
+        self.metrics.interest_held.set(as_i64(held));
+        self.metrics.interest_missing.set(as_i64(missing));
+    }
+}
+
+/// Waits for a bucket's shared lock, up to the time-out. One entry in the lock's wait queue is
+/// enough to make new writers notify.
+async fn wait_for_lock(
+    connection: Option<DedicatedConnection>,
+    database: Database,
+    bucket: i32,
+) -> Result<DedicatedConnection, DatabaseError> {
+    let connection = match connection {
+        Some(connection) => connection,
+        None => database.open_dedicated_direct().await?,
+    };
+    let sql = format!(
+        "SET lock_timeout = {LOCK_WAIT_MS}; SELECT 0 FROM (SELECT pg_catalog.pg_advisory_lock_shared({LOCK_CLASS}, {bucket})) AS l"
+    );
+    match query_ints(&connection, &sql).await {
+        Ok(_) => Ok(connection),
+        // The wait timed out; the connection is still usable.
+        Err(error) if error.sqlstate() == Some("55P03") => Ok(connection),
+        Err(error) => Err(error),
+    }
+}
+
+/// Runs SQL text and returns the integers of its rows.
+async fn query_ints(private: &DedicatedConnection, sql: &str) -> Result<Vec<i32>, DatabaseError> {
+    let what = "the declaration of interest";
+    let result = timeout(LOCK_STATEMENT_TIMEOUT, private.client.simple_query(sql)).await;
+    let messages = result
+        .map_err(|_| DatabaseError::unavailable("no answer"))?
+        .map_err(|error| DatabaseError::from_driver(what, &error))?;
+    let integer = |message: &tokio_postgres::SimpleQueryMessage| match message {
+        tokio_postgres::SimpleQueryMessage::Row(row) => row.get(0)?.parse().ok(),
+        _ => None,
+    };
+    Ok(messages.iter().filter_map(integer).collect())
+}
+
+/// Accepts that PostgreSQL 13 and older have no such setting, and no such time-out.
+fn accept_unknown_setting(error: DatabaseError) -> Result<Vec<i32>, DatabaseError> {
+    if error.sqlstate() == Some("42704") {
+        Ok(Vec::new())
+    } else {
+        Err(error)
+    }
+}
+
+/// Resolves when the wait under way ends; never without a wait.
+async fn wait_result(
+    waiting: &mut PendingLockWait,
+) -> (i32, Result<DedicatedConnection, DatabaseError>) {
+    match waiting {
+        Some(waiting) => waiting.await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
+}

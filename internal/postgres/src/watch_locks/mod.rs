@@ -1,0 +1,172 @@
+//! The watch locks, or interest gate: writers of keys without viewers send no notification.
+//!
+//! A committing NOTIFY takes a lock of the whole server across its flush, so a writer should not
+//! notify without need. Each key has two advisory locks, one in each half of a hash with 1,024
+//! buckets per half. A server holds *both* as *shared* locks for every key that it watches. A
+//! writer's trigger *tries* the *exclusive* lock of the first half and, if that is refused, of the
+//! second. If it gets either, no server watches the key, so it sends nothing, and it keeps the lock
+//! to the end of its transaction. If both are refused, it notifies. Triggers for rows and triggers
+//! for statements (`triggers/row.sql`, `triggers/gate.sql`) follow the same protocol; the former
+//! try the first lock before they check what changed.
+//!
+//! A server counts a key as watched only once it holds both locks, and reads after that. By then
+//! every silent writer has ended and its changes are visible, because PostgreSQL makes a commit
+//! visible before it releases its locks. No writer can become silent any more. A writer never
+//! waits, so no deadlock is possible. A key that shares a lock with a watched key, or with a silent
+//! writer, costs a needless notification only if its other lock is shared as well: with 100 watched
+//! keys this affects 1 writer in 100 instead of 1 in 10. When the connection is lost, the locks are
+//! lost too: they are taken again, and then everything is read again.
+//!
+//! The locks are session locks, so the connection must be a direct one. They are only requested
+//! while the listener has proven that.
+
+mod lock_hash;
+mod lock_holder;
+mod lock_table;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{Notify, watch};
+
+use crate::{Database, ListenerState};
+use latido_base::drain::Drain;
+use latido_base::ident::{StreamId, Topic};
+use latido_stream::Catalog;
+use latido_telemetry::Metrics;
+
+use lock_hash::LOCK_CLASS;
+pub use lock_hash::{LOCK_COUNT, hash_sql, probe_sql, try_first_sql, try_second_sql};
+use lock_table::LockTable;
+
+/// A change in the state of the locks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WatchLockEvent {
+    /// The locks of these keys are held, so their writers notify from now on. Changes made without
+    /// a notification are visible: read the keys.
+    NotificationsEnabled(Vec<Topic>),
+    /// The locks are lost: writers may skip notifications.
+    Lost,
+}
+
+struct WatchLocksShared {
+    table: Mutex<LockTable>,
+    /// The signal that the lock table has a new entry or a lock to release.
+    wake: Notify,
+    /// True if there is a connection that can hold locks.
+    is_connected: watch::Sender<bool>,
+}
+
+/// The declaration of watched keys through advisory locks. Clones share it.
+#[derive(Clone)]
+pub struct WatchLocks {
+    shared: Arc<WatchLocksShared>,
+    stream_names: Arc<[String]>,
+}
+
+impl WatchLocks {
+    /// Creates an empty declaration; nothing is locked before [`WatchLocks::start`].
+    pub fn new(catalog: &Catalog) -> Self {
+        let stream_names = catalog
+            .iter()
+            .map(|(_, stream)| stream.name.clone())
+            .collect();
+        let shared = WatchLocksShared {
+            table: Mutex::default(),
+            wake: Notify::new(),
+            is_connected: watch::Sender::new(false),
+        };
+        Self {
+            shared: Arc::new(shared),
+            stream_names,
+        }
+    }
+
+    /// Takes and releases locks until the server stops, while `listening` proves that the
+    /// connection to the database is a direct one. One task calls `sink`; it must not block.
+    pub fn start<S>(
+        &self,
+        database: &Database,
+        listening: watch::Receiver<ListenerState>,
+        metrics: &Arc<Metrics>,
+        drain: &Drain,
+        sink: S,
+    ) where
+        S: Fn(WatchLockEvent) + Send + Sync + 'static,
+    {
+        let holder = lock_holder::LockHolder {
+            shared: Arc::clone(&self.shared),
+            database: database.clone(),
+            listener_state: listening,
+            metrics: Arc::clone(metrics),
+            sink: Box::new(sink),
+        };
+        drain.spawn_until_stop(holder.run());
+    }
+
+    /// Returns a receiver of whether locks can be held at the moment.
+    pub fn watch_state(&self) -> watch::Receiver<bool> {
+        self.shared.is_connected.subscribe()
+    }
+
+    /// Declares that the key has viewers. Returns `Some(true)` if its locks are held, and
+    /// `Some(false)` if they will be requested now. Returns `None` if they cannot be requested now;
+    /// they will be as soon as possible.
+    pub fn add(&self, topic: &Topic) -> Option<bool> {
+        let held = self.shared.lock().add(self.lock_pair(topic), topic);
+        if held {
+            return Some(true);
+        }
+        self.shared.wake.notify_one();
+        self.shared.is_connected.borrow().then_some(false)
+    }
+
+    /// Releases the locks of a key that has viewers but is polled on a timer, unless other keys
+    /// need both locks. Returns `false` in that case: nothing has changed and its writers continue
+    /// to notify.
+    pub fn release_for_polling(&self, topic: &Topic) -> bool {
+        let is_released = self.shared.lock().release_for_polling(
+            self.lock_pair(topic),
+            topic,
+            latido_base::clock::monotonic_now(),
+        );
+        self.shared.wake.notify_one();
+        is_released
+    }
+
+    /// Declares that the key has no viewers any more.
+    pub fn remove(&self, topic: &Topic) {
+        self.shared.lock().remove(
+            self.lock_pair(topic),
+            topic,
+            latido_base::clock::monotonic_now(),
+        );
+        self.shared.wake.notify_one();
+    }
+
+    fn lock_pair(&self, topic: &Topic) -> [u16; 2] {
+        let StreamId(index) = topic.stream;
+        let name = self
+            .stream_names
+            .get(usize::from(index))
+            .map_or("", String::as_str);
+        lock_hash::lock_pair(name, topic.key.as_str())
+    }
+}
+
+impl WatchLocksShared {
+    fn lock(&self) -> MutexGuard<'_, LockTable> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl std::fmt::Debug for WatchLocks {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Interest")
+            .field("counts", &self.shared.lock().counts())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(any(test, feature = "simulation"))]
+#[path = "simulated_lock_holder_tests.rs"]
+mod simulated;

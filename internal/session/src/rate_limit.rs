@@ -1,0 +1,94 @@
+//! The rate limit of a client's messages: a token bucket in eight bytes.
+
+use crate::SessionLimits;
+
+/// The number of messages that a client may still send.
+#[derive(Debug, Clone, Copy)]
+pub struct MessageRateLimit {
+    /// The tokens left; a negative level is the number of messages dropped in a row.
+    level: i32,
+    /// The second of the last refill.
+    refilled_s: u32,
+}
+
+/// The decision about one message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RateDecision {
+    /// Handle the message; it is within the limit.
+    Allow,
+    /// Drop the message, because the client exceeds its rate. Only the first of a run is reported.
+    Drop {
+        /// Set for the first dropped message of a run.
+        is_first: bool,
+    },
+    /// Disconnect the client, because it keeps sending in spite of dropped messages.
+    Disconnect,
+}
+
+impl MessageRateLimit {
+    /// Creates a full token bucket.
+    pub fn new(limits: &SessionLimits, now_s: u32) -> Self {
+        Self {
+            level: burst_size(limits),
+            refilled_s: now_s,
+        }
+    }
+
+    /// Counts one message and decides about it.
+    pub fn check(&mut self, limits: &SessionLimits, now_s: u32) -> RateDecision {
+        let earned = now_s
+            .saturating_sub(self.refilled_s)
+            .saturating_mul(limits.messages_per_second);
+        if earned > 0 {
+            self.refilled_s = now_s;
+            let earned = i32::try_from(earned).unwrap_or(i32::MAX);
+            self.level = self
+                .level
+                .max(0)
+                .saturating_add(earned)
+                .min(burst_size(limits));
+        }
+        self.level = self.level.saturating_sub(1);
+        match self.level {
+            0.. => RateDecision::Allow,
+            level if level < -burst_size(limits) => RateDecision::Disconnect,
+            level => RateDecision::Drop {
+                is_first: level == -1,
+            },
+        }
+    }
+}
+
+fn burst_size(limits: &SessionLimits) -> i32 {
+    i32::try_from(limits.message_burst).unwrap_or(i32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn burst_then_average_rate_then_disconnect() {
+        let limits = SessionLimits {
+            message_burst: 3,
+            messages_per_second: 2,
+            ..SessionLimits::default()
+        };
+        let mut limit = MessageRateLimit::new(&limits, 0);
+        let at = |limit: &mut MessageRateLimit, s| limit.check(&limits, s);
+        assert_eq!(
+            [0, 0, 0].map(|s| at(&mut limit, s)),
+            [RateDecision::Allow; 3]
+        );
+        assert_eq!(at(&mut limit, 0), RateDecision::Drop { is_first: true });
+        assert_eq!(at(&mut limit, 0), RateDecision::Drop { is_first: false });
+        assert_eq!([1, 1].map(|s| at(&mut limit, s)), [RateDecision::Allow; 2]);
+        assert_eq!(
+            [1, 1, 1]
+                .map(|s| at(&mut limit, s))
+                .map(|v| matches!(v, RateDecision::Drop { .. })),
+            [true; 3]
+        );
+        assert_eq!(at(&mut limit, 1), RateDecision::Disconnect);
+    }
+}

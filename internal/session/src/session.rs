@@ -1,0 +1,391 @@
+//! The native protocol's state of one connection: the effect of each message, response and timer.
+
+use std::sync::Arc;
+
+use crate::rate_limit::{MessageRateLimit, RateDecision};
+use crate::{CloseReason, SessionLimits};
+use latido_auth::{Decision, Policy, Principal};
+use latido_base::ident::Channel;
+use latido_protocol::{ClientCommand, ErrorCode, ServerReply, native};
+use latido_stream::{Catalog, ChannelError};
+
+/// The data that all sessions of a server share.
+#[derive(Debug, Clone)]
+pub struct SessionContext {
+    /// The catalog of the streams.
+    pub catalog: Arc<Catalog>,
+    /// The policy that decides which user may read a topic.
+    pub policy: Arc<Policy>,
+    /// The limits of one client.
+    pub limits: SessionLimits,
+}
+
+/// An action that the shard must take.
+#[derive(Debug)]
+pub enum SessionEffect {
+    /// Take no action.
+    None,
+    /// Send this reply.
+    Reply(ServerReply),
+    /// Subscribe, reply, and send the newest frame; then call [`Session::on_subscribed`].
+    Subscribe(Channel),
+    /// Reply and send the current frame again, because the subscription is active already.
+    Resend(Arc<str>, RoomPosition),
+    /// Cancel the subscription and reply.
+    Unsubscribe(Arc<str>, RoomPosition),
+    /// Check in the database whether this user may read the channel. The result comes back through
+    /// [`Session::on_permission`].
+    CheckPermission(Channel),
+    /// Verify a new token. The result comes back through [`Session::on_reauth`].
+    VerifyToken(String),
+    /// Close the connection for this reason.
+    Close(CloseReason),
+}
+
+/// The reason for which a new token does not replace the old one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ReauthError {
+    /// The token is invalid; the text names the mistake.
+    Invalid(String),
+    /// The token could not be checked now; it may be valid.
+    Unavailable(String),
+}
+
+/// The position of a subscription in its shard. The shard assigns it, and the session only stores
+/// it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RoomPosition {
+    /// The index of the room in its shard.
+    pub room: u32,
+    /// The index among the room's members.
+    pub member: u32,
+}
+
+/// A channel that the client subscribed to.
+#[derive(Debug)]
+struct Subscription {
+    name: Arc<str>,
+    /// The position in the room, or `None` while the permission check is pending.
+    position: Option<RoomPosition>,
+}
+
+/// The session of one native connection.
+#[derive(Debug)]
+pub struct Session {
+    principal: Arc<Principal>,
+    subscriptions: Vec<Subscription>,
+    rate_limit: MessageRateLimit,
+    /// Set while a new token is being verified; only one is verified at a time.
+    is_verifying: bool,
+    /// Set once the client was notified that its token expires soon.
+    has_warned: bool,
+}
+
+impl Session {
+    /// Creates the session of a client whose token was verified.
+    pub fn new(principal: Arc<Principal>, limits: &SessionLimits, now_s: u32) -> Self {
+        Self {
+            principal,
+            subscriptions: Vec::new(),
+            rate_limit: MessageRateLimit::new(limits, now_s),
+            is_verifying: false,
+            has_warned: false,
+        }
+    }
+
+    /// Returns the verified principal of the client.
+    pub fn principal(&self) -> &Arc<Principal> {
+        &self.principal
+    }
+
+    /// Counts a message of any kind against the rate limit. Returns `Some` if the message must not
+    /// be handled.
+    pub fn check_rate(&mut self, context: &SessionContext, now_s: u32) -> Option<SessionEffect> {
+        match self.rate_limit.check(&context.limits, now_s) {
+            RateDecision::Allow => None,
+            RateDecision::Drop { is_first: true } => {
+                let message = format!(
+                    "at most {} messages a second",
+                    context.limits.messages_per_second
+                );
+                Some(error(ErrorCode::RateLimited, message, None))
+            }
+            RateDecision::Drop { is_first: false } => Some(SessionEffect::None),
+            RateDecision::Disconnect => Some(SessionEffect::Close(CloseReason::TooManyMessages)),
+        }
+    }
+
+    /// Handles a text message and returns its effect.
+    pub fn on_text(&mut self, text: &str, context: &SessionContext) -> SessionEffect {
+        match native::decode(text) {
+            Ok(ClientCommand::Subscribe { channel }) => self.subscribe(channel, context),
+            Ok(ClientCommand::Unsubscribe { channel }) => self.unsubscribe(channel),
+            Ok(ClientCommand::Ping) => SessionEffect::Reply(ServerReply::Pong),
+            Ok(ClientCommand::Auth { .. }) if self.is_verifying => error(
+                ErrorCode::RateLimited,
+                "another token is being verified".into(),
+                None,
+            ),
+            Ok(ClientCommand::Auth { token }) => {
+                self.is_verifying = true;
+                SessionEffect::VerifyToken(token)
+            }
+            Err(reason) => error(ErrorCode::from(&reason), reason.to_string(), None),
+        }
+    }
+
+    fn subscribe(&mut self, name: String, context: &SessionContext) -> SessionEffect {
+        if let Some(subscription) = self
+            .subscriptions
+            .iter()
+            .find(|subscription| *subscription.name == *name)
+        {
+            return subscription
+                .position
+                .map_or(SessionEffect::None, |position| {
+                    SessionEffect::Resend(Arc::clone(&subscription.name), position)
+                });
+        }
+        let channel = match context.catalog.resolve(&name) {
+            Ok(channel) => channel,
+            Err(reason) => return error(error_code(&reason), reason.to_string(), Some(name)),
+        };
+        if self.subscriptions.len() >= context.limits.channels {
+            let message = format!(
+                "at most {} channels on one connection",
+                context.limits.channels
+            );
+            return error(ErrorCode::TooManyChannels, message, Some(name));
+        }
+        let effect = match context
+            .policy
+            .decide(&self.principal, &context.catalog, &channel)
+        {
+            Decision::Forbidden => return forbidden(name),
+            Decision::Allowed => SessionEffect::Subscribe(channel.clone()),
+            Decision::NeedsLookup => SessionEffect::CheckPermission(channel.clone()),
+        };
+        // Grown by one element at a time: most clients have one channel, and no client has so many
+        // that copying them matters.
+        self.subscriptions.reserve_exact(1);
+        self.subscriptions.push(Subscription {
+            name: channel.name,
+            position: None,
+        });
+        effect
+    }
+
+    fn unsubscribe(&mut self, name: String) -> SessionEffect {
+        let Some(index) = self
+            .subscriptions
+            .iter()
+            .position(|subscription| *subscription.name == *name)
+        else {
+            return error(
+                ErrorCode::UnknownChannel,
+                "not subscribed to this channel".into(),
+                Some(name),
+            );
+        };
+        let subscription = self.subscriptions.swap_remove(index);
+        match subscription.position {
+            Some(position) => SessionEffect::Unsubscribe(subscription.name, position),
+            None => SessionEffect::Reply(ServerReply::Unsubscribed(subscription.name)),
+        }
+    }
+
+    /// Handles the result of [`SessionEffect::CheckPermission`]. `None` means that the database was
+    /// unavailable; an active subscription is then kept.
+    pub fn on_permission(&mut self, channel: Channel, allowed: Option<bool>) -> Vec<SessionEffect> {
+        let Some(index) = self
+            .subscriptions
+            .iter()
+            .position(|subscription| subscription.name == channel.name)
+        else {
+            return Vec::new();
+        };
+        match (allowed, self.subscriptions[index].position) {
+            (Some(true), None) => vec![SessionEffect::Subscribe(channel)],
+            (Some(true) | None, Some(_)) => Vec::new(),
+            (Some(false), _) => self.revoke(index),
+            (None, None) => {
+                self.subscriptions.swap_remove(index);
+                let message = "the database can't be asked now; subscribe again later".into();
+                vec![error(
+                    ErrorCode::Unavailable,
+                    message,
+                    Some(channel.name.to_string()),
+                )]
+            }
+        }
+    }
+
+    /// Cancels a subscription that the client is not allowed to have, or no longer.
+    fn revoke(&mut self, index: usize) -> Vec<SessionEffect> {
+        let subscription = self.subscriptions.swap_remove(index);
+        let leave = subscription
+            .position
+            .map(|position| SessionEffect::Unsubscribe(Arc::clone(&subscription.name), position));
+        std::iter::once(forbidden(subscription.name.to_string()))
+            .chain(leave)
+            .collect()
+    }
+
+    /// Stores the position of a new subscription. The name becomes the shard's own copy, which all
+    /// its subscribers share.
+    pub fn on_subscribed(&mut self, name: &Arc<str>, position: RoomPosition) {
+        if let Some(subscription) = self
+            .subscriptions
+            .iter_mut()
+            .find(|subscription| subscription.name == *name)
+        {
+            *subscription = Subscription {
+                name: Arc::clone(name),
+                position: Some(position),
+            };
+        }
+    }
+
+    /// Updates a subscription that moved within its room.
+    pub fn on_position_moved(&mut self, position: RoomPosition) {
+        let positions = self
+            .subscriptions
+            .iter_mut()
+            .filter_map(|subscription| subscription.position.as_mut());
+        for current in positions.filter(|current| current.room == position.room) {
+            current.member = position.member;
+        }
+    }
+
+    /// Returns the positions of all active subscriptions.
+    pub fn positions(&self) -> impl Iterator<Item = RoomPosition> {
+        self.subscriptions
+            .iter()
+            .filter_map(|subscription| subscription.position)
+    }
+
+    /// Returns the names of all channels that are subscribed or waiting for a permission check.
+    pub fn channels(&self) -> impl ExactSizeIterator<Item = &Arc<str>> {
+        self.subscriptions
+            .iter()
+            .map(|subscription| &subscription.name)
+    }
+
+    /// Forgets all subscriptions, because the connection ends. The shard has removed them from its
+    /// rooms.
+    pub fn clear_subscriptions(&mut self) {
+        self.subscriptions = Vec::new();
+    }
+
+    /// Handles the result of [`SessionEffect::VerifyToken`]. Channels that the new token does not
+    /// grant directly are checked again or cancelled.
+    pub fn on_reauth(
+        &mut self,
+        result: Result<Principal, ReauthError>,
+        context: &SessionContext,
+    ) -> Vec<SessionEffect> {
+        self.is_verifying = false;
+        let principal = match result {
+            Ok(principal) if principal.user() == self.principal.user() => principal,
+            Ok(_) => {
+                return vec![error(
+                    ErrorCode::Unauthorized,
+                    "the token is another user's".into(),
+                    None,
+                )];
+            }
+            Err(ReauthError::Invalid(reason)) => {
+                return vec![error(ErrorCode::Unauthorized, reason, None)];
+            }
+            // The error `unauthorized` would make the client reconnect, which a server that is too
+            // busy should avoid.
+            Err(ReauthError::Unavailable(reason)) => {
+                return vec![error(ErrorCode::Unavailable, reason, None)];
+            }
+        };
+        let expires_at = principal.expires_at_s();
+        let mut effects = self.replace_principal(Arc::new(principal), context);
+        effects.insert(
+            0,
+            SessionEffect::Reply(ServerReply::Authenticated { expires_at }),
+        );
+        effects
+    }
+
+    /// Replaces the principal after a token renewal for the same user. The client did not request
+    /// it, so it gets no reply.
+    pub fn replace_principal(
+        &mut self,
+        principal: Arc<Principal>,
+        context: &SessionContext,
+    ) -> Vec<SessionEffect> {
+        self.principal = principal;
+        self.has_warned = false;
+        let mut effects = Vec::new();
+        for index in (0..self.subscriptions.len()).rev() {
+            let Ok(channel) = context.catalog.resolve(&self.subscriptions[index].name) else {
+                continue;
+            };
+            match context
+                .policy
+                .decide(&self.principal, &context.catalog, &channel)
+            {
+                Decision::Allowed => {}
+                Decision::NeedsLookup => effects.push(SessionEffect::CheckPermission(channel)),
+                Decision::Forbidden => effects.append(&mut self.revoke(index)),
+            }
+        }
+        effects
+    }
+
+    /// Handles the time `unix_s`: warns about a token that expires soon, or closes the connection
+    /// when it has expired or was revoked.
+    pub fn on_timer(&mut self, unix_s: i64, limits: &SessionLimits) -> SessionEffect {
+        let at = self.principal.expires_at_s();
+        if self.principal.is_revoked() {
+            return SessionEffect::Close(CloseReason::Revoked);
+        }
+        if unix_s >= self.principal.ends_at_s() {
+            return SessionEffect::Close(CloseReason::Expired);
+        }
+        if !self.has_warned && unix_s >= at - i64::from(limits.expiry_notice_s) {
+            self.has_warned = true;
+            return SessionEffect::Reply(ServerReply::TokenExpiring { at });
+        }
+        SessionEffect::None
+    }
+
+    /// Returns the Unix second at which [`Session::on_timer`] is due next.
+    pub fn next_timer(&self, limits: &SessionLimits) -> i64 {
+        let at = self.principal.expires_at_s();
+        if self.has_warned {
+            self.principal.ends_at_s()
+        } else {
+            at - i64::from(limits.expiry_notice_s)
+        }
+    }
+}
+
+fn error(code: ErrorCode, message: String, channel: Option<String>) -> SessionEffect {
+    SessionEffect::Reply(ServerReply::Error {
+        code,
+        message,
+        channel,
+    })
+}
+
+fn forbidden(name: String) -> SessionEffect {
+    error(
+        ErrorCode::Forbidden,
+        "this token may not read this channel".into(),
+        Some(name),
+    )
+}
+
+fn error_code(reason: &ChannelError) -> ErrorCode {
+    match reason {
+        ChannelError::Unknown { .. } => ErrorCode::UnknownChannel,
+        ChannelError::InvalidKey(_) => ErrorCode::InvalidKey,
+        ChannelError::NotReady => ErrorCode::Unavailable,
+    }
+}

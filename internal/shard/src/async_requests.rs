@@ -1,0 +1,160 @@
+//! Requests of a shard that must await: it queues them here, and the response comes back as a
+//! command.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Semaphore, mpsc};
+
+use crate::inbox::{Inbox, ShardCommand};
+use crate::protocol_handler::{AsyncResult, HandlerFuture};
+use latido_auth::{Policy, Principal, TokenError, Verifier};
+use latido_base::clock::monotonic_now;
+use latido_base::drain::Drain;
+use latido_base::ident::{Channel, UserId};
+use latido_session::ReauthError;
+use latido_stream::Catalog;
+
+/// The requests that may wait in a queue. Beyond that, the client receives an error and may retry.
+const QUEUE_CAPACITY: usize = 4096;
+/// The requests handled concurrently; the database pool is smaller still.
+const CONCURRENCY: usize = 64;
+/// The time within which a client gets its response, including the time in the queue. After it the
+/// response is an error that allows a retry. An app's future has its own deadline.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
+/// The error message for a token that could not be checked in time.
+pub(super) const BUSY_MESSAGE: &str = "the server is busy; send the token again later";
+
+/// The response to a request.
+pub(super) enum AsyncResponse {
+    /// The result of a permission check, or `None` if the database was unavailable.
+    Permission(Channel, Option<bool>),
+    /// The principal of a new token, or the reason for its rejection.
+    Token(Result<Principal, ReauthError>),
+    /// The output of an app's future.
+    App(AsyncResult),
+}
+
+/// A request that must await.
+pub(super) enum AsyncRequest {
+    CheckPermission(UserId, Channel),
+    /// A token to verify. It is a secret and must never be logged.
+    VerifyToken(String),
+    /// A future of an app's handler.
+    App(HandlerFuture),
+}
+
+/// A request with its sender.
+pub(super) struct QueuedRequest {
+    pub(super) inbox: Arc<Inbox>,
+    pub(super) slot: u32,
+    pub(super) generation: u32,
+    pub(super) queued_at: Instant,
+    pub(super) request: AsyncRequest,
+}
+
+/// The sending half of a request queue; a full queue means that the client must retry later.
+pub(super) type RequestQueue = mpsc::Sender<QueuedRequest>;
+
+/// The handler of all requests.
+#[derive(Debug, Clone)]
+pub struct RequestHandler {
+    /// The verifier of new tokens.
+    pub verifier: Arc<Verifier>,
+    /// The policy that decides which user may read a topic.
+    pub policy: Arc<Policy>,
+    /// The catalog of the streams.
+    pub catalog: Arc<Catalog>,
+}
+
+/// Opens a request queue and starts its task, which runs until the server stops.
+pub(super) fn start_queue(handler: RequestHandler, drain: &Drain) -> RequestQueue {
+    let (queue, requests) = mpsc::channel(QUEUE_CAPACITY);
+    let tasks = drain.clone();
+    drain.spawn_until_stop(serve(requests, handler, tasks));
+    queue
+}
+
+async fn serve(mut requests: mpsc::Receiver<QueuedRequest>, handler: RequestHandler, drain: Drain) {
+    let permits = Arc::new(Semaphore::new(CONCURRENCY));
+    while let Some(request) = requests.recv().await {
+        let Ok(permit) = Arc::clone(&permits).acquire_owned().await else {
+            return;
+        };
+        let handler = handler.clone();
+        drain.spawn_until_stop(async move {
+            handler.handle(request).await;
+            drop(permit);
+        });
+    }
+}
+
+impl RequestHandler {
+    async fn handle(&self, request: QueuedRequest) {
+        let QueuedRequest {
+            inbox,
+            slot,
+            generation,
+            queued_at,
+            request,
+        } = request;
+        let remaining =
+            RESPONSE_TIMEOUT.saturating_sub(monotonic_now().saturating_duration_since(queued_at));
+        let command = match request {
+            AsyncRequest::CheckPermission(user, channel) => {
+                let stream = self.catalog.get(channel.topic.stream);
+                let allowed = within(
+                    remaining,
+                    self.policy.authorize(&user, stream, &channel.topic),
+                )
+                .await;
+                ShardCommand::permission_response(
+                    slot,
+                    generation,
+                    channel,
+                    allowed.and_then(Result::ok),
+                )
+            }
+            AsyncRequest::VerifyToken(token) => {
+                let verified = within(remaining, self.verifier.verify(&token))
+                    .await
+                    .map(|verified| verified.map_err(reauth_error));
+                let verified = verified
+                    .unwrap_or_else(|| Err(ReauthError::Unavailable(BUSY_MESSAGE.to_owned())));
+                ShardCommand::AsyncResponse {
+                    slot,
+                    generation,
+                    response: AsyncResponse::Token(verified),
+                }
+            }
+            AsyncRequest::App(future) => ShardCommand::AsyncResponse {
+                slot,
+                generation,
+                response: AsyncResponse::App(future.await),
+            },
+        };
+        inbox.put(command);
+    }
+}
+
+/// Awaits a response for at most `remaining`. A request that has waited too long is not
+/// started.
+async fn within<T>(remaining: Duration, response: impl Future<Output = T>) -> Option<T> {
+    if remaining.is_zero() {
+        return None;
+    }
+    tokio::time::timeout(remaining, response).await.ok()
+}
+
+fn reauth_error(error: TokenError) -> ReauthError {
+    let reason = error.to_string();
+    if error.is_temporary() {
+        ReauthError::Unavailable(reason)
+    } else {
+        ReauthError::Invalid(reason)
+    }
+}
+
+#[cfg(test)]
+#[path = "async_requests_tests.rs"]
+mod tests;

@@ -1,0 +1,116 @@
+//! The topics about the server itself, for operators. They are named and delivered like the topics
+//! of a stream. But no query reads them from a database, and the catalog does not list them.
+
+use crate::{KeyType, Stream, ZoneRule};
+use latido_base::ident::{Channel, Key, StreamId, Topic};
+
+/// The reserved stream name, the part before the colon. No configured stream may have it.
+pub const SYSTEM_STREAM_NAME: &str = "latido";
+/// The reserved stream id of the system topics, outside the range of the catalog.
+pub const SYSTEM_STREAM: StreamId = StreamId(u16::MAX);
+/// The channel of the server's state.
+pub const SYSTEM_STATE_CHANNEL: &str = "latido:servidor";
+
+const STATE_KEY: &str = "servidor";
+const CLIENTS_KEY: &str = "clientes";
+/// The maximum length of a client filter, in bytes.
+const MAX_FILTER_BYTES: usize = 64;
+
+/// A topic about the server itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SystemTopic<'a> {
+    /// `latido:servidor`: the state of the server without its clients.
+    State,
+    /// `latido:clientes` or `latido:clientes/<filter>`: the clients that match a lower-case filter.
+    /// An empty filter matches all clients.
+    Clients(&'a str),
+}
+
+impl<'a> SystemTopic<'a> {
+    /// Parses a canonical key of [`SYSTEM_STREAM`].
+    pub fn from_key(key: &'a Key) -> Option<Self> {
+        parse_topic(key.as_str())
+    }
+}
+
+fn parse_topic(key: &str) -> Option<SystemTopic<'_>> {
+    let is_valid =
+        |filter: &str| filter.len() <= MAX_FILTER_BYTES && !filter.chars().any(char::is_control);
+    match key.split_once('/') {
+        None if key == STATE_KEY => Some(SystemTopic::State),
+        None if key == CLIENTS_KEY => Some(SystemTopic::Clients("")),
+        Some((CLIENTS_KEY, filter)) if is_valid(filter) => Some(SystemTopic::Clients(filter)),
+        _ => None,
+    }
+}
+
+/// Resolves a channel name of the system stream. Returns `None` if the name belongs to another
+/// stream, and `Some(None)` if it belongs to the system stream but is invalid.
+pub(super) fn resolve_system_channel(name: &str) -> Option<Option<Channel>> {
+    let key = name
+        .strip_prefix(SYSTEM_STREAM_NAME)?
+        .strip_prefix(':')?
+        .to_lowercase();
+    let topic = || Topic {
+        stream: SYSTEM_STREAM,
+        key: Key::from_canonical(&key),
+    };
+    Some(parse_topic(&key).map(|_| Channel {
+        name: name.into(),
+        topic: topic(),
+    }))
+}
+
+/// Creates the stream definition that the hub needs to encode frames of system topics.
+pub(super) fn system_stream() -> Stream {
+    Stream {
+        name: SYSTEM_STREAM_NAME.to_owned(),
+        query: String::new(),
+        verification: None,
+        authorize_query: None,
+        zone_rule: ZoneRule::Fixed("UTC".to_owned()),
+        event: "server".to_owned(),
+        key_field: "topic".to_owned(),
+        tables: Vec::new(),
+        key_type: KeyType::Text.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn canonical_key(name: &str) -> Option<String> {
+        resolve_system_channel(name)?.map(|channel| channel.topic.key.to_string())
+    }
+
+    #[test]
+    fn system_channel_names_are_resolved() {
+        assert_eq!(
+            canonical_key(SYSTEM_STATE_CHANNEL).as_deref(),
+            Some("servidor")
+        );
+        assert_eq!(
+            canonical_key("latido:clientes").as_deref(),
+            Some("clientes")
+        );
+        assert_eq!(
+            canonical_key("latido:clientes/ANA:7").as_deref(),
+            Some("clientes/ana:7")
+        );
+        for invalid in [
+            "latido:",
+            "latido:x",
+            "latido:servidor/x",
+            "latido:clientes/a\nb",
+            &format!("latido:clientes/{}", "x".repeat(65)),
+        ] {
+            assert_eq!(resolve_system_channel(invalid), Some(None), "{invalid}");
+        }
+        assert_eq!(resolve_system_channel("latidos:servidor"), None);
+        assert_eq!(
+            SystemTopic::from_key(&Key::from_canonical("clientes/ana")),
+            Some(SystemTopic::Clients("ana"))
+        );
+    }
+}
