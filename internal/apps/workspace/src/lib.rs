@@ -26,7 +26,7 @@ use latido_event_bus::{
 use latido_session::SessionLimits;
 use latido_telemetry::AppMetrics;
 
-pub use config::{Config, KeyListError};
+pub use config::Config;
 
 /// The app's name in settings and metrics.
 pub const NAME: &str = "workspace";
@@ -79,12 +79,9 @@ pub fn start(config: &Config, parts: &AppDeps) -> AppServices {
         parts.metrics.app(NAME),
         parts.clock.clone(),
     );
-    let routes = Arc::new(routes::WorkspaceRoutes::new(
-        Arc::clone(&shared),
-        parts.is_dedicated,
-    ));
+    let routes = routes::router(Arc::clone(&shared), parts.is_dedicated);
     AppServices {
-        http_apps: vec![routes],
+        http_apps: vec![Arc::new(routes)],
         websocket_apps: vec![Arc::new(upgrade::WorkspaceUpgrade(shared))],
         ..AppServices::default()
     }

@@ -8,6 +8,8 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
+use latido_app_kit::id_text;
+
 /// The published message types, as metrics label them.
 pub(super) const MESSAGE_TYPES: [&str; 3] = ["data_change", "broadcast", "direct_message"];
 
@@ -37,11 +39,7 @@ impl WireId {
     /// Reads an id: an integer, or a non-empty string within the length limit and without control
     /// characters.
     pub(super) fn parse(value: &Value) -> Option<Self> {
-        let text = match value {
-            Value::String(text) => text.clone(),
-            Value::Number(number) if number.is_i64() || number.is_u64() => number.to_string(),
-            _ => return None,
-        };
+        let text = id_text(value)?;
         is_id(&text).then(|| Self {
             text: text.into(),
             json: value.to_string().into(),
@@ -51,7 +49,7 @@ impl WireId {
 
 /// Returns `true` if the text is a valid id.
 pub(super) fn is_id(text: &str) -> bool {
-    (1..=MAX_ID_BYTES).contains(&text.len()) && !text.chars().any(char::is_control)
+    latido_app_kit::is_id(text, MAX_ID_BYTES)
 }
 
 /// A parsed message from a client.
