@@ -1,26 +1,25 @@
 # syntax=docker/dockerfile:1
 
-FROM rust:1-slim-bookworm AS build
+# The release that rust-toolchain.toml names.
+FROM rust:1.95.0-slim-bookworm AS build
 WORKDIR /src
 
-# The dependencies first, in a layer of their own: it is built again only when they change.
 COPY Cargo.toml Cargo.lock ./
-RUN mkdir -p cmd/latido internal tests/it \
-    && echo 'fn main() {}' | tee cmd/latido/main.rs > tests/it/main.rs \
-    && touch internal/lib.rs \
-    && cargo build --release --locked \
-    && rm -r cmd internal tests
-
 COPY sql sql
 COPY internal internal
 COPY cmd cmd
-# What was copied is older than what was built from the empty files: cargo goes by the clock.
-RUN touch internal/lib.rs cmd/latido/main.rs \
-    && cargo build --release --locked
+# The commit that `latido --version` shows: .git does not reach the builder.
+ARG LATIDO_COMMIT
+# What was downloaded and built stays in the builder's cache, one for each architecture, so only changed crates are built again.
+ARG TARGETARCH
+RUN --mount=type=cache,target=/usr/local/cargo/registry \
+    --mount=type=cache,id=target-$TARGETARCH,target=/src/target \
+    cargo build --release --locked --bin latido \
+    && cp target/release/latido /usr/local/bin/latido
 
 # No shell, no package manager; certificates for a database with TLS, and a user without rights.
 FROM gcr.io/distroless/cc-debian12:nonroot
-COPY --from=build /src/target/release/latido /usr/local/bin/latido
+COPY --from=build /usr/local/bin/latido /usr/local/bin/latido
 USER nonroot
 EXPOSE 8080
 STOPSIGNAL SIGTERM

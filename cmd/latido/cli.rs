@@ -11,9 +11,12 @@ const SETTINGS_HELP: &str = "Every flag is a variable as well. A flag wins over 
                           which show in the list of processes. All mistakes are reported together.\n\n\
                           Exit codes: 0 success; 1 something failed, or doctor found a failure; 2 mistakes in the configuration.";
 
+/// The version and the commit, such as «0.1.0 (0123456789ab)». The build script finds the commit.
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("LATIDO_COMMIT"), ")");
+
 /// Live statistics from Postgres: every browser that watches a row sees it change within milliseconds of the commit.
 #[derive(Debug, Parser)]
-#[command(name = "latido", version, after_help = SETTINGS_HELP, max_term_width = 110, subcommand_help_heading = "Commands")]
+#[command(name = "latido", version = VERSION, after_help = SETTINGS_HELP, max_term_width = 110, subcommand_help_heading = "Commands")]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) flags: Flags,
@@ -125,8 +128,13 @@ impl std::fmt::Debug for WatchArgs {
     }
 }
 
-fn parse_duration(text: &str) -> Result<Duration, &'static str> {
-    duration(text).ok_or("expected a number and a unit, such as 90s, 15m, 1h or 7d")
+/// The error for an argument that is no duration.
+#[derive(Debug, thiserror::Error)]
+#[error("expected a number and a unit, such as 90s, 15m, 1h or 7d")]
+struct InvalidDuration;
+
+fn parse_duration(text: &str) -> Result<Duration, InvalidDuration> {
+    duration(text).ok_or(InvalidDuration)
 }
 
 #[cfg(test)]

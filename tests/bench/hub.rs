@@ -256,7 +256,7 @@ impl Readiness for AlwaysReady {
         async {
             ReadinessReport {
                 is_ready: true,
-                database: Ok(()),
+                database_problem: None,
                 listener: "none",
                 streams: Vec::new(),
             }

@@ -5,6 +5,7 @@ mod demo;
 mod secrets;
 mod serving;
 mod settings;
+mod version;
 mod watching;
 
 use crate::harness::claims::SECRET;

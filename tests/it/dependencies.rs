@@ -1,4 +1,4 @@
-//! The dependencies: checks the lock file against the licences, sources and bans of `deny.toml`,
+//! The dependencies: checks the lock file against the licences, sources and bans of `.deny.toml`,
 //! without another program.
 
 use std::collections::BTreeSet;
@@ -35,7 +35,7 @@ fn packages() -> Vec<Value> {
 }
 
 fn rules() -> toml::Table {
-    std::fs::read_to_string(root().join("deny.toml"))
+    std::fs::read_to_string(root().join(".deny.toml"))
         .unwrap()
         .parse()
         .unwrap()
@@ -163,4 +163,18 @@ fn every_ignored_advisory_has_a_reason() {
                 && entry["reason"].as_str().unwrap().len() > 20
         );
     }
+}
+
+/// Warnings are errors, and another compiler warns of other things.
+#[test]
+fn every_build_uses_the_pinned_compiler() {
+    let read = |name: &str| std::fs::read_to_string(root().join(name)).unwrap();
+    let toolchain: toml::Table = read("rust-toolchain.toml").parse().unwrap();
+    let pinned = toolchain["toolchain"]["channel"].as_str().unwrap();
+    assert_eq!(pinned.split('.').count(), 3, "{pinned} is no exact release");
+    let image = format!("FROM rust:{pinned}-slim-bookworm AS build\n");
+    assert!(read("Dockerfile").contains(&image), "Dockerfile: {image}");
+    let container = format!("\"version\": \"{pinned}\"");
+    let described = read(".devcontainer/devcontainer.json");
+    assert!(described.contains(&container), "devcontainer: {container}");
 }

@@ -23,6 +23,7 @@ mod harness;
 mod heartbeat;
 mod history;
 mod interest_gate;
+mod makefile;
 mod operations;
 mod packaging;
 mod postgres;

@@ -100,10 +100,10 @@ fn image_copies_only_existing_files() {
                         .any(|from| from.ends_with(&format!(" AS {stage}"))),
                     "{copy}: no such stage"
                 );
-                assert_eq!(
-                    sources[1],
-                    format!("/src/target/release/{}", env!("CARGO_PKG_NAME")),
-                    "{copy}"
+                let program = sources[1];
+                assert!(
+                    arguments_of("RUN").iter().any(|run| run.ends_with(&format!("&& cp target/release/latido {program}"))),
+                    "{copy}: no stage writes it"
                 );
             }
             None => sources
@@ -114,7 +114,7 @@ fn image_copies_only_existing_files() {
     let binary = read("Cargo.toml").contains("name = \"latido\"\npath = \"cmd/latido/main.rs\"");
     assert!(
         binary && exists("cmd/latido/main.rs"),
-        "the Dockerfile's empty files stand where Cargo.toml expects them"
+        "the program is not where Cargo.toml expects it"
     );
 }
 
@@ -137,11 +137,12 @@ fn image_build_copies_every_included_file() {
                 folders.push(path);
             } else if path.extension().is_some_and(|extension| extension == "rs") {
                 let text = fs::read_to_string(&path).unwrap();
-                for name in text
-                    .split("include_")
-                    .skip(1)
-                    .filter_map(|rest| rest.split_once("!(\"")?.1.split('"').next())
-                {
+                for name in text.split("include_").skip(1).filter_map(|rest| {
+                    let call = rest
+                        .strip_prefix("str!(")
+                        .or_else(|| rest.strip_prefix("bytes!("))?;
+                    call.trim_start().strip_prefix('"')?.split('"').next()
+                }) {
                     let target = path
                         .parent()
                         .unwrap()
@@ -173,14 +174,13 @@ fn image_build_copies_every_included_file() {
 fn image_builds_with_the_lock_file() {
     let builds = arguments_of("RUN");
     assert!(
-        builds.len() >= 2
-            && builds
-                .iter()
-                .all(|run| run.contains("cargo build --release --locked")),
+        builds
+            .iter()
+            .any(|run| run.contains("cargo build --release --locked ")),
         "{builds:?}"
     );
     assert!(
-        read("Makefile").contains("\tcargo build --release --locked\n"),
+        read("Makefile").contains("\tcargo run --release --locked "),
         "`make run` builds the same way"
     );
 }

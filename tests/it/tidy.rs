@@ -132,8 +132,9 @@ const INTERNAL_MODULES: &[&str] = &[
 ];
 
 /// The allowed entries of the top-level folder.
-const TOP_LEVEL: &str = ".ci .dockerignore .env.example .gitignore CHANGELOG.md Cargo.lock Cargo.toml Dockerfile LICENSE Makefile \
-    README.es.md README.md SECURITY.md clients clippy.toml cmd deny.toml docker-compose.yml docs examples fuzz internal rustfmt.toml sql tests";
+const TOP_LEVEL: &str = ".ci .clippy.toml .deny.toml .devcontainer .dockerignore .editorconfig .env.example .git-blame-ignore-revs .github .gitignore \
+    CHANGELOG.md CONTRIBUTING.md Cargo.lock Cargo.toml Dockerfile LICENSE Makefile README.md SECURITY.md clients cmd \
+    docker-compose.yml docs examples fuzz internal rust-toolchain.toml sql tests";
 
 const MAX_FILE_LINES: usize = 400;
 

@@ -44,9 +44,9 @@ describe('a frame', () => {
 });
 
 describe('a close code', () => {
-  it('is answered as the README promises', () => {
-    const readme = readFileSync('../../README.md', 'utf8');
-    const rows = [...readme.matchAll(/^\| ([\d, ]+) \| .*? \| (yes|no)/gm)];
+  it('is answered as docs/protocol promises', () => {
+    const document = readFileSync('../../docs/protocol/websocket.md', 'utf8');
+    const rows = [...document.matchAll(/^\| ([\d, ]+) \| .*? \| (yes|no)/gm)];
     assert.ok(rows.length >= 8, 'the table of close codes');
     for (const [, codes, answer] of rows) {
       for (const code of codes!.split(', ')) assert.equal(isFinal(reasonOf(Number(code))), answer === 'no', code);

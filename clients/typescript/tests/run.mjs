@@ -5,6 +5,8 @@ import { readdirSync } from 'node:fs';
 
 import { build } from 'esbuild';
 
+import { serverProgram } from '../../tests/built.mjs';
+
 const names = readdirSync('tests').filter((name) => name.endsWith('.test.ts'));
 await build({
   entryPoints: names.map((name) => `tests/${name}`),
@@ -19,4 +21,5 @@ await build({
 const files = names.map((name) => `build/${name.replace('.ts', '.mjs')}`);
 // Node 20 has a WebSocket, but hides it.
 const flags = ['--experimental-websocket', '--enable-source-maps', '--test', '--test-reporter=spec', '--test-timeout=120000'];
-process.exit(spawnSync(process.execPath, [...flags, ...process.argv.slice(2), ...files], { stdio: 'inherit' }).status ?? 1);
+const env = { ...process.env, LATIDO_BIN: serverProgram() };
+process.exit(spawnSync(process.execPath, [...flags, ...process.argv.slice(2), ...files], { stdio: 'inherit', env }).status ?? 1);

@@ -9,6 +9,8 @@ use std::io::{ErrorKind, IsTerminal, Write};
 
 use anyhow::{Context, bail};
 use latido::config::ConfigErrors;
+use latido_base::backoff::Jitter;
+use latido_net::Host;
 use reqwest::Url;
 
 use crate::cli::WatchArgs;
@@ -57,7 +59,8 @@ async fn follow(mut client: WatchClient) -> anyhow::Result<()> {
                 reason,
                 min_delay: after,
             } => {
-                let delay = reconnect::reconnect_delay(attempt, fastrand::f64()).max(after);
+                let bound = reconnect::RECONNECT_DELAYS.pause_after(attempt);
+                let delay = Jitter::FULL.apply(bound, fastrand::f64()).max(after);
                 attempt += 1;
                 print_notice(&format!(
                     "{reason}; reconnecting in {:.1} s",
@@ -115,7 +118,8 @@ fn websocket_url(text: &str) -> Option<Url> {
 }
 
 fn is_encrypted_or_local(url: &Url) -> bool {
-    url.scheme() == "wss" || matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"))
+    let host = url.host_str().and_then(Host::parse);
+    url.scheme() == "wss" || host.is_some_and(Host::is_loopback)
 }
 
 /// Returns `true` if output may use colours: a terminal without `NO_COLOR`

@@ -1,13 +1,15 @@
-//! The reasons for a disconnect, and the delay before reconnecting. Pure.
+//! The reasons for a disconnect, and the delays before reconnecting. Pure.
 
 use std::time::Duration;
 
+use latido_base::backoff::BackoffRange;
 use tokio_tungstenite::tungstenite::http::StatusCode;
 
-/// The maximum of the first delay. The maximum doubles with each attempt, up to the second
-/// constant.
-const FIRST_DELAY: Duration = Duration::from_millis(500);
+/// The longest delay before reconnecting.
 const MAX_DELAY: Duration = Duration::from_secs(30);
+/// The bounds of the random delays before reconnecting.
+pub(super) const RECONNECT_DELAYS: BackoffRange =
+    BackoffRange::new(Duration::from_millis(500), MAX_DELAY);
 
 /// The end of a connection, or of an attempt to connect.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,16 +89,6 @@ pub(super) fn on_http_status(status: StatusCode, retry_after: Option<&str>) -> W
     }
 }
 
-/// Returns the delay before attempt number `attempt` (from 0): a random duration up to a bound that
-/// doubles, so that the clients of one lost server do not all reconnect at the same moment.
-/// `random` is between 0 and 1.
-pub(super) fn reconnect_delay(attempt: u32, random: f64) -> Duration {
-    let bound = FIRST_DELAY
-        .saturating_mul(1 << attempt.min(16))
-        .min(MAX_DELAY);
-    bound.mul_f64(random.clamp(0.0, 1.0))
-}
-
 /// Returns at most 200 characters of a server's text, without the control characters that could
 /// change the terminal's state.
 pub(super) fn printable(text: &str) -> String {
@@ -157,16 +149,5 @@ mod tests {
         assert!(
             matches!(refused(503, Some("999999")), WatchDisconnect::Retry { min_delay, .. } if min_delay <= Duration::from_secs(120))
         );
-    }
-
-    #[test]
-    fn delays_double_up_to_a_bound() {
-        let max_delay = |attempt| reconnect_delay(attempt, 1.0);
-        assert_eq!(
-            [0, 1, 2, 3].map(max_delay),
-            [500, 1_000, 2_000, 4_000].map(Duration::from_millis)
-        );
-        assert_eq!([6, 40, u32::MAX].map(max_delay), [MAX_DELAY; 3]);
-        assert_eq!(reconnect_delay(5, 0.0), Duration::ZERO);
     }
 }

@@ -14,8 +14,8 @@ pub trait Readiness: Send + Sync {
 pub struct ReadinessReport {
     /// Set if clients should be sent to this server.
     pub is_ready: bool,
-    /// The database's state: `Ok` if it answers, otherwise the reason.
-    pub database: Result<(), String>,
+    /// The reason why the database cannot be used. `None` if it answers.
+    pub database_problem: Option<String>,
     /// The state of the notification listener: `up`, `down`, `unsupported` and others.
     pub listener: &'static str,
     /// The state of each stream.

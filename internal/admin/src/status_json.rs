@@ -88,7 +88,7 @@ fn dependency_status_json(status: &DependencyStatus) -> Value {
         .map(|stream| json!({"name": stream.name, "problem": stream.problem}));
     json!({
         "at": status.checked_at_s,
-        "database": {"ok": report.database.is_ok(), "problem": report.database.as_ref().err(), "ms": (status.database_ms * 100.0).round() / 100.0},
+        "database": {"ok": report.database_problem.is_none(), "problem": report.database_problem, "ms": (status.database_ms * 100.0).round() / 100.0},
         "listener": report.listener,
         "streams": streams.collect::<Vec<_>>(),
     })

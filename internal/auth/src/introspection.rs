@@ -19,7 +19,9 @@ use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
 use crate::{KeyError, Secret, TokenError, issuer_client};
+use latido_base::backoff::Jitter;
 use latido_base::drain::Drain;
+use latido_net::{BodyError, error_chain, read_body};
 
 /// The longest response, in bytes.
 const MAX_BYTES: usize = 16 * 1024;
@@ -105,6 +107,8 @@ enum IntrospectionError {
     Http(#[source] reqwest::Error),
     #[error("answered {0}; expected 200")]
     Status(StatusCode),
+    #[error(transparent)]
+    Body(#[from] BodyError),
     #[error("expected {{\"valid\": true}} or {{\"valid\": false}}")]
     InvalidBody,
 }
@@ -141,7 +145,7 @@ impl Introspector {
             loop {
                 // The interval is randomised, so that a fleet of servers does not query all at
                 // once.
-                tokio::time::sleep(introspector.interval.mul_f64(0.9 + 0.1 * fastrand::f64()))
+                tokio::time::sleep(Jitter::SHORTEN.apply(introspector.interval, fastrand::f64()))
                     .await;
                 introspector.recheck_all().await;
             }
@@ -176,7 +180,7 @@ impl Introspector {
             }
             Err(error) => {
                 tracing::warn!(
-                    reason = issuer_client::error_chain(&error),
+                    reason = error_chain(&error),
                     accepted = self.fails_open,
                     "the issuer could not be queried about a token's revocation"
                 );
@@ -226,7 +230,7 @@ impl Introspector {
             .filter_map(std::future::ready);
         let errors: Vec<IntrospectionError> = failures.collect().await;
         if let Some(first) = errors.first() {
-            let reason = issuer_client::error_chain(first);
+            let reason = error_chain(first);
             tracing::warn!(
                 reason,
                 tokens = errors.len(),
@@ -269,9 +273,7 @@ impl Introspector {
         if response.status() != StatusCode::OK {
             return Err(IntrospectionError::Status(response.status()));
         }
-        let body = issuer_client::read_body(response, MAX_BYTES)
-            .await?
-            .ok_or(IntrospectionError::InvalidBody)?;
+        let body = read_body(response, MAX_BYTES).await?;
         let answer: IntrospectionResponse =
             serde_json::from_slice(&body).map_err(|_| IntrospectionError::InvalidBody)?;
         Ok(answer.valid)

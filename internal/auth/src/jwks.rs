@@ -13,16 +13,17 @@ use tokio::sync::{Notify, watch};
 
 use crate::jwk::{KeySet, KeySetError};
 use crate::{KeyError, issuer_client};
+use latido_base::backoff::{Backoff, Jitter};
 use latido_base::drain::Drain;
+use latido_net::{BodyError, error_chain, read_body};
 
 /// The longest key set accepted, in bytes; real ones have a few thousand.
 const MAX_BYTES: usize = 128 * 1024;
 /// The time a token waits for a fetch that may bring its key.
 const REFRESH_TIMEOUT: Duration =
     issuer_client::RESPONSE_TIMEOUT.saturating_add(Duration::from_millis(500));
-/// The pause after a failed fetch, doubled with each further failure.
-const FIRST_RETRY: Duration = Duration::from_secs(2);
-const LONGEST_RETRY: Duration = Duration::from_secs(300);
+/// The pauses after failed fetches.
+const RETRIES: Backoff = Backoff::new(Duration::from_secs(2), Duration::from_secs(300));
 
 /// The intervals at which the key set is fetched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,8 +70,8 @@ enum FetchError {
     Http(#[source] reqwest::Error),
     #[error("answered {0}; redirects are not followed")]
     Status(StatusCode),
-    #[error("longer than {MAX_BYTES} bytes")]
-    TooLong,
+    #[error(transparent)]
+    Body(#[from] BodyError),
     #[error(transparent)]
     KeySet(#[from] KeySetError),
 }
@@ -135,21 +136,16 @@ impl Jwks {
     }
 
     async fn run(&self) {
-        let mut failures: u32 = 0;
+        let mut backoff = RETRIES;
         loop {
             self.set_in_flight(true);
             let fetched = self.fetch().await;
             self.set_in_flight(false);
-            let wait = match &fetched {
-                Ok(_) => self.timings.refresh,
-                Err(_) => FIRST_RETRY
-                    .saturating_mul(1 << failures.min(10))
-                    .min(LONGEST_RETRY),
-            };
-            failures = if fetched.is_ok() {
-                0
+            let wait = if fetched.is_ok() {
+                backoff.reset();
+                self.timings.refresh
             } else {
-                failures.saturating_add(1)
+                backoff.next_pause()
             };
             self.publish(fetched, wait);
             self.wait_until_due(wait).await;
@@ -159,7 +155,7 @@ impl Jwks {
     /// Waits until the next fetch is due, or until an unknown key causes one.
     async fn wait_until_due(&self, wait: Duration) {
         // The interval is randomised, so that a fleet of servers does not fetch all at once.
-        let due = tokio::time::sleep(wait.mul_f64(0.9 + 0.2 * fastrand::f64()));
+        let due = tokio::time::sleep(Jitter::SLIGHT.apply(wait, fastrand::f64()));
         tokio::pin!(due);
         loop {
             tokio::select! {
@@ -189,7 +185,7 @@ impl Jwks {
             }
             Err(error) => {
                 let retry_in_s = wait.as_secs();
-                let reason = issuer_client::error_chain(&error);
+                let reason = error_chain(&error);
                 tracing::warn!(
                     reason,
                     retry_in_s,
@@ -205,9 +201,7 @@ impl Jwks {
         if response.status() != StatusCode::OK {
             return Err(FetchError::Status(response.status()));
         }
-        let body = issuer_client::read_body(response, MAX_BYTES)
-            .await?
-            .ok_or(FetchError::TooLong)?;
+        let body = read_body(response, MAX_BYTES).await?;
         Ok(KeySet::parse(&body)?)
     }
 }

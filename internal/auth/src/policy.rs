@@ -1,18 +1,16 @@
 //! Read permissions: granted by a claim, by a role, or by the database.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt;
-use futures_util::future::{BoxFuture, Shared, WeakShared};
 use moka::sync::Cache;
 
 use crate::Principal;
 use latido_base::ident::{Channel, Key, Topic, UserId};
+use latido_base::single_flight::SingleFlight;
 use latido_stream::{Catalog, SYSTEM_STREAM, Stream};
 
 /// The admin roles, and the cache of the database's answers.
@@ -78,7 +76,7 @@ pub struct Policy {
     admin_roles: Vec<String>,
     source: Arc<dyn PermissionSource>,
     cache: Cache<PermissionQuery, bool>,
-    in_flight: Arc<SingleFlight>,
+    in_flight: SingleFlight<PermissionQuery, PermissionResult>,
 }
 
 impl Policy {
@@ -92,7 +90,7 @@ impl Policy {
             admin_roles: config.admin_roles,
             source,
             cache,
-            in_flight: Arc::default(),
+            in_flight: SingleFlight::default(),
         }
     }
 
@@ -148,29 +146,30 @@ impl Policy {
             return Ok(answer);
         }
         self.in_flight
-            .join(&question, |guard| {
-                self.start_query(guard, Arc::clone(stream))
+            .join(&question, || {
+                self.look_up(question.clone(), Arc::clone(stream))
             })
             .await
     }
 
-    fn start_query(
+    fn look_up(
         &self,
-        guard: InFlightGuard,
+        question: PermissionQuery,
         stream: Arc<Stream>,
-    ) -> BoxFuture<'static, PermissionResult> {
-        let (lookup, answers) = (Arc::clone(&self.source), self.cache.clone());
+    ) -> impl Future<Output = PermissionResult> + use<> {
+        let (source, cache) = (Arc::clone(&self.source), self.cache.clone());
         async move {
-            let (user, topic) = &guard.query;
-            let answer = lookup.allowed(&stream, user, &topic.key).await;
+            let (user, topic) = &question;
+            let answer = source.allowed(&stream, user, &topic.key).await;
             match &answer {
-                Ok(is_allowed) => answers.insert(guard.query.clone(), *is_allowed),
+                Ok(is_allowed) => cache.insert(question, *is_allowed),
                 // Logged here and not in the waiting calls, because many may wait for one query.
-                Err(error) => tracing::warn!(stream = stream.name, %error, "a permission could not be looked up"),
+                Err(error) => {
+                    tracing::warn!(stream = stream.name, %error, "a permission could not be looked up")
+                }
             }
             answer
         }
-        .boxed()
     }
 }
 
@@ -179,76 +178,6 @@ impl fmt::Debug for Policy {
         f.debug_struct("Policy")
             .field("admin_roles", &self.admin_roles)
             .finish_non_exhaustive()
-    }
-}
-
-/// The queries in progress. They are held weakly: a query lives as long as a call waits for it, so
-/// the waiting calls bound their number.
-#[derive(Default)]
-struct SingleFlight(Mutex<(u64, HashMap<PermissionQuery, InFlightQuery>)>);
-
-struct InFlightQuery {
-    number: u64,
-    future: Option<WeakShared<BoxFuture<'static, PermissionResult>>>,
-}
-
-/// A guard inside a query's future. It removes the query's entry when the query has ended or all of
-/// its callers have dropped it.
-struct InFlightGuard {
-    in_flight: Arc<SingleFlight>,
-    query: PermissionQuery,
-    number: u64,
-}
-
-impl SingleFlight {
-    /// Returns the query for `question`: the one in progress, or a new one that `start` creates.
-    fn join(
-        self: &Arc<Self>,
-        question: &PermissionQuery,
-        start: impl FnOnce(InFlightGuard) -> BoxFuture<'static, PermissionResult>,
-    ) -> Shared<BoxFuture<'static, PermissionResult>> {
-        let mut guard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (count, entries) = &mut *guard;
-        let in_progress = entries
-            .get(question)
-            .and_then(|entry| entry.future.as_ref())
-            .and_then(WeakShared::upgrade);
-        if let Some(query) = in_progress {
-            return query;
-        }
-        *count += 1;
-        let guard_in_flight = InFlightGuard {
-            in_flight: Arc::clone(self),
-            query: question.clone(),
-            number: *count,
-        };
-        let query = start(guard_in_flight).shared();
-        entries.insert(
-            question.clone(),
-            InFlightQuery {
-                number: *count,
-                future: query.downgrade(),
-            },
-        );
-        query
-    }
-}
-
-impl Drop for InFlightGuard {
-    fn drop(&mut self) {
-        let mut guard = self
-            .in_flight
-            .0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        // A newer query may have replaced one whose waiting calls were all dropped.
-        if guard
-            .1
-            .get(&self.query)
-            .is_some_and(|entry| entry.number == self.number)
-        {
-            guard.1.remove(&self.query);
-        }
     }
 }
 

@@ -1,5 +1,10 @@
-//! The names that cross every layer, the wall clock as an argument, and the stop signal.
+//! The names that cross every layer, the wall clock as an argument, the stop signal, and the small
+//! mechanisms that several layers need.
 
+pub mod backoff;
 pub mod clock;
 pub mod drain;
 pub mod ident;
+pub mod single_flight;
+pub mod time_format;
+pub mod token_bucket;

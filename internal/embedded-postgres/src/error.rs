@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::process::ExitStatus;
 
 use thiserror::Error;
 
@@ -132,6 +133,49 @@ pub enum EmbeddedError {
         /// The error that the system returned.
         source: io::Error,
     },
+}
+
+/// The reason why a directory has no usable server. Each message is a phrase for a longer sentence.
+#[derive(Debug, Error)]
+pub(super) enum ProbeError {
+    #[error("it has no postgres")]
+    NoPostgres,
+    #[error("{} has no initdb", .0.display())]
+    NoInitdb(PathBuf),
+    #[error("{program} can't be run as {user}: {source}")]
+    NotRunnable {
+        program: PathBuf,
+        user: String,
+        source: io::Error,
+    },
+    #[error("postgres --version failed ({status}): {stderr}")]
+    VersionFailed { status: ExitStatus, stderr: String },
+    #[error("its version is unreadable: {0}")]
+    UnreadableVersion(String),
+    #[error("PostgreSQL {version} is older than {oldest}")]
+    TooOld { version: String, oldest: u32 },
+}
+
+/// The reason why no server was downloaded. Each message is a phrase for a longer sentence.
+#[derive(Debug, Error)]
+pub(super) enum DownloadError {
+    #[error("fetching is turned off")]
+    TurnedOff,
+    #[error("the registry has {0} only")]
+    OtherMajor(u32),
+    #[error("the package has no build for musl")]
+    Musl,
+    #[error("writing in {dir}: {source}")]
+    Write { dir: PathBuf, source: io::Error },
+    #[error("moving it into the cache: {0}")]
+    Move(io::Error),
+    /// All installers failed, each for its own reason.
+    #[error("{0}")]
+    Installers(String),
+    #[error(transparent)]
+    Cache(#[from] EmbeddedError),
+    #[error(transparent)]
+    Probe(#[from] ProbeError),
 }
 
 /// Adds the attempted action to an I/O error.

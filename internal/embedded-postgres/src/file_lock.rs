@@ -33,6 +33,13 @@ pub(super) struct FileLock {
     path: PathBuf,
 }
 
+/// The result of [`FileLock::acquire_or_holder`].
+pub(super) enum ClusterLock {
+    Acquired(FileLock),
+    /// The process with this pid runs the cluster. The pid is 0 if it is unknown.
+    HeldBy(u32),
+}
+
 impl FileLock {
     /// Acquires the lock if it is free; returns `None` if another process holds it.
     pub(super) fn try_acquire(path: &Path) -> Result<Option<Self>, EmbeddedError> {
@@ -49,13 +56,12 @@ impl FileLock {
         }
     }
 
-    /// Acquires the lock, or returns the pid of the process that runs the cluster (0 if it is
-    /// unknown).
-    pub(super) fn acquire_or_holder(path: &Path) -> Result<Result<Self, u32>, EmbeddedError> {
+    /// Acquires the lock, unless a running cluster holds it.
+    pub(super) fn acquire_or_holder(path: &Path) -> Result<ClusterLock, EmbeddedError> {
         let started = Instant::now();
         loop {
             if let Some(lock) = Self::try_acquire(path)? {
-                return Ok(Ok(lock));
+                return Ok(ClusterLock::Acquired(lock));
             }
             let holder = fs::read_to_string(path)
                 .ok()
@@ -67,7 +73,7 @@ impl FileLock {
                 CLEANUP_TIMEOUT
             };
             if started.elapsed() > timeout {
-                return Ok(Err(holder.unwrap_or(0)));
+                return Ok(ClusterLock::HeldBy(holder.unwrap_or(0)));
             }
             thread::sleep(Duration::from_millis(10));
         }

@@ -3,12 +3,11 @@
 
 use std::time::{Duration, Instant};
 
+use latido_base::backoff::{BackoffRange, Jitter};
 use latido_protocol::Staleness;
 
-/// The first pause after a failure. It doubles up to [`LONGEST_PAUSE`], with jitter.
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
-/// The longest pause, which bounds the delay until a recovery is noticed.
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// The pauses after failures. The longest one bounds the delay until a recovery is noticed.
+const PAUSES: BackoffRange = BackoffRange::new(Duration::from_millis(50), Duration::from_secs(2));
 
 /// The state of an outage. Pure except for the jitter.
 #[derive(Debug, Default)]
@@ -27,11 +26,9 @@ impl DatabaseHealth {
             i64::try_from(now.saturating_duration_since(started).as_secs()).unwrap_or_default();
         self.failing_since
             .get_or_insert((started, unix_s - elapsed));
-        let pause = FIRST_PAUSE
-            .saturating_mul(1 << self.failures.min(10))
-            .min(LONGEST_PAUSE);
+        let pause = PAUSES.pause_after(self.failures);
         self.failures = self.failures.saturating_add(1);
-        self.next_attempt = Some(now + pause.mul_f64(0.5 + fastrand::f64() / 2.0));
+        self.next_attempt = Some(now + Jitter::HALF.apply(pause, fastrand::f64()));
     }
 
     /// Records a response of the database and ends the outage.

@@ -475,11 +475,7 @@ impl<W> DirtySet<W> {
                     state.merge_pending(key.sources, key.since, key.waiters);
                 }
                 BatchOutcome::Rejected => {
-                    let pause = self
-                        .pacing
-                        .first_backoff
-                        .saturating_mul(1 << state.failures.min(16))
-                        .min(self.pacing.max_backoff);
+                    let pause = self.pacing.backoff.pause_after(state.failures);
                     // A read that fails after seconds, by a time-out, must not keep the database
                     // busy more than half of the time.
                     let pause = pause.max(now.saturating_duration_since(batch.started_at));

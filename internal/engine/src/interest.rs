@@ -16,18 +16,6 @@ pub enum NotifyState {
     Unknown,
 }
 
-impl From<Option<bool>> for NotifyState {
-    /// Converts the result of [`latido_postgres::WatchLocks::add`]: whether the locks are held, or
-    /// `None` if they cannot be taken now.
-    fn from(held: Option<bool>) -> Self {
-        match held {
-            Some(true) => Self::Enabled,
-            Some(false) => Self::Pending,
-            None => Self::Unknown,
-        }
-    }
-}
-
 /// Declares interest in keys. The engine calls it under its lock, so implementations must not block
 /// and must not call the engine.
 pub trait Interest: Send + Sync {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use latido_base::backoff::BackoffRange;
+
 /// The limits on batch size, read interval, retries and notification rate.
 #[derive(Debug, Clone)]
 pub struct ReadPacing {
@@ -9,11 +11,8 @@ pub struct ReadPacing {
     pub batch_keys: usize,
     /// The shortest time between the starts of two reads of one key.
     pub min_interval: Duration,
-    /// The first pause after the database rejected a key's own statement. It doubles at each
-    /// failure up to [`ReadPacing::max_backoff`].
-    pub first_backoff: Duration,
-    /// The longest pause between attempts.
-    pub max_backoff: Duration,
+    /// The pauses of a key after the database rejected its own statement.
+    pub backoff: BackoffRange,
     /// The number of notifications in a second from which a key is polled every
     /// [`ReadPacing::min_interval`] instead of being notified. `None` disables polling.
     pub hot_from: Option<u32>,
@@ -24,8 +23,7 @@ impl Default for ReadPacing {
         Self {
             batch_keys: 256,
             min_interval: Duration::from_millis(40),
-            first_backoff: Duration::from_millis(100),
-            max_backoff: Duration::from_secs(30),
+            backoff: BackoffRange::new(Duration::from_millis(100), Duration::from_secs(30)),
             hot_from: default_hot_from(Duration::from_millis(40)),
         }
     }

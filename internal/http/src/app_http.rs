@@ -21,9 +21,10 @@ use warp::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use crate::body::{self, BodyReadError};
 use crate::error::json_error;
 use crate::mount::MountedService;
-use crate::request::{RequestHead, query_value};
+use crate::request::RequestHead;
 use crate::{Response, ServerState, TrustedProxies};
 
+use latido_net::query;
 pub use latido_shard::HandlerSpec;
 use latido_shard::InBandUpgrade;
 
@@ -222,7 +223,7 @@ impl AppRequest {
 
     /// Returns the first non-empty value of a query parameter, decoded.
     pub fn query(&self, name: &str) -> Option<String> {
-        query_value(&self.query, name)
+        query::value(&self.query, name)
     }
 
     /// Returns the first line of a header, if it is text.

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::{Origins, TlsFiles, TrustedProxies};
+use crate::{TlsFiles, TrustedProxies};
+use latido_net::Origins;
 
 /// The HTTP limits; each field documents its own.
 #[derive(Debug, Clone)]

@@ -12,8 +12,8 @@ use std::time::Instant;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::Config;
-use crate::token_bucket::TokenBucket;
 use latido_base::ident::UserId;
+use latido_base::token_bucket::SharedTokenBucket;
 use latido_shard::PermitSet;
 
 /// The smallest number of table entries at which idle ones are removed.
@@ -27,7 +27,7 @@ pub struct ConnectionLimits {
     per_address: Option<Arc<PerKeyLimit<IpAddr>>>,
     per_user: Option<Arc<PerKeyLimit<UserId>>>,
     /// The limit on new connections per second, if there is one.
-    connect_rate: Option<Arc<TokenBucket>>,
+    connect_rate: Option<Arc<SharedTokenBucket>>,
 }
 
 /// A separate limit for each key of one kind (an address or a user).
@@ -72,7 +72,7 @@ impl ConnectionLimits {
             .map(Arc::new);
         let connect_rate = config
             .max_handshakes_per_second
-            .map(|rate| Arc::new(TokenBucket::new(rate, rate, Instant::now())));
+            .map(|rate| Arc::new(SharedTokenBucket::new(rate, rate, Instant::now())));
         Self {
             total: Arc::new(Semaphore::new(limit)),
             limit,

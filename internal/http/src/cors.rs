@@ -11,8 +11,9 @@ use warp::http::header::{
 };
 use warp::http::{HeaderMap, HeaderValue, Method, StatusCode};
 
+use crate::Response;
 use crate::error::ApiError;
-use crate::{Origins, Response};
+use latido_net::Origins;
 
 const ALLOWED_METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST");
 const ALLOWED_HEADERS: HeaderValue = HeaderValue::from_static(

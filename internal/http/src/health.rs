@@ -37,7 +37,7 @@ pub(super) async fn ready(
     let report = timeout(REPORT_TIMEOUT, state.readiness.check()).await;
     let report = report.unwrap_or_else(|_| ReadinessReport {
         is_ready: false,
-        database: Err("no answer in time".into()),
+        database_problem: Some("no answer in time".into()),
         listener: "unknown",
         streams: Vec::new(),
     });
@@ -58,7 +58,7 @@ fn readiness_json(report: &ReadinessReport, draining: bool) -> Value {
     json!({
         "ready": report.is_ready && !draining,
         "draining": draining,
-        "database": check_json(report.database.as_ref().err().map(String::as_str)),
+        "database": check_json(report.database_problem.as_deref()),
         "listener": report.listener,
         "streams": streams,
     })
@@ -87,7 +87,7 @@ mod tests {
     fn problems_are_reported() {
         let report = ReadinessReport {
             is_ready: false,
-            database: Err("connection refused".into()),
+            database_problem: Some("connection refused".into()),
             listener: "down",
             streams: vec![StreamReport {
                 name: "estadisticas".into(),

@@ -14,21 +14,21 @@ use crate::body::{self, BodyReadError};
 use crate::error::{ApiError, json_response};
 use crate::hook_body;
 use crate::request::{RequestHead, decode_segment};
-use crate::token_bucket::TokenBucket;
 use crate::{Response, ServerState};
 use latido_base::ident::{StreamId, Topic};
+use latido_base::token_bucket::SharedTokenBucket;
 
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
 /// The change hook of one listener.
 pub(super) struct Hook {
     state: Arc<ServerState>,
-    bucket: TokenBucket,
+    bucket: SharedTokenBucket,
 }
 
 impl Hook {
     pub(super) fn new(state: Arc<ServerState>) -> Self {
-        let bucket = TokenBucket::new(
+        let bucket = SharedTokenBucket::new(
             state.config.hook_per_second,
             state.config.hook_burst,
             Instant::now(),

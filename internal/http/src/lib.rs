@@ -30,7 +30,6 @@ mod listen_sockets;
 mod metrics;
 mod mount;
 mod mount_handler;
-mod origin;
 mod overload_response;
 mod request;
 mod routes;
@@ -54,18 +53,17 @@ pub use demo_routes::demo_routes;
 pub use error::json_error;
 pub use listen::{HttpListener, bind, serve, serve_mount};
 pub use mount::{DuplexStream, MountedService, PeerAddress, RequestKind};
-pub use origin::{InvalidOrigin, Origins};
 pub use state::ServerState;
 pub use static_files::StaticFile;
-pub use trusted_proxies::{InvalidTrustedProxies, TrustedProxies};
+pub use trusted_proxies::TrustedProxies;
 /// Parses a hook's body into its key, for the fuzz targets.
 #[cfg(any(test, fuzzing, feature = "testing"))]
 pub fn parse_hint(
     body: &[u8],
     stream: &latido_stream::Stream,
     key_type: latido_stream::KeyType,
-) -> Result<latido_base::ident::Key, String> {
-    hook_body::parse(body, stream, key_type).map_err(|error| error.to_string())
+) -> Result<latido_base::ident::Key, impl std::error::Error + use<>> {
+    hook_body::parse(body, stream, key_type)
 }
 pub use app_http::{AppHandler, AppMounts, AppRequest, AppResponse, HandlerSpec, HttpApp, WebSocketApp};
 pub use connection_limits::ConnectionLimits;

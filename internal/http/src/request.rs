@@ -11,6 +11,7 @@ use warp::http::{HeaderMap, Method};
 
 use crate::error::ApiError;
 use crate::server::Peer;
+use latido_net::query;
 use latido_protocol::websocket::handshake::bearer_token;
 
 /// A request without its body. It holds the token and therefore has no `Debug`.
@@ -94,7 +95,7 @@ impl RequestHead {
 
     /// Returns the first non-empty value of a query parameter.
     pub(super) fn query(&self, name: &str) -> Option<String> {
-        query_value(&self.query, name)
+        query::value(&self.query, name)
     }
 
     /// Returns the connection's remote address as text, for logs.
@@ -147,19 +148,7 @@ pub(super) fn token(headers: &HeaderMap, query: &str) -> Option<String> {
         || bearer_token(&joined_header(headers, SEC_WEBSOCKET_PROTOCOL)).map(str::to_owned);
     in_header
         .or_else(in_protocol)
-        .or_else(|| query_value(query, "token"))
-}
-
-/// Returns the first non-empty value of a query parameter, decoded.
-pub(super) fn query_value(query: &str, name: &str) -> Option<String> {
-    let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
-    let (_, value) = pairs.find(|(key, value)| *key == name && !value.is_empty())?;
-    Some(
-        percent_decode_str(&value.replace('+', " "))
-            .decode_utf8()
-            .ok()?
-            .into_owned(),
-    )
+        .or_else(|| query::value(query, "token"))
 }
 
 /// Decodes a path segment. Returns `None` if it is not UTF-8.

@@ -27,6 +27,8 @@ pub use room_stats::{RoomStats, RoomSummary};
 use rooms::HubRooms;
 pub use rooms::RoomId;
 pub use subscriber::{AsyncSubscriber, SubscriberEvent};
+#[cfg(any(test, feature = "testing"))]
+pub use testing::LatestColumns;
 
 /// An encoded frame with the version of its snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,16 +6,30 @@ use latido_base::ident::{Topic, Version};
 
 use crate::Hub;
 
+/// The columns of a topic's last snapshot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LatestColumns {
+    /// The topic has no viewers.
+    Unwatched,
+    /// The topic has viewers, but it has not been read yet.
+    NotRead,
+    /// The columns as JSON.
+    Known(Arc<str>),
+}
+
 impl Hub {
-    /// Returns the columns of a watched topic's last snapshot, or `Some(None)` if it has none yet.
-    /// Returns `None` if the topic has no viewers.
-    pub fn latest_columns(&self, topic: &Topic) -> Option<Option<Arc<str>>> {
-        self.lock().topics.get(topic).map(|state| {
-            state
-                .latest_snapshot
-                .as_ref()
-                .map(|snapshot| Arc::clone(&snapshot.columns))
-        })
+    /// Returns the columns of a topic's last snapshot.
+    pub fn latest_columns(&self, topic: &Topic) -> LatestColumns {
+        let state = self.lock();
+        let Some(topic) = state.topics.get(topic) else {
+            return LatestColumns::Unwatched;
+        };
+        topic
+            .latest_snapshot
+            .as_ref()
+            .map_or(LatestColumns::NotRead, |snapshot| {
+                LatestColumns::Known(Arc::clone(&snapshot.columns))
+            })
     }
 
     /// Returns the version of a watched topic's last snapshot, if there is one.

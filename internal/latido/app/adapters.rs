@@ -18,8 +18,8 @@ use latido_engine::{
 };
 use latido_http::ColumnSource;
 use latido_postgres::{
-    self as postgres, ChangeHint, Database, DatabaseError, ListenerState, NotificationListener,
-    ScriptRunner, WatchLockEvent,
+    self as postgres, ChangeHint, Database, DatabaseError, ListenerState, LockState,
+    NotificationListener, ScriptRunner, WatchLockEvent,
 };
 use latido_stream::{Catalog, Column, Stream};
 use latido_telemetry::{Metrics, RecentEventKind};
@@ -158,7 +158,11 @@ pub(super) struct PostgresWatchLocks(pub(super) postgres::WatchLocks);
 
 impl Interest for PostgresWatchLocks {
     fn watch(&self, topic: &Topic) -> NotifyState {
-        self.0.add(topic).into()
+        match self.0.add(topic) {
+            LockState::Held => NotifyState::Enabled,
+            LockState::Requested => NotifyState::Pending,
+            LockState::Delayed => NotifyState::Unknown,
+        }
     }
 
     fn unwatch(&self, topic: &Topic) {
@@ -202,20 +206,19 @@ impl Readiness for ReadinessProbe {
     fn check(&self) -> BoxFuture<'_, ReadinessReport> {
         Box::pin(async {
             // The details are in the log only, because this response is public.
-            let database = self
-                .database
-                .check_connection()
-                .await
-                .map_err(|_| "the database does not answer".to_owned());
+            let answer = self.database.check_connection().await;
+            let database_problem = answer
+                .is_err()
+                .then(|| "the database does not answer".to_owned());
             let streams = self
                 .catalog
                 .iter()
                 .map(|(_, stream)| stream_report(stream))
                 .collect();
-            let ready = database.is_ok() && self.catalog.is_ready();
+            let ready = database_problem.is_none() && self.catalog.is_ready();
             ReadinessReport {
                 is_ready: ready,
-                database,
+                database_problem,
                 listener: listener_state_name(self.listener.state()),
                 streams,
             }

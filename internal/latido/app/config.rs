@@ -11,7 +11,6 @@ use latido_auth::{ApiKey, PolicyConfig, VerifierConfig};
 use latido_demo::Demo;
 use latido_engine as engine;
 use latido_http as http;
-use latido_http::Origins;
 use latido_postgres as postgres;
 use latido_session::SessionLimits;
 use latido_shard as shard;
@@ -119,13 +118,6 @@ pub(super) fn database_config(
 }
 
 fn http_config(server: &config::ServerSettings, limits: &config::LimitSettings) -> http::Config {
-    // The origins were checked when the settings were read. If they still cannot be parsed, all
-    // origins are refused.
-    let origins = server
-        .allowed_origins
-        .join(",")
-        .parse()
-        .unwrap_or(Origins::Listed(Vec::new()));
     http::Config {
         max_connections: limits.max_connections,
         max_connections_per_address: limits.max_connections_per_address,
@@ -133,7 +125,7 @@ fn http_config(server: &config::ServerSettings, limits: &config::LimitSettings) 
         max_handshakes_per_second: limits.max_handshakes_per_second,
         tls: server.tls.clone(),
         proxies: server.proxies.clone(),
-        origins,
+        origins: server.allowed_origins.clone(),
         metrics_enabled: server.metrics_enabled,
         head_timeout: limits.handshake_timeout,
         // The shard must disconnect a slow client before the kernel does, so that it gets a close

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use latido_base::backoff::Jitter;
 use latido_engine::Engine;
 use latido_postgres::{Database, ListenerState, TriggerState};
 use latido_stream::Catalog;
@@ -60,7 +61,7 @@ async fn prepare_streams(database: &Database, catalog: &Catalog) {
             tracing::warn!(%error, "the streams can't be prepared yet; retrying");
             reported = error;
         }
-        tokio::time::sleep(RETRY_PAUSE.mul_f64(0.5 + fastrand::f64())).await;
+        tokio::time::sleep(Jitter::AROUND.apply(RETRY_PAUSE, fastrand::f64())).await;
     }
     tracing::info!(streams = catalog.iter().count(), "streams prepared");
 }

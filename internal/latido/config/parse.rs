@@ -66,31 +66,6 @@ pub(super) fn list(text: &str) -> Vec<String> {
         .collect()
 }
 
-/// Parses a list of web origins. An empty result means that any origin is allowed.
-pub(super) fn origins(text: &str) -> Option<Vec<String>> {
-    let list = list(text);
-    if list.iter().any(|entry| entry == "*") {
-        return Some(Vec::new());
-    }
-    list.iter().all(|entry| is_origin(entry)).then_some(list)
-}
-
-/// Checks for `scheme://host`, with an optional port and nothing after it.
-fn is_origin(text: &str) -> bool {
-    let Some((scheme, host)) = text.strip_suffix('/').unwrap_or(text).split_once("://") else {
-        return false;
-    };
-    let is_scheme = !scheme.is_empty()
-        && scheme
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c));
-    let is_host = !host.is_empty()
-        && host
-            .chars()
-            .all(|c| c.is_ascii_graphic() && !"/?#@*".contains(c));
-    is_scheme && is_host
-}
-
 /// Checks the scheme and the characters of a PostgreSQL URL. The driver parses the rest later.
 pub(super) fn database_url(text: &str) -> Option<&str> {
     let rest = text
@@ -162,28 +137,6 @@ mod tests {
             .map(time_zone),
             [const { None }; 5]
         );
-    }
-
-    #[test]
-    fn origins_with_a_path_are_rejected() {
-        assert_eq!(
-            origins("https://a.example, http://localhost:4200/").map(|list| list.len()),
-            Some(2)
-        );
-        assert_eq!(
-            [origins("*"), origins("https://a.example,*")],
-            [Some(vec![]), Some(vec![])]
-        );
-        for text in [
-            "a.example",
-            "https://a.example/x",
-            "https://*.example",
-            "https://",
-            "https://u@a.example",
-            "null",
-        ] {
-            assert_eq!(origins(text), None, "{text}");
-        }
     }
 
     #[test]

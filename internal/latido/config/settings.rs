@@ -14,6 +14,7 @@ use latido_auth::{
     check_public_keys, check_secret, check_url,
 };
 use latido_http::{TlsFiles, TrustedProxies};
+use latido_net::Origins;
 use latido_stream::{Stream, ZoneRule};
 
 const EXPECTED_DATABASE_URL: &str = "postgresql://user:password@host:port/database";
@@ -105,8 +106,8 @@ pub struct ServerSettings {
     pub port: u16,
     /// `true` to let other processes listen on the same port.
     pub reuse_port: bool,
-    /// The origins whose pages may connect, as written. Empty means any.
-    pub allowed_origins: Vec<String>,
+    /// The origins whose pages may connect.
+    pub allowed_origins: Origins,
     /// The certificate and key files, or `None` for no TLS.
     pub tls: Option<TlsFiles>,
     /// The proxies whose `X-Forwarded-For` header is trusted.
@@ -415,7 +416,7 @@ fn server(r: &mut SettingsReader<'_>, purpose: Purpose) -> ServerSettings {
         port: u16::try_from(r.number(&v::PORT, 0..=65_535, 8_080)).unwrap_or_default(),
         reuse_port: r.boolean(&v::REUSE_PORT, false),
         allowed_origins: r
-            .parse(&v::ALLOWED_ORIGINS, origins, parse::origins)
+            .parse(&v::ALLOWED_ORIGINS, origins, |text| text.parse().ok())
             .unwrap_or_default(),
         tls: tls(r),
         proxies: r

@@ -58,7 +58,7 @@ fn server_needs_three_variables_and_has_defaults_for_the_rest() {
     assert_eq!(settings.auth.policy.admin_roles, ["admin_sistema"]);
     assert!(
         settings.auth.notify_key.is_none()
-            && settings.server.allowed_origins.is_empty()
+            && settings.server.allowed_origins == Origins::Any
             && settings.server.metrics_enabled
     );
     let [stream] = &settings.streams[..] else {
@@ -277,7 +277,7 @@ fn all_values_are_parsed() {
     );
     assert_eq!(
         settings.server.allowed_origins,
-        ["https://a.example", "http://localhost:4200"]
+        "https://a.example,http://localhost:4200".parse().unwrap()
     );
     assert_eq!(settings.auth.policy.admin_roles, ["jefe", "root"]);
     assert!(settings.auth.notify_key.unwrap().matches(b"k"));

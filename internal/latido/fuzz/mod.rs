@@ -136,7 +136,7 @@ pub fn hook(bytes: &[u8]) {
                 Some(key),
                 "a canonical key parses to itself"
             ),
-            Err(message) => assert!(message.starts_with("expected ")),
+            Err(error) => assert!(error.to_string().starts_with("expected ")),
         }
     }
 }

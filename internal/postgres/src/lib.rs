@@ -39,6 +39,8 @@ pub use listener::{ListenerState, NotificationListener};
 pub use pool::Database;
 pub use script_runner::ScriptRunner;
 pub use tls::DatabaseTlsError;
-pub use triggers::{InstallChange, InstallError, TableTriggers, TriggerReport, TriggerState};
+pub use triggers::{
+    InstallChange, InstallError, TableProblem, TableTriggers, TriggerReport, TriggerState,
+};
 pub use url::UrlError;
-pub use watch_locks::{WatchLockEvent, WatchLocks};
+pub use watch_locks::{LockState, WatchLockEvent, WatchLocks};

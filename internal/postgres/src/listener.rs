@@ -17,7 +17,7 @@ use tokio_postgres::AsyncMessage;
 
 use crate::change_hint::{CHANNEL, ChangeHint, HintBatch, is_probe};
 use crate::notification_stream::{
-    DisconnectCause, NotificationStream, ReconnectBackoff, connect_and_verify,
+    DisconnectCause, NotificationStream, RECONNECTS, connect_and_verify, reconnect_pause,
 };
 use crate::pool::Database;
 use latido_base::drain::Drain;
@@ -111,7 +111,7 @@ struct ListenerTask {
 
 impl ListenerTask {
     async fn run(self) {
-        let mut backoff = ReconnectBackoff::default();
+        let mut backoff = RECONNECTS;
         let mut is_logged = false;
         loop {
             let started = Instant::now();
@@ -119,13 +119,13 @@ impl ListenerTask {
             let was_listening = *self.state.borrow() == ListenerState::Listening;
             self.metrics.listener_reconnects.inc();
             if was_listening && started.elapsed() >= STABLE_AFTER {
-                backoff = ReconnectBackoff::default();
+                backoff = RECONNECTS;
             }
             let pause = match cause {
                 DisconnectCause::Broken(reason) => {
                     self.on_lost(was_listening, is_logged, &reason);
                     is_logged = true;
-                    backoff.next_pause()
+                    reconnect_pause(&mut backoff)
                 }
                 DisconnectCause::NotDelivering => {
                     self.on_not_delivering();

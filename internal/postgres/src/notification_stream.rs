@@ -2,11 +2,11 @@
 //! detection of a lost connection.
 
 use std::future::poll_fn;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{AsyncMessage, Client};
@@ -15,6 +15,7 @@ use crate::change_hint::probe_payload;
 use crate::connect::RawConnection;
 use crate::error::{DatabaseError, error_text};
 use crate::pool::Database;
+use latido_base::backoff::{Backoff, Jitter};
 
 /// The time between two empty queries, and the time-out of each. A server that hangs is detected
 /// after both.
@@ -26,10 +27,9 @@ const PING_TIMEOUT: Duration = Duration::from_secs(2);
 const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
 const MAX_PROBES: usize = 2;
 
-/// The shortest and the longest pause before connecting again. The actual pause is between half of
-/// it and all of it.
-const BACKOFF_MIN: Duration = Duration::from_millis(50);
-const BACKOFF_MAX: Duration = Duration::from_secs(2);
+/// The pauses before connecting again; see [`reconnect_pause`].
+pub(super) const RECONNECTS: Backoff =
+    Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
 
 /// The reason for giving up a connection.
 #[derive(Debug)]
@@ -68,12 +68,11 @@ impl NotificationStream {
                 message = receive_message(&mut self.connection) => return message,
                 _ = self.ping_interval.tick(), if self.ping.is_none() => {
                     let client = Arc::clone(&self.client);
-                    self.ping = Some(Box::pin(async move { timeout(PING_TIMEOUT, client.batch_execute("")).await }));
+                    self.ping = Some(Box::pin(ping(client)));
                 },
-                result = ping_result(&mut self.ping) => match result {
-                    Ok(Ok(())) => self.ping = None,
-                    Ok(Err(error)) => return Err(DisconnectCause::Broken(error_text(&error))),
-                    Err(_) => return Err(DisconnectCause::Broken("the server does not answer".to_owned())),
+                result = ping_result(&mut self.ping) => {
+                    result?;
+                    self.ping = None;
                 },
             }
         }
@@ -186,20 +185,20 @@ async fn send_probe(
         .map(drop)
 }
 
-type PendingPing = Option<
-    Pin<
-        Box<
-            dyn Future<
-                    Output = Result<Result<(), tokio_postgres::Error>, tokio::time::error::Elapsed>,
-                > + Send,
-        >,
-    >,
->;
+type PendingPing = Option<BoxFuture<'static, Result<(), DisconnectCause>>>;
+
+/// Sends an empty query and waits for the response.
+async fn ping(client: Arc<Client>) -> Result<(), DisconnectCause> {
+    match timeout(PING_TIMEOUT, client.batch_execute("")).await {
+        Ok(result) => result.map_err(|error| DisconnectCause::Broken(error_text(&error))),
+        Err(_) => Err(DisconnectCause::Broken(
+            "the server does not answer".to_owned(),
+        )),
+    }
+}
 
 /// Resolves when the ping under way ends; never without a ping.
-async fn ping_result(
-    ping: &mut PendingPing,
-) -> Result<Result<(), tokio_postgres::Error>, tokio::time::error::Elapsed> {
+async fn ping_result(ping: &mut PendingPing) -> Result<(), DisconnectCause> {
     match ping {
         Some(ping) => ping.await,
         None => std::future::pending().await,
@@ -234,27 +233,8 @@ fn is_probe_echo(message: &AsyncMessage, channel: &str, nonce: &str) -> bool {
     matches!(message, AsyncMessage::Notification(received) if received.channel() == channel && received.payload() == nonce)
 }
 
-/// Doubling pauses with jitter, so that many servers do not reconnect at the same time.
-#[derive(Default)]
-pub(super) struct ReconnectBackoff(u32);
-
-impl ReconnectBackoff {
-    pub(super) fn next_pause(&mut self) -> Duration {
-        let full = (BACKOFF_MIN * 2u32.saturating_pow(self.0.min(16))).min(BACKOFF_MAX);
-        self.0 = self.0.saturating_add(1);
-        full.mul_f64(0.5 + fastrand::f64() / 2.0)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pauses_grow_up_to_their_limit() {
-        let mut backoff = ReconnectBackoff::default();
-        let pauses: Vec<_> = (0..100).map(|_| backoff.next_pause()).collect();
-        assert!(pauses[0] <= BACKOFF_MIN && pauses[0] >= BACKOFF_MIN / 2);
-        assert!(pauses.iter().all(|p| *p <= BACKOFF_MAX) && pauses[99] >= BACKOFF_MAX / 2);
-    }
+/// Counts a failure and returns the pause before connecting again, between half of the back-off's
+/// pause and all of it, so that many servers do not reconnect at the same time.
+pub(super) fn reconnect_pause(backoff: &mut Backoff) -> Duration {
+    Jitter::HALF.apply(backoff.next_pause(), fastrand::f64())
 }

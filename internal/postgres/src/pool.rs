@@ -8,6 +8,7 @@ use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
+use scopeguard::ScopeGuard;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 use tokio_postgres::Row;
@@ -222,8 +223,10 @@ impl Database {
             .get()
             .await
             .map_err(|e| AttemptError::Pool(DatabaseError::from_pool(&e)))?;
-        let lease = PoolLease(Some(object));
-        let client = lease.connection();
+        // A connection that is dropped before its response arrived is closed: the next user would
+        // wait for that response.
+        let lease = scopeguard::guard(object, |object| drop(Object::take(object)));
+        let client = &*lease;
         let limit = self.inner.statement_timeout + CLIENT_SLACK;
         let work = async {
             if self.inner.pooler_detection.is_pooled() {
@@ -237,7 +240,7 @@ impl Database {
                 Err(AttemptError::Driver(error))
             }
             Ok(result) => {
-                lease.return_to_pool();
+                drop(ScopeGuard::into_inner(lease));
                 result.map_err(AttemptError::Driver)
             }
             Err(_) => {
@@ -331,31 +334,6 @@ impl AttemptError {
         match self {
             Self::Pool(error) => error,
             Self::Driver(error) => DatabaseError::from_driver(what, &error),
-        }
-    }
-}
-
-/// A pooled connection in use. If it is dropped before the response arrived, the connection is
-/// closed: the next user would wait for that response.
-struct PoolLease(Option<Object>);
-
-impl PoolLease {
-    fn connection(&self) -> &Object {
-        // Only `give_back` and `drop` take the connection, and both end the lease.
-        self.0
-            .as_ref()
-            .unwrap_or_else(|| unreachable!("a lease holds its connection to the end"))
-    }
-
-    fn return_to_pool(mut self) {
-        drop(self.0.take());
-    }
-}
-
-impl Drop for PoolLease {
-    fn drop(&mut self) {
-        if let Some(object) = self.0.take() {
-            drop(Object::take(object));
         }
     }
 }

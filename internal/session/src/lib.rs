@@ -9,4 +9,6 @@ mod session;
 pub use close::CloseReason;
 pub use limits::SessionLimits;
 pub use rate_limit::{MessageRateLimit, RateDecision};
-pub use session::{ReauthError, RoomPosition, Session, SessionContext, SessionEffect};
+pub use session::{
+    PermissionAnswer, ReauthError, RoomPosition, Session, SessionContext, SessionEffect,
+};

@@ -1,5 +1,9 @@
 //! The rate limit of a client's messages: a token bucket in eight bytes.
 
+use std::time::Duration;
+
+use latido_base::token_bucket::TokenRate;
+
 use crate::SessionLimits;
 
 /// The number of messages that a client may still send.
@@ -36,17 +40,11 @@ impl MessageRateLimit {
 
     /// Counts one message and decides about it.
     pub fn check(&mut self, limits: &SessionLimits, now_s: u32) -> RateDecision {
-        let earned = now_s
-            .saturating_sub(self.refilled_s)
-            .saturating_mul(limits.messages_per_second);
-        if earned > 0 {
+        if now_s > self.refilled_s && limits.messages_per_second > 0 {
+            let elapsed = Duration::from_secs((now_s - self.refilled_s).into());
+            let rate = TokenRate::per_second(limits.messages_per_second, limits.message_burst);
             self.refilled_s = now_s;
-            let earned = i32::try_from(earned).unwrap_or(i32::MAX);
-            self.level = self
-                .level
-                .max(0)
-                .saturating_add(earned)
-                .min(burst_size(limits));
+            self.level = whole(rate.refill(self.level.max(0).into(), elapsed));
         }
         self.level = self.level.saturating_sub(1);
         match self.level {
@@ -57,6 +55,15 @@ impl MessageRateLimit {
             },
         }
     }
+}
+
+/// Converts a number of tokens, which is whole: whole seconds earn whole tokens.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "a float is cut off at the ends of the integer's range"
+)]
+fn whole(tokens: f64) -> i32 {
+    tokens as i32
 }
 
 fn burst_size(limits: &SessionLimits) -> i32 {

@@ -42,6 +42,17 @@ pub enum SessionEffect {
     Close(CloseReason),
 }
 
+/// The answer to [`SessionEffect::CheckPermission`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PermissionAnswer {
+    /// The user may read the channel.
+    Allowed,
+    /// The user may not read the channel.
+    Forbidden,
+    /// The database was unavailable, so the permission is unknown.
+    Unknown,
+}
+
 /// The reason for which a new token does not replace the old one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ReauthError {
@@ -194,9 +205,13 @@ impl Session {
         }
     }
 
-    /// Handles the result of [`SessionEffect::CheckPermission`]. `None` means that the database was
-    /// unavailable; an active subscription is then kept.
-    pub fn on_permission(&mut self, channel: Channel, allowed: Option<bool>) -> Vec<SessionEffect> {
+    /// Handles the result of [`SessionEffect::CheckPermission`]. An active subscription is kept if
+    /// the permission is unknown.
+    pub fn on_permission(
+        &mut self,
+        channel: Channel,
+        answer: PermissionAnswer,
+    ) -> Vec<SessionEffect> {
         let Some(index) = self
             .subscriptions
             .iter()
@@ -204,11 +219,11 @@ impl Session {
         else {
             return Vec::new();
         };
-        match (allowed, self.subscriptions[index].position) {
-            (Some(true), None) => vec![SessionEffect::Subscribe(channel)],
-            (Some(true) | None, Some(_)) => Vec::new(),
-            (Some(false), _) => self.revoke(index),
-            (None, None) => {
+        match (answer, self.subscriptions[index].position) {
+            (PermissionAnswer::Allowed, None) => vec![SessionEffect::Subscribe(channel)],
+            (PermissionAnswer::Allowed | PermissionAnswer::Unknown, Some(_)) => Vec::new(),
+            (PermissionAnswer::Forbidden, _) => self.revoke(index),
+            (PermissionAnswer::Unknown, None) => {
                 self.subscriptions.swap_remove(index);
                 let message = "the database can't be asked now; subscribe again later".into();
                 vec![error(

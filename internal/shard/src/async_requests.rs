@@ -12,7 +12,7 @@ use latido_auth::{Policy, Principal, TokenError, Verifier};
 use latido_base::clock::monotonic_now;
 use latido_base::drain::Drain;
 use latido_base::ident::{Channel, UserId};
-use latido_session::ReauthError;
+use latido_session::{PermissionAnswer, ReauthError};
 use latido_stream::Catalog;
 
 /// The requests that may wait in a queue. Beyond that, the client receives an error and may retry.
@@ -27,8 +27,8 @@ pub(super) const BUSY_MESSAGE: &str = "the server is busy; send the token again 
 
 /// The response to a request.
 pub(super) enum AsyncResponse {
-    /// The result of a permission check, or `None` if the database was unavailable.
-    Permission(Channel, Option<bool>),
+    /// The result of a permission check.
+    Permission(Channel, PermissionAnswer),
     /// The principal of a new token, or the reason for its rejection.
     Token(Result<Principal, ReauthError>),
     /// The output of an app's future.
@@ -103,17 +103,13 @@ impl RequestHandler {
         let command = match request {
             AsyncRequest::CheckPermission(user, channel) => {
                 let stream = self.catalog.get(channel.topic.stream);
-                let allowed = within(
-                    remaining,
-                    self.policy.authorize(&user, stream, &channel.topic),
-                )
-                .await;
-                ShardCommand::permission_response(
-                    slot,
-                    generation,
-                    channel,
-                    allowed.and_then(Result::ok),
-                )
+                let authorize = self.policy.authorize(&user, stream, &channel.topic);
+                let answer = match within(remaining, authorize).await {
+                    Some(Ok(true)) => PermissionAnswer::Allowed,
+                    Some(Ok(false)) => PermissionAnswer::Forbidden,
+                    Some(Err(_)) | None => PermissionAnswer::Unknown,
+                };
+                ShardCommand::permission_response(slot, generation, channel, answer)
             }
             AsyncRequest::VerifyToken(token) => {
                 let verified = within(remaining, self.verifier.verify(&token))

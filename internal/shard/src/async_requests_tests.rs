@@ -94,7 +94,7 @@ async fn requests_time_out_and_expired_ones_are_not_started() {
             assert!(matches!(
                 command,
                 ShardCommand::AsyncResponse {
-                    response: AsyncResponse::Permission(_, None),
+                    response: AsyncResponse::Permission(_, PermissionAnswer::Unknown),
                     ..
                 }
             ));
@@ -218,11 +218,11 @@ fn full_permission_queue_is_reported_and_does_not_delay_tokens() {
     for request in requests {
         match request.content() {
             RequestContent::CheckPermission(_, channel) => {
-                request.respond_permission(channel, Some(true))
+                request.respond_permission(channel, PermissionAnswer::Allowed)
             }
             RequestContent::VerifyToken(token) => {
                 assert_eq!(token, "new");
-                request.respond_unavailable();
+                request.respond_token(Err(ReauthError::Unavailable("later".to_owned())));
             }
         }
     }

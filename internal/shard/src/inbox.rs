@@ -38,12 +38,12 @@ impl ShardCommand {
         slot: u32,
         generation: u32,
         channel: Channel,
-        allowed: Option<bool>,
+        answer: latido_session::PermissionAnswer,
     ) -> Self {
         Self::AsyncResponse {
             slot,
             generation,
-            response: AsyncResponse::Permission(channel, allowed),
+            response: AsyncResponse::Permission(channel, answer),
         }
     }
 }

@@ -16,13 +16,14 @@ use rustix::io::Errno;
 use crate::ConnectionHandler;
 use crate::inbox::{Inbox, ShardCommand};
 use crate::worker::ShardWorker;
+use latido_base::backoff::Backoff;
 use latido_base::clock::monotonic_now;
 
 /// The connections that a shard accepts before its clients are served, and before the next shard
 /// takes over.
 const ACCEPT_BATCH: usize = 16;
 /// The first and the longest pause after an accept that failed for lack of descriptors or memory.
-const BACKOFF_RANGE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(1));
 /// The poll token of the first listener. Further listeners count down; the tokens of slots count
 /// up.
 const FIRST_LISTENER_TOKEN: usize = usize::MAX - 1;
@@ -257,29 +258,28 @@ impl ShardWorker {
 }
 
 /// The pauses between failed accepts, with exponential growth.
-#[derive(Debug, Default)]
-pub struct AcceptBackoff {
-    /// The last pause, or `None` if the last accept succeeded.
-    last_pause: Option<Duration>,
+#[derive(Debug)]
+pub struct AcceptBackoff(Backoff);
+
+impl Default for AcceptBackoff {
+    fn default() -> Self {
+        Self(BACKOFF)
+    }
 }
 
 impl AcceptBackoff {
     /// Resets the pause after a successful accept.
     pub fn reset(&mut self) {
-        self.last_pause = None;
+        self.0.reset();
     }
 
     /// Returns the pause after this error: 20 ms first, then doubled up to 1 s. The first error of
     /// a run is logged with `open`, the number of open connections.
     pub fn next_pause(&mut self, error: &io::Error, open: usize) -> Duration {
-        if self.last_pause.is_none() {
+        if !self.0.has_failed() {
             tracing::warn!(%error, open, "can't accept connections; trying again with growing pauses");
         }
-        let pause = self
-            .last_pause
-            .map_or(BACKOFF_RANGE.0, |last| (last * 2).min(BACKOFF_RANGE.1));
-        self.last_pause = Some(pause);
-        pause
+        self.0.next_pause()
     }
 }
 

@@ -10,7 +10,7 @@ use latido_base::clock::monotonic_now;
 use latido_base::ident::Channel;
 use latido_protocol::websocket::{Chunk, WsMessage, echo_close_frame, pong_frame};
 use latido_protocol::{ErrorCode, Frame, ServerReply, native};
-use latido_session::{CloseReason, ReauthError, RoomPosition, SessionEffect};
+use latido_session::{CloseReason, PermissionAnswer, ReauthError, RoomPosition, SessionEffect};
 
 /// The buffers read from one client before other clients are served.
 const READS_PER_TURN: usize = 4;
@@ -122,7 +122,7 @@ impl ShardWorker {
                 if !self.queue_request(slot, client, request) {
                     let effects = client
                         .session_mut()
-                        .map(|session| session.on_permission(channel, None));
+                        .map(|session| session.on_permission(channel, PermissionAnswer::Unknown));
                     for effect in effects.into_iter().flatten() {
                         self.apply(slot, client, effect);
                     }

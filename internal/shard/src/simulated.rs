@@ -9,7 +9,7 @@ use crate::listener::SharedListener;
 use crate::{ConnectionHandler, ShardListener, inbox};
 use latido_auth::Principal;
 use latido_base::ident::{Channel, UserId};
-use latido_session::ReauthError;
+use latido_session::{PermissionAnswer, ReauthError};
 
 /// The rounds without time passing after which the loop counts as busy forever.
 const MAX_BUSY_ROUNDS: usize = 10_000;
@@ -155,8 +155,8 @@ impl PendingRequest {
         }
     }
 
-    /// Responds with the result of a permission check, or `None` if the database was unavailable.
-    pub fn respond_permission(self, channel: Channel, allowed: Option<bool>) {
+    /// Responds with the result of a permission check.
+    pub fn respond_permission(self, channel: Channel, answer: PermissionAnswer) {
         let QueuedRequest {
             inbox,
             slot,
@@ -164,34 +164,19 @@ impl PendingRequest {
             ..
         } = self.0;
         inbox.put(ShardCommand::permission_response(
-            slot, generation, channel, allowed,
+            slot, generation, channel, answer,
         ));
     }
 
     /// Responds with the result of a token check.
-    pub fn respond_token(self, result: Result<Principal, String>) {
+    pub fn respond_token(self, result: Result<Principal, ReauthError>) {
         let QueuedRequest {
             inbox,
             slot,
             generation,
             ..
         } = self.0;
-        let response = AsyncResponse::Token(result.map_err(ReauthError::Invalid));
-        inbox.put(ShardCommand::AsyncResponse {
-            slot,
-            generation,
-            response,
-        });
-    }
-    /// Responds that the token cannot be checked now.
-    pub fn respond_unavailable(self) {
-        let QueuedRequest {
-            inbox,
-            slot,
-            generation,
-            ..
-        } = self.0;
-        let response = AsyncResponse::Token(Err(ReauthError::Unavailable("later".to_owned())));
+        let response = AsyncResponse::Token(result);
         inbox.put(ShardCommand::AsyncResponse {
             slot,
             generation,

@@ -374,8 +374,8 @@ impl ShardWorker {
                 (AsyncResponse::App(output), _) => {
                     return worker.on_async_result(slot, client, output);
                 }
-                (AsyncResponse::Permission(channel, allowed), Some(native)) => {
-                    native.on_permission(channel, allowed)
+                (AsyncResponse::Permission(channel, answer), Some(native)) => {
+                    native.on_permission(channel, answer)
                 }
                 (AsyncResponse::Token(result), Some(native)) => {
                     native.on_reauth(result, &worker.deps.context)

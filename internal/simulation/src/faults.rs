@@ -9,7 +9,10 @@ use crate::reads::{SimulatedRead, key_number};
 use crate::script::{GroupMove, KEYS, SimStep, TRANSACTIONS, VIEWERS};
 use crate::viewer::channel;
 use crate::world::{LockHolderState, PendingHook, SimWorld, topic};
+use latido_auth::Principal;
 use latido_engine::HintSource;
+use latido_hub::LatestColumns;
+use latido_session::{PermissionAnswer, ReauthError};
 use latido_shard::RequestContent;
 
 const MS: Duration = Duration::from_millis(1);
@@ -180,7 +183,14 @@ impl SimWorld {
                 if known && may {
                     self.viewers[v].allowed.insert(k);
                 }
-                asked.respond_permission(channel, known.then_some(may));
+                asked.respond_permission(
+                    channel,
+                    match (known, may) {
+                        (true, true) => PermissionAnswer::Allowed,
+                        (true, false) => PermissionAnswer::Forbidden,
+                        (false, _) => PermissionAnswer::Unknown,
+                    },
+                );
             }
             RequestContent::VerifyToken(token) => {
                 // The request does not name the user. The token does, and each user has a different
@@ -190,19 +200,19 @@ impl SimWorld {
         }
     }
 
-    fn verify(&mut self, token: &str, known: bool) -> Result<latido_auth::Principal, String> {
+    fn verify(&mut self, token: &str, known: bool) -> Result<Principal, ReauthError> {
         let mut words = token.split(' ');
         let mut next = || words.next().unwrap_or_default().to_owned();
         let (good_for_s, claims, v) = (next(), next(), next());
         if !known {
-            return Err("not signed by us".to_owned());
+            return Err(ReauthError::Invalid("not signed by us".to_owned()));
         }
         let v = v.parse().unwrap_or(0);
         Ok(self.principal(v, good_for_s.parse().unwrap_or(0), claims == "true"))
     }
 
     fn call_hook(&mut self, key: u8) {
-        let is_watched = self.server.hub.latest_columns(&topic(key)).is_some();
+        let is_watched = self.server.hub.latest_columns(&topic(key)) != LatestColumns::Unwatched;
         let answer = Box::pin(self.server.engine.read_now(&topic(key)));
         // A hook for an unwatched key waits for no read.
         let left = if is_watched {

@@ -9,6 +9,7 @@ use crate::database_model::{today, zone};
 use crate::script::KEYS;
 use crate::viewer::{SimViewer, key_of};
 use crate::world::{SimWorld, ZONE, topic};
+use latido_hub::LatestColumns;
 
 /// The longest time until the engine notices a jump of the wall clock.
 const MAX_CLOCK_DELAY: Duration = Duration::from_secs(15);
@@ -55,11 +56,14 @@ impl SimWorld {
     }
 
     fn check_key(&self, key: u8) -> Result<(), Violation> {
-        let Some(current) = self.server.hub.latest_columns(&topic(key)) else {
+        let current = self.server.hub.latest_columns(&topic(key));
+        if current == LatestColumns::Unwatched {
             return Ok(());
-        };
+        }
         let truth = self.expected_row(key);
-        if current.as_deref() == Some(&truth) || self.server.actor.is_pending(&topic(key)) {
+        if current == LatestColumns::Known(truth.as_str().into())
+            || self.server.actor.is_pending(&topic(key))
+        {
             return Ok(());
         }
         let is_read = self
@@ -83,7 +87,10 @@ impl SimWorld {
         {
             return Ok(());
         }
-        let current = current.as_deref().unwrap_or("nothing");
+        let current = match &current {
+            LatestColumns::Known(columns) => columns,
+            LatestColumns::NotRead | LatestColumns::Unwatched => "nothing",
+        };
         Err(format!(
             "key {key} shows {current:.80}, is {truth:.80}, and no read of it is pending"
         ))

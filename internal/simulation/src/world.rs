@@ -25,7 +25,7 @@ use latido_base::drain::Drain;
 use latido_base::ident::{Key, StreamId, Topic, UserId};
 use latido_engine::{self as engine, Engine, NotifyState, ReadFailed, SimulatedActor};
 use latido_hub::Hub;
-use latido_postgres::WatchLocks;
+use latido_postgres::{LockState, WatchLocks};
 use latido_session::{SessionContext, SessionLimits};
 use latido_shard::{
     self as shard, PendingRequest, RequestHandler, SimulatedShard, UpgradedConnection,
@@ -102,7 +102,11 @@ struct CountingInterest(WatchLocks, Arc<[AtomicU64]>);
 
 impl engine::Interest for CountingInterest {
     fn watch(&self, topic: &Topic) -> NotifyState {
-        self.0.add(topic).into()
+        match self.0.add(topic) {
+            LockState::Held => NotifyState::Enabled,
+            LockState::Requested => NotifyState::Pending,
+            LockState::Delayed => NotifyState::Unknown,
+        }
     }
 
     fn unwatch(&self, topic: &Topic) {

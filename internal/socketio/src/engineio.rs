@@ -37,6 +37,7 @@ use tower_service::Service;
 
 use crate::{DuplexStream, MountedService, RequestKind, classify};
 use latido_base::drain::Drain;
+use latido_net::query::raw_value;
 use latido_protocol::Frame;
 
 /// The masked frames (with a zero mask) that a client sends to upgrade from polling to a WebSocket,
@@ -177,7 +178,7 @@ impl<S: EngineIoService> MountedService for EngineIoMount<S> {
     fn classify(&self, head: &Parts) -> Result<RequestKind, Box<Response<Bytes>>> {
         let kind = classify(head)?;
         if let Some(sid) =
-            query_value(head.uri.query().unwrap_or_default(), "sid").filter(|_| kind.is_websocket)
+            raw_value(head.uri.query().unwrap_or_default(), "sid").filter(|_| kind.is_websocket)
         {
             self.record_upgrade(sid);
         }
@@ -196,7 +197,7 @@ impl<S: EngineIoService> MountedService for EngineIoMount<S> {
             });
         }
         let is_upgrading = head.method == Method::GET
-            && query_value(head.uri.query().unwrap_or_default(), "sid")
+            && raw_value(head.uri.query().unwrap_or_default(), "sid")
                 .is_some_and(|sid| self.is_upgrading(sid));
         let service = self.service.clone();
         Box::pin(async move {
@@ -212,7 +213,7 @@ impl<S: EngineIoService> MountedService for EngineIoMount<S> {
     fn take_upgraded(&self, stream: Box<dyn DuplexStream>, head: Request<()>) {
         let (service, drain) = (self.service.clone(), self.drain.clone());
         let (parts, ()) = head.into_parts();
-        if let Some(sid) = query_value(parts.uri.query().unwrap_or_default(), "sid") {
+        if let Some(sid) = raw_value(parts.uri.query().unwrap_or_default(), "sid") {
             let guard = SessionGuard {
                 service: service.clone(),
                 path: self.path,
@@ -333,11 +334,6 @@ fn session_request<B>(
         *request.uri_mut() = Uri::from(target);
     }
     request
-}
-
-fn query_value<'a>(query: &'a str, name: &str) -> Option<&'a str> {
-    let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
-    pairs.find(|(key, _)| *key == name).map(|(_, value)| value)
 }
 
 /// Returns the session's id in an open packet.
@@ -481,13 +477,6 @@ mod tests {
     fn session_id_is_read_from_the_handshake() {
         assert_eq!(parse_sid(br#"0{"sid":"abc","upgrades":[]}"#), Some("abc"));
         assert_eq!(parse_sid(br#"{"code":1}"#), None);
-        assert_eq!(
-            (
-                query_value("a=1&sid=x", "sid"),
-                query_value("side=x", "sid")
-            ),
-            (Some("x"), None)
-        );
     }
 
     #[test]

@@ -30,10 +30,7 @@ pub(super) fn classify(head: &Parts) -> Result<RequestKind, Box<Response<Bytes>>
 /// checked here.
 fn parse_query(method: &Method, query: Option<&str>) -> Result<RequestKind, EngineIoError> {
     let query = query.unwrap_or_default();
-    let value = |name: &str| {
-        let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
-        pairs.find(|(key, _)| *key == name).map(|(_, value)| value)
-    };
+    let value = |name: &str| latido_net::query::raw_value(query, name);
     let websocket = match value("transport") {
         Some("polling") => false,
         Some("websocket") => true,

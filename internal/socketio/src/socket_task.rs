@@ -13,6 +13,7 @@ use tracing::debug;
 use crate::inbox::InboxReceiver;
 use crate::sender::{EventSender, SendEnd};
 use crate::{ClientEvent, Config, SocketHandle, SocketHandler, SocketIoApp};
+use latido_base::token_bucket::{TokenBucket, TokenRate};
 use latido_event_bus::DisconnectReason;
 
 /// A time that is far enough never to come.
@@ -210,12 +211,13 @@ enum EventDecision {
     Disconnect,
 }
 
-/// The rate limit of a client's events: a token bucket.
+/// The rate limit of a client's events.
 struct EventRateLimit {
-    per_second: f64,
+    rate: TokenRate,
     burst: u32,
-    level: f64,
-    refilled_at: Instant,
+    bucket: TokenBucket,
+    /// The origin of the bucket's time.
+    started: Instant,
     /// The number of events dropped in a row.
     dropped: u32,
 }
@@ -223,25 +225,19 @@ struct EventRateLimit {
 impl EventRateLimit {
     fn new(config: &Config) -> Self {
         let burst = config.message_burst.max(1);
-        let per_second = f64::from(config.messages_per_second);
+        let rate = TokenRate::per_second(config.messages_per_second, burst);
         Self {
-            per_second,
+            rate,
             burst,
-            level: f64::from(burst),
-            refilled_at: Instant::now(),
+            bucket: TokenBucket::full(rate, Duration::ZERO),
+            started: Instant::now(),
             dropped: 0,
         }
     }
 
     fn check(&mut self, now: Instant) -> EventDecision {
-        self.level += now
-            .saturating_duration_since(self.refilled_at)
-            .as_secs_f64()
-            * self.per_second;
-        self.level = self.level.min(f64::from(self.burst));
-        self.refilled_at = now;
-        if self.level >= 1.0 {
-            self.level -= 1.0;
+        let elapsed = now.saturating_duration_since(self.started);
+        if self.bucket.try_take(self.rate, elapsed) {
             self.dropped = 0;
             return EventDecision::Handle;
         }
@@ -266,7 +262,7 @@ mod tests {
             ..Config::default()
         };
         let mut limit = EventRateLimit::new(&config);
-        let start = limit.refilled_at;
+        let start = limit.started;
         let mut at = |seconds| limit.check(start + Duration::from_secs(seconds));
         use EventDecision::{Disconnect, Drop, Handle};
         assert_eq!(

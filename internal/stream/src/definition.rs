@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
-use crate::{InvalidKey, KeyType, SYSTEM_STREAM, VerificationQuery, system_topics};
+use crate::system_topics::{self, SystemChannel};
+use crate::{InvalidKey, KeyType, SYSTEM_STREAM, VerificationQuery};
 use latido_base::ident::{Channel, Key, StreamId, Topic};
 
 /// A named live query.
@@ -172,8 +173,10 @@ impl Catalog {
     /// Returns an error if no such stream exists, the key is invalid, or the key's type is not
     /// known yet.
     pub fn resolve(&self, name: &str) -> Result<Channel, ChannelError> {
-        if let Some(channel) = system_topics::resolve_system_channel(name) {
-            return channel.ok_or_else(|| self.unknown_channel());
+        match system_topics::resolve_system_channel(name) {
+            SystemChannel::OtherStream => {}
+            SystemChannel::Unknown => return Err(self.unknown_channel()),
+            SystemChannel::Found(channel) => return Ok(channel),
         }
         let (stream, key) = name.split_once(':').ok_or_else(|| self.unknown_channel())?;
         let id = self.find(stream).ok_or_else(|| self.unknown_channel())?;

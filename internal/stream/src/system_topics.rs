@@ -44,21 +44,35 @@ fn parse_topic(key: &str) -> Option<SystemTopic<'_>> {
     }
 }
 
-/// Resolves a channel name of the system stream. Returns `None` if the name belongs to another
-/// stream, and `Some(None)` if it belongs to the system stream but is invalid.
-pub(super) fn resolve_system_channel(name: &str) -> Option<Option<Channel>> {
+/// The result of looking for a channel name in the system stream.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum SystemChannel {
+    /// The name belongs to another stream.
+    OtherStream,
+    /// The name belongs to the system stream, but to no topic of it.
+    Unknown,
+    /// The name of a system topic.
+    Found(Channel),
+}
+
+/// Resolves a channel name of the system stream.
+pub(super) fn resolve_system_channel(name: &str) -> SystemChannel {
     let key = name
-        .strip_prefix(SYSTEM_STREAM_NAME)?
-        .strip_prefix(':')?
-        .to_lowercase();
-    let topic = || Topic {
-        stream: SYSTEM_STREAM,
-        key: Key::from_canonical(&key),
+        .strip_prefix(SYSTEM_STREAM_NAME)
+        .and_then(|rest| rest.strip_prefix(':'));
+    let Some(key) = key.map(str::to_lowercase) else {
+        return SystemChannel::OtherStream;
     };
-    Some(parse_topic(&key).map(|_| Channel {
+    if parse_topic(&key).is_none() {
+        return SystemChannel::Unknown;
+    }
+    SystemChannel::Found(Channel {
         name: name.into(),
-        topic: topic(),
-    }))
+        topic: Topic {
+            stream: SYSTEM_STREAM,
+            key: Key::from_canonical(&key),
+        },
+    })
 }
 
 /// Creates the stream definition that the hub needs to encode frames of system topics.
@@ -81,7 +95,10 @@ mod tests {
     use super::*;
 
     fn canonical_key(name: &str) -> Option<String> {
-        resolve_system_channel(name)?.map(|channel| channel.topic.key.to_string())
+        match resolve_system_channel(name) {
+            SystemChannel::Found(channel) => Some(channel.topic.key.to_string()),
+            SystemChannel::OtherStream | SystemChannel::Unknown => None,
+        }
     }
 
     #[test]
@@ -105,9 +122,16 @@ mod tests {
             "latido:clientes/a\nb",
             &format!("latido:clientes/{}", "x".repeat(65)),
         ] {
-            assert_eq!(resolve_system_channel(invalid), Some(None), "{invalid}");
+            assert_eq!(
+                resolve_system_channel(invalid),
+                SystemChannel::Unknown,
+                "{invalid}"
+            );
         }
-        assert_eq!(resolve_system_channel("latidos:servidor"), None);
+        assert_eq!(
+            resolve_system_channel("latidos:servidor"),
+            SystemChannel::OtherStream
+        );
         assert_eq!(
             SystemTopic::from_key(&Key::from_canonical("clientes/ana")),
             Some(SystemTopic::Clients("ana"))

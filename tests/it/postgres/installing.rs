@@ -137,6 +137,7 @@ async fn all_mistakes_are_reported_together() {
         "the key fecha of table citas is date",
     ];
     for (mistake, expected) in mistakes.iter().zip(expected) {
+        let mistake = mistake.to_string();
         assert!(
             mistake.contains(expected) && mistake.contains("stream estadisticas"),
             "{mistake}"

@@ -3,12 +3,11 @@
 import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { createServer } from 'node:net';
-import { dirname, join, resolve } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { join } from 'node:path';
 
-const ROOT = resolve(dirname(fileURLToPath(import.meta.url)), '../../../..');
-/** Where cargo puts what it builds. */
-const BUILT = process.env.LATIDO_BUILT ?? join(ROOT, 'target/debug');
+import { builtFolder } from '../../built.mjs';
+
+const BUILT = builtFolder();
 
 /** A port that was free a moment ago. */
 export async function freePort() {

@@ -4,13 +4,13 @@ import { execFileSync, spawn } from 'node:child_process';
 import { createHmac, randomUUID } from 'node:crypto';
 import { chmodSync, existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { dirname, join, resolve } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { join } from 'node:path';
 
 import WebSocket from 'ws';
 
-const ROOT = resolve(dirname(fileURLToPath(import.meta.url)), '../../../..');
-const BINARY = resolve(process.env.LATIDO_BIN ?? join(ROOT, 'target/debug/latido'));
+import { serverProgram } from '../../built.mjs';
+
+const BINARY = serverProgram();
 const SECRET = 'a secret of this test run alone, long enough';
 
 export async function until(what, condition, ms = 30_000) {

@@ -4,12 +4,13 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { createHmac } from 'node:crypto';
 import { chmodSync, existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
 
 import { until } from './until.js';
 
 const SECRET = 'a secret of this test run alone, long enough';
-const BINARY = resolve(process.env['LATIDO_BIN'] ?? '../../target/debug/latido');
+/** Named by run.mjs, which asks cargo. */
+const BINARY = process.env['LATIDO_BIN'] ?? 'LATIDO_BIN';
 
 export interface Business {
   id: string;

@@ -1,14 +1,15 @@
 //! Authenticates clients: compares the profile that the API returns for a token with the identity
 //! that the client claims.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt as _;
 use jiff::Timestamp;
 use moka::sync::Cache;
 use sha2::{Digest as _, Sha256};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::Semaphore;
 use tracing::{info, warn};
 
 use crate::Config;
@@ -17,6 +18,7 @@ use crate::django_client::{DjangoError, ProfileSource, UserProfile};
 use crate::user::{GatewayUser, Role};
 use latido_base::clock::Clock;
 use latido_base::drain::Drain;
+use latido_base::single_flight::{Joined, SingleFlight};
 
 /// The maximum number of cached tokens, valid and rejected ones each.
 const MAX_CACHED_TOKENS: u64 = 10_000;
@@ -72,6 +74,8 @@ struct AuthenticatorShared {
     accepted_tokens: Cache<TokenHash, UserProfile>,
     rejected_tokens: Cache<TokenHash, ()>,
     state: Mutex<AuthenticatorState>,
+    /// Tokens with a request in flight. Further clients with the same token wait for its result.
+    in_flight: SingleFlight<TokenHash, ProfileResult>,
     request_permits: Arc<Semaphore>,
     /// Held while one task probes the API; others wait for its result.
     probe_lock: tokio::sync::Mutex<()>,
@@ -82,8 +86,6 @@ struct AuthenticatorShared {
 struct AuthenticatorState {
     breaker: CircuitBreaker,
     api_state: Option<ApiState>,
-    /// Tokens with a request in flight. Further clients with the same token wait for its result.
-    in_flight: HashMap<TokenHash, watch::Receiver<Option<ProfileResult>>>,
 }
 
 type ProfileResult = Result<UserProfile, AuthError>;
@@ -111,6 +113,7 @@ impl Authenticator {
                 .time_to_live(REJECTION_TTL)
                 .build(),
             state: Mutex::default(),
+            in_flight: SingleFlight::default(),
             request_permits: Arc::new(Semaphore::new(CONCURRENCY)),
             probe_lock: tokio::sync::Mutex::default(),
         }))
@@ -146,54 +149,46 @@ impl Authenticator {
         if self.0.rejected_tokens.contains_key(&key) {
             return Err(AuthError::Invalid);
         }
-        let mut answer = self.join_lookup(api, key, token)?;
-        match answer.wait_for(Option::is_some).await {
-            Ok(answer) => (*answer).clone().unwrap_or(Err(AuthError::Unavailable)),
-            Err(_) => {
-                self.lock().in_flight.remove(&key);
-                Err(AuthError::Unavailable)
+        let start = || self.clone().request(Arc::clone(api), key, token.to_owned());
+        match self.0.in_flight.join_bounded(&key, MAX_IN_FLIGHT, start) {
+            Joined::Running(request) => request.await,
+            Joined::Started(request) => {
+                // The request continues even if its first waiter goes away.
+                self.0.drain.spawn_until_stop(request.clone().map(drop));
+                request.await
             }
+            Joined::Full => Err(AuthError::Unavailable),
         }
     }
 
-    /// Joins the request in flight for this token, or starts one. The request continues even if its
-    /// first waiter goes away.
-    fn join_lookup(
-        &self,
-        api: &Arc<dyn ProfileSource>,
+    /// Requests the profile of a token, and caches the result.
+    async fn request(
+        self,
+        api: Arc<dyn ProfileSource>,
         key: TokenHash,
-        token: &str,
-    ) -> Result<watch::Receiver<Option<ProfileResult>>, AuthError> {
-        let mut inner = self.lock();
-        if let Some(answer) = inner.in_flight.get(&key) {
-            return Ok(answer.clone());
-        }
-        if inner.in_flight.len() >= MAX_IN_FLIGHT {
-            return Err(AuthError::Unavailable);
-        }
-        let (sender, answer) = watch::channel(None);
-        inner.in_flight.insert(key, answer.clone());
-        drop(inner);
-        let (this, api, token) = (self.clone(), Arc::clone(api), token.to_owned());
-        self.0.drain.spawn_until_stop(async move {
-            let _permit = this.0.request_permits.acquire().await;
+        token: String,
+    ) -> ProfileResult {
+        let request = async {
+            let _permit = self.0.request_permits.acquire().await;
             // Checked only after the wait: meanwhile other requests may have opened the breaker.
-            let may_ask = this.lock().breaker.try_acquire(Instant::now());
+            let may_ask = self.lock().breaker.try_acquire(Instant::now());
             let since = Instant::now();
-            let result = if may_ask {
-                this.record_result(since, api.profile(token).await)
+            if may_ask {
+                self.record_result(since, api.profile(token).await)
             } else {
                 Err(AuthError::Unavailable)
-            };
-            match &result {
-                Ok(profile) => this.0.accepted_tokens.insert(key, profile.clone()),
-                Err(AuthError::Invalid) => this.0.rejected_tokens.insert(key, ()),
-                Err(AuthError::Unavailable) => {}
             }
-            this.lock().in_flight.remove(&key);
-            let _ = sender.send(Some(result));
-        });
-        Ok(answer)
+        };
+        let result = tokio::select! {
+            result = request => result,
+            () = self.0.drain.stopping() => Err(AuthError::Unavailable),
+        };
+        match &result {
+            Ok(profile) => self.0.accepted_tokens.insert(key, profile.clone()),
+            Err(AuthError::Invalid) => self.0.rejected_tokens.insert(key, ()),
+            Err(AuthError::Unavailable) => {}
+        }
+        result
     }
 
     /// Records the outcome of an API request for the breaker and the status page.

@@ -10,8 +10,9 @@ use serde_json::{Value, json};
 use crate::authenticator::ApiState;
 use crate::rooms::{HISTORY_LENGTH, RoomService, SocketInfo};
 use crate::user::{HISTORY_ROOM, Role};
-use crate::wire::{self, iso_millis};
+use crate::wire;
 use latido_admin::{VERSION, memory_bytes};
+use latido_base::time_format::{from_unix_us, iso_millis};
 use latido_event_bus::{ConnectionId, TopicName};
 
 /// The number of rooms listed as the most active ones.
@@ -42,10 +43,6 @@ fn is_public_room(name: &str) -> bool {
     !name.starts_with('#')
 }
 
-fn timestamp_from_us(us: i64) -> Timestamp {
-    Timestamp::from_microsecond(us).unwrap_or_default()
-}
-
 /// Collects all sockets and all public rooms that have members, as they are now.
 fn collect_sockets_and_rooms(service: &RoomService) -> (Vec<SocketRow>, Vec<DashboardRoom>) {
     let topics = service.event_bus.topics();
@@ -55,8 +52,8 @@ fn collect_sockets_and_rooms(service: &RoomService) -> (Vec<SocketRow>, Vec<Dash
         .map(|topic| {
             let room = DashboardRoom {
                 name: topic.name.as_str().to_owned(),
-                created_at: timestamp_from_us(topic.opened_us),
-                last_active: timestamp_from_us(topic.active_us),
+                created_at: from_unix_us(topic.opened_us),
+                last_active: from_unix_us(topic.active_us),
                 socket_ids: Vec::new(),
             };
             (topic.name.clone(), room)

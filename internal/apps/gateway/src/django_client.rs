@@ -1,20 +1,19 @@
 //! A client of the Django API, which resolves a token to a user profile.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use reqwest::header::{AUTHORIZATION, HeaderValue};
-use reqwest::{Client, Method, StatusCode, Url, redirect};
+use reqwest::{Client, Method, StatusCode, Url};
 use serde_json::Value;
 
 use crate::user::{Role, id_text};
+use latido_net::{BodyError, HttpsClientOptions, https_client, read_body};
 
 /// The path at which the API returns the profile of a token's user.
 const PROFILE_PATH: &str = "api/v1/profile/";
 /// The maximum size of a profile response, in bytes. Real ones have a few hundred.
 const MAX_BYTES: usize = 64 * 1024;
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The user that a token belongs to, according to the API.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,24 +66,16 @@ impl DjangoClient {
             url.set_path(&format!("{}/", url.path()));
         }
         let url = url.join(PROFILE_PATH)?;
-        let builder = Client::builder()
-            .redirect(redirect::Policy::none())
-            .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(timeout)
-            .user_agent(concat!("latido/", env!("CARGO_PKG_VERSION")));
-        let is_secure = url.scheme() == "https";
-        let builder = builder.tls_backend_preconfigured(tls_config(is_secure)?);
-        // A plain-HTTP API is nearby and needs no proxy; a proxy would also see tokens in clear
-        // text.
-        let builder = if is_secure {
-            builder
-        } else {
-            builder.no_proxy()
+        let options = HttpsClientOptions {
+            timeout,
+            max_idle: usize::MAX,
+            user_agent: Some(concat!("latido/", env!("CARGO_PKG_VERSION"))),
         };
+        let client = https_client(&url, options)?;
         Ok(Self {
             url,
             method: if posts { Method::POST } else { Method::GET },
-            client: builder.build()?,
+            client,
         })
     }
 
@@ -103,34 +94,15 @@ impl DjangoClient {
         Box::pin(async move {
             let unreachable =
                 |error: reqwest::Error| DjangoError::Unreachable(failure_reason(&error).to_owned());
-            let mut response = request.send().await.map_err(unreachable)?;
-            let mut body = Vec::new();
-            while let Some(piece) = response.chunk().await.map_err(unreachable)? {
-                if body.len() + piece.len() > MAX_BYTES {
-                    return Err(DjangoError::TooLarge);
-                }
-                body.extend_from_slice(&piece);
+            let response = request.send().await.map_err(unreachable)?;
+            let status = response.status();
+            match read_body(response, MAX_BYTES).await {
+                Ok(body) => Ok((status, body)),
+                Err(BodyError::TooLong { .. }) => Err(DjangoError::TooLarge),
+                Err(BodyError::Http(error)) => Err(unreachable(error)),
             }
-            Ok((response.status(), body))
         })
     }
-}
-
-/// Builds a rustls configuration on ring with the machine's root certificates.
-fn tls_config(needs_roots: bool) -> anyhow::Result<rustls::ClientConfig> {
-    let mut roots = rustls::RootCertStore::empty();
-    if needs_roots {
-        let (found, _) =
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        anyhow::ensure!(
-            found > 0,
-            "the system has no root certificates (ca-certificates)"
-        );
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?;
-    Ok(builder.with_root_certificates(roots).with_no_client_auth())
 }
 
 /// Returns a short reason. The crate's own error text would contain the address.

@@ -30,7 +30,7 @@ use anyhow::Context as _;
 use latido_app_kit::{AppDeps, AppServices};
 
 use authenticator::Authenticator;
-pub use config::{Config, PublisherNetwork};
+pub use config::Config;
 use django_client::{DjangoClient, ProfileSource};
 use rooms::RoomService;
 

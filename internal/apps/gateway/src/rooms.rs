@@ -242,6 +242,25 @@ pub(super) struct RoomMember {
     named_rooms: HashSet<String>,
 }
 
+/// The reason for refusing a member's event. The texts are part of the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum MemberError {
+    #[error("No autenticado")]
+    NotAuthenticated,
+    #[error("Sala no permitida")]
+    RoomForbidden,
+    #[error("Demasiadas salas")]
+    TooManyRooms,
+    #[error("No se pudo unir a la sala")]
+    NotJoined,
+    #[error("Datos inválidos")]
+    InvalidData,
+    #[error("No autorizado")]
+    Forbidden,
+    #[error("Servidor ocupado, intente de nuevo")]
+    Overloaded,
+}
+
 impl RoomMember {
     pub(super) fn who(&self) -> Option<&GatewayUser> {
         self.user.as_ref()
@@ -286,21 +305,18 @@ impl RoomMember {
     /// Joins a room by its name.
     ///
     /// # Errors
-    /// Returns the message for the client if the room is refused.
-    pub(super) fn join(&mut self, room: &str) -> Result<(), &'static str> {
-        let user = self.user.as_ref().ok_or("No autenticado")?;
-        if !user.can_join(room) {
-            return Err("Sala no permitida");
-        }
+    /// Returns an error if the room is refused.
+    pub(super) fn join(&mut self, room: &str) -> Result<(), MemberError> {
+        self.check_room(room)?;
         if self.named_rooms.len() >= MAX_NAMED_ROOMS && !self.named_rooms.contains(room) {
-            return Err("Demasiadas salas");
+            return Err(MemberError::TooManyRooms);
         }
         let joins = [JoinRequest::new(TopicName::new(room))];
         let joined = self
             .service
             .event_bus
             .join(self.id, &joins)
-            .map_err(|_| "No se pudo unir a la sala")?;
+            .map_err(|_| MemberError::NotJoined)?;
         if joined.new_topics > 0 {
             self.service.count_opened_rooms(&joins);
         }
@@ -311,37 +327,43 @@ impl RoomMember {
     /// Leaves a room; the socket need not be a member.
     ///
     /// # Errors
-    /// Returns the message for the client if the room is refused.
-    pub(super) fn leave(&mut self, room: &str) -> Result<(), &'static str> {
-        let user = self.user.as_ref().ok_or("No autenticado")?;
-        if !user.can_join(room) {
-            return Err("Sala no permitida");
-        }
+    /// Returns an error if the room is refused.
+    pub(super) fn leave(&mut self, room: &str) -> Result<(), MemberError> {
+        self.check_room(room)?;
         self.service.event_bus.leave(self.id, &TopicName::new(room));
         self.named_rooms.remove(room);
         Ok(())
     }
 
+    fn check_room(&self, room: &str) -> Result<(), MemberError> {
+        let user = self.user.as_ref().ok_or(MemberError::NotAuthenticated)?;
+        if user.can_join(room) {
+            Ok(())
+        } else {
+            Err(MemberError::RoomForbidden)
+        }
+    }
+
     /// Publishes a business event in the name of the client.
     ///
     /// # Errors
-    /// Returns the message for the client if the event is refused.
+    /// Returns an error if the event is refused.
     pub(super) fn publish(
         &self,
         kind: &EventType,
         name: &str,
         data: &Value,
-    ) -> Result<(), &'static str> {
-        let user = self.user.as_ref().ok_or("No autenticado")?;
+    ) -> Result<(), MemberError> {
+        let user = self.user.as_ref().ok_or(MemberError::NotAuthenticated)?;
         kind.check_publish(user, data)
             .map_err(|denied| match denied {
-                PublishDenied::InvalidData => "Datos inválidos",
-                PublishDenied::Forbidden => "No autorizado",
+                PublishDenied::InvalidData => MemberError::InvalidData,
+                PublishDenied::Forbidden => MemberError::Forbidden,
             })?;
         if self.service.publish_event(name, data, Some(user)) {
             Ok(())
         } else {
-            Err("Servidor ocupado, intente de nuevo")
+            Err(MemberError::Overloaded)
         }
     }
 }

@@ -62,11 +62,11 @@ fn reservation_reaches_only_its_provider_in_version_1() {
     );
     assert_eq!(
         members[1].0.publish(kind, "reservation_created", &data),
-        Err("No autorizado")
+        Err(MemberError::Forbidden)
     );
     assert_eq!(
         members[4].0.publish(kind, "reservation_created", &data),
-        Err("No autenticado")
+        Err(MemberError::NotAuthenticated)
     );
     let all: Vec<_> = members
         .iter_mut()

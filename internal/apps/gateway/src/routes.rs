@@ -15,7 +15,9 @@ use crate::rooms::HISTORY_LENGTH;
 use crate::user::{Role, id_text};
 use crate::wire::{self, dashboard_metrics_event};
 use crate::{Gateway, maintenance};
+use latido_base::time_format::iso_millis;
 use latido_http::{AppRequest, AppResponse, HttpApp};
+use latido_net::{Host, is_loopback};
 
 const MAX_BODY_BYTES: usize = 256 * 1024;
 const PAGE_HTML: &str = include_str!("assets/dashboard.html");
@@ -120,14 +122,9 @@ impl Gateway {
     fn is_trusted_address(&self, address: IpAddr, request: &AppRequest) -> bool {
         // Any DNS name can point to this address (DNS rebinding), and a browser on this machine
         // would follow it; so the Host header must be a plain address or `localhost`.
-        let is_local = address.to_canonical().is_loopback()
-            && request.header("host").is_none_or(is_localhost_or_ip);
-        is_local
-            || self
-                .config
-                .trusted_networks
-                .iter()
-                .any(|network| network.contains(address))
+        let is_local =
+            is_loopback(address) && request.header("host").is_none_or(is_localhost_or_ip);
+        is_local || self.config.trusted_networks.contains(address)
     }
 
     /// Returns `true` if a request may read: it is trusted, or it has an administrator's token.
@@ -310,13 +307,7 @@ fn is_same_origin(request: &AppRequest) -> bool {
 
 /// Returns `true` for `localhost` or an IP address, with or without a port.
 fn is_localhost_or_ip(host: &str) -> bool {
-    let is_address = host.parse::<std::net::SocketAddr>().is_ok()
-        || host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok();
-    is_address
-        || host == "localhost"
-        || host
-            .strip_prefix("localhost:")
-            .is_some_and(|port| port.parse::<u16>().is_ok())
+    Host::parse(host).is_some_and(Host::is_literal)
 }
 
 fn dashboard_page(request: &AppRequest) -> AppResponse {
@@ -334,7 +325,7 @@ fn dashboard_page(request: &AppRequest) -> AppResponse {
 }
 
 fn health_response(gateway: &Gateway) -> AppResponse {
-    let now = wire::iso_millis(gateway.rooms.clock.now());
+    let now = iso_millis(gateway.rooms.clock.now());
     let uptime = gateway.rooms.started.elapsed().as_secs();
     AppResponse::json(
         200,

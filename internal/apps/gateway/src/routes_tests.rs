@@ -3,11 +3,11 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use super::*;
+use crate::Config;
 use crate::authenticator::Authenticator;
 use crate::maintenance::disconnect_inactive;
 use crate::rooms::RoomService;
 use crate::user::{ClientVersion, GatewayUser};
-use crate::{Config, PublisherNetwork};
 use latido_auth::{ApiKey, Secret};
 use latido_base::clock::Clock;
 use latido_base::drain::Drain;
@@ -286,7 +286,7 @@ async fn requests_of_foreign_pages_are_refused() {
 #[tokio::test]
 async fn requests_need_a_key_or_a_trusted_address() {
     let open = gateway(Config {
-        trusted_networks: vec![PublisherNetwork::parse("10.0.0.0/8").unwrap()],
+        trusted_networks: "10.0.0.0/8".parse().unwrap(),
         ..with_key()
     });
     let event = || json!({"type": "a"}).to_string();

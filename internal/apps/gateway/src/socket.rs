@@ -13,6 +13,7 @@ use crate::event_types::EventType;
 use crate::rooms::{HISTORY_LENGTH, RoomMember};
 use crate::user::{ClientVersion, Role, id_text};
 use crate::{Gateway, wire};
+use latido_base::time_format::iso_millis;
 use latido_event_bus::{BusEvent, Mailbox};
 use latido_socketio::{Args, ClientEvent, Emit, SocketHandle, SocketHandler, SocketIoApp};
 
@@ -172,14 +173,14 @@ impl GatewaySocket {
             return self
                 .member
                 .publish(kind, event, argument)
-                .map_or_else(error_reply, |()| None);
+                .map_or_else(|error| error_reply(&error.to_string()), |()| None);
         }
         match event {
             "join_room" => self.change_room(argument, true),
             "leave_room" => self.change_room(argument, false),
             "ping" => Some((
                 "pong",
-                json!({"data": argument, "timestamp": wire::iso_millis(self.gateway.rooms.clock.now())}),
+                json!({"data": argument, "timestamp": iso_millis(self.gateway.rooms.clock.now())}),
             )),
             "get_dashboard_summary" | "get_recent_events" if self.member.who().is_none() => {
                 error_reply("No autenticado")
@@ -219,8 +220,8 @@ impl GatewaySocket {
         } else {
             self.member.leave(room)
         };
-        if let Err(message) = changed {
-            return error_reply(message);
+        if let Err(error) = changed {
+            return error_reply(&error.to_string());
         }
         if !joins && key == "room" && self.member.version == ClientVersion::V2 {
             return None;

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::event_types::{EventType, with_both_spellings};
 use crate::user::{ClientVersion, GatewayUser, Role};
+use latido_base::time_format::iso_millis;
 use latido_event_bus::BusEvent;
 use latido_socketio::Emit;
 
@@ -93,11 +94,6 @@ pub(super) fn history_entry(event: &BusEvent) -> Option<HistoryEntry> {
     serde_json::from_str::<EntryOnly>(&event.message()?.payload)
         .ok()?
         .entry
-}
-
-/// Formats a timestamp like JavaScript's `toISOString`, with milliseconds.
-pub(super) fn iso_millis(at: Timestamp) -> String {
-    format!("{at:.3}")
 }
 
 /// Returns `true` if publishers may use this event name.

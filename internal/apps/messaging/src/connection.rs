@@ -182,7 +182,7 @@ impl PhoenixConnection {
             self.shared
                 .message_limit
                 .try_acquire(self.verified.user_id, now.unix_s)
-                .map_err(OperationError::RateLimited)?;
+                .map_err(|reached| OperationError::RateLimited(reached.retry_after_s))?;
         }
         self.membership_check =
             matches!(operation, StoreOperation::CheckMembership(_)).then(|| operation.clone());

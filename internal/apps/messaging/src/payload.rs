@@ -2,10 +2,10 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use crate::api_version::ClientApiVersion;
+use latido_base::time_format::{from_unix_us, iso};
 use latido_postgres::apps::messaging::{ConversationSummary, StoredConversation, StoredMessage};
 
 /// The number of characters of a message in its preview.
@@ -13,9 +13,7 @@ const PREVIEW_CHARS: usize = 100;
 
 /// Formats microseconds since the Unix epoch as RFC 3339.
 pub(super) fn rfc3339(us: i64) -> String {
-    Timestamp::from_microsecond(us)
-        .unwrap_or_default()
-        .to_string()
+    iso(from_unix_us(us))
 }
 
 /// Parses JSON text that the server or the database wrote. Returns `{}` if the text is not valid

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use latido_postgres::DatabaseError;
 use latido_postgres::apps::messaging::{
-    ConversationSummary, MessageDraft, MessageReaction, MessagingDatabase, StoredConversation,
+    ConversationSummary, MessageDraft, MessagingDatabase, ReactionOutcome, StoredConversation,
     StoredMessage, WriteOutcome,
 };
 
@@ -74,8 +74,8 @@ pub enum StoreResponse {
     Message(WriteOutcome),
     /// An operation without a result, with the reason if the store rejected it.
     Done(Option<String>),
-    /// The reaction that was added, or the reason why the store rejected it.
-    Reaction(Result<MessageReaction, String>),
+    /// The outcome of adding a reaction.
+    Reaction(ReactionOutcome),
     /// The number of messages marked per conversation; `None` if the user is not a member.
     MarkedRead(Vec<(Uuid, Option<i64>)>),
     /// The user's unread messages.

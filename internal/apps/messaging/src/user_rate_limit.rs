@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
+use latido_base::token_bucket::{TokenBucket, TokenRate};
 use uuid::Uuid;
 
 /// The number of users to remember before those with a full allowance are forgotten.
@@ -11,63 +13,48 @@ const MAX_REMEMBERED_USERS: usize = 10_000;
 /// A token bucket per user. It holds one hour's allowance and refills at an even pace.
 #[derive(Debug)]
 pub(super) struct UserRateLimit {
-    per_hour: u32,
+    rate: TokenRate,
     /// The lock is held for one look-up.
-    tokens_by_user: Mutex<HashMap<Uuid, UserTokens>>,
+    buckets: Mutex<HashMap<Uuid, TokenBucket>>,
 }
 
-#[derive(Debug, Clone, Copy)]
-struct UserTokens {
-    tokens: f64,
-    updated_at_s: i64,
+/// The error for a user without allowance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the rate limit is reached; the next token is due in {retry_after_s} s")]
+pub(super) struct RateLimitReached {
+    /// The seconds until a token is available, between 1 and 3,600.
+    pub(super) retry_after_s: i64,
 }
 
 impl UserRateLimit {
     pub(super) fn new(per_hour: u32) -> Self {
         Self {
-            per_hour,
-            tokens_by_user: Mutex::default(),
+            rate: TokenRate::per_hour(per_hour),
+            buckets: Mutex::default(),
         }
     }
 
     /// Takes one token of the user's allowance.
     ///
     /// # Errors
-    /// Returns the number of seconds until a token is available, between 1 and 3,600.
-    pub(super) fn try_acquire(&self, user: Uuid, now_s: i64) -> Result<(), i64> {
-        let (full, per_second) = (f64::from(self.per_hour), f64::from(self.per_hour) / 3600.0);
-        let level = |bucket: &UserTokens| {
-            let passed = f64::from(
-                u32::try_from(now_s.saturating_sub(bucket.updated_at_s)).unwrap_or_default(),
-            );
-            (bucket.tokens + passed * per_second).min(full)
-        };
-        let mut buckets = self
-            .tokens_by_user
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+    /// Returns an error if the allowance is used up.
+    pub(super) fn try_acquire(&self, user: Uuid, now_s: i64) -> Result<(), RateLimitReached> {
+        let now = Duration::from_secs(u64::try_from(now_s).unwrap_or_default());
+        let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
         if buckets.len() >= MAX_REMEMBERED_USERS && !buckets.contains_key(&user) {
-            buckets.retain(|_, bucket| level(bucket) < full);
+            buckets.retain(|_, bucket| !bucket.is_full(self.rate, now));
         }
-        let bucket = buckets.entry(user).or_insert(UserTokens {
-            tokens: full,
-            updated_at_s: now_s,
-        });
-        let left = level(bucket);
-        if left < 1.0 {
-            #[expect(
-                clippy::cast_possible_truncation,
-                reason = "at most an hour and a bit, in seconds"
-            )]
-            return Err(((1.0 - left) / per_second.max(1.0 / 3600.0))
-                .ceil()
-                .clamp(1.0, 3600.0) as i64);
+        let bucket = buckets
+            .entry(user)
+            .or_insert_with(|| TokenBucket::full(self.rate, now));
+        if bucket.try_take(self.rate, now) {
+            return Ok(());
         }
-        *bucket = UserTokens {
-            tokens: left - 1.0,
-            updated_at_s: now_s.max(bucket.updated_at_s),
-        };
-        Ok(())
+        let wait = bucket.next_token_in(self.rate, now);
+        let wait_s = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        Err(RateLimitReached {
+            retry_after_s: i64::try_from(wait_s.clamp(1, 3600)).unwrap_or(3600),
+        })
     }
 }
 
@@ -79,10 +66,19 @@ mod tests {
     fn hourly_allowance_refills_evenly() {
         let (rates, user) = (UserRateLimit::new(60), Uuid::from_u128(1));
         assert!((0..60).all(|_| rates.try_acquire(user, 100).is_ok()));
-        assert_eq!(rates.try_acquire(user, 100), Err(60));
-        assert_eq!(rates.try_acquire(user, 130), Err(30));
+        assert_eq!(
+            rates.try_acquire(user, 100),
+            Err(RateLimitReached { retry_after_s: 60 })
+        );
+        assert_eq!(
+            rates.try_acquire(user, 130),
+            Err(RateLimitReached { retry_after_s: 30 })
+        );
         assert_eq!(rates.try_acquire(user, 160), Ok(()));
-        assert_eq!(rates.try_acquire(user, 160), Err(60));
+        assert_eq!(
+            rates.try_acquire(user, 160),
+            Err(RateLimitReached { retry_after_s: 60 })
+        );
         assert_eq!(
             rates.try_acquire(Uuid::from_u128(2), 160),
             Ok(()),
@@ -90,7 +86,7 @@ mod tests {
         );
         assert_eq!(
             rates.try_acquire(user, 90),
-            Err(60),
+            Err(RateLimitReached { retry_after_s: 60 }),
             "a clock that was set back gives nothing"
         );
     }

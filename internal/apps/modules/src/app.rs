@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use latido_app_kit::{AppDeps, AppServices};
 use latido_auth::{Secret, Verifier};
+use latido_base::backoff::Backoff;
 use latido_base::clock::Clock;
 use latido_base::drain::Drain;
 use latido_base::ident::UserId;
@@ -27,7 +28,7 @@ use crate::authenticator::ClientAuthenticator;
 use crate::config::Config;
 use crate::device::frame;
 use crate::device::password::{self, PasswordDigester};
-use crate::device::session::DeviceSession;
+use crate::device::session::{DeviceSession, PasswordCheck};
 use crate::events::EventBuilder;
 use crate::mount::ModulesMount;
 use crate::page::WebPage;
@@ -46,14 +47,36 @@ const FULL_SAVE_ROUNDS: u32 = 5;
 const MAX_ROWS_PER_SAVE: usize = 500;
 /// The largest number of queued hints of changed rows. If the queue is full, all rows are read.
 const MAX_QUEUED_HINTS: usize = 256;
-/// The pause before failed row reads are repeated.
-const READ_RETRY_PAUSE: Duration = Duration::from_secs(1);
+/// The pauses before failed row reads are repeated.
+const READ_RETRIES: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(5));
 /// The time limit of a device's password check.
 const PASSWORD_CHECK_TIMEOUT: Duration = Duration::from_secs(8);
 /// The number of wrong codes per user and per module within an hour, after which claims are
 /// refused.
 const MAX_WRONG_CODES: u32 = 10;
 const WRONG_CODES_TTL: Duration = Duration::from_secs(3600);
+
+/// The reason for refusing to claim a module. The texts are part of the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum ClaimError {
+    #[error("Too many wrong codes; try again later")]
+    TooManyWrongCodes,
+    #[error("No unclaimed module with that code")]
+    WrongCode,
+    #[error("The module can't be claimed now")]
+    Unavailable,
+}
+
+/// The reason why a password could not be checked.
+#[derive(Debug, thiserror::Error)]
+enum PasswordCheckError {
+    #[error(transparent)]
+    Database(#[from] postgres::DatabaseError),
+    #[error("the server stops")]
+    Stopping(#[from] tokio::sync::AcquireError),
+    #[error(transparent)]
+    Task(#[from] tokio::task::JoinError),
+}
 
 /// The running app, shared by its routes, sockets and tasks.
 pub(super) struct ModulesApp {
@@ -261,6 +284,7 @@ impl ModulesApp {
             {
                 hint = if more == RowHint::All { more } else { hint };
             }
+            let mut backoff = READ_RETRIES;
             loop {
                 let result = async {
                     if !is_initialised {
@@ -283,7 +307,7 @@ impl ModulesApp {
                         tracing::warn!(%error, "the table of modules could not be read; retrying")
                     }
                 }
-                sleep(READ_RETRY_PAUSE).await;
+                sleep(backoff.next_pause()).await;
                 // A full read covers everything that changed during the failure.
                 hint = RowHint::All;
             }
@@ -303,42 +327,49 @@ impl ModulesApp {
         )
     }
 
-    /// Returns `true` if the password is the module's and the module is claimed. bcrypt is slow by
-    /// design, so it runs on a blocking thread, a limited number at a time.
-    ///
-    /// # Errors
-    /// Returns an error if the check is not possible now.
+    /// Checks a module's password. bcrypt is slow by design, so it runs on a blocking thread, a
+    /// limited number at a time.
     pub(super) async fn verify_password(
         &self,
         module: &str,
         password: Option<Secret>,
-    ) -> Result<bool, ()> {
-        let work = async {
-            let credentials = self.store.credentials(module).await.map_err(|error| {
-                tracing::warn!(%error, "a module's password could not be looked up");
-            })?;
-            let claimed = credentials
-                .as_ref()
-                .is_some_and(|credentials| credentials.is_claimed);
-            let Some(password) = password else {
-                return Ok(claimed && self.config.trust_clients);
-            };
-            let permit = Arc::clone(&self.password_check_permits)
-                .acquire_owned()
-                .await
-                .map_err(drop)?;
-            let hash = credentials
-                .and_then(|credentials| credentials.password_hash)
-                .map(Secret::new);
-            let is_match = tokio::task::spawn_blocking(move || {
-                let _permit = permit;
-                password::verify(&password, hash.as_ref())
-            });
-            Ok(is_match.await.map_err(drop)? && claimed)
+    ) -> PasswordCheck {
+        let check = self.check_password(module, password);
+        match timeout(PASSWORD_CHECK_TIMEOUT, check).await {
+            Ok(Ok(check)) => check,
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "a module's password could not be checked");
+                PasswordCheck::Unavailable
+            }
+            Err(_) => PasswordCheck::Unavailable,
+        }
+    }
+
+    async fn check_password(
+        &self,
+        module: &str,
+        password: Option<Secret>,
+    ) -> Result<PasswordCheck, PasswordCheckError> {
+        let credentials = self.store.credentials(module).await?;
+        let is_claimed = credentials
+            .as_ref()
+            .is_some_and(|credentials| credentials.is_claimed);
+        let Some(password) = password else {
+            return Ok(PasswordCheck::accepted_if(
+                is_claimed && self.config.trust_clients,
+            ));
         };
-        timeout(PASSWORD_CHECK_TIMEOUT, work)
-            .await
-            .unwrap_or(Err(()))
+        let permit = Arc::clone(&self.password_check_permits)
+            .acquire_owned()
+            .await?;
+        let hash = credentials
+            .and_then(|credentials| credentials.password_hash)
+            .map(Secret::new);
+        let is_match = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            password::verify(&password, hash.as_ref())
+        });
+        Ok(PasswordCheck::accepted_if(is_match.await? && is_claimed))
     }
 
     /// Returns the first two messages to an authenticated device, with its last known state.
@@ -444,7 +475,7 @@ impl ModulesApp {
         user: &WebUser,
         module: &str,
         code: &Secret,
-    ) -> Result<bool, &'static str> {
+    ) -> Result<bool, ClaimError> {
         let counters = [
             format!("user:{}", user.id.as_str()),
             format!("module:{module}"),
@@ -454,7 +485,7 @@ impl ModulesApp {
                 .get(counter)
                 .is_some_and(|wrong| wrong >= MAX_WRONG_CODES)
         }) {
-            return Err("Too many wrong codes; try again later");
+            return Err(ClaimError::TooManyWrongCodes);
         }
         match self.store.claim(module, code, user.id.as_str()).await {
             Ok(true) => {}
@@ -463,11 +494,11 @@ impl ModulesApp {
                     let wrong = self.wrong_codes.get(&counter).unwrap_or_default();
                     self.wrong_codes.insert(counter, wrong + 1);
                 }
-                return Err("No unclaimed module with that code");
+                return Err(ClaimError::WrongCode);
             }
             Err(error) => {
                 tracing::warn!(%error, "a module could not be claimed");
-                return Err("The module can't be claimed now");
+                return Err(ClaimError::Unavailable);
             }
         }
         // The trigger reports the change as well; the first of the two reads publishes it.

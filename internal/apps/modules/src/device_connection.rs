@@ -11,7 +11,7 @@ use latido_shard::{
 
 use crate::ModulesApp;
 use crate::device::frame::{self, DeviceReport};
-use crate::device::session::{DeviceClose, DeviceEffect, DeviceSession};
+use crate::device::session::{DeviceClose, DeviceEffect, DeviceSession, PasswordCheck};
 use crate::service::NEW_SESSION;
 use crate::time_format::Millis;
 
@@ -56,7 +56,7 @@ impl DeviceConnection {
             Some(DeviceEffect::CheckPassword { module, password }) => {
                 let app = Arc::clone(&self.app);
                 if !actions.spawn(async move { app.verify_password(&module, password).await }) {
-                    let effect = self.session.on_auth_result(Err(()), now);
+                    let effect = self.session.on_auth_result(PasswordCheck::Unavailable, now);
                     self.apply_effect(effect, now, actions);
                 }
             }
@@ -107,8 +107,8 @@ impl ProtocolHandler for DeviceConnection {
     fn on_async_result(&mut self, answer: AsyncResult, now: Timestamp, actions: &mut Actions<'_>) {
         let now = now.unix_s * 1000;
         let result = answer
-            .downcast::<Result<bool, ()>>()
-            .map_or(Err(()), |result| *result);
+            .downcast::<PasswordCheck>()
+            .map_or(PasswordCheck::Unavailable, |result| *result);
         let effect = self.session.on_auth_result(result, now);
         self.apply_effect(effect, now, actions);
     }

@@ -23,7 +23,6 @@ mod express_session;
 mod mount;
 mod page;
 mod pending_commands;
-mod query;
 mod registry;
 mod routes;
 mod row_sync;

@@ -132,9 +132,7 @@ impl ModulesApp {
             }
         };
         let is_known_module = match call {
-            EmitCall::SetOnline { module, online } => {
-                self.service.set_online(&module, online).is_some()
-            }
+            EmitCall::SetOnline { module, online } => self.service.set_online(&module, online),
             EmitCall::RecordSeen { module, telemetry } => {
                 self.service.record_seen(&module, telemetry)
             }

@@ -190,19 +190,21 @@ impl ModuleService {
         self.wake.notify_one();
     }
 
-    /// Sets a module's online flag for an authorised caller. Returns `true` if it changed, or
-    /// `None` if the module does not exist.
-    pub(super) fn set_online(&self, id: &str, online: bool) -> Option<bool> {
+    /// Sets a module's online flag for an authorised caller. Returns `false` if the module does not
+    /// exist.
+    pub(super) fn set_online(&self, id: &str, online: bool) -> bool {
         let now = self.now();
         let mut state = self.lock();
-        state.registry.get(id)?;
+        if state.registry.get(id).is_none() {
+            return false;
+        }
         let changed = state.registry.set_online(id, online, now);
         if changed {
             self.on_presence_changed(&mut state, id, now);
         }
         drop(state);
         self.wake.notify_one();
-        Some(changed)
+        true
     }
 
     /// Records that a module was seen, with telemetry if given, for an authorised caller. Returns

@@ -20,7 +20,6 @@ use crate::device::session::{DeviceClose, DeviceEffect, DeviceSession};
 use crate::device_commands::{COMMAND_EVENT, ack_payload};
 use crate::events::aliases;
 use crate::page::WebPage;
-use crate::query;
 use crate::time_format::to_iso_string;
 use crate::topics;
 use crate::user::{AuthMethod, WebUser};
@@ -68,7 +67,7 @@ impl SocketIoApp for ModulesSocketIo {
             .iter()
             .find_map(|name| auth.get(*name)?.as_str().map(ToOwned::to_owned));
         let token = token
-            .or_else(|| query::value(link.query(), "token"))
+            .or_else(|| latido_net::query::value(link.query(), "token"))
             .filter(|token| !token.is_empty());
         let credentials = PresentedCredentials {
             token: token.map(Secret::new),
@@ -471,7 +470,7 @@ impl ClientSocket {
                     &json!({"moduleId": module, "online": online}),
                 );
             }
-            Err(why) => self.send_error(why),
+            Err(error) => self.send_error(&error.to_string()),
         }
     }
 

@@ -1,7 +1,7 @@
 //! Formats times as the wire protocol requires them.
 
-use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use latido_base::time_format::{from_unix_ms, iso_millis};
 
 /// Milliseconds since the Unix epoch.
 pub(super) type Millis = i64;
@@ -11,9 +11,7 @@ const NEVER_SEEN: &str = "Jamais";
 
 /// Formats RFC 3339 in UTC with milliseconds, like `Date.prototype.toISOString`.
 pub(super) fn to_iso_string(at: Millis) -> String {
-    to_timestamp(at)
-        .strftime("%Y-%m-%dT%H:%M:%S%.3fZ")
-        .to_string()
+    iso_millis(from_unix_ms(at))
 }
 
 /// Formats a time in the zone like `Date.prototype.toLocaleString('fr-FR')`.
@@ -21,18 +19,10 @@ pub(super) fn to_french_string(at: Option<Millis>, zone: &TimeZone) -> String {
     let Some(at) = at else {
         return NEVER_SEEN.to_owned();
     };
-    to_timestamp(at)
+    from_unix_ms(at)
         .to_zoned(zone.clone())
         .strftime("%d/%m/%Y %H:%M:%S")
         .to_string()
-}
-
-fn to_timestamp(at: Millis) -> Timestamp {
-    Timestamp::from_millisecond(at).unwrap_or(if at < 0 {
-        Timestamp::MIN
-    } else {
-        Timestamp::MAX
-    })
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
 
-use crate::wire::{AuthFrame, WireId};
+use crate::wire::{AuthFrame, ClaimedUser, WireId};
 use latido_auth::{Principal, VerifiedToken};
 use latido_base::ident::UserId;
 
@@ -77,9 +77,9 @@ impl TokenClaims {
             .iter()
             .find(|(id, _)| *id == workspace.text)?;
         let user_json = match &auth.user {
-            None => Value::from(self.user.as_str()).to_string().into(),
-            Some(Some(id)) if *id.text == *self.user.as_str() => id.json.clone(),
-            Some(_) => return None,
+            ClaimedUser::Missing => Value::from(self.user.as_str()).to_string().into(),
+            ClaimedUser::Id(id) if *id.text == *self.user.as_str() => id.json.clone(),
+            ClaimedUser::Id(_) | ClaimedUser::Invalid => return None,
         };
         Some(WorkspaceMember {
             workspace: workspace.text.clone(),
@@ -93,7 +93,9 @@ impl TokenClaims {
 
 /// Accepts the ids of an `auth` frame unchecked.
 pub(super) fn unverified_membership(auth: &AuthFrame) -> Option<WorkspaceMember> {
-    let (workspace, user) = (auth.workspace.as_ref()?, auth.user.as_ref()?.as_ref()?);
+    let (Some(workspace), ClaimedUser::Id(user)) = (&auth.workspace, &auth.user) else {
+        return None;
+    };
     Some(WorkspaceMember {
         workspace: workspace.text.clone(),
         user: UserId::new(&user.text),
@@ -144,7 +146,7 @@ mod tests {
     fn auth(workspace: &Value, user: Option<Value>) -> AuthFrame {
         AuthFrame {
             workspace: WireId::parse(workspace),
-            user: user.as_ref().map(WireId::parse),
+            user: ClaimedUser::parse(user.as_ref()),
             token: None,
         }
     }

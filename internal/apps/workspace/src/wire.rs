@@ -66,12 +66,33 @@ pub(super) enum WorkspaceFrame {
     Invalid,
 }
 
+/// The user's id in an `auth` frame.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) enum ClaimedUser {
+    /// The frame has no such member.
+    #[default]
+    Missing,
+    /// The member is no valid id.
+    Invalid,
+    /// A valid id.
+    Id(WireId),
+}
+
+impl ClaimedUser {
+    pub(super) fn parse(member: Option<&Value>) -> Self {
+        match member.map(WireId::parse) {
+            None => Self::Missing,
+            Some(None) => Self::Invalid,
+            Some(Some(id)) => Self::Id(id),
+        }
+    }
+}
+
 /// An `auth` frame. A field is `None` if the member is missing or is not a valid id.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct AuthFrame {
     pub(super) workspace: Option<WireId>,
-    /// The user's id. The outer `None` means that the member is missing.
-    pub(super) user: Option<Option<WireId>>,
+    pub(super) user: ClaimedUser,
     pub(super) token: Option<String>,
 }
 
@@ -114,7 +135,7 @@ pub(super) fn decode(text: &str) -> WorkspaceFrame {
         Some("auth") if is_native() => WorkspaceFrame::Native,
         Some("auth") => WorkspaceFrame::Auth(AuthFrame {
             workspace: frame.workspace_id.as_ref().and_then(WireId::parse),
-            user: frame.user_id.as_ref().map(WireId::parse),
+            user: ClaimedUser::parse(frame.user_id.as_ref()),
             token: frame.token.map(Cow::into_owned),
         }),
         Some("subscribe" | "unsubscribe") => WorkspaceFrame::Native,
@@ -228,7 +249,7 @@ mod tests {
             frame,
             AuthFrame {
                 workspace: Some(id(&json!(123))),
-                user: Some(Some(id(&json!(456)))),
+                user: ClaimedUser::Id(id(&json!(456))),
                 token: None
             }
         );
@@ -263,7 +284,10 @@ mod tests {
     #[test]
     fn invalid_ids_differ_from_missing_ids() {
         assert_eq!(auth(r#"{"type":"auth"}"#), AuthFrame::default());
-        assert_eq!(auth(r#"{"type":"auth","user_id":{}}"#).user, Some(None));
+        assert_eq!(
+            auth(r#"{"type":"auth","user_id":{}}"#).user,
+            ClaimedUser::Invalid
+        );
         for odd in [
             r#"{"type":"auth","workspace_id":1,"token":7}"#,
             r#"{"type":"auth","workspace_id":1,"workspace_id":2}"#,

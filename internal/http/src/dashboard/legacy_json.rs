@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use warp::http::StatusCode;
 
 use latido_admin::{Admin, VERSION, client_json, event_json, memory_bytes, room_json};
+use latido_base::time_format::{from_unix_ms, from_unix_s, iso};
 use latido_hub::RoomStats;
 use latido_shard::{ClientList, ClientSummary};
 
@@ -43,10 +44,8 @@ impl DashboardVersion {
     }
 }
 
-fn iso(unix_s: i64) -> String {
-    Timestamp::from_second(unix_s)
-        .unwrap_or_default()
-        .to_string()
+fn iso_s(unix_s: i64) -> String {
+    iso(from_unix_s(unix_s))
 }
 
 fn merge(mut own: Value, legacy: Value) -> Value {
@@ -64,8 +63,8 @@ fn legacy_client_json(client: &ClientSummary) -> Value {
     let legacy = json!({
         "userId": client.user.as_ref().map_or("", |user| user.as_str()),
         "socketId": client.id.to_string(),
-        "connectedAt": iso(client.connected_at_s),
-        "lastActivity": iso(client.last_received_s),
+        "connectedAt": iso_s(client.connected_at_s),
+        "lastActivity": iso_s(client.last_received_s),
         "rooms": client.channels,
         "isActive": true,
     });
@@ -76,7 +75,7 @@ fn legacy_client_json(client: &ClientSummary) -> Value {
 pub(super) fn rooms_json(stats: &RoomStats) -> Vec<Value> {
     let room = |room| {
         let own = room_json(room);
-        let at = own["at"].as_i64().map(iso);
+        let at = own["at"].as_i64().map(iso_s);
         merge(
             own,
             json!({"clientsCount": room.viewers, "createdAt": null, "lastActivity": at, "clients": [], "metadata": {}}),
@@ -89,9 +88,7 @@ pub(super) fn events_json(operations: &Admin, version: DashboardVersion, limit: 
     let (events, total) = operations.events(limit);
     let event = |event| {
         let own = event_json(event);
-        let at = Timestamp::from_millisecond(i64::try_from(event.at_ms).unwrap_or(i64::MAX))
-            .unwrap_or_default()
-            .to_string();
+        let at = iso(from_unix_ms(i64::try_from(event.at_ms).unwrap_or(i64::MAX)));
         let data = json!({"reason": event.reason, "detail": event.detail, "count": event.count});
         match version {
             DashboardVersion::V1 => merge(
@@ -128,14 +125,14 @@ pub(super) fn stats_json(operations: &Admin, now: Timestamp) -> Value {
 pub(super) async fn api_status_json(operations: &Admin) -> Value {
     let dependencies = operations.check_dependencies().await;
     let report = &dependencies.report;
-    let problem = report.database.as_ref().err();
+    let problem = report.database_problem.as_ref();
     let streams = report
         .streams
         .iter()
         .map(|stream| json!({"name": stream.name, "problem": stream.problem}));
     let mut status = json!({
         "status": if problem.is_none() { "connected" } else { "disconnected" },
-        "lastCheck": iso(dependencies.checked_at_s),
+        "lastCheck": iso_s(dependencies.checked_at_s),
         "responseTime": (dependencies.database_ms * 100.0).round() / 100.0,
         "database": {"ok": problem.is_none(), "problem": problem},
         "listener": report.listener,
@@ -178,7 +175,7 @@ pub(super) async fn overview_json(operations: &Admin, now_s: i64) -> Value {
             "activeConnections": operations.open_connections(),
             "eventsEmitted": operations.frames_sent(),
             "roomsCreated": stats.total,
-            "lastUpdated": iso(now_s),
+            "lastUpdated": iso_s(now_s),
         },
         "clients": {
             "total": operations.open_connections(),
@@ -224,10 +221,5 @@ mod tests {
             ),
             (201, 202)
         );
-    }
-
-    #[test]
-    fn times_are_formatted_as_iso_8601() {
-        assert_eq!(iso(1_234_567_890), "2009-02-13T23:31:30Z");
     }
 }

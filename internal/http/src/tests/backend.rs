@@ -148,14 +148,9 @@ struct FakeReadiness(bool);
 
 impl Readiness for FakeReadiness {
     fn check(&self) -> BoxFuture<'_, ReadinessReport> {
-        let database = if self.0 {
-            Ok(())
-        } else {
-            Err("connection refused".into())
-        };
         let report = ReadinessReport {
             is_ready: self.0,
-            database,
+            database_problem: (!self.0).then(|| "connection refused".into()),
             listener: "up",
             streams: Vec::new(),
         };

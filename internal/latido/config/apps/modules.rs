@@ -6,6 +6,7 @@ use crate::config::settings_reader::SettingsReader;
 use crate::config::{parse, variables as v};
 use latido_app_modules::Config;
 use latido_auth::{ApiKey, VerifierConfig, check_secret, check_url};
+use latido_net::Origins;
 
 /// Reads the app's settings. `time_zone` is the default zone for displayed times.
 pub(super) fn config(r: &mut SettingsReader<'_>, time_zone: &str) -> Config {
@@ -39,8 +40,12 @@ pub(super) fn config(r: &mut SettingsReader<'_>, time_zone: &str) -> Config {
         session_sql: session_sql(r).unwrap_or(defaults.session_sql),
         session_ttl: r.seconds(&v::MODULES_SESSION_SECONDS, 1..=3_600, 30),
         allowed_origins: r
-            .parse(&v::MODULES_ORIGINS, origins, parse::origins)
-            .unwrap_or_default(),
+            .parse(&v::MODULES_ORIGINS, origins, |text| {
+                text.parse::<Origins>().ok()
+            })
+            .unwrap_or_default()
+            .listed()
+            .to_vec(),
         admin_roles: roles.unwrap_or(defaults.admin_roles),
         api_key: api_key(r),
         trust_clients: r.boolean(&v::MODULES_TRUST_CLIENTS, false),

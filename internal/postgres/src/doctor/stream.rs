@@ -10,7 +10,7 @@ use crate::key_array;
 use crate::pool::Database;
 use crate::prepare::PreparedStream;
 use crate::quote::{quote_ident, quote_qualified};
-use crate::triggers::discover;
+use crate::triggers::{DiscoveryError, discover};
 use latido_base::ident::{Key, UserId};
 use latido_stream::{KeyType, SourceTable, Stream};
 
@@ -160,8 +160,10 @@ async fn existing_key(
     let Some(table) = stream.tables.iter().find(keyed) else {
         return Ok(None);
     };
-    let Ok(found) = discover::discover_table(database, stream, table).await? else {
-        return Ok(None);
+    let found = match discover::discover_table(database, stream, table).await {
+        Ok(found) => found,
+        Err(DiscoveryError::Table(_)) => return Ok(None),
+        Err(DiscoveryError::Database(error)) => return Err(error),
     };
     let Some(key) = &found.key else {
         return Ok(None);

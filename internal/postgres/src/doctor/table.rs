@@ -33,7 +33,7 @@ pub(super) async fn trigger_findings(database: &Database, catalog: &Catalog) -> 
             &format!("triggers on {}", table.table),
         );
         match (&table.problem, table.state) {
-            (Some(mistake), _) => Finding::failure(subject, mistake),
+            (Some(problem), _) => Finding::failure(subject, problem.to_string()),
             (None, TriggerState::Current) => {
                 Finding::ok(subject, "current, on the table and all its partitions")
             }
@@ -64,7 +64,7 @@ pub(super) async fn examine(
     table: &SourceTable,
 ) -> Vec<Finding> {
     // A problem with the table itself is already part of its trigger finding.
-    let Ok(Ok(watched)) = discover::discover_table(database, stream, table).await else {
+    let Ok(watched) = discover::discover_table(database, stream, table).await else {
         return Vec::new();
     };
     let of = subject(stream, &format!("index on {}", table.name));

@@ -4,8 +4,8 @@ use tokio_postgres::types::Type;
 
 use crate::error::DatabaseError;
 use crate::pool::Database;
-use crate::triggers::InstallError;
 use crate::triggers::generate::{KeyColumn, TriggerKind, WatchedTable};
+use crate::triggers::{DiscoveryError, InstallError, TableProblem};
 use crate::watch_locks::probe_sql;
 use latido_stream::{Catalog, SourceTable, Stream};
 
@@ -17,10 +17,11 @@ pub(super) async fn discover_tables(
     let (mut found, mut problems) = (Vec::new(), Vec::new());
     for (_, stream) in catalog.iter() {
         for table in &stream.tables {
-            match discover_table(database, stream, table).await? {
+            match discover_table(database, stream, table).await {
                 Ok(watched) if found.contains(&watched) => {}
                 Ok(watched) => found.push(watched),
-                Err(problem) => problems.push(problem),
+                Err(DiscoveryError::Table(problem)) => problems.push(problem),
+                Err(DiscoveryError::Database(error)) => return Err(error.into()),
             }
         }
     }
@@ -31,12 +32,16 @@ pub(super) async fn discover_tables(
     }
 }
 
-/// Finds one table. The inner error describes the problem with it.
+/// Finds one table.
+///
+/// # Errors
+/// Returns an error if the table cannot have the triggers that the stream needs, or if the database
+/// fails.
 pub async fn discover_table(
     database: &Database,
     stream: &Stream,
     table: &SourceTable,
-) -> Result<Result<WatchedTable, String>, DatabaseError> {
+) -> Result<WatchedTable, DiscoveryError> {
     let rows = query_rows(
         database,
         include_str!("find_table.sql"),
@@ -55,25 +60,25 @@ pub async fn discover_table(
     let Some((oid, schema, name, kind)) = found else {
         let path: Option<String> = rows.first().and_then(|row| row.try_get(4).ok().flatten());
         let path = path.unwrap_or_default();
-        return Ok(Err(format!(
-            "stream {}: no table {}; looked in the schemas {path}",
-            stream.name, table.name
-        )));
+        return Err(TableProblem::NotFound {
+            stream: stream.name.clone(),
+            table: table.name.clone(),
+            searched: path,
+        }
+        .into());
     };
     if let Some(kind) = unsupported_kind(&kind) {
-        let text = format!(
-            "stream {}: {} is {kind}; expected a table, for only tables have triggers",
-            stream.name, table.name
-        );
-        return Ok(Err(text));
+        return Err(TableProblem::NotATable {
+            stream: stream.name.clone(),
+            table: table.name.clone(),
+            kind,
+        }
+        .into());
     }
     let columns: Vec<(String, String)> = string_pairs(
         &query_rows(database, include_str!("find_columns.sql"), &oid, Type::OID).await?,
     );
-    let (key, watched) = match choose_columns(stream, table, &columns) {
-        Ok(chosen) => chosen,
-        Err(problem) => return Ok(Err(problem)),
-    };
+    let (key, watched) = choose_columns(stream, table, &columns)?;
     let relations = string_pairs(
         &query_rows(
             database,
@@ -89,7 +94,7 @@ pub async fn discover_table(
     } else {
         TriggerKind::Statements
     };
-    Ok(Ok(WatchedTable {
+    Ok(WatchedTable {
         stream: stream.name.clone(),
         schema,
         table: name,
@@ -97,7 +102,7 @@ pub async fn discover_table(
         change_columns: watched,
         relations,
         trigger_kind: form,
-    }))
+    })
 }
 
 /// Returns whether row triggers may be used with the gate. They run as the writer, so every role
@@ -154,7 +159,7 @@ fn choose_columns(
     stream: &Stream,
     table: &SourceTable,
     has: &[(String, String)],
-) -> Result<(Option<KeyColumn>, Vec<String>), String> {
+) -> Result<(Option<KeyColumn>, Vec<String>), TableProblem> {
     let find = |name: &String| {
         let lower = name.to_lowercase();
         has.iter()
@@ -170,11 +175,12 @@ fn choose_columns(
         .collect();
     if !missing.is_empty() {
         let names: Vec<_> = has.iter().map(|(name, _)| name.as_str()).collect();
-        let (missing, names) = (missing.join(", "), names.join(", "));
-        return Err(format!(
-            "stream {}: table {} has no column {missing}; it has {names}",
-            stream.name, table.name
-        ));
+        return Err(TableProblem::NoColumn {
+            stream: stream.name.clone(),
+            table: table.name.clone(),
+            missing: missing.join(", "),
+            existing: names.join(", "),
+        });
     }
     let key = match table.key_column.as_ref().and_then(find) {
         None => None,
@@ -188,11 +194,12 @@ fn choose_columns(
                 is_text: true,
             }),
             _ => {
-                let expected = "uuid, bigint, integer, smallint, text or varchar";
-                return Err(format!(
-                    "stream {}: the key {name} of table {} is {of}; expected {expected}",
-                    stream.name, table.name
-                ));
+                return Err(TableProblem::KeyType {
+                    stream: stream.name.clone(),
+                    table: table.name.clone(),
+                    column: name.clone(),
+                    data_type: of.clone(),
+                });
             }
         },
     };

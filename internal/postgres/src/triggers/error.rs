@@ -4,13 +4,75 @@ use tokio_postgres::error::SqlState;
 
 use crate::error::DatabaseError;
 
+/// The reason why a stream's table cannot have the stream's triggers.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TableProblem {
+    /// There is no such table.
+    #[error("stream {stream}: no table {table}; looked in the schemas {searched}")]
+    NotFound {
+        /// The stream's name.
+        stream: String,
+        /// The table's name as configured.
+        table: String,
+        /// The schemas of the search path.
+        searched: String,
+    },
+    /// The relation has no triggers with transition tables.
+    #[error("stream {stream}: {table} is {kind}; expected a table, for only tables have triggers")]
+    NotATable {
+        /// The stream's name.
+        stream: String,
+        /// The relation's name as configured.
+        table: String,
+        /// The kind of the relation, with its article.
+        kind: &'static str,
+    },
+    /// The table lacks columns that the stream names.
+    #[error("stream {stream}: table {table} has no column {missing}; it has {existing}")]
+    NoColumn {
+        /// The stream's name.
+        stream: String,
+        /// The table's name as configured.
+        table: String,
+        /// The missing columns, separated by commas.
+        missing: String,
+        /// The table's columns, separated by commas.
+        existing: String,
+    },
+    /// The key column has a type that is no key's.
+    #[error(
+        "stream {stream}: the key {column} of table {table} is {data_type}; \
+         expected uuid, bigint, integer, smallint, text or varchar"
+    )]
+    KeyType {
+        /// The stream's name.
+        stream: String,
+        /// The table's name as configured.
+        table: String,
+        /// The key's column.
+        column: String,
+        /// The column's type.
+        data_type: String,
+    },
+}
+
+/// The reason why a table could not be found in the database.
+#[derive(Debug, thiserror::Error)]
+pub enum DiscoveryError {
+    /// The table cannot have the triggers.
+    #[error(transparent)]
+    Table(#[from] TableProblem),
+    /// The database failed.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+}
+
 /// The reason why triggers could not be installed or removed; nothing was changed in that case.
 #[derive(Debug, thiserror::Error)]
 pub enum InstallError {
-    /// Tables that cannot have triggers, all of them at once. Each text names the stream, the table
-    /// and the expected form.
-    #[error("{}", .0.join("\n"))]
-    UnsupportedTables(Vec<String>),
+    /// Tables that cannot have triggers, all of them at once.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    UnsupportedTables(Vec<TableProblem>),
     /// Another session holds a lock on the table for a long time: a long transaction, a migration,
     /// or a VACUUM FULL.
     #[error(

@@ -3,11 +3,11 @@
 use crate::error::DatabaseError;
 use crate::pool::Database;
 use crate::quote::{quote_ident, quote_qualified};
-use crate::triggers::discover;
 use crate::triggers::generate::{
     SCHEMA, SHARED_FUNCTION, ScriptSection, TRIGGER_EVENTS, TriggerKind, WatchedTable, shared_body,
     shared_comment,
 };
+use crate::triggers::{DiscoveryError, TableProblem, discover};
 use latido_base::ident::StreamId;
 use latido_stream::Catalog;
 
@@ -33,7 +33,7 @@ pub struct TableTriggers {
     /// The state of its triggers.
     pub state: TriggerState,
     /// The reason why the table cannot have triggers.
-    pub problem: Option<String>,
+    pub problem: Option<TableProblem>,
 }
 
 /// The triggers of a whole catalog.
@@ -73,13 +73,14 @@ impl Database {
         let (mut tables, mut wanted) = (Vec::new(), Vec::new());
         for (id, stream) in catalog.iter() {
             for table in &stream.tables {
-                let (state, mistake) = match discover::discover_table(self, stream, table).await? {
+                let (state, mistake) = match discover::discover_table(self, stream, table).await {
                     Ok(watched) => {
                         let state = found.full_state(&watched);
                         wanted.push(watched);
                         (state, None)
                     }
-                    Err(mistake) => (TriggerState::Missing, Some(mistake)),
+                    Err(DiscoveryError::Table(problem)) => (TriggerState::Missing, Some(problem)),
+                    Err(DiscoveryError::Database(error)) => return Err(error),
                 };
                 tables.push(TableTriggers {
                     stream: id,

@@ -12,13 +12,14 @@ use tokio::time::sleep;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, SimpleQueryMessage};
 
-pub use error::InstallError;
+pub use error::{DiscoveryError, InstallError, TableProblem};
 pub use inspect::{TableTriggers, TriggerReport, TriggerState};
 
 use crate::pool::Database;
 use crate::quote::quote_literal;
 use crate::triggers::generate::{SCHEMA, ScriptSection, build_script, script_sections};
 use crate::triggers::inspect::InstalledTriggers;
+use latido_base::backoff::Jitter;
 use latido_stream::Catalog;
 
 /// The settings of the installing transaction. The lock time-out is shorter than the server's
@@ -165,7 +166,7 @@ impl Database {
             match run_transaction(&private.client, todo).await {
                 Ok(()) => break,
                 Err(InstallError::Locked { .. }) if attempt < MAX_ATTEMPTS => {
-                    sleep(ATTEMPT_PAUSE.mul_f64(0.5 + fastrand::f64())).await
+                    sleep(Jitter::AROUND.apply(ATTEMPT_PAUSE, fastrand::f64())).await
                 }
                 Err(error) => return Err(error),
             }

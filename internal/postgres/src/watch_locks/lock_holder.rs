@@ -12,6 +12,7 @@ use crate::connect::DedicatedConnection;
 use crate::error::DatabaseError;
 use crate::watch_locks::{LOCK_CLASS, WatchLockEvent, WatchLocksShared};
 use crate::{Database, ListenerState};
+use latido_base::backoff::Jitter;
 use latido_telemetry::Metrics;
 
 /// The time-out of a statement on the lock connection: none of them waits for a lock.
@@ -66,7 +67,7 @@ impl LockHolder {
             }
             self.shared.lock().mark_all_lost();
             self.update_gauges();
-            sleep(RETRY_PAUSE.mul_f64(0.5 + fastrand::f64())).await;
+            sleep(Jitter::AROUND.apply(RETRY_PAUSE, fastrand::f64())).await;
         }
     }
 

@@ -63,6 +63,17 @@ pub struct WatchLocks {
     stream_names: Arc<[String]>,
 }
 
+/// The state of a key's locks after [`WatchLocks::add`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LockState {
+    /// The locks are held, so writers notify.
+    Held,
+    /// The locks are being requested.
+    Requested,
+    /// The locks cannot be requested now; they will be as soon as possible.
+    Delayed,
+}
+
 impl WatchLocks {
     /// Creates an empty declaration; nothing is locked before [`WatchLocks::start`].
     pub fn new(catalog: &Catalog) -> Self {
@@ -108,16 +119,18 @@ impl WatchLocks {
         self.shared.is_connected.subscribe()
     }
 
-    /// Declares that the key has viewers. Returns `Some(true)` if its locks are held, and
-    /// `Some(false)` if they will be requested now. Returns `None` if they cannot be requested now;
-    /// they will be as soon as possible.
-    pub fn add(&self, topic: &Topic) -> Option<bool> {
-        let held = self.shared.lock().add(self.lock_pair(topic), topic);
-        if held {
-            return Some(true);
+    /// Declares that the key has viewers.
+    pub fn add(&self, topic: &Topic) -> LockState {
+        let is_held = self.shared.lock().add(self.lock_pair(topic), topic);
+        if is_held {
+            return LockState::Held;
         }
         self.shared.wake.notify_one();
-        self.shared.is_connected.borrow().then_some(false)
+        if *self.shared.is_connected.borrow() {
+            LockState::Requested
+        } else {
+            LockState::Delayed
+        }
     }
 
     /// Releases the locks of a key that has viewers but is polled on a timer, unless other keys

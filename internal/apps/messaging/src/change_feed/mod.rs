@@ -21,6 +21,7 @@ use crate::api_version::{
 use crate::presence::PresenceTracker;
 use change_events::{ChangeContext, events_for};
 use latido_app_kit::FeedTrigger;
+use latido_base::backoff::{Backoff, Jitter};
 use latido_base::ident::UserId;
 use latido_event_bus::{EventBus, Publish};
 use latido_postgres::DatabaseError;
@@ -28,9 +29,8 @@ use latido_postgres::apps::messaging::{
     ChangeCursor, ChangePage, MessagingChange, MessagingDatabase, StoredConversation, StoredMessage,
 };
 
-/// The first and the longest pause after a failed read.
-const MIN_RETRY_PAUSE: Duration = Duration::from_millis(100);
-const MAX_RETRY_PAUSE: Duration = Duration::from_secs(5);
+/// The pauses after failed reads.
+const RETRIES: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
 /// The pause before publishing again to a shard whose queue is full.
 const OVERLOAD_PAUSE: Duration = Duration::from_millis(20);
 /// The interval between deletions of old changes.
@@ -120,21 +120,20 @@ impl ChangeFeed {
     /// Runs for as long as the server runs.
     pub(super) async fn run(self) {
         let mut cursor = None;
-        let mut pause = MIN_RETRY_PAUSE;
+        let mut backoff = RETRIES;
         let mut last_cleanup = Instant::now();
         loop {
             match self.publish_changes(&mut cursor).await {
                 Ok(()) => {
-                    pause = MIN_RETRY_PAUSE;
+                    backoff.reset();
                     self.trigger.set_ready();
                     self.trigger.wait().await;
                 }
                 Err(error) => {
-                    if pause == MIN_RETRY_PAUSE {
+                    if !backoff.has_failed() {
                         tracing::warn!(%error, "changes of messages can't be read from the database; retrying");
                     }
-                    sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
-                    pause = (pause * 2).min(MAX_RETRY_PAUSE);
+                    sleep(Jitter::HALF.apply(backoff.next_pause(), fastrand::f64())).await;
                 }
             }
             if last_cleanup.elapsed() >= CLEANUP_INTERVAL {

@@ -49,6 +49,10 @@ pub(super) enum ChannelEffect {
     Close(u16, &'static str),
 }
 
+/// The payload of an error reply: a reason code, or the invalid fields, or both.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct ErrorPayload(Value);
+
 /// The reason why an operation has no response from the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum OperationError {
@@ -140,7 +144,7 @@ impl ChannelSession {
             let (status, response) = if known {
                 (ReplyStatus::Ok, json!({}))
             } else {
-                (ReplyStatus::Error, error_reason("unmatched topic"))
+                (ReplyStatus::Error, error_reason("unmatched topic").0)
             };
             return self.reply(&push, status, &response, effects);
         }
@@ -148,12 +152,7 @@ impl ChannelSession {
             return self.handle_push(push, now_s, effects);
         }
         if self.queued.len() >= MAX_QUEUED || self.queued_bytes + bytes > MAX_QUEUED_BYTES {
-            return self.reply(
-                &push,
-                ReplyStatus::Error,
-                &error_reason("overloaded"),
-                effects,
-            );
+            return self.reply_error(&push, &error_reason("overloaded"), effects);
         }
         self.queued_bytes += bytes;
         self.queued.push_back((push, bytes));
@@ -233,12 +232,7 @@ impl ChannelSession {
                 .iter()
                 .position(|channel| channel.topic == push.topic)
             {
-                None => self.reply(
-                    &push,
-                    ReplyStatus::Error,
-                    &error_reason("unmatched topic"),
-                    effects,
-                ),
+                None => self.reply_error(&push, &error_reason("unmatched topic"), effects),
                 // The push belongs to an earlier join, and the client no longer expects a reply.
                 Some(index)
                     if push.join_ref.is_some()
@@ -260,7 +254,7 @@ impl ChannelSession {
             return self.reply(
                 &push,
                 ReplyStatus::Error,
-                &error_reason("too many channels joined"),
+                &error_reason("too many channels joined").0,
                 effects,
             );
         }
@@ -275,12 +269,7 @@ impl ChannelSession {
                     effects,
                 );
             }
-            Some(("user", _)) => self.reply(
-                &push,
-                ReplyStatus::Error,
-                &error_reason("unauthorized"),
-                effects,
-            ),
+            Some(("user", _)) => self.reply_error(&push, &error_reason("unauthorized"), effects),
             // Only the canonical form is valid: broadcasts carry it, and a client matches a channel
             // by the exact name that it joined.
             Some(("conversation", id)) => match id
@@ -297,16 +286,11 @@ impl ChannelSession {
                 None => self.reply(
                     &push,
                     ReplyStatus::Error,
-                    &error_reason("conversation_not_found"),
+                    &error_reason("conversation_not_found").0,
                     effects,
                 ),
             },
-            _ => self.reply(
-                &push,
-                ReplyStatus::Error,
-                &error_reason("unmatched topic"),
-                effects,
-            ),
+            _ => self.reply_error(&push, &error_reason("unmatched topic"), effects),
         }
     }
 
@@ -329,7 +313,7 @@ impl ChannelSession {
     ) {
         match reply::join_reply(self.api_version, answer) {
             Ok(response) => self.add_channel(push, &response, effects),
-            Err(response) => self.reply(push, ReplyStatus::Error, &response, effects),
+            Err(error) => self.reply_error(push, &error, effects),
         }
     }
 
@@ -373,12 +357,7 @@ impl ChannelSession {
     ) {
         self.fix_version(&push.event, effects);
         let PushPayload::Json(payload) = &push.payload else {
-            return self.reply(
-                &push,
-                ReplyStatus::Error,
-                &error_reason("invalid_payload"),
-                effects,
-            );
+            return self.reply_error(&push, &error_reason("invalid_payload"), effects);
         };
         match parse_push::parse(&push.topic, &push.event, payload, self.api_version) {
             ParsedPush::Operation(reply_style, operation) => {
@@ -392,9 +371,7 @@ impl ChannelSession {
                 effects.push(ChannelEffect::SetStatus(status));
             }
             ParsedPush::Reply(response) => self.reply(&push, ReplyStatus::Ok, &response, effects),
-            ParsedPush::Error(response) => {
-                self.reply(&push, ReplyStatus::Error, &response, effects)
-            }
+            ParsedPush::Error(error) => self.reply_error(&push, &error, effects),
             ParsedPush::Ignore => {}
         }
     }
@@ -470,6 +447,10 @@ impl ChannelSession {
         }
     }
 
+    fn reply_error(&self, push: &Push, error: &ErrorPayload, effects: &mut Vec<ChannelEffect>) {
+        self.reply(push, ReplyStatus::Error, &error.0, effects);
+    }
+
     /// Replies to a push. A push without a reference expects no reply.
     fn reply(
         &self,
@@ -489,8 +470,8 @@ impl ChannelSession {
     }
 }
 
-fn error_reason(reason: &str) -> Value {
-    json!({"reason": reason})
+fn error_reason(reason: &str) -> ErrorPayload {
+    ErrorPayload(json!({"reason": reason}))
 }
 
 /// Feeds one frame per line to a socket, text and binary, and checks its limits (fuzzing).

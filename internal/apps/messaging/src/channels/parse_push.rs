@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use crate::api_version::ClientApiVersion;
-use crate::channels::error_reason;
+use crate::channels::{ErrorPayload, error_reason};
 use crate::store::StoreOperation;
 use latido_postgres::apps::messaging::MessageDraft;
 
@@ -49,7 +49,7 @@ pub(super) enum ParsedPush {
     /// A successful reply that needs no operation.
     Reply(Value),
     /// An error reply: the push is not valid.
-    Error(Value),
+    Error(ErrorPayload),
     /// No reply and no effect.
     Ignore,
 }
@@ -78,7 +78,7 @@ pub(super) fn parse(
 }
 
 /// The parsed push, or the error payload for the client.
-type ParseResult = Result<ParsedPush, Value>;
+type ParseResult = Result<ParsedPush, ErrorPayload>;
 
 fn parse_conversation_push(
     conversation: Uuid,
@@ -201,21 +201,27 @@ fn parse_uuid(value: &Value) -> Option<Uuid> {
     value.as_str()?.parse().ok()
 }
 
-fn parse_message_id(payload: &Map<String, Value>) -> Result<Uuid, Value> {
-    payload.get("message_id").and_then(parse_uuid).ok_or_else(
-        || json!({"reason": "invalid_payload", "errors": {"message_id": ["is invalid"]}}),
-    )
+fn parse_message_id(payload: &Map<String, Value>) -> Result<Uuid, ErrorPayload> {
+    payload
+        .get("message_id")
+        .and_then(parse_uuid)
+        .ok_or_else(|| {
+            ErrorPayload(
+                json!({"reason": "invalid_payload", "errors": {"message_id": ["is invalid"]}}),
+            )
+        })
 }
 
-fn parse_reaction(payload: &Map<String, Value>) -> Result<String, Value> {
+fn parse_reaction(payload: &Map<String, Value>) -> Result<String, ErrorPayload> {
     let text = payload
         .get("reaction")
         .and_then(Value::as_str)
         .unwrap_or_default();
     let fits =
         !text.is_empty() && text.chars().count() <= MAX_REACTION_CHARS && !text.contains('\0');
-    fits.then(|| text.to_owned())
-        .ok_or_else(|| json!({"errors": {"reaction": ["should be 1 to 10 characters"]}}))
+    fits.then(|| text.to_owned()).ok_or_else(|| {
+        ErrorPayload(json!({"errors": {"reaction": ["should be 1 to 10 characters"]}}))
+    })
 }
 
 /// An invalid field of a payload: its name and the problem. `TOO_LARGE` leads to a separate reason
@@ -227,14 +233,14 @@ const TOO_LARGE: &str = "should be at most 65536 bytes";
 fn invalid_field_payload(
     api_version: ClientApiVersion,
     InvalidField(name, what): &InvalidField,
-) -> Value {
+) -> ErrorPayload {
     let reason_text = match api_version {
         _ if *what == TOO_LARGE => "message_too_large",
         ClientApiVersion::Current if *name == "signature" => "invalid_signature",
         ClientApiVersion::Current => "invalid_payload",
         ClientApiVersion::Documented => "validation_failed",
     };
-    json!({"reason": reason_text, "errors": {*name: [*what]}})
+    ErrorPayload(json!({"reason": reason_text, "errors": {*name: [*what]}}))
 }
 
 fn parse_send(

@@ -5,10 +5,10 @@ use uuid::Uuid;
 
 use crate::api_version::ClientApiVersion;
 use crate::channels::parse_push::ReplyStyle;
-use crate::channels::{OperationError, error_reason};
+use crate::channels::{ErrorPayload, OperationError, error_reason};
 use crate::payload::{self, rfc3339};
 use crate::store::StoreResponse;
-use latido_postgres::apps::messaging::{StoredMessage, WriteOutcome};
+use latido_postgres::apps::messaging::{ReactionOutcome, StoredMessage, WriteOutcome};
 use latido_protocol::phoenix::ReplyStatus;
 
 /// Returns the status and payload of the reply to a push.
@@ -21,12 +21,12 @@ pub(super) fn reply_for(
         OperationError::Unavailable => error_reason("unavailable"),
         OperationError::Overloaded => error_reason("overloaded"),
         OperationError::RateLimited(seconds) => {
-            json!({"reason": "rate_limit_exceeded", "retry_after": seconds})
+            ErrorPayload(json!({"reason": "rate_limit_exceeded", "retry_after": seconds}))
         }
     });
     match answer.and_then(|answer| response_payload(reply_style, api_version, answer)) {
         Ok(response) => (ReplyStatus::Ok, response),
-        Err(response) => (ReplyStatus::Error, response),
+        Err(ErrorPayload(response)) => (ReplyStatus::Error, response),
     }
 }
 
@@ -34,7 +34,7 @@ fn response_payload(
     reply_style: ReplyStyle,
     api_version: ClientApiVersion,
     answer: StoreResponse,
-) -> Result<Value, Value> {
+) -> Result<Value, ErrorPayload> {
     let message = |message: &StoredMessage| json!({"message": payload::message_json(message, ClientApiVersion::Current)});
     match (reply_style, answer) {
         (ReplyStyle::Send(api_version), StoreResponse::Message(WriteOutcome::Rejected(error))) => {
@@ -55,14 +55,18 @@ fn response_payload(
             ReplyStyle::React(api_version)
             | ReplyStyle::Unreact(api_version)
             | ReplyStyle::MarkRead(api_version),
-            StoreResponse::Done(Some(error)) | StoreResponse::Reaction(Err(error)),
+            StoreResponse::Done(Some(error))
+            | StoreResponse::Reaction(ReactionOutcome::Rejected(error)),
         ) => Err(error_payload(api_version, &error)),
-        (_, StoreResponse::Done(Some(error)) | StoreResponse::Reaction(Err(error))) => {
-            Err(error_payload(api_version, &error))
-        }
-        (ReplyStyle::React(ClientApiVersion::Documented), StoreResponse::Reaction(Ok(_))) => {
-            Ok(json!({"reaction_added": true}))
-        }
+        (
+            _,
+            StoreResponse::Done(Some(error))
+            | StoreResponse::Reaction(ReactionOutcome::Rejected(error)),
+        ) => Err(error_payload(api_version, &error)),
+        (
+            ReplyStyle::React(ClientApiVersion::Documented),
+            StoreResponse::Reaction(ReactionOutcome::Added(_)),
+        ) => Ok(json!({"reaction_added": true})),
         (ReplyStyle::Unreact(ClientApiVersion::Documented), StoreResponse::Done(None)) => {
             Ok(json!({"reaction_removed": true}))
         }
@@ -99,33 +103,36 @@ fn response_payload(
                 .collect();
             Ok(json!({"conversations": all}))
         }
-        (ReplyStyle::React(ClientApiVersion::Current), StoreResponse::Reaction(Ok(made))) => {
-            Ok(json!({
-                "reaction": {"id": made.id, "messageId": made.message_id, "userId": made.user_id, "reaction": made.reaction,
-                             "insertedAt": rfc3339(made.at_us)}
-            }))
-        }
+        (
+            ReplyStyle::React(ClientApiVersion::Current),
+            StoreResponse::Reaction(ReactionOutcome::Added(made)),
+        ) => Ok(json!({
+            "reaction": {"id": made.id, "messageId": made.message_id, "userId": made.user_id, "reaction": made.reaction,
+                         "insertedAt": rfc3339(made.at_us)}
+        })),
         // The response does not fit the operation, so the result is unknown.
         _ => Err(error_reason("unavailable")),
     }
 }
 
 /// Returns the error payload for a message that was not stored.
-fn send_error(api_version: ClientApiVersion, error: &str) -> Value {
+fn send_error(api_version: ClientApiVersion, error: &str) -> ErrorPayload {
     match error {
-        "reply_to_id" => json!({"reason": match api_version {
+        "reply_to_id" => ErrorPayload(json!({"reason": match api_version {
             ClientApiVersion::Documented => "validation_failed",
             ClientApiVersion::Current => "invalid_payload",
-        }, "errors": {"reply_to_id": ["does not exist"]}}),
+        }, "errors": {"reply_to_id": ["does not exist"]}})),
         _ => error_payload(api_version, error),
     }
 }
 
-fn error_payload(api_version: ClientApiVersion, error: &str) -> Value {
+fn error_payload(api_version: ClientApiVersion, error: &str) -> ErrorPayload {
     match (error, api_version) {
         ("forbidden", ClientApiVersion::Documented) => error_reason("not_a_member"),
         ("forbidden", ClientApiVersion::Current) => error_reason("not_authorized"),
-        ("duplicate", _) => json!({"errors": {"reaction": ["has already been taken"]}}),
+        ("duplicate", _) => {
+            ErrorPayload(json!({"errors": {"reaction": ["has already been taken"]}}))
+        }
         _ => error_reason(error),
     }
 }
@@ -146,7 +153,7 @@ fn marked_result((conversation, marked): (Uuid, Option<i64>)) -> Value {
 pub(super) fn join_reply(
     api_version: ClientApiVersion,
     answer: &StoreResponse,
-) -> Result<Value, Value> {
+) -> Result<Value, ErrorPayload> {
     match answer {
         StoreResponse::Membership(_, Some(conversation)) => Ok(json!({
             "status": "joined",

@@ -65,11 +65,10 @@ pub struct PasswordDigester(Hmac<Sha256>);
 
 impl PasswordDigester {
     pub fn new(key: &[u8; 32]) -> Self {
-        // HMAC accepts keys of any length, so this can't fail.
-        Self(
-            Hmac::new_from_slice(key)
-                .unwrap_or_else(|_| unreachable!("HMAC takes a key of any length")),
-        )
+        // RFC 2104: a key shorter than the hash's block of 64 bytes is padded with zeros.
+        let mut block = [0; 64];
+        block[..key.len()].copy_from_slice(key);
+        Self(Hmac::new(&block.into()))
     }
 
     pub fn digest(&self, password: &Secret) -> PasswordDigest {

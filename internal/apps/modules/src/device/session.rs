@@ -106,6 +106,28 @@ pub struct DeviceSession {
     password_digester: PasswordDigester,
 }
 
+/// The result of [`DeviceEffect::CheckPassword`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PasswordCheck {
+    /// The password is the module's, and the module is claimed.
+    Accepted,
+    /// The password is wrong, or the module is not claimed.
+    Rejected,
+    /// The check is not possible now.
+    Unavailable,
+}
+
+impl PasswordCheck {
+    /// Returns [`Self::Accepted`] or [`Self::Rejected`].
+    pub fn accepted_if(is_accepted: bool) -> Self {
+        if is_accepted {
+            Self::Accepted
+        } else {
+            Self::Rejected
+        }
+    }
+}
+
 impl DeviceSession {
     pub fn new(now: Millis, trusts_clients: bool, password_digester: PasswordDigester) -> Self {
         Self {
@@ -187,11 +209,7 @@ impl DeviceSession {
     }
 
     /// Handles the result of the password check. On success, returns the report of the first frame.
-    pub fn on_auth_result(
-        &mut self,
-        result: Result<bool, ()>,
-        now: Millis,
-    ) -> Option<DeviceEffect> {
+    pub fn on_auth_result(&mut self, result: PasswordCheck, now: Millis) -> Option<DeviceEffect> {
         let DeviceState::Checking {
             module,
             digest,
@@ -201,7 +219,7 @@ impl DeviceSession {
             return None;
         };
         match result {
-            Ok(true) => {
+            PasswordCheck::Accepted => {
                 self.authenticated_module = Some(module.clone());
                 self.state = DeviceState::Authenticated {
                     module: module.clone(),
@@ -211,8 +229,8 @@ impl DeviceSession {
                 };
                 Some(DeviceEffect::Report(module, first))
             }
-            Ok(false) => Some(DeviceEffect::Close(DeviceClose::AuthFailed)),
-            Err(()) => Some(DeviceEffect::Close(DeviceClose::ServerError)),
+            PasswordCheck::Rejected => Some(DeviceEffect::Close(DeviceClose::AuthFailed)),
+            PasswordCheck::Unavailable => Some(DeviceEffect::Close(DeviceClose::ServerError)),
         }
     }
 

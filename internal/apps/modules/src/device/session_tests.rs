@@ -15,7 +15,7 @@ fn authenticated_session() -> DeviceSession {
         Some(DeviceEffect::CheckPassword { .. })
     ));
     assert!(matches!(
-        session.on_auth_result(Ok(true), 0),
+        session.on_auth_result(PasswordCheck::Accepted, 0),
         Some(DeviceEffect::Report(_, DeviceReport::Identify(_)))
     ));
     session
@@ -64,13 +64,16 @@ fn device_is_unauthenticated_until_password_check() {
             .is_none()
     );
     assert_closed(
-        session.on_auth_result(Ok(false), 8),
+        session.on_auth_result(PasswordCheck::Rejected, 8),
         DeviceClose::AuthFailed,
     );
     assert!(session.on_text(IDENTIFY, 9).is_none(), "closed is closed");
     let mut session = unidentified_session(false);
     session.on_text(IDENTIFY, 0);
-    assert_closed(session.on_auth_result(Err(()), 1), DeviceClose::ServerError);
+    assert_closed(
+        session.on_auth_result(PasswordCheck::Unavailable, 1),
+        DeviceClose::ServerError,
+    );
 }
 
 #[test]

@@ -12,7 +12,8 @@ use uuid::Uuid;
 
 pub use changes::{ChangeCursor, ChangePage, MessagingChange};
 pub use rows::{
-    ConversationSummary, MessageReaction, StoredConversation, StoredMessage, WriteOutcome,
+    ConversationSummary, MessageReaction, ReactionOutcome, StoredConversation, StoredMessage,
+    WriteOutcome,
 };
 
 use crate::pool::TypedParams;
@@ -205,14 +206,14 @@ impl MessagingDatabase {
         Ok(rows.first().and_then(|row| row.try_get(0).ok().flatten()))
     }
 
-    /// Adds a reaction, or returns the reason why the database refuses it.
+    /// Adds a reaction.
     pub async fn add_reaction(
         &self,
         user: Uuid,
         conversation: Uuid,
         message: Uuid,
         reaction: &str,
-    ) -> Result<Result<MessageReaction, String>, DatabaseError> {
+    ) -> Result<ReactionOutcome, DatabaseError> {
         let sql = "SELECT reason, id, (extract(epoch FROM at) * 1000000)::bigint FROM messaging_react($1, $2, $3, $4)";
         let params = values![user => UUID, conversation => UUID, message => UUID, reaction => TEXT];
         let rows = self.query("a reaction", sql, params).await?;
@@ -228,9 +229,9 @@ impl MessagingDatabase {
         };
         let reason = |row: &Row| row.try_get::<_, Option<String>>(0).ok().flatten();
         match rows.first().map(|row| (reason(row), read_reaction(row))) {
-            Some((None, Some(reaction))) => Ok(Ok(reaction)),
-            Some((Some(reason), _)) => Ok(Err(reason)),
-            _ => Ok(Err("unavailable".to_owned())),
+            Some((None, Some(reaction))) => Ok(ReactionOutcome::Added(reaction)),
+            Some((Some(reason), _)) => Ok(ReactionOutcome::Rejected(reason)),
+            _ => Ok(ReactionOutcome::Rejected("unavailable".to_owned())),
         }
     }
 

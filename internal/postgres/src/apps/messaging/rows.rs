@@ -95,6 +95,15 @@ pub enum WriteOutcome {
     Rejected(String),
 }
 
+/// The outcome of adding a reaction.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ReactionOutcome {
+    /// The reaction was added.
+    Added(MessageReaction),
+    /// The database refused. The text is the reason code of the client API.
+    Rejected(String),
+}
+
 /// Lists the columns that [`StoredMessage::read`] expects, from a row with the given alias.
 macro_rules! message_columns {
     ($row:literal) => {

@@ -8,7 +8,7 @@ use tokio_postgres::AsyncMessage;
 use crate::apps::modules::ModulesDatabase;
 use crate::change_hint::is_probe;
 use crate::notification_stream::{
-    DisconnectCause, NotificationStream, ReconnectBackoff, connect_and_verify,
+    DisconnectCause, NotificationStream, RECONNECTS, connect_and_verify, reconnect_pause,
 };
 
 /// The channel on which the triggers notify.
@@ -38,12 +38,12 @@ impl ModulesDatabase {
     /// sends [`RowHint::All`] once delivery is verified and after every gap. Behind a pooler that
     /// delivers nothing, it sends it at an interval.
     pub async fn listen(&self, sink: impl Fn(RowHint) + Send + Sync) {
-        let (mut backoff, mut is_reported) = (ReconnectBackoff::default(), false);
+        let (mut backoff, mut is_reported) = (RECONNECTS, false);
         loop {
             let started = Instant::now();
             let end = self.listen_once(&sink).await;
             if started.elapsed() >= STABLE_AFTER {
-                (backoff, is_reported) = (ReconnectBackoff::default(), false);
+                (backoff, is_reported) = (RECONNECTS, false);
             }
             match end {
                 DisconnectCause::Broken(reason) if is_reported => {
@@ -64,7 +64,7 @@ impl ModulesDatabase {
                 }
             }
             is_reported = true;
-            sleep(backoff.next_pause()).await;
+            sleep(reconnect_pause(&mut backoff)).await;
         }
     }
 

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::payload::tests::test_message;
 use latido_postgres::apps::messaging::{
-    ConversationSummary, MessageReaction, StoredConversation, WriteOutcome,
+    ConversationSummary, MessageReaction, ReactionOutcome, StoredConversation, WriteOutcome,
 };
 
 const ME: Uuid = Uuid::from_u128(1);

@@ -16,7 +16,7 @@ fn golden_replies_of_every_push() {
     let send = json!({"message_type": "text", "content": "hola", "client_random": 7});
     let reaction = || {
         let (message_id, user_id) = (Uuid::from_u128(0xa), ME);
-        StoreResponse::Reaction(Ok(MessageReaction {
+        StoreResponse::Reaction(ReactionOutcome::Added(MessageReaction {
             id: Uuid::from_u128(5),
             message_id,
             user_id,
@@ -100,7 +100,7 @@ fn golden_replies_of_every_push() {
             h,
             "add_reaction",
             &reaction_push,
-            StoreResponse::Reaction(Err("duplicate".into())),
+            StoreResponse::Reaction(ReactionOutcome::Rejected("duplicate".into())),
             error(json!({"errors": {"reaction": ["has already been taken"]}})),
         ),
         (

@@ -32,6 +32,14 @@ impl Origins {
         }
     }
 
+    /// Returns the listed origins. The list is empty if any origin is allowed.
+    pub fn listed(&self) -> &[String] {
+        match self {
+            Self::Any => &[],
+            Self::Listed(list) => list,
+        }
+    }
+
     /// Parses the entries of a list in any common spelling. An empty list, or one with a `*`, allows
     /// any origin.
     ///
@@ -64,6 +72,7 @@ impl FromStr for Origins {
     }
 }
 
+/// Returns an origin in the form that browsers send (RFC 6454, section 6.2).
 fn normalise(entry: &str) -> Result<String, InvalidOrigin> {
     let invalid = || InvalidOrigin(entry.to_owned());
     let lower = entry
@@ -92,6 +101,8 @@ fn normalise(entry: &str) -> Result<String, InvalidOrigin> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -100,6 +111,14 @@ mod tests {
             "https://Panel.example.com/, http://localhost:4200,https://x.example:443"
                 .parse()
                 .unwrap();
+        assert_eq!(
+            origins.listed(),
+            [
+                "https://panel.example.com",
+                "http://localhost:4200",
+                "https://x.example"
+            ]
+        );
         for allowed in [
             "https://panel.example.com",
             "http://localhost:4200",
@@ -122,6 +141,7 @@ mod tests {
     fn empty_list_or_star_allows_any_origin() {
         for list in ["", " ", "*", "https://a.example, *"] {
             assert_eq!(list.parse(), Ok(Origins::Any), "{list:?}");
+            assert!(Origins::Any.listed().is_empty() && Origins::Any.allows("null"));
         }
     }
 
@@ -131,10 +151,37 @@ mod tests {
             "panel.example.com",
             "https://",
             "https://a.example/path",
+            "null",
+            "://a.example",
             "https://*.example.com",
             "https://u@a.example",
         ] {
             assert_eq!(entry.parse::<Origins>(), Err(InvalidOrigin(entry.into())));
+        }
+        let list = "https://a.example, b.example";
+        assert_eq!(
+            list.parse::<Origins>(),
+            Err(InvalidOrigin("b.example".into()))
+        );
+    }
+
+    proptest! {
+        /// Whatever a setting accepts is used in the form that browsers send, which is accepted
+        /// again and means the same.
+        #[test]
+        fn normal_form_is_stable(
+            entry in "[a-zA-Z]{1,5}://[a-zA-Z0-9.\\-\\[\\]:]{1,20}/?", default_port: bool,
+        ) {
+            let entry = if default_port { format!("https://{entry}:443") } else { entry };
+            if let Ok(normal) = normalise(&entry) {
+                prop_assert_eq!(normalise(&normal), Ok(normal.clone()));
+                prop_assert!(Origins::from_entries([entry.as_str()]).unwrap().allows(&normal));
+            }
+        }
+
+        #[test]
+        fn any_list_is_parsed_or_rejected(list: String) {
+            let _ = list.parse::<Origins>();
         }
     }
 }
