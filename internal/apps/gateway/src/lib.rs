@@ -16,6 +16,7 @@ mod django_client;
 mod event_types;
 mod maintenance;
 mod minute_counter;
+mod publisher_access;
 mod rooms;
 mod routes;
 mod socket;
@@ -27,7 +28,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context as _;
 
-use latido_app_kit::{AppDeps, AppServices};
+use latido_app_kit::{ApiKeys, AppDeps, AppServices};
 
 use authenticator::Authenticator;
 pub use config::Config;
@@ -37,6 +38,8 @@ use rooms::RoomService;
 /// The state that the gateway's endpoints and tasks share.
 struct Gateway {
     config: Config,
+    /// The keys of publishers.
+    api_keys: ApiKeys,
     rooms: Arc<RoomService>,
     authenticator: Authenticator,
     /// Set when a client has connected since the last dashboard update. Relaxed: a hint to one
@@ -74,6 +77,7 @@ pub fn start(config: &Config, parts: &AppDeps) -> anyhow::Result<AppServices> {
     };
     let gateway = Arc::new(Gateway {
         config: config.clone(),
+        api_keys: config.api_key.clone().into_iter().collect(),
         rooms: RoomService::new(&parts.clock),
         authenticator: Authenticator::new(config, api, &parts.clock, &parts.drain),
         clients_changed: AtomicBool::new(false),
@@ -82,7 +86,7 @@ pub fn start(config: &Config, parts: &AppDeps) -> anyhow::Result<AppServices> {
         .drain
         .spawn_until_stop(maintenance::run(Arc::clone(&gateway)));
     Ok(AppServices {
-        http_apps: vec![Arc::new(routes::GatewayRoutes(Arc::clone(&gateway)))],
+        http_apps: vec![Arc::new(routes::router(Arc::clone(&gateway)))],
         websocket_apps: Vec::new(),
         socketio_apps: vec![Arc::new(socket::GatewaySocketIo(gateway))],
     })

@@ -101,9 +101,14 @@ mod tests {
 
     #[test]
     fn any_configured_key_is_accepted() {
-        let short = parse(&format!("the first key, and one, {HASH},the second key and"));
+        let short = parse(&format!(
+            "the first key, and one, {HASH},the second key and"
+        ));
         assert_eq!(short.unwrap_err(), KeyListError::TooShort);
-        let keys = parse(&format!("the first key of two ,{HASH},, the second of them")).unwrap();
+        let keys = parse(&format!(
+            "the first key of two ,{HASH},, the second of them"
+        ))
+        .unwrap();
         for good in ["the first key of two", "the second of them", "key"] {
             assert!(keys.matches(good.as_bytes()), "{good}");
         }

@@ -149,7 +149,11 @@ mod tests {
                 r#"{"error":{"code":"method_not_allowed","message":"this address has another method"}}"#
             )
         );
-        assert!(response.headers.contains(&("allow", "GET, HEAD".to_owned())));
+        assert!(
+            response
+                .headers
+                .contains(&("allow", "GET, HEAD".to_owned()))
+        );
         let response = errors.retry_later("busy");
         assert_eq!(response.status, 503);
         assert!(response.headers.contains(&("retry-after", "1".to_owned())));

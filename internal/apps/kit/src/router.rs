@@ -41,9 +41,8 @@ pub struct Router<S> {
 }
 
 /// Authenticates the client of a request and binds the handler to it.
-type Authorize<S> = dyn Fn(&Arc<S>, &AppRequest, PathParams) -> Result<AppHandler, AppResponse>
-    + Send
-    + Sync;
+type Authorize<S> =
+    dyn Fn(&Arc<S>, &AppRequest, PathParams) -> Result<AppHandler, AppResponse> + Send + Sync;
 
 struct Route<S> {
     verb: Verb,
@@ -146,7 +145,10 @@ impl<S: Send + Sync + 'static> Router<S> {
     /// Sets a check that runs before a 404 or a 405 of this router, whose error is sent instead, so
     /// that strangers don't learn which routes exist.
     #[must_use]
-    pub fn guard_unmatched(mut self, guard: fn(&S, &AppRequest) -> Result<(), AppResponse>) -> Self {
+    pub fn guard_unmatched(
+        mut self,
+        guard: fn(&S, &AppRequest) -> Result<(), AppResponse>,
+    ) -> Self {
         self.guard_unmatched = guard;
         self
     }

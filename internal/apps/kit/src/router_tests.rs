@@ -153,6 +153,12 @@ fn errors_of_the_server_have_the_form_of_the_app() {
         ..ErrorFormat::default()
     });
     let response = router.error_response(408, "slow_body", "the body took too long");
-    assert_eq!((response.status, response.body.as_ref()), (408, &b"\"slow_body\""[..]));
-    assert_eq!(send(&router, AppRequest::new("GET", "/api/rooms")).status, 404);
+    assert_eq!(
+        (response.status, response.body.as_ref()),
+        (408, &b"\"slow_body\""[..])
+    );
+    assert_eq!(
+        send(&router, AppRequest::new("GET", "/api/rooms")).status,
+        404
+    );
 }

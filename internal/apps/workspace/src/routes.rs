@@ -40,7 +40,11 @@ pub(super) fn router(shared: Arc<WorkspaceShared>, is_dedicated: bool) -> Router
         })
         .get("/api/workspaces/{workspace}/users", authenticate, users)
         .post("/api/workspaces/{workspace}/notify", authenticate, notify)
-        .post("/api/workspaces/{workspace}/broadcast", authenticate, broadcast)
+        .post(
+            "/api/workspaces/{workspace}/broadcast",
+            authenticate,
+            broadcast,
+        )
         .post("/api/users/{user}/message", authenticate, message)
         .folder("/api/workspaces")
         .folder("/api/users");

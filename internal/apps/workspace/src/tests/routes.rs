@@ -124,7 +124,9 @@ fn refusals_have_the_headers_of_the_contract() {
         let request = AppRequest::new(method, path);
         let response = world.routes.authorize(&request).map(drop).unwrap_err();
         let headers = response.headers.into_iter();
-        let text: Vec<_> = headers.map(|(name, value)| format!("{name}: {value}")).collect();
+        let text: Vec<_> = headers
+            .map(|(name, value)| format!("{name}: {value}"))
+            .collect();
         (response.status, text.join("\n"))
     };
     let json = "content-type: application/json\ncache-control: no-store";
