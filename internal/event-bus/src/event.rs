@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::{ConnectionId, PresenceDiff, PresentUser};
-use latido_base::ident::{UserId, Version};
+use latido_base::ident::UserId;
 use latido_protocol::Frame;
 
 /// The name of an event topic on its bus.
@@ -40,8 +40,6 @@ pub struct EventMessage {
     pub name: Arc<str>,
     /// The payload as JSON text, delivered unchanged.
     pub payload: Arc<str>,
-    /// The version that orders the message against a snapshot from another source, if there is one.
-    pub version: Option<Version>,
     /// The user who sent the message, if that matters.
     pub sender: Option<UserId>,
 }
@@ -149,7 +147,6 @@ impl Publish {
         let message = EventMessage {
             name: name.into(),
             payload: payload.into(),
-            version: None,
             sender: None,
         };
         Self {
@@ -171,13 +168,6 @@ impl Publish {
     #[must_use]
     pub fn except_user(mut self, user: UserId) -> Self {
         self.except_user = Some(user);
-        self
-    }
-
-    /// Sets the version that orders the message against a snapshot.
-    #[must_use]
-    pub fn with_version(mut self, version: Version) -> Self {
-        self.message.version = Some(version);
         self
     }
 

@@ -216,11 +216,6 @@ impl AppRequest {
         &self.path
     }
 
-    /// Returns the query as received, without the question mark.
-    pub fn raw_query(&self) -> &str {
-        &self.query
-    }
-
     /// Returns the first non-empty value of a query parameter, decoded.
     pub fn query(&self, name: &str) -> Option<String> {
         query::value(&self.query, name)

@@ -24,8 +24,8 @@ use crate::body;
 use crate::error::{ApiError, json_response};
 use crate::request::{RequestHead, request_head};
 use crate::{BoxedRoutes, Response};
-use latido_net::{Host, is_loopback};
 use latido_demo::{BookError, Demo};
+use latido_net::{Host, is_loopback};
 use latido_telemetry::Metrics;
 
 /// The largest body of a booking, in bytes.

@@ -40,7 +40,6 @@ mod sse;
 mod state;
 mod static_files;
 mod tls;
-mod token_bucket;
 mod trusted_proxies;
 mod websocket;
 

@@ -37,7 +37,7 @@ pub(super) async fn discover_tables(
 /// # Errors
 /// Returns an error if the table cannot have the triggers that the stream needs, or if the database
 /// fails.
-pub async fn discover_table(
+pub(crate) async fn discover_table(
     database: &Database,
     stream: &Stream,
     table: &SourceTable,

@@ -58,7 +58,7 @@ pub enum TableProblem {
 
 /// The reason why a table could not be found in the database.
 #[derive(Debug, thiserror::Error)]
-pub enum DiscoveryError {
+pub(crate) enum DiscoveryError {
     /// The table cannot have the triggers.
     #[error(transparent)]
     Table(#[from] TableProblem),

@@ -12,7 +12,8 @@ use tokio::time::sleep;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, SimpleQueryMessage};
 
-pub use error::{DiscoveryError, InstallError, TableProblem};
+pub(crate) use error::DiscoveryError;
+pub use error::{InstallError, TableProblem};
 pub use inspect::{TableTriggers, TriggerReport, TriggerState};
 
 use crate::pool::Database;
