@@ -64,7 +64,9 @@ pub fn parse_hint(
 ) -> Result<latido_base::ident::Key, impl std::error::Error + use<>> {
     hook_body::parse(body, stream, key_type)
 }
-pub use app_http::{AppHandler, AppMounts, AppRequest, AppResponse, HandlerSpec, HttpApp, WebSocketApp};
+pub use app_http::{
+    AppHandler, AppMounts, AppRequest, AppResponse, HandlerSpec, HttpApp, WebSocketApp,
+};
 pub use connection_limits::ConnectionLimits;
 pub use listen_sockets::ListenSockets;
 pub use specification::ColumnSource;

@@ -1,13 +1,14 @@
 //! The interface of an app that uses Socket.IO.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::{Ack, Args, SocketHandle};
+use crate::args::Args;
+use crate::emit::Emit;
+use crate::socket_handle::{Ack, SocketHandle};
 use latido_event_bus::{BusEvent, Mailbox};
 
 /// The Socket.IO protocol of one app.
@@ -75,23 +76,4 @@ pub struct ClientEvent {
     pub args: Args,
     /// The acknowledgement to send once, if the client requested it.
     pub ack: Option<Ack>,
-}
-
-/// An event with one argument, to be sent to a client.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Emit {
-    /// The name of the event.
-    pub name: Arc<str>,
-    /// The argument as JSON text.
-    pub payload: Arc<str>,
-}
-
-impl Emit {
-    /// Creates an emit; `payload` must be JSON text.
-    pub fn new(name: impl Into<Arc<str>>, payload: impl Into<Arc<str>>) -> Self {
-        Self {
-            name: name.into(),
-            payload: payload.into(),
-        }
-    }
 }

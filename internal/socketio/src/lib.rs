@@ -15,19 +15,23 @@
 mod app;
 mod args;
 mod config;
+mod emit;
 mod engineio;
+mod engineio_service;
 mod inbox;
+mod prelude_stream;
 mod query;
 mod sender;
 mod socket_handle;
 mod socket_task;
 mod socketio_mount;
 
-pub use app::{ClientEvent, Emit, SocketHandler, SocketIoApp};
+pub use app::{ClientEvent, SocketHandler, SocketIoApp};
 pub use args::Args;
 pub use config::Config;
-pub use engineio::{EngineIoMount, EngineIoService, PING_LEAD};
+pub use emit::Emit;
+pub use engineio::{EngineIoMount, PING_LEAD};
+pub use engineio_service::EngineIoService;
 pub use latido_http::{DuplexStream, MountedService, PeerAddress, RequestKind};
-use query::classify;
 pub use socket_handle::{Ack, SocketHandle};
 pub use socketio_mount::SocketIoMount;

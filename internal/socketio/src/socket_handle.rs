@@ -9,8 +9,9 @@ use socketioxide::SendError;
 use socketioxide::SocketError;
 use socketioxide::extract::{AckSender, SocketRef};
 
-use crate::args::SingleArg;
-use crate::{Args, Emit, PeerAddress};
+use crate::args::{Args, SingleArg};
+use crate::emit::Emit;
+use latido_http::PeerAddress;
 
 /// A handle to a connected socket of one namespace. Clones refer to the same socket.
 #[derive(Clone)]

@@ -8,6 +8,7 @@
 
 mod api_version;
 mod change_feed;
+mod change_source;
 mod channels;
 mod connection;
 mod frames;
@@ -21,8 +22,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use api_version::ClientApiVersion;
-pub use change_feed::ChangeSource;
 use change_feed::{ChangeFeed, MembershipEpoch};
+pub use change_source::ChangeSource;
 #[cfg(any(test, fuzzing, feature = "testing"))]
 pub use channels::fuzz_channel_session;
 use latido_app_kit::{AppDeps, AppServices, FeedTrigger};

@@ -5,6 +5,9 @@ use std::time::Duration;
 use latido_auth::{ApiKey, Secret, VerifierConfig};
 use latido_postgres::apps::modules::SESSION_SQL;
 
+/// The app's name in `LATIDO_APPS`.
+pub const NAME: &str = "modules";
+
 /// The settings of the modules app, with defaults.
 #[derive(Debug, Clone)]
 pub struct Config {

@@ -12,12 +12,12 @@ use latido_auth::Secret;
 use latido_event_bus::{BusEvent, ConnectionId, Identity, JoinRequest, Mailbox};
 use latido_socketio::{ClientEvent, Emit, SocketHandle, SocketHandler, SocketIoApp};
 
-use crate::ModulesApp;
+use crate::app::ModulesApp;
 use crate::authenticator::PresentedCredentials;
 use crate::client_request::{self, ClientClaim, ClientRequest, RequestError};
 use crate::device::frame::{self, DeviceReport};
 use crate::device::session::{DeviceClose, DeviceEffect, DeviceSession};
-use crate::device_commands::{COMMAND_EVENT, ack_payload};
+use crate::device_commands::{COMMAND_EVENT, DeviceCommand, ack_payload};
 use crate::events::aliases;
 use crate::page::WebPage;
 use crate::time_format::to_iso_string;
@@ -96,7 +96,7 @@ impl SocketIoApp for ModulesSocketIo {
             return Vec::new();
         };
         if &*message.name == COMMAND_EVENT {
-            let Some(command) = self.0.parse_command(&message.payload) else {
+            let Some(command) = DeviceCommand::parse(&message.payload) else {
                 return Vec::new();
             };
             let payload: Arc<str> = frame::command_event(

@@ -11,7 +11,9 @@ use tokio::net::TcpStream;
 
 use super::backend::token;
 use super::{HttpBackend, TestResponse as Seen, TestServer, eventually, read_until};
-use crate::{AppHandler, AppMounts, AppRequest, AppResponse, Config, HandlerSpec, HttpApp, WebSocketApp};
+use crate::{
+    AppHandler, AppMounts, AppRequest, AppResponse, Config, HandlerSpec, HttpApp, WebSocketApp,
+};
 use latido_base::ident::UserId;
 use latido_event_bus::{
     BusEvent, ConnectionId, EncodingId, EventBus, Identity, JoinRequest, PresenceMode, Publish,

@@ -6,10 +6,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use proptest::prelude::*;
 
 use super::*;
+use crate::change_source::SourceFuture;
 use crate::payload::tests::test_message;
 use crate::presence::MessagingTopicPolicy;
 use latido_base::clock::Clock;
 use latido_event_bus::{Identity, JoinRequest, Mailbox};
+use latido_postgres::apps::messaging::{ChangePage, StoredConversation, StoredMessage};
 
 const USERS: u128 = 4;
 const CONVERSATIONS: u128 = 3;

@@ -3,12 +3,19 @@
 mod replies;
 
 use proptest::prelude::*;
+use serde_json::{Value, json};
+use uuid::Uuid;
 
-use super::*;
+use super::channel_pushes::TYPING_TIMEOUT_S;
+use super::effect::{ChannelEffect, OperationError};
+use super::session::{ChannelSession, MAX_CHANNELS};
+use crate::api_version::{ClientApiVersion, conversation_channel};
 use crate::payload::tests::test_message;
+use crate::store::{StoreOperation, StoreResponse};
 use latido_postgres::apps::messaging::{
     ConversationSummary, MessageReaction, ReactionOutcome, StoredConversation, WriteOutcome,
 };
+use latido_protocol::phoenix::SerializerVersion;
 
 const ME: Uuid = Uuid::from_u128(1);
 const MY_CHANNEL: &str = "user:00000000-0000-0000-0000-000000000001";
