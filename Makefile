@@ -29,10 +29,10 @@ demo-angular: tools ## the same with an Angular dashboard on http://127.0.0.1:42
 
 test: ## all tests; nothing needs to be running
 	@.ci/tools test
-	cargo test --locked --workspace --exclude $(SIMULATION) --doc
+	cargo test --locked --workspace --doc
 	@$(MAKE) --no-print-directory clients
-	cargo test --locked --workspace --exclude $(SIMULATION) --lib --bins --tests
-	cargo test --locked -p $(SIMULATION) --lib
+	cargo test --locked --workspace --exclude latido --lib
+	cargo test --locked -p latido --lib --bins --tests
 
 one: tools ## the tests whose path contains T, and no other crate's: T=name, T=engine::dirty_set, T=it::change_path
 	@.ci/one '$(T)'

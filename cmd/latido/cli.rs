@@ -65,6 +65,12 @@ pub(crate) enum CliCommand {
         #[command(flatten)]
         flags: Flags,
     },
+    /// Print the table of all settings
+    Settings {
+        /// Print it as the page docs/configuration.md
+        #[arg(long)]
+        markdown: bool,
+    },
     /// Print a token signed with JWT_SECRET, to try things out
     Token(TokenArgs),
     /// Follow a channel in the terminal; reconnects by itself

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use latido::app::{self, DemoInfo};
-use latido::config::Settings;
+use latido::config::{Settings, all_variables, markdown_page, plain_table};
 use latido_embedded_postgres::{self as embedded, StorageMode, default_state_dir};
 use latido_postgres::{FindingLevel, InstallChange};
 use latido_telemetry as telemetry;
@@ -86,6 +86,16 @@ pub(crate) fn doctor(settings: Settings) -> anyhow::Result<()> {
         findings.len()
     );
     Ok(())
+}
+
+/// Runs `latido settings`: prints the table of all settings.
+pub(crate) fn settings(markdown: bool) -> anyhow::Result<()> {
+    let variables = all_variables();
+    print(&if markdown {
+        markdown_page(&variables)
+    } else {
+        plain_table(&variables)
+    })
 }
 
 /// Starts logging and logs the warnings about the settings first.

@@ -14,9 +14,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
-use latido::config::{
-    ConfigErrors, ConfigSources, Flags, Purpose, Settings, raise_open_file_limit,
-};
+use latido::config::{ConfigErrors, Flags, Purpose, Settings, raise_open_file_limit};
 
 use crate::cli::{Cli, CliCommand};
 
@@ -50,19 +48,20 @@ fn run(
             commands::uninstall(settings(flags, Purpose::Install)?, dry_run)
         }
         CliCommand::Doctor { flags } => commands::doctor(settings(flags, Purpose::Doctor)?),
+        CliCommand::Settings { markdown } => commands::settings(markdown),
         CliCommand::Token(args) => token::print(&settings(Flags::default(), Purpose::Token)?, args),
         CliCommand::Watch(args) => watch::run(args),
         CliCommand::Healthcheck { url } => {
             let settings = settings(Flags::default(), Purpose::Healthcheck)?;
             let certificates = settings
-                .server
+                .http
                 .tls
                 .as_ref()
                 .map(|tls| tls.certificates.as_path());
             healthcheck::run(
                 url.as_deref(),
-                settings.server.host,
-                settings.server.port,
+                settings.listen.address.ip(),
+                settings.listen.address.port(),
                 certificates,
             )
         }
@@ -74,5 +73,5 @@ fn settings(flags: Flags, purpose: Purpose) -> Result<Settings, ConfigErrors> {
         // Raised first, because the default number of connections depends on this limit.
         raise_open_file_limit();
     }
-    Settings::read(&ConfigSources::from_process(flags), purpose)
+    Settings::read(&flags.into_sources(), purpose)
 }

@@ -11,7 +11,7 @@ use crate::cli::TokenArgs;
 
 /// Prints only the token, so that it can be piped.
 pub(crate) fn print(settings: &Settings, args: TokenArgs) -> anyhow::Result<()> {
-    let config = &settings.auth.verifier;
+    let config = &settings.verifier;
     let secret = config.secrets.first().context("JWT_SECRET is missing")?;
     writeln!(std::io::stdout(), "{}", signed_token(secret, config, args)?)?;
     Ok(())

@@ -193,7 +193,7 @@ async fn certificate_enables_https_and_wss() {
     variables.extend(files);
     let settings =
         Settings::read(&ConfigSources::from_variables(&variables), Purpose::Serve).unwrap();
-    let app = latido::app::App::start(Config::new(settings).unwrap()).unwrap();
+    let app = latido::app::App::start(Config::new(settings)).unwrap();
 
     let root = reqwest::Certificate::from_pem(authority.as_bytes()).unwrap();
     let _ = rustls::crypto::ring::default_provider().install_default();

@@ -189,7 +189,7 @@ async fn heartbeat_works_through_tls() {
     TestApp::install_on(database.url()).await;
     let settings =
         Settings::read(&ConfigSources::from_variables(&variables), Purpose::Serve).unwrap();
-    let app = App::start(Config::new(settings).unwrap()).unwrap();
+    let app = App::start(Config::new(settings)).unwrap();
     let _ = rustls::crypto::ring::default_provider().install_default();
     let mut roots = rustls::RootCertStore::empty();
     roots

@@ -477,23 +477,3 @@ fn each_readme_starts_with_two_commands() {
         }
     }
 }
-
-#[test]
-fn readmes_document_every_variable() {
-    let names = |text: &str| -> BTreeSet<String> {
-        let rows = text
-            .lines()
-            .filter_map(|line| line.strip_prefix("| `")?.split('`').next());
-        let is_variable = |name: &&str| {
-            name.len() > 3 && name.chars().all(|c| c.is_ascii_uppercase() || c == '_')
-        };
-        rows.filter(is_variable).map(Into::into).collect()
-    };
-    let (english, spanish) = (names(&read("README.md")), names(&read("README.es.md")));
-    let known: BTreeSet<String> = latido::config::VARIABLES
-        .iter()
-        .map(|variable| variable.name.to_owned())
-        .collect();
-    assert_eq!(english, known, "README.md");
-    assert_eq!(spanish, known, "README.es.md");
-}

@@ -35,6 +35,9 @@ const MAX_IDLE_CONNECTIONS: usize = 4;
 /// fails open.
 const MAX_MISSED_ROUNDS: u32 = 3;
 
+/// The default time for which a response counts.
+pub(crate) const INTERVAL: Duration = Duration::from_secs(30);
+
 /// The issuer's introspection endpoint, and the rule for a missing response.
 #[derive(Debug, Clone)]
 pub struct IntrospectionConfig {

@@ -15,11 +15,13 @@ mod key;
 mod numeric_date;
 mod policy;
 mod principal;
-mod secret;
+mod settings;
 #[cfg(any(test, feature = "testing"))]
 pub mod test_keys;
 mod token_error;
 mod verifier;
+
+pub use latido_base::secret::Secret;
 
 pub use api_key::{ApiKey, InvalidApiKey};
 pub use introspection::IntrospectionConfig;
@@ -34,6 +36,6 @@ pub use policy::{
     Policy,
 };
 pub use principal::{Grants, Principal, VerifiedToken};
-pub use secret::Secret;
+pub use settings::{KeyRequirement, VARIABLES, read_issuer_url, read_public_keys};
 pub use token_error::TokenError;
 pub use verifier::{Config as VerifierConfig, LEEWAY_S, MAX_TOKEN_BYTES, Verifier};

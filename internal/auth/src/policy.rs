@@ -13,6 +13,11 @@ use latido_base::ident::{Channel, Key, Topic, UserId};
 use latido_base::single_flight::SingleFlight;
 use latido_stream::{Catalog, SYSTEM_STREAM, Stream};
 
+/// The default admin role. It is safe, because only the issuer of tokens can put a role into one.
+pub(crate) const ADMIN_ROLE: &str = "admin_sistema";
+/// The default time a cached answer counts.
+pub(crate) const CACHE_TTL: Duration = Duration::from_secs(10);
+
 /// The admin roles, and the cache of the database's answers.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -28,8 +33,8 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            admin_roles: Vec::new(),
-            cache_ttl: Duration::from_secs(10),
+            admin_roles: vec![ADMIN_ROLE.to_owned()],
+            cache_ttl: CACHE_TTL,
             cache_entries: 100_000,
         }
     }

@@ -5,6 +5,7 @@ pub mod backoff;
 pub mod clock;
 pub mod drain;
 pub mod ident;
+pub mod secret;
 pub mod single_flight;
 pub mod time_format;
 pub mod token_bucket;

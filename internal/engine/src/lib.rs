@@ -20,6 +20,7 @@ mod read_batch;
 mod read_cost;
 mod read_pacing;
 mod read_slots;
+mod settings;
 mod snapshot_reader;
 mod stream_health;
 
@@ -46,6 +47,7 @@ use hot_keys::PollingChange;
 pub use interest::{Interest, NoInterest, NotifyState};
 use missed_changes::MissedChanges;
 pub use read_pacing::ReadPacing;
+pub use settings::VARIABLES;
 pub use snapshot_reader::{ReadError, ReadFuture, ReadRow, SnapshotReader};
 
 /// The longest time that the first read of a key waits for its writers' notifications to be
@@ -54,6 +56,9 @@ pub use snapshot_reader::{ReadError, ReadFuture, ReadRow, SnapshotReader};
 /// twice. A long transaction that changed the key without a notification can take longer; then the
 /// key is read now, and once more afterwards.
 const FIRST_READ_WAIT: Duration = Duration::from_millis(100);
+
+/// The default interval of the sweep.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(30);
 
 /// The engine's settings: pacing, sweeps, staleness and slots for slow keys.
 #[derive(Debug, Clone)]
@@ -74,7 +79,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             pacing: ReadPacing::default(),
-            sweep: Duration::from_secs(30),
+            sweep: SWEEP_INTERVAL,
             sweep_without_notifications: Duration::from_secs(5),
             stale_after: Duration::from_secs(1),
             solo_slots: 2,

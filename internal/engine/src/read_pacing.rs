@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use latido_base::backoff::BackoffRange;
 
+/// The default shortest time between two reads of one key.
+pub(crate) const READ_INTERVAL: Duration = Duration::from_millis(50);
+
 /// The limits on batch size, read interval, retries and notification rate.
 #[derive(Debug, Clone)]
 pub struct ReadPacing {
@@ -22,9 +25,9 @@ impl Default for ReadPacing {
     fn default() -> Self {
         Self {
             batch_keys: 256,
-            min_interval: Duration::from_millis(40),
+            min_interval: READ_INTERVAL,
             backoff: BackoffRange::new(Duration::from_millis(100), Duration::from_secs(30)),
-            hot_from: default_hot_from(Duration::from_millis(40)),
+            hot_from: default_hot_from(READ_INTERVAL),
         }
     }
 }

@@ -308,7 +308,7 @@ pub(super) async fn serve_app_request<B: Buf, E>(
     let closing =
         |response: AppResponse| response.with_header("connection", "close").into_response();
     request.body = match timeout(
-        state.config.hook_timeout,
+        state.config.app_body_timeout,
         body::collect_body(body, app.body_limit()),
     )
     .await

@@ -2,8 +2,19 @@
 
 use std::time::Duration;
 
-use crate::{TlsFiles, TrustedProxies};
 use latido_net::Origins;
+use latido_session::SessionLimits;
+
+use crate::rlimit::max_connections;
+use crate::{TlsFiles, TrustedProxies};
+
+/// The default time from accepting a connection to its first complete request head.
+pub(crate) const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+/// The default time that requests in progress get once the server stops.
+pub const DRAIN_GRACE: Duration = Duration::from_secs(10);
+/// The time by which the kernel's limit for an acknowledgement exceeds the limit for slow clients:
+/// the shard must disconnect a slow client first, so that it gets a close frame and a reason.
+const KERNEL_TIMEOUT_MARGIN: Duration = Duration::from_secs(15);
 
 /// The HTTP limits; each field documents its own.
 #[derive(Debug, Clone)]
@@ -38,6 +49,8 @@ pub struct Config {
     pub answer_timeout: Duration,
     /// The hook's deadline, for body and read together; its clients time out after 5 s.
     pub hook_timeout: Duration,
+    /// The time in which the body of a request to an app must arrive.
+    pub app_body_timeout: Duration,
     /// The largest hook body, in bytes.
     pub hook_body_bytes: usize,
     /// The average rate of hooks, per second. Further ones get `429`.
@@ -66,18 +79,19 @@ pub struct HookPath {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            max_connections: 10_000,
+            max_connections: max_connections(),
             max_connections_per_address: None,
             max_connections_per_user: None,
             max_handshakes_per_second: None,
             tls: None,
             proxies: TrustedProxies::default(),
             origins: Origins::Any,
-            head_timeout: Duration::from_secs(5),
+            head_timeout: HEAD_TIMEOUT,
             keep_alive: Duration::from_secs(75),
-            unacknowledged_timeout: Duration::from_secs(30),
+            unacknowledged_timeout: unacknowledged_timeout(&SessionLimits::default()),
             answer_timeout: Duration::from_secs(4),
             hook_timeout: Duration::from_secs(4),
+            app_body_timeout: Duration::from_secs(4),
             hook_body_bytes: 16 * 1024,
             hook_per_second: 1_000,
             hook_burst: 5_000,
@@ -87,9 +101,14 @@ impl Default for Config {
             }],
             metrics_enabled: true,
             event_heartbeat: Duration::from_secs(15),
-            drain_grace: Duration::from_secs(5),
+            drain_grace: DRAIN_GRACE,
         }
     }
+}
+
+/// Returns the time after which the kernel drops a connection that acknowledges nothing.
+pub(crate) fn unacknowledged_timeout(limits: &SessionLimits) -> Duration {
+    Duration::from_secs(limits.slow_client_s.into()) + KERNEL_TIMEOUT_MARGIN
 }
 
 #[cfg(test)]

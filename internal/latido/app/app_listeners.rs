@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context as _;
 
@@ -10,8 +9,7 @@ use crate::apps::{AppSettings, gateway, messaging, modules, workspace};
 use crate::config::EnabledApp;
 use latido_app_kit::{AppDeps, AppServices};
 use latido_base::drain::Drain;
-use latido_http::{self as http, AppMounts, HttpListener};
-use latido_session::SessionLimits;
+use latido_http::{self as http, AppMounts, HttpListener, ListenConfig};
 use latido_socketio::{self as socketio, SocketIoApp, SocketIoMount};
 
 /// Starts one app. Every app has its line here.
@@ -21,18 +19,6 @@ fn start_app(setting: &AppSettings, deps: &AppDeps) -> anyhow::Result<AppService
         AppSettings::Messaging(config) => messaging::start(config, deps),
         AppSettings::Workspace(config) => Ok(workspace::start(config, deps)),
         AppSettings::Modules(config) => modules::start(config, deps),
-    }
-}
-
-/// Derives the Socket.IO settings. The limits of a client are those of every WebSocket; the packet
-/// sizes are the protocol's defaults.
-fn socketio_config(limits: &SessionLimits) -> socketio::Config {
-    socketio::Config {
-        ping_interval: Duration::from_secs(limits.heartbeat_s.into()),
-        slow_client: Duration::from_secs(limits.slow_client_s.into()),
-        messages_per_second: limits.messages_per_second,
-        message_burst: limits.message_burst,
-        ..socketio::Config::default()
     }
 }
 
@@ -84,7 +70,7 @@ impl ListenerGroup {
         }
         if !socketio_apps.is_empty() {
             mounts.socketio_mount = Some(SocketIoMount::start(
-                &socketio_config(&deps.limits),
+                &socketio::Config::from(&deps.limits),
                 &socketio_apps,
                 request_drain,
             ));
@@ -97,11 +83,11 @@ impl ListenerGroup {
 /// systemd or by an earlier process are reused. The first group is that of the main listener and
 /// may be empty.
 pub(super) fn bind(
-    reuse_port: bool,
-    main: SocketAddr,
+    listen: ListenConfig,
     enabled: Vec<EnabledApp>,
 ) -> anyhow::Result<(http::HttpListener, Vec<ListenerGroup>)> {
-    let mut sockets = http::ListenSockets::from_env(reuse_port)
+    let main = listen.address;
+    let mut sockets = http::ListenSockets::from_env(listen.reuse_port)
         .context("the sockets that were handed over can't be used")?;
     let listener = sockets
         .listen(main)

@@ -1,6 +1,5 @@
 //! The commands `latido install`, `uninstall` and `doctor`, which change or examine a database.
 
-use crate::app::config::database_config;
 use crate::apps::{messaging, modules};
 use crate::config::Settings;
 use latido_auth::check_secret;
@@ -10,7 +9,7 @@ use latido_stream::Catalog;
 
 /// Opens the configured database and builds the catalog of streams.
 fn open_database(settings: Settings) -> anyhow::Result<(Database, Catalog)> {
-    let database = Database::open(&database_config(&settings.database)?)?;
+    let database = Database::open(&settings.postgres)?;
     Ok((database, Catalog::new(settings.streams)))
 }
 
@@ -127,7 +126,7 @@ pub async fn doctor(settings: Settings) -> anyhow::Result<Vec<Finding>> {
 /// Examines settings without a connection: the keys, the time zone, and all warnings of the
 /// settings.
 fn examine_settings(settings: &Settings) -> Vec<Finding> {
-    let keys = &settings.auth.verifier;
+    let keys = &settings.verifier;
     let mut findings = Vec::new();
     for secret in &keys.secrets {
         findings.push(match check_secret(secret, false) {

@@ -58,14 +58,14 @@ pub async fn demo(
     embedded: embedded::EmbeddedSettings,
     on_started: impl FnOnce(&DemoInfo),
 ) -> anyhow::Result<()> {
-    let cluster = match &settings.database.url {
+    let cluster = match &settings.postgres.url {
         Some(_) => None,
         None => Some(tokio::task::spawn_blocking(move || Cluster::start(&embedded)).await??),
     };
     if let Some(cluster) = &cluster {
         create_database(&cluster.url("postgres")).await?;
-        settings.database.url = Some(Secret::new(cluster.url(DATABASE)));
-        settings.database.listen_url = None;
+        settings.postgres.url = Some(Secret::new(cluster.url(DATABASE)));
+        settings.postgres.listen_url = None;
     }
     let result = run(settings, cluster.as_ref(), on_started).await;
     if let Some(cluster) = cluster {
@@ -95,7 +95,7 @@ async fn run(
 ) -> anyhow::Result<()> {
     let zone = TimeZone::get(&settings.time_zone).unwrap_or(TimeZone::UTC);
     let app_schemas = app_schemas(&settings.app_names);
-    let mut config = Config::new(settings)?;
+    let mut config = Config::new(settings);
     let database = Database::open(&config.postgres)?;
     let scripts = database.script_runner();
     // A second run finds the tables and must not print a notice for each.

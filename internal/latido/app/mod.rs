@@ -59,8 +59,7 @@ impl App {
         let (request_drain, background_drain) = (Drain::new(), Drain::new());
         let clock = Clock::system();
         let metrics = Arc::new(Metrics::new());
-        let (main_listener, groups) =
-            app_listeners::bind(config.reuse_port, config.address, config.apps)?;
+        let (main_listener, groups) = app_listeners::bind(config.listen, config.apps)?;
         let address = main_listener.address();
         let tls = config.http.tls.as_ref().map(http::Tls::open).transpose()?;
         let catalog = config.catalog;

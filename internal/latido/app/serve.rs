@@ -12,7 +12,7 @@ use crate::config::Settings;
 /// Returns an error if the server cannot start, if a part of it failed, or if clients were left at
 /// the deadline.
 pub async fn serve(settings: Settings) -> anyhow::Result<()> {
-    let app = App::start(Config::new(settings)?)?;
+    let app = App::start(Config::new(settings))?;
     run_until_stopped(app).await
 }
 

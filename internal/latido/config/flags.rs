@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
 
-use crate::config::VARIABLES;
+use crate::config::all_variables;
+use latido_settings::{ConfigSources, ShownDefault};
 
 /// The settings given as flags, by the name of their variable. They are not checked yet, because
 /// clap would report only the first error.
@@ -21,8 +22,10 @@ impl Flags {
         self
     }
 
-    pub(super) fn get(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(String::as_str)
+    /// Returns these flags with the other sources of the process: its environment, and `.env` in its
+    /// working directory.
+    pub fn into_sources(self) -> ConfigSources {
+        ConfigSources::from_process(&all_variables(), self.0)
     }
 }
 
@@ -35,11 +38,10 @@ impl std::fmt::Debug for Flags {
 
 impl Args for Flags {
     fn augment_args(command: Command) -> Command {
-        VARIABLES.iter().fold(command, |command, variable| {
-            let default = if variable.default.is_empty() {
-                String::new()
-            } else {
-                format!(" [default: {}]", variable.default)
+        all_variables().iter().fold(command, |command, variable| {
+            let default = match variable.default {
+                ShownDefault::None => String::new(),
+                default => format!(" [default: {default}]"),
             };
             let help = format!("{}{default} [env: {}]", variable.help, variable.name);
             // Hyphens are allowed in secret values, because a PEM key begins with hyphens.
@@ -67,7 +69,7 @@ impl FromArgMatches for Flags {
                 .map(|value| (name, value.clone()))
         };
         Ok(Self(
-            VARIABLES
+            all_variables()
                 .iter()
                 .filter_map(|variable| given(variable.name))
                 .collect(),
@@ -81,11 +83,11 @@ impl FromArgMatches for Flags {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
     use super::*;
 
     /// Parses flags from command-line arguments.
-    pub(in crate::config) fn parse(arguments: &[&str]) -> Flags {
+    fn parse(arguments: &[&str]) -> Flags {
         let command = Flags::augment_args(Command::new("latido").no_binary_name(true));
         Flags::from_arg_matches(&command.try_get_matches_from(arguments).unwrap()).unwrap()
     }
@@ -96,7 +98,7 @@ pub(super) mod tests {
             .render_long_help()
             .to_string();
         let help = help.split_whitespace().collect::<Vec<_>>().join(" "); // Help lines may be wrapped anywhere.
-        for variable in VARIABLES {
+        for variable in all_variables() {
             assert!(
                 help.contains(&format!("--{} ", variable.flag())),
                 "{}",
@@ -114,8 +116,8 @@ pub(super) mod tests {
     fn inner_flag_takes_precedence() {
         let flags = parse(&["--port", "1"]).or(parse(&["--port", "2", "--host", "::"]));
         assert_eq!(
-            (flags.get("PORT"), flags.get("HOST")),
-            (Some("1"), Some("::"))
+            flags.0,
+            [("HOST", "::".to_owned()), ("PORT", "1".to_owned())].into()
         );
     }
 

@@ -1,20 +1,16 @@
 use super::*;
-use crate::config::Flags;
-use latido_auth::test_keys;
+use latido_auth::{Secret, test_keys};
+use latido_net::Origins;
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 const URL: &str = "postgresql://u:s3cret@h:5432/db";
 
-fn read(purpose: Purpose, environment: &[(&str, &str)]) -> Result<Settings, String> {
-    Settings::read(
-        &ConfigSources::for_test(Flags::default(), environment, ""),
-        purpose,
-    )
-    .map_err(|errors| errors.to_string())
+fn read(purpose: Purpose, environment: &[(&str, &str)]) -> Result<Settings, ConfigErrors> {
+    Settings::read(&ConfigSources::from_variables(environment), purpose)
 }
 
 /// Reads the settings of a server with all required variables and these additional ones.
-fn serve(more: &[(&str, &str)]) -> Result<Settings, String> {
+fn serve(more: &[(&str, &str)]) -> Result<Settings, ConfigErrors> {
     let needed = [
         ("DATABASE_URL", URL),
         ("JWT_SECRET", SECRET),
@@ -34,32 +30,28 @@ fn server_needs_three_variables_and_has_defaults_for_the_rest() {
     let settings = serve(&[]).unwrap();
     assert_eq!(settings.warnings, [""; 0]);
     assert_eq!(
-        settings.database.url.as_ref().map(Secret::expose),
+        settings.postgres.url.as_ref().map(Secret::expose),
         Some(URL)
     );
     assert_eq!(
         (
-            settings.server.host.to_string().as_str(),
-            settings.server.port
+            settings.listen.address.ip().to_string().as_str(),
+            settings.listen.address.port()
         ),
         ("0.0.0.0", 8080)
     );
     assert_eq!(
-        (
-            settings.limits.max_channels,
-            settings.limits.max_message_bytes
-        ),
+        (settings.limits.channels, settings.limits.message_bytes),
         (100, 16_384)
     );
     assert!(
-        settings.limits.max_connections > 0
-            && settings.limits.max_connections_per_address.is_none()
+        settings.http.max_connections > 0 && settings.http.max_connections_per_address.is_none()
     );
-    assert_eq!(settings.auth.policy.admin_roles, ["admin_sistema"]);
+    assert_eq!(settings.policy.admin_roles, ["admin_sistema"]);
     assert!(
-        settings.auth.notify_key.is_none()
-            && settings.server.allowed_origins == Origins::Any
-            && settings.server.metrics_enabled
+        settings.notify_key.is_none()
+            && settings.http.origins == Origins::Any
+            && settings.http.metrics_enabled
     );
     let [stream] = &settings.streams[..] else {
         panic!("one stream")
@@ -76,7 +68,7 @@ fn server_needs_three_variables_and_has_defaults_for_the_rest() {
         (&*stream.tables[0].name, stream.tables[0].columns.len()),
         ("citas", 3)
     );
-    assert_eq!(settings.auth.verifier.key_fields, ["negocio_id"]);
+    assert_eq!(settings.verifier.key_fields, ["negocio_id"]);
 }
 
 #[test]
@@ -99,7 +91,8 @@ fn all_errors_are_reported_together_without_secrets() {
             ("LATIDO_CONFIG", "/no/such/latido.toml"),
         ],
     )
-    .unwrap_err();
+    .unwrap_err()
+    .to_string();
     for expected in [
         "13 mistakes",
         "DATABASE_URL: expected postgresql://user:password@host:port/database",
@@ -127,7 +120,7 @@ fn all_errors_are_reported_together_without_secrets() {
 #[test]
 fn required_settings_depend_on_the_purpose() {
     let missing = |purpose| {
-        let text = read(purpose, &[]).map_or_else(|errors| errors, |_| String::new());
+        let text = read(purpose, &[]).map_or_else(|errors| errors.to_string(), |_| String::new());
         (
             text.contains("DATABASE_URL: missing"),
             text.contains("JWT_SECRET: missing"),
@@ -162,7 +155,10 @@ fn required_settings_depend_on_the_purpose() {
 
 #[test]
 fn demo_listens_on_loopback() {
-    let host = |purpose, environment| read(purpose, environment).unwrap().server.host.to_string();
+    let host = |purpose, environment| {
+        let settings = read(purpose, environment).unwrap();
+        settings.listen.address.ip().to_string()
+    };
     assert_eq!(host(Purpose::Demo, &[]), "127.0.0.1");
     assert_eq!(host(Purpose::Demo, &[("HOST", "0.0.0.0")]), "0.0.0.0");
 }
@@ -172,11 +168,12 @@ fn weak_secret_must_be_allowed_explicitly() {
     assert!(
         serve(&[("JWT_SECRET", "short")])
             .unwrap_err()
+            .to_string()
             .contains("JWT_ALLOW_WEAK_SECRET=true")
     );
     let allowed = serve(&[("JWT_SECRET", "short"), ("JWT_ALLOW_WEAK_SECRET", "true")]).unwrap();
     assert!(
-        allowed.auth.verifier.allow_weak_secrets
+        allowed.verifier.allow_weak_secrets
             && allowed.warnings[0].starts_with("JWT_SECRET: 5 bytes")
     );
     let doctor = read(
@@ -185,14 +182,15 @@ fn weak_secret_must_be_allowed_explicitly() {
     )
     .unwrap();
     assert!(
-        !doctor.auth.verifier.allow_weak_secrets && doctor.auth.verifier.secrets.len() == 1,
+        !doctor.verifier.allow_weak_secrets && doctor.verifier.secrets.len() == 1,
         "a finding for its report"
     );
     let pem = serve(&[
         ("JWT_SECRET", test_keys::RSA.public),
         ("JWT_ALLOW_WEAK_SECRET", "true"),
     ])
-    .unwrap_err();
+    .unwrap_err()
+    .to_string();
     assert!(
         pem.contains("JWT_SECRET: expected a random secret and not a PEM key"),
         "{pem}"
@@ -203,7 +201,6 @@ fn weak_secret_must_be_allowed_explicitly() {
 fn previous_secret_stays_valid_during_rotation() {
     let secrets = serve(&[("JWT_SECRET_PREVIOUS", "fedcba9876543210fedcba9876543210")])
         .unwrap()
-        .auth
         .verifier
         .secrets;
     assert_eq!(
@@ -220,14 +217,15 @@ fn public_key_is_text_or_a_path() {
     for text in [test_keys::RSA.public, &escaped, path.to_str().unwrap()] {
         let keys = serve(&[("JWT_PUBLIC_KEY", text)])
             .unwrap()
-            .auth
             .verifier
             .public_keys
             .unwrap();
         assert_eq!(keys.trim(), test_keys::RSA.public.trim());
     }
     std::fs::write(&path, test_keys::RSA.private).unwrap();
-    let private = serve(&[("JWT_PUBLIC_KEY", path.to_str().unwrap())]).unwrap_err();
+    let private = serve(&[("JWT_PUBLIC_KEY", path.to_str().unwrap())])
+        .unwrap_err()
+        .to_string();
     assert!(
         private.contains("JWT_PUBLIC_KEY: expected a public key and not a private one"),
         "{private}"
@@ -270,21 +268,21 @@ fn all_values_are_parsed() {
     .unwrap();
     assert_eq!(
         (
-            settings.server.host.to_string().as_str(),
-            settings.server.port
+            settings.listen.address.ip().to_string().as_str(),
+            settings.listen.address.port()
         ),
         ("::1", 0)
     );
     assert_eq!(
-        settings.server.allowed_origins,
+        settings.http.origins,
         "https://a.example,http://localhost:4200".parse().unwrap()
     );
-    assert_eq!(settings.auth.policy.admin_roles, ["jefe", "root"]);
-    assert!(settings.auth.notify_key.unwrap().matches(b"k"));
+    assert_eq!(settings.policy.admin_roles, ["jefe", "root"]);
+    assert!(settings.notify_key.unwrap().matches(b"k"));
     assert_eq!(
         (
-            settings.limits.max_connections,
-            settings.limits.max_connections_per_address
+            settings.http.max_connections,
+            settings.http.max_connections_per_address
         ),
         (7, Some(3))
     );
@@ -298,22 +296,21 @@ fn all_values_are_parsed() {
     );
     assert_eq!(
         (
-            settings.server.shards,
-            settings.server.shutdown_timeout,
-            settings.server.metrics_enabled
+            settings.shard.threads,
+            settings.shutdown_timeout,
+            settings.http.metrics_enabled
         ),
         (2, Duration::from_secs(1), false)
     );
     assert_eq!(settings.log_filter.as_deref(), Some("debug"));
     assert_eq!(
-        settings.database.listen_url.as_ref().map(Secret::expose),
+        settings.postgres.listen_url.as_ref().map(Secret::expose),
         Some("postgres://u@direct/db")
     );
-    assert_eq!(settings.auth.policy.cache_ttl, Duration::from_secs(3));
+    assert_eq!(settings.policy.cache_ttl, Duration::from_secs(3));
     assert!(
         serve(&[("ADMIN_ROLES", "none")])
             .unwrap()
-            .auth
             .policy
             .admin_roles
             .is_empty()
@@ -331,7 +328,7 @@ fn file_replaces_or_adds_streams() {
             .iter()
             .map(|s| format!("{}/{}", s.name, s.key_field))
             .collect();
-        Ok::<_, String>((names.join(" "), settings.auth.policy.admin_roles.join(" ")))
+        Ok::<_, ConfigErrors>((names.join(" "), settings.policy.admin_roles.join(" ")))
     };
     let salas = "[streams.salas]\nquery = \"SELECT 1\"\nkey_field = \"sala_id\"\n";
     let own = "[streams.estadisticas]\nquery = \"SELECT 1\"\nkey_field = \"mio\"\n";
@@ -356,6 +353,7 @@ fn file_replaces_or_adds_streams() {
     assert!(
         names("builtin_streams = false")
             .unwrap_err()
+            .to_string()
             .contains("no stream is left")
     );
     std::fs::remove_file(&path).unwrap();

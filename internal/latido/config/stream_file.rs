@@ -6,8 +6,9 @@ use std::sync::OnceLock;
 
 use serde::Deserialize;
 
+use crate::config::ConfigErrors;
 use crate::config::apps::AppTable;
-use crate::config::{ConfigErrors, parse, variables};
+use crate::config::variables::LATIDO_CONFIG;
 use latido_stream::{SYSTEM_STREAM_NAME, SourceTable, Stream, VerificationQuery, ZoneRule};
 
 /// Frame types that the protocol itself uses. A stream's event of such a name would be mistaken for
@@ -89,7 +90,7 @@ pub(super) fn read(
             path.display()
         )
     };
-    let name = variables::LATIDO_CONFIG.name;
+    let name = LATIDO_CONFIG.name;
     let text = std::fs::read_to_string(path)
         .map_err(|error| errors.add(name, unreadable(error)))
         .ok()?;
@@ -275,7 +276,7 @@ impl StreamParser<'_> {
                 default: default.to_owned(),
             };
         }
-        let name = parse::time_zone(text);
+        let name = latido_settings::time_zone(text);
         if name.is_none() {
             let expected = "an IANA time zone such as America/Guayaquil, a query (SELECT or WITH), or the path of a .sql file";
             self.add_error(

@@ -1,19 +1,25 @@
 //! The settings of the database connection.
 
-use std::fmt;
 use std::time::Duration;
+
+use latido_base::secret::Secret;
 
 use crate::url::UrlError;
 
-/// The addresses of the database, and the time-outs of its use.
-#[derive(Clone)]
+/// The default number of pooled connections.
+pub(crate) const POOL_SIZE: usize = 8;
+/// The default time limit of a statement.
+pub(crate) const STATEMENT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The addresses of the database, and the time-outs of its use. The URLs hold passwords.
+#[derive(Debug, Clone)]
 pub struct Config {
     /// The address for reads, `postgresql://user:password@host:port/database?sslmode=…`; a
-    /// transaction pooler works.
-    pub url: String,
+    /// transaction pooler works. `None` if no database is configured.
+    pub url: Option<Secret>,
     /// The address for LISTEN and for installing triggers: the same database, reached directly.
     /// `None` means `url`.
-    pub listen_url: Option<String>,
+    pub listen_url: Option<Secret>,
     /// The largest number of pooled connections for reads, at least 1. The listener's connection is
     /// not included.
     pub pool_size: usize,
@@ -31,14 +37,13 @@ pub struct Config {
     pub application_name: String,
 }
 
-impl Config {
-    /// Returns the default settings for that database.
-    pub fn new(url: impl Into<String>) -> Self {
+impl Default for Config {
+    fn default() -> Self {
         Self {
-            url: url.into(),
+            url: None,
             listen_url: None,
-            pool_size: 8,
-            statement_timeout: Duration::from_secs(5),
+            pool_size: POOL_SIZE,
+            statement_timeout: STATEMENT_TIMEOUT,
             connect_timeout: Duration::from_secs(3),
             interest_gate: true,
             read_only: true,
@@ -47,17 +52,13 @@ impl Config {
     }
 }
 
-/// Hides the URLs, because they hold passwords.
-impl fmt::Debug for Config {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Config")
-            .field("url", &"…")
-            .field("listen_url", &self.listen_url.as_ref().map(|_| "…"))
-            .field("pool_size", &self.pool_size)
-            .field("statement_timeout", &self.statement_timeout)
-            .field("connect_timeout", &self.connect_timeout)
-            .field("application_name", &self.application_name)
-            .finish()
+impl Config {
+    /// Returns the default settings for that database.
+    pub fn new(url: impl Into<String>) -> Self {
+        Self {
+            url: Some(Secret::new(url)),
+            ..Self::default()
+        }
     }
 }
 
@@ -87,7 +88,7 @@ mod tests {
     #[test]
     fn debug_shows_no_password() {
         let mut config = Config::new("postgresql://u:s3cret@h/db");
-        config.listen_url = Some("postgresql://u:s3cret@h2/db".to_owned());
+        config.listen_url = Some(Secret::new("postgresql://u:s3cret@h2/db"));
         assert!(!format!("{config:?}").contains("s3cret"));
     }
 }

@@ -24,6 +24,7 @@ mod pool;
 mod query;
 mod quote;
 mod script_runner;
+mod settings;
 mod tls;
 mod url;
 
@@ -38,6 +39,7 @@ pub use change_hint::{CHANNEL, ChangeHint};
 pub use listener::{ListenerState, NotificationListener};
 pub use pool::Database;
 pub use script_runner::ScriptRunner;
+pub use settings::{VARIABLES, require_url};
 pub use tls::DatabaseTlsError;
 pub use triggers::{
     InstallChange, InstallError, TableProblem, TableTriggers, TriggerReport, TriggerState,

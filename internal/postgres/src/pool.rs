@@ -58,10 +58,14 @@ impl Database {
     /// them.
     pub fn open(config: &Config) -> Result<Self, ConfigError> {
         let mistake = |setting| move |mistake| ConfigError { setting, mistake };
-        let url = Endpoint::parse(&config.url, config).map_err(mistake(UrlSetting::Url))?;
+        let url = match &config.url {
+            Some(url) => Endpoint::parse(url.expose(), config),
+            None => Err(super::UrlError::Missing),
+        }
+        .map_err(mistake(UrlSetting::Url))?;
         let direct = match &config.listen_url {
             Some(listen) => {
-                Endpoint::parse(listen, config).map_err(mistake(UrlSetting::ListenUrl))?
+                Endpoint::parse(listen.expose(), config).map_err(mistake(UrlSetting::ListenUrl))?
             }
             None => url.clone(),
         };

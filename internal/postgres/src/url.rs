@@ -72,6 +72,9 @@ const IGNORED_PARAMS: [&str; 22] = [
 /// An unusable URL. The error never holds the URL, nor any part of it that could be a password.
 #[derive(Debug, thiserror::Error)]
 pub enum UrlError {
+    /// No database is configured.
+    #[error("missing; expected {FORM}")]
+    Missing,
     /// The text is not a PostgreSQL URL.
     #[error("expected {FORM}")]
     Malformed,

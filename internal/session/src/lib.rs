@@ -5,6 +5,7 @@ mod close;
 mod limits;
 mod rate_limit;
 mod session;
+mod settings;
 
 pub use close::CloseReason;
 pub use limits::SessionLimits;
@@ -12,3 +13,4 @@ pub use rate_limit::{MessageRateLimit, RateDecision};
 pub use session::{
     PermissionAnswer, ReauthError, RoomPosition, Session, SessionContext, SessionEffect,
 };
+pub use settings::VARIABLES;

@@ -1,5 +1,18 @@
 //! The limits of one client.
 
+/// The default size of the largest message.
+pub(crate) const MESSAGE_BYTES: u32 = 16 * 1024;
+/// The default number of channels.
+pub(crate) const CHANNELS: usize = 100;
+/// The default average number of messages per second.
+pub(crate) const MESSAGES_PER_SECOND: u32 = 50;
+/// The default number of messages allowed at once.
+pub(crate) const BURST_MESSAGES: u32 = 200;
+/// The default time without input after which a client is pinged, in seconds.
+pub(crate) const HEARTBEAT_S: u32 = 25;
+/// The default time for which a client's socket may be full, in seconds.
+pub(crate) const SLOW_CLIENT_S: u32 = 30;
+
 /// The named limits of a session. Durations are whole seconds, because the shards' timer wheel
 /// advances once a second.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,14 +42,20 @@ pub struct SessionLimits {
 impl Default for SessionLimits {
     fn default() -> Self {
         Self {
-            message_bytes: 16 * 1024,
-            channels: 100,
-            messages_per_second: 20,
-            message_burst: 200,
-            heartbeat_s: 25,
-            idle_timeout_s: 60,
-            slow_client_s: 20,
+            message_bytes: MESSAGE_BYTES,
+            channels: CHANNELS,
+            messages_per_second: MESSAGES_PER_SECOND,
+            message_burst: BURST_MESSAGES,
+            heartbeat_s: HEARTBEAT_S,
+            idle_timeout_s: idle_timeout_s(HEARTBEAT_S),
+            slow_client_s: SLOW_CLIENT_S,
             expiry_notice_s: 60,
         }
     }
+}
+
+/// Returns the idle timeout, in seconds, that belongs to a heartbeat: the client may miss two pings
+/// before it counts as gone.
+pub(crate) fn idle_timeout_s(heartbeat_s: u32) -> u32 {
+    heartbeat_s.saturating_mul(5) / 2
 }

@@ -35,6 +35,7 @@ mod pending_upgrade;
 mod protocol_handler;
 mod reading;
 mod rooms;
+mod settings;
 mod shutdown;
 mod timer_wheel;
 mod worker;
@@ -68,6 +69,7 @@ pub use protocol_handler::{
     Action, Actions, AsyncResult, ClientMessage, HandlerContext, HandlerFactory, HandlerSpec,
     InBandUpgrade, ProtocolHandler, Timestamp,
 };
+pub use settings::VARIABLES;
 use worker::ShardWorker;
 #[cfg(any(test, feature = "simulation"))]
 pub use worker::simulated::{PendingRequest, RequestContent, SimulatedShard};

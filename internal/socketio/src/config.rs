@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use latido_session::SessionLimits;
+
 /// The settings of Socket.IO on a listener.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
@@ -32,16 +34,24 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
+        Self::from(&SessionLimits::default())
+    }
+}
+
+/// Takes the limits of a client from those of every WebSocket. The packet sizes are the protocol's
+/// defaults.
+impl From<&SessionLimits> for Config {
+    fn from(limits: &SessionLimits) -> Self {
         Self {
-            ping_interval: Duration::from_secs(25),
+            ping_interval: Duration::from_secs(limits.heartbeat_s.into()),
             ping_timeout: Duration::from_secs(20),
             max_payload_bytes: 1_000_000,
             connect_timeout: Duration::from_secs(10),
             upgrade_timeout: Duration::from_secs(10),
             buffered_packets: 128,
-            slow_client: Duration::from_secs(20),
-            messages_per_second: 20,
-            message_burst: 200,
+            slow_client: Duration::from_secs(limits.slow_client_s.into()),
+            messages_per_second: limits.messages_per_second,
+            message_burst: limits.message_burst,
         }
     }
 }

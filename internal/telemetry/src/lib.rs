@@ -7,6 +7,7 @@ mod labelled_counter;
 mod logs;
 mod metrics;
 mod recent_events;
+mod settings;
 
 pub use app_metrics::AppMetrics;
 pub use exposition::Exposition;
@@ -15,3 +16,4 @@ pub use labelled_counter::LabelledCounter;
 pub use logs::init as init_logs;
 pub use metrics::{Metrics, SampledGauges};
 pub use recent_events::{RecentEvent, RecentEventKind, RecentEvents};
+pub use settings::{VARIABLES, read_log_filter};

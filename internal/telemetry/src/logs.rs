@@ -5,7 +5,10 @@ use std::io::IsTerminal;
 
 use tracing_subscriber::EnvFilter;
 
-/// The default filter. The pool logs one line for each lost connection, and the server already logs
+/// The default level.
+pub(crate) const DEFAULT_LEVEL: &str = "info";
+
+/// The default filter: [`DEFAULT_LEVEL`] with an exception. The pool logs one line for each lost connection, and the server already logs
 /// the cause.
 const DEFAULT_FILTER: &str = "info,deadpool.postgres=error";
 
@@ -62,7 +65,7 @@ mod tests {
     fn default_filter_is_valid() {
         let filter = EnvFilter::try_new(DEFAULT_FILTER).unwrap().to_string();
         assert!(
-            filter.contains("info") && filter.contains("deadpool.postgres=error"),
+            filter.contains(DEFAULT_LEVEL) && filter.contains("deadpool.postgres=error"),
             "{filter}"
         );
     }

@@ -142,7 +142,7 @@ async fn help_documents_every_variable() {
     let help = CommandHome::new()
         .run_for_stdout(&["--help"], &[("JWT_SECRET", SECRET)])
         .await;
-    for variable in latido::config::VARIABLES {
+    for variable in latido::config::all_variables() {
         assert!(help.contains(variable.name), "{}", variable.name);
     }
     assert!(!help.contains(SECRET), "{help}");
@@ -151,4 +151,39 @@ async fn help_documents_every_variable() {
         unknown.code == Some(2) && unknown.stderr.contains("--help"),
         "{unknown:?}"
     );
+}
+
+#[tokio::test]
+async fn configuration_page_is_the_printed_table() {
+    let printed = Home::new().print(&["settings", "--markdown"], &[]).await;
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/configuration.md");
+    assert_eq!(
+        printed,
+        std::fs::read_to_string(page).unwrap(),
+        "write the page with `latido settings --markdown > docs/configuration.md`"
+    );
+    let variables = latido::config::all_variables();
+    for variable in &variables {
+        let row = format!("| `{}` | ", variable.name);
+        assert_eq!(page_rows(&printed, &row), 1, "{}", variable.name);
+    }
+    assert_eq!(page_rows(&printed, "| `"), variables.len());
+}
+
+fn page_rows(page: &str, start: &str) -> usize {
+    page.lines().filter(|line| line.starts_with(start)).count()
+}
+
+#[tokio::test]
+async fn settings_command_prints_one_line_for_each_variable_and_no_value() {
+    let printed = Home::new()
+        .print(&["settings"], &[("JWT_SECRET", SECRET)])
+        .await;
+    let names: Vec<_> = printed
+        .lines()
+        .filter_map(|line| line.split(' ').next())
+        .collect();
+    let variables = latido::config::all_variables();
+    assert!(names.iter().eq(variables.iter().map(|v| &v.name)));
+    assert!(!printed.contains(SECRET), "{printed}");
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use latido_base::drain::Drain;
 use latido_base::ident::{Key, StreamId};
+use latido_base::secret::Secret;
 use latido_postgres::{
     ChangeHint, Config, Database, DatabaseError, ListenerState, NotificationListener,
 };
@@ -165,7 +166,7 @@ async fn pooler_without_notifications_is_reported() {
     );
     // Read through the pooler, but listen directly.
     let config = Config {
-        listen_url: Some(url),
+        listen_url: Some(Secret::new(url)),
         ..Config::new(&proxy.url)
     };
     let mut test_listener = TestListener::open(&Database::open(&config).unwrap(), &builtin());
@@ -176,7 +177,7 @@ async fn pooler_without_notifications_is_reported() {
 async fn different_listen_database_is_detected() {
     let ((_one, _, one), (_other, _, other)) = (empty_database().await, empty_database().await);
     let config = Config {
-        listen_url: Some(other),
+        listen_url: Some(Secret::new(other)),
         ..Config::new(one)
     };
     let mut test_listener = TestListener::open(&Database::open(&config).unwrap(), &builtin());

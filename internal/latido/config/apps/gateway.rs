@@ -3,62 +3,78 @@
 use std::time::Duration;
 
 use crate::apps::AppSettings;
-use crate::config::settings_reader::SettingsReader;
-use crate::config::{parse, variables as v};
 use latido_app_gateway::Config;
 use latido_auth::ApiKey;
+use latido_settings::{SettingsReader, list, variables};
 
-/// The default port. The older gateway listens there, and its clients expect it.
-pub(super) const DEFAULT_PORT: u16 = 4000;
-
-const API_URL: &str =
+const EXPECTED_API_URL: &str =
     "the address of the Django API such as http://localhost:8000, without user and password";
+const EXPECTED_NETWORKS: &str =
+    "addresses or networks such as 10.0.0.0/8,192.168.1.7, separated by commas";
+/// The default port. The older gateway listens there, and its clients expect it.
+const DEFAULT_PORT: u16 = 4_000;
 
+variables! {
+    /// The variables of the app.
+    pub(super) const VARIABLES;
+    "App gateway" {
+        plain GATEWAY_PORT "PORT" = u16(DEFAULT_PORT),
+            "Its own port, where its clients look for it. With the value of PORT it shares the main listener, whose /dashboard is the operators'";
+        plain GATEWAY_API_URL "URL" = none,
+            "The Django API that identifies the owner of a token, asked at /api/v1/profile/. Needed";
+        plain GATEWAY_API_METHOD "GET|POST" = shown("GET"),
+            "HTTP method of that request; POST for older APIs";
+        plain GATEWAY_API_TIMEOUT_SECONDS "SECONDS" = seconds(Duration::from_secs(10)),
+            "Time limit of that request";
+        plain GATEWAY_API_CACHE_SECONDS "SECONDS" = seconds(Duration::from_secs(60)),
+            "Time for which a positive answer about a token is valid";
+        plain GATEWAY_ADMIN_IDS "LIST" = none,
+            "Ids of users who may be administrators, separated by commas; the API has no such role. Unset: nobody";
+        secret GATEWAY_API_KEY "KEY" = none,
+            "Key that publishers and readers of its dashboard must send (X-API-Key or Bearer), or sha256: and its hexadecimal hash. Needed, unless GATEWAY_TRUSTED_CIDRS is set";
+        plain GATEWAY_TRUSTED_CIDRS "LIST" = none,
+            "Networks that need no key, separated by commas, in addition to this machine. Unset: none";
+        plain GATEWAY_TRUST_CLIENTS "BOOL" = bool(false),
+            "Accepts what clients say about themselves without asking the API, as the old server did. Only for a migration behind a trusted network";
+        plain GATEWAY_INACTIVE_MINUTES "MINUTES" = u64(60),
+            "Time after which an inactive client is disconnected; 0: never";
+    }
+}
+
+/// Reads the app's settings.
 pub(super) fn config(r: &mut SettingsReader<'_>) -> AppSettings {
-    let defaults = Config::default();
-    let trusts_clients = r.boolean(&v::GATEWAY_TRUST_CLIENTS, false);
-    let api_url = r.parse(&v::GATEWAY_API_URL, API_URL, api_url);
-    if api_url.is_none() && !trusts_clients && r.text(&v::GATEWAY_API_URL).is_none() {
-        r.errors.add(
-            v::GATEWAY_API_URL.name,
-            format!("missing; expected {API_URL}"),
-        );
+    let trusts_clients = r.boolean(&GATEWAY_TRUST_CLIENTS);
+    let api_url = r.parse(&GATEWAY_API_URL, EXPECTED_API_URL, api_url);
+    if !trusts_clients {
+        r.require(&GATEWAY_API_URL, EXPECTED_API_URL);
     }
-    let api_key = r
-        .secret(&v::GATEWAY_API_KEY)
-        .and_then(|key| r.ok_or_record(v::GATEWAY_API_KEY.name, ApiKey::parse(&key)));
-    let networks = "addresses or networks such as 10.0.0.0/8,192.168.1.7, separated by commas";
-    let trusted = r.parse(&v::GATEWAY_TRUSTED_CIDRS, networks, |text| {
-        text.parse().ok()
-    });
-    if r.text(&v::GATEWAY_API_KEY).is_none() && r.text(&v::GATEWAY_TRUSTED_CIDRS).is_none() {
-        let expected = "missing; expected the key that publishers send, or GATEWAY_TRUSTED_CIDRS: where they need none";
-        r.errors.add(v::GATEWAY_API_KEY.name, expected);
+    let api_key = ApiKey::from_settings(r, &GATEWAY_API_KEY);
+    let trusted = r.parse(&GATEWAY_TRUSTED_CIDRS, EXPECTED_NETWORKS, |text| text.parse().ok());
+    if r.text(&GATEWAY_TRUSTED_CIDRS).is_none() {
+        let expected =
+            "the key that publishers send, or GATEWAY_TRUSTED_CIDRS: where they need none";
+        r.require(&GATEWAY_API_KEY, expected);
     }
-    let minutes = r.number(&v::GATEWAY_INACTIVE_MINUTES, 0..=1_000_000, 60);
+    let minutes = r.number(&GATEWAY_INACTIVE_MINUTES, 0..=1_000_000);
     AppSettings::Gateway(Box::new(Config {
         api_url,
         api_uses_post: r
-            .parse(&v::GATEWAY_API_METHOD, "GET or POST", is_post)
+            .parse(&GATEWAY_API_METHOD, "GET or POST", is_post)
             .unwrap_or(false),
-        api_timeout: r.seconds(&v::GATEWAY_API_TIMEOUT_SECONDS, 1..=60, 10),
-        api_cache_ttl: r.seconds(&v::GATEWAY_API_CACHE_SECONDS, 1..=86_400, 60),
-        admin_ids: r
-            .text(&v::GATEWAY_ADMIN_IDS)
-            .map(parse::list)
-            .unwrap_or_default(),
+        api_timeout: r.seconds(&GATEWAY_API_TIMEOUT_SECONDS, 1..=60),
+        api_cache_ttl: r.seconds(&GATEWAY_API_CACHE_SECONDS, 1..=86_400),
+        admin_ids: r.text(&GATEWAY_ADMIN_IDS).map(list).unwrap_or_default(),
         api_key,
         trusted_networks: trusted.unwrap_or_default(),
         trusts_clients,
         inactivity_limit: (minutes > 0).then(|| Duration::from_secs(minutes * 60)),
-        ..defaults
+        ..Config::default()
     }))
 }
 
 /// Reads the port of the app's separate listener.
 pub(super) fn port(r: &mut SettingsReader<'_>) -> u16 {
-    u16::try_from(r.number(&v::GATEWAY_PORT, 0..=65_535, DEFAULT_PORT.into()))
-        .unwrap_or(DEFAULT_PORT)
+    r.number(&GATEWAY_PORT, 0..=u16::MAX)
 }
 
 fn is_post(text: &str) -> Option<bool> {
@@ -82,7 +98,7 @@ fn api_url(text: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use crate::apps::AppSettings;
-    use crate::config::{ConfigSources, Purpose, Settings};
+    use crate::config::{ConfigErrors, ConfigSources, Purpose, Settings};
 
     const FIXED: [(&str, &str); 3] = [
         ("DATABASE_URL", "postgresql://u@h/d"),
@@ -90,17 +106,16 @@ mod tests {
         ("LATIDO_APPS", "gateway"),
     ];
 
-    fn read(more: &[(&str, &str)]) -> Result<Settings, String> {
+    fn read(more: &[(&str, &str)]) -> Result<Settings, ConfigErrors> {
         Settings::read(
             &ConfigSources::from_variables(&[&FIXED, more].concat()),
             Purpose::Serve,
         )
-        .map_err(|errors| errors.to_string())
     }
 
     #[test]
     fn missing_and_invalid_settings_are_reported() {
-        let errors = read(&[]).unwrap_err();
+        let errors = read(&[]).unwrap_err().to_string();
         assert!(
             errors.contains("GATEWAY_API_URL: missing")
                 && errors.contains("GATEWAY_API_KEY: missing"),
@@ -113,7 +128,7 @@ mod tests {
             ("GATEWAY_TRUSTED_CIDRS", "10.0.0.0/99"),
             ("GATEWAY_TRUST_CLIENTS", "perhaps"),
         ] {
-            let errors = read(&[(name, value)]).unwrap_err();
+            let errors = read(&[(name, value)]).unwrap_err().to_string();
             assert!(errors.contains(name), "{errors}");
         }
     }
@@ -129,7 +144,7 @@ mod tests {
         let [app] = &*settings.apps else {
             panic!("{:?}", settings.apps)
         };
-        assert_eq!(app.port, Some(super::DEFAULT_PORT));
+        assert_eq!(app.port, Some(super::GATEWAY_PORT.default));
         let AppSettings::Gateway(config) = &app.setting else {
             panic!("{app:?}")
         };

@@ -3,16 +3,26 @@
 mod gateway;
 mod messaging;
 mod modules;
+mod workspace;
 
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use crate::apps::{self, AppSettings, NAMES, workspace};
-use crate::config::settings_reader::SettingsReader;
-use crate::config::{Purpose, parse, variables as v};
-use latido_auth::{Secret, VerifierConfig};
+use crate::apps::{self, AppSettings, NAMES};
+use crate::config::Purpose;
+use crate::config::variables::{LATIDO_APPS, LATIDO_CONFIG};
+use latido_auth::VerifierConfig;
+use latido_settings::{SettingsReader, Variable, list};
 use latido_stream::Stream;
+
+/// The variables of each app, in the order of the help.
+pub(super) const TABLES: [&[Variable]; 4] = [
+    gateway::VARIABLES,
+    messaging::VARIABLES,
+    workspace::VARIABLES,
+    modules::VARIABLES,
+];
 
 /// An app that the server will start.
 #[derive(Debug)]
@@ -40,12 +50,12 @@ pub(super) fn read_apps(
     verifier: &VerifierConfig,
     time_zone: &str,
 ) -> (Vec<&'static str>, Vec<EnabledApp>) {
-    let listed = r.text(&v::LATIDO_APPS).map(parse::list).unwrap_or_default();
+    let listed = r.text(&LATIDO_APPS).map(list).unwrap_or_default();
     let expected = format!("expected some of {}", NAMES.join(", "));
     for (source, name) in listed
         .iter()
-        .map(|name| (v::LATIDO_APPS.name, name))
-        .chain(file.keys().map(|name| (v::LATIDO_CONFIG.name, name)))
+        .map(|name| (LATIDO_APPS.name, name))
+        .chain(file.keys().map(|name| (LATIDO_CONFIG.name, name)))
     {
         if !NAMES.contains(&name.as_str()) {
             r.errors
@@ -56,7 +66,7 @@ pub(super) fn read_apps(
         |name: &&str| file.contains_key(*name) || listed.iter().any(|listed| listed == name);
     let names: Vec<_> = NAMES.into_iter().filter(is_enabled).collect();
     add_streams(streams, &names, time_zone);
-    if !matches!(purpose, Purpose::Serve | Purpose::Demo) {
+    if !purpose.starts_server() {
         return (names, Vec::new());
     }
     let with_settings = names.iter().filter_map(|name| {
@@ -83,7 +93,7 @@ fn read_setting(
     time_zone: &str,
 ) -> Option<AppSettings> {
     match name {
-        workspace::NAME => Some(AppSettings::Workspace(workspace_config(r))),
+        apps::workspace::NAME => Some(AppSettings::Workspace(workspace::config(r))),
         "gateway" => Some(gateway::config(r)),
         apps::modules::NAME => Some(AppSettings::Modules(Box::new(modules::config(
             r, time_zone,
@@ -95,22 +105,6 @@ fn read_setting(
             r.errors.add(name, "this app is not part of this build yet");
             None
         }
-    }
-}
-
-fn workspace_config(r: &mut SettingsReader<'_>) -> workspace::Config {
-    let list = r
-        .secret(&v::WORKSPACE_API_KEY)
-        .unwrap_or_else(|| Secret::new(""));
-    let keys = r
-        .ok_or_record(
-            v::WORKSPACE_API_KEY.name,
-            workspace::Config::parse_keys(&list),
-        )
-        .unwrap_or_default();
-    workspace::Config {
-        keys,
-        trusts_client_ids: r.boolean(&v::WORKSPACE_TRUST_CLIENT_IDS, false),
     }
 }
 
@@ -127,22 +121,23 @@ fn add_streams(streams: &mut Vec<Stream>, names: &[&'static str], zone: &str) {
 
 #[cfg(test)]
 mod tests {
-    use crate::config::{ConfigSources, Purpose, Settings};
+    use crate::config::{ConfigErrors, ConfigSources, Purpose, Settings};
 
-    fn settings(variables: &[(&str, &str)]) -> Result<Settings, String> {
+    fn settings(variables: &[(&str, &str)]) -> Result<Settings, ConfigErrors> {
         let fixed = [
             ("DATABASE_URL", "postgresql://u@h/d"),
             ("JWT_SECRET", "0123456789abcdef0123456789abcdef"),
         ];
         let all: Vec<_> = fixed.iter().chain(variables).copied().collect();
         Settings::read(&ConfigSources::from_variables(&all), Purpose::Serve)
-            .map_err(|errors| errors.to_string())
     }
 
     #[test]
     fn app_without_its_key_does_not_start() {
         assert!(settings(&[]).unwrap().apps.is_empty());
-        let missing = settings(&[("LATIDO_APPS", "workspace")]).unwrap_err();
+        let missing = settings(&[("LATIDO_APPS", "workspace")])
+            .unwrap_err()
+            .to_string();
         assert!(
             missing.contains("WORKSPACE_API_KEY: expected a key"),
             "{missing}"
@@ -151,7 +146,8 @@ mod tests {
             ("LATIDO_APPS", "workspace"),
             ("WORKSPACE_API_KEY", "default-api-key"),
         ])
-        .unwrap_err();
+        .unwrap_err()
+        .to_string();
         assert!(
             weak.contains("WORKSPACE_API_KEY: a key is too short") && !weak.contains("default"),
             "{weak}"
@@ -181,14 +177,18 @@ mod tests {
         .apps;
         assert_eq!((apps.len(), apps[0].port), (1, Some(4000)));
         std::fs::write(&file, "[apps.workspaces]\n[apps.workspace]\nports = 4000\n").unwrap();
-        let errors = settings(&[("LATIDO_CONFIG", path)]).unwrap_err();
+        let errors = settings(&[("LATIDO_CONFIG", path)])
+            .unwrap_err()
+            .to_string();
         std::fs::remove_file(&file).unwrap();
         assert!(errors.contains("ports"), "{errors}");
     }
 
     #[test]
     fn unknown_app_is_reported_with_the_known_ones() {
-        let errors = settings(&[("LATIDO_APPS", "workspaces")]).unwrap_err();
+        let errors = settings(&[("LATIDO_APPS", "workspaces")])
+            .unwrap_err()
+            .to_string();
         let expected = r#"LATIDO_APPS: there is no app "workspaces"; expected some of workspace, gateway, messaging, modules"#;
         assert!(errors.contains(expected), "{errors}");
     }

@@ -2,87 +2,100 @@
 
 use std::time::Duration;
 
-use crate::config::settings_reader::SettingsReader;
-use crate::config::{parse, variables as v};
 use latido_app_modules::Config;
-use latido_auth::{ApiKey, VerifierConfig, check_secret, check_url};
+use latido_auth::{ApiKey, VerifierConfig, check_secret, read_issuer_url};
 use latido_net::Origins;
+use latido_settings::{SettingsReader, variables};
+
+const EXPECTED_KEY: &str =
+    "a key for the callers of POST /api/modules/emit/… (openssl rand -hex 32)";
+const EXPECTED_ORIGINS: &str = "origins such as https://panel.example.com,http://localhost:4200";
+
+variables! {
+    /// The variables of the app.
+    pub(super) const VARIABLES;
+    "App modules" {
+        secret MODULES_API_KEY "KEY" = none,
+            "Key that callers of POST /api/modules/emit/… must send as X-API-Key, or sha256: and its hexadecimal hash. The app does not start without it";
+        secret MODULES_JWT_SECRET "TEXT" = shown("JWT_SECRET"),
+            "Secret that signs the tokens of the app's web clients, if it differs from that of the streams";
+        secret MODULES_JWT_JWKS_URL "URL" = shown("JWT_JWKS_URL"),
+            "Address of their issuer's key set. With it or MODULES_JWT_SECRET, the keys of the streams do not count for this app";
+        plain MODULES_JWT_ISSUER "TEXT" = none,
+            "Required value of iss in tokens of MODULES_JWT_SECRET and MODULES_JWT_JWKS_URL. Unset: any";
+        plain MODULES_JWT_AUDIENCE "TEXT" = none,
+            "Value that aud of those tokens must be or contain. Unset: any";
+        plain MODULES_ADMIN_ROLES "LIST" = text("admin"),
+            "Roles (claim rol or role) of this app's administrators; none: no role";
+        secret MODULES_SESSION_SECRET "TEXT" = none,
+            "Secret that signs the session cookie of express-session. Unset: cookies identify nobody";
+        secret MODULES_SESSION_SECRET_PREVIOUS "TEXT" = none,
+            "The previous secret, accepted while cookies signed with it are valid";
+        plain MODULES_SESSION_COOKIE "NAME" = text("connect.sid"),
+            "Name of the session cookie";
+        plain MODULES_SESSION_SQL "SQL|PATH" = shown("connect-pg-simple's table session"),
+            "Statement, or the path of a .sql file with one: $1 is the id of a session, the columns are user_id, is_admin and nickname";
+        plain MODULES_SESSION_SECONDS "SECONDS" = seconds(Duration::from_secs(30)),
+            "Time for which an answer about a session is valid. The connections of a session that has ended are closed within that time";
+        plain MODULES_ORIGINS "LIST" = none,
+            "Pages of other hosts that may use the session cookie (https://panel.example.com). Pages of the same host always may";
+        plain MODULES_TIMEZONE "ZONE" = shown("TIMEZONE"),
+            "IANA time zone in which lastSeenFormatted is written";
+        plain MODULES_GROUP_MS "MILLISECONDS" = milliseconds(Duration::from_millis(500)),
+            "Time for which updates of one kind about one module are collected after the first; the newest is sent. 0: they are not collected";
+        plain MODULES_STALE_SECONDS "SECONDS" = seconds(Duration::from_secs(300)),
+            "Time for which a silent module counts as online";
+        plain MODULES_TRUST_CLIENTS "true|false" = bool(false),
+            "Accepts web clients without proof of their identity, and modules without a password. Only for a closed network";
+    }
+}
 
 /// Reads the app's settings. `time_zone` is the default zone for displayed times.
 pub(super) fn config(r: &mut SettingsReader<'_>, time_zone: &str) -> Config {
     let defaults = Config::default();
-    let sessions = [
-        v::MODULES_SESSION_SECRET,
-        v::MODULES_SESSION_SECRET_PREVIOUS,
-    ];
-    let zone = r.parse(
-        &v::MODULES_TIMEZONE,
-        "an IANA time zone such as Europe/Paris",
-        parse::time_zone,
-    );
-    let origins = "origins such as https://panel.example.com,http://localhost:4200";
-    let roles = r.text(&v::MODULES_ADMIN_ROLES).map(|text| {
-        if text == "none" {
-            Vec::new()
-        } else {
-            parse::list(text)
-        }
-    });
+    let sessions = [MODULES_SESSION_SECRET, MODULES_SESSION_SECRET_PREVIOUS];
     Config {
         verifier: verifier(r),
         session_secrets: sessions
             .iter()
             .filter_map(|variable| r.secret(variable))
             .collect(),
-        session_cookie: r
-            .text(&v::MODULES_SESSION_COOKIE)
-            .map_or(defaults.session_cookie, ToOwned::to_owned),
+        session_cookie: r.text_or_default(&MODULES_SESSION_COOKIE).to_owned(),
         session_sql: session_sql(r).unwrap_or(defaults.session_sql),
-        session_ttl: r.seconds(&v::MODULES_SESSION_SECONDS, 1..=3_600, 30),
-        allowed_origins: r
-            .parse(&v::MODULES_ORIGINS, origins, |text| {
-                text.parse::<Origins>().ok()
-            })
-            .unwrap_or_default()
-            .listed()
-            .to_vec(),
-        admin_roles: roles.unwrap_or(defaults.admin_roles),
+        session_ttl: r.seconds(&MODULES_SESSION_SECONDS, 1..=3_600),
+        allowed_origins: allowed_origins(r),
+        admin_roles: r
+            .list_or_none(&MODULES_ADMIN_ROLES)
+            .unwrap_or(defaults.admin_roles),
         api_key: api_key(r),
-        trust_clients: r.boolean(&v::MODULES_TRUST_CLIENTS, false),
-        throttle_window: Duration::from_millis(r.number(&v::MODULES_GROUP_MS, 0..=60_000, 500)),
-        offline_after: r.seconds(&v::MODULES_STALE_SECONDS, 5..=86_400, 300),
-        time_zone: zone.unwrap_or_else(|| time_zone.to_owned()),
+        trust_clients: r.boolean(&MODULES_TRUST_CLIENTS),
+        throttle_window: r.milliseconds(&MODULES_GROUP_MS, 0..=60_000),
+        offline_after: r.seconds(&MODULES_STALE_SECONDS, 5..=86_400),
+        time_zone: r
+            .time_zone(&MODULES_TIMEZONE, "Europe/Paris")
+            .unwrap_or_else(|| time_zone.to_owned()),
         max_modules: defaults.max_modules,
     }
 }
 
 fn api_key(r: &mut SettingsReader<'_>) -> Option<ApiKey> {
-    let Some(key) = r.secret(&v::MODULES_API_KEY) else {
-        r.errors.add(
-            v::MODULES_API_KEY.name,
-            "missing; expected a key for the callers of POST /api/modules/emit/… (openssl rand -hex 32)",
-        );
-        return None;
-    };
-    r.ok_or_record(v::MODULES_API_KEY.name, ApiKey::parse(&key))
+    r.require(&MODULES_API_KEY, EXPECTED_KEY);
+    ApiKey::from_settings(r, &MODULES_API_KEY)
 }
 
 /// Reads the app's own token keys. Returns `None` if it uses those of the streams.
 fn verifier(r: &mut SettingsReader<'_>) -> Option<VerifierConfig> {
-    let secret = r.secret(&v::MODULES_JWT_SECRET);
-    let jwks_url = r.text(&v::MODULES_JWT_JWKS_URL).map(ToOwned::to_owned);
+    let secret = r.secret(&MODULES_JWT_SECRET);
     if let Some(secret) = &secret {
-        r.ok_or_record(v::MODULES_JWT_SECRET.name, check_secret(secret, false));
+        r.ok_or_record(MODULES_JWT_SECRET.name, check_secret(secret, false));
     }
-    if let Some(url) = &jwks_url {
-        r.ok_or_record(v::MODULES_JWT_JWKS_URL.name, check_url(url));
-    }
-    let text = |variable| r.text(variable).map(ToOwned::to_owned);
-    let (issuer, audience) = (text(&v::MODULES_JWT_ISSUER), text(&v::MODULES_JWT_AUDIENCE));
+    let jwks_url = read_issuer_url(r, &MODULES_JWT_JWKS_URL);
+    let issuer = r.text(&MODULES_JWT_ISSUER).map(ToOwned::to_owned);
+    let audience = r.text(&MODULES_JWT_AUDIENCE).map(ToOwned::to_owned);
     if secret.is_none() && jwks_url.is_none() {
         if issuer.is_some() || audience.is_some() {
             let problem = "means nothing without MODULES_JWT_SECRET or MODULES_JWT_JWKS_URL; expected one of them";
-            r.errors.add(v::MODULES_JWT_ISSUER.name, problem);
+            r.errors.add(MODULES_JWT_ISSUER.name, problem);
         }
         return None;
     }
@@ -95,9 +108,16 @@ fn verifier(r: &mut SettingsReader<'_>) -> Option<VerifierConfig> {
     })
 }
 
+/// Reads the pages that may use the session cookie; none if the variable is unset.
+fn allowed_origins(r: &mut SettingsReader<'_>) -> Vec<String> {
+    let parse = |text: &str| text.parse::<Origins>().ok();
+    let origins = r.parse(&MODULES_ORIGINS, EXPECTED_ORIGINS, parse);
+    origins.unwrap_or_default().listed().to_vec()
+}
+
 /// Returns the session query: the text itself, or the contents of a file whose name ends in `.sql`.
 fn session_sql(r: &mut SettingsReader<'_>) -> Option<String> {
-    let text = r.text(&v::MODULES_SESSION_SQL)?;
+    let text = r.text(&MODULES_SESSION_SQL)?;
     if std::path::Path::new(text)
         .extension()
         .is_none_or(|extension| extension != "sql")
@@ -111,7 +131,7 @@ fn session_sql(r: &mut SettingsReader<'_>) -> Option<String> {
         )
     };
     r.ok_or_record(
-        v::MODULES_SESSION_SQL.name,
+        MODULES_SESSION_SQL.name,
         std::fs::read_to_string(text).map_err(expected),
     )
 }
@@ -119,7 +139,7 @@ fn session_sql(r: &mut SettingsReader<'_>) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{ConfigSources, Purpose, Settings};
+    use crate::config::{ConfigErrors, ConfigSources, Purpose, Settings};
 
     const FIXED: [(&str, &str); 3] = [
         ("DATABASE_URL", "postgresql://u@h/d"),
@@ -127,15 +147,19 @@ mod tests {
         ("LATIDO_APPS", "modules"),
     ];
 
-    fn settings(more: &[(&str, &str)]) -> Result<Settings, String> {
+    fn settings(more: &[(&str, &str)]) -> Result<Settings, ConfigErrors> {
         let all: Vec<_> = FIXED.iter().chain(more).copied().collect();
         Settings::read(&ConfigSources::from_variables(&all), Purpose::Serve)
-            .map_err(|errors| errors.to_string())
     }
 
     #[test]
     fn only_the_api_key_is_required() {
-        assert!(settings(&[]).unwrap_err().contains("MODULES_API_KEY"));
+        assert!(
+            settings(&[])
+                .unwrap_err()
+                .to_string()
+                .contains("MODULES_API_KEY")
+        );
         let settings = settings(&[("MODULES_API_KEY", "k")]).unwrap();
         assert_eq!(
             settings
@@ -170,7 +194,10 @@ mod tests {
             ("MODULES_SESSION_SQL", "/nowhere.sql"),
         ] {
             assert!(
-                settings(&[key, bad]).unwrap_err().contains(bad.0),
+                settings(&[key, bad])
+                    .unwrap_err()
+                    .to_string()
+                    .contains(bad.0),
                 "{}",
                 bad.0
             );

@@ -1,11 +1,11 @@
 //! The sources of settings: flags, environment variables and the `.env` file.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;
 use std::fmt;
 use std::io::ErrorKind;
 
-use crate::config::{ConfigErrors, Flags, VARIABLES, Variable};
+use crate::{ConfigErrors, Variable};
 
 /// The file that is read from the working directory.
 const DOTENV: &str = ".env";
@@ -15,22 +15,28 @@ const DOTENV: &str = ".env";
 /// Compose pass an unset variable as an empty one.
 #[derive(Default)]
 pub struct ConfigSources {
-    flags: Flags,
-    environment: HashMap<&'static str, String>,
+    flags: BTreeMap<&'static str, String>,
+    environment: HashMap<String, String>,
     dotenv: HashMap<String, String>,
     /// The errors found while reading the sources themselves.
-    pub(super) errors: ConfigErrors,
+    errors: ConfigErrors,
 }
 
 impl ConfigSources {
-    /// Reads the environment of the process, and `.env` in its working directory if it exists.
-    /// Neither is changed.
-    pub fn from_process(flags: Flags) -> Self {
+    /// Reads the environment of the process, as far as `variables` name it, and `.env` in its
+    /// working directory if it exists. Neither is changed. `flags` maps names of variables to
+    /// values.
+    pub fn from_process<'a>(
+        variables: impl IntoIterator<Item = &'a Variable>,
+        flags: BTreeMap<&'static str, String>,
+    ) -> Self {
         let mut sources = Self {
             flags,
             ..Self::default()
         };
-        sources.read_environment(|name| std::env::var_os(name));
+        for variable in variables {
+            sources.add_environment(variable.name, std::env::var_os(variable.name));
+        }
         match std::fs::read_to_string(DOTENV) {
             Ok(text) => sources.read_dotenv(&text),
             Err(error) if error.kind() == ErrorKind::NotFound => {}
@@ -45,18 +51,22 @@ impl ConfigSources {
     /// process, such as tests.
     pub fn from_variables(variables: &[(&str, &str)]) -> Self {
         let mut sources = Self::default();
-        let variables: HashMap<_, _> = variables.iter().copied().collect();
-        sources.read_environment(|name| variables.get(name).map(Into::into));
+        for (name, value) in variables {
+            sources.add_environment(name, Some(value.into()));
+        }
         sources
     }
 
-    fn read_environment(&mut self, variable: impl Fn(&str) -> Option<OsString>) {
-        for Variable { name, .. } in VARIABLES {
-            match variable(name).map(OsString::into_string) {
-                None => {}
-                Some(Ok(value)) => drop(self.environment.insert(name, value)),
-                Some(Err(_)) => self.errors.add(*name, "expected UTF-8 text"),
-            }
+    /// Returns the errors found while reading the sources themselves.
+    pub fn errors(&self) -> &ConfigErrors {
+        &self.errors
+    }
+
+    fn add_environment(&mut self, name: &str, value: Option<OsString>) {
+        match value.map(OsString::into_string) {
+            None => {}
+            Some(Ok(value)) => drop(self.environment.insert(name.to_owned(), value)),
+            Some(Err(_)) => self.errors.add(name, "expected UTF-8 text"),
         }
     }
 
@@ -82,37 +92,25 @@ impl ConfigSources {
     }
 
     /// Returns the value of a variable from the source with the highest precedence.
-    pub(super) fn get(&self, variable: &Variable) -> Option<&str> {
+    pub(crate) fn get(&self, variable: &Variable) -> Option<&str> {
         let name = variable.name;
         let environment = || self.environment.get(name).map(String::as_str);
         let dotenv = || self.dotenv.get(name).map(String::as_str);
         let is_set = |value: &&str| !value.trim().is_empty();
         self.flags
             .get(name)
+            .map(String::as_str)
             .filter(is_set)
             .or_else(|| environment().filter(is_set))
             .or_else(|| dotenv().filter(is_set))
-    }
-
-    /// Creates sources independent of the process, for tests.
-    #[cfg(test)]
-    pub(crate) fn for_test(flags: Flags, environment: &[(&str, &str)], dotenv: &str) -> Self {
-        let mut sources = Self {
-            flags,
-            ..Self::default()
-        };
-        let environment: HashMap<_, _> = environment.iter().copied().collect();
-        sources.read_environment(|name| environment.get(name).map(Into::into));
-        sources.read_dotenv(dotenv);
-        sources
     }
 }
 
 /// Prints no values, because they may be secrets.
 impl fmt::Debug for ConfigSources {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sources")
-            .field("mistakes", &self.errors)
+        f.debug_struct("ConfigSources")
+            .field("errors", &self.errors)
             .finish_non_exhaustive()
     }
 }
@@ -120,36 +118,35 @@ impl fmt::Debug for ConfigSources {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::flags;
-    use crate::config::variables::{HOST, JWT_SECRET, PORT, TIMEZONE};
+
+    crate::variables! {
+        const VARIABLES;
+        "Tests" {
+            plain PORT "PORT" = none, "A variable that every source sets";
+            plain HOST "ADDRESS" = none, "A variable of the environment";
+            plain TIMEZONE "ZONE" = none, "A variable that is empty in the environment";
+            secret JWT_SECRET "TEXT" = none, "A variable of the file alone";
+        }
+    }
 
     #[test]
     fn flag_precedes_environment_and_environment_precedes_file() {
-        let flags = flags::tests::parse(&["--port", "1"]);
-        let environment = [("PORT", "2"), ("HOST", "::1"), ("TIMEZONE", "")];
-        let sources = ConfigSources::for_test(
-            flags,
-            &environment,
+        let mut sources =
+            ConfigSources::from_variables(&[("PORT", "2"), ("HOST", "::1"), ("TIMEZONE", "")]);
+        sources.flags.insert("PORT", "1".to_owned());
+        sources.read_dotenv(
             "PORT=3\nHOST=127.0.0.1\nTIMEZONE=Asia/Tokyo\n# comment\nJWT_SECRET='a $b'\n",
         );
         let values =
-            [PORT, HOST, TIMEZONE, JWT_SECRET].map(|v| sources.get(&v).map(ToOwned::to_owned));
-        assert_eq!(
-            values,
-            [
-                Some("1".into()),
-                Some("::1".into()),
-                Some("Asia/Tokyo".into()),
-                Some("a $b".into())
-            ]
-        );
-        assert!(sources.errors.is_empty());
+            [PORT, HOST, TIMEZONE, JWT_SECRET].map(|v| sources.get(&v).unwrap().to_owned());
+        assert_eq!(values, ["1", "::1", "Asia/Tokyo", "a $b"]);
+        assert!(sources.errors.is_empty() && VARIABLES.len() == 4);
     }
 
     #[test]
     fn invalid_line_is_located_but_not_printed() {
-        let sources =
-            ConfigSources::for_test(Flags::default(), &[], "PORT=3\nJWT_SECRET=my own secret\n");
+        let mut sources = ConfigSources::default();
+        sources.read_dotenv("PORT=3\nJWT_SECRET=my own secret\n");
         let text = format!("{} {sources:?}", sources.errors);
         assert!(
             text.contains("the line behind PORT") && !text.contains("own"),
@@ -162,7 +159,7 @@ mod tests {
     fn value_that_is_not_utf8_is_an_error() {
         use std::os::unix::ffi::OsStringExt;
         let mut sources = ConfigSources::default();
-        sources.read_environment(|name| (name == "HOST").then(|| OsString::from_vec(vec![0xff])));
+        sources.add_environment("HOST", Some(OsString::from_vec(vec![0xff])));
         assert_eq!(
             sources.errors.to_string(),
             "1 mistake in the configuration:\n  HOST: expected UTF-8 text"

@@ -23,7 +23,7 @@ pub fn duration(text: &str) -> Option<Duration> {
 }
 
 /// Parses digits only; `str::parse` would also accept a plus sign.
-pub(super) fn digits(text: &str) -> Option<u64> {
+pub(crate) fn digits(text: &str) -> Option<u64> {
     text.bytes()
         .all(|b| b.is_ascii_digit())
         .then(|| text.parse().ok())
@@ -31,7 +31,7 @@ pub(super) fn digits(text: &str) -> Option<u64> {
 }
 
 /// Parses a boolean: true/false, 1/0, yes/no or on/off, in any case.
-pub(super) fn boolean(text: &str) -> Option<bool> {
+pub(crate) fn boolean(text: &str) -> Option<bool> {
     match text.to_ascii_lowercase().as_str() {
         "true" | "1" | "yes" | "on" => Some(true),
         "false" | "0" | "no" | "off" => Some(false),
@@ -40,7 +40,7 @@ pub(super) fn boolean(text: &str) -> Option<bool> {
 }
 
 /// Parses an IP address to listen on. Accepts `localhost` and brackets around IPv6.
-pub(super) fn address(text: &str) -> Option<IpAddr> {
+pub(crate) fn ip_address(text: &str) -> Option<IpAddr> {
     let bare = text
         .strip_prefix('[')
         .and_then(|rest| rest.strip_suffix(']'))
@@ -53,25 +53,17 @@ pub(super) fn address(text: &str) -> Option<IpAddr> {
 }
 
 /// Parses the name of an IANA time zone and returns its canonical spelling.
-pub(super) fn time_zone(text: &str) -> Option<String> {
+pub fn time_zone(text: &str) -> Option<String> {
     Some(TimeZone::get(text).ok()?.iana_name()?.to_owned())
 }
 
 /// Splits a comma-separated list and drops empty entries.
-pub(super) fn list(text: &str) -> Vec<String> {
+pub fn list(text: &str) -> Vec<String> {
     text.split(',')
         .map(str::trim)
         .filter(|entry| !entry.is_empty())
         .map(ToOwned::to_owned)
         .collect()
-}
-
-/// Checks the scheme and the characters of a PostgreSQL URL. The driver parses the rest later.
-pub(super) fn database_url(text: &str) -> Option<&str> {
-    let rest = text
-        .strip_prefix("postgresql://")
-        .or_else(|| text.strip_prefix("postgres://"))?;
-    (!rest.is_empty() && !text.contains(char::is_whitespace)).then_some(text)
 }
 
 #[cfg(test)]
@@ -110,12 +102,12 @@ mod tests {
             ("localhost", "127.0.0.1"),
         ] {
             assert_eq!(
-                address(text).map(|a| a.to_string()).as_deref(),
+                ip_address(text).map(|a| a.to_string()).as_deref(),
                 Some(address_text)
             );
         }
         assert_eq!(
-            ["", "example.com", "127.0.0.1:80", "1.2.3"].map(address),
+            ["", "example.com", "127.0.0.1:80", "1.2.3"].map(ip_address),
             [None; 4]
         );
     }
@@ -136,15 +128,6 @@ mod tests {
             ]
             .map(time_zone),
             [const { None }; 5]
-        );
-    }
-
-    #[test]
-    fn only_postgres_urls_are_accepted() {
-        assert!(database_url("postgresql://u:p@h:6543/db?sslmode=require").is_some());
-        assert_eq!(
-            ["mysql://h/db", "postgres://", "h/db", "postgres://h /db"].map(database_url),
-            [None; 4]
         );
     }
 }

@@ -23,7 +23,7 @@ pub fn raise_open_file_limit() -> Option<u64> {
 }
 
 /// Returns the number of connections that fit under the current limit, at least 1.
-pub(super) fn max_connections() -> usize {
+pub(crate) fn max_connections() -> usize {
     max_connections_for(getrlimit(Resource::Nofile).current)
 }
 
@@ -43,8 +43,7 @@ mod tests {
 
     #[test]
     fn some_descriptors_are_reserved_for_other_uses() {
-        let connections =
-            [Some(0), Some(64), Some(1_024), Some(20_000), None].map(max_connections_for);
-        assert_eq!(connections, [1, 48, 896, 19_872, 999_872]);
+        let limits = [Some(0), Some(64), Some(1_024), Some(20_000), None].map(max_connections_for);
+        assert_eq!(limits, [1, 48, 896, 19_872, 999_872]);
     }
 }

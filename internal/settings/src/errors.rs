@@ -4,7 +4,7 @@ use std::fmt;
 
 /// One setting that is missing or invalid.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ConfigError {
+pub struct SettingError {
     /// The name of the variable, or the position in a file.
     pub name: String,
     /// The problem and the expected value. It never contains a secret.
@@ -13,12 +13,12 @@ pub struct ConfigError {
 
 /// All errors of a configuration, in the order in which they were found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ConfigErrors(Vec<ConfigError>);
+pub struct ConfigErrors(Vec<SettingError>);
 
 impl ConfigErrors {
     /// Adds the error of one setting.
     pub fn add(&mut self, name: impl Into<String>, problem: impl Into<String>) {
-        self.0.push(ConfigError {
+        self.0.push(SettingError {
             name: name.into(),
             problem: problem.into(),
         });
@@ -30,7 +30,7 @@ impl ConfigErrors {
     }
 
     /// Iterates over the errors in the order in which they were found.
-    pub fn iter(&self) -> impl Iterator<Item = &ConfigError> {
+    pub fn iter(&self) -> impl Iterator<Item = &SettingError> {
         self.0.iter()
     }
 }
@@ -41,7 +41,7 @@ impl fmt::Display for ConfigErrors {
             1 => f.write_str("1 mistake in the configuration:")?,
             n => write!(f, "{n} mistakes in the configuration:")?,
         }
-        for ConfigError { name, problem } in &self.0 {
+        for SettingError { name, problem } in &self.0 {
             // Some problems span several lines, for example those of a TOML file.
             write!(
                 f,

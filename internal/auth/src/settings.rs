@@ -1,0 +1,186 @@
+//! The settings of tokens and permissions.
+
+use latido_base::secret::Secret;
+use latido_settings::{SettingsReader, Variable, variables};
+
+use crate::introspection::{self, IntrospectionConfig};
+use crate::policy::{self, Config as PolicyConfig};
+use crate::verifier::Config as VerifierConfig;
+use crate::{ApiKey, check_public_keys, check_secret, check_url};
+
+const EXPECTED_PUBLIC_KEY: &str = "a PEM public key, or the path of a file that holds one";
+const EXPECTED_SECRET: &str = "at least 32 random bytes (openssl rand -base64 48)";
+
+variables! {
+    /// The variables of tokens and permissions.
+    pub const VARIABLES;
+    "Identity" {
+        secret JWT_SECRET "TEXT" = none,
+            "Secret that signs the tokens (HS256, HS384, HS512): at least 32 random bytes (openssl rand -base64 48). There is no default";
+        secret JWT_SECRET_PREVIOUS "TEXT" = none,
+            "The previous secret, accepted while tokens signed with it are valid";
+        plain JWT_ALLOW_WEAK_SECRET "true|false" = bool(false),
+            "Accepts a secret of less than 32 bytes, which can be guessed from a single token";
+        secret JWT_PUBLIC_KEY "PEM|PATH" = none,
+            "Public key that verifies the tokens (RSA: RS and PS 256 to 512; EC P-256: ES256; P-384: ES384; Ed25519: EdDSA): PEM text, in which \\n may stand for a line break, or the path of a file. It may hold several keys";
+        secret JWT_JWKS_URL "URL" = none,
+            "Address of the issuer's key set (https), fetched every hour and when a token names an unknown key";
+        plain JWT_ISSUER "TEXT" = none,
+            "Required value of iss in tokens. Unset: any";
+        plain JWT_AUDIENCE "TEXT" = none,
+            "Value that aud of tokens must be or contain. Unset: any";
+        secret JWT_INTROSPECTION_URL "URL" = none,
+            "Address (https) that reports whether a token was revoked: POST {\"token\"} answers {\"valid\"}. Asked before a token is used and again while it is in use. Unset: tokens are valid until they expire";
+        plain JWT_INTROSPECTION_SECONDS "SECONDS" = seconds(introspection::INTERVAL),
+            "Time for which that answer is valid, and so the longest time that a revoked token can be used";
+        plain JWT_INTROSPECTION_FAIL_OPEN "true|false" = bool(false),
+            "Accepts tokens while that address does not answer. If false, new tokens get 503, and tokens in use end after three times JWT_INTROSPECTION_SECONDS";
+        plain ADMIN_ROLES "LIST" = text(policy::ADMIN_ROLE),
+            "Roles (claim rol or role) that may watch everything, separated by commas; none: no role. The default is safe, because only the issuer of tokens can put a role into one";
+        plain AUTHORIZE_CACHE_SECONDS "SECONDS" = seconds(policy::CACHE_TTL),
+            "Time for which the database's answer about a permission is valid";
+    }
+}
+
+/// The token keys that a command requires. Keys that are given are checked for every command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyRequirement {
+    /// Any key that verifies tokens.
+    Verify,
+    /// The secret that signs tokens.
+    Sign,
+    /// No key.
+    Nothing,
+    /// No key. A weak secret is neither an error nor a warning, because the command reports it.
+    Examine,
+}
+
+impl VerifierConfig {
+    /// Reads the keys and rules of tokens. The streams' key fields are no setting and stay empty.
+    pub fn from_settings(r: &mut SettingsReader<'_>, requirement: KeyRequirement) -> Self {
+        let allow_weak_secrets = r.boolean(&JWT_ALLOW_WEAK_SECRET);
+        let secrets = secrets(r, allow_weak_secrets, requirement);
+        let public_keys = read_public_keys(r, &JWT_PUBLIC_KEY);
+        let jwks_url = read_issuer_url(r, &JWT_JWKS_URL);
+        require_keys(r, requirement);
+        Self {
+            secrets,
+            allow_weak_secrets,
+            public_keys,
+            jwks_url,
+            introspection: IntrospectionConfig::from_settings(r),
+            issuer: r.text(&JWT_ISSUER).map(ToOwned::to_owned),
+            audience: r.text(&JWT_AUDIENCE).map(ToOwned::to_owned),
+            ..Self::default()
+        }
+    }
+}
+
+fn secrets(
+    r: &mut SettingsReader<'_>,
+    is_weak_allowed: bool,
+    requirement: KeyRequirement,
+) -> Vec<Secret> {
+    let is_reported = requirement == KeyRequirement::Examine;
+    let mut secrets = Vec::new();
+    for variable in [JWT_SECRET, JWT_SECRET_PREVIOUS] {
+        let Some(secret) = r.secret(&variable) else {
+            continue;
+        };
+        let weakness = check_secret(&secret, false)
+            .err()
+            .filter(|_| check_secret(&secret, true).is_ok());
+        if let Some(error) = weakness.filter(|_| !is_reported) {
+            r.warnings.push(format!("{}: {error}", variable.name));
+        }
+        r.ok_or_record(
+            variable.name,
+            check_secret(&secret, is_weak_allowed || is_reported),
+        );
+        secrets.push(secret);
+    }
+    secrets
+}
+
+fn require_keys(r: &mut SettingsReader<'_>, requirement: KeyRequirement) {
+    let has_other_key = r.text(&JWT_PUBLIC_KEY).is_some() || r.text(&JWT_JWKS_URL).is_some();
+    let expected = match requirement {
+        KeyRequirement::Verify if !has_other_key => "or else JWT_PUBLIC_KEY or JWT_JWKS_URL",
+        KeyRequirement::Sign => "the one that the server has",
+        KeyRequirement::Verify | KeyRequirement::Nothing | KeyRequirement::Examine => return,
+    };
+    let separator = if requirement == KeyRequirement::Sign {
+        ": "
+    } else {
+        ", "
+    };
+    r.require(
+        &JWT_SECRET,
+        &format!("{EXPECTED_SECRET}{separator}{expected}"),
+    );
+}
+
+impl IntrospectionConfig {
+    /// Reads the endpoint for revoked tokens. Returns `None` if there is none.
+    fn from_settings(r: &mut SettingsReader<'_>) -> Option<Self> {
+        let interval = r.seconds(&JWT_INTROSPECTION_SECONDS, 1..=3_600);
+        let fails_open = r.boolean(&JWT_INTROSPECTION_FAIL_OPEN);
+        let url = read_issuer_url(r, &JWT_INTROSPECTION_URL)?;
+        Some(Self {
+            url: Secret::new(url),
+            interval,
+            fails_open,
+        })
+    }
+}
+
+impl PolicyConfig {
+    /// Reads the administrator roles and the lifetime of cached permissions. `file_roles` are the
+    /// roles of `latido.toml`, which count if the variable is unset.
+    pub fn from_settings(r: &mut SettingsReader<'_>, file_roles: Option<Vec<String>>) -> Self {
+        let defaults = Self::default();
+        Self {
+            admin_roles: r
+                .list_or_none(&ADMIN_ROLES)
+                .or(file_roles)
+                .unwrap_or(defaults.admin_roles),
+            cache_ttl: r.seconds(&AUTHORIZE_CACHE_SECONDS, 1..=3_600),
+            ..defaults
+        }
+    }
+}
+
+impl ApiKey {
+    /// Reads an API key or its hash. Returns `None` if it is missing or invalid.
+    pub fn from_settings(r: &mut SettingsReader<'_>, variable: &Variable) -> Option<Self> {
+        let key = r.secret(variable)?;
+        r.ok_or_record(variable.name, Self::parse(&key))
+    }
+}
+
+/// Reads public keys from PEM text, in which `\n` may stand for a line break, or from the file at a
+/// path.
+pub fn read_public_keys(r: &mut SettingsReader<'_>, variable: &Variable) -> Option<String> {
+    let text = r.text(variable)?;
+    let pem = if text.contains("-----BEGIN") {
+        Some(text.replace("\\n", "\n"))
+    } else {
+        // The value is not shown in the error: it may be a key whose first line was lost.
+        let read = std::fs::read_to_string(text).map_err(|error| {
+            format!(
+                "no such file ({}); expected {EXPECTED_PUBLIC_KEY}",
+                error.kind()
+            )
+        });
+        r.ok_or_record(variable.name, read)
+    }?;
+    r.ok_or_record(variable.name, check_public_keys(&pem));
+    Some(pem)
+}
+
+/// Reads an `https` address of a token issuer. An invalid one is recorded as an error.
+pub fn read_issuer_url(r: &mut SettingsReader<'_>, variable: &Variable) -> Option<String> {
+    let url = r.text(variable)?;
+    r.ok_or_record(variable.name, check_url(url));
+    Some(url.to_owned())
+}
