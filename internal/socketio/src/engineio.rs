@@ -270,7 +270,7 @@ fn parse_sid(packet: &[u8]) -> Option<&str> {
 
 impl<S> fmt::Debug for EngineIoMount<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Transport")
+        f.debug_struct("EngineIoMount")
             .field("path", &self.path)
             .finish_non_exhaustive()
     }

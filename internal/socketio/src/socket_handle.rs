@@ -105,7 +105,7 @@ fn emit_result(sent: Result<(), SendError>) -> Result<(), SocketSendError> {
 
 impl fmt::Debug for SocketHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Link")
+        f.debug_struct("SocketHandle")
             .field("id", &self.socket.id)
             .field("namespace", &self.namespace())
             .finish()

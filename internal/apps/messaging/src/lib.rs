@@ -11,6 +11,7 @@ mod change_feed;
 mod change_source;
 mod channels;
 mod connection;
+mod connection_topics;
 mod frames;
 mod payload;
 mod presence;
@@ -220,7 +221,7 @@ impl MessagingApp {
 
 impl std::fmt::Debug for MessagingApp {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Messaging")
+        f.debug_struct("MessagingApp")
             .field("totals", &self.shared.event_bus.totals())
             .finish_non_exhaustive()
     }

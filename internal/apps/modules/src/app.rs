@@ -52,7 +52,7 @@ pub(super) struct ModulesApp {
 
 impl std::fmt::Debug for ModulesApp {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Modules").finish_non_exhaustive()
+        f.debug_struct("ModulesApp").finish_non_exhaustive()
     }
 }
 

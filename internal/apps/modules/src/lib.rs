@@ -25,6 +25,7 @@ mod events;
 mod express_session;
 mod module_claims;
 mod page;
+mod page_requests;
 mod persistence;
 mod registry;
 mod routes;

@@ -2,6 +2,7 @@
 //! real tokens.
 
 mod contract;
+mod identity;
 mod model;
 mod routes;
 

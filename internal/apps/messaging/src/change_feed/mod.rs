@@ -226,7 +226,7 @@ impl ChangeFeed {
 
 impl std::fmt::Debug for ChangeFeed {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Feed").finish_non_exhaustive()
+        f.debug_struct("ChangeFeed").finish_non_exhaustive()
     }
 }
 

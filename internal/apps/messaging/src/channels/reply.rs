@@ -63,6 +63,17 @@ fn response_payload(
             StoreResponse::Done(Some(error))
             | StoreResponse::Reaction(ReactionOutcome::Rejected(error)),
         ) => Err(error_payload(api_version, &error)),
+        (reply_style, answer) => success_payload(reply_style, api_version, answer),
+    }
+}
+
+/// Returns the reply to an operation that succeeded, other than the write of a message.
+fn success_payload(
+    reply_style: ReplyStyle,
+    api_version: ClientApiVersion,
+    answer: StoreResponse,
+) -> Result<Value, ErrorPayload> {
+    match (reply_style, answer) {
         (
             ReplyStyle::React(ClientApiVersion::Documented),
             StoreResponse::Reaction(ReactionOutcome::Added(_)),

@@ -60,129 +60,148 @@ struct ExpectedClient {
     frames: Vec<String>,
 }
 
+/// The clients of a world, and what each of them should have received.
+struct ModelRun {
+    world: WorkspaceWorld,
+    model: Vec<ExpectedClient>,
+}
+
 fn run_steps(steps: &[WorkspaceStep]) {
-    let mut world = WorkspaceWorld::new();
-    let mut model: Vec<ExpectedClient> = Vec::new();
+    let mut run = ModelRun {
+        world: WorkspaceWorld::new(),
+        model: Vec::new(),
+    };
     for (number, step) in steps.iter().enumerate() {
+        run.apply(number, step);
+        check_presence(&run.world, &run.model);
+    }
+    run.world.deliver();
+    for (number, expected) in (0..).zip(&run.model) {
+        check_frames(number, expected, &run.world.clients[&number].received);
+    }
+}
+
+impl ModelRun {
+    fn apply(&mut self, number: usize, step: &WorkspaceStep) {
         match *step {
             WorkspaceStep::Connect => {
-                world.connect("").unwrap();
-                model.push(ExpectedClient {
+                self.world.connect("").unwrap();
+                self.model.push(ExpectedClient {
                     is_open: true,
                     ..ExpectedClient::default()
                 });
             }
-            WorkspaceStep::Auth {
-                client,
-                workspace,
-                user,
-                as_number,
-                is_user,
-                is_member,
-            } => {
-                let Some(expected) = model.get_mut(client).filter(|expected| expected.is_open)
-                else {
-                    continue;
-                };
-                let holder = if is_user { IDS[user] } else { "somebody else" };
-                let token = member_token(
-                    holder,
-                    &[if is_member {
-                        IDS[workspace]
-                    } else {
-                        "elsewhere"
-                    }],
-                );
-                let id = |id: &str| match id.parse::<u64>() {
-                    Ok(number) if as_number => json!(number),
-                    _ => json!(id),
-                };
-                world.auth(
-                    u32::try_from(client).unwrap(),
-                    &id(IDS[workspace]),
-                    &id(IDS[user]),
-                    Some(token),
-                );
-                if is_user && is_member {
-                    expected.membership = Some((workspace, user));
-                    expected.frames.push(r#"{"type":"auth_success"}"#.into());
-                } else {
-                    expected.is_open = false;
-                    expected.membership = None;
+            WorkspaceStep::Auth { client, .. } => {
+                if self.is_open(client) {
+                    self.auth(client, step);
                 }
             }
             WorkspaceStep::Disconnect(client) => {
-                let Some(expected) = model.get_mut(client).filter(|expected| expected.is_open)
-                else {
-                    continue;
-                };
-                world.disconnect(u32::try_from(client).unwrap());
-                expected.is_open = false;
-                expected.membership = None;
+                if self.is_open(client) {
+                    self.world.disconnect(u32::try_from(client).unwrap());
+                    self.model[client].is_open = false;
+                    self.model[client].membership = None;
+                }
             }
             WorkspaceStep::BroadcastToWorkspace(id) => {
-                world.post(
-                    &format!("/api/workspaces/{}/broadcast", IDS[id]),
-                    &format!(r#"{{"message":{number}}}"#),
-                );
-                for expected in model.iter_mut().filter(|expected| {
-                    expected
-                        .membership
-                        .is_some_and(|(workspace, _)| workspace == id)
-                }) {
-                    expected
-                        .frames
-                        .push(format!(r#"{{"type":"broadcast","message":{number}}}"#));
-                }
+                let path = format!("/api/workspaces/{}/broadcast", IDS[id]);
+                let frame = format!(r#"{{"type":"broadcast","message":{number}}}"#);
+                self.post(&path, number, &frame, |(workspace, _)| workspace == id);
             }
             WorkspaceStep::MessageToUser(id) => {
-                world.post(
-                    &format!("/api/users/{}/message", IDS[id]),
-                    &format!(r#"{{"message":{number}}}"#),
-                );
-                for expected in model
-                    .iter_mut()
-                    .filter(|expected| expected.membership.is_some_and(|(_, user)| user == id))
-                {
-                    expected
-                        .frames
-                        .push(format!(r#"{{"type":"direct_message","message":{number}}}"#));
-                }
+                let path = format!("/api/users/{}/message", IDS[id]);
+                let frame = format!(r#"{{"type":"direct_message","message":{number}}}"#);
+                self.post(&path, number, &frame, |(_, user)| user == id);
             }
             WorkspaceStep::Ping(client) => {
-                let Some(expected) = model.get_mut(client).filter(|expected| expected.is_open)
-                else {
-                    continue;
-                };
-                world.send(u32::try_from(client).unwrap(), r#"{"type":"ping"}"#);
-                expected.frames.push(r#"{"type":"pong"}"#.into());
+                if self.is_open(client) {
+                    let slot = u32::try_from(client).unwrap();
+                    self.world.send(slot, r#"{"type":"ping"}"#);
+                    let frames = &mut self.model[client].frames;
+                    frames.push(r#"{"type":"pong"}"#.into());
+                }
             }
-            WorkspaceStep::Deliver => world.deliver(),
+            WorkspaceStep::Deliver => self.world.deliver(),
         }
-        check_presence(&world, &model);
     }
-    world.deliver();
-    for (number, expected) in (0..).zip(&model) {
-        let received = &world.clients[&number].received;
-        if expected.is_open {
-            assert_eq!(*received, expected.frames, "client {number}");
+
+    fn is_open(&self, client: usize) -> bool {
+        self.model.get(client).is_some_and(|client| client.is_open)
+    }
+
+    /// Sends an `auth` frame. A client with another user's token, or without the membership, is
+    /// closed.
+    fn auth(&mut self, client: usize, step: &WorkspaceStep) {
+        let WorkspaceStep::Auth {
+            workspace,
+            user,
+            as_number,
+            is_user,
+            is_member,
+            ..
+        } = *step
+        else {
+            return;
+        };
+        let holder = if is_user { IDS[user] } else { "somebody else" };
+        let granted = if is_member {
+            IDS[workspace]
         } else {
-            // A closed client may have missed the last frames. Besides those expected it received
-            // nothing but the final error.
-            let received: Vec<_> = received
-                .iter()
-                .filter(|frame| !frame.contains("Unauthorized"))
-                .collect();
-            assert!(
-                expected
-                    .frames
-                    .iter()
-                    .take(received.len())
-                    .eq(received.iter().copied()),
-                "client {number}: {received:?}"
-            );
+            "elsewhere"
+        };
+        let id = |id: &str| match id.parse::<u64>() {
+            Ok(number) if as_number => json!(number),
+            _ => json!(id),
+        };
+        self.world.auth(
+            u32::try_from(client).unwrap(),
+            &id(IDS[workspace]),
+            &id(IDS[user]),
+            Some(member_token(holder, &[granted])),
+        );
+        let expected = &mut self.model[client];
+        if is_user && is_member {
+            expected.membership = Some((workspace, user));
+            expected.frames.push(r#"{"type":"auth_success"}"#.into());
+        } else {
+            expected.is_open = false;
+            expected.membership = None;
         }
     }
+
+    /// Publishes a message. The clients whose membership is a recipient should receive this frame.
+    fn post(
+        &mut self,
+        path: &str,
+        number: usize,
+        frame: &str,
+        is_recipient: impl Fn((usize, usize)) -> bool,
+    ) {
+        self.world.post(path, &format!(r#"{{"message":{number}}}"#));
+        for expected in &mut self.model {
+            if expected.membership.is_some_and(&is_recipient) {
+                expected.frames.push(frame.to_owned());
+            }
+        }
+    }
+}
+
+fn check_frames(number: u32, expected: &ExpectedClient, received: &[String]) {
+    if expected.is_open {
+        assert_eq!(received, expected.frames, "client {number}");
+        return;
+    }
+    // A closed client may have missed the last frames. Besides those expected it received nothing
+    // but the final error.
+    let received: Vec<_> = received
+        .iter()
+        .filter(|frame| !frame.contains("Unauthorized"))
+        .collect();
+    let frames = expected.frames.iter().take(received.len());
+    assert!(
+        frames.eq(received.iter().copied()),
+        "client {number}: {received:?}"
+    );
 }
 
 /// Checks that the presence lists equal the model after every step.
