@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
+use latido_admission::{PermitSet, SEND_BUFFER_BYTES};
 use latido_auth::{
     PermissionFuture, PermissionSource, Policy, PolicyConfig, Verifier, VerifierConfig,
 };
@@ -23,8 +24,8 @@ use latido_protocol::Frame;
 use latido_protocol::websocket::handshake::{self, UpgradeHeaders};
 use latido_session::{SessionContext, SessionLimits};
 use latido_shard::{
-    self as shard, Actions, AsyncResult, ClientMessage, ConnectionKind, HandlerSpec, PermitSet,
-    ProtocolHandler, RequestHandler, SEND_BUFFER_BYTES, Shards, Timestamp, UpgradedConnection,
+    self as shard, Actions, AsyncResult, ClientMessage, ConnectionKind, HandlerSpec,
+    ProtocolHandler, RequestHandler, Shards, Timestamp, UpgradedConnection,
 };
 use latido_stream::{Catalog, Stream};
 use latido_telemetry::Metrics;

@@ -13,7 +13,10 @@ use latido_telemetry as telemetry;
 /// Runs `latido serve` until the server stops.
 pub(crate) fn serve(settings: Settings) -> anyhow::Result<()> {
     start_logs(&settings);
-    block_on(app::serve(settings))
+    block_on(app::serve(
+        settings,
+        |address| tracing::info!(%address, "listening"),
+    ))
 }
 
 /// Runs `latido demo` with a private PostgreSQL.

@@ -101,7 +101,7 @@ fn accept(mut listener: TcpListener, plan: &FloorPlan, rooms: &FloorRooms) -> an
         ..VerifierConfig::default()
     };
     let verifier = Verifier::new(&keys, Clock::system())?;
-    let mut knocking: Vec<Option<TcpStream>> = Vec::new();
+    let mut pending: Vec<Option<TcpStream>> = Vec::new();
     loop {
         poll.poll(&mut events, None)?;
         for event in &events {
@@ -110,20 +110,20 @@ fn accept(mut listener: TcpListener, plan: &FloorPlan, rooms: &FloorRooms) -> an
                     socket.set_nodelay(true)?;
                     poll.registry().register(
                         &mut socket,
-                        Token(knocking.len()),
+                        Token(pending.len()),
                         Interest::READABLE,
                     )?;
-                    knocking.push(Some(socket));
+                    pending.push(Some(socket));
                 }
                 continue;
             }
-            let place = &mut knocking[event.token().0];
-            let Some(socket) = place.as_mut() else {
+            let slot = &mut pending[event.token().0];
+            let Some(socket) = slot.as_mut() else {
                 continue;
             };
             match upgrade(socket, plan.verifies.then_some(&verifier)) {
                 Ok(Some(channel)) => {
-                    let Some(mut socket) = place.take() else {
+                    let Some(mut socket) = slot.take() else {
                         continue;
                     };
                     // The data that the client sends is ignored from now on.
@@ -136,7 +136,7 @@ fn accept(mut listener: TcpListener, plan: &FloorPlan, rooms: &FloorRooms) -> an
                         .push(socket);
                 }
                 Ok(None) => {}
-                Err(_) => *place = None,
+                Err(_) => *slot = None,
             }
         }
     }

@@ -12,7 +12,7 @@ use anyhow::Context as _;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use jiff::civil::Date;
-use latido_admin::{self as operations, Admin, Readiness, ReadinessReport, SystemTopicViewers};
+use latido_admin::{Admin, AdminDeps, Readiness, ReadinessReport, SystemTopicViewers};
 use latido_auth::{
     PermissionFuture, PermissionSource, Policy, PolicyConfig, Secret, Verifier, VerifierConfig,
 };
@@ -20,11 +20,11 @@ use latido_base::clock::Clock;
 use latido_base::drain::Drain;
 use latido_base::ident::{Key, StreamId, Topic, UserId};
 use latido_engine::{self as engine, Engine, NoInterest, ReadFuture, ReadRow, SnapshotReader};
-use latido_http::{self as http, ColumnSource, ConnectionLimits, ServerState};
+use latido_http::{self as http, ServerState};
 use latido_hub::Hub;
 use latido_session::{SessionContext, SessionLimits};
 use latido_shard::{self as shard, RequestHandler, Shards};
-use latido_stream::{Catalog, Column, KeyType, Stream, StreamRow, ZoneRule};
+use latido_stream::{Catalog, Column, ColumnSource, KeyType, Stream, StreamRow, ZoneRule};
 use latido_telemetry::Metrics;
 use serde::{Deserialize, Serialize};
 
@@ -86,71 +86,41 @@ pub(crate) fn run_role() -> anyhow::Result<()> {
 }
 
 fn serve(plan: &HubPlan) -> anyhow::Result<(Arc<Hub>, Arc<Shards>)> {
-    let config = http::Config {
-        max_connections: 19_900,
-        ..http::Config::default()
-    };
+    let config = http_config();
     let listener = http::bind(&[SocketAddr::from((Ipv4Addr::LOCALHOST, plan.port))])?;
     let catalog = Arc::new(Catalog::new(vec![stream()]));
     let (drain, clock, metrics) = (Drain::new(), Clock::system(), Arc::new(Metrics::new()));
-    let engine = Engine::new(
-        &engine::Config::default(),
-        &catalog,
-        Arc::new(NoInterest),
-        Arc::clone(&metrics),
-    );
-    let audience = SystemTopicViewers::default();
+    let engine = engine(&catalog, &metrics);
+    let viewers = SystemTopicViewers::default();
     let hub = Arc::new(Hub::new(
         Arc::clone(&catalog),
-        audience.wrap_observer(engine.observer()),
+        viewers.wrap_observer(engine.observer()),
     ));
-    let secrets = VerifierConfig {
-        secrets: vec![Secret::new(keys::SECRET)],
-        ..VerifierConfig::default()
-    };
-    let verifier = Arc::new(Verifier::new(&secrets, clock.clone())?);
+    let verifier = verifier(&clock)?;
     let policy = Arc::new(Policy::new(
         PolicyConfig::default(),
         Arc::new(NoPermissions),
     ));
-    let parts = shard::ShardDeps {
+    let deps = shard::ShardDeps {
         hub: Arc::clone(&hub),
-        context: SessionContext {
-            catalog: Arc::clone(&catalog),
-            policy: Arc::clone(&policy),
-            limits: SessionLimits::default(),
-        },
-        request_handler: RequestHandler {
-            verifier: Arc::clone(&verifier),
-            policy: Arc::clone(&policy),
-            catalog: Arc::clone(&catalog),
-        },
+        context: session_context(&catalog, &policy),
+        request_handler: request_handler(&verifier, &policy, &catalog),
         clock: clock.clone(),
         metrics: Arc::clone(&metrics),
         drain: drain.clone(),
     };
-    let shards = Arc::new(Shards::start(
-        shard::Config {
-            threads: plan.shards,
-        },
-        &parts,
-    )?);
-    // Only the first read happens: generated rows need no sweep.
-    let never = Duration::from_secs(24 * 3600);
+    let threads = plan.shards;
+    let shards = Arc::new(Shards::start(shard::Config { threads }, &deps)?);
     drain.spawn(engine.clone().run(engine::EngineDeps {
-        config: engine::Config {
-            sweep: never,
-            sweep_without_notifications: never,
-            ..engine::Config::default()
-        },
+        config: engine_config(),
         catalog: Arc::clone(&catalog),
         hub: Arc::clone(&hub),
         reader: Arc::new(ZeroReader),
         clock: clock.clone(),
         drain: drain.clone(),
     }));
-    let seats = ConnectionLimits::new(&config);
-    let seen = operations::AdminDeps {
+    let rules = config.upgrade_rules(&catalog, &verifier, &drain);
+    let admin_deps = AdminDeps {
         hub: Arc::clone(&hub),
         shards: Arc::clone(&shards),
         engine: engine.clone(),
@@ -158,12 +128,12 @@ fn serve(plan: &HubPlan) -> anyhow::Result<(Arc<Hub>, Arc<Shards>)> {
         verifier: Arc::clone(&verifier),
         readiness: Arc::new(AlwaysReady),
         clock: clock.clone(),
-        connection_usage: seats.usage(),
+        connection_usage: rules.limits.usage(),
     };
-    let doors = ServerState {
+    let state = ServerState {
         tls: None,
-        limits: seats,
-        admin: Admin::start(seen, audience, &drain),
+        rules: Arc::new(rules),
+        admin: Admin::start(admin_deps, viewers, &drain),
         config,
         catalog,
         verifier,
@@ -182,10 +152,64 @@ fn serve(plan: &HubPlan) -> anyhow::Result<(Arc<Hub>, Arc<Shards>)> {
     };
     drain.spawn(http::serve(
         listener,
-        Arc::new(doors),
+        Arc::new(state),
         http::AppMounts::default(),
     ));
     Ok((hub, shards))
+}
+
+fn http_config() -> http::Config {
+    http::Config {
+        max_connections: 19_900,
+        ..http::Config::default()
+    }
+}
+
+fn engine(catalog: &Arc<Catalog>, metrics: &Arc<Metrics>) -> Engine {
+    Engine::new(
+        &engine::Config::default(),
+        catalog,
+        Arc::new(NoInterest),
+        Arc::clone(metrics),
+    )
+}
+
+fn request_handler(
+    verifier: &Arc<Verifier>,
+    policy: &Arc<Policy>,
+    catalog: &Arc<Catalog>,
+) -> RequestHandler {
+    RequestHandler {
+        verifier: Arc::clone(verifier),
+        policy: Arc::clone(policy),
+        catalog: Arc::clone(catalog),
+    }
+}
+
+fn verifier(clock: &Clock) -> anyhow::Result<Arc<Verifier>> {
+    let config = VerifierConfig {
+        secrets: vec![Secret::new(keys::SECRET)],
+        ..VerifierConfig::default()
+    };
+    Ok(Arc::new(Verifier::new(&config, clock.clone())?))
+}
+
+fn session_context(catalog: &Arc<Catalog>, policy: &Arc<Policy>) -> SessionContext {
+    SessionContext {
+        catalog: Arc::clone(catalog),
+        policy: Arc::clone(policy),
+        limits: SessionLimits::default(),
+    }
+}
+
+/// Returns settings with which only the first read happens: generated rows need no sweep.
+fn engine_config() -> engine::Config {
+    let never = Duration::from_secs(24 * 3600);
+    engine::Config {
+        sweep: never,
+        sweep_without_notifications: never,
+        ..engine::Config::default()
+    }
 }
 
 fn stream() -> Stream {

@@ -1,9 +1,9 @@
 //! The benchmark: `make bench`, or `cargo bench --bench bench -- [scenario…] [--rounds N] [--quick]
 //! [--list]`.
 //!
-//! Each scenario measures one promise of docs/PERFORMANCE.md next to the *floor* (the same bytes
-//! sent by minimal code) and next to other servers. It writes a table, `bench.json` and `bench.svg`
-//! in `target/bench/`. Nothing here fails because something is slow: the program prints figures for
+//! Each scenario measures one promise of docs/benchmarks/README.md next to the *floor* (the same
+//! bytes sent by minimal code) and next to other servers. It writes a table, `bench.json` and
+//! `bench.svg` in `target/bench/`. Nothing here fails because something is slow: the program prints figures for
 //! a human to judge. It starts itself again for roles that need their own process, each on its own
 //! core: `load` (the clients), `floor`, and `hub` (Latido's library without a database, with
 //! generated publications).

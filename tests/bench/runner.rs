@@ -179,11 +179,11 @@ pub(crate) fn run(scenarios: &[Scenario], options: BenchOptions) -> anyhow::Resu
 
 /// Polls `answer` until it returns a value, for at most `patience`.
 pub(crate) fn poll_until<T>(
-    patience: Duration,
+    timeout: Duration,
     what: &str,
     mut answer: impl FnMut() -> Option<T>,
 ) -> anyhow::Result<T> {
-    let deadline = Instant::now() + patience;
+    let deadline = Instant::now() + timeout;
     loop {
         if let Some(value) = answer() {
             return Ok(value);
@@ -191,7 +191,7 @@ pub(crate) fn poll_until<T>(
         anyhow::ensure!(
             Instant::now() < deadline,
             "{what}: not within {} s",
-            patience.as_secs()
+            timeout.as_secs()
         );
         std::thread::sleep(Duration::from_millis(1));
     }

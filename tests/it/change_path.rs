@@ -1,8 +1,13 @@
 //! The path from COMMIT to a frame, and its correctness when a part of the path fails.
 
+use std::time::Duration;
+
+use jiff::{Timestamp, ToSpan as _};
 use serde_json::{Value, json};
 
-use crate::harness::{ADMIN_OF_B1, B1, B2, OTHER_USER, TestApp, TestSocket, claims, wait_until};
+use crate::harness::{
+    ADMIN_OF_B1, B1, B2, OTHER_USER, TestApp, TestSocket, claims, disable_sweep, wait_until,
+};
 
 fn channel(negocio: &str) -> String {
     format!("estadisticas:{negocio}")
@@ -73,9 +78,16 @@ async fn every_kind_of_row_change_is_delivered() {
     );
 }
 
+/// An interval between two reads of a key in which even a slow machine books many citas.
+const INTERVAL: Duration = Duration::from_secs(1);
+
 #[tokio::test(flavor = "multi_thread")]
 async fn burst_needs_few_reads_and_ends_with_the_right_frame() {
-    let app = TestApp::start().await;
+    // With the default interval, a slow machine may read the key between any two of its changes.
+    let app = TestApp::with(|config| {
+        config.engine.pacing = config.engine.pacing.clone().with_interval(INTERVAL);
+    })
+    .await;
     let db = app.connect_database().await;
     let mut socket = connect_both(&app).await;
     socket.subscribe(&channel(B1)).await;
@@ -99,16 +111,18 @@ async fn burst_needs_few_reads_and_ends_with_the_right_frame() {
 #[tokio::test(flavor = "multi_thread")]
 async fn unwatched_keys_cause_no_query() {
     // The gate is off, so writers always notify and the server has something to ignore.
-    let app = TestApp::without_interest_gate().await;
+    let app = TestApp::with_settings(&[("INTEREST_GATE", "false")], disable_sweep).await;
     let db = app.connect_database().await;
     let mut socket = connect_both(&app).await;
     socket.subscribe(&channel(B2)).await;
+    app.wait_until_settled().await;
     let before = app.metric("latido_reads_total").await;
     for _ in 0..50 {
         app.book(&db, B1, "pendiente", 0).await;
     }
     app.book(&db, B2, "pendiente", 0).await;
     socket.next_stats(&channel(B2)).await;
+    app.wait_until_settled().await;
     assert!(
         app.metric("latido_reads_total").await - before <= 2.0,
         "B2's own change, and no more than its trailing read"
@@ -119,7 +133,7 @@ async fn unwatched_keys_cause_no_query() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn hundred_viewers_share_one_read() {
-    let app = TestApp::start().await;
+    let app = TestApp::with(disable_sweep).await;
     let token = app.token(ADMIN_OF_B1);
     let mut sockets = Vec::new();
     for _ in 0..100 {
@@ -127,6 +141,7 @@ async fn hundred_viewers_share_one_read() {
         socket.subscribe(&channel(B1)).await;
         sockets.push(socket);
     }
+    app.wait_until_settled().await;
     let before = app.metric("latido_reads_total").await;
     let db = app.connect_database().await;
     app.book(&db, B1, "pendiente", 0).await;
@@ -135,12 +150,14 @@ async fn hundred_viewers_share_one_read() {
         frames.push(socket.next().await);
     }
     assert!(frames.iter().all(|frame| *frame == frames[0]));
+    app.wait_until_settled().await;
     assert!(app.metric("latido_reads_total").await - before <= 2.0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn lost_listener_connection_loses_no_change() {
-    let app = TestApp::start().await;
+    // A sweep could find a change before the read that follows the reconnect.
+    let app = TestApp::with(disable_sweep).await;
     let db = app.connect_database().await;
     let mut socket = connect_both(&app).await;
     socket.subscribe(&channel(B1)).await;
@@ -179,11 +196,12 @@ async fn hook_call_before_the_commit_still_delivers_the_change() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sweep_repairs_and_counts_changes_without_notification() {
-    let app =
-        TestApp::with(|config| config.engine.sweep = std::time::Duration::from_millis(200)).await;
+    let app = TestApp::with(|config| config.engine.sweep = Duration::from_millis(200)).await;
     let db = app.connect_database().await;
     let mut socket = connect_both(&app).await;
     socket.subscribe(&channel(B1)).await;
+    // The read after the watch locks are held would find the row, and nothing would be counted.
+    app.wait_until_settled().await;
     db.batch_execute("ALTER TABLE citas DISABLE TRIGGER ALL")
         .await
         .expect("disabled");
@@ -198,16 +216,22 @@ async fn sweep_repairs_and_counts_changes_without_notification() {
 #[tokio::test(flavor = "multi_thread")]
 async fn today_ends_at_midnight_in_the_time_zone_of_the_business() {
     let app = TestApp::with_settings(&[("TIMEZONE", "America/Guayaquil")], |_| {}).await;
-    let five_to_midnight: jiff::Timestamp = "2030-03-10T04:59:58Z".parse().expect("a time");
-    app.clock().set(five_to_midnight);
+    let midnight: Timestamp = "2030-03-10T05:00:00Z".parse().expect("a time");
+    app.clock().set(midnight - 1.hour());
     let db = app.connect_database().await;
     app.book_on(&db, B1, "pendiente", "2030-03-09").await;
     app.book_on(&db, B1, "pendiente", "2030-03-10").await;
     app.book_on(&db, B1, "pendiente", "2030-03-10").await;
     // The token must be valid according to the server's clock.
-    let token = app.sign(&json!({"id": ADMIN_OF_B1, "exp": five_to_midnight.as_second() + 3600}));
+    let exp = (midnight + 1.hour()).as_second();
+    let token = app.sign(&json!({"id": OTHER_USER, "negocios": [B1, B2], "exp": exp}));
     let mut socket = app.connect_socket(&token).await;
     assert_eq!(socket.subscribe(&channel(B1)).await["data"]["citas_hoy"], 1);
+    app.clock().set(midnight - 1.second());
+    // The engine looks at the clock at every event, such as the first viewer of another channel.
+    socket
+        .send(&json!({"type": "subscribe", "channel": channel(B2)}))
+        .await;
     let frame = socket.next_stats(&channel(B1)).await;
     assert_eq!(
         (&frame["data"]["citas_hoy"], &frame["data"]["total_citas"]),
@@ -348,7 +372,10 @@ async fn second_stream_needs_only_configuration() {
         .expect("a relevant one");
     assert_eq!(socket.next_of_type("ventas").await["data"]["canal"], "tel");
     let old: Value = socket.subscribe(&channel(B1)).await;
-    assert_eq!(old["data"]["total_citas"], 0, "beside the built-in stream");
+    assert_eq!(
+        old["data"]["total_citas"], 0,
+        "the built-in stream still works"
+    );
 }
 
 /// A function that fails for some keys with the SQLSTATE of a statement timeout, without the wait.
@@ -368,7 +395,8 @@ async fn slow_key_does_not_delay_other_keys() {
     let app = TestApp::with_streams(SLOW_STREAM, SLOW_KEY).await;
     let token = app.sign(&json!({"id": 7, "rol": "admin_sistema", "exp": claims::now() + 600}));
     let mut socket = app.connect_socket(&token).await;
-    for key in ["giant 1", "a", "giant 2", "b"] {
+    // A stream whose every watched key fails for a while is reported, so a good key comes first.
+    for key in ["a", "giant 1", "b", "giant 2"] {
         socket
             .send(&json!({"type": "subscribe", "channel": format!("slow:{key}")}))
             .await;
@@ -432,20 +460,17 @@ async fn delivered_frames_are_counted() {
     let mut two = connect_both(&app).await;
     two.subscribe(&channel(B1)).await;
     two.subscribe(&channel(B2)).await;
-    assert_eq!(
-        app.metric("latido_frames_sent_total").await,
-        6.0,
-        "subscribed and stats, three times"
-    );
+    // A frame is counted after it was handed to the kernel, so the client may be faster. There are
+    // three times `subscribed` and `stats`.
+    app.assert_metric_settles("latido_frames_sent_total", 6.0)
+        .await;
     let before = app.metric("latido_sent_bytes_total").await;
     app.book(&db, B1, "pendiente", 0).await;
     let frame = one.next().await;
     assert_eq!(two.next().await, frame);
-    assert_eq!(
-        app.metric("latido_frames_sent_total").await,
-        8.0,
-        "one each, however many channels a client has"
-    );
+    // One each, however many channels a client has.
+    app.assert_metric_settles("latido_frames_sent_total", 8.0)
+        .await;
     let bytes = app.metric("latido_sent_bytes_total").await - before;
     assert!(bytes > 2.0 * 200.0 && bytes < 2.0 * 300.0, "{bytes}");
 }

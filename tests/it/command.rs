@@ -2,6 +2,7 @@
 
 mod database;
 mod demo;
+mod logging;
 mod secrets;
 mod serving;
 mod settings;
@@ -20,7 +21,7 @@ fn variables(url: &str) -> Vec<(&'static str, String)> {
         ("HOST", "127.0.0.1"),
         ("PORT", "0"),
         ("TIMEZONE", "America/Guayaquil"),
-        ("SHUTDOWN_SECONDS", "4"),
+        ("SHUTDOWN_SECONDS", "60"),
     ];
     fixed
         .into_iter()

@@ -420,8 +420,11 @@ async fn oversize_binary_and_flooding_messages_close_the_connection() {
     socket.send_raw(Message::binary(vec![1, 2, 3])).await;
     assert_eq!(socket.wait_for_close_code().await, Some(1003));
     let mut socket = app.connect_socket(&token).await;
+    // The server may end the connection before the last message.
     for _ in 0..40 {
-        socket.send(&json!({"type": "ping"})).await;
+        if !socket.try_send(Message::text(r#"{"type":"ping"}"#)).await {
+            break;
+        }
     }
     assert_eq!(
         socket.next_of_type("error").await["data"]["code"],

@@ -4,11 +4,10 @@
 //! `LATIDO_SEED=n` replays a run.
 
 use std::collections::HashMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::sync::watch;
 use tokio_postgres::Client;
 
 use crate::harness::{OTHER_USER, TestApp, TestSocket, claims, wait_until};
@@ -35,14 +34,14 @@ async fn every_client_converges() {
     eprintln!("LATIDO_SEED={seed}");
     let mut random = fastrand::Rng::with_seed(seed);
     let mut app = TestApp::on_own_cluster().await;
-    let done = Arc::new(AtomicBool::new(false));
+    let done = watch::Sender::new(false);
     let clients: Vec<_> = (0..CLIENTS)
         .map(|n| {
             tokio::spawn(follow_until_done(
                 app.ws_url(),
                 dashboard_token(&app),
                 vec![n % BUSINESSES, (n * 5 + 1) % BUSINESSES],
-                Arc::clone(&done),
+                done.subscribe(),
             ))
         })
         .collect();
@@ -59,11 +58,16 @@ async fn every_client_converges() {
         }
     }
     app.quiesce().await;
-    done.store(true, Ordering::Relaxed);
+    done.send_replace(true);
     let db = app.connect_database().await;
     let mut truth = HashMap::new();
     for n in 0..BUSINESSES {
-        truth.insert(n, query_numbers(&db, n).await.expect("the truth"));
+        truth.insert(
+            n,
+            query_numbers(&db, n)
+                .await
+                .expect("the numbers in the database"),
+        );
     }
     for client in clients {
         for (n, last) in client.await.expect("a client ends") {
@@ -88,45 +92,55 @@ pub(crate) async fn query_numbers(db: &Client, n: usize) -> Option<[i64; 4]> {
     Some([row.get(0), row.get(1), row.get(2), row.get(3)])
 }
 
-/// Follows businesses as a dashboard that reconnects. Returns its last numbers after `done` is set.
+/// Follows businesses as a dashboard until `done` is set. Then subscribes again and returns the
+/// numbers that the server answers with.
 async fn follow_until_done(
     url: String,
     token: String,
     businesses: Vec<usize>,
-    done: Arc<AtomicBool>,
+    mut done: watch::Receiver<bool>,
 ) -> HashMap<usize, [i64; 4]> {
-    let mut last: HashMap<usize, ([i64; 4], u64)> = HashMap::new();
+    let channel = |n: usize| format!("estadisticas:{}", business(n));
     let mut socket = TestSocket::connect(&url, &token).await;
     for n in &businesses {
-        socket
-            .send(
-                &json!({"type": "subscribe", "channel": format!("estadisticas:{}", business(*n))}),
-            )
-            .await;
+        socket.subscribe(&channel(*n)).await;
     }
-    // A last subscription after the end returns the server's current numbers. All earlier frames
-    // arrive before it.
-    let mut final_round = false;
+    let mut versions = HashMap::new();
     loop {
-        let Some(frame) = socket.next_within(Duration::from_millis(100)).await else {
-            if final_round {
-                return last
-                    .into_iter()
-                    .map(|(n, (numbers, _))| (n, numbers))
-                    .collect();
-            }
-            final_round = done.load(Ordering::Relaxed);
-            continue;
-        };
-        if frame["type"] == "stats" {
-            let n = businesses
-                .iter()
-                .find(|n| frame["data"]["negocio_id"] == business(**n))
-                .expect("only what was asked for");
-            let version = frame["v"].as_u64().expect("a version");
-            let before = last.insert(*n, (four_numbers(&frame["data"]), version));
-            assert!(before.is_none_or(|(_, v)| version > v), "versions rise");
+        tokio::select! {
+            frame = socket.next() => check_version(&mut versions, &frame),
+            _ = done.wait_for(|done| *done) => break,
         }
+    }
+    let mut last = HashMap::new();
+    for n in businesses {
+        let name = channel(n);
+        socket
+            .send(&json!({"type": "subscribe", "channel": name}))
+            .await;
+        // All earlier frames arrive before this answer, and the current one follows it.
+        loop {
+            let frame = socket.next().await;
+            if frame["type"] == "subscribed" && frame["data"]["channel"] == name {
+                break;
+            }
+            check_version(&mut versions, &frame);
+        }
+        let frame = socket.next_stats(&name).await;
+        last.insert(n, four_numbers(&frame["data"]));
+    }
+    last
+}
+
+/// Asserts that the versions of a channel rise.
+fn check_version(versions: &mut HashMap<String, u64>, frame: &Value) {
+    if frame["type"] == "stats" {
+        let version = frame["v"].as_u64().expect("a version");
+        let before = versions.insert(frame["channel"].to_string(), version);
+        assert!(
+            before.is_none_or(|before| version > before),
+            "versions rise"
+        );
     }
 }
 

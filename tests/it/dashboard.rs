@@ -30,7 +30,7 @@ async fn request_json(
     } else {
         request
     };
-    let answer = request.send().await.expect("an answer");
+    let answer = request.send().await.expect("a response");
     let status = answer.status().as_u16();
     (
         status,
@@ -79,101 +79,77 @@ fn row<'a>(data: &'a Value, user: &str) -> Option<&'a Value> {
         .find(|row| row["user"] == user)
 }
 
+/// The addresses with the statistics, without their optional prefix `/api`.
+const STATISTICS: [&str; 6] = [
+    "/dashboard",
+    "/dashboard/clients",
+    "/dashboard/rooms",
+    "/dashboard/events",
+    "/dashboard/stats",
+    "/dashboard/api-status",
+];
+
+/// Sends a request and returns the status of the response.
+async fn request_status(app: &TestApp, method: Method, path: &str, token: Option<&str>) -> u16 {
+    request_json(app, method, path, token).await.0
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn only_admins_have_access() {
     let app = TestApp::start().await;
-    let non_admin = channel_token(&app, "ana");
-    let all = [
-        "/dashboard",
-        "/dashboard/clients",
-        "/dashboard/rooms",
-        "/dashboard/events",
-        "/dashboard/stats",
-        "/dashboard/api-status",
-    ];
-    for path in all
+    let (admin, non_admin) = (admin_token(&app), channel_token(&app, "ana"));
+    let status = async |method, path: &str, token| request_status(&app, method, path, token).await;
+    let plain = STATISTICS.map(str::to_owned);
+    for path in plain
         .iter()
-        .map(|path| (*path).to_owned())
-        .chain(all.iter().map(|path| format!("/api{path}")))
+        .cloned()
+        .chain(plain.iter().map(|path| format!("/api{path}")))
     {
+        assert_eq!(status(Method::GET, &path, None).await, 401, "{path}");
         assert_eq!(
-            request_json(&app, Method::GET, &path, None).await.0,
+            status(Method::GET, &path, Some("x.y.z")).await,
             401,
             "{path}"
         );
+        let (refused, body) = request_json(&app, Method::GET, &path, Some(&non_admin)).await;
         assert_eq!(
-            request_json(&app, Method::GET, &path, Some("x.y.z"))
-                .await
-                .0,
-            401,
-            "{path}"
-        );
-        let (status, body) = request_json(&app, Method::GET, &path, Some(&non_admin)).await;
-        assert_eq!(
-            (status, body["error"]["code"].as_str()),
+            (refused, body["error"]["code"].as_str()),
             (403, Some("forbidden")),
             "{path}"
         );
         assert_eq!(
-            request_json(&app, Method::GET, &path, Some(&admin_token(&app)))
-                .await
-                .0,
+            status(Method::GET, &path, Some(&admin)).await,
             200,
             "{path}"
         );
         assert_eq!(
-            request_json(&app, Method::PUT, &path, Some(&admin_token(&app)))
-                .await
-                .0,
+            status(Method::PUT, &path, Some(&admin)).await,
             405,
             "{path}"
         );
     }
     for path in ["/dashboard/cleanup", "/dashboard/clients/0-0-1/close"] {
+        assert_eq!(status(Method::POST, path, None).await, 401, "{path}");
         assert_eq!(
-            request_json(&app, Method::POST, path, None).await.0,
-            401,
-            "{path}"
-        );
-        assert_eq!(
-            request_json(&app, Method::POST, path, Some(&non_admin))
-                .await
-                .0,
+            status(Method::POST, path, Some(&non_admin)).await,
             403,
             "{path}"
         );
-        assert_eq!(
-            request_json(&app, Method::GET, path, Some(&admin_token(&app)))
-                .await
-                .0,
-            405,
-            "{path}"
-        );
+        assert_eq!(status(Method::GET, path, Some(&admin)).await, 405, "{path}");
     }
     // Tokens in URLs are refused, because URLs are written to logs.
+    let with_token = format!("/dashboard/stats?token={admin}");
+    assert_eq!(status(Method::GET, &with_token, None).await, 401);
     assert_eq!(
-        request_json(
-            &app,
-            Method::GET,
-            &format!("/dashboard/stats?token={}", admin_token(&app)),
-            None
-        )
-        .await
-        .0,
-        401
-    );
-    assert_eq!(
-        request_json(
-            &app,
-            Method::GET,
-            "/dashboard/nothing",
-            Some(&admin_token(&app))
-        )
-        .await
-        .0,
+        status(Method::GET, "/dashboard/nothing", Some(&admin)).await,
         404
     );
+}
 
+#[tokio::test(flavor = "multi_thread")]
+async fn only_admins_subscribe_to_the_server_channels() {
+    let app = TestApp::start().await;
+    let non_admin = channel_token(&app, "ana");
     let mut socket = app.connect_socket(&non_admin).await;
     for channel in [STATE_CHANNEL, CLIENTS_CHANNEL, "latido:clientes/ana"] {
         let error = socket.subscribe_as(channel, "error").await;
@@ -189,11 +165,9 @@ async fn only_admins_have_access() {
     );
     assert_eq!(app.notify(&json!({"negocio_id": B1})).await.0, 200);
     assert_eq!(
-        request_json(&app, Method::POST, "/notify/latido", None)
-            .await
-            .0,
+        request_status(&app, Method::POST, "/notify/latido", None).await,
         404,
-        "the server is no stream"
+        "the server's own topics are not a stream"
     );
 }
 
@@ -206,7 +180,7 @@ async fn browsers_get_the_page_and_programs_get_the_statistics() {
             .header("accept", "text/html,*/*;q=0.8")
             .send()
             .await
-            .expect("an answer");
+            .expect("a response");
         assert_eq!(answer.status().as_u16(), 200, "{path}");
         assert!(
             answer.headers()["content-security-policy"]
@@ -338,7 +312,7 @@ async fn operator_closes_one_session() {
         );
         assert_eq!(client.wait_for_close_code().await, Some(code));
         bystander.assert_quiet().await;
-        wait_until("it has gone", async || {
+        wait_until("the client is removed", async || {
             request_json(&app, method.clone(), &path, Some(&admin_token(&app)))
                 .await
                 .0

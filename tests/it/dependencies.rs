@@ -171,7 +171,11 @@ fn every_build_uses_the_pinned_compiler() {
     let read = |name: &str| std::fs::read_to_string(root().join(name)).unwrap();
     let toolchain: toml::Table = read("rust-toolchain.toml").parse().unwrap();
     let pinned = toolchain["toolchain"]["channel"].as_str().unwrap();
-    assert_eq!(pinned.split('.').count(), 3, "{pinned} is no exact release");
+    assert_eq!(
+        pinned.split('.').count(),
+        3,
+        "{pinned} is not an exact release"
+    );
     let image = format!("FROM rust:{pinned}-slim-bookworm AS build\n");
     assert!(read("Dockerfile").contains(&image), "Dockerfile: {image}");
     let container = format!("\"version\": \"{pinned}\"");

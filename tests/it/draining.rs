@@ -28,7 +28,10 @@ async fn clients_are_asked_to_reconnect_and_nothing_is_left_running() {
         .into_iter()
         .map(|mut socket| tokio::spawn(async move { socket.wait_for_close_code().await }))
         .collect();
-    assert!(app.stop().await, "all left within the deadline");
+    assert!(
+        app.stop().await,
+        "all clients disconnected within the deadline"
+    );
     for socket in leaving {
         assert_eq!(socket.await.expect("a close"), Some(1012));
     }
@@ -44,9 +47,9 @@ async fn unresponsive_client_does_not_delay_the_shutdown() {
     let mut app = TestApp::start().await;
     let token = app.token(ADMIN_OF_B1);
     // The socket is never polled again, so it never answers the close frame.
-    let _deaf = TestSocket::connect(&app.ws_url(), &token).await;
+    let _silent = TestSocket::connect(&app.ws_url(), &token).await;
     assert!(
         within(app.stop()).await,
-        "it is dropped before the deadline"
+        "the connection is dropped before the deadline"
     );
 }

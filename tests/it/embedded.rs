@@ -46,7 +46,10 @@ impl ScratchDir {
     /// check later steps use it to skip the first start.
     fn persistent_with_data(&self) -> EmbeddedSettings {
         let cluster = start_temporary_blocking(None);
-        let base = cluster.data_dir().parent().expect("it has one");
+        let base = cluster
+            .data_dir()
+            .parent()
+            .expect("the directory has a parent");
         let prefix = format!("template-{}-", cluster.major());
         let is_template = |path: &PathBuf| {
             path.file_name()
@@ -57,7 +60,7 @@ impl ScratchDir {
             .map(|entry| entry.expect("readable").path());
         let template = entries
             .find(|path| path.is_dir() && is_template(path))
-            .expect("it was copied from one");
+            .expect("a template directory");
         fs::create_dir(self.path()).expect("a new name");
         let target = self.path().join(format!("pg{}", cluster.major()));
         let copied = Command::new("cp")
@@ -72,7 +75,7 @@ impl ScratchDir {
     /// Lists the remaining files, except the template and its lock, which stay on purpose.
     fn remaining_files(&self) -> Vec<String> {
         let names = fs::read_dir(self.path())
-            .expect("it exists")
+            .expect("the directory exists")
             .map(|entry| entry.expect("readable").file_name());
         let names = names.map(|name| name.to_string_lossy().into_owned());
         names.filter(|name| !name.starts_with("template")).collect()
@@ -246,7 +249,7 @@ fn foreign_socket_folder_is_refused() {
     cluster.stop().unwrap();
     symlink(scratch.path(), &socket).unwrap();
     let error = Cluster::start(&settings).unwrap_err();
-    assert!(socket.is_symlink(), "it deleted what is not its own");
+    assert!(socket.is_symlink(), "another server's data was deleted");
     fs::remove_file(&socket).unwrap();
     assert!(
         matches!(error, EmbeddedError::UnsafeDirectory { .. }),

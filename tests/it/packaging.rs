@@ -462,7 +462,7 @@ fn compose_file_publishes_the_port_of_the_image() {
 #[test]
 fn each_readme_starts_with_two_commands() {
     let targets = read("Makefile");
-    for name in ["README.md", "README.es.md"] {
+    for name in ["README.md", "docs/es/README.md"] {
         let text = read(name);
         let blocks: Vec<_> = text
             .split("```")

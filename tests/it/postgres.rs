@@ -4,6 +4,7 @@
     reason = "test helpers fail by panicking, like tests"
 )]
 
+mod connections;
 mod doctor;
 mod installing;
 mod listening;

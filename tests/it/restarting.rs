@@ -13,7 +13,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinSet;
 
 use crate::harness::{
-    B1, CommandHome, OTHER_USER, RunningCommand, TestApp, booking_sql, claims, wait_until, within,
+    B1, CommandHome, OTHER_USER, ReservedPort, RunningCommand, TestApp, booking_sql, claims,
+    wait_until, within,
 };
 
 const WANTED: usize = 10_000;
@@ -67,7 +68,7 @@ fn affordable_connections() -> usize {
         current: limit.maximum,
         ..limit
     };
-    let _as_it_was = setrlimit(Resource::Nofile, raised);
+    let _unchanged_on_error = setrlimit(Resource::Nofile, raised);
     let files = getrlimit(Resource::Nofile)
         .current
         .unwrap_or(u64::MAX)
@@ -126,6 +127,12 @@ async fn run_client(
                         .await;
                     return code;
                 }
+                // On a busy machine, connecting all clients takes longer than a silence may last.
+                0x9 => {
+                    let length = u8::try_from(payload.len()).expect("a control frame is short");
+                    let pong = [&[0x8a, 0x80 | length, 0, 0, 0, 0], &*payload].concat();
+                    socket.write_all(&pong).await.ok()?;
+                }
                 0x1 if payload.starts_with(br#"{"type":"stats""#) => {
                     subscribed.fetch_add(1, Ordering::Relaxed);
                 }
@@ -155,6 +162,32 @@ fn total(line: &str) -> Option<i64> {
     (frame["type"] == "stats").then(|| frame["data"]["total_citas"].as_i64().expect("a number"))
 }
 
+/// Connects clients in batches, each of which is subscribed before the next one starts.
+async fn connect_in_batches(
+    address: SocketAddr,
+    token: &Arc<str>,
+    many: usize,
+) -> JoinSet<Option<u16>> {
+    let subscribed = Arc::new(AtomicU64::new(0));
+    let mut clients = JoinSet::new();
+    while clients.len() < many {
+        let wave = CONNECT_BATCH.min(many - clients.len());
+        (0..wave).for_each(|_| {
+            drop(clients.spawn(run_client(
+                address,
+                Arc::clone(token),
+                Arc::clone(&subscribed),
+            )))
+        });
+        let expected = clients.len() as u64;
+        wait_until("the batch is subscribed", async || {
+            subscribed.load(Ordering::Relaxed) >= expected
+        })
+        .await;
+    }
+    clients
+}
+
 #[tokio::test(flavor = "multi_thread")]
 #[expect(
     clippy::print_stderr,
@@ -162,10 +195,10 @@ fn total(line: &str) -> Option<i64> {
 )]
 async fn ten_thousand_clients_move_to_the_next_server_without_loss() {
     let place = RestartSetup::new().await;
-    let more = [("REUSE_PORT", "true"), ("SHUTDOWN_SECONDS", "10")];
+    let more = [("REUSE_PORT", "true"), ("SHUTDOWN_SECONDS", "60")];
     let first = place.home.start(&["serve"], &place.variables("0", &more));
     let address = first.ready_address().await;
-    let (token, subscribed) = (Arc::<str>::from(place.token()), Arc::new(AtomicU64::new(0)));
+    let token = Arc::<str>::from(place.token());
     let url = format!("ws://{address}");
     let watch = place.home.start(
         &[
@@ -181,22 +214,7 @@ async fn ten_thousand_clients_move_to_the_next_server_without_loss() {
         .wait_for_stdout("numbers", |line| total(line) == Some(0))
         .await;
     let many = affordable_connections();
-    let mut clients = JoinSet::new();
-    while clients.len() < many {
-        let wave = CONNECT_BATCH.min(many - clients.len());
-        (0..wave).for_each(|_| {
-            drop(clients.spawn(run_client(
-                address,
-                Arc::clone(&token),
-                Arc::clone(&subscribed),
-            )))
-        });
-        let expected = clients.len() as u64;
-        wait_until("the batch is subscribed", async || {
-            subscribed.load(Ordering::Relaxed) >= expected
-        })
-        .await;
-    }
+    let mut clients = connect_in_batches(address, &token, many).await;
     // The next version starts on the same address before this one stops.
     let port = address.port().to_string();
     let second = place.home.start(&["serve"], &place.variables(&port, &more));
@@ -212,7 +230,7 @@ async fn ten_thousand_clients_move_to_the_next_server_without_loss() {
     assert_eq!(
         first.wait_for_exit().await.code,
         Some(0),
-        "all left within the deadline"
+        "all clients disconnected within the deadline"
     );
     let reconnecting = codes.iter().filter(|code| **code == Some(1012)).count();
     eprintln!("{reconnecting} of {many} left with 1012, the last after {last:.1?}");
@@ -234,6 +252,11 @@ async fn ten_thousand_clients_move_to_the_next_server_without_loss() {
         .await;
     drop(second);
 }
+
+/// The threads that open connections without a pause.
+const CLIENTS: u64 = 4;
+/// The number of times that a server is replaced.
+const RESTARTS: u64 = 3;
 
 /// The outcomes of connections that were opened without a pause.
 #[derive(Debug, Default)]
@@ -278,15 +301,15 @@ async fn replace_servers_under_load(
         Arc::new(AtomicBool::new(false)),
     );
     let mut running = start().await;
-    let pressing: Vec<_> = (0..4)
+    let pressing: Vec<_> = (0..CLIENTS)
         .map(|_| {
             let (load, done) = (Arc::clone(&load), Arc::clone(&done));
             std::thread::spawn(move || load.send_requests(address, &done))
         })
         .collect();
-    for _ in 0..3 {
+    for _ in 0..RESTARTS {
         let served = load.served.load(Ordering::Relaxed);
-        wait_until("it serves", async || {
+        wait_until("the server serves", async || {
             load.served.load(Ordering::Relaxed) > served + 100
         })
         .await;
@@ -296,7 +319,7 @@ async fn replace_servers_under_load(
         running = next;
     }
     let served = load.served.load(Ordering::Relaxed);
-    wait_until("the last one serves", async || {
+    wait_until("the last server serves", async || {
         load.served.load(Ordering::Relaxed) > served + 100
     })
     .await;
@@ -330,26 +353,24 @@ async fn inherited_socket_refuses_no_connection() {
 #[tokio::test(flavor = "multi_thread")]
 async fn shared_port_refuses_no_connection() {
     let place = RestartSetup::new().await;
-    let probe = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let address = probe.local_addr().expect("an address");
-    drop(probe);
-    let port = address.port().to_string();
-    let variables = place.variables(&port, &[("REUSE_PORT", "true")]);
-    let load = replace_servers_under_load(address, async || {
+    let port = ReservedPort::new();
+    let number = port.number();
+    let variables = place.variables(&number, &[("REUSE_PORT", "true")]);
+    let load = replace_servers_under_load(port.address(), async || {
         let server = place.home.start(&["serve"], &variables);
         // A request to the address is no proof, because the other server answers there as well.
         server
-            .wait_for_stderr("it serves", |line| line.contains("streams prepared"))
+            .wait_for_stderr("the server serves", |line| {
+                line.contains("streams prepared")
+            })
             .await;
         server
     });
     let load = load.await;
     assert_eq!(load.refused.load(Ordering::Relaxed), 0, "{load:?}");
     // A connection that the kernel completed between the last accept and the close is reset, unless
-    // the kernel may migrate it (net.ipv4.tcp_migrate_req). This is rare and documented.
-    let (reset, served) = (
-        load.reset.load(Ordering::Relaxed),
-        load.served.load(Ordering::Relaxed),
-    );
-    assert!(reset * 100 <= served, "{load:?}");
+    // the kernel may migrate it (net.ipv4.tcp_migrate_req). This is rare and documented. Each client
+    // has one connection at a time, so it loses at most one at each restart.
+    let reset = load.reset.load(Ordering::Relaxed);
+    assert!(reset <= CLIENTS * RESTARTS, "{load:?}");
 }

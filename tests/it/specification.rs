@@ -17,7 +17,7 @@ use crate::harness::TestApp;
 /// Returns the repository's document for a server with any stream.
 pub(crate) fn base_document(name: &str) -> Value {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("internal/http/specification")
+        .join("internal/http/src/specification")
         .join(name);
     serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
 }

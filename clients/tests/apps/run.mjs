@@ -10,6 +10,6 @@ const files = readdirSync(here, { recursive: true, encoding: 'utf8' }).filter((n
 const wanted = process.argv.slice(2);
 const chosen = files.filter((name) => wanted.length === 0 || wanted.some((word) => name.includes(word))).sort();
 // One after the other: each starts a server and a database.
-const flags = ['--test', '--test-reporter=spec', '--test-timeout=180000', '--test-concurrency=1'];
+const flags = ['--test', '--test-reporter=spec', '--test-timeout=600000', '--test-concurrency=1'];
 const { status } = spawnSync(process.execPath, [...flags, ...chosen.map((name) => join(here, name))], { stdio: 'inherit' });
 process.exit(status ?? 1);

@@ -20,6 +20,6 @@ await build({
 });
 const files = names.map((name) => `build/${name.replace('.ts', '.mjs')}`);
 // Node 20 has a WebSocket, but hides it.
-const flags = ['--experimental-websocket', '--enable-source-maps', '--test', '--test-reporter=spec', '--test-timeout=120000'];
+const flags = ['--experimental-websocket', '--enable-source-maps', '--test', '--test-reporter=spec', '--test-timeout=600000'];
 const env = { ...process.env, LATIDO_BIN: serverProgram() };
 process.exit(spawnSync(process.execPath, [...flags, ...process.argv.slice(2), ...files], { stdio: 'inherit', env }).status ?? 1);

@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn all_mistakes_are_reported_together() {
+    fn all_argument_mistakes_are_reported_together() {
         assert!(check_args(&watch_args("a:b", "ws://127.0.0.1:8080", "a.b.c")).is_ok());
         for url in ["", "http://a/ws", "127.0.0.1:8080"] {
             assert_eq!(

@@ -11,7 +11,6 @@
 mod metrics_history;
 mod process_stats;
 mod publisher;
-mod readiness;
 mod status_json;
 mod system_topic_viewers;
 
@@ -32,9 +31,9 @@ use latido_session::CloseReason;
 use latido_shard::{ClientId, ClientList, Shards, SweepResult};
 use latido_telemetry::{Metrics, RecentEvent, RecentEventKind};
 
+pub use latido_stream::{Readiness, ReadinessReport, StreamReport};
 use metrics_history::MetricsHistory;
 pub use process_stats::memory_bytes;
-pub use readiness::{Readiness, ReadinessReport, StreamReport};
 pub use status_json::{client_json, event_json, room_json};
 pub use system_topic_viewers::SystemTopicViewers;
 

@@ -72,7 +72,10 @@ mod tests {
         let hash = "sha256:2C70E12B7A0646F92279F427C7B38E7334D8E5389CFF167A1DC30E73F826B683"; // SHA-256 of "key"
         let key = ApiKey::parse(&Secret::new(hash)).unwrap();
         assert!(key.matches(b"key"));
-        assert!(!key.matches(hash.as_bytes()), "the hash itself is no key");
+        assert!(
+            !key.matches(hash.as_bytes()),
+            "the hash itself is not a key"
+        );
         for bad in [
             "sha256:",
             "sha256:12",

@@ -18,7 +18,7 @@ use reqwest::{Client, StatusCode, Url};
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
-use crate::{KeyError, Secret, TokenError, issuer_client};
+use crate::{Immediate, KeyError, Secret, TokenError, issuer_client};
 use latido_base::backoff::Jitter;
 use latido_base::drain::Drain;
 use latido_net::{BodyError, error_chain, read_body};
@@ -156,7 +156,7 @@ impl Introspector {
     }
 
     /// Returns the cached state of a token, or `None` if the issuer must be queried.
-    pub(super) fn cached(&self, token: &str) -> Option<Result<Arc<RevocationState>, TokenError>> {
+    pub(super) fn cached(&self, token: &str) -> Immediate<Arc<RevocationState>> {
         let hash = token_digest(token);
         let valid = self.cache.get(&hash)?;
         Some(if valid {

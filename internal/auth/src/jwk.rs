@@ -253,7 +253,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn parsing_never_panics(text in r#"\{"keys":\[\{("(kty|crv|x|y|n|e|use|alg)":"(OKP|EC|RSA|Ed25519|P-256|[A-Za-z0-9_-]{0,44})",?){0,6}\}\]\}"#) {
+        fn parsing_a_key_set_never_panics(text in r#"\{"keys":\[\{("(kty|crv|x|y|n|e|use|alg)":"(OKP|EC|RSA|Ed25519|P-256|[A-Za-z0-9_-]{0,44})",?){0,6}\}\]\}"#) {
             let _ = KeySet::parse(text.as_bytes());
         }
 

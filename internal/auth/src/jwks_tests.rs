@@ -192,7 +192,7 @@ async fn unknown_key_triggers_a_fetch() {
     assert_eq!(
         reason(&verifier, &new_key_token(Some("zzz"))).await,
         "unknown_key",
-        "and this fetched again"
+        "an unknown key id fetches the key set again"
     );
     assert_eq!(
         reason(&verifier, &old_key_token(Some("a"))).await,
@@ -286,7 +286,7 @@ async fn last_good_keys_stay_after_a_failed_fetch() {
             reason(&verifier, &new_key_token(Some("b"))).await,
             "unknown_key"
         );
-        assert!(issuer.requests() > n + 1, "it did ask");
+        assert!(issuer.requests() > n + 1, "the key set was requested");
         assert_eq!(
             reason(&verifier, &old_key_token(Some("a"))).await,
             "accepted"

@@ -16,6 +16,7 @@ mod numeric_date;
 mod policy;
 mod principal;
 mod settings;
+mod signature;
 #[cfg(any(test, feature = "testing"))]
 pub mod test_keys;
 mod token_error;
@@ -31,11 +32,11 @@ pub use issue::{IssueError, TokenSpec, issue};
 pub use issuer_client::check_url;
 pub use jwks::JwksTimings;
 pub use key::{KeyError, MIN_SECRET_BYTES, check_public_keys, check_secret};
-pub use policy::{
-    Config as PolicyConfig, Decision, PermissionFuture, PermissionLookupError, PermissionSource,
-    Policy,
-};
+pub use latido_stream::{PermissionFuture, PermissionLookupError, PermissionSource};
+pub use numeric_date::LEEWAY_S;
+pub use policy::{Config as PolicyConfig, Decision, Policy};
 pub use principal::{Grants, Principal, VerifiedToken};
 pub use settings::{KeyRequirement, VARIABLES, read_issuer_url, read_public_keys};
-pub use token_error::TokenError;
-pub use verifier::{Config as VerifierConfig, LEEWAY_S, MAX_TOKEN_BYTES, Verifier};
+pub use signature::MAX_TOKEN_BYTES;
+pub use token_error::{Immediate, TokenError};
+pub use verifier::{Config as VerifierConfig, Verifier};

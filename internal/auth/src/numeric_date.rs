@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+/// The accepted difference between the issuer's clock and this server's, in seconds.
+pub const LEEWAY_S: i64 = 5;
 /// The last second of the year 9999. A larger value is a mistake: milliseconds, or a disguised
 /// «never».
 const MAX_S: i64 = 253_402_300_799;

@@ -1,17 +1,15 @@
 //! Read permissions: granted by a claim, by a role, or by the database.
 
 use std::fmt;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use moka::sync::Cache;
 
 use crate::Principal;
-use latido_base::ident::{Channel, Key, Topic, UserId};
+use latido_base::ident::{Channel, Topic, UserId};
 use latido_base::single_flight::SingleFlight;
-use latido_stream::{Catalog, SYSTEM_STREAM, Stream};
+use latido_stream::{Catalog, PermissionLookupError, PermissionSource, SYSTEM_STREAM, Stream};
 
 /// The default admin role. It is safe, because only the issuer of tokens can put a role into one.
 pub(crate) const ADMIN_ROLE: &str = "admin_sistema";
@@ -49,28 +47,6 @@ pub enum Decision {
     Forbidden,
     /// Only the database can decide; see [`Policy::authorize`].
     NeedsLookup,
-}
-
-/// The error for a failed authorisation query. Its creator makes sure that it contains no
-/// credentials.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the authorisation query failed: {0}")]
-pub struct PermissionLookupError(pub Arc<str>);
-
-/// The future that [`PermissionSource::allowed`] returns.
-pub type PermissionFuture<'a> =
-    Pin<Box<dyn Future<Output = Result<bool, PermissionLookupError>> + Send + 'a>>;
-
-/// A source of permissions: it runs a stream's authorisation query.
-pub trait PermissionSource: Send + Sync {
-    /// Returns whether `user` may read `key` of `stream`. Called only for streams with such a
-    /// query; the implementation has its own time-out.
-    fn allowed<'a>(
-        &'a self,
-        stream: &'a Stream,
-        user: &'a UserId,
-        key: &'a Key,
-    ) -> PermissionFuture<'a>;
 }
 
 type PermissionQuery = (UserId, Topic);

@@ -5,6 +5,8 @@ use tokio::sync::Semaphore;
 
 use super::*;
 use crate::Grants;
+use crate::PermissionFuture;
+use latido_base::ident::Key;
 use latido_base::ident::StreamId;
 use latido_stream::{KeyType, ZoneRule};
 
@@ -175,7 +177,7 @@ async fn both_answers_are_cached() {
     assert_eq!(
         policy.decide(&other, &catalog, &catalog.resolve("asked:2").unwrap()),
         Decision::NeedsLookup,
-        "another user's answer"
+        "another user's result"
     );
 }
 

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::LEEWAY_S;
 use crate::introspection::RevocationState;
+use crate::numeric_date::LEEWAY_S;
 use latido_base::ident::{Channel, UserId};
 use latido_stream::Catalog;
 

@@ -12,9 +12,11 @@ use rsa::pkcs8::{EncodePrivateKey, EncodePublicKey, LineEnding};
 use rsa::rand_core::OsRng;
 
 /// Both halves of a key, as PEM (PKCS 8 and SPKI).
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 pub struct TestKeyPair {
+    /// The private half, in PKCS 8.
     pub private: &'static str,
+    /// The public half, in SPKI.
     pub public: &'static str,
 }
 
@@ -34,8 +36,11 @@ pub static RSA_PKCS1: LazyLock<&'static str> = LazyLock::new(|| {
 pub static OTHER_RSA: LazyLock<TestKeyPair> = LazyLock::new(|| rsa(&rsa_key(2048)));
 /// An RSA key that is too small.
 pub static RSA_1024: LazyLock<TestKeyPair> = LazyLock::new(|| rsa(&rsa_key(1024)));
+/// A key on the curve P-256.
 pub static P256: LazyLock<TestKeyPair> = LazyLock::new(|| pair(&PKCS_ECDSA_P256_SHA256));
+/// A key on the curve P-384.
 pub static P384: LazyLock<TestKeyPair> = LazyLock::new(|| pair(&PKCS_ECDSA_P384_SHA384));
+/// An Ed25519 key.
 pub static ED25519: LazyLock<TestKeyPair> = LazyLock::new(|| pair(&PKCS_ED25519));
 /// A certificate, which is no key.
 pub static CERTIFICATE: LazyLock<&'static str> = LazyLock::new(|| {

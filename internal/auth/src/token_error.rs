@@ -50,6 +50,9 @@ pub enum TokenError {
     KeysUnavailable,
 }
 
+/// The result of a check that must not wait: `None` if only a check with I/O can tell.
+pub type Immediate<T> = Option<Result<T, TokenError>>;
+
 impl TokenError {
     /// Returns whether the same token may be accepted later, because the issuer can't be reached
     /// now.

@@ -1,28 +1,18 @@
 //! Verifies tokens: their signature, their claims and their revocation.
 
-use std::str::FromStr;
 use std::sync::Arc;
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jsonwebtoken::errors::ErrorKind;
-use jsonwebtoken::{Algorithm, AlgorithmFamily, Validation};
-use serde::Deserialize;
-use serde_json::Value;
+use jsonwebtoken::{Algorithm, AlgorithmFamily};
 
 use crate::claims::{ClaimRules, ClaimSet};
 use crate::introspection::{IntrospectionConfig, Introspector};
 use crate::jwk::KeySet;
 use crate::jwks::Jwks;
 use crate::key::{self, VerifyingKey};
-use crate::{JwksTimings, KeyError, Principal, Secret, TokenError, VerifiedToken};
+use crate::signature::{decode_claims, read_header};
+use crate::{Immediate, JwksTimings, KeyError, Principal, Secret, TokenError, VerifiedToken};
 use latido_base::clock::Clock;
 use latido_base::drain::Drain;
-
-/// The accepted difference between the issuer's clock and this server's, in seconds.
-pub const LEEWAY_S: i64 = 5;
-/// The longest token accepted, in bytes; most servers limit a request header to this size.
-pub const MAX_TOKEN_BYTES: usize = 8 * 1024;
 
 /// The keys, and the claims that tokens must have.
 #[derive(Debug, Clone, Default)]
@@ -63,16 +53,6 @@ pub struct Verifier {
     introspector: Option<Arc<Introspector>>,
     rules: Arc<ClaimRules>,
     clock: Clock,
-}
-
-/// The members of a token's header that are read. They select among the keys and decide nothing.
-#[derive(Deserialize)]
-struct TokenHeader {
-    alg: String,
-    kid: Option<String>,
-    /// Extensions that a reader must understand or reject (RFC 7515 §4.1.11). None is supported,
-    /// and the library does not check this member.
-    crit: Option<Value>,
 }
 
 /// The result of checking a token with the keys at hand.
@@ -192,11 +172,7 @@ impl Verifier {
 
     /// Synchronous variant of [`Verifier::verify_claims`] for tokens of a shared secret. Returns
     /// `None` for all others, as [`Verifier::try_verify`].
-    pub fn try_verify_claims(
-        &self,
-        token: &str,
-        user_claims: &[&str],
-    ) -> Option<Result<VerifiedToken, TokenError>> {
+    pub fn try_verify_claims(&self, token: &str, user_claims: &[&str]) -> Immediate<VerifiedToken> {
         if let Err(error) = read_header(token) {
             return Some(Err(error));
         }
@@ -232,7 +208,7 @@ impl Verifier {
         &self,
         token: &str,
         verified: Result<Principal, TokenError>,
-    ) -> Option<Result<Principal, TokenError>> {
+    ) -> Immediate<Principal> {
         match (&self.introspector, verified) {
             (Some(introspector), Ok(principal)) => introspector
                 .cached(token)
@@ -265,7 +241,7 @@ impl Verifier {
     }
 
     /// Verifies a token without waiting. Returns `None` if only [`Verifier::verify`] can decide.
-    pub fn try_verify_cached(&self, token: &str) -> Option<Result<Principal, TokenError>> {
+    pub fn try_verify_cached(&self, token: &str) -> Immediate<Principal> {
         let header = match read_header(token) {
             Ok(header) => header,
             Err(error) => return Some(Err(error)),
@@ -288,7 +264,7 @@ impl Verifier {
     /// Verifies a token of a shared secret, which takes microseconds. Returns `None` for all
     /// others: a public key's signature takes a hundred times as long, so threads with other
     /// clients waiting leave it to [`Verifier::verify`].
-    pub fn try_verify(&self, token: &str) -> Option<Result<Principal, TokenError>> {
+    pub fn try_verify(&self, token: &str) -> Immediate<Principal> {
         self.with_cached_revocation(
             token,
             self.try_check(token, |claims| self.principal(claims))?,
@@ -299,7 +275,7 @@ impl Verifier {
         &self,
         token: &str,
         read: impl Fn(&ClaimSet) -> Result<T, TokenError>,
-    ) -> Option<Result<T, TokenError>> {
+    ) -> Immediate<T> {
         let header = read_header(token).ok()?;
         let is_cheap = header.0.family() == AlgorithmFamily::Hmac;
         is_cheap.then(|| {
@@ -352,67 +328,6 @@ impl<T> KeyMatch<T> {
             Self::Final(result) => result,
             Self::KeyUnknown(error) => Err(error),
         }
-    }
-}
-
-/// Reads the algorithm and the key id of a token's header.
-fn read_header(token: &str) -> Result<(Algorithm, Option<String>), TokenError> {
-    if token.is_empty() {
-        return Err(TokenError::Missing);
-    }
-    if token.len() > MAX_TOKEN_BYTES {
-        return Err(TokenError::Malformed);
-    }
-    let encoded = token.split('.').next().unwrap_or_default();
-    let json = URL_SAFE_NO_PAD
-        .decode(encoded)
-        .map_err(|_| TokenError::Malformed)?;
-    let header: TokenHeader = serde_json::from_slice(&json).map_err(|_| TokenError::Malformed)?;
-    if header.crit.is_some() || token.split('.').count() != 3 {
-        return Err(TokenError::Malformed);
-    }
-    let algorithm = Algorithm::from_str(&header.alg).map_err(|_| TokenError::Algorithm)?;
-    Ok((algorithm, header.kid))
-}
-
-/// Returns the claims, if one of `keys` made the signature with that algorithm and accepts that
-/// algorithm.
-fn decode_claims<'k>(
-    token: &str,
-    algorithm: Algorithm,
-    keys: impl Iterator<Item = &'k VerifyingKey>,
-) -> Result<ClaimSet, TokenError> {
-    let mut outcome = Err(TokenError::Algorithm);
-    for key in keys.filter(|key| key.algorithms.contains(&algorithm)) {
-        match jsonwebtoken::decode::<ClaimSet>(token, &key.key, &signature_validation(algorithm)) {
-            Ok(data) => return Ok(data.claims),
-            Err(error) => outcome = Err(token_error(error.kind())),
-        }
-    }
-    outcome
-}
-
-/// The library checks form and signature. The claims are checked here: the library has no clock but
-/// the system's, and treats some mistyped claims as absent.
-fn signature_validation(algorithm: Algorithm) -> Validation {
-    let mut validation = Validation::new(algorithm);
-    validation.required_spec_claims.clear();
-    validation.validate_exp = false;
-    validation.validate_nbf = false;
-    validation.validate_aud = false;
-    validation
-}
-
-fn token_error(error: &ErrorKind) -> TokenError {
-    match error {
-        ErrorKind::InvalidAlgorithm
-        | ErrorKind::InvalidAlgorithmName
-        | ErrorKind::UnsupportedAlgorithm => TokenError::Algorithm,
-        ErrorKind::InvalidToken
-        | ErrorKind::Base64(_)
-        | ErrorKind::Json(_)
-        | ErrorKind::Utf8(_) => TokenError::Malformed,
-        _ => TokenError::Signature,
     }
 }
 

@@ -1,11 +1,13 @@
 //! Forged and malformed tokens that must be rejected, and valid ones that must be accepted.
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{EncodingKey, Header as FullHeader};
 use proptest::prelude::*;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
-use crate::{MIN_SECRET_BYTES, test_keys};
+use crate::{LEEWAY_S, MAX_TOKEN_BYTES, MIN_SECRET_BYTES, test_keys};
 
 const NOW: i64 = 1_700_000_000;
 

@@ -172,8 +172,9 @@ fn find_binaries_for(
     if settings.bin_dir.is_some() {
         return ServerBinaries::find(settings, None, os_user).inspect(|found| {
             if !majors.contains(&found.major()) {
+                let existing: Vec<_> = majors.iter().map(u32::to_string).collect();
                 tracing::warn!(
-                    ?majors,
+                    majors = existing.join(", "),
                     "PG_BIN is of another version than the data; starting with an empty database"
                 );
             }

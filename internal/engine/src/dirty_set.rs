@@ -101,6 +101,7 @@ impl<W> DirtySet<W> {
     pub(super) fn schedule_first_read(&mut self, topic: &Topic, at: Instant) {
         if let Some(state) = self.keys.get_mut(topic) {
             state.first_read_at = Some(at);
+            state.awaits_notifications = true;
             self.scheduled_marks.push(Reverse((at, topic.clone())));
         }
     }
@@ -110,6 +111,7 @@ impl<W> DirtySet<W> {
     pub(super) fn notifications_enabled(&mut self, topic: &Topic, now: Instant) {
         if let Some(state) = self.keys.get_mut(topic) {
             state.first_read_at = None;
+            state.awaits_notifications = false;
             state.hot_key.stop_polling();
             self.mark(topic, HintSource::Subscribe, now);
         }
@@ -228,6 +230,19 @@ impl<W> DirtySet<W> {
     /// Returns the number of keys that wait to be read.
     pub(super) fn pending_keys(&self) -> usize {
         self.keys.values().filter(|s| s.pending.is_some()).count()
+    }
+
+    /// Returns the number of watched keys that will be read again although nothing changes: they are
+    /// marked, are being read, are rechecked after a hook, or wait for their writers'
+    /// notifications.
+    pub(super) fn unsettled_keys(&self) -> usize {
+        let is_unsettled = |(topic, state): &(&Topic, &KeyState<W>)| {
+            state.pending.is_some()
+                || state.hooked_at.is_some()
+                || state.awaits_notifications
+                || self.reading.contains(*topic)
+        };
+        self.keys.iter().filter(is_unsettled).count()
     }
 
     /// Returns whether the database rejected the key's last read.

@@ -27,6 +27,8 @@ pub(super) struct KeyState<W> {
     pub(super) hooked_at: Option<Instant>,
     /// The time to read the key even if its writers' notifications are not enabled by then.
     pub(super) first_read_at: Option<Instant>,
+    /// True until the key's writers notify: the key will be read once more when they do.
+    pub(super) awaits_notifications: bool,
     pub(super) hot_key: HotKeyDetector,
 }
 
@@ -41,6 +43,7 @@ impl<W> KeyState<W> {
             max_batch_keys,
             hooked_at: None,
             first_read_at: None,
+            awaits_notifications: false,
             hot_key: HotKeyDetector::default(),
         }
     }

@@ -13,7 +13,6 @@ mod deps;
 mod dirty_set;
 mod hint_source;
 mod hot_keys;
-mod interest;
 mod key_state;
 mod missed_changes;
 mod read_batch;
@@ -21,7 +20,6 @@ mod read_cost;
 mod read_pacing;
 mod read_slots;
 mod settings;
-mod snapshot_reader;
 mod stream_health;
 
 use std::future::Future;
@@ -34,7 +32,7 @@ use tokio::sync::{Notify, oneshot};
 use latido_base::clock::monotonic_now;
 use latido_base::ident::{StreamId, Topic};
 use latido_hub::WatchObserver;
-use latido_stream::Catalog;
+use latido_stream::{Catalog, ChangeHint, HintSink, WatchLockEvent};
 use latido_telemetry::Metrics;
 
 #[cfg(any(test, feature = "simulation"))]
@@ -44,11 +42,11 @@ use dirty_set::{DirtySet, MarkOutcome};
 pub use hint_source::HintSource;
 use hint_source::HintSources;
 use hot_keys::PollingChange;
-pub use interest::{Interest, NoInterest, NotifyState};
+pub use latido_stream::{Interest, NoInterest, NotifyState};
+pub use latido_stream::{ReadError, ReadFuture, ReadRow, SnapshotReader};
 use missed_changes::MissedChanges;
 pub use read_pacing::ReadPacing;
 pub use settings::VARIABLES;
-pub use snapshot_reader::{ReadError, ReadFuture, ReadRow, SnapshotReader};
 
 /// The longest time that the first read of a key waits for its writers' notifications to be
 /// enabled. Usually they are enabled within a fraction of a millisecond. It takes tens of
@@ -238,6 +236,17 @@ impl Engine {
         self.lock().dirty.pending_keys()
     }
 
+    /// Returns the number of watched keys that will be read again although nothing changes. For
+    /// tests: at zero, every read so far is finished and counted.
+    pub fn unsettled_keys(&self) -> usize {
+        self.lock().dirty.unsettled_keys()
+    }
+
+    /// Returns whether all triggers are installed and their notifications arrive. For tests.
+    pub fn has_complete_triggers(&self) -> bool {
+        self.shared.triggers_complete.load(Ordering::Relaxed)
+    }
+
     fn count_hint(&self, mark: MarkOutcome, source: HintSource) {
         let metrics = &self.shared.metrics;
         metrics.changes_received.increment(source.as_str());
@@ -277,6 +286,36 @@ impl EngineShared {
                     NotifyState::Pending => {}
                 },
             }
+        }
+    }
+}
+
+impl HintSink for Engine {
+    fn on_hint(&self, hint: &ChangeHint) {
+        match hint {
+            ChangeHint::Changed { stream, keys } => {
+                for key in keys {
+                    let topic = Topic {
+                        stream: *stream,
+                        key: key.clone(),
+                    };
+                    self.changed(&topic, HintSource::Trigger);
+                }
+            }
+            ChangeHint::Everything(stream) => self.mark_all(*stream, HintSource::Trigger),
+            // Reading after a loss as well shows at once if the database is unavailable, and
+            // notifies viewers if so.
+            ChangeHint::Lost | ChangeHint::Listening => self.mark_all(None, HintSource::Resync),
+            ChangeHint::NotDelivering | ChangeHint::App(_) => {}
+        }
+    }
+
+    fn on_watch_locks(&self, event: &WatchLockEvent) {
+        match event {
+            WatchLockEvent::NotificationsEnabled(topics) => self.notifications_enabled(topics),
+            // Until the locks are held again the sweep runs at a shorter interval. Then all keys
+            // are read.
+            WatchLockEvent::Lost => self.set_triggers_complete(false),
         }
     }
 }

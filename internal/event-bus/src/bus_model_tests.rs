@@ -1,30 +1,12 @@
 //! The model: connections, the events that each must receive, and the events that it received.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
+use latido_base::ident::UserId;
+
+use super::model_client::{ModelClient, ModelTransport, PresenceList};
 use super::*;
-
-pub(super) enum ModelTransport {
-    Mailbox(Mailbox),
-    Shard,
-}
-
-/// A connection of the model, with the events that it must receive.
-pub(super) struct ModelClient {
-    id: ConnectionId,
-    transport: ModelTransport,
-    user: Option<u8>,
-    /// The joined topics, with the connection's metadata there.
-    topics: BTreeMap<usize, String>,
-    /// The messages not yet received, oldest first.
-    expected: VecDeque<String>,
-    /// The presence lists as the client knows them, from the first list and the changes since.
-    lists: HashMap<String, BTreeMap<String, BTreeMap<ConnectionId, String>>>,
-    last_seq: u64,
-    pub(super) is_stalled: bool,
-    /// `true` once the model has removed the connection.
-    is_disconnected: bool,
-}
 
 pub(super) struct BusModel {
     bus: Arc<EventBus>,
@@ -59,79 +41,6 @@ fn to_joins(joins: &[(usize, String)]) -> Vec<JoinRequest> {
         .iter()
         .map(|(topic, meta)| JoinRequest::new(name(*topic)).meta(meta.as_str()))
         .collect()
-}
-
-impl ModelClient {
-    /// Joins a topic. If it has joined before, its metadata stays.
-    fn join(&mut self, topic: usize, meta: String) {
-        self.topics.entry(topic).or_insert(meta);
-    }
-
-    /// Receives one event as a client would and compares it with the model.
-    fn receive(&mut self, event: &BusEvent) {
-        assert!(event.seq > self.last_seq, "out of order, or twice");
-        self.last_seq = event.seq;
-        match &event.body {
-            EventBody::Message(message) => {
-                assert_eq!(
-                    self.expected.pop_front().as_deref(),
-                    Some(&*message.payload),
-                    "not for this client, or missed"
-                )
-            }
-            EventBody::PresenceList(list) => {
-                let entries = |present: &PresentUser| {
-                    present
-                        .entries
-                        .iter()
-                        .map(|e| (e.connection, e.meta.to_string()))
-                        .collect()
-                };
-                let list: BTreeMap<_, _> = list
-                    .iter()
-                    .map(|p| (p.user.as_str().to_owned(), entries(p)))
-                    .collect();
-                self.lists.insert(event.topics[0].to_string(), list);
-            }
-            EventBody::PresenceDiff(diff) => self.apply(event.topics[0].as_str(), diff),
-        }
-    }
-
-    fn apply(&mut self, topic: &str, diff: &PresenceDiff) {
-        let list = self
-            .lists
-            .get_mut(topic)
-            .expect("the list comes before its changes");
-        let before = list.get(diff.user.as_str()).map_or(0, BTreeMap::len);
-        let entries = list.entry(diff.user.as_str().to_owned()).or_default();
-        if let Some(left) = &diff.removed {
-            assert_eq!(
-                entries.remove(&left.connection).as_deref(),
-                Some(&*left.meta),
-                "the removed entry existed"
-            );
-        }
-        if let Some(joined) = &diff.added {
-            assert!(
-                entries
-                    .insert(joined.connection, joined.meta.to_string())
-                    .is_none(),
-                "the added entry is new"
-            );
-        }
-        let after = entries.len();
-        if after == 0 {
-            list.remove(diff.user.as_str());
-        }
-        let expected = match (before, after) {
-            (0, _) => PresenceChange::UserJoined,
-            (_, 0) => PresenceChange::UserLeft,
-            (b, a) if a > b => PresenceChange::ConnectionAdded,
-            (b, a) if a < b => PresenceChange::ConnectionRemoved,
-            _ => PresenceChange::MetaUpdated,
-        };
-        assert_eq!(diff.change, expected);
-    }
 }
 
 impl BusModel {
@@ -179,24 +88,7 @@ impl BusModel {
                 user,
                 topics,
             } => self.connect(shard, user, &topics),
-            ModelOp::Join { c, topics } => {
-                let (Some(c), joins) = (self.pick_connected(c), self.new_joins(&topics)) else {
-                    return;
-                };
-                let new = joins
-                    .iter()
-                    .map(|(topic, _)| topic)
-                    .filter(|topic| !self.clients[c].topics.contains_key(topic));
-                let new = new.collect::<BTreeSet<_>>().len();
-                let joined = self
-                    .bus
-                    .join(self.clients[c].id, &to_joins(&joins))
-                    .unwrap();
-                assert_eq!(joined.new_topics, new);
-                joins
-                    .into_iter()
-                    .for_each(|(topic, meta)| self.clients[c].join(topic, meta));
-            }
+            ModelOp::Join { c, topics } => self.join(c, &topics),
             ModelOp::Leave { c, topic } => {
                 let Some(c) = self.pick_connected(c) else {
                     return;
@@ -204,19 +96,7 @@ impl BusModel {
                 let was = self.clients[c].topics.remove(&topic).is_some();
                 assert_eq!(self.bus.leave(self.clients[c].id, &name(topic)), was);
             }
-            ModelOp::SetIdentity { c, user, topics } => {
-                let (Some(c), joins) = (self.pick_connected(c), self.new_joins(&topics)) else {
-                    return;
-                };
-                self.bus
-                    .set_identity(self.clients[c].id, identity(user), &to_joins(&joins))
-                    .unwrap();
-                let client = &mut self.clients[c];
-                (client.user, client.topics) = (user, BTreeMap::new());
-                joins
-                    .into_iter()
-                    .for_each(|(topic, meta)| client.join(topic, meta));
-            }
+            ModelOp::SetIdentity { c, user, topics } => self.set_identity(c, user, &topics),
             ModelOp::Update { c, topic } => self.update(c, topic),
             ModelOp::Disconnect { c } => self.disconnect(c, |bus, id| bus.disconnect(id)),
             ModelOp::Kick { c } => self.disconnect(c, |bus, id| assert!(bus.kick(id, "cleanup"))),
@@ -242,7 +122,7 @@ impl BusModel {
                 let Some(c) = self.pick_connected(c) else {
                     return;
                 };
-                self.read(c, count);
+                self.clients[c].read(count);
                 self.clients[c].is_stalled &= count < 200;
             }
         }
@@ -271,21 +151,44 @@ impl BusModel {
             let mailbox = self.bus.connect(identity(user), &to_joins(&joins)).unwrap();
             (mailbox.id(), ModelTransport::Mailbox(mailbox))
         };
-        let mut client = ModelClient {
-            id,
-            transport,
-            user,
-            topics: BTreeMap::new(),
-            expected: VecDeque::new(),
-            lists: HashMap::new(),
-            last_seq: 0,
-            is_stalled: false,
-            is_disconnected: false,
-        };
+        let mut client = ModelClient::new(id, transport, user);
         joins
             .into_iter()
             .for_each(|(topic, meta)| client.join(topic, meta));
         self.clients.push(client);
+    }
+
+    fn join(&mut self, c: usize, topics: &[usize]) {
+        let (Some(c), joins) = (self.pick_connected(c), self.new_joins(topics)) else {
+            return;
+        };
+        let new = joins
+            .iter()
+            .map(|(topic, _)| topic)
+            .filter(|topic| !self.clients[c].topics.contains_key(topic));
+        let new = new.collect::<BTreeSet<_>>().len();
+        let joined = self
+            .bus
+            .join(self.clients[c].id, &to_joins(&joins))
+            .unwrap();
+        assert_eq!(joined.new_topics, new);
+        joins
+            .into_iter()
+            .for_each(|(topic, meta)| self.clients[c].join(topic, meta));
+    }
+
+    fn set_identity(&mut self, c: usize, user: Option<u8>, topics: &[usize]) {
+        let (Some(c), joins) = (self.pick_connected(c), self.new_joins(topics)) else {
+            return;
+        };
+        self.bus
+            .set_identity(self.clients[c].id, identity(user), &to_joins(&joins))
+            .unwrap();
+        let client = &mut self.clients[c];
+        (client.user, client.topics) = (user, BTreeMap::new());
+        joins
+            .into_iter()
+            .for_each(|(topic, meta)| client.join(topic, meta));
     }
 
     fn update(&mut self, c: usize, topic: usize) {
@@ -395,7 +298,7 @@ impl BusModel {
             assert!(client.is_stalled, "a reading client is never too slow");
             assert!(
                 matches!(mailbox.try_recv(), Some(Err(DisconnectReason::TooSlow))),
-                "it gets the reason"
+                "the client gets the reason"
             );
             client.is_disconnected = true;
             slow += 1;
@@ -410,25 +313,25 @@ impl BusModel {
                     Delivery::Event {
                         event,
                         to,
-                        encoding: dialect,
+                        encoding,
                     } => {
                         assert_eq!(
                             to.iter().collect::<BTreeSet<_>>().len(),
                             to.len(),
                             "each once"
                         );
-                        for address in to {
-                            assert_eq!(u32::from(dialect.0), address.index % 3);
-                            self.clients[self.by_slot[&address]].receive(&event);
+                        for slot in to {
+                            assert_eq!(u32::from(encoding.0), slot.index % 3);
+                            self.clients[self.by_slot[&slot]].receive(&event);
                         }
                     }
                     Delivery::Reply { .. } => panic!("the model sends no replies"),
-                    Delivery::Disconnect { to, reason: end } => {
+                    Delivery::Disconnect { to, reason } => {
                         let client = &self.clients[self.by_slot[&to]];
                         assert!(
                             client.is_disconnected
                                 && client.expected.is_empty()
-                                && end == DisconnectReason::Kicked("cleanup")
+                                && reason == DisconnectReason::Kicked("cleanup")
                         );
                     }
                 }
@@ -436,25 +339,9 @@ impl BusModel {
         }
     }
 
-    fn read(&mut self, c: usize, count: usize) {
-        let client = &mut self.clients[c];
-        for _ in 0..count {
-            let ModelTransport::Mailbox(mailbox) = &mut client.transport else {
-                return;
-            };
-            match mailbox.try_recv() {
-                Some(Ok(event)) => client.receive(&event),
-                Some(Err(_)) => return assert!(client.is_disconnected),
-                None => return assert!(client.expected.is_empty(), "missed"),
-            }
-        }
-    }
-
     fn read_all(&mut self) {
-        for c in 0..self.clients.len() {
-            if !self.clients[c].is_stalled {
-                self.read(c, usize::MAX);
-            }
+        for client in self.clients.iter_mut().filter(|client| !client.is_stalled) {
+            client.read(usize::MAX);
         }
         while let Some(Ok(event)) = self.notice_mailbox.try_recv() {
             let notice = event.message().unwrap().payload.to_string();
@@ -470,7 +357,8 @@ impl BusModel {
         }
     }
 
-    /// Compares the presence lists of the model, the bus, the members and the policy's messages.
+    /// Compares the presence lists of the model, the bus, the members and the policy's messages,
+    /// and the history and the totals.
     pub(super) fn check(&mut self) {
         self.mark_slow_clients();
         self.drain_queues();
@@ -480,37 +368,37 @@ impl BusModel {
             .iter()
             .filter(|client| !client.is_disconnected)
             .collect();
+        self.check_presence(&live);
+        self.check_history();
+        let users: BTreeSet<_> = live.iter().filter_map(|client| client.user).collect();
+        let topics: BTreeSet<_> = live
+            .iter()
+            .flat_map(|client| client.topics.keys())
+            .chain([&0])
+            .collect();
+        let totals = BusTotals {
+            connections: live.len() + 1,
+            users: users.len(),
+            topics: topics.len() + 1,
+        };
+        assert_eq!(self.bus.totals(), totals, "no connection is left over");
+    }
+
+    fn check_presence(&self, live: &[&ModelClient]) {
         let mut noticed = BTreeSet::new();
         for (topic, topic_name) in TOPIC_NAMES.iter().copied().enumerate() {
             let members: Vec<_> = live
                 .iter()
+                .copied()
                 .filter(|client| client.topics.contains_key(&topic))
                 .collect();
-            let mut expected_list: BTreeMap<String, BTreeMap<ConnectionId, String>> =
-                BTreeMap::new();
-            for client in members.iter().filter(|_| self.presence && topic < 3) {
-                let Some(user) = client.user else { continue };
-                expected_list
-                    .entry(user_id(user).as_str().to_owned())
-                    .or_default()
-                    .insert(client.id, client.topics[&topic].clone());
-            }
+            let expected_list = self.expected_list(topic, &members);
             noticed.extend(
                 expected_list
                     .keys()
                     .map(|user| (topic_name.to_owned(), user.clone())),
             );
-            let list = self.bus.present_users(&name(topic)).into_iter();
-            let list = list.map(|p| {
-                (
-                    p.user.as_str().to_owned(),
-                    p.entries
-                        .into_iter()
-                        .map(|e| (e.connection, e.meta.to_string()))
-                        .collect(),
-                )
-            });
-            assert_eq!(list.collect::<BTreeMap<_, _>>(), expected_list);
+            assert_eq!(self.bus_list(topic), expected_list);
             let counts = PresenceCounts {
                 users: expected_list.len(),
                 connections: members.len(),
@@ -527,32 +415,42 @@ impl BusModel {
             }
         }
         assert_eq!(self.present_by_notices, noticed);
+    }
+
+    /// Returns the presence list that a topic with these members must have.
+    fn expected_list(&self, topic: usize, members: &[&ModelClient]) -> PresenceList {
+        let mut list = PresenceList::new();
+        for client in members.iter().filter(|_| self.presence && topic < 3) {
+            let Some(user) = client.user else { continue };
+            list.entry(user_id(user).as_str().to_owned())
+                .or_default()
+                .insert(client.id, client.topics[&topic].clone());
+        }
+        list
+    }
+
+    /// Returns the presence list that the bus has for a topic.
+    fn bus_list(&self, topic: usize) -> PresenceList {
+        let users = self.bus.present_users(&name(topic)).into_iter();
+        let entries = |present: PresentUser| {
+            let entries = present.entries.into_iter();
+            entries
+                .map(|entry| (entry.connection, entry.meta.to_string()))
+                .collect()
+        };
+        users
+            .map(|present| (present.user.as_str().to_owned(), entries(present)))
+            .collect()
+    }
+
+    fn check_history(&self) {
         let history: Vec<_> = self
             .bus
             .recent(&name(0), 99)
             .iter()
             .map(|event| event.message().unwrap().payload.to_string())
             .collect();
-        assert_eq!(
-            history,
-            self.published
-                .iter()
-                .rev()
-                .take(HISTORY_CAPACITY)
-                .cloned()
-                .collect::<Vec<_>>()
-        );
-        let users: BTreeSet<_> = live.iter().filter_map(|client| client.user).collect();
-        let topics: BTreeSet<_> = live
-            .iter()
-            .flat_map(|client| client.topics.keys())
-            .chain([&0])
-            .collect();
-        let totals = BusTotals {
-            connections: live.len() + 1,
-            users: users.len(),
-            topics: topics.len() + 1,
-        };
-        assert_eq!(self.bus.totals(), totals, "no connection is left over");
+        let published = self.published.iter().rev().take(HISTORY_CAPACITY);
+        assert_eq!(history, published.cloned().collect::<Vec<_>>());
     }
 }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::history::EventHistory;
-use crate::mailbox::MailboxQueue;
+use crate::mailbox_queue::MailboxQueue;
 use crate::presence::{PresenceMap, PresenceMode};
 use crate::{ConnectionId, ConnectionSlot, Identity, PresenceCounts, TopicName};
 use latido_base::ident::UserId;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::{ConnectionId, PresenceDiff, PresentUser};
+use crate::{PresenceDiff, PresentUser};
 use latido_base::ident::UserId;
 use latido_protocol::Frame;
 
@@ -125,57 +125,6 @@ impl fmt::Debug for BusEvent {
             .field("seq", &self.seq)
             .field("topics", &self.topics)
             .finish_non_exhaustive()
-    }
-}
-
-/// A message with its recipients: the members of all its topics, without the exceptions.
-#[derive(Debug, Clone)]
-pub struct Publish {
-    pub(super) topics: Vec<TopicName>,
-    pub(super) except_connection: Option<ConnectionId>,
-    pub(super) except_user: Option<UserId>,
-    pub(super) message: EventMessage,
-}
-
-impl Publish {
-    /// Creates a message for the members of `topics`. `payload` must be JSON text.
-    pub fn new(
-        topics: impl IntoIterator<Item = TopicName>,
-        name: impl Into<Arc<str>>,
-        payload: impl Into<Arc<str>>,
-    ) -> Self {
-        let message = EventMessage {
-            name: name.into(),
-            payload: payload.into(),
-            sender: None,
-        };
-        Self {
-            topics: topics.into_iter().collect(),
-            except_connection: None,
-            except_user: None,
-            message,
-        }
-    }
-
-    /// Excludes this connection from the recipients.
-    #[must_use]
-    pub fn except_connection(mut self, id: ConnectionId) -> Self {
-        self.except_connection = Some(id);
-        self
-    }
-
-    /// Excludes all connections of this user from the recipients.
-    #[must_use]
-    pub fn except_user(mut self, user: UserId) -> Self {
-        self.except_user = Some(user);
-        self
-    }
-
-    /// Sets the user who sent the message.
-    #[must_use]
-    pub fn with_sender(mut self, user: UserId) -> Self {
-        self.message.sender = Some(user);
-        self
     }
 }
 

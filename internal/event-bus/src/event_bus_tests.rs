@@ -1,8 +1,12 @@
 //! Tests of the event bus: single edge cases, and concurrent use from several threads.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::JoinHandle;
 
-use super::*;
+use latido_base::ident::UserId;
+
+use crate::*;
 
 struct NoPresencePolicy;
 
@@ -91,7 +95,7 @@ fn slow_connection_ends_once_and_later_calls_have_no_effect() {
         .connect(Identity::default(), &[join_request("a")])
         .unwrap();
     assert_ne!(next.id(), slow.id());
-    assert!(!bus.kick(slow.id(), "late"), "it is already disconnected");
+    assert!(!bus.kick(slow.id(), "late"), "already disconnected");
     assert_eq!(
         bus.join(slow.id(), &[join_request("b")]),
         Err(JoinError::Disconnected)
@@ -243,11 +247,67 @@ async fn recv_is_cancel_safe() {
     }
 }
 
+const EVENTS_PER_TOPIC: usize = MAX_QUEUE_EVENTS / 2;
+
+/// Starts a thread that connects, reads a few events and disconnects until `stop` is set.
+fn spawn_churn(n: usize, bus: &Arc<EventBus>, stop: &Arc<AtomicBool>) -> JoinHandle<()> {
+    let (bus, stop) = (Arc::clone(bus), Arc::clone(stop));
+    std::thread::spawn(move || {
+        while !stop.load(Ordering::Relaxed) {
+            let identity = Identity {
+                user: Some(UserId::new(&format!("u{n}"))),
+                ..Identity::default()
+            };
+            let mut mailbox = bus
+                .connect(identity, &[join_request("a"), join_request("c")])
+                .unwrap();
+            let (mut seq, mut reads) = (0, 0);
+            while let Some(Ok(event)) = mailbox.try_recv()
+                && reads < 20
+            {
+                assert!(event.seq > seq);
+                (seq, reads) = (event.seq, reads + 1);
+            }
+            bus.leave(mailbox.id(), &TopicName::new("a"));
+        }
+    })
+}
+
+/// Reads all events of both topics and counts them in `received`. Returns their numbers.
+async fn read_all_events(mut mailbox: Mailbox, received: Arc<AtomicUsize>) -> Vec<u64> {
+    let mut seqs = Vec::new();
+    while seqs.len() < 2 * EVENTS_PER_TOPIC {
+        let event = mailbox.recv().await;
+        seqs.push(event.expect("a reading client is not too slow").seq);
+        received.store(seqs.len(), Ordering::Relaxed);
+    }
+    seqs
+}
+
+/// Publishes the events of one topic. Stays within a mailbox's capacity, however slowly the readers
+/// run.
+async fn publish_all_events(
+    topic: &str,
+    bus: Arc<EventBus>,
+    published: Arc<AtomicUsize>,
+    received: [Arc<AtomicUsize>; 2],
+) {
+    for _ in 0..EVENTS_PER_TOPIC {
+        let ahead = published.fetch_add(1, Ordering::Relaxed) + 1;
+        let is_behind = |received: &Arc<AtomicUsize>| {
+            received.load(Ordering::Relaxed) + MAX_MAILBOX_EVENTS / 2 < ahead
+        };
+        while received.iter().any(is_behind) {
+            tokio::task::yield_now().await;
+        }
+        bus.publish(message_to(topic, "1")).unwrap();
+    }
+}
+
 /// With concurrent publishers, readers and short-lived connections, every connection that stays
 /// gets every event, once and in one common order.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn connections_that_stay_miss_nothing_under_concurrency() {
-    const EVENTS: usize = MAX_QUEUE_EVENTS / 2;
     let bus = event_bus();
     let (stop, queue) = (Arc::new(AtomicBool::new(false)), EventQueue::new(|| {}));
     bus.connect_on_shard(
@@ -258,68 +318,22 @@ async fn connections_that_stay_miss_nothing_under_concurrency() {
         &[join_request("a"), join_request("b")],
     )
     .unwrap();
-    let mut churn = Vec::new();
-    for n in 0..2 {
-        let (bus, stop) = (Arc::clone(&bus), Arc::clone(&stop));
-        churn.push(std::thread::spawn(move || {
-            while !stop.load(Ordering::Relaxed) {
-                let user = Some(UserId::new(&format!("u{n}")));
-                let mut mailbox = bus
-                    .connect(
-                        Identity {
-                            user,
-                            ..Identity::default()
-                        },
-                        &[join_request("a"), join_request("c")],
-                    )
-                    .unwrap();
-                let (mut seq, mut reads) = (0, 0);
-                while let Some(Ok(event)) = mailbox.try_recv()
-                    && reads < 20
-                {
-                    assert!(event.seq > seq);
-                    (seq, reads) = (event.seq, reads + 1);
-                }
-                bus.leave(mailbox.id(), &TopicName::new("a"));
-            }
-        }));
-    }
-    // Publishers stay within a mailbox's capacity, however slowly the readers run.
+    let churn = [0, 1].map(|n| spawn_churn(n, &bus, &stop));
     let received = [const { AtomicUsize::new(0) }; 2].map(Arc::new);
     let readers = received.clone().map(|received| {
-        let mut mailbox = bus
+        let mailbox = bus
             .connect(Identity::default(), &[join_request("b"), join_request("a")])
             .unwrap();
-        tokio::spawn(async move {
-            let mut seqs = Vec::new();
-            while seqs.len() < 2 * EVENTS {
-                seqs.push(
-                    mailbox
-                        .recv()
-                        .await
-                        .expect("a reading client is not too slow")
-                        .seq,
-                );
-                received.store(seqs.len(), Ordering::Relaxed);
-            }
-            seqs
-        })
+        tokio::spawn(read_all_events(mailbox, received))
     });
     let published = Arc::new(AtomicUsize::new(0));
     let publishers = ["a", "b"].map(|topic| {
-        let (bus, received, published) =
-            (Arc::clone(&bus), received.clone(), Arc::clone(&published));
-        tokio::spawn(async move {
-            for _ in 0..EVENTS {
-                let ahead = published.fetch_add(1, Ordering::Relaxed) + 1;
-                while received.iter().any(|received| {
-                    received.load(Ordering::Relaxed) + MAX_MAILBOX_EVENTS / 2 < ahead
-                }) {
-                    tokio::task::yield_now().await;
-                }
-                bus.publish(message_to(topic, "1")).unwrap();
-            }
-        })
+        tokio::spawn(publish_all_events(
+            topic,
+            Arc::clone(&bus),
+            Arc::clone(&published),
+            received.clone(),
+        ))
     });
     let mut sequences = Vec::new();
     for reader in readers {
@@ -330,26 +344,17 @@ async fn connections_that_stay_miss_nothing_under_concurrency() {
     }
     stop.store(true, Ordering::Relaxed);
     churn.into_iter().for_each(|thread| thread.join().unwrap());
-    let drained = queue.drain().deliveries.into_iter();
-    sequences.push(
-        drained
-            .map(|delivery| {
-                if let Delivery::Event { event, .. } = delivery {
-                    event.seq
-                } else {
-                    0
-                }
-            })
-            .collect(),
-    );
+    let seq = |delivery| match delivery {
+        Delivery::Event { event, .. } => event.seq,
+        _ => 0,
+    };
+    sequences.push(queue.drain().deliveries.into_iter().map(seq).collect());
     assert!(sequences[0].is_sorted_by(|a, b| a < b), "once and in order");
     assert!(sequences[0] == sequences[1] && sequences[0] == sequences[2]);
-    assert_eq!(
-        bus.totals(),
-        BusTotals {
-            connections: 1,
-            users: 0,
-            topics: 2
-        }
-    );
+    let totals = BusTotals {
+        connections: 1,
+        users: 0,
+        topics: 2,
+    };
+    assert_eq!(bus.totals(), totals);
 }

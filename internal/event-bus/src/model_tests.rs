@@ -3,11 +3,13 @@
 
 use proptest::prelude::*;
 
-use super::*;
-use world::BusModel;
+use crate::*;
+use bus_model::BusModel;
 
 #[path = "bus_model_tests.rs"]
-mod world;
+mod bus_model;
+#[path = "model_client_tests.rs"]
+mod model_client;
 
 const TOPIC_NAMES: [&str; 4] = ["a", "b", "c", "d"];
 /// The topic that gets a message for every change of every presence list.
@@ -106,15 +108,15 @@ impl TopicPolicy for TestPolicy {
 }
 
 fn run_ops(presence: bool, ops: Vec<ModelOp>) {
-    let mut world = BusModel::new(presence);
+    let mut model = BusModel::new(presence);
     for op in ops {
-        world.run(op);
-        world.check();
+        model.run(op);
+        model.check();
     }
-    for client in &mut world.clients {
+    for client in &mut model.clients {
         client.is_stalled = false;
     }
-    world.check();
+    model.check();
 }
 
 proptest! {

@@ -1,38 +1,15 @@
 //! Authentication and permissions, shared by WebSockets, snapshots and event streams.
 
-use std::time::Duration;
-
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 use tracing::debug;
 use warp::http::StatusCode;
-use warp::http::header::ORIGIN;
 
-use crate::error::ApiError;
-use crate::request::{RequestHead, decode_segment};
-use crate::{ServerState, trusted_proxies};
+use crate::error::{ApiError, RETRY_SOON};
+use crate::state::ServerState;
+use latido_admission::{MethodNotAllowed, RequestHead, decode_segment};
 use latido_auth::{Decision, Principal, TokenError};
-use latido_base::ident::{Channel, UserId};
+use latido_base::ident::Channel;
 use latido_stream::ChannelError;
-
-/// The `Retry-After` of a response to a client over its limit.
-const RETRY_LATER: Duration = Duration::from_secs(5);
-/// The `Retry-After` after a look-up failed or while the server stops.
-pub(super) const RETRY_SOON: Duration = Duration::from_secs(2);
-
-/// Rejects pages that are not on the list. CORS does not protect WebSockets, so the server must.
-pub(super) fn check_origin(state: &ServerState, head: &RequestHead) -> Result<(), ApiError> {
-    match head.headers.get(ORIGIN) {
-        Some(origin)
-            if !origin
-                .to_str()
-                .is_ok_and(|origin| state.config.origins.allows(origin)) =>
-        {
-            Err(ApiError::forbidden_origin())
-        }
-        _ => Ok(()),
-    }
-}
 
 /// Verifies the request's token and returns its principal.
 ///
@@ -68,57 +45,6 @@ pub(super) async fn authenticate(
         })
 }
 
-/// Synchronous variant of [`authenticate`]. Returns `None` if the token is missing or invalid, or
-/// if checking it needs I/O.
-pub(super) fn try_authenticate(state: &ServerState, head: &RequestHead) -> Option<Principal> {
-    state.verifier.try_verify(&head.token()?)?.ok()
-}
-
-/// Acquires the permits that a long-lived connection needs beside its own: one of the user's, if
-/// the user is known, and one of the client's address, if a trusted proxy names it.
-pub(super) fn acquire_user_permits(
-    state: &ServerState,
-    head: &RequestHead,
-    user: Option<&UserId>,
-) -> Result<Vec<OwnedSemaphorePermit>, ApiError> {
-    let ServerState { limits, config, .. } = state;
-    let user = user
-        .map(|user| limits.acquire_user(user))
-        .transpose()
-        .map_err(|()| {
-            let error = ApiError::new(
-                StatusCode::TOO_MANY_REQUESTS,
-                "user_limit",
-                "too many connections of this user",
-            );
-            error.retry_after(RETRY_LATER)
-        })?;
-    let proxy = head
-        .remote_addr
-        .map(|address| address.ip())
-        .filter(|address| config.proxies.trusts(*address));
-    let client = proxy.map(|proxy| {
-        config
-            .proxies
-            .client_ip(proxy, &head.header(trusted_proxies::X_FORWARDED_FOR))
-    });
-    let address = client
-        .map(|client| limits.acquire_address(client))
-        .transpose()
-        .map_err(|_| {
-            ApiError::unavailable(
-                "address_limit",
-                "too many connections from this address",
-                RETRY_LATER,
-            )
-        })?;
-    Ok(user
-        .flatten()
-        .into_iter()
-        .chain(address.flatten())
-        .collect())
-}
-
 /// Authenticates a request for `<stream>/<key>` and checks the permission to read it. The checks
 /// run in this order: stream, method, token, key, permission.
 pub(super) async fn authorize_read(
@@ -126,7 +52,7 @@ pub(super) async fn authorize_read(
     stream: &str,
     key: &str,
     head: &RequestHead,
-    method: impl FnOnce(&RequestHead) -> Result<(), ApiError>,
+    method: impl FnOnce(&RequestHead) -> Result<(), MethodNotAllowed>,
 ) -> Result<(Channel, Principal), ApiError> {
     let (stream, key) = decode_segment(stream)
         .zip(decode_segment(key))

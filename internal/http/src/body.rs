@@ -9,10 +9,12 @@ use futures_util::{Stream, StreamExt as _};
 const MAX_DISCARDED_BYTES: usize = 1024 * 1024;
 
 /// The reason a body could not be read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum BodyReadError {
+    #[error("too large")]
     TooLarge,
     /// The client disconnected, or its chunks were malformed.
+    #[error("incomplete")]
     Incomplete,
 }
 
@@ -47,7 +49,7 @@ mod tests {
 
     use super::*;
 
-    fn pieces(count: usize, len: usize) -> impl Stream<Item = Result<Bytes, ()>> {
+    fn pieces(count: usize, len: usize) -> impl Stream<Item = Result<Bytes, std::fmt::Error>> {
         stream::iter((0..count).map(move |_| Ok(Bytes::from(vec![b'x'; len]))))
     }
 
@@ -62,7 +64,7 @@ mod tests {
             Err(BodyReadError::TooLarge)
         );
         assert_eq!(collect_body(pieces(0, 0), 0).await, Ok(vec![]));
-        let broken = pieces(1, 1).chain(stream::iter([Err(())]));
+        let broken = pieces(1, 1).chain(stream::iter([Err(std::fmt::Error)]));
         assert_eq!(
             collect_body(broken, 15).await,
             Err(BodyReadError::Incomplete)

@@ -1,12 +1,16 @@
 //! The named limits of the HTTP side.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::rlimit::max_connections;
+use crate::tls::TlsFiles;
+use latido_admission::{self as admission, ConnectionLimits, TrustedProxies, UpgradeRules};
+use latido_auth::Verifier;
+use latido_base::drain::Drain;
 use latido_net::Origins;
 use latido_session::SessionLimits;
-
-use crate::rlimit::max_connections;
-use crate::{TlsFiles, TrustedProxies};
+use latido_stream::Catalog;
 
 /// The default time from accepting a connection to its first complete request head.
 pub(crate) const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
@@ -74,6 +78,35 @@ pub struct HookPath {
     pub path: String,
     /// The stream's name. A path whose stream does not exist is ignored.
     pub stream: String,
+}
+
+impl Config {
+    /// Builds the rules by which a server with these settings admits clients.
+    pub fn upgrade_rules(
+        &self,
+        catalog: &Arc<Catalog>,
+        verifier: &Arc<Verifier>,
+        drain: &Drain,
+    ) -> UpgradeRules {
+        UpgradeRules {
+            origins: self.origins.clone(),
+            proxies: self.proxies.clone(),
+            limits: ConnectionLimits::new(&self.limits()),
+            catalog: Arc::clone(catalog),
+            verifier: Arc::clone(verifier),
+            drain: drain.clone(),
+        }
+    }
+
+    /// Returns the connection limits among these settings.
+    pub(super) fn limits(&self) -> admission::Config {
+        admission::Config {
+            max_connections: self.max_connections,
+            max_connections_per_address: self.max_connections_per_address,
+            max_connections_per_user: self.max_connections_per_user,
+            max_handshakes_per_second: self.max_handshakes_per_second,
+        }
+    }
 }
 
 impl Default for Config {

@@ -11,16 +11,20 @@ use warp::http::header::{
 };
 use warp::http::{HeaderMap, HeaderValue, Method, StatusCode};
 
-use crate::Response;
 use crate::error::ApiError;
+use crate::response::Response;
 use latido_net::Origins;
 
 const ALLOWED_METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST");
+
 const ALLOWED_HEADERS: HeaderValue = HeaderValue::from_static(
     "Authorization, X-API-Key, Content-Type, If-None-Match, Last-Event-ID, Cache-Control",
 );
+
 const TRUE: HeaderValue = HeaderValue::from_static("true");
+
 const EXPOSED_HEADERS: HeaderValue = HeaderValue::from_static("ETag, Retry-After, X-Stale");
+
 /// The time a browser may cache a preflight, in seconds.
 const MAX_AGE_S: HeaderValue = HeaderValue::from_static("600");
 

@@ -16,22 +16,25 @@ use serde::Deserialize;
 use serde_json::json;
 use tokio::time::timeout;
 use tracing::warn;
-use warp::http::header::{CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderName, ORIGIN};
-use warp::http::{HeaderMap, HeaderValue, StatusCode};
+use warp::http::header::{CONTENT_TYPE, HOST, HeaderName, ORIGIN};
+use warp::http::{HeaderMap, StatusCode};
 use warp::{Filter as _, Reply as _, path};
 
 use crate::body;
-use crate::error::{ApiError, json_response};
-use crate::request::{RequestHead, request_head};
-use crate::{BoxedRoutes, Response};
+use crate::error::ApiError;
+use crate::request::request_head;
+use crate::response::{BoxedRoutes, Response, json_response, uncached};
+use latido_admission::RequestHead;
 use latido_demo::{BookError, Demo};
 use latido_net::{Host, is_loopback};
 use latido_telemetry::Metrics;
 
 /// The largest body of a booking, in bytes.
 const BODY_BYTES: usize = 1024;
+
 /// The time the body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(4);
+
 /// The delay after which a failed database operation may be retried.
 const RETRY_AFTER: Duration = Duration::from_secs(2);
 
@@ -66,19 +69,19 @@ pub fn demo_routes(demo: Arc<Demo>, metrics: Arc<Metrics>) -> BoxedRoutes {
 
 fn session(demo: &Demo, head: &RequestHead) -> Result<Response, ApiError> {
     head.require_get()?;
-    require_local(head.peer.as_ref().map(|peer| peer.address()), &head.headers)?;
+    require_local(head.remote_addr, &head.headers)?;
     let session = demo.session().map_err(token_not_issued)?;
-    Ok(without_caching(json_response(session.to_json())))
+    Ok(uncached(json_response(session.to_json())))
 }
 
 /// Issues a token for the operators' page. Answers 204 if no role is an admin's.
 fn operator_session(demo: &Demo, head: &RequestHead) -> Result<Response, ApiError> {
     head.require_get()?;
-    require_local(head.peer.as_ref().map(|peer| peer.address()), &head.headers)?;
+    require_local(head.remote_addr, &head.headers)?;
     let Some(session) = demo.operator_session().map_err(token_not_issued)? else {
         return Ok(StatusCode::NO_CONTENT.into_response());
     };
-    Ok(without_caching(json_response(
+    Ok(uncached(json_response(
         json!({"token": session.token()}).to_string(),
     )))
 }
@@ -98,7 +101,7 @@ async fn book<B: Buf, E>(
     body: impl Stream<Item = Result<B, E>>,
 ) -> Result<Response, ApiError> {
     head.require_post()?;
-    require_local(head.peer.as_ref().map(|peer| peer.address()), &head.headers)?;
+    require_local(head.remote_addr, &head.headers)?;
     if !is_json(&head.header(CONTENT_TYPE)) {
         return Err(ApiError::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -118,7 +121,7 @@ async fn book<B: Buf, E>(
     match demo.book(&negocio_id).await {
         Ok(()) => {
             let mut response =
-                without_caching(json_response(json!({"negocio_id": negocio_id}).to_string()));
+                uncached(json_response(json!({"negocio_id": negocio_id}).to_string()));
             *response.status_mut() = StatusCode::CREATED;
             Ok(response)
         }
@@ -141,11 +144,11 @@ async fn book<B: Buf, E>(
 fn parse_negocio_id(body: &[u8]) -> Option<String> {
     #[derive(Deserialize)]
     struct BookingBody {
-        parse_negocio_id: String,
+        negocio_id: String,
     }
     serde_json::from_slice::<BookingBody>(body)
         .ok()
-        .map(|booking| booking.parse_negocio_id)
+        .map(|booking| booking.negocio_id)
 }
 
 fn malformed_body() -> ApiError {
@@ -204,13 +207,6 @@ fn is_json(content_type: &str) -> bool {
         .is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/json"))
 }
 
-fn without_caching(mut response: Response) -> Response {
-    response
-        .headers_mut()
-        .insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -219,7 +215,7 @@ mod tests {
         let headers = headers.iter().map(|(name, value)| {
             (
                 HeaderName::from_static(name),
-                HeaderValue::from_static(value),
+                http::HeaderValue::from_static(value),
             )
         });
         let mut map = HeaderMap::new();

@@ -3,17 +3,17 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use serde_json::json;
 use warp::http::header::{
-    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE,
+    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderName, RETRY_AFTER, SEC_WEBSOCKET_VERSION,
+    UPGRADE, WWW_AUTHENTICATE,
 };
 use warp::http::{HeaderValue, StatusCode};
 use warp::reject::{MethodNotAllowed, PayloadTooLarge, Rejection, UnsupportedMediaType};
 
-use crate::Response;
+use crate::response::{JSON, Response};
+use latido_admission::{MethodNotAllowed as NotAllowed, UpgradeRejection, json_error};
+use latido_protocol::websocket::handshake::{self, HandshakeError};
 use latido_telemetry::Metrics;
-
-const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// A request's error response. It is the error type of every handler.
 #[derive(Debug)]
@@ -57,16 +57,6 @@ impl ApiError {
             "origin",
             "pages of this origin may not connect here",
         )
-    }
-
-    pub(super) fn method_not_allowed(allowed: &'static str) -> Self {
-        let message = format!("expected {allowed}");
-        Self::new(
-            StatusCode::METHOD_NOT_ALLOWED,
-            "method_not_allowed",
-            message,
-        )
-        .with_header(ALLOW, HeaderValue::from_static(allowed))
     }
 
     /// Builds a 401: the token is missing or invalid, as `message` explains.
@@ -141,14 +131,69 @@ impl From<Rejection> for ApiError {
     }
 }
 
-/// Formats an error's JSON body, the same for all responses.
-pub fn json_error(code: &str, message: &str) -> String {
-    json!({"error": {"code": code, "message": message}}).to_string()
+/// The `Retry-After` of a response to a client over its limit.
+const RETRY_LATER: Duration = Duration::from_secs(5);
+
+/// The `Retry-After` after a look-up failed or while the server stops.
+pub(super) const RETRY_SOON: Duration = Duration::from_secs(2);
+
+impl From<NotAllowed> for ApiError {
+    fn from(NotAllowed(allowed): NotAllowed) -> Self {
+        let message = format!("expected {allowed}");
+        Self::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "method_not_allowed",
+            message,
+        )
+        .with_header(ALLOW, HeaderValue::from_static(allowed))
+    }
 }
 
-/// Builds a response with a JSON body.
-pub(super) fn json_response(text: String) -> Response {
-    let mut response = Response::new(text.into());
-    response.headers_mut().insert(CONTENT_TYPE, JSON);
-    response
+impl From<HandshakeError> for ApiError {
+    fn from(error: HandshakeError) -> Self {
+        let message = error.to_string();
+        match error {
+            HandshakeError::Key => Self::bad_request("handshake", message),
+            HandshakeError::Version => {
+                Self::new(StatusCode::UPGRADE_REQUIRED, "handshake", message).with_header(
+                    SEC_WEBSOCKET_VERSION,
+                    HeaderValue::from_static(handshake::VERSION),
+                )
+            }
+            HandshakeError::NoUpgrade => {
+                Self::new(StatusCode::UPGRADE_REQUIRED, "handshake", message)
+                    .with_header(UPGRADE, HeaderValue::from_static("websocket"))
+                    .with_header(CONNECTION, HeaderValue::from_static("upgrade"))
+            }
+        }
+    }
+}
+
+impl From<UpgradeRejection> for ApiError {
+    fn from(rejection: UpgradeRejection) -> Self {
+        match rejection {
+            UpgradeRejection::Method(error) => error.into(),
+            UpgradeRejection::Origin => Self::forbidden_origin(),
+            UpgradeRejection::Handshake(error) => error.into(),
+            UpgradeRejection::Draining => {
+                Self::unavailable("draining", "the server is stopping; come back", RETRY_SOON)
+            }
+            UpgradeRejection::NotReady => Self::unavailable(
+                "not_ready",
+                "the database has not been reached yet; come back",
+                RETRY_SOON,
+            ),
+            UpgradeRejection::UserLimit => Self::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                "user_limit",
+                "too many connections of this user",
+            )
+            .retry_after(RETRY_LATER),
+            UpgradeRejection::AddressLimit => Self::unavailable(
+                "address_limit",
+                "too many connections from this address",
+                RETRY_LATER,
+            ),
+        }
+    }
 }

@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value, json};
 use tokio::time::timeout;
-use warp::http::header::CACHE_CONTROL;
-use warp::http::{HeaderValue, StatusCode};
+use warp::http::StatusCode;
 
-use crate::error::{ApiError, json_response};
-use crate::request::RequestHead;
-use crate::{Response, ServerState};
+use crate::error::ApiError;
+use crate::response::{Response, json_response, uncached};
+use crate::state::ServerState;
 use latido_admin::ReadinessReport;
+use latido_admission::RequestHead;
 
 /// The time the readiness check may take, because probes give up after a few seconds.
 const REPORT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -69,13 +69,6 @@ fn check_json(problem: Option<&str>) -> Value {
         || json!({"ok": true}),
         |problem| json!({"ok": false, "problem": problem}),
     )
-}
-
-pub(super) fn uncached(mut response: Response) -> Response {
-    response
-        .headers_mut()
-        .insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
 }
 
 #[cfg(test)]

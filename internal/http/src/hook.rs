@@ -10,11 +10,12 @@ use tracing::debug;
 use warp::http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderName};
 use warp::http::{HeaderValue, StatusCode};
 
-use crate::body::{self, BodyReadError};
-use crate::error::{ApiError, json_response};
-use crate::hook_body;
-use crate::request::{RequestHead, decode_segment};
-use crate::{Response, ServerState};
+use crate::body::BodyReadError;
+use crate::error::ApiError;
+use crate::response::{Response, json_response};
+use crate::state::ServerState;
+use crate::{body, hook_body};
+use latido_admission::{RequestHead, decode_segment};
 use latido_base::ident::{StreamId, Topic};
 use latido_base::token_bucket::SharedTokenBucket;
 
@@ -151,7 +152,7 @@ fn body_timed_out() -> ApiError {
 }
 
 fn body_error(error: BodyReadError) -> ApiError {
-    debug!(?error, "a hook's body was refused");
+    debug!(%error, "a hook's body was refused");
     match error {
         BodyReadError::TooLarge => ApiError::new(
             StatusCode::PAYLOAD_TOO_LARGE,

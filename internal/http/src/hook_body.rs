@@ -19,6 +19,19 @@ pub(super) enum HookBodyError {
     Action,
 }
 
+/// Parses a hook's body into its key, for the fuzz targets.
+///
+/// # Errors
+/// The reason the body is not valid.
+#[cfg(any(fuzzing, feature = "testing"))]
+pub fn parse_hint(
+    body: &[u8],
+    stream: &Stream,
+    key_type: KeyType,
+) -> Result<Key, impl std::error::Error + use<>> {
+    parse(body, stream, key_type)
+}
+
 /// Parses the key of `{"<key_field>": …, "action": …}` or `{"key": …}`.
 ///
 /// The action's value does not matter, since the row is read again in any case. It must be text,

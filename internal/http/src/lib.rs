@@ -12,28 +12,32 @@
 //! can't read. And every wait has a deadline.
 
 mod app_http;
+mod app_message;
+mod app_mounts;
 mod assets;
 mod authenticate;
 mod body;
 mod config;
-mod connection_limits;
 mod cors;
 mod dashboard;
 mod demo_routes;
 mod error;
-mod fast_upgrade;
+mod etag;
 mod health;
 mod hook;
 mod hook_body;
 mod listen;
-mod listen_sockets;
 mod metrics;
 mod mount;
 mod mount_handler;
-mod overload_response;
+mod peer;
+mod prefixed_stream;
 mod request;
+mod response;
 mod rlimit;
 mod routes;
+mod serve;
+mod serve_app;
 mod server;
 mod settings;
 mod snapshot;
@@ -42,45 +46,27 @@ mod sse;
 mod state;
 mod static_files;
 mod tls;
-mod trusted_proxies;
 mod websocket;
 
 #[cfg(test)]
 mod tests;
 
+pub use app_http::{AppHandler, HttpApp};
+pub use app_message::{AppRequest, AppResponse};
+pub use app_mounts::{AppMounts, WebSocketApp};
 pub use assets::STATIC_FILES;
 pub use config::{Config, DRAIN_GRACE, HookPath};
 pub use demo_routes::demo_routes;
-pub use error::json_error;
-pub use listen::{HttpListener, bind, serve, serve_mount};
+#[cfg(any(fuzzing, feature = "testing"))]
+pub use hook_body::parse_hint;
+pub use latido_admission::{ConnectionLimits, TrustedProxies, UpgradeRules, json_error};
+pub use latido_shard::HandlerSpec;
+pub use listen::{HttpListener, ListenSockets, bind};
 pub use mount::{DuplexStream, MountedService, PeerAddress, RequestKind};
+pub use response::{BoxedRoutes, Response};
 pub use rlimit::raise_open_file_limit;
+pub use serve::{serve, serve_mount};
 pub use settings::{ListenConfig, VARIABLES, read_notify_key};
 pub use state::ServerState;
 pub use static_files::StaticFile;
-pub use trusted_proxies::TrustedProxies;
-/// Parses a hook's body into its key, for the fuzz targets.
-#[cfg(any(test, fuzzing, feature = "testing"))]
-pub fn parse_hint(
-    body: &[u8],
-    stream: &latido_stream::Stream,
-    key_type: latido_stream::KeyType,
-) -> Result<latido_base::ident::Key, impl std::error::Error + use<>> {
-    hook_body::parse(body, stream, key_type)
-}
-pub use app_http::{
-    AppHandler, AppMounts, AppRequest, AppResponse, HandlerSpec, HttpApp, WebSocketApp,
-};
-pub use connection_limits::ConnectionLimits;
-pub use listen_sockets::ListenSockets;
-pub use specification::ColumnSource;
 pub use tls::{ServerTlsError, Tls, TlsFiles};
-
-/// An HTTP response, ready to be sent.
-pub type Response = warp::reply::Response;
-
-/// Additional routes, tried after the server's own and before those of the streams.
-///
-/// A request that they reject falls through to `404`, even if only its method was wrong, so they
-/// should answer every method of their paths.
-pub type BoxedRoutes = warp::filters::BoxedFilter<(Response,)>;

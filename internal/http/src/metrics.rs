@@ -4,12 +4,14 @@ use warp::http::HeaderValue;
 use warp::http::header::{ACCEPT, CONTENT_TYPE};
 
 use crate::error::ApiError;
-use crate::request::RequestHead;
-use crate::{Response, ServerState};
+use crate::response::Response;
+use crate::state::ServerState;
+use latido_admission::RequestHead;
 use latido_telemetry::{Exposition, SampledGauges};
 
 const PROMETHEUS_TEXT: HeaderValue =
     HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+
 const OPENMETRICS: HeaderValue =
     HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
 
@@ -23,7 +25,7 @@ pub(super) fn serve_metrics(state: &ServerState, head: &RequestHead) -> Result<R
     state
         .metrics
         .sockets
-        .set(i64::try_from(state.limits.in_use()).unwrap_or(i64::MAX));
+        .set(i64::try_from(state.rules.limits.in_use()).unwrap_or(i64::MAX));
     let gauges = SampledGauges {
         topics,
         subscribers,

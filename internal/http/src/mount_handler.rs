@@ -19,22 +19,25 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tracing::debug;
 use warp::http::StatusCode;
-use warp::http::header::ORIGIN;
 use warp::http::request::Parts;
 
-use crate::authenticate::RETRY_SOON;
 use crate::body::{BodyReadError, collect_body};
-use crate::connection_limits::{HttpPermit, LimitExceeded};
-use crate::error::ApiError;
+use crate::config::Config;
+use crate::error::{ApiError, RETRY_SOON};
 use crate::mount::{MountedService, PeerAddress};
-use crate::server::{Peer, PrefixedStream};
-use crate::{Config, ConnectionLimits, Response, websocket};
+use crate::peer::Peer;
+use crate::prefixed_stream::PrefixedStream;
+use crate::response::Response;
+use latido_admission::{ConnectionLimits, PermitSet, allows_page, plain_handshake_response};
 use latido_base::drain::{Drain, DrainGuard};
+use latido_protocol::websocket::handshake::HandshakeError;
 
 /// The time from a request's head to the end of its body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(20);
+
 /// The time a poll may continue when the server stops.
 const POLL_GRACE: Duration = Duration::from_millis(500);
+
 /// The time an upgraded socket may take to end after it was cancelled.
 const CANCEL_GRACE: Duration = Duration::from_secs(1);
 
@@ -79,7 +82,7 @@ impl MountHandler {
         Self {
             mount,
             config: config.clone(),
-            sessions: ConnectionLimits::new(config),
+            sessions: ConnectionLimits::new(&config.limits()),
             open_upgrades,
             cancel,
             drain: drain.clone(),
@@ -105,11 +108,7 @@ impl MountHandler {
         }
         let (mut head, body) = request.into_parts();
         // CORS does not protect a WebSocket, nor does it prevent opening a session.
-        if head.headers.get(ORIGIN).is_some_and(|origin| {
-            !origin
-                .to_str()
-                .is_ok_and(|origin| self.config.origins.allows(origin))
-        }) {
+        if !allows_page(&self.config.origins, &head.headers) {
             return Err(ApiError::forbidden_origin());
         }
         let kind = match self.mount.classify(&head) {
@@ -165,15 +164,10 @@ impl MountHandler {
         sleep(POLL_GRACE).await;
     }
 
-    fn acquire_session(&self, client: IpAddr) -> Result<HttpPermit, ApiError> {
+    fn acquire_session(&self, client: IpAddr) -> Result<PermitSet, ApiError> {
         self.sessions.acquire(Some(client)).map_err(|exceeded| {
-            let code = match exceeded {
-                LimitExceeded::Total => "connection_limit",
-                LimitExceeded::PerAddress => "address_limit",
-                LimitExceeded::ConnectRate => "handshake_rate",
-            };
             ApiError::unavailable(
-                code,
+                exceeded.label(),
                 "there is no room for another session; come back later",
                 RETRY_SOON,
             )
@@ -186,10 +180,10 @@ impl MountHandler {
         head: Parts,
         upgrade: Option<OnUpgrade>,
     ) -> Result<Response, ApiError> {
-        let response = websocket::handshake_response(&head.headers)?;
+        let response = plain_handshake_response(&head.headers)?.map(|()| "".into());
         let (upgrade, permit) = upgrade
             .zip(peer.take_permit())
-            .ok_or_else(websocket::no_upgrade)?;
+            .ok_or(HandshakeError::NoUpgrade)?;
         let mount = Arc::clone(&self.mount);
         let (guard, cancel) = (self.open_upgrades.guard(), self.cancel.clone());
         let deadline = self.config.head_timeout;
@@ -226,7 +220,7 @@ struct UpgradedStream {
     /// Pending cancellation futures, one each for the reading and the writing task.
     read_cancelled: Option<Cancelled>,
     write_cancelled: Option<Cancelled>,
-    _permit: HttpPermit,
+    _permit: PermitSet,
     _guard: DrainGuard,
 }
 

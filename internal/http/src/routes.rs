@@ -4,126 +4,38 @@
 //! `Allow` and never a 404 of the route behind it. Errors become responses, and are counted, in one
 //! place.
 
+use std::convert::Infallible;
 use std::future::ready;
 use std::sync::Arc;
 use std::time::Instant;
 
-use hyper::upgrade::OnUpgrade;
 use warp::filters::path::FullPath;
 use warp::http::StatusCode;
 use warp::{Filter, Rejection, Reply as _, path};
 
+use crate::app_mounts::AppMounts;
 use crate::error::ApiError;
 use crate::hook::Hook;
-use crate::request::{RequestHead, request_head};
+use crate::request::request_head;
+use crate::response::{BoxedRoutes, Response};
 use crate::specification::Specification;
+use crate::state::ServerState;
 use crate::static_files::StaticFiles;
-use crate::{
-    AppMounts, BoxedRoutes, Response, ServerState, app_http, dashboard, health, metrics, snapshot,
-    sse, websocket,
-};
+use crate::websocket::PendingUpgrade;
+use crate::{dashboard, health, metrics, serve_app, snapshot, sse, websocket};
+use latido_admission::RequestHead;
 
 /// Builds the filter that answers every request.
 pub(super) fn routes(state: &Arc<ServerState>, mounts: &AppMounts) -> BoxedRoutes {
-    let started = Instant::now();
-    let hook = Arc::new(Hook::new(Arc::clone(state)));
-    let with = {
-        let state = Arc::clone(state);
-        warp::any().map(move || Arc::clone(&state))
-    };
-    let upgrade = warp::ext::optional::<OnUpgrade>();
-
-    let page = StaticFiles::new(state.assets);
-    let operators = dashboard::routes(state, &page);
-    let extension = mounts.ws_extension();
-    let ws = with
-        .clone()
-        .and(path!("ws"))
-        .and(request_head())
-        .and(upgrade);
-    let ws = ws.then(move |state, head, upgrade| {
-        websocket::upgrade(state, head, upgrade, extension.clone())
-    });
-    let notify = path!("notify" / String)
-        .and(request_head())
-        .and(warp::body::stream());
-    let notify = notify.then(move |path, head, body| Arc::clone(&hook).notify(path, head, body));
-    let health = with
-        .clone()
-        .and(path!("health"))
-        .and(request_head())
-        .map(move |state: Arc<ServerState>, head| health::health(&state, started, &head));
-    let ready = with
-        .clone()
-        .and(path!("ready"))
-        .and(request_head())
-        .then(health::ready);
-    let metrics = with
-        .clone()
-        .and(path!("metrics"))
-        .and(request_head())
-        .map(|state: Arc<ServerState>, head| metrics::serve_metrics(&state, &head));
-    let (http, messages) = Specification::pair(state);
-    let openapi = path!("openapi.json")
-        .and(request_head())
-        .map(move |head| http.serve(&head));
-    let asyncapi = path!("asyncapi.json")
-        .and(request_head())
-        .map(move |head| messages.serve(&head));
-    let show = with
-        .clone()
-        .and(path!(String / String))
-        .and(request_head())
-        .then(snapshot::serve_snapshot);
-    let follow = with
-        .and(path!(String / String / "events"))
-        .and(request_head())
-        .then(sse::stream_events);
-
-    let routes = with_errors(state, ws)
-        .or(with_errors(state, notify))
-        .unify()
-        .or(with_errors(state, health))
-        .unify();
-    let routes = routes
-        .or(with_errors(state, ready))
-        .unify()
-        .or(with_errors(state, metrics))
-        .unify();
-    let routes = routes
-        .or(with_errors(state, openapi))
-        .unify()
-        .or(with_errors(state, asyncapi))
-        .unify();
-    let routes = routes
-        .or(with_errors(state, operators))
-        .unify()
-        .or(with_errors(state, static_files(page)))
-        .unify()
-        .or(extra_routes(state))
-        .unify();
+    let own = own_routes(state, mounts);
     let http_apps = app_routes(state, mounts);
     let websocket_apps = with_errors(state, app_websockets(state, mounts));
     let routes = if mounts.is_dedicated {
-        http_apps
-            .or(websocket_apps)
-            .unify()
-            .or(routes)
-            .unify()
-            .boxed()
+        http_apps.or(websocket_apps).unify().or(own).unify().boxed()
     } else {
-        routes
-            .or(http_apps)
-            .unify()
-            .or(websocket_apps)
-            .unify()
-            .boxed()
+        own.or(http_apps).unify().or(websocket_apps).unify().boxed()
     };
-    let all = routes
-        .or(with_errors(state, show))
-        .unify()
-        .or(with_errors(state, follow))
-        .unify();
+    let all = routes.or(channel_routes(state)).unify();
     with_errors(
         state,
         all.map(Ok)
@@ -132,6 +44,108 @@ pub(super) fn routes(state: &Arc<ServerState>, mounts: &AppMounts) -> BoxedRoute
             })
             .unify(),
     )
+}
+
+/// Routes the addresses of the server itself, in the order in which they are tried.
+fn own_routes(state: &Arc<ServerState>, mounts: &AppMounts) -> BoxedRoutes {
+    let page = StaticFiles::new(state.assets);
+    let operators = dashboard::routes(state, &page);
+    live_routes(state, mounts)
+        .or(health_routes(state))
+        .unify()
+        .or(specification_routes(state))
+        .unify()
+        .or(with_errors(state, operators))
+        .unify()
+        .or(with_errors(state, static_files(page)))
+        .unify()
+        .or(extra_routes(state))
+        .unify()
+        .boxed()
+}
+
+/// Routes `/ws` and the notifications of the backend.
+fn live_routes(state: &Arc<ServerState>, mounts: &AppMounts) -> BoxedRoutes {
+    let hook = Arc::new(Hook::new(Arc::clone(state)));
+    let extension = mounts.ws_extension();
+    let ws = with_state(state)
+        .and(path!("ws"))
+        .and(request_head())
+        .and(pending_upgrade())
+        .then(move |state, head, pending| {
+            websocket::upgrade(state, head, pending, extension.clone())
+        });
+    let notify = path!("notify" / String)
+        .and(request_head())
+        .and(warp::body::stream())
+        .then(move |path, head, body| Arc::clone(&hook).notify(path, head, body));
+    with_errors(state, ws)
+        .or(with_errors(state, notify))
+        .unify()
+        .boxed()
+}
+
+/// Routes the health checks and the metrics.
+fn health_routes(state: &Arc<ServerState>) -> BoxedRoutes {
+    let started = Instant::now();
+    let health = with_state(state)
+        .and(path!("health"))
+        .and(request_head())
+        .map(move |state: Arc<ServerState>, head| health::health(&state, started, &head));
+    let ready = with_state(state)
+        .and(path!("ready"))
+        .and(request_head())
+        .then(health::ready);
+    let metrics = with_state(state)
+        .and(path!("metrics"))
+        .and(request_head())
+        .map(|state: Arc<ServerState>, head| metrics::serve_metrics(&state, &head));
+    with_errors(state, health)
+        .or(with_errors(state, ready))
+        .unify()
+        .or(with_errors(state, metrics))
+        .unify()
+        .boxed()
+}
+
+/// Routes the descriptions of the HTTP interface and of the messages.
+fn specification_routes(state: &Arc<ServerState>) -> BoxedRoutes {
+    let (http, messages) = Specification::pair(state);
+    let openapi = path!("openapi.json")
+        .and(request_head())
+        .map(move |head| http.serve(&head));
+    let asyncapi = path!("asyncapi.json")
+        .and(request_head())
+        .map(move |head| messages.serve(&head));
+    with_errors(state, openapi)
+        .or(with_errors(state, asyncapi))
+        .unify()
+        .boxed()
+}
+
+/// Routes the snapshot and the events of a channel. They come last, since they match any two
+/// segments.
+fn channel_routes(state: &Arc<ServerState>) -> BoxedRoutes {
+    let show = with_state(state)
+        .and(path!(String / String))
+        .and(request_head())
+        .then(snapshot::serve_snapshot);
+    let follow = with_state(state)
+        .and(path!(String / String / "events"))
+        .and(request_head())
+        .then(sse::stream_events);
+    with_errors(state, show)
+        .or(with_errors(state, follow))
+        .unify()
+        .boxed()
+}
+
+/// Passes the server's state to a handler.
+fn with_state(
+    state: &Arc<ServerState>,
+) -> impl Filter<Extract = (Arc<ServerState>,), Error = Infallible> + Clone + use<> {
+    let state = Arc::clone(state);
+    warp::any().map(move || Arc::clone(&state))
 }
 
 /// Turns a handler's error into its response.
@@ -162,7 +176,7 @@ fn app_routes(state: &Arc<ServerState>, mounts: &AppMounts) -> BoxedRoutes {
     let request = found.and(request_head()).and(warp::body::stream());
     request
         .then(move |(app, path), head, body| {
-            app_http::serve_app_request(Arc::clone(&state), app, path, head, body)
+            serve_app::serve_app_request(Arc::clone(&state), app, path, head, body)
         })
         .boxed()
 }
@@ -183,11 +197,9 @@ fn app_websockets(
             .map(|app| (app, path.as_str().to_owned()));
         ready(app.ok_or_else(warp::reject::not_found))
     });
-    let request = found
-        .and(request_head())
-        .and(warp::ext::optional::<OnUpgrade>());
-    request.then(move |(app, path): (_, String), head, upgrade| {
-        websocket::upgrade_app(Arc::clone(&state), app, path, head, upgrade)
+    let request = found.and(request_head()).and(pending_upgrade());
+    request.then(move |(app, path): (_, String), head, pending| {
+        websocket::upgrade_app(Arc::clone(&state), app, path, head, pending)
     })
 }
 
@@ -223,4 +235,11 @@ fn extra_routes(state: &ServerState) -> BoxedRoutes {
             .boxed()
     };
     state.extra_routes.clone().unwrap_or_else(none)
+}
+
+/// Extracts the connection of a request, for an upgrade.
+fn pending_upgrade() -> impl Filter<Extract = (PendingUpgrade,), Error = Infallible> + Clone {
+    warp::ext::optional()
+        .and(warp::ext::optional())
+        .map(|peer, upgrade| PendingUpgrade { peer, upgrade })
 }

@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn unset_variables_give_the_default_configuration() {
+    fn unset_variables_give_the_default_http_configuration() {
         let defaults = Config {
             drain_grace: Duration::from_secs(1),
             ..Config::default()

@@ -9,10 +9,12 @@ use tokio::time::timeout;
 use warp::http::header::{CACHE_CONTROL, ETAG, HeaderName, IF_NONE_MATCH, VARY};
 use warp::http::{HeaderValue, StatusCode};
 
-use crate::authenticate::{RETRY_SOON, authorize_read};
-use crate::error::{ApiError, json_response};
-use crate::request::RequestHead;
-use crate::{Response, ServerState};
+use crate::authenticate::authorize_read;
+use crate::error::{ApiError, RETRY_SOON};
+use crate::etag::etag_matches;
+use crate::response::{Response, json_response};
+use crate::state::ServerState;
+use latido_admission::RequestHead;
 use latido_hub::{SubscriberEvent, VersionedFrame};
 use latido_protocol::Frame;
 
@@ -77,14 +79,6 @@ pub(super) fn frame_data(frame: &Frame) -> &str {
         .map_or("null", |payload| payload.data.get())
 }
 
-/// Returns whether `If-None-Match` contains the entity tag.
-pub(super) fn etag_matches(if_none_match: &str, tag: &str) -> bool {
-    if_none_match
-        .split(',')
-        .map(str::trim)
-        .any(|one| one == "*" || one.strip_prefix("W/").unwrap_or(one) == tag)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -98,15 +92,5 @@ mod tests {
             frame_data(&frame),
             r#"{"a":1.10,"b":123456789012345678901234567890}"#
         );
-    }
-
-    #[test]
-    fn entity_tags_match_in_every_client_format() {
-        for same in ["\"7\"", "W/\"7\"", "\"6\", \"7\"", "*"] {
-            assert!(etag_matches(same, "\"7\""), "{same}");
-        }
-        for other in ["", "7", "\"77\"", "\"6\""] {
-            assert!(!etag_matches(other, "\"7\""), "{other}");
-        }
     }
 }

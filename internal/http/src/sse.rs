@@ -12,11 +12,12 @@ use warp::http::HeaderValue;
 use warp::http::header::{CACHE_CONTROL, HeaderName};
 use warp::sse::Event;
 
-use crate::authenticate::{RETRY_SOON, acquire_user_permits, authorize_read};
-use crate::error::ApiError;
-use crate::request::RequestHead;
+use crate::authenticate::authorize_read;
+use crate::error::{ApiError, RETRY_SOON};
+use crate::response::Response;
 use crate::snapshot::frame_data;
-use crate::{Response, ServerState};
+use crate::state::ServerState;
+use latido_admission::RequestHead;
 use latido_auth::Principal;
 use latido_base::clock::Clock;
 use latido_base::drain::Drain;
@@ -24,8 +25,10 @@ use latido_hub::{AsyncSubscriber, SubscriberEvent};
 
 /// The header that stops nginx from buffering events.
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+
 /// The longest sleep towards a token's expiry, because the wall clock may be set meanwhile.
 const EXPIRY_CHECK: Duration = Duration::from_secs(5);
+
 /// The range of the reconnect delay, in milliseconds, sent to clients when the server stops. The
 /// delay is random so that clients do not reconnect all at once.
 const RECONNECT_DELAY_MS: std::ops::Range<u64> = 1_000..5_000;
@@ -56,7 +59,9 @@ pub(super) async fn stream_events(
             RETRY_SOON,
         ));
     }
-    let permits = acquire_user_permits(&state, &head, Some(principal.user()))?;
+    let permits = state
+        .rules
+        .acquire_user_permits(&head, Some(principal.user()))?;
     let feed = EventStream {
         _permits: permits,
         watcher: state.hub.subscribe_async(&channel),

@@ -3,23 +3,27 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::{BoxedRoutes, ColumnSource, Config, ConnectionLimits, StaticFile, Tls};
+use crate::config::Config;
+use crate::response::BoxedRoutes;
+use crate::static_files::StaticFile;
+use crate::tls::Tls;
 use latido_admin::{Admin, Readiness};
+use latido_admission::UpgradeRules;
 use latido_auth::{ApiKey, Policy, Verifier};
 use latido_base::clock::Clock;
 use latido_base::drain::Drain;
 use latido_engine::Engine;
 use latido_hub::Hub;
 use latido_shard::Shards;
-use latido_stream::Catalog;
+use latido_stream::{Catalog, ColumnSource};
 use latido_telemetry::Metrics;
 
 /// The state of one server, shared by all of its listeners.
 pub struct ServerState {
     /// The named limits of the HTTP side.
     pub config: Config,
-    /// The connection limits, made from the same config with [`ConnectionLimits::new`].
-    pub limits: ConnectionLimits,
+    /// The rules by which clients are admitted, with the connection limits.
+    pub rules: Arc<UpgradeRules>,
     /// The certificate, if the server terminates TLS itself. Its creator must also start
     /// [reloading](Tls::start_reload) it.
     pub tls: Option<Tls>,

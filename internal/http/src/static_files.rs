@@ -3,17 +3,17 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use sha2::{Digest, Sha256};
+use sha2::Digest;
 use warp::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH, REFERRER_POLICY,
     X_CONTENT_TYPE_OPTIONS,
 };
 use warp::http::{HeaderValue, StatusCode};
 
-use crate::Response;
 use crate::error::ApiError;
-use crate::request::RequestHead;
-use crate::snapshot::etag_matches;
+use crate::etag::{entity_tag, etag_matches};
+use crate::response::Response;
+use latido_admission::RequestHead;
 
 const CONTENT_POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; base-uri 'none'; frame-ancestors 'none'",
@@ -71,14 +71,4 @@ impl StaticFiles {
         headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
         Ok(response)
     }
-}
-
-/// Computes an entity tag: a hash of the content.
-pub(super) fn entity_tag(bytes: &[u8]) -> String {
-    let mut tag = String::from("\"");
-    for byte in Sha256::digest(bytes).iter().take(8) {
-        tag.push_str(&format!("{byte:02x}"));
-    }
-    tag.push('"');
-    tag
 }

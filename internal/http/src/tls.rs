@@ -21,17 +21,17 @@ use sha2::{Digest as _, Sha256};
 use socket2::SockRef;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
-use tokio::time::{timeout, timeout_at};
+use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tracing::{debug, info, warn};
 
-use crate::server::HttpServer;
+use latido_admission::SEND_BUFFER_BYTES;
 use latido_base::drain::Drain;
-use latido_shard::{PendingConnection, SEND_BUFFER_BYTES};
 
 /// The buffer from server to client, in bytes.
 const BUFFER_BYTES: usize = 8 * 1024;
+
 /// The time a client may take to close after the server has closed.
 const LINGER: Duration = Duration::from_secs(5);
 
@@ -145,31 +145,13 @@ impl Tls {
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Serves a connection that must start with TLS, within the deadline for its request head.
-    pub(super) fn accept(&self, server: &Arc<HttpServer>, pending: PendingConnection) {
+    /// Starts the handshake of a connection with the certificate in use.
+    pub(super) fn accept(
+        &self,
+        socket: std::net::TcpStream,
+    ) -> impl Future<Output = io::Result<TlsStream<TcpStream>>> + use<> {
         let acceptor = TlsAcceptor::from(Arc::clone(&self.lock_current().config));
-        let server = Arc::clone(server);
-        server.drain.clone().spawn(async move {
-            let PendingConnection { socket, address, permits: permit, accepted_at: since } = pending;
-            let accepted = tokio::select! {
-                () = server.drain.stopping() => return,
-                accepted = timeout_at((since + server.config.head_timeout).into(), handshake(acceptor, socket)) => accepted,
-            };
-            let stream = match accepted {
-                Ok(Ok(stream)) => stream,
-                Ok(Err(error)) => {
-                    debug!(%error, peer = %address, "a TLS handshake failed");
-                    return server.metrics.count_refusal("tls");
-                }
-                Err(_) => return server.metrics.count_refusal("slow_head"),
-            };
-            let (shard_end, relay_end) = match local_pair() {
-                Ok(pair) => pair,
-                Err(error) => return warn!(%error, "no local socket pair could be created for a TLS connection, which was dropped"),
-            };
-            server.dispatch(PendingConnection { socket: shard_end, address, permits: permit, accepted_at: since });
-            relay(stream, relay_end, server.config.unacknowledged_timeout, address).await;
-        });
+        async move { acceptor.accept(TcpStream::from_std(socket)?).await }
     }
 }
 
@@ -217,16 +199,9 @@ fn server_config(
     Ok(Arc::new(config))
 }
 
-async fn handshake(
-    acceptor: TlsAcceptor,
-    socket: std::net::TcpStream,
-) -> io::Result<TlsStream<TcpStream>> {
-    acceptor.accept(TcpStream::from_std(socket)?).await
-}
-
 /// Creates the two ends of a local connection: the shard's, which looks like any socket to it, and
 /// the relay's.
-fn local_pair() -> io::Result<(std::net::TcpStream, UnixStream)> {
+pub(super) fn local_pair() -> io::Result<(std::net::TcpStream, UnixStream)> {
     let (shard_end, relay_end) = LocalStream::pair()?;
     shard_end.set_nonblocking(true)?;
     relay_end.set_nonblocking(true)?;
@@ -239,7 +214,7 @@ fn local_pair() -> io::Result<(std::net::TcpStream, UnixStream)> {
 
 /// Relays bytes in both directions until one side has closed. `stall` is the time a client may
 /// accept no bytes before it is disconnected.
-async fn relay(
+pub(super) async fn relay(
     stream: TlsStream<TcpStream>,
     relay_end: UnixStream,
     stall: Duration,

@@ -140,6 +140,7 @@ impl Hub {
         AsyncSubscriber::new(Arc::clone(self), room, frames, status, stale)
     }
 
+    /// Removes a viewer that runs as a Tokio task. Its `Drop` calls this.
     pub fn unsubscribe_async(&self, room: RoomId) {
         let mut rooms = self.lock();
         if let Some(topic) = rooms.remove_viewer(room, None) {

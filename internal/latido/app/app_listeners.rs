@@ -62,7 +62,8 @@ impl ListenerGroup {
                 websocket_apps,
                 socketio_apps: dialects,
             } = start_app(setting, &deps).with_context(|| format!("the app {name} can't start"))?;
-            tracing::info!(app = name, address = ?self.address(), "app switched on");
+            let address = self.address().map(tracing::field::display);
+            tracing::info!(app = name, address, "app switched on");
             mounts.apps.push(name);
             mounts.http_apps.extend(routes);
             mounts.websocket_apps.extend(websocket_apps);
@@ -95,7 +96,11 @@ pub(super) fn bind(
     let groups = bind_apps(&mut sockets, main, enabled)?;
     let unused = sockets.unused_ports();
     if !unused.is_empty() {
-        tracing::warn!(ports = ?unused, "sockets were handed over for ports that nothing here listens on");
+        let ports: Vec<_> = unused.iter().map(u16::to_string).collect();
+        tracing::warn!(
+            ports = ports.join(", "),
+            "sockets were handed over for ports that nothing here listens on"
+        );
     }
     Ok((listener, groups))
 }

@@ -18,11 +18,12 @@ use latido_auth::{Policy, Verifier};
 use latido_base::clock::Clock;
 use latido_base::drain::Drain;
 use latido_engine::{self as engine, Engine};
-use latido_http::{self as http, ConnectionLimits, ServerState};
+use latido_http::{self as http, ServerState};
 use latido_hub::Hub;
-use latido_postgres::{Database, NotificationListener, WatchLocks};
+use latido_postgres::{Database, NotificationListener, ReadinessProbe, WatchLocks};
 use latido_session::SessionContext;
 use latido_shard::{self as shard, RequestHandler, Shards};
+use latido_stream::HintSink as _;
 use latido_telemetry::Metrics;
 
 pub use config::Config;
@@ -37,6 +38,7 @@ pub struct App {
     /// The enabled apps, each with the address of its listener.
     apps: Vec<(&'static str, SocketAddr)>,
     clock: Clock,
+    engine: Engine,
     shards: Arc<Shards>,
     /// Counts accept loops, requests and event streams. They stop first.
     request_drain: Drain,
@@ -65,7 +67,7 @@ impl App {
         let catalog = config.catalog;
         let database = Database::open(&config.postgres)?;
         let watch_locks = WatchLocks::new(&catalog);
-        let watch_locks_adapter = Arc::new(adapters::PostgresWatchLocks(watch_locks.clone()));
+        let watch_locks_adapter = Arc::new(watch_locks.clone());
         let engine = Engine::new(
             &config.engine,
             &catalog,
@@ -79,10 +81,7 @@ impl App {
         ));
         let verifier = Arc::new(Verifier::new(&config.verifier, clock.clone())?);
         verifier.start(&background_drain);
-        let policy = Arc::new(Policy::new(
-            config.policy,
-            Arc::new(adapters::PostgresPermissions(database.clone())),
-        ));
+        let policy = Arc::new(Policy::new(config.policy, Arc::new(database.clone())));
         let deps = shard::ShardDeps {
             hub: Arc::clone(&hub),
             context: SessionContext {
@@ -104,7 +103,7 @@ impl App {
             config: config.engine,
             catalog: Arc::clone(&catalog),
             hub: Arc::clone(&hub),
-            reader: Arc::new(adapters::PostgresReader(database.clone())),
+            reader: Arc::new(database.clone()),
             clock: clock.clone(),
             drain: background_drain.clone(),
         }));
@@ -117,7 +116,10 @@ impl App {
             listener.watch_state(),
             &metrics,
             &background_drain,
-            adapters::forward_watch_lock_events(engine.clone()),
+            {
+                let engine = engine.clone();
+                move |event| engine.on_watch_locks(&event)
+            },
         );
         let delivery = trigger_monitor::DeliveryState {
             listener: listener.watch_state(),
@@ -129,33 +131,35 @@ impl App {
             engine.clone(),
             delivery,
         ));
-        let readiness: Arc<dyn Readiness> = Arc::new(adapters::ReadinessProbe {
-            database: database.clone(),
-            catalog: Arc::clone(&catalog),
+        let readiness: Arc<dyn Readiness> = Arc::new(ReadinessProbe::new(
+            database.clone(),
+            Arc::clone(&catalog),
             listener,
-        });
+        ));
         let app_deps = app_deps(&deps, &database, &engine, hints);
-        let connection_limits = ConnectionLimits::new(&config.http);
+        let rules = config
+            .http
+            .upgrade_rules(&catalog, &verifier, &request_drain);
         let admin = start_admin(
             &deps,
             &shards,
             &engine,
             &readiness,
-            &connection_limits,
+            rules.limits.usage(),
             system_viewers,
         );
         if let Some(tls) = &tls {
             tls.start_reload(&request_drain);
         }
         let state = ServerState {
-            limits: connection_limits,
+            rules: Arc::new(rules),
             tls,
             config: config.http,
             catalog,
             verifier,
             policy,
             hook_key: config.notify_key,
-            engine,
+            engine: engine.clone(),
             hub,
             shards: Arc::clone(&shards),
             extra_routes: config
@@ -163,7 +167,7 @@ impl App {
                 .map(|demo| http::demo_routes(demo, Arc::clone(&metrics))),
             metrics,
             admin,
-            column_source: Arc::new(adapters::PostgresColumns(database)),
+            column_source: Arc::new(database),
             readiness,
             clock: clock.clone(),
             drain: request_drain.clone(),
@@ -174,6 +178,7 @@ impl App {
             address,
             apps,
             clock,
+            engine,
             shards,
             request_drain,
             background_drain,
@@ -197,6 +202,11 @@ impl App {
     /// Returns the clock that all parts of this server share. Clones are the same clock.
     pub fn clock(&self) -> &Clock {
         &self.clock
+    }
+
+    /// Returns the engine, so that tests can wait for the end of its reads.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
     }
 
     /// Resolves when a part of the server cannot continue, so that the server must be stopped.
@@ -289,7 +299,7 @@ fn start_admin(
     shards: &Arc<Shards>,
     engine: &Engine,
     readiness: &Arc<dyn Readiness>,
-    connection_limits: &ConnectionLimits,
+    connection_usage: Box<dyn Fn() -> (usize, usize) + Send + Sync>,
     system_viewers: SystemTopicViewers,
 ) -> Arc<Admin> {
     let admin_deps = operations::AdminDeps {
@@ -300,7 +310,7 @@ fn start_admin(
         verifier: Arc::clone(&deps.request_handler.verifier),
         readiness: Arc::clone(readiness),
         clock: deps.clock.clone(),
-        connection_usage: connection_limits.usage(),
+        connection_usage,
     };
     Admin::start(admin_deps, system_viewers, &deps.drain)
 }

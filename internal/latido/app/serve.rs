@@ -1,18 +1,22 @@
 //! The command `latido serve`: a server that runs until a signal ends it.
 
+use std::net::SocketAddr;
+
 use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::app::{App, Config};
 use crate::config::Settings;
 
-/// Runs a server with these settings until SIGTERM, SIGINT, or the failure of a part.
+/// Runs a server with these settings until SIGTERM, SIGINT, or the failure of a part. `on_started`
+/// gets the address of the main listener, with the real port if port 0 was requested.
 ///
 /// # Errors
 /// Returns an error if the server cannot start, if a part of it failed, or if clients were left at
 /// the deadline.
-pub async fn serve(settings: Settings) -> anyhow::Result<()> {
+pub async fn serve(settings: Settings, on_started: impl FnOnce(SocketAddr)) -> anyhow::Result<()> {
     let app = App::start(Config::new(settings))?;
+    on_started(app.address());
     run_until_stopped(app).await
 }
 

@@ -85,7 +85,7 @@ async fn check_triggers(
             .filter(|table| table.state != TriggerState::Current)
         {
             let stream = &catalog.get(table.stream).name;
-            tracing::warn!(stream, table = table.table, state = ?table.state, "run `latido install`: until then only the hook and the sweep detect changes");
+            tracing::warn!(stream, table = table.table, state = %table.state, "run `latido install`: until then only the hook and the sweep detect changes");
         }
     }
     current

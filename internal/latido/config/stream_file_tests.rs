@@ -6,8 +6,8 @@ query = "SELECT 1"
 key_field = "negocio_id"
 "#;
 
-/// Parses `text` as `/somewhere/latido.toml`; returns its errors as text.
-fn parse_text(text: &str) -> Result<StreamFile, String> {
+/// Parses `text` as `/somewhere/latido.toml`.
+fn parse_text(text: &str) -> Result<StreamFile, ConfigErrors> {
     let mut mistakes = ConfigErrors::default();
     let file = parse(
         text,
@@ -15,14 +15,13 @@ fn parse_text(text: &str) -> Result<StreamFile, String> {
         "America/Guayaquil",
         &mut mistakes,
     );
-    file.filter(|_| mistakes.is_empty())
-        .ok_or_else(|| mistakes.to_string())
+    file.filter(|_| mistakes.is_empty()).ok_or(mistakes)
 }
 
 fn parse_errors(text: &str) -> String {
     parse_text(text)
         .map(|file| format!("accepted: {file:?}"))
-        .unwrap_or_else(|mistakes| mistakes)
+        .unwrap_or_else(|mistakes| mistakes.to_string())
 }
 
 #[test]
@@ -208,7 +207,7 @@ fn errors_of_an_invalid_file_name_their_position() {
 
 proptest::proptest! {
     #[test]
-    fn parsing_never_panics(text in "(\\PC|\n){0,200}") {
+    fn parsing_a_stream_file_never_panics(text in "(\\PC|\n){0,200}") {
         let _ = parse_text(&text);
     }
 }

@@ -121,15 +121,4 @@ mod tests {
         ];
         assert_eq!(secret, expected);
     }
-
-    #[test]
-    fn configuration_page_is_generated_from_the_table() {
-        let page = latido_settings::markdown_page(&all_variables());
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/configuration.md");
-        assert_eq!(
-            std::fs::read_to_string(path).unwrap(),
-            page,
-            "write it with `latido settings --markdown > docs/configuration.md`"
-        );
-    }
 }

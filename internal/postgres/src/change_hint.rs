@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use latido_base::ident::{Key, StreamId};
-use latido_stream::{Catalog, ChannelError};
+use latido_stream::{Catalog, ChangeHint, ChannelError};
 
 /// The only NOTIFY channel: a listener on any channel costs every committing writer a little.
 pub const CHANNEL: &str = "latido";
@@ -18,31 +18,6 @@ const APP_PREFIX: &str = "app:";
 /// The largest number of apps in one batch of notifications. There are few apps, and every role
 /// that may connect can invent names.
 const MAX_BATCH_APPS: usize = 16;
-
-/// A hint for the engine or an app. Every hint is only a reason to read: any role that may connect
-/// can forge a notification.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ChangeHint {
-    /// These keys changed; they are distinct, and there is at least one.
-    Changed {
-        /// The stream of the keys.
-        stream: StreamId,
-        /// The changed keys in canonical form.
-        keys: Vec<Key>,
-    },
-    /// Data of this app changed (`["app:messaging",""]`); the engine ignores it.
-    App(String),
-    /// Any key of the stream may have changed; `None` means every stream.
-    Everything(Option<StreamId>),
-    /// Notifications no longer arrive, and those sent from now on are lost.
-    Lost,
-    /// Notifications arrive; a probe has proven it. Earlier changes are unknown, so everything
-    /// watched must be read.
-    Listening,
-    /// LISTEN succeeds but no notification arrives: a transaction pooler is in between, or the two
-    /// URLs lead to different databases.
-    NotDelivering,
-}
 
 /// The notifications gathered until no further message is pending.
 #[derive(Debug, Default)]

@@ -23,8 +23,10 @@ mod listener;
 mod pool;
 mod query;
 mod quote;
+mod readiness;
 mod script_runner;
 mod settings;
+mod sources;
 mod tls;
 mod url;
 
@@ -33,11 +35,12 @@ pub use config::{Config, ConfigError, UrlSetting};
 pub use doctor::{Finding, FindingLevel, examine};
 pub use error::DatabaseError;
 
+pub use change_hint::CHANNEL;
 #[cfg(any(test, fuzzing, feature = "testing"))]
 pub use change_hint::parse_hints;
-pub use change_hint::{CHANNEL, ChangeHint};
 pub use listener::{ListenerState, NotificationListener};
 pub use pool::Database;
+pub use readiness::ReadinessProbe;
 pub use script_runner::ScriptRunner;
 pub use settings::{VARIABLES, require_url};
 pub use tls::DatabaseTlsError;
@@ -45,4 +48,4 @@ pub use triggers::{
     InstallChange, InstallError, TableProblem, TableTriggers, TriggerReport, TriggerState,
 };
 pub use url::UrlError;
-pub use watch_locks::{LockState, WatchLockEvent, WatchLocks};
+pub use watch_locks::WatchLocks;

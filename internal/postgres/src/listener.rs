@@ -15,13 +15,13 @@ use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tokio_postgres::AsyncMessage;
 
-use crate::change_hint::{CHANNEL, ChangeHint, HintBatch, is_probe};
+use crate::change_hint::{CHANNEL, HintBatch, is_probe};
 use crate::notification_stream::{
     DisconnectCause, NotificationStream, RECONNECTS, connect_and_verify, reconnect_pause,
 };
 use crate::pool::Database;
 use latido_base::drain::Drain;
-use latido_stream::Catalog;
+use latido_stream::{Catalog, ChangeHint};
 use latido_telemetry::Metrics;
 
 /// The pause before retrying a connection that accepts LISTEN but delivers nothing (a transaction

@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn unset_variables_give_the_default_configuration() {
+    fn unset_variables_give_the_default_postgres_configuration() {
         let sources = ConfigSources::default();
         let config = Config::from_settings(&mut SettingsReader::new(&sources));
         assert_eq!(format!("{config:?}"), format!("{:?}", Config::default()));

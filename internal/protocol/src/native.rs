@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn golden_replies() {
+    fn golden_native_replies() {
         let error = ServerReply::Error {
             code: ErrorCode::Forbidden,
             message: "no".into(),
@@ -289,7 +289,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn decoding_never_panics(text in ".*") {
+        fn decoding_a_command_never_panics(text in ".*") {
             let _ = decode(&text);
         }
 

@@ -4,139 +4,30 @@
 //! returns the slot from which to continue. The peer address is read from the kernel, only for the
 //! clients that need it.
 
-use std::fmt;
 use std::net::SocketAddr;
-use std::str::FromStr;
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
+use crate::admin_request::{
+    AdminRequest, ClientId, ClientList, ClientSummary, ResultPage, SweepResult,
+};
 use crate::client::{ConnectionState, ShardClient};
-use crate::inbox::ShardCommand;
+use crate::command::ShardCommand;
+use crate::shards::{ShardHandle, Shards};
 use crate::worker::ShardWorker;
-use crate::{ShardHandle, Shards};
 use latido_base::ident::UserId;
 use latido_session::{CloseReason, Session};
 
-/// The admin requests that may be in progress at a time, over all administrators.
-pub(super) const MAX_ADMIN_REQUESTS: usize = 8;
 /// The slots that a shard examines for one admin request before its sockets are served.
 const SLOTS_PER_TURN: u32 = 2048;
+
 /// The prefix of the channels about the server itself. A filter text is part of such a channel's
 /// name, so they are skipped; otherwise a filter would find its own viewer.
 const SYSTEM_CHANNEL_PREFIX: &str = "latido:";
+
 /// The number of channels listed per client.
 const LISTED_CHANNELS: usize = 5;
-
-/// The identity of a connection; it is never reused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct ClientId {
-    shard: u32,
-    slot: u32,
-    generation: u32,
-}
-
-/// The error for a text that is not a valid [`ClientId`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("expected a client's id such as 0-17-3")]
-pub struct InvalidClientId;
-
-impl fmt::Display for ClientId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{}-{}", self.shard, self.slot, self.generation)
-    }
-}
-
-impl FromStr for ClientId {
-    type Err = InvalidClientId;
-
-    fn from_str(text: &str) -> Result<Self, InvalidClientId> {
-        let mut numbers = text
-            .split('-')
-            .map(|part| part.parse().map_err(|_| InvalidClientId));
-        let mut next = || numbers.next().unwrap_or(Err(InvalidClientId));
-        let id = Self {
-            shard: next()?,
-            slot: next()?,
-            generation: next()?,
-        };
-        if numbers.next().is_some() {
-            Err(InvalidClientId)
-        } else {
-            Ok(id)
-        }
-    }
-}
-
-/// The administrator's view of one connection. Times are Unix seconds by the server's clock,
-/// accurate to a second.
-#[derive(Debug, Clone)]
-pub struct ClientSummary {
-    /// The identity, by which the connection can be closed.
-    pub id: ClientId,
-    /// The user, or `None` if the connection is not authenticated.
-    pub user: Option<UserId>,
-    /// The protocol: `native`, or the name of the app.
-    pub dialect: &'static str,
-    /// The role in the token.
-    pub role: Option<Box<str>>,
-    /// The address of the TCP peer (the last proxy, if there is one), or `None` if the connection
-    /// has just ended.
-    pub address: Option<SocketAddr>,
-    /// The time at which the connection was established.
-    pub connected_at_s: i64,
-    /// The time of the last byte from the client.
-    pub last_received_s: i64,
-    /// The time since which its socket has been full.
-    pub full_since_s: Option<i64>,
-    /// The expiry of its token, if it has one.
-    pub expires_at_s: Option<i64>,
-    /// The first few of its channels.
-    pub channels: Vec<Arc<str>>,
-    /// The total number of its channels.
-    pub channel_count: usize,
-}
-
-/// The clients that match an admin's filter.
-#[derive(Debug, Clone, Default)]
-pub struct ClientList {
-    /// The matching clients, at most the requested number.
-    pub clients: Vec<ClientSummary>,
-    /// Set if there may be further matches.
-    pub has_more: bool,
-}
-
-/// The result of running the timers of every client.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct SweepResult {
-    /// The number of clients examined.
-    pub examined: usize,
-    /// The number of clients closed by it.
-    pub closed: usize,
-}
-
-/// A part of a result, with the slot from which to continue, or `None` at the end.
-type ResultPage<T> = (T, Option<u32>);
-
-/// A request from an administrator. Its sender may be gone when the response is ready.
-pub(super) enum AdminRequest {
-    List {
-        matching: Arc<str>,
-        from: u32,
-        limit: usize,
-        response: oneshot::Sender<ResultPage<Vec<ClientSummary>>>,
-    },
-    Close {
-        slot: u32,
-        generation: u32,
-        reason: CloseReason,
-        response: oneshot::Sender<Option<UserId>>,
-    },
-    Sweep {
-        from: u32,
-        response: oneshot::Sender<ResultPage<SweepResult>>,
-    },
-}
 
 impl Shards {
     /// Lists at most `most` clients whose user, role, address or channel contains `matching`, which
@@ -259,7 +150,12 @@ impl ShardWorker {
             if found.len() == most {
                 return (found, Some(slot));
             }
-            let Some(client) = self.clients.get(slot as usize).and_then(Option::as_ref) else {
+            let Some(client) = self
+                .connections
+                .clients
+                .get(slot as usize)
+                .and_then(Option::as_ref)
+            else {
                 continue;
             };
             if client.state == ConnectionState::Open && self.matches(slot, client, matching) {
@@ -271,7 +167,7 @@ impl ShardWorker {
 
     /// Returns the end of a turn that begins at this slot, and the start of the next one.
     fn turn_range(&self, from: u32) -> ResultPage<u32> {
-        let all = u32::try_from(self.clients.len()).unwrap_or(u32::MAX);
+        let all = u32::try_from(self.connections.clients.len()).unwrap_or(u32::MAX);
         let end = from.saturating_add(SLOTS_PER_TURN).min(all);
         (end, (end < all).then_some(end))
     }
@@ -301,6 +197,7 @@ impl ShardWorker {
 
     fn address(&self, slot: u32) -> Option<SocketAddr> {
         let address = self
+            .connections
             .sockets
             .get(slot as usize)?
             .as_ref()?
@@ -312,7 +209,7 @@ impl ShardWorker {
     fn summarize(&self, slot: u32, client: &ShardClient) -> ClientSummary {
         let principal = client.session().map(Session::principal);
         let unix_s = self.deps.clock.unix_s();
-        let at = |second: u32| unix_s - i64::from(self.now_s.saturating_sub(second));
+        let at = |second: u32| unix_s - i64::from(self.clock.now_s.saturating_sub(second));
         ClientSummary {
             // The shard's number is filled in by the code that sent the request.
             id: ClientId {
@@ -358,26 +255,5 @@ impl ShardWorker {
             });
         }
         (total, last)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn client_ids_round_trip_as_text() {
-        let id = ClientId {
-            shard: 0,
-            slot: 17,
-            generation: 3,
-        };
-        assert_eq!(
-            (id.to_string().as_str(), "0-17-3".parse()),
-            ("0-17-3", Ok(id))
-        );
-        for text in ["", "0-17", "0-17-3-4", "a-1-1", "0--3", "0-17-4294967296"] {
-            assert_eq!(text.parse::<ClientId>(), Err(InvalidClientId), "{text}");
-        }
     }
 }

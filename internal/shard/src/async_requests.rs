@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Semaphore, mpsc};
 
-use crate::inbox::{Inbox, ShardCommand};
-use crate::protocol_handler::{AsyncResult, HandlerFuture};
-use latido_auth::{Policy, Principal, TokenError, Verifier};
+use crate::async_response::AsyncResponse;
+use crate::command::{ShardCommand, ShardInbox};
+use crate::protocol_handler::HandlerFuture;
+use latido_auth::{Policy, TokenError, Verifier};
 use latido_base::clock::monotonic_now;
 use latido_base::drain::Drain;
 use latido_base::ident::{Channel, UserId};
@@ -17,23 +18,16 @@ use latido_stream::Catalog;
 
 /// The requests that may wait in a queue. Beyond that, the client receives an error and may retry.
 const QUEUE_CAPACITY: usize = 4096;
+
 /// The requests handled concurrently; the database pool is smaller still.
 const CONCURRENCY: usize = 64;
+
 /// The time within which a client gets its response, including the time in the queue. After it the
 /// response is an error that allows a retry. An app's future has its own deadline.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// The error message for a token that could not be checked in time.
 pub(super) const BUSY_MESSAGE: &str = "the server is busy; send the token again later";
-
-/// The response to a request.
-pub(super) enum AsyncResponse {
-    /// The result of a permission check.
-    Permission(Channel, PermissionAnswer),
-    /// The principal of a new token, or the reason for its rejection.
-    Token(Result<Principal, ReauthError>),
-    /// The output of an app's future.
-    App(AsyncResult),
-}
 
 /// A request that must await.
 pub(super) enum AsyncRequest {
@@ -46,7 +40,7 @@ pub(super) enum AsyncRequest {
 
 /// A request with its sender.
 pub(super) struct QueuedRequest {
-    pub(super) inbox: Arc<Inbox>,
+    pub(super) inbox: Arc<ShardInbox>,
     pub(super) slot: u32,
     pub(super) generation: u32,
     pub(super) queued_at: Instant,
@@ -55,6 +49,17 @@ pub(super) struct QueuedRequest {
 
 /// The sending half of a request queue; a full queue means that the client must retry later.
 pub(super) type RequestQueue = mpsc::Sender<QueuedRequest>;
+
+/// The request queues of a shard, one per kind: a full one does not delay the others.
+#[derive(Clone)]
+pub(super) struct AsyncQueues {
+    /// The queue for permission checks of new subscriptions.
+    pub(super) permissions: RequestQueue,
+    /// The queue for token checks of connected clients.
+    pub(super) tokens: RequestQueue,
+    /// The queue for the tasks of app handlers.
+    pub(super) apps: RequestQueue,
+}
 
 /// The handler of all requests.
 #[derive(Debug, Clone)]

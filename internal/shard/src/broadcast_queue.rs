@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 /// The sends of one room in a row, about a tenth of a millisecond. It bounds the time that a small
 /// room's frame waits for a large room.
 pub(super) const SLICE: usize = 16;
+
 /// The sends of small rooms per tick, before a large room continues. Large rooms therefore keep a
 /// fifth of the sends, however many small ones there are.
 pub(super) const SMALL_SENDS_PER_TICK: usize = 4 * SLICE;

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::PermitSet;
-use crate::handlers::HandlerState;
+use crate::handler_state::HandlerState;
 use crate::outbox::Outbox;
+use latido_admission::PermitSet;
 use latido_base::ident::UserId;
 use latido_protocol::websocket::FrameReader;
 use latido_session::{CloseReason, RoomPosition, Session, SessionLimits};

@@ -11,24 +11,19 @@
 //! one timer would send them all and delay everything for 0.2 s.
 
 use std::collections::VecDeque;
-use std::io;
-use std::net::Shutdown;
 use std::time::Duration;
 
-use crate::outbox::{Outbox, receive, send_last};
-use crate::worker::ShardWorker;
+use crate::outbox::Outbox;
 
 /// The length of a step, the interval over which closed sockets are counted.
 const STEP_LENGTH: Duration = Duration::from_millis(1);
+
 /// The sockets closed in one step; they take an eighth of a core at most.
 const CLOSES_PER_STEP: usize = 8;
+
 /// A divisor of the queue length: of a long queue, this share is closed per step. 10,000 sockets
 /// are closed in little more than a second, and no queue grows without bound.
 const BACKLOG_DIVISOR: usize = 1024;
-
-/// The buffers that are read from a client that keeps sending after its close frame, so that it
-/// still receives the reply.
-const MAX_DRAIN_READS: usize = 4;
 
 /// A socket that waits to be closed.
 #[derive(Debug)]
@@ -43,22 +38,24 @@ pub(super) struct ClosingSocket {
 /// The sockets that wait to be closed, in order of removal.
 #[derive(Debug)]
 pub(super) struct CloseQueue {
-    waiting: VecDeque<ClosingSocket>,
+    pub(super) waiting: VecDeque<ClosingSocket>,
     /// The start of the current step, in time since the shard started.
     step_start: Duration,
     /// The sockets that may still be closed in the current step.
     left_in_step: usize,
 }
 
-impl CloseQueue {
-    pub(super) fn new() -> Self {
+impl Default for CloseQueue {
+    fn default() -> Self {
         Self {
             waiting: VecDeque::new(),
             step_start: Duration::ZERO,
             left_in_step: CLOSES_PER_STEP,
         }
     }
+}
 
+impl CloseQueue {
     pub(super) fn put(&mut self, socket: ClosingSocket) {
         self.waiting.push_back(socket);
     }
@@ -69,7 +66,7 @@ impl CloseQueue {
     }
 
     /// Takes the next socket, if the step at `now` allows one more.
-    fn next(&mut self, now: Duration) -> Option<ClosingSocket> {
+    pub(super) fn next(&mut self, now: Duration) -> Option<ClosingSocket> {
         if self.waiting.is_empty() {
             return None;
         }
@@ -94,51 +91,6 @@ impl CloseQueue {
     }
 }
 
-impl ShardWorker {
-    /// Closes as many waiting sockets as the current step allows.
-    pub(super) fn close_due(&mut self) {
-        if self.close_queue.waiting.is_empty() {
-            return;
-        }
-        let now = self.elapsed();
-        while let Some(socket) = self.close_queue.next(now) {
-            self.close_one(socket);
-            self.yield_to_broadcasts();
-        }
-    }
-
-    /// Closes all waiting sockets, because the shard ends or their descriptors are needed. Returns
-    /// whether there were any.
-    pub(super) fn close_all(&mut self) -> bool {
-        let waiting = std::mem::take(&mut self.close_queue.waiting);
-        let were_any = !waiting.is_empty();
-        waiting
-            .into_iter()
-            .for_each(|socket| self.close_one(socket));
-        were_any
-    }
-
-    fn close_one(&mut self, ClosingSocket { slot, unsent }: ClosingSocket) {
-        if let Some(mut outbox) = unsent
-            && let Some(socket) = self.sockets.get(slot as usize).and_then(Option::as_ref)
-        {
-            // The kernel resets a connection that is closed with unread bytes. Input after a close
-            // frame is irrelevant, so it is discarded.
-            for _ in 0..MAX_DRAIN_READS {
-                if receive(socket, &mut self.buffer).is_none_or(|count| count == 0) {
-                    break;
-                }
-            }
-            let (_, bytes) = outbox.flush(socket, send_last, self.now_s);
-            self.deps.metrics.bytes_sent.inc_by(bytes as u64);
-            // The bytes are on their way in any case. An error means that the connection is gone
-            // already.
-            let _: io::Result<()> = socket.shutdown(Shutdown::Write);
-        }
-        self.close_slot(slot);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -150,7 +102,7 @@ mod tests {
         /// limit.
         #[test]
         fn every_socket_closes_once_in_order_within_step_limits(bursts in prop::collection::vec((0usize..3_000, 0u64..3_000), 1..20)) {
-            let (mut queue, mut now) = (CloseQueue::new(), Duration::from_secs(1));
+            let (mut queue, mut now) = (CloseQueue::default(), Duration::from_secs(1));
             let (mut put, mut seen) = (0u32, Vec::new());
             for (burst, pause_us) in bursts {
                 for _ in 0..burst {
@@ -176,7 +128,7 @@ mod tests {
 
     #[test]
     fn ten_thousand_sockets_close_within_1300_ms() {
-        let (mut queue, mut now) = (CloseQueue::new(), Duration::from_secs(1));
+        let (mut queue, mut now) = (CloseQueue::default(), Duration::from_secs(1));
         (0..10_000).for_each(|slot| queue.put(ClosingSocket { slot, unsent: None }));
         let began = now;
         while let Some(pause) = queue.next_in(now) {

@@ -1,65 +1,22 @@
-//! The inbox of a shard: the commands from other threads.
+//! The inbox of a shard: a queue that any thread fills.
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use mio::Waker;
 
-use crate::admin::AdminRequest;
-use crate::listener::SharedListener;
-use crate::{AsyncResponse, ConnectionHandler, PendingConnection, UpgradedConnection};
-use latido_base::ident::Channel;
-
-/// A command to a shard's thread.
-pub(super) enum ShardCommand {
-    /// Adds a client whose handshake is complete.
-    AddUpgraded(Box<UpgradedConnection>),
-    /// Adds an accepted connection that has not sent its request yet.
-    AddPending(Box<(PendingConnection, Arc<dyn ConnectionHandler>)>),
-    /// Registers the shard at a listener, until it passes the turn to another shard.
-    RegisterListener(Arc<SharedListener>),
-    /// Delivers the response to an [asynchronous request](crate::async_requests) of the
-    /// shard.
-    AsyncResponse {
-        slot: u32,
-        generation: u32,
-        response: AsyncResponse,
-    },
-    /// Closes every client, spread over this number of milliseconds.
-    Shutdown { spread_ms: u64 },
-    /// Handles a request from an administrator.
-    Admin(Box<AdminRequest>),
-    /// Ends the thread now.
-    Stop,
-}
-
-impl ShardCommand {
-    pub(super) fn permission_response(
-        slot: u32,
-        generation: u32,
-        channel: Channel,
-        answer: latido_session::PermissionAnswer,
-    ) -> Self {
-        Self::AsyncResponse {
-            slot,
-            generation,
-            response: AsyncResponse::Permission(channel, answer),
-        }
-    }
-}
-
 /// A queue that any thread fills and the shard's thread empties.
 ///
 /// Its senders bound it: new connections hold a connection permit, responses hold a slot in a
 /// request queue, and admin requests hold an admin permit. Listeners are few, and each is in one
 /// inbox at a time.
-pub(super) struct Inbox {
+pub(super) struct Inbox<C> {
     /// The pending commands, or `None` once the shard has ended.
-    commands: Mutex<Option<Vec<ShardCommand>>>,
+    commands: Mutex<Option<Vec<C>>>,
     waker: Arc<Waker>,
 }
 
-impl Inbox {
+impl<C> Inbox<C> {
     pub(super) fn new(waker: Arc<Waker>) -> Self {
         Self {
             commands: Mutex::new(Some(Vec::new())),
@@ -69,7 +26,7 @@ impl Inbox {
 
     /// Adds a command and wakes the shard if the inbox was empty. Returns the command if the shard
     /// has ended.
-    pub(super) fn put(&self, command: ShardCommand) -> Option<ShardCommand> {
+    pub(super) fn put(&self, command: C) -> Option<C> {
         let mut inbox = self.commands.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(commands) = &mut *inbox else {
             return Some(command);
@@ -88,13 +45,13 @@ impl Inbox {
         &self.waker
     }
 
-    pub(super) fn take(&self) -> Vec<ShardCommand> {
+    pub(super) fn take(&self) -> Vec<C> {
         let mut inbox = self.commands.lock().unwrap_or_else(PoisonError::into_inner);
         inbox.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// Closes the inbox when the shard ends. Returns the commands that were not handled.
-    pub(super) fn close(&self) -> Vec<ShardCommand> {
+    pub(super) fn close(&self) -> Vec<C> {
         self.commands
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

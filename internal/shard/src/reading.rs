@@ -19,10 +19,15 @@ impl ShardWorker {
     /// Reads from a client's socket. With `to_the_end`, the end of the stream may follow; the poll
     /// reports it only once, so reading continues until then.
     pub(super) fn on_readable(&mut self, slot: u32, to_the_end: bool) {
-        if self.clients.get(slot as usize).is_some_and(Option::is_none) {
+        if self
+            .connections
+            .clients
+            .get(slot as usize)
+            .is_some_and(Option::is_none)
+        {
             return self.on_request_bytes(slot, to_the_end);
         }
-        let mut buffer = std::mem::take(&mut self.buffer);
+        let mut buffer = std::mem::take(&mut self.buffers.read);
         self.with_client(slot, |worker, client| {
             for _ in 0..READS_PER_TURN {
                 let open = client.state == ConnectionState::Open;
@@ -31,8 +36,7 @@ impl ShardWorker {
                     client.has_unread_input = true;
                     return;
                 }
-                let Some(socket) = worker.sockets.get(slot as usize).and_then(Option::as_ref)
-                else {
+                let Some(socket) = worker.connections.socket(slot) else {
                     return;
                 };
                 let Some(count) = receive(socket, &mut buffer) else {
@@ -52,14 +56,14 @@ impl ShardWorker {
                     return;
                 }
             }
-            worker.readable.push_back(slot);
+            worker.scheduler.readable.push_back(slot);
         });
-        self.buffer = buffer;
+        self.buffers.read = buffer;
     }
 
     /// Parses bytes from an open client and handles its messages.
     pub(super) fn feed(&mut self, slot: u32, client: &mut ShardClient, chunk: &mut Chunk<'_>) {
-        client.last_received_s = self.now_s;
+        client.last_received_s = self.clock.now_s;
         client.awaiting_pong = false;
         while client.state == ConnectionState::Open {
             match client.reader.next(chunk) {
@@ -81,7 +85,7 @@ impl ShardWorker {
         let ProtocolState::Native(session) = &mut client.protocol else {
             return self.on_app_message(slot, client, message);
         };
-        if let Some(effect) = session.check_rate(&self.deps.context, self.now_s) {
+        if let Some(effect) = session.check_rate(&self.deps.context, self.clock.now_s) {
             return self.apply(slot, client, effect);
         }
         match message {
@@ -147,9 +151,9 @@ impl ShardWorker {
     /// Queues an asynchronous request. Returns `false` if the queue is full.
     fn queue_request(&self, slot: u32, client: &ShardClient, request: AsyncRequest) -> bool {
         let queue = if matches!(request, AsyncRequest::VerifyToken(_)) {
-            &self.token_queue
+            &self.queues.tokens
         } else {
-            &self.permission_queue
+            &self.queues.permissions
         };
         let (inbox, generation) = (Arc::clone(&self.inbox), client.generation);
         queue
@@ -257,7 +261,8 @@ impl ShardWorker {
             return;
         };
         self.deps.hub.unsubscribe(self.frames.id(), room);
-        let moved = moved.and_then(|slot| self.clients.get_mut(slot as usize)?.as_mut());
+        let moved =
+            moved.and_then(|slot| self.connections.clients.get_mut(slot as usize)?.as_mut());
         if let Some(session) = moved.and_then(|client| client.session_mut()) {
             session.on_position_moved(position);
         }

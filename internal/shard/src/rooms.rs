@@ -8,6 +8,7 @@ use latido_session::RoomPosition;
 /// The flag of a member whose socket is full. It catches up when the socket drains, not through a
 /// broadcast.
 const BLOCKED: u32 = 1 << 31;
+
 /// The flag of a member that is in several rooms: the new frames of all of them leave in one write.
 const OTHER_ROOMS: u32 = 1 << 30;
 

@@ -1,31 +1,48 @@
 //! A shard driven by the simulator, which replaces its thread, its clock and its request handler.
 
-use mio::Waker;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mio::{Events, Poll, Token, Waker};
 use tokio::sync::mpsc;
 
-use super::*;
-use crate::async_requests::{AsyncRequest, QueuedRequest};
-use crate::listener::SharedListener;
-use crate::{ConnectionHandler, ShardListener, inbox};
+use crate::async_requests::{AsyncQueues, AsyncRequest, QueuedRequest};
+use crate::async_response::AsyncResponse;
+use crate::command::ShardCommand;
+use crate::deps::ShardDeps;
+use crate::inbox;
+use crate::inbox::Inbox;
+use crate::listener::ShardListener;
+use crate::listener_context::ListenerContext;
+use crate::shared_listener::SharedListener;
+use crate::upgraded_connection::UpgradedConnection;
+use crate::worker::ShardWorker;
 use latido_auth::Principal;
+use latido_base::clock::monotonic_now;
 use latido_base::ident::{Channel, UserId};
 use latido_session::{PermissionAnswer, ReauthError};
 
 /// The rounds without time passing after which the loop counts as busy forever.
 const MAX_BUSY_ROUNDS: usize = 10_000;
+
 /// The capacity of each request queue.
-pub const QUEUE_CAPACITY: usize = 64;
+pub(super) const QUEUE_CAPACITY: usize = 64;
 
 /// A request of the shard, to be answered later.
+#[expect(missing_debug_implementations, reason = "only the simulator uses it")]
 pub struct PendingRequest(QueuedRequest);
 
 /// The content of a request.
+#[expect(missing_debug_implementations, reason = "only the simulator uses it")]
 pub enum RequestContent {
+    /// May the user read the channel?
     CheckPermission(UserId, Channel),
+    /// Is the token valid?
     VerifyToken(String),
 }
 
 /// A shard that runs only when its owner calls it.
+#[expect(missing_debug_implementations, reason = "only the simulator uses it")]
 pub struct SimulatedShard {
     worker: ShardWorker,
     events: Events,
@@ -51,7 +68,11 @@ impl SimulatedShard {
             poll,
             inbox,
             frames,
-            [permission_queue, token_queue, app_queue],
+            AsyncQueues {
+                permissions: permission_queue,
+                tokens: token_queue,
+                apps: app_queue,
+            },
             deps,
         );
         Self {
@@ -73,9 +94,10 @@ impl SimulatedShard {
     pub fn serve_listener(
         &self,
         socket: std::net::TcpListener,
-        handler: Arc<dyn ConnectionHandler>,
+        context: Arc<ListenerContext>,
     ) -> ShardListener {
-        SharedListener::start(0, socket, handler, vec![Arc::clone(&self.worker.inbox)])
+        let inboxes = vec![Arc::clone(&self.worker.inbox)];
+        ShardListener(SharedListener::start(0, socket, context, inboxes))
     }
 
     /// Starts the shutdown of the shard.

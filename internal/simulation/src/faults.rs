@@ -128,7 +128,7 @@ impl SimWorld {
         if !self.server.actor.run_until_idle() {
             return Err("the engine never rests".to_owned());
         }
-        self.server.thread.run_rounds(rounds.into());
+        self.server.shard.run_rounds(rounds.into());
         for at in 0..usize::from(count).min(self.group_size()) {
             self.move_client((usize::from(from) + at) % self.group_size(), what);
         }
@@ -213,7 +213,7 @@ impl SimWorld {
 
     fn call_hook(&mut self, key: u8) {
         let is_watched = self.server.hub.latest_columns(&topic(key)) != LatestColumns::Unwatched;
-        let answer = Box::pin(self.server.engine.read_now(&topic(key)));
+        let response = Box::pin(self.server.engine.read_now(&topic(key)));
         // A hook for an unwatched key waits for no read.
         let left = if is_watched {
             self.server.left(key)
@@ -224,7 +224,7 @@ impl SimWorld {
             key,
             commits: self.database.commits,
             losses_at_call: left,
-            answer,
+            response,
         });
     }
 
@@ -386,9 +386,9 @@ impl SimWorld {
 
     /// Stops the server in order: it notifies every client that reads, and ends.
     fn shut_down(&mut self, spread_ms: u64) -> Result<(), Violation> {
-        self.server.thread.shutdown(spread_ms);
+        self.server.shard.shutdown(spread_ms);
         self.advance(Duration::from_millis(spread_ms) + 5_000 * MS)?;
-        if !self.server.thread.has_ended() {
+        if !self.server.shard.has_ended() {
             return Err("the shard did not end".to_owned());
         }
         for viewer in &mut self.viewers {

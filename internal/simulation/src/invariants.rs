@@ -73,13 +73,13 @@ impl SimWorld {
             .unwrap()
             .iter()
             .any(|read| read.will_return(key, &truth));
-        let is_told = self.database.notifications.contains(&key);
+        let is_notified = self.database.notifications.contains(&key);
         let is_jumping = self
             .jumped
             .is_some_and(|at| self.now.saturating_duration_since(at) <= MAX_CLOCK_DELAY);
         // Only the sweep finds lost notifications, and it is on in these runs.
         if is_read
-            || is_told
+            || is_notified
             || is_jumping
             || self.lost
             || !self.is_listener_up
@@ -147,7 +147,7 @@ impl SimWorld {
     pub(super) fn check_nothing_is_left(&self) -> Result<(), Violation> {
         let left = (
             self.server.hub.counts(),
-            self.server.thread.slots_in_use(),
+            self.server.shard.slots_in_use(),
             self.database.shared.len(),
         );
         if left == ((0, 0), 0, 0) {

@@ -96,14 +96,14 @@ fn every_viewer_converges_after_any_fault() {
             lossy,
             zones,
             before_midnight_s,
-            group_size: crowd,
+            group_size,
             group_key: crowded,
             steps,
             ..
         } = script;
         let steps: String = steps.iter().map(|step| format!("  {step:?}\n")).collect();
         panic!(
-            "LATIDO_SEED={seed} make sim\n{violation}\nlossy {lossy}, zones {zones}, midnight in {before_midnight_s} s, crowd {crowd} of key {crowded}\n{steps}"
+            "LATIDO_SEED={seed} make sim\n{violation}\nlossy {lossy}, zones {zones}, midnight in {before_midnight_s} s, crowd {group_size} of key {crowded}\n{steps}"
         );
     }
 }

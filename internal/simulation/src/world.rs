@@ -16,6 +16,7 @@ use crate::database_model::{DatabaseModel, today};
 use crate::reads::{LIMIT, ReadQueue};
 use crate::script::{KEYS, Script, VIEWERS};
 use crate::viewer::SimViewer;
+use latido_admission::PermitSet;
 use latido_auth::{
     Grants, PermissionFuture, PermissionSource, Policy, PolicyConfig, Principal, Verifier,
     VerifierConfig,
@@ -25,12 +26,12 @@ use latido_base::drain::Drain;
 use latido_base::ident::{Key, StreamId, Topic, UserId};
 use latido_engine::{self as engine, Engine, NotifyState, ReadFailed, SimulatedActor};
 use latido_hub::Hub;
-use latido_postgres::{LockState, WatchLocks};
+use latido_postgres::WatchLocks;
 use latido_session::{SessionContext, SessionLimits};
 use latido_shard::{
     self as shard, PendingRequest, RequestHandler, SimulatedShard, UpgradedConnection,
 };
-use latido_stream::{Catalog, KeyType, Stream, ZoneRule};
+use latido_stream::{Catalog, Interest, KeyType, Stream, ZoneRule};
 use latido_telemetry::Metrics;
 
 /// The zone of every key in runs in which keys have no own zone.
@@ -55,7 +56,7 @@ pub(super) struct PendingHook {
     pub(super) commits: u64,
     /// The number of times the key had lost its last viewer at the time of the call.
     pub(super) losses_at_call: u64,
-    pub(super) answer: Pin<Box<dyn Future<Output = Result<(), ReadFailed>> + Send>>,
+    pub(super) response: Pin<Box<dyn Future<Output = Result<(), ReadFailed>> + Send>>,
 }
 
 /// One instance of the server.
@@ -63,7 +64,7 @@ pub(super) struct SimServer {
     pub(super) engine: Engine,
     pub(super) actor: SimulatedActor,
     pub(super) hub: Arc<Hub>,
-    pub(super) thread: SimulatedShard,
+    pub(super) shard: SimulatedShard,
     pub(super) interest: WatchLocks,
     viewer_losses: Arc<[AtomicU64]>,
 }
@@ -100,18 +101,14 @@ pub(super) struct SimWorld {
 
 struct CountingInterest(WatchLocks, Arc<[AtomicU64]>);
 
-impl engine::Interest for CountingInterest {
+impl Interest for CountingInterest {
     fn watch(&self, topic: &Topic) -> NotifyState {
-        match self.0.add(topic) {
-            LockState::Held => NotifyState::Enabled,
-            LockState::Requested => NotifyState::Pending,
-            LockState::Delayed => NotifyState::Unknown,
-        }
+        self.0.watch(topic)
     }
 
     fn unwatch(&self, topic: &Topic) {
         self.1[usize::from(crate::reads::key_number(&topic.key))].fetch_add(1, Ordering::Relaxed);
-        self.0.remove(topic);
+        self.0.unwatch(topic);
     }
 
     fn release_for_polling(&self, topic: &Topic) -> bool {
@@ -158,6 +155,26 @@ fn catalog(zones: bool) -> Arc<Catalog> {
     }]))
 }
 
+/// Returns the settings of the engine. In runs without lost notifications, no sweep hides a lost
+/// change.
+fn engine_config(lossy: bool, zones: bool) -> engine::Config {
+    let (sweep, sweep_without_notifications) = if lossy {
+        (Duration::from_secs(30), Duration::from_secs(5))
+    } else {
+        (NEVER, NEVER)
+    };
+    engine::Config {
+        // With separate zones a key becomes hot after a few notifications; in other runs never.
+        pacing: engine::ReadPacing {
+            hot_from: zones.then_some(HOT_KEY_THRESHOLD),
+            ..engine::ReadPacing::default()
+        },
+        sweep,
+        sweep_without_notifications,
+        ..engine::Config::default()
+    }
+}
+
 impl SimServer {
     fn start(lossy: bool, zones: bool, reads: &ReadQueue) -> Self {
         let (catalog, clock, metrics, drain) = (
@@ -166,34 +183,18 @@ impl SimServer {
             Arc::new(Metrics::new()),
             Drain::new(),
         );
-        let (sweep, sweep_deaf) = if lossy {
-            (30, 5)
-        } else {
-            (NEVER.as_secs(), NEVER.as_secs())
-        };
-        let (sweep, sweep_deaf) = (Duration::from_secs(sweep), Duration::from_secs(sweep_deaf));
-        // With separate zones a key becomes hot after a few notifications; in other runs never.
-        let pace = engine::ReadPacing {
-            hot_from: zones.then_some(HOT_KEY_THRESHOLD),
-            ..engine::ReadPacing::default()
-        };
-        let config = engine::Config {
-            pacing: pace,
-            sweep,
-            sweep_without_notifications: sweep_deaf,
-            ..engine::Config::default()
-        };
+        let config = engine_config(lossy, zones);
         let interest = WatchLocks::new(&catalog);
         let viewer_losses: Arc<[AtomicU64]> = (0..KEYS).map(|_| AtomicU64::new(0)).collect();
-        let declares = Arc::new(CountingInterest(
+        let interest_counter = Arc::new(CountingInterest(
             interest.clone(),
             Arc::clone(&viewer_losses),
         ));
-        let engine = Engine::new(&config, &catalog, declares, Arc::clone(&metrics));
+        let engine = Engine::new(&config, &catalog, interest_counter, Arc::clone(&metrics));
         let hub = Arc::new(Hub::new(Arc::clone(&catalog), engine.observer()));
         let verifier = Arc::new(Verifier::new(&VerifierConfig::default(), clock.clone()).unwrap());
         let policy = Arc::clone(&POLICY);
-        let thread = SimulatedShard::new(shard::ShardDeps {
+        let shard = SimulatedShard::new(shard::ShardDeps {
             hub: Arc::clone(&hub),
             context: SessionContext {
                 catalog: Arc::clone(&catalog),
@@ -209,14 +210,13 @@ impl SimServer {
             metrics,
             drain: drain.clone(),
         });
-        let (hub_, reader) = (Arc::clone(&hub), Arc::new(reads.clone()));
         let actor = SimulatedActor::new(
             &engine,
             engine::EngineDeps {
                 config,
                 catalog,
-                hub: hub_,
-                reader,
+                hub: Arc::clone(&hub),
+                reader: Arc::new(reads.clone()),
                 clock,
                 drain,
             },
@@ -225,7 +225,7 @@ impl SimServer {
             engine,
             actor,
             hub,
-            thread,
+            shard,
             interest,
             viewer_losses,
         }
@@ -311,12 +311,12 @@ impl SimWorld {
             .unwrap();
         let principal = Arc::new(self.principal(viewer, good_for_s, true));
         self.viewers[viewer].connect(client_end, principal.ends_at_s());
-        let entrant = shard::ConnectionKind::Native(principal, None);
-        let permit = shard::PermitSet::new(Arc::clone(&self.permits).try_acquire_owned().unwrap());
-        self.server.thread.add_upgraded(UpgradedConnection {
+        let kind = shard::ConnectionKind::Native(principal, None);
+        let permit = PermitSet::new(Arc::clone(&self.permits).try_acquire_owned().unwrap());
+        self.server.shard.add_upgraded(UpgradedConnection {
             socket,
             early_bytes: bytes::Bytes::new(),
-            kind: entrant,
+            kind,
             permits: permit,
         });
     }
@@ -350,10 +350,10 @@ impl SimWorld {
             if !self.server.actor.run_until_idle() {
                 return Err("the engine never rests".to_owned());
             }
-            if !self.server.thread.run_until_idle() {
+            if !self.server.shard.run_until_idle() {
                 return Err("the shard never rests".to_owned());
             }
-            while let Some(asked) = self.server.thread.next_request() {
+            while let Some(asked) = self.server.shard.next_request() {
                 self.requests.push(asked);
             }
             let (now_s, jumped) = (self.wall().as_second(), self.has_just_jumped());
@@ -377,7 +377,7 @@ impl SimWorld {
 
     fn check_hooks(&mut self) -> Result<(), Violation> {
         for mut hook in std::mem::take(&mut self.hooks) {
-            match (&mut hook.answer).now_or_never() {
+            match (&mut hook.response).now_or_never() {
                 None => self.hooks.push(hook),
                 Some(Ok(()))
                     if hook.losses_at_call == self.server.left(hook.key)
@@ -409,7 +409,7 @@ impl SimWorld {
                 .min();
             let due = [
                 self.server.actor.deadline(),
-                self.server.thread.next_wakeup(),
+                self.server.shard.next_wakeup(),
                 reads,
                 Some(target),
             ];

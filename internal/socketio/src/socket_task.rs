@@ -197,8 +197,9 @@ impl SocketTask {
     }
 
     fn disconnect(&self, end: SendEnd) {
-        if let SendEnd::Disconnect(end) = end {
-            debug!(namespace = self.socket.namespace(), peer = ?self.socket.peer(), ?end, "a Socket.IO client was ended");
+        if let SendEnd::Disconnect(reason) = end {
+            let peer = self.socket.peer().map(tracing::field::display);
+            debug!(namespace = self.socket.namespace(), peer, %reason, "a Socket.IO client was disconnected");
             self.socket.disconnect();
         }
     }

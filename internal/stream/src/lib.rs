@@ -3,6 +3,7 @@
 mod column;
 mod definition;
 mod key_type;
+mod ports;
 mod snapshot;
 mod system_topics;
 mod verification_query;
@@ -10,6 +11,11 @@ mod verification_query;
 pub use column::{Column, ColumnKind};
 pub use definition::{Catalog, ChannelError, SourceTable, Stream, ZoneRule};
 pub use key_type::{InvalidKey, KeyType, MAX_KEY_BYTES};
+pub use ports::{
+    ChangeHint, ColumnSource, HintSink, Interest, NoInterest, NotifyState, PermissionFuture,
+    PermissionLookupError, PermissionSource, ReadError, ReadFuture, ReadRow, Readiness,
+    ReadinessFuture, ReadinessReport, SnapshotReader, StreamReport, WatchLockEvent,
+};
 pub use snapshot::{Snapshot, StreamRow};
 pub use system_topics::{SYSTEM_STATE_CHANNEL, SYSTEM_STREAM, SYSTEM_STREAM_NAME, SystemTopic};
 pub use verification_query::VerificationQuery;

@@ -134,6 +134,12 @@ impl Metrics {
     }
 
     fn register_counters(&mut self) {
+        self.register_message_counters();
+        self.register_change_counters();
+        self.register_rejection_counters();
+    }
+
+    fn register_message_counters(&mut self) {
         let r = &mut self.registry;
         r.register(
             "frames_sent",
@@ -156,6 +162,10 @@ impl Metrics {
             "Frames replaced by a newer one before a slow client took them",
             self.frames_superseded.clone(),
         );
+    }
+
+    fn register_change_counters(&mut self) {
+        let r = &mut self.registry;
         r.register(
             "reads",
             "Keys read, by what made them dirty",
@@ -201,6 +211,10 @@ impl Metrics {
             "Times that the listener had to connect again",
             self.listener_reconnects.clone(),
         );
+    }
+
+    fn register_rejection_counters(&mut self) {
+        let r = &mut self.registry;
         r.register(
             "refusals",
             "Requests and upgrades refused, by reason",

@@ -149,13 +149,13 @@ struct BareSteps {
 impl BareSteps {
     async fn new(url: &str) -> anyhow::Result<Self> {
         let (listener, mut connection) = tokio_postgres::connect(url, NoTls).await?;
-        let (sender, heard) = mpsc::channel(1_024);
+        let (sender, received) = mpsc::channel(1_024);
         tokio::spawn(async move {
             let key = crate::keys::key(BARE_BUSINESS);
             while let Some(Ok(message)) =
                 std::future::poll_fn(|cx| connection.poll_message(cx)).await
             {
-                if matches!(&message, AsyncMessage::Notification(heard) if heard.payload().contains(&key))
+                if matches!(&message, AsyncMessage::Notification(received) if received.payload().contains(&key))
                 {
                     // The receiver is not read while the other side is measured.
                     let _ = sender.try_send(Instant::now());
@@ -180,12 +180,12 @@ impl BareSteps {
         let statement = reader
             .prepare_typed(&citas::read_sql(), &[Type::UUID_ARRAY, Type::DATE_ARRAY])
             .await?;
-        let door = TcpListener::bind("127.0.0.1:0").await?;
-        let near = TcpStream::connect(door.local_addr()?).await?;
-        let (far, _) = door.accept().await?;
+        let listener_socket = TcpListener::bind("127.0.0.1:0").await?;
+        let near = TcpStream::connect(listener_socket.local_addr()?).await?;
+        let (far, _) = listener_socket.accept().await?;
         near.set_nodelay(true)?;
         Ok(Self {
-            notified: heard,
+            notified: received,
             _listener: listener,
             reader,
             statement,
@@ -197,9 +197,12 @@ impl BareSteps {
 
     async fn once(&mut self, writer: &Client) -> anyhow::Result<Duration> {
         let began = commit(writer, BARE_BUSINESS).await?;
-        let (committed, heard) = tokio::join!(writer.batch_execute("COMMIT"), self.notified.recv());
+        let (committed, received) =
+            tokio::join!(writer.batch_execute("COMMIT"), self.notified.recv());
         committed?;
-        let hop = heard.context("the listener ended")?.duration_since(began);
+        let hop = received
+            .context("the listener ended")?
+            .duration_since(began);
         let began = Instant::now();
         let today = vec![jiff::Zoned::now().date()];
         self.reader

@@ -60,7 +60,7 @@ impl QuietKeys {
     /// Commits while `goes_on` returns true, and at least once.
     pub(crate) async fn measure_while(
         &mut self,
-        goes_on: impl Fn() -> bool,
+        should_continue: impl Fn() -> bool,
     ) -> anyhow::Result<Durations> {
         let mut times = Durations::default();
         loop {
@@ -79,7 +79,7 @@ impl QuietKeys {
             self.displayed
                 .insert(business, field(&frame?, "citas_completadas"));
             times.add(began.elapsed());
-            if !goes_on() {
+            if !should_continue() {
                 return Ok(times);
             }
             tokio::time::sleep(PAUSE).await;

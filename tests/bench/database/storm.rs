@@ -85,6 +85,11 @@ fn run(bench: &mut BenchContext) -> anyhow::Result<()> {
         bench.sample(BESIDE, "commits", "/s", hot.commits as f64 / hot.seconds);
         sample(bench, BESIDE, &hot.others);
     }
+    set_goals(bench);
+    Ok(())
+}
+
+fn set_goals(bench: &mut BenchContext) {
     bench.goal(Goal::value(
         "latido",
         "reads of the hot key",
@@ -113,7 +118,6 @@ fn run(bench: &mut BenchContext) -> anyhow::Result<()> {
     bench.note(
         "the hot key's commits come over 8 connections with synchronous_commit off; clients, Postgres and Latido share the cores",
     );
-    Ok(())
 }
 
 /// The results of one storm of commits.

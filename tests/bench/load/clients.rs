@@ -96,7 +96,7 @@ impl LoadClients {
                 (0..group.connections).map(|index| LoadConnection::idle(number, channel(index))),
             );
         }
-        let breath = YieldPauses::new(plan.recedes);
+        let pauses = YieldPauses::new(plan.recedes);
         Ok(Self {
             plan,
             poll: Poll::new()?,
@@ -105,7 +105,7 @@ impl LoadClients {
             buffer: vec![0; BUFFER_BYTES],
             control: socket::control_buffer(),
             in_flight: 0,
-            pauses: breath,
+            pauses,
             open: 0,
             lost: 0,
             snapshots: 0,

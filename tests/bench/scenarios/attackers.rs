@@ -225,7 +225,7 @@ async fn hold_connection(target: &AttackTarget, host: u64, time: Duration) -> At
 
 /// Opens more connections than one user may have.
 async fn exceed_user_limit(target: &AttackTarget) -> AttackResult {
-    let mut stream = open(target, 3, None, "siege-one", AttackerRights::Nothing).await?;
+    let mut stream = open(target, 3, None, "abuse-one", AttackerRights::Nothing).await?;
     let _ = tokio::time::timeout(Duration::from_secs(2), read_until_closed(&mut stream)).await;
     Ok(())
 }
@@ -237,7 +237,7 @@ async fn never_read(target: &AttackTarget, n: u64) -> AttackResult {
         target,
         4 + n % 2,
         Some(UNREAD_BUFFER_BYTES),
-        &format!("siege-deaf-{n}"),
+        &format!("abuse-idle-{n}"),
         AttackerRights::Everything,
     )
     .await?;
@@ -255,7 +255,7 @@ async fn flood(target: &AttackTarget, n: u64) -> AttackResult {
         target,
         6,
         None,
-        &format!("siege-flood-{n}"),
+        &format!("abuse-flood-{n}"),
         AttackerRights::Nothing,
     )
     .await?;
@@ -277,7 +277,7 @@ async fn invalid_subscriptions(target: &AttackTarget, n: u64) -> AttackResult {
         target,
         7,
         None,
-        &format!("siege-bogus-{n}"),
+        &format!("abuse-invalid-{n}"),
         AttackerRights::Nothing,
     )
     .await?;
@@ -318,7 +318,7 @@ async fn slow_permission(target: &AttackTarget, n: u64) -> AttackResult {
         target,
         8,
         None,
-        &format!("siege-slow-{n}"),
+        &format!("abuse-slow-{n}"),
         AttackerRights::Nothing,
     )
     .await?;
@@ -336,7 +336,7 @@ async fn many_channels(target: &AttackTarget, n: u64) -> AttackResult {
         target,
         9,
         None,
-        &format!("siege-many-{n}"),
+        &format!("abuse-many-{n}"),
         AttackerRights::Everything,
     )
     .await?;
@@ -361,7 +361,7 @@ async fn unfinished_message(target: &AttackTarget, n: u64) -> AttackResult {
         target,
         12,
         None,
-        &format!("siege-part-{n}"),
+        &format!("abuse-part-{n}"),
         AttackerRights::Nothing,
     )
     .await?;
@@ -378,7 +378,7 @@ async fn unfinished_message(target: &AttackTarget, n: u64) -> AttackResult {
 /// Opens an event stream and never reads it.
 async fn unread_events(target: &AttackTarget, n: u64) -> AttackResult {
     let mut stream = connect(target, 13, Some(UNREAD_BUFFER_BYTES)).await?;
-    let token = token(&format!("siege-events-{n}"), AttackerRights::Everything)
+    let token = token(&format!("abuse-events-{n}"), AttackerRights::Everything)
         .map_err(std::io::Error::other)?;
     let request = format!(
         "GET /grande/{n}/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n"
@@ -441,7 +441,7 @@ async fn flood_tokens(target: &AttackTarget, n: u64) -> AttackResult {
         target,
         15,
         None,
-        &format!("siege-tokens-{n}"),
+        &format!("abuse-tokens-{n}"),
         AttackerRights::Nothing,
     )
     .await?;

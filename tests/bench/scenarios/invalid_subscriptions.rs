@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::cluster::{BenchCluster, Durability};
+use crate::database::durations::Durations;
 use crate::database::quiet_keys::QuietKeys;
 use crate::report::{Goal, GoalBound};
 use crate::runner::{BenchContext, Scenario};
@@ -16,7 +17,7 @@ use crate::server::{self, LatidoServer, LatidoSettings};
 use crate::writer;
 
 pub(crate) const SCENARIO: Scenario = Scenario {
-    name: "bogus",
+    name: "invalid-subscriptions",
     about: "a million subscriptions over 20 connections to what is not there or is another's: memory, and a viewer beside them",
     run,
 };
@@ -28,7 +29,7 @@ const BATCH: usize = 100;
 
 fn run(bench: &mut BenchContext) -> anyhow::Result<()> {
     let store = BenchCluster::start(Durability::Memory, None)?;
-    let database = store.database(bench.runtime(), "bogus", 20, 20)?;
+    let database = store.database(bench.runtime(), "invalid_subscriptions", 20, 20)?;
     // The message limits are off: the scenario measures the remains of the subscriptions, not the
     // slow-down.
     let variables = [
@@ -79,7 +80,7 @@ fn run(bench: &mut BenchContext) -> anyhow::Result<()> {
     std::thread::sleep(std::time::Duration::from_secs(2));
     bench.sample(
         "latido",
-        "bogus subscriptions",
+        "invalid subscriptions",
         "",
         asked.iter().sum::<usize>() as f64,
     );
@@ -92,7 +93,13 @@ fn run(bench: &mut BenchContext) -> anyhow::Result<()> {
         latido.process.rss() as f64 / MIB,
     );
     bench.sample("latido", "topics left", "", latido.metric("latido_topics")?);
-    for (measure, times) in [("alone", &alone), ("beside", &attacked)] {
+    report_viewer(bench, &alone, &attacked);
+    Ok(())
+}
+
+/// Reports the times of the viewer, and sets the goals.
+fn report_viewer(bench: &mut BenchContext, alone: &Durations, attacked: &Durations) {
+    for (measure, times) in [("alone", alone), ("beside", attacked)] {
         bench.sample(
             "the viewer",
             &format!("frames {measure}"),
@@ -124,7 +131,6 @@ fn run(bench: &mut BenchContext) -> anyhow::Result<()> {
         GoalBound::Unlimited,
     ));
     bench.note("measured once, whatever the rounds; half for no such stream, four tenths for no key of its kind, a tenth for a stranger's business, of which the database is asked");
-    Ok(())
 }
 
 /// Subscribes `count` times in batches. Returns the number of responses.
@@ -133,7 +139,7 @@ async fn subscribe_in_batches(target: AttackTarget, n: u64, count: usize) -> any
         &target,
         2,
         None,
-        &format!("bogus-{n}"),
+        &format!("invalid-{n}"),
         AttackerRights::Nothing,
     )
     .await?;

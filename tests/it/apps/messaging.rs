@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::harness::claims;
 use crate::harness::cluster::TestDatabase;
-use crate::harness::{TestApp, TestSocket};
+use crate::harness::{TestApp, TestSocket, within};
 
 const ANA: Uuid = Uuid::from_u128(0xaaaa_0000_0000_4000_8000_0000_0000_0001);
 const EVA: Uuid = Uuid::from_u128(0xaaaa_0000_0000_4000_8000_0000_0000_0002);
@@ -73,19 +73,17 @@ impl PhoenixTestClient {
             app.address()
         );
         // The server answers 503 until the change feed knows its start position.
-        let mut attempts = 0;
-        let socket = loop {
-            match TestSocket::try_connect(&url, &[]).await {
-                Ok(socket) => break socket,
-                Err(503) if attempts < 200 => {
-                    tokio::time::sleep(std::time::Duration::from_millis(50)).await
+        let connecting = async {
+            loop {
+                match TestSocket::try_connect(&url, &[]).await {
+                    Ok(socket) => break socket,
+                    Err(status) => assert_eq!(status, 503),
                 }
-                Err(status) => panic!("refused with {status}"),
+                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
             }
-            attempts += 1;
         };
         Self {
-            socket,
+            socket: within(connecting).await,
             user,
             reference: 0,
         }

@@ -89,7 +89,7 @@ async fn connect_module(app: &TestApp, id: &str) -> TestSocket {
 async fn module_connects_reports_and_disconnects_and_the_table_follows() {
     let (app, client) = start_app().await;
     let mut socket = connect_module(&app, "M1").await;
-    wait_until("it is online", async || {
+    wait_until("the module is online", async || {
         get_summary(&app, 7, "user").await["onlineModules"] == 1
     })
     .await;
@@ -100,7 +100,7 @@ async fn module_connects_reports_and_disconnects_and_the_table_follows() {
     socket.send(&json!({"type": "telemetry", "moduleId": "M1", "password": "s3cret", "uptime": 9, "position": "left"})).await;
     let stored_state_sql = "SELECT s.online AND m.status = 'online' AND s.telemetry = '{\"uptime\": 9, \"position\": \"left\"}' AND s.last_seen IS NOT NULL
                 FROM module_state s JOIN modules m USING (module_id) WHERE module_id = 'M1'";
-    wait_until("it is kept", async || {
+    wait_until("the module's state is stored", async || {
         client
             .query(stored_state_sql, &[])
             .await
@@ -114,10 +114,10 @@ async fn module_connects_reports_and_disconnects_and_the_table_follows() {
         .await
         .unwrap()
         .get(0);
-    assert!(!kept.contains("s3cret"), "a password goes nowhere");
+    assert!(!kept.contains("s3cret"), "a password is not stored");
     drop(socket);
     let gone = "SELECT NOT s.online AND m.status = 'offline' FROM module_state s JOIN modules m USING (module_id) WHERE module_id = 'M1'";
-    wait_until("it is gone", async || {
+    wait_until("the module is offline", async || {
         client
             .query(gone, &[])
             .await
@@ -195,14 +195,17 @@ async fn row_changes_by_any_client_are_seen_at_once() {
         )
         .await
         .unwrap();
-    wait_until("many came at once", async || totals(503, 1).await).await;
+    wait_until("500 modules are added", async || totals(503, 1).await).await;
     client
         .batch_execute(
             "UPDATE modules SET user_id = 7, claimed = true WHERE module_id IN ('B1', 'M2')",
         )
         .await
         .unwrap();
-    wait_until("two became Ana's", async || totals(503, 3).await).await;
+    wait_until("two modules are assigned to Ana", async || {
+        totals(503, 3).await
+    })
+    .await;
     client
         .batch_execute("BEGIN; DELETE FROM modules WHERE module_id LIKE 'B%'; ROLLBACK")
         .await
@@ -215,9 +218,12 @@ async fn row_changes_by_any_client_are_seen_at_once() {
         .batch_execute("DELETE FROM modules WHERE module_id LIKE 'B%'")
         .await
         .unwrap();
-    wait_until("they went", async || totals(3, 2).await).await;
+    wait_until("the deleted modules are removed", async || {
+        totals(3, 2).await
+    })
+    .await;
     client.batch_execute("TRUNCATE modules").await.unwrap();
-    wait_until("all went", async || totals(0, 0).await).await;
+    wait_until("all modules are removed", async || totals(0, 0).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,7 +1,7 @@
 //! The workspace app: the view of its dashboards and its publisher, through all connection
 //! failures.
 
-use std::time::Duration;
+use std::net::SocketAddr;
 
 use futures_util::future::join_all;
 use reqwest::Method;
@@ -58,7 +58,7 @@ async fn publisher_request(
         .request(method, path)
         .header("X-API-Key", KEY)
         .header("Content-Type", "application/json");
-    let answer = request.body(body).send().await.expect("an answer");
+    let answer = request.body(body).send().await.expect("a response");
     (answer.status().as_u16(), answer.json().await.expect("JSON"))
 }
 
@@ -181,14 +181,15 @@ async fn token_is_accepted_in_the_url() {
     );
     assert_eq!(TestSocket::try_connect(&url, &[]).await.err(), Some(401));
     // A streams client that claims a workspace without a token for it.
-    let mut liar = app.connect_socket(&app.token(ADMIN_OF_B1)).await;
-    liar.send(&json!({"type": "auth", "workspace_id": "1", "user_id": ADMIN_OF_B1}))
+    let mut impostor = app.connect_socket(&app.token(ADMIN_OF_B1)).await;
+    impostor
+        .send(&json!({"type": "auth", "workspace_id": "1", "user_id": ADMIN_OF_B1}))
         .await;
     assert_eq!(
-        liar.next().await,
+        impostor.next().await,
         json!({"type": "error", "message": "Unauthorized"})
     );
-    assert_eq!(liar.wait_for_close_code().await, Some(4401));
+    assert_eq!(impostor.wait_for_close_code().await, Some(4401));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -222,8 +223,11 @@ async fn unauthorized_clients_and_invalid_messages_are_rejected() {
     );
     assert_eq!(eager.wait_for_close_code().await, Some(4401));
     let mut flood = connect(&app).await;
+    // The server may end the connection before the last message.
     for _ in 0..900 {
-        flood.send_raw(Message::text("{}")).await;
+        if !flood.try_send(Message::text("{}")).await {
+            break;
+        }
     }
     assert_eq!(flood.wait_for_close_code().await, Some(4429));
     assert_eq!(
@@ -248,12 +252,12 @@ async fn disconnected_users_are_removed_from_the_list() {
     );
     // The connections are dropped without a close frame.
     sockets.truncate(1);
-    wait_until("they are gone", async || {
+    wait_until("the connections are removed", async || {
         list_users(&app, "1").await == [json!("a")]
     })
     .await;
     sockets.clear();
-    wait_until("all are gone", async || {
+    wait_until("all clients are removed", async || {
         list_users(&app, "1").await.is_empty()
     })
     .await;
@@ -271,29 +275,23 @@ async fn slow_client_is_closed_without_affecting_others() {
     let mut slow = upgrade(slow, &token).await;
     let auth = json!({"type": "auth", "workspace_id": "1", "user_id": "slow"}).to_string();
     slow.write_all(&masked(&auth)).await.unwrap();
-    wait_until("it is in", async || {
+    wait_until("the client has joined", async || {
         list_users(&app, "1").await == [json!("slow")]
     })
     .await;
     let mut reader = join_workspace(&app, "1", "reader").await;
     let text = "x".repeat(16 * 1024);
     const COUNT: usize = 400;
-    let reading = async {
-        for number in 0..COUNT {
-            assert_eq!(
-                reader.next().await["message"]["n"],
-                number,
-                "every one, in order"
-            );
-        }
-    };
-    let publishing = async {
-        for number in 0..COUNT {
-            while broadcast(&app, "1", &json!({"n": number, "text": text})).await == 503 {}
-        }
-    };
-    tokio::join!(reading, publishing);
-    wait_until("the slow one is gone", async || {
+    // By turns, because a reader on a busy machine could be slow as well.
+    for number in 0..COUNT {
+        while broadcast(&app, "1", &json!({"n": number, "text": text})).await == 503 {}
+        assert_eq!(
+            reader.next().await["message"]["n"],
+            number,
+            "every message arrives, in order"
+        );
+    }
+    wait_until("the slow client is removed", async || {
         list_users(&app, "1").await == [json!("reader")]
     })
     .await;
@@ -335,7 +333,7 @@ async fn reconnect_storm_leaves_a_correct_user_list() {
         // All connections drop at once, and all reconnect at once.
         drop(sockets);
     }
-    wait_until("all are gone", async || {
+    wait_until("all clients are removed", async || {
         list_users(&app, "1").await.is_empty()
     })
     .await;
@@ -353,6 +351,41 @@ async fn shutdown_asks_every_client_to_reconnect() {
     let (in_time, codes) = tokio::join!(app.stop(), closing);
     assert!(in_time);
     assert_eq!(codes, [Some(1012); 20]);
+}
+
+/// Asserts that a body over the limit is refused, and a body that never ends.
+async fn assert_body_limits(address: SocketAddr) {
+    let request = crate::harness::http_client()
+        .post(format!("http://{address}/api/users/7/message"))
+        .header("X-API-Key", KEY);
+    let response = request
+        .body("x".repeat(1024 * 1024 + 1))
+        .send()
+        .await
+        .expect("a response");
+    assert_eq!(
+        (
+            response.status().as_u16(),
+            response.json::<Value>().await.expect("JSON")
+        ),
+        (413, json!({"error": "the body is too large"}))
+    );
+    let mut slow = within(TcpStream::connect(address)).await.unwrap();
+    let head = format!(
+        "POST /api/users/7/message HTTP/1.1\r\nHost: x\r\nX-API-Key: {KEY}\r\nContent-Length: 20\r\n\r\n{{"
+    );
+    slow.write_all(head.as_bytes()).await.unwrap();
+    let mut response = Vec::new();
+    within(tokio::io::AsyncReadExt::read_to_end(
+        &mut slow,
+        &mut response,
+    ))
+    .await
+    .unwrap();
+    assert!(
+        String::from_utf8_lossy(&response).starts_with("HTTP/1.1 408"),
+        "{response:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -373,7 +406,7 @@ async fn app_can_have_its_own_port() {
     );
     let mut socket = TestSocket::try_connect(&format!("ws://{address}/ws"), &[])
         .await
-        .expect("the app's own has");
+        .expect("the app's own port accepts them");
     let token = member_token(&app, "7", &["1"]);
     socket
         .send(&json!({"type": "auth", "workspace_id": 1, "user_id": 7, "token": token}))
@@ -384,7 +417,7 @@ async fn app_can_have_its_own_port() {
             .get(format!("http://{address}{path}"))
             .send()
             .await
-            .expect("an answer");
+            .expect("a response");
         (
             answer.status().as_u16(),
             answer.json::<Value>().await.expect("JSON"),
@@ -399,41 +432,9 @@ async fn app_can_have_its_own_port() {
         (404, json!({"error": "Not found"}))
     );
     assert_eq!(app.get("/api/health").await.0, 404);
-    // Bodies over the limit, and bodies that never end.
-    let request = crate::harness::http_client()
-        .post(format!("http://{address}/api/users/7/message"))
-        .header("X-API-Key", KEY);
-    let answer = request
-        .body("x".repeat(1024 * 1024 + 1))
-        .send()
-        .await
-        .expect("an answer");
-    assert_eq!(
-        (
-            answer.status().as_u16(),
-            answer.json::<Value>().await.expect("JSON")
-        ),
-        (413, json!({"error": "the body is too large"}))
-    );
-    let mut slow = within(TcpStream::connect(address)).await.unwrap();
-    let head = format!(
-        "POST /api/users/7/message HTTP/1.1\r\nHost: x\r\nX-API-Key: {KEY}\r\nContent-Length: 20\r\n\r\n{{"
-    );
-    slow.write_all(head.as_bytes()).await.unwrap();
-    let mut answer = Vec::new();
-    within(tokio::io::AsyncReadExt::read_to_end(&mut slow, &mut answer))
-        .await
-        .unwrap();
-    assert!(
-        String::from_utf8_lossy(&answer).starts_with("HTTP/1.1 408"),
-        "{answer:?}"
-    );
+    assert_body_limits(address).await;
     socket.close().await;
     assert!(TestSocket::try_connect(&app.ws_url(), &[]).await.is_err());
-    tokio::time::timeout(
-        Duration::from_secs(30),
-        app.assert_metric_settles("latido_app_connections", 0.0),
-    )
-    .await
-    .expect("in time");
+    app.assert_metric_settles("latido_app_connections", 0.0)
+        .await;
 }

@@ -16,7 +16,7 @@ use tokio::time::sleep;
 
 use super::demo::BrowserDemo;
 use super::{Browser, BrowserPage, DESKTOP, PHONE, Screen, axe, report_skipped};
-use crate::harness::{ADMIN_OF_B1, B1, CommandHome, TestApp};
+use crate::harness::{ADMIN_OF_B1, B1, CommandHome, ReservedPort, TEST_TIMEOUT, TestApp};
 
 /// A large screen, seen from across a room.
 const WALL_SCREEN: Screen = Screen {
@@ -40,7 +40,7 @@ impl AngularDashboard {
     /// Starts the dashboard. Returns `None` if it cannot be built here, which the build reports.
     async fn start(server: SocketAddr) -> Option<Self> {
         if !*BUILD_RESULT
-            .get_or_init(|| async { spawn_blocking(build).await.expect("it ends") })
+            .get_or_init(|| async { spawn_blocking(build).await.expect("the task ends") })
             .await
         {
             return None;
@@ -63,8 +63,8 @@ impl AngularDashboard {
         });
         let line = line
             .await
-            .expect("it ends")
-            .expect("it prints its address")
+            .expect("the task ends")
+            .expect("the command prints its address")
             .expect("a text");
         Some(Self {
             process,
@@ -129,12 +129,12 @@ fn npm(arguments: &[&str]) {
 
 async fn wait_until_live(page: &mut BrowserPage) {
     page.wait_until(
-        "it is live",
+        "the page is live",
         "document.querySelector('.link')?.dataset.tone === 'good'",
     )
     .await;
     page.wait_until(
-        "it has numbers",
+        "the page shows numbers",
         "/\\d/.test(document.querySelector('[data-field=citas_hoy] .said')?.textContent)",
     )
     .await;
@@ -152,13 +152,16 @@ async fn displayed_number(page: &mut BrowserPage, field: &str) -> i64 {
 
 /// Waits until the page shows the table's numbers. The demo keeps writing meanwhile.
 async fn wait_until_numbers_match(page: &mut BrowserPage, demo: &BrowserDemo) {
-    for _ in 0..200 {
-        if displayed_number(page, "total_citas").await == demo.total().await {
-            return;
+    let matching = async {
+        while displayed_number(page, "total_citas").await != demo.total().await {
+            sleep(Duration::from_millis(50)).await;
         }
-        sleep(Duration::from_millis(50)).await;
-    }
-    panic!("the dashboard never shows what the table holds");
+    };
+    let matches = tokio::time::timeout(TEST_TIMEOUT, matching).await;
+    assert!(
+        matches.is_ok(),
+        "the dashboard never shows what the table holds"
+    );
 }
 
 /// Checks a screenshot, accessibility, and that the page does not scroll sideways.
@@ -174,7 +177,8 @@ async fn angular_dashboard_survives_a_server_restart() {
         return;
     };
     let home = CommandHome::new();
-    let demo = BrowserDemo::start(&home, 0).await;
+    let port = ReservedPort::new();
+    let demo = BrowserDemo::start(&home, &port).await;
     let Some(dashboard) = AngularDashboard::start(demo.address).await else {
         return;
     };
@@ -195,11 +199,10 @@ async fn angular_dashboard_survives_a_server_restart() {
     check_every_screen(&mut page).await;
     page.assert_no_errors(&dashboard.page).await;
 
-    let port = demo.address.port();
     demo.process.signal(Signal::KILL);
     drop(demo);
     page.wait_until(
-        "it reports the outage in words",
+        "the page reports the outage in words",
         "/Reconectando/.test(document.querySelector('.link [role=status]').innerText)",
     )
     .await;
@@ -221,7 +224,7 @@ async fn angular_dashboard_survives_a_server_restart() {
     );
     assert_page_quality(&mut page, "angular-down").await;
 
-    let demo = BrowserDemo::start(&home, port).await;
+    let demo = BrowserDemo::start(&home, &port).await;
     page.click(".link button").await;
     wait_until_live(&mut page).await;
     wait_until_numbers_match(&mut page, &demo).await;
@@ -231,11 +234,11 @@ async fn angular_dashboard_survives_a_server_restart() {
     )
     .await;
     // Only requests that the stopped server could not answer.
-    let of_the_dead = |text: &String| {
+    let is_of_stopped_server = |text: &String| {
         text.contains("ERR_") || text.contains("WebSocket connection to") || text.contains("502")
     };
-    let complaints = page.take_errors().await;
-    assert!(complaints.iter().all(of_the_dead), "{complaints:#?}");
+    let errors = page.take_errors().await;
+    assert!(errors.iter().all(is_of_stopped_server), "{errors:#?}");
     demo.book(1).await;
     wait_until_numbers_match(&mut page, &demo).await;
     page.assert_no_errors(&dashboard.page).await;
@@ -267,7 +270,7 @@ async fn check_every_screen(page: &mut BrowserPage) {
     page.set_screen(WALL_SCREEN).await;
     page.click(".heading .secondary").await;
     page.wait_until(
-        "all four",
+        "all four cards are shown",
         "document.querySelectorAll('.tile time').length === 4",
     )
     .await;
@@ -278,7 +281,7 @@ async fn check_every_screen(page: &mut BrowserPage) {
     page.click(".tile h2 button").await;
     page.click(".tools .quiet:last-child").await;
     page.wait_until(
-        "it speaks English",
+        "the page is in English",
         "document.documentElement.lang === 'en' && document.querySelector('.link').innerText.startsWith('Live')",
     )
     .await;
@@ -298,8 +301,11 @@ async fn angular_dashboard_asks_for_a_token_without_a_demo() {
     };
     let mut page = browser.open_page(PHONE).await;
     page.open(&dashboard.page).await;
-    page.wait_until("it asks", "document.activeElement?.id === 'token'")
-        .await;
+    page.wait_until(
+        "the page asks for a token",
+        "document.activeElement?.id === 'token'",
+    )
+    .await;
     assert_page_quality(&mut page, "angular-token-phone").await;
     page.set_screen(DESKTOP).await;
     assert_page_quality(&mut page, "angular-token").await;
@@ -322,7 +328,7 @@ async fn angular_dashboard_asks_for_a_token_without_a_demo() {
 
     app.clock().set(app.clock().now() + 2.hours());
     page.wait_until(
-        "its token is over",
+        "the token has expired",
         "document.querySelector('.link').dataset.tone === 'bad'",
     )
     .await;
@@ -330,7 +336,7 @@ async fn angular_dashboard_asks_for_a_token_without_a_demo() {
     assert_page_quality(&mut page, "angular-closed").await;
     page.click(".notice .secondary").await;
     page.wait_until(
-        "it asks for another",
+        "the page requests another token",
         "document.activeElement?.id === 'token'",
     )
     .await;

@@ -29,7 +29,7 @@ pub(super) async fn assert_accessible(page: &mut BrowserPage, what: &str) {
         .get_or_init(|| async {
             tokio::task::spawn_blocking(load_script)
                 .await
-                .expect("it ends")
+                .expect("the task ends")
         })
         .await;
     let Some(script) = script else {
@@ -52,13 +52,13 @@ pub(super) async fn assert_accessible(page: &mut BrowserPage, what: &str) {
     let found = page.eval(run).await;
     let is_grave =
         |violation: &&Value| violation["impact"] == "serious" || violation["impact"] == "critical";
-    let grave: Vec<_> = found
+    let serious: Vec<_> = found
         .as_array()
         .expect("a list")
         .iter()
         .filter(is_grave)
         .collect();
-    assert!(grave.is_empty(), "{what}: {grave:#?}");
+    assert!(serious.is_empty(), "{what}: {serious:#?}");
 }
 
 fn load_script() -> Option<String> {
@@ -99,7 +99,7 @@ fn download_package(folder: &Path) -> Option<PathBuf> {
         .arg(&path)
         .arg(&url);
     for command in [&mut npm, &mut curl] {
-        let _its_absence_shows = command
+        let _checked_by_its_output = command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -108,7 +108,7 @@ fn download_package(folder: &Path) -> Option<PathBuf> {
         let hash = STANDARD.encode(Sha512::digest(&bytes));
         assert_eq!(
             hash, INTEGRITY,
-            "what was fetched is not axe-core {VERSION}"
+            "the downloaded file is not axe-core {VERSION}"
         );
         return Some(path);
     }

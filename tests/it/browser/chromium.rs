@@ -83,11 +83,7 @@ impl Browser {
         let file = browser.profile.path().join("DevToolsActivePort");
         wait_until("chromium listens", async || {
             assert!(
-                browser
-                    .child
-                    .try_wait()
-                    .expect("it is a child process")
-                    .is_none(),
+                browser.child.try_wait().expect("a child process").is_none(),
                 "chromium ended at once"
             );
             let text = fs::read_to_string(&file).unwrap_or_default();
@@ -109,7 +105,7 @@ impl Browser {
             .put(url)
             .send()
             .await
-            .expect("an answer")
+            .expect("a response")
             .text()
             .await
             .expect("a text");
@@ -130,7 +126,7 @@ impl Drop for Browser {
         // Other processes of the group may still write to the profile, which is removed next.
         let lives = || group.is_some_and(|group| test_kill_process_group(group).is_ok());
         let began = Instant::now();
-        while lives() && began.elapsed() < Duration::from_secs(2) {
+        while lives() && began.elapsed() < Duration::from_secs(20) {
             thread::sleep(Duration::from_millis(5));
         }
     }

@@ -8,11 +8,11 @@ use tokio_postgres::Client;
 
 use super::{Browser, BrowserPage, DESKTOP, PHONE, Screen, axe};
 use crate::harness::cluster::connect;
-use crate::harness::{CommandHome, RunningCommand};
+use crate::harness::{CommandHome, ReservedPort, RunningCommand, TEST_TIMEOUT};
 
 const BUSINESS: &str = latido_demo::BUSINESSES[0].id;
 
-/// A demo on a given or a free port.
+/// A demo on a port at which it can be started again.
 pub(super) struct BrowserDemo {
     pub(super) process: RunningCommand,
     pub(super) address: SocketAddr,
@@ -20,13 +20,14 @@ pub(super) struct BrowserDemo {
 }
 
 impl BrowserDemo {
-    pub(super) async fn start(home: &CommandHome, port: u16) -> Self {
+    pub(super) async fn start(home: &CommandHome, port: &ReservedPort) -> Self {
         let state = home.folder().path().join("state");
-        let port = port.to_string();
+        let port = port.number();
         let variables = [
             ("XDG_STATE_HOME", state.to_str().expect("UTF-8")),
             ("PORT", &port),
-            ("SHUTDOWN_SECONDS", "4"),
+            ("REUSE_PORT", "true"),
+            ("SHUTDOWN_SECONDS", "60"),
         ];
         let process = home.start(&["demo"], &variables);
         let line = process
@@ -34,7 +35,7 @@ impl BrowserDemo {
             .await;
         let url = line
             .split_once("psql ")
-            .expect("it is there")
+            .expect("the mark is in the line")
             .1
             .trim()
             .trim_matches('\'')
@@ -85,8 +86,8 @@ async fn displayed_number(page: &mut BrowserPage, field: &str) -> i64 {
 
 async fn wait_until_live(page: &mut BrowserPage) {
     page.wait_until(
-        "it is live",
-        "document.querySelector('#link').dataset.state === 'live'",
+        "the page is live",
+        "document.querySelector('#connection').dataset.state === 'live'",
     )
     .await;
     page.wait_until(
@@ -98,13 +99,13 @@ async fn wait_until_live(page: &mut BrowserPage) {
 
 /// Waits until the page shows the table's numbers. The demo keeps writing meanwhile.
 async fn wait_until_numbers_match(page: &mut BrowserPage, demo: &BrowserDemo) {
-    for _ in 0..200 {
-        if displayed_number(page, "total_citas").await == demo.total().await {
-            return;
+    let matching = async {
+        while displayed_number(page, "total_citas").await != demo.total().await {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         }
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    }
-    panic!("the page never shows what the table holds");
+    };
+    let matches = tokio::time::timeout(TEST_TIMEOUT, matching).await;
+    assert!(matches.is_ok(), "the page never shows what the table holds");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -113,26 +114,26 @@ async fn demo_page_survives_a_server_restart() {
         return;
     };
     let home = CommandHome::new();
-    let demo = BrowserDemo::start(&home, 0).await;
+    let port = ReservedPort::new();
+    let demo = BrowserDemo::start(&home, &port).await;
     let mut page = browser.open_page(DESKTOP).await;
     page.open(&demo.page()).await;
     wait_until_live(&mut page).await;
-    assert_eq!(page.text("#link-words").await, "En vivo");
+    assert_eq!(page.text("#connection-text").await, "En vivo");
     wait_until_numbers_match(&mut page, &demo).await;
     check_live_numbers(&mut page, &demo).await;
     assert_page_quality(&mut page).await;
     page.assert_no_errors(&demo.page()).await;
 
-    let port = demo.address.port();
     demo.process.signal(Signal::KILL);
     drop(demo);
     page.wait_until(
-        "it reports the outage in words",
-        "/Reconectando/.test(document.querySelector('#link').innerText)",
+        "the page reports the outage in words",
+        "/Reconectando/.test(document.querySelector('#connection').innerText)",
     )
     .await;
     assert_eq!(
-        page.eval("document.querySelector('#link').getAttribute('role')")
+        page.eval("document.querySelector('#connection').getAttribute('role')")
             .await,
         "status",
         "and announces it to screen readers"
@@ -140,17 +141,17 @@ async fn demo_page_survives_a_server_restart() {
     axe::assert_accessible(&mut page, "reconnecting").await;
     page.screenshot("demo-reconnecting").await;
 
-    let demo = BrowserDemo::start(&home, port).await;
+    let demo = BrowserDemo::start(&home, &port).await;
     wait_until_live(&mut page).await;
     wait_until_numbers_match(&mut page, &demo).await;
     // Only requests that the stopped server could not answer, or the new one before it was ready.
-    let complaints = page.take_errors().await;
-    let is_of_the_dead = |text: &String| {
+    let errors = page.take_errors().await;
+    let is_of_stopped_server = |text: &String| {
         let kinds = ["ERR_", "WebSocket connection to", "Failed to load"];
         kinds.iter().any(|kind| text.contains(kind))
             || (text.starts_with("503: ") && text.ends_with("/ready\""))
     };
-    assert!(complaints.iter().all(is_of_the_dead), "{complaints:#?}");
+    assert!(errors.iter().all(is_of_stopped_server), "{errors:#?}");
     demo.book(1).await;
     wait_until_numbers_match(&mut page, &demo).await;
     page.assert_no_errors(&demo.page()).await;
@@ -195,14 +196,14 @@ async fn check_live_numbers(page: &mut BrowserPage, demo: &BrowserDemo) {
     wait_until_numbers_match(page, demo).await;
     page.click("#cards article:first-child .book").await;
     page.wait_until(
-        "it is booked",
+        "the cita is booked",
         "document.querySelector('#cards .book').innerText.includes('Reservada')",
     )
     .await;
     page.click("#language").await;
     page.wait_until(
-        "it speaks English",
-        "document.documentElement.lang === 'en' && document.querySelector('#link-words').innerText === 'Live'",
+        "the page is in English",
+        "document.documentElement.lang === 'en' && document.querySelector('#connection-text').innerText === 'Live'",
     )
     .await;
     page.click("#language").await;
@@ -218,7 +219,7 @@ async fn page_asks_for_a_token_without_a_demo() {
     let mut page = browser.open_page(PHONE).await;
     page.open(&origin).await;
     page.wait_until(
-        "it asks",
+        "the page asks for a token",
         "!document.querySelector('#entry').hidden && document.activeElement.id === 'token'",
     )
     .await;
@@ -234,8 +235,8 @@ async fn page_asks_for_a_token_without_a_demo() {
     page.type_text(crate::harness::B1).await;
     page.press("Enter").await;
     page.wait_until(
-        "it is live",
-        "document.querySelector('#link').dataset.state === 'live'",
+        "the page is live",
+        "document.querySelector('#connection').dataset.state === 'live'",
     )
     .await;
     app.book(

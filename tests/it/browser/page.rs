@@ -13,10 +13,7 @@ use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
-use crate::harness::within;
-
-/// The longest time to wait for an expected event. It is generous because it measures nothing.
-const PAGE_TIMEOUT: Duration = Duration::from_secs(40);
+use crate::harness::{TEST_TIMEOUT, within};
 
 /// The screen and the user preferences that a page is displayed with.
 #[derive(Debug, Clone, Copy)]
@@ -99,7 +96,7 @@ impl BrowserPage {
     pub(super) async fn wait_until(&mut self, what: &str, expression: &str) {
         let began = Instant::now();
         while self.eval(expression).await != true {
-            if began.elapsed() > PAGE_TIMEOUT {
+            if began.elapsed() > TEST_TIMEOUT {
                 let text = self.eval("document.body.innerText").await;
                 panic!(
                     "never: {what} ({expression})\n{}\n{:?}",
@@ -169,14 +166,14 @@ impl BrowserPage {
         let size = self.call("Page.getLayoutMetrics", json!({})).await["cssContentSize"].clone();
         let clip =
             json!({"x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1});
-        let picture = self
+        let screenshot = self
             .call(
                 "Page.captureScreenshot",
                 json!({"captureBeyondViewport": true, "clip": clip}),
             )
             .await;
         let bytes = STANDARD
-            .decode(picture["data"].as_str().expect("a picture"))
+            .decode(screenshot["data"].as_str().expect("a screenshot"))
             .expect("base64");
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR"))
             .parent()
@@ -215,7 +212,10 @@ impl BrowserPage {
                 || url.starts_with("data:")
         };
         let foreign: Vec<_> = self.requests.values().filter(|url| !is_own(url)).collect();
-        assert!(foreign.is_empty(), "asked of others: {foreign:?}");
+        assert!(
+            foreign.is_empty(),
+            "requested from other hosts: {foreign:?}"
+        );
     }
 
     /// Sends one DevTools command and returns its response. Records the events that arrive
@@ -245,7 +245,7 @@ impl BrowserPage {
 
     fn record_event(&mut self, event: &Value) {
         let about = &event["params"];
-        let complaint = match event["method"].as_str().unwrap_or_default() {
+        let error = match event["method"].as_str().unwrap_or_default() {
             "Network.requestWillBeSent" | "Network.webSocketCreated" => {
                 let url = about["request"]["url"]
                     .as_str()
@@ -285,6 +285,6 @@ impl BrowserPage {
             }
             _ => return,
         };
-        self.errors.push(complaint);
+        self.errors.push(error);
     }
 }

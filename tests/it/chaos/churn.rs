@@ -32,8 +32,8 @@ fn slope(points: &[(f64, f64)]) -> f64 {
 }
 
 fn rss_kib(process: &RunningCommand) -> f64 {
-    let status =
-        std::fs::read_to_string(format!("/proc/{}/status", process.pid())).expect("it lives");
+    let status = std::fs::read_to_string(format!("/proc/{}/status", process.pid()))
+        .expect("the process runs");
     let line = status
         .lines()
         .find_map(|line| line.strip_prefix("VmRSS:"))
@@ -85,7 +85,7 @@ async fn churn_leaves_no_memory_behind() {
     let token = app
         .sign(&json!({"id": OTHER_USER, "rol": "admin_sistema", "exp": claims::now() + 360_000}));
     let (begun, time) = (Instant::now(), Duration::from_secs(seconds.unwrap_or(3)));
-    let visiting: Vec<_> = (0..CONCURRENT_CLIENTS)
+    let workers: Vec<_> = (0..CONCURRENT_CLIENTS)
         .map(|_| {
             let (url, token) = (url.clone(), token.clone());
             tokio::spawn(async move {
@@ -114,9 +114,9 @@ async fn churn_leaves_no_memory_behind() {
         sleep(SAMPLE_INTERVAL).await;
     }
     let (mut visits, mut broken) = (0, 0);
-    for visitor in visiting {
-        let (went_well, broke_off) = visitor.await.expect("a visitor ends");
-        (visits, broken) = (visits + went_well, broken + broke_off);
+    for worker in workers {
+        let (completed, aborted) = worker.await.expect("the task ends");
+        (visits, broken) = (visits + completed, broken + aborted);
     }
     let warm = &points[(points.len() as f64 * WARM_UP) as usize..];
     let (first, last) = (
@@ -132,7 +132,7 @@ async fn churn_leaves_no_memory_behind() {
     );
     assert!(
         broken <= visits / 100,
-        "{broken} visits broke off, {visits} went well"
+        "{broken} sessions failed, {visits} succeeded"
     );
     assert!(
         seconds.is_none_or(|seconds| seconds < MIN_DURATION_S) || a_visit < LEAK_BYTES,

@@ -199,15 +199,15 @@ impl Deployment {
 
     /// Compares the viewers with the database. Returns a description of the first difference.
     fn first_difference(&self, truth: &HashMap<String, BusinessNumbers>) -> Option<String> {
-        for (number, sight) in self.viewer_states.iter().enumerate() {
-            let sight = sight.lock().unwrap();
-            if let Some(complaint) = &sight.violation {
-                panic!("viewer {number}: {complaint}");
+        for (number, view) in self.viewer_states.iter().enumerate() {
+            let view = view.lock().unwrap();
+            if let Some(violation) = &view.violation {
+                panic!("viewer {number}: {violation}");
             }
-            if sight.numbers.len() < 2 {
-                return Some(format!("viewer {number} sees only {:?}", sight.numbers));
+            if view.numbers.len() < 2 {
+                return Some(format!("viewer {number} sees only {:?}", view.numbers));
             }
-            if let Some((business, shown)) = sight
+            if let Some((business, shown)) = view
                 .numbers
                 .iter()
                 .find(|(business, shown)| truth[*business] != **shown)

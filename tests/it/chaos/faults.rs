@@ -113,7 +113,7 @@ impl Fault {
                     assert_eq!(
                         process.wait_for_exit().await.code,
                         Some(0),
-                        "it stops in order"
+                        "the server stops in order"
                     );
                 }
                 deployment.start_process().await;

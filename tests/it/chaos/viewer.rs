@@ -121,25 +121,23 @@ impl ChaosViewer {
             "citas_canceladas",
         ];
         let numbers = numbers.map(|name| data[name].as_i64().unwrap_or(-1));
-        let mut sight = self.state.lock().unwrap();
+        let mut view = self.state.lock().unwrap();
         if !self.businesses.contains(&business)
             || message["channel"] != format!("estadisticas:{business}")
         {
-            sight
-                .violation
+            view.violation
                 .get_or_insert(format!("a frame of another's: {message}"));
         }
-        let before = sight
+        let before = view
             .versions
             .insert(business.clone(), version)
             .unwrap_or_default();
-        let repeats = before == version && !sight.numbers.contains_key(&business);
+        let repeats = before == version && !view.numbers.contains_key(&business);
         if before > version || (before == version && !repeats) {
-            sight
-                .violation
+            view.violation
                 .get_or_insert(format!("version {version} after {before}: {message}"));
         }
-        sight.numbers.insert(business, numbers);
+        view.numbers.insert(business, numbers);
         false
     }
 }

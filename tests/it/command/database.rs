@@ -35,7 +35,7 @@ async fn install_and_uninstall_leave_nothing_behind() {
     let unchanged = place.print(&["install"]).await;
     assert!(
         unchanged.starts_with("unchanged  ") && unchanged.contains("citas"),
-        "the script had done it all: {unchanged}"
+        "the script had already installed everything: {unchanged}"
     );
 
     place.print(&["uninstall"]).await;
@@ -65,13 +65,11 @@ async fn install_and_uninstall_leave_nothing_behind() {
 async fn doctor_finds_future_failures() {
     let place = CommandSetup::new().await;
     place.print(&["install"]).await;
-    let weak = place
-        .home
-        .run(
-            &["doctor"],
-            &place.with_variables(&[("JWT_SECRET", "short")]),
-        )
-        .await;
+    let doctor = async |variables: &[(&'static str, &'static str)]| {
+        let variables = place.with_variables(variables);
+        place.home.run(&["doctor"], &variables).await
+    };
+    let weak = doctor(&[("JWT_SECRET", "short")]).await;
     assert!(
         weak.code == Some(1) && weak.stdout.contains("JWT_ALLOW_WEAK_SECRET=true"),
         "a server would not start: {weak:?}"
@@ -93,10 +91,7 @@ async fn doctor_finds_future_failures() {
             weak.stdout
         );
     }
-    let keyless = place
-        .home
-        .run(&["doctor"], &place.with_variables(&[("JWT_SECRET", "")]))
-        .await;
+    let keyless = doctor(&[("JWT_SECRET", "")]).await;
     assert!(
         keyless.code == Some(1) && keyless.stdout.contains("JWT_JWKS_URL"),
         "{keyless:?}"
@@ -108,10 +103,7 @@ async fn doctor_finds_future_failures() {
         .batch_execute("DROP TABLE citas CASCADE")
         .await
         .unwrap();
-    let missing = place
-        .home
-        .run(&["doctor"], &place.with_variables(&[]))
-        .await;
+    let missing = doctor(&[]).await;
     assert!(
         missing.code == Some(1)
             && missing.stdout.contains("FAILURE")
@@ -127,13 +119,7 @@ async fn doctor_finds_future_failures() {
         "{installing:?}"
     );
 
-    let away = place
-        .home
-        .run(
-            &["doctor"],
-            &place.with_variables(&[("DATABASE_URL", "postgresql://u:open-sesame@127.0.0.1:1/d")]),
-        )
-        .await;
+    let away = doctor(&[("DATABASE_URL", "postgresql://u:open-sesame@127.0.0.1:1/d")]).await;
     assert!(
         away.code == Some(1) && away.stdout.contains("FAILURE"),
         "{away:?}"

@@ -22,11 +22,11 @@ struct CommandDemo {
 }
 
 /// Returns variables that keep the demo's state in its home folder and use any free port.
-fn demo_variables(state: &str) -> [(&str, &str); 3] {
+pub(super) fn demo_variables(state: &str) -> [(&str, &str); 3] {
     [
         ("XDG_STATE_HOME", state),
         ("PORT", "0"),
-        ("SHUTDOWN_SECONDS", "4"),
+        ("SHUTDOWN_SECONDS", "60"),
     ]
 }
 
@@ -42,7 +42,7 @@ impl CommandDemo {
                 .wait_for_stdout(mark, |line| line.contains(mark))
                 .await;
             line.split_once(mark)
-                .expect("it is there")
+                .expect("the mark is in the line")
                 .1
                 .trim()
                 .to_owned()
@@ -73,7 +73,7 @@ impl CommandDemo {
             .get(format!("{}demo/session", self.page))
             .send()
             .await
-            .expect("an answer");
+            .expect("a response");
         assert_eq!(answer.status(), 200);
         serde_json::from_str(&answer.text().await.unwrap()).expect("JSON")
     }
@@ -162,7 +162,7 @@ async fn demo_works_survives_crashes_and_leaves_nothing_behind() {
         .await
         .batch_execute("SELECT FROM kept, messages, modules")
         .await
-        .expect("kept, and made for the apps");
+        .expect("the database was kept and has the apps' tables");
     check_live_numbers(&demo).await;
     demo.process.signal(Signal::INT);
     let finished = demo.process.wait_for_exit().await;
@@ -170,7 +170,7 @@ async fn demo_works_survives_crashes_and_leaves_nothing_behind() {
     assert_eq!(
         processes_of(&state),
         Vec::<String>::new(),
-        "it has stopped its PostgreSQL"
+        "its PostgreSQL has stopped"
     );
     assert!(!socket.exists(), "{}", socket.display());
     assert!(
@@ -197,7 +197,7 @@ async fn check_interrupted_start(home: &CommandHome, state: &str) {
 
 async fn check_page(demo: &CommandDemo) {
     assert!(demo.page.starts_with("http://127.0.0.1:"), "{}", demo.page);
-    let answer = demo.http.get(&demo.page).send().await.expect("an answer");
+    let answer = demo.http.get(&demo.page).send().await.expect("a response");
     assert_eq!(answer.status(), 200);
     let policy = answer.headers()["content-security-policy"]
         .to_str()
@@ -218,7 +218,7 @@ async fn check_page(demo: &CommandDemo) {
             .get(format!("{}{}", demo.page, path.trim_start_matches('/')))
             .send()
             .await
-            .expect("an answer");
+            .expect("a response");
         assert_eq!(asset.status(), 200, "{path}");
     }
 }
@@ -231,7 +231,7 @@ async fn check_watch_command(home: &CommandHome, demo: &CommandDemo) {
     assert_eq!(
         arguments.next(),
         Some(env!("CARGO_BIN_EXE_latido")),
-        "as it was called"
+        "the path of the running binary"
     );
     let watch = home.start(&arguments.collect::<Vec<_>>(), &[("LATIDO_TOKEN", token)]);
     watch
@@ -283,7 +283,7 @@ async fn check_booking(demo: &CommandDemo) {
             .json(&json!({"negocio_id": id}))
             .send()
             .await;
-        assert_eq!(answer.expect("an answer").status(), 201);
+        assert_eq!(answer.expect("a response").status(), 201);
         socket
             .stats_until(&channel, |data| data["total_citas"].as_i64() > Some(before))
             .await;
@@ -294,5 +294,5 @@ async fn check_booking(demo: &CommandDemo) {
         .header("host", "evil.example")
         .send()
         .await;
-    assert_eq!(foreign.expect("an answer").status(), 403);
+    assert_eq!(foreign.expect("a response").status(), 403);
 }

@@ -1,12 +1,12 @@
 //! The `serve` command and its outside view: `token`, `healthcheck`, signals and logs.
 
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use super::{CommandSetup, SECRET};
-use crate::harness::{B1, TestSocket, http_client, wait_until};
+use crate::harness::{B1, ReservedPort, TestSocket, http_client, wait_until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn token_grants_access_and_signal_stops_the_server_in_order() {
@@ -35,22 +35,14 @@ async fn token_grants_access_and_signal_stops_the_server_in_order() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn logs_are_structured_and_contain_no_secret() {
-    let place = CommandSetup::new().await;
-    place.print(&["install"]).await;
-    let token = place.token(B1).await;
-    let key = "a key that callers of the hook must present";
-    let server = place.start(
-        &["serve"],
-        &[("RUST_LOG", "trace"), ("NOTIFY_API_KEY", key)],
-    );
-    let address = server.ready_address().await;
-    let url = format!("ws://{address}/ws");
+/// A key that the hook does not accept.
+const WRONG_KEY: &str = "another key, wrong";
 
-    // Tokens in every accepted place, and an invalid one.
+/// Presents a token in every accepted place, an invalid one, and keys to the hook.
+async fn present_secrets(address: SocketAddr, token: &str, key: &str) {
+    let url = format!("ws://{address}/ws");
     let channel = format!("estadisticas:{B1}");
-    TestSocket::connect(&url, &token)
+    TestSocket::connect(&url, token)
         .await
         .subscribe(&channel)
         .await;
@@ -72,7 +64,7 @@ async fn logs_are_structured_and_contain_no_secret() {
     let http = http_client();
     let snapshot = http
         .get(format!("http://{address}/estadisticas/{B1}"))
-        .bearer_auth(&token)
+        .bearer_auth(token)
         .send()
         .await
         .unwrap();
@@ -86,8 +78,21 @@ async fn logs_are_structured_and_contain_no_secret() {
             .send()
     };
     assert_eq!(hook(key).await.unwrap().status(), 200);
-    assert_eq!(hook("another key, wrong").await.unwrap().status(), 401);
+    assert_eq!(hook(WRONG_KEY).await.unwrap().status(), 401);
+}
 
+#[tokio::test(flavor = "multi_thread")]
+async fn logs_are_structured_and_contain_no_secret() {
+    let place = CommandSetup::new().await;
+    place.print(&["install"]).await;
+    let token = place.token(B1).await;
+    let key = "a key that clients of the hook must present";
+    let server = place.start(
+        &["serve"],
+        &[("RUST_LOG", "trace"), ("NOTIFY_API_KEY", key)],
+    );
+    let address = server.ready_address().await;
+    present_secrets(address, &token, key).await;
     server.signal(Signal::TERM);
     let finished = server.wait_for_exit().await;
     assert_eq!(finished.code, Some(0), "{finished:?}");
@@ -101,17 +106,10 @@ async fn logs_are_structured_and_contain_no_secret() {
     }
     assert!(
         finished.stderr.contains(r#""level":"TRACE""#),
-        "all is logged that can be"
+        "the most detailed level is logged"
     );
     let signature = token.rsplit_once('.').expect("three parts").1;
-    for secret in [
-        SECRET,
-        "open-sesame",
-        key,
-        "another key, wrong",
-        &token,
-        signature,
-    ] {
+    for secret in [SECRET, "open-sesame", key, WRONG_KEY, &token, signature] {
         let line = finished.stderr.lines().find(|line| line.contains(secret));
         assert_eq!(line, None, "a secret in a log");
     }
@@ -140,8 +138,11 @@ async fn port_in_use_is_reported() {
 #[tokio::test(flavor = "multi_thread")]
 async fn healthcheck_reports_liveness() {
     let place = CommandSetup::new().await;
-    let server = place.start(&["serve"], &[]);
-    let port = server.listen_address().await.port().to_string();
+    // Nothing else may answer there after the end of the server.
+    let reserved = ReservedPort::new();
+    let port = reserved.number();
+    let server = place.start(&["serve"], &[("PORT", &port), ("REUSE_PORT", "true")]);
+    assert_eq!(server.listen_address().await, reserved.address());
     let health = async |variables: &[(&str, &str)], arguments: &[&str]| {
         let finished = place
             .home

@@ -1,7 +1,9 @@
 //! Errors in the settings: all are reported together, each with the expected value and no secret.
 
+use std::net::{SocketAddr, TcpStream};
+
 use super::{SECRET, variables};
-use crate::harness::CommandHome;
+use crate::harness::{CommandHome, ReservedPort};
 
 const NOWHERE: &str = "postgresql://u:open-sesame@127.0.0.1:1/d";
 
@@ -100,11 +102,15 @@ async fn weak_secret_is_refused_unless_allowed() {
 #[tokio::test]
 async fn env_file_is_read_with_the_lowest_priority() {
     let home = CommandHome::new();
+    let reserved_port = ReservedPort::new();
+    let port = reserved_port.address().port();
     let lines: String = variables(NOWHERE)
         .iter()
+        .filter(|(name, _)| *name != "PORT")
         .map(|(name, value)| format!("{name}='{value}'\n"))
         .collect();
-    home.folder().write(".env", &format!("# ours\n{lines}"));
+    home.folder()
+        .write(".env", &format!("# ours\nPORT={port}\n{lines}"));
     assert_eq!(
         home.run_for_stdout(&["token", "--user", "ana"], &[])
             .await
@@ -113,18 +119,15 @@ async fn env_file_is_read_with_the_lowest_priority() {
             .count(),
         3
     );
-    let server = home.start(&[], &[("HOST", "127.0.0.2")]);
-    assert_eq!(
-        server.listen_address().await.ip().to_string(),
-        "127.0.0.2",
-        "the environment wins over the file"
-    );
-    let server = home.start(&["--host", "127.0.0.3"], &[("HOST", "127.0.0.2")]);
-    assert_eq!(
-        server.listen_address().await.ip().to_string(),
-        "127.0.0.3",
-        "a flag wins over both"
-    );
+    // The environment wins over the file, and a flag wins over both.
+    for (arguments, host) in [(&[][..], 2), (&["--host", "127.0.0.3"], 3)] {
+        let server = home.start(arguments, &[("HOST", "127.0.0.2")]);
+        let address = |host| SocketAddr::from(([127, 0, 0, host], port));
+        server.wait_until_accepting(address(host)).await;
+        for other in [1, 2, 3].into_iter().filter(|other| *other != host) {
+            assert!(TcpStream::connect(address(other)).is_err(), "{other}");
+        }
+    }
 
     home.folder()
         .write(".env", "JWT_SECRET=two words hunter2\n");
@@ -155,7 +158,9 @@ async fn help_documents_every_variable() {
 
 #[tokio::test]
 async fn configuration_page_is_the_printed_table() {
-    let printed = Home::new().print(&["settings", "--markdown"], &[]).await;
+    let printed = CommandHome::new()
+        .run_for_stdout(&["settings", "--markdown"], &[])
+        .await;
     let page = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/configuration.md");
     assert_eq!(
         printed,
@@ -176,8 +181,8 @@ fn page_rows(page: &str, start: &str) -> usize {
 
 #[tokio::test]
 async fn settings_command_prints_one_line_for_each_variable_and_no_value() {
-    let printed = Home::new()
-        .print(&["settings"], &[("JWT_SECRET", SECRET)])
+    let printed = CommandHome::new()
+        .run_for_stdout(&["settings"], &[("JWT_SECRET", SECRET)])
         .await;
     let names: Vec<_> = printed
         .lines()

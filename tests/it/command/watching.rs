@@ -4,7 +4,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use super::CommandSetup;
-use crate::harness::{B1, CommandHome, booking_sql};
+use crate::harness::{B1, CommandHome, ReservedPort, booking_sql};
 
 /// Returns the total of a frame, given a line of `watch --json`.
 fn total(line: &str) -> Option<i64> {
@@ -23,7 +23,11 @@ async fn watch_follows_changes_and_restarts() {
             .await
             .expect("booked")
     };
-    let server = place.start(&["serve"], &[]);
+    // The server comes back at the same address.
+    let port = ReservedPort::new();
+    let number = port.number();
+    let place_variables = [("PORT", number.as_str()), ("REUSE_PORT", "true")];
+    let server = place.start(&["serve"], &place_variables);
     let address = server.listen_address().await;
 
     let (channel, url) = (format!("estadisticas:{B1}"), format!("ws://{address}"));
@@ -61,8 +65,7 @@ async fn watch_follows_changes_and_restarts() {
         })
         .await;
     book().await;
-    let port = address.port().to_string();
-    let server = place.start(&["serve"], &[("PORT", &port)]);
+    let server = place.start(&["serve"], &place_variables);
     watch
         .wait_for_stdout("the number afterwards", |line| {
             total(line) == Some(first + 2)

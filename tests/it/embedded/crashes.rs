@@ -14,6 +14,7 @@ use latido_embedded_postgres::StorageMode;
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 
 use super::{ScratchDir, is_alive, processes, query_value, settings, start};
+use crate::harness::TEST_TIMEOUT;
 use crate::harness::cluster::start_temporary_blocking;
 
 /// The variable with the task of the re-executed test binary: a kind of storage, its directory, and
@@ -43,10 +44,11 @@ impl CrashChild {
                 "--nocapture",
             ])
             .env(CHILD_TASK_VARIABLE, task);
-        let process = command.stdout(Stdio::null()).spawn().expect("it starts");
-        wait_for("the child's cluster runs", Duration::from_secs(30), || {
-            report.exists()
-        });
+        let process = command
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("the process starts");
+        wait_for("the child's cluster runs", || report.exists());
         let text = fs::read_to_string(&report).expect("readable");
         fs::remove_file(&report).expect("removable");
         let mut lines = text.lines();
@@ -62,8 +64,8 @@ impl CrashChild {
     }
 
     fn kill(&mut self) {
-        self.process.kill().expect("it lived");
-        self.process.wait().expect("it was our child");
+        self.process.kill().expect("the process ran");
+        self.process.wait().expect("a child process");
     }
 }
 
@@ -73,12 +75,12 @@ impl Drop for CrashChild {
     }
 }
 
-fn wait_for(what: &str, patience: Duration, mut holds: impl FnMut() -> bool) {
+fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
     let began = Instant::now();
     while !holds() {
         assert!(
-            began.elapsed() < patience,
-            "not within {patience:?}: {what}"
+            began.elapsed() < TEST_TIMEOUT,
+            "not within {TEST_TIMEOUT:?}: {what}"
         );
         thread::sleep(Duration::from_millis(5));
     }
@@ -89,7 +91,7 @@ fn kill_by_pid(pid: u32) {
         .ok()
         .and_then(Pid::from_raw)
         .expect("a pid");
-    kill_process(pid, Signal::KILL).expect("it lived");
+    kill_process(pid, Signal::KILL).expect("the process ran");
 }
 
 #[test]
@@ -114,7 +116,7 @@ fn child_process_that_waits_to_be_killed() {
     );
     fs::write(format!("{report}.part"), text).unwrap();
     fs::rename(format!("{report}.part"), report).unwrap();
-    thread::sleep(Duration::from_secs(60));
+    thread::sleep(5 * TEST_TIMEOUT);
 }
 
 #[test]
@@ -123,22 +125,18 @@ fn killed_parent_stops_the_server_and_removes_temporary_data() {
     let mut victim = CrashChild::start("temporary", &scratch);
     let url = victim.url.clone();
     let busy = thread::spawn(move || {
-        std::panic::catch_unwind(|| query_value(&url, "SELECT pg_sleep(60)"))
+        std::panic::catch_unwind(|| query_value(&url, "SELECT pg_sleep(600)"))
     });
     let active = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%'";
-    wait_for("the query runs", Duration::from_secs(5), || {
-        query_value(&victim.url, active) == "1"
-    });
+    wait_for("the query runs", || query_value(&victim.url, active) == "1");
     victim.kill();
-    wait_for("the server is gone", Duration::from_secs(2), || {
-        !is_alive(victim.server)
-    });
-    wait_for("its folders are gone", Duration::from_secs(2), || {
+    wait_for("the server is gone", || !is_alive(victim.server));
+    wait_for("its folders are gone", || {
         scratch.remaining_files().is_empty() && !victim.socket.exists()
     });
     assert!(
         busy.join().unwrap().is_err(),
-        "a query of sixty seconds can't have ended well"
+        "a query of ten minutes cannot have succeeded"
     );
 }
 
@@ -242,7 +240,7 @@ fn pid_file_of_a_reused_pid_does_not_block_the_start() {
     let pid_file = data.join("postmaster.pid");
     let about = fs::metadata(&data).unwrap();
     let mut sleep = Command::new("sleep");
-    sleep.arg("60");
+    sleep.arg("600");
     if geteuid().is_root() {
         sleep.uid(about.uid()).gid(about.gid());
     }
@@ -254,13 +252,10 @@ fn pid_file_of_a_reused_pid_does_not_block_the_start() {
         fs::write(&path, format!("{}\n{rest}", unrelated.id())).unwrap();
     }
     let outcome = cluster.restart();
-    let unharmed = is_alive(unrelated.id());
+    let is_unrelated_alive = is_alive(unrelated.id());
     unrelated.kill().and_then(|()| unrelated.wait()).unwrap();
     outcome.unwrap_or_else(|error| panic!("{error}"));
-    assert!(
-        unharmed,
-        "it signalled a process that has nothing to do with it"
-    );
+    assert!(is_unrelated_alive, "an unrelated process was signalled");
     assert_eq!(query_value(&cluster.url("postgres"), "SELECT 1"), "1");
 }
 

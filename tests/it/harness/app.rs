@@ -11,7 +11,7 @@ use tokio_postgres::{Client, GenericClient, NoTls};
 
 use crate::harness::claims::{self, SECRET};
 use crate::harness::cluster::{OwnCluster, TestDatabase};
-use crate::harness::{TempFolder, TestSocket, wait_until};
+use crate::harness::{TEST_TIMEOUT, TempFolder, TestSocket};
 
 /// The first test business, which [`ADMIN_OF_B1`] owns.
 pub(crate) const B1: &str = "6f1c9c1e-50a5-4b1f-9d53-0c9d6f0a7a11";
@@ -23,6 +23,8 @@ pub(crate) const OTHER_USER: &str = "aaaaaaaa-0000-4000-8000-000000000002";
 /// A user id with the role `admin_sistema` in the database.
 pub(crate) const SYSTEM_ADMIN: &str = "aaaaaaaa-0000-4000-8000-000000000003";
 
+/// The deadline for a shutdown. It is far longer than any shutdown that works.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(60);
 const SCHEMA_FILES: [&str; 2] = ["sql/schema.sql", "tests/it/sql/people.sql"];
 
 enum TestStore {
@@ -68,7 +70,9 @@ impl TestApp {
     pub(crate) async fn without_triggers() -> Self {
         let database = TestDatabase::create(&SCHEMA_FILES).await;
         let config = config(database.url(), &[], |_| {});
-        Self::run(TestStore::Shared(database), config).await
+        let app = Self::start_on(TestStore::Shared(database), config);
+        app.wait_until_ready().await;
+        app
     }
 
     /// Starts a server whose triggers always notify, because the interest gate is off.
@@ -83,12 +87,7 @@ impl TestApp {
 
     /// Starts another server on this database, with additional settings variables.
     pub(crate) async fn start_second_with(&self, variables: &[(&str, &str)]) -> Self {
-        let config = config(&self.database_url(), variables, |config| {
-            (
-                config.engine.sweep,
-                config.engine.sweep_without_notifications,
-            ) = (Duration::from_secs(3600), Duration::from_secs(3600));
-        });
+        let config = config(&self.database_url(), variables, disable_sweep);
         Self::run(TestStore::External(self.database_url()), config).await
     }
 
@@ -175,15 +174,13 @@ impl TestApp {
 
     async fn run(store: TestStore, config: Config) -> Self {
         let app = Self::start_on(store, config);
-        wait_until("ready", async || {
-            app.get("/ready").await.0 == 200 && app.metric("latido_listener_up").await == 1.0
-        })
-        .await;
+        app.wait_until_ready().await;
+        app.wait_until_covered().await;
         app
     }
 
     fn start_on(store: TestStore, config: Config) -> Self {
-        let app = App::start(config).expect("it starts");
+        let app = App::start(config).expect("the server starts");
         Self {
             address: app.address(),
             clock: app.clock().clone(),
@@ -193,16 +190,18 @@ impl TestApp {
         }
     }
 
+    /// Returns the server, which has not been stopped yet.
+    pub(crate) fn running(&self) -> &App {
+        self.app.as_ref().expect("the server runs")
+    }
+
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
     /// Returns the listen address of an app that is enabled.
     pub(crate) fn app_address(&self, app: &str) -> SocketAddr {
-        self.app
-            .as_ref()
-            .and_then(|running| running.app_address(app))
-            .expect("it is switched on")
+        self.running().app_address(app).expect("the app is enabled")
     }
 
     pub(crate) fn ws_url(&self) -> String {
@@ -236,7 +235,7 @@ impl TestApp {
     pub(crate) async fn doctor_findings(&self, variables: &[(&str, &str)]) -> Vec<String> {
         let findings = app::doctor(settings(&self.database_url(), variables))
             .await
-            .expect("it examines");
+            .expect("the check runs");
         findings
             .iter()
             .map(|finding| format!("{finding:?}"))
@@ -290,7 +289,7 @@ impl TestApp {
             .get(self.url(path))
             .send()
             .await
-            .expect("an answer");
+            .expect("a response");
         (
             answer.status().as_u16(),
             answer.text().await.expect("a text"),
@@ -311,7 +310,7 @@ impl TestApp {
             .body(body.to_string())
             .send()
             .await
-            .expect("an answer");
+            .expect("a response");
         (
             answer.status().as_u16(),
             answer.text().await.expect("a text"),
@@ -322,52 +321,9 @@ impl TestApp {
         format!("http://{}{path}", self.address)
     }
 
-    /// Returns the sum of a metric over its labels, or one sample if the labels are given.
-    pub(crate) async fn metric(&self, name: &str) -> f64 {
-        let (status, text) = self.get("/metrics").await;
-        assert_eq!(status, 200);
-        let is_it = |line: &&str| {
-            line.strip_prefix(name)
-                .is_some_and(|rest| rest.starts_with([' ', '{']))
-        };
-        text.lines()
-            .filter(is_it)
-            .filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok())
-            .sum()
-    }
-
-    /// Waits until a metric has this value.
-    pub(crate) async fn assert_metric_settles(&self, name: &str, value: f64) {
-        wait_until(&format!("{name} is {value}"), async || {
-            self.metric(name).await == value
-        })
-        .await;
-    }
-
-    /// Waits until every change committed so far has been read. A later change of a separate
-    /// business arrives after all of them.
-    pub(crate) async fn quiesce(&self) {
-        self.assert_metric_settles("latido_listener_up", 1.0).await;
-        let channel = format!("estadisticas:{B2}");
-        let mut socket = self
-            .connect_socket(
-                &self.sign(&json!({"id": OTHER_USER, "negocio_id": B2, "exp": claims::now() + 60})),
-            )
-            .await;
-        let total = socket.subscribe(&channel).await["data"]["total_citas"]
-            .as_i64()
-            .expect("a number");
-        self.book(&self.connect_database().await, B2, "pendiente", 0)
-            .await;
-        socket
-            .stats_until(&channel, |data| data["total_citas"].as_i64() > Some(total))
-            .await;
-        self.assert_metric_settles("latido_dirty_keys", 0.0).await;
-    }
-
     /// Stops the server in order. Returns whether every client left before the deadline.
     pub(crate) async fn stop(&mut self) -> bool {
-        self.app.take().expect("it runs").stop().await
+        self.app.take().expect("the server runs").stop().await
     }
 }
 
@@ -375,7 +331,7 @@ impl TestApp {
 impl Drop for TestApp {
     fn drop(&mut self) {
         let Some(app) = self.app.take() else { return };
-        let stopping = async { tokio::time::timeout(Duration::from_secs(30), app.stop()).await };
+        let stopping = async { tokio::time::timeout(TEST_TIMEOUT, app.stop()).await };
         let ended =
             tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(stopping));
         assert!(
@@ -387,8 +343,17 @@ impl Drop for TestApp {
 
 fn config(url: &str, variables: &[(&str, &str)], change: impl FnOnce(&mut Config)) -> Config {
     let mut config = Config::new(settings(url, variables));
+    // A busy machine must not make the deadline of an orderly shutdown pass.
+    config.shutdown_timeout = SHUTDOWN_TIMEOUT;
     change(&mut config);
     config
+}
+
+/// Turns the sweep off, so that it neither repairs a missed change nor adds a read.
+pub(crate) fn disable_sweep(config: &mut Config) {
+    const HOUR: Duration = Duration::from_secs(3600);
+    config.engine.sweep = HOUR;
+    config.engine.sweep_without_notifications = HOUR;
 }
 
 /// Builds the settings of a server on that database.

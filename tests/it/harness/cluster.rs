@@ -204,7 +204,7 @@ impl OwnCluster {
 
     /// Returns the process id of the PostgreSQL server.
     pub(crate) fn server_pid(&self) -> u32 {
-        self.cluster().server_pid().expect("it runs")
+        self.cluster().server_pid().expect("the server runs")
     }
 
     /// Kills the server at once, as a power cut would.
@@ -312,7 +312,7 @@ async fn apply_sql(url: &str, sql: &[String]) {
     driven
         .await
         .expect("the connection does not panic")
-        .expect("it closes cleanly");
+        .expect("the server shuts down cleanly");
 }
 
 async fn execute_sql(client: &Client, sql: &str) {
@@ -376,7 +376,7 @@ async fn own_cluster_restarts_at_the_same_address() {
     cluster.kill().await;
     assert!(
         client.simple_query("SELECT 1").await.is_err(),
-        "the server is dead"
+        "the server has ended"
     );
     cluster.restart().await;
     assert_eq!(cluster.url(), url);
@@ -385,7 +385,7 @@ async fn own_cluster_restarts_at_the_same_address() {
         .await
         .simple_query("SELECT * FROM kept")
         .await
-        .expect("what was written is recovered");
+        .expect("committed data is recovered");
     connect(&cluster.tcp_url())
         .await
         .simple_query("SELECT 1")
@@ -400,9 +400,9 @@ async fn paused_cluster_answers_after_resume() {
     cluster.pause();
     let mut answer = std::pin::pin!(client.simple_query("SELECT 1"));
     let soon = tokio::time::timeout(std::time::Duration::from_millis(100), answer.as_mut()).await;
-    assert!(soon.is_err(), "it answered while it was paused");
+    assert!(soon.is_err(), "the server answered while it was paused");
     cluster.resume();
-    answer.await.expect("it answers once it may");
+    answer.await.expect("the server answers after it resumes");
 }
 
 #[test]

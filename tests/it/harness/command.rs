@@ -2,16 +2,17 @@
 
 use std::env;
 use std::io::Read;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::Value;
 
-use crate::harness::{TempFolder, http_client, wait_until};
+use tokio::net::TcpStream;
+
+use crate::harness::{ReservedPort, TempFolder, http_client, wait_until};
 
 /// An empty home and working folder. Its commands inherit only the variables that locate programs.
 #[derive(Debug)]
@@ -78,9 +79,26 @@ impl CommandHome {
         finished.stdout
     }
 
-    /// Starts the command and leaves it running.
+    /// Starts the command and leaves it running. A server that may listen on any port (`PORT` is 0)
+    /// gets one that is reserved for it, so that its address is known.
     pub(crate) fn start(&self, arguments: &[&str], variables: &[(&str, &str)]) -> RunningCommand {
-        Self::run_on(self.command(arguments, variables))
+        let mut command = self.command(arguments, variables);
+        let host = value_of(variables, "HOST").and_then(|host| host.parse().ok());
+        let port = value_of(variables, "PORT").and_then(|port| port.parse().ok());
+        let reserved = (port == Some(0)).then(ReservedPort::new);
+        if let Some(reserved) = &reserved {
+            command.env("PORT", reserved.number().to_string());
+        }
+        let port = reserved
+            .as_ref()
+            .map(|reserved| reserved.address().port())
+            .or(port);
+        let host = host.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+        Self::run_on(
+            command,
+            port.map(|port| SocketAddr::new(host, port)),
+            reserved,
+        )
     }
 
     /// Starts the command with a listening socket, passed as systemd does.
@@ -107,24 +125,39 @@ impl CommandHome {
             real.get_envs()
                 .filter_map(|(name, value)| Some((name, value?))),
         );
+        let address = socket.local_addr().expect("an address");
         let socket = OwnedFd::from(socket.try_clone().expect("a descriptor"));
         command
             .stdin(socket)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        Self::run_on(command)
+        Self::run_on(command, Some(address), None)
     }
 
-    fn run_on(mut command: Command) -> RunningCommand {
-        let mut child = command.spawn().expect("it starts");
+    fn run_on(
+        mut command: Command,
+        address: Option<SocketAddr>,
+        reserved_port: Option<ReservedPort>,
+    ) -> RunningCommand {
+        let mut child = command.spawn().expect("the process starts");
         let out = OutputBuffer::read_from(child.stdout.take().expect("piped"));
         let err = OutputBuffer::read_from(child.stderr.take().expect("piped"));
         RunningCommand {
             child,
             stdout: out,
             stderr: err,
+            address,
+            _reserved_port: reserved_port,
         }
     }
+}
+
+/// Returns the value of a variable. The last one of a name counts.
+fn value_of<'a>(variables: &[(&str, &'a str)], name: &str) -> Option<&'a str> {
+    let mut latest_first = variables.iter().rev();
+    latest_first
+        .find(|(own, _)| *own == name)
+        .map(|(_, value)| *value)
 }
 
 /// The bytes read from a pipe so far, possibly with an incomplete last line. A thread that reads
@@ -180,6 +213,9 @@ pub(crate) struct RunningCommand {
     child: Child,
     stdout: OutputBuffer,
     stderr: OutputBuffer,
+    /// The address that a server listens on.
+    address: Option<SocketAddr>,
+    _reserved_port: Option<ReservedPort>,
 }
 
 impl RunningCommand {
@@ -188,10 +224,7 @@ impl RunningCommand {
     }
 
     pub(crate) fn has_ended(&mut self) -> bool {
-        self.child
-            .try_wait()
-            .expect("it is a child process")
-            .is_some()
+        self.child.try_wait().expect("a child process").is_some()
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
@@ -199,13 +232,13 @@ impl RunningCommand {
             .ok()
             .and_then(Pid::from_raw)
             .expect("a pid");
-        kill_process(pid, signal).expect("it lives");
+        kill_process(pid, signal).expect("the process runs");
     }
 
     /// Waits until the command ends.
     pub(crate) async fn wait_for_exit(mut self) -> CommandOutput {
         wait_until("the command ends", async || self.has_ended()).await;
-        let code = self.child.wait().expect("it is a child process").code();
+        let code = self.child.wait().expect("a child process").code();
         wait_until("the rest of its output", async || {
             self.stdout.is_complete() && self.stderr.is_complete()
         })
@@ -263,22 +296,30 @@ impl RunningCommand {
         self.stderr.text()
     }
 
-    /// Waits for the listen address in the structured logs of a server.
+    /// Waits until the server accepts connections, and returns its address, which it was started
+    /// with.
     pub(crate) async fn listen_address(&self) -> SocketAddr {
-        let line = self
-            .wait_for_stderr("it listens", |line| {
-                line.contains(r#""message":"listening""#)
-            })
-            .await;
-        let log: Value = serde_json::from_str(&line).expect("JSON when not on a terminal");
-        log["address"]
-            .as_str()
-            .and_then(|address| address.parse().ok())
-            .expect("an address")
+        let address = self.address.expect("a server was started on a port");
+        self.wait_until_accepting(address).await;
+        address
     }
 
-    /// Waits for the listen address and until the server is ready. Before it has reached its
-    /// database, it answers 503 to clients.
+    /// Waits until a connection to this address is accepted.
+    pub(crate) async fn wait_until_accepting(&self, address: SocketAddr) {
+        wait_until("it accepts connections", async || {
+            let is_over = self.stdout.is_complete() && self.stderr.is_complete();
+            assert!(
+                !is_over,
+                "it ended before it listened on {address}: {}",
+                self.stderr.text()
+            );
+            TcpStream::connect(address).await.is_ok()
+        })
+        .await;
+    }
+
+    /// Waits until the server is ready, and returns its address. Before it has reached its database,
+    /// it answers 503 to clients.
     pub(crate) async fn ready_address(&self) -> SocketAddr {
         let address = self.listen_address().await;
         let (http, url) = (http_client(), format!("http://{address}/ready"));

@@ -6,12 +6,15 @@ pub(crate) mod cluster;
 mod command;
 pub(crate) mod fault_proxy;
 mod folder;
+mod port;
 mod socket;
+mod waiting;
 
 pub(crate) use app::{
-    ADMIN_OF_B1, B1, B2, OTHER_USER, SYSTEM_ADMIN, TestApp, booking_sql, http_client, settings,
-    try_connect,
+    ADMIN_OF_B1, B1, B2, OTHER_USER, SYSTEM_ADMIN, TestApp, booking_sql, disable_sweep,
+    http_client, settings, try_connect,
 };
 pub(crate) use command::{CommandHome, RunningCommand};
 pub(crate) use folder::TempFolder;
-pub(crate) use socket::{TestSocket, wait_until, within};
+pub(crate) use port::ReservedPort;
+pub(crate) use socket::{TEST_TIMEOUT, TestSocket, wait_until, within};

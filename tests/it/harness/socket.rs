@@ -11,7 +11,7 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 /// The longest time to wait for an expected event before a test fails. It is generous because it
 /// measures nothing.
-pub(crate) const TEST_TIMEOUT: Duration = Duration::from_secs(30);
+pub(crate) const TEST_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// One WebSocket connection of a test client.
 pub(crate) struct TestSocket {
@@ -78,11 +78,6 @@ impl TestSocket {
         self.send(&json!({"type": "subscribe", "data": {"channel": channel}}))
             .await;
         self.next_of_type(kind).await
-    }
-
-    /// Returns the next text frame, or `None` if none arrives within that time.
-    pub(crate) async fn next_within(&mut self, time: Duration) -> Option<Value> {
-        tokio::time::timeout(time, self.next()).await.ok()
     }
 
     /// Waits for a pong with that payload.
@@ -215,7 +210,7 @@ impl TestSocket {
 pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(TEST_TIMEOUT, future)
         .await
-        .expect("it happens in time")
+        .expect("completes before the timeout")
 }
 
 /// Polls a condition until it holds, every 10 ms.

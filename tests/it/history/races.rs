@@ -18,7 +18,10 @@ async fn closing_waits_for_writers_that_do_not_notify_yet() {
     insert_cita(&writer, 0, OLD_DAY, "cancelada").await;
     let closing = tokio::spawn(async move { close_days(&client, -2).await });
     let waits = "(SELECT FROM pg_locks WHERE relation = 'citas'::regclass AND mode = 'ShareRowExclusiveLock' AND NOT granted) AS w";
-    wait_until("it waits", async || count_rows(&watcher, waits).await == 1).await;
+    wait_until("the closing transaction waits", async || {
+        count_rows(&watcher, waits).await == 1
+    })
+    .await;
     assert_eq!(count_rows(&watcher, "latido_history.closed").await, 0);
     insert_cita(&writer, 1, OLD_DAY, "atendida").await;
     writer.batch_execute("COMMIT").await.unwrap();

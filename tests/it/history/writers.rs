@@ -67,7 +67,7 @@ async fn both_queries_agree_at_every_moment() {
     for reader in readers {
         reader.await.expect("a reader ends");
     }
-    closer.await.expect("the closer ends");
+    closer.await.expect("the closing task ends");
     let client = home.client().await;
     assert_queries_agree(&client).await;
     super::close_days(&client, 1).await;
@@ -84,7 +84,7 @@ async fn run_reader(url: String, around: Vec<i32>, done: Arc<AtomicBool>, looks:
     while !done.load(Ordering::Relaxed) {
         let differences = query_differences(&client, &around)
             .await
-            .expect("readers are never in the way");
+            .expect("readers never block");
         assert!(differences.is_empty(), "{differences:?}");
         looks.fetch_add(1, Ordering::Relaxed);
     }

@@ -114,7 +114,7 @@ async fn triggers_of_dropped_streams_are_removed_and_foreign_ones_stay() {
 }
 
 #[tokio::test]
-async fn all_mistakes_are_reported_together() {
+async fn all_table_mistakes_are_reported_together() {
     let (_home, client, database) = schema_database().await;
     client
         .batch_execute("CREATE VIEW vista AS SELECT * FROM citas")

@@ -7,19 +7,17 @@ use std::time::Duration;
 use latido_base::drain::Drain;
 use latido_base::ident::{Key, StreamId};
 use latido_base::secret::Secret;
-use latido_postgres::{
-    ChangeHint, Config, Database, DatabaseError, ListenerState, NotificationListener,
-};
-use latido_stream::Catalog;
+use latido_postgres::{Config, Database, DatabaseError, ListenerState, NotificationListener};
+use latido_stream::{Catalog, ChangeHint};
 use latido_telemetry::Metrics;
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio_postgres::Client;
 use tokio_postgres::config::Host;
 
 use super::pooler_proxy::{PoolerBehaviour, PoolerProxy};
 use super::{A, B, builtin, connect, empty_database};
-use crate::harness::TempFolder;
 use crate::harness::cluster::OwnCluster;
+use crate::harness::{TEST_TIMEOUT, TempFolder, within};
 
 struct TestListener {
     hints: mpsc::UnboundedReceiver<ChangeHint>,
@@ -45,10 +43,7 @@ impl TestListener {
     }
 
     async fn next(&mut self) -> ChangeHint {
-        timeout(Duration::from_secs(30), self.hints.recv())
-            .await
-            .expect("a notice")
-            .unwrap()
+        within(self.hints.recv()).await.unwrap()
     }
 }
 
@@ -57,6 +52,41 @@ fn changed_key(key: &str) -> ChangeHint {
         stream: StreamId(0),
         keys: vec![Key::from_canonical(key)],
     }
+}
+
+/// Asserts that a malformed notification marks everything and does not end the connection.
+async fn assert_malformed_payloads_mean_everything(
+    client: &Client,
+    test_listener: &mut TestListener,
+) {
+    for payload in [
+        "",
+        "no json",
+        "[",
+        r#"["estadisticas",null]"#,
+        r#"["estadisticas","no uuid"]"#,
+        r#"["otra","x"]"#,
+    ] {
+        client
+            .execute("SELECT pg_notify('latido', $1)", &[&payload])
+            .await
+            .unwrap();
+    }
+    // A notification that arrives together with an invalid one becomes part of «everything», so it
+    // is sent again until it arrives alone.
+    let mut received = Vec::new();
+    while received.last() != Some(&changed_key(A)) {
+        let payload = format!(r#"["estadisticas","{A}"]"#);
+        client
+            .execute("SELECT pg_notify('latido', $1)", &[&payload])
+            .await
+            .unwrap();
+        received.push(test_listener.next().await);
+    }
+    assert!(
+        received.contains(&ChangeHint::Everything(None)) && !received.contains(&ChangeHint::Lost),
+        "{received:?}"
+    );
 }
 
 #[tokio::test]
@@ -107,36 +137,9 @@ async fn listener_receives_again_after_every_disconnect() {
     assert_eq!(test_listener.next().await, ChangeHint::Lost);
     assert_eq!(test_listener.next().await, ChangeHint::Listening);
     let client = connect(&url).await;
-    for payload in [
-        "",
-        "no json",
-        "[",
-        r#"["estadisticas",null]"#,
-        r#"["estadisticas","no uuid"]"#,
-        r#"["otra","x"]"#,
-    ] {
-        client
-            .execute("SELECT pg_notify('latido', $1)", &[&payload])
-            .await
-            .unwrap();
-    }
-    // A notification that arrives together with an invalid one becomes part of «everything», so it
-    // is sent again until it arrives alone.
-    let mut received = Vec::new();
-    while received.last() != Some(&changed_key(A)) {
-        let payload = format!(r#"["estadisticas","{A}"]"#);
-        client
-            .execute("SELECT pg_notify('latido', $1)", &[&payload])
-            .await
-            .unwrap();
-        received.push(test_listener.next().await);
-    }
-    assert!(
-        received.contains(&ChangeHint::Everything(None)) && !received.contains(&ChangeHint::Lost),
-        "{received:?}"
-    );
+    assert_malformed_payloads_mean_everything(&client, &mut test_listener).await;
     assert!(test_listener.metrics.listener_reconnects.get() >= 2);
-    assert_eq!(test_listener.drain.drain(Duration::from_secs(5)).await, 0);
+    assert_eq!(test_listener.drain.drain(TEST_TIMEOUT).await, 0);
 }
 
 #[tokio::test]
@@ -208,7 +211,7 @@ async fn frozen_backend_is_abandoned() {
     let (client, url) = (cluster.client().await, cluster.url());
     client.batch_execute(super::SCHEMA).await.unwrap();
     let config = Config {
-        statement_timeout: Duration::from_millis(300),
+        statement_timeout: Duration::from_secs(1),
         pool_size: 1,
         ..Config::new(url)
     };

@@ -23,7 +23,7 @@ pub(super) struct PoolerProxy {
 
 impl PoolerProxy {
     /// Starts a proxy in front of the server at `upstream`, for the same user and database.
-    pub(super) async fn start(upstream: &str, manners: PoolerBehaviour) -> Self {
+    pub(super) async fn start(upstream: &str, behaviour: PoolerBehaviour) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let server: tokio_postgres::Config = upstream.parse().unwrap();
@@ -38,7 +38,7 @@ impl PoolerProxy {
         tokio::spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
                 let server = server.clone();
-                tokio::spawn(async move { relay(socket, &server, manners).await });
+                tokio::spawn(async move { relay(socket, &server, behaviour).await });
             }
         });
         Self { url }
@@ -48,7 +48,7 @@ impl PoolerProxy {
 async fn relay(
     client: TcpStream,
     server: &tokio_postgres::Config,
-    manners: PoolerBehaviour,
+    behaviour: PoolerBehaviour,
 ) -> std::io::Result<()> {
     let port = server.get_ports().first().copied().unwrap_or(5432);
     match &server.get_hosts()[0] {
@@ -56,7 +56,7 @@ async fn relay(
             relay_messages(
                 client,
                 UnixStream::connect(folder.join(format!(".s.PGSQL.{port}"))).await?,
-                manners,
+                behaviour,
             )
             .await
         }
@@ -64,7 +64,7 @@ async fn relay(
             relay_messages(
                 client,
                 TcpStream::connect((host.as_str(), port)).await?,
-                manners,
+                behaviour,
             )
             .await
         }
@@ -74,7 +74,7 @@ async fn relay(
 async fn relay_messages(
     mut client: TcpStream,
     mut server: impl AsyncRead + AsyncWrite + Unpin,
-    manners: PoolerBehaviour,
+    behaviour: PoolerBehaviour,
 ) -> std::io::Result<()> {
     let startup = loop {
         let packet = read_untyped_packet(&mut client).await?;
@@ -84,13 +84,13 @@ async fn relay_messages(
         }
     };
     let has_options = startup.windows(9).any(|w| w == b"\0options\0");
-    if manners.refuse_options && has_options {
+    if behaviour.refuse_options && has_options {
         let fields = b"SFATAL\0VFATAL\0C08P01\0Munsupported startup parameter: options\0\0";
         client.write_all(&message(b'E', fields)).await?;
         return Ok(());
     }
     server
-        .write_all(&if manners.drop_options {
+        .write_all(&if behaviour.drop_options {
             without_options(&startup)
         } else {
             startup
@@ -100,7 +100,7 @@ async fn relay_messages(
     let (mut from_server, mut to_server) = tokio::io::split(server);
     let up = forward_messages(&mut from_client, &mut to_server, move |kind, body| {
         // A Bind or Describe of a statement that was prepared on another server connection.
-        if manners.lose_statements && kind == b'B' && !body.starts_with(b"\0\0") {
+        if behaviour.lose_statements && kind == b'B' && !body.starts_with(b"\0\0") {
             let at = body.iter().position(|b| *b == 0)? + 1;
             let mut other = body[..at].to_vec();
             other.extend_from_slice(b"gone");
@@ -110,7 +110,7 @@ async fn relay_messages(
         Some(body.to_vec())
     });
     let down = forward_messages(&mut from_server, &mut to_client, move |kind, body| {
-        (!(manners.drop_notifications && kind == b'A')).then(|| body.to_vec())
+        (!(behaviour.drop_notifications && kind == b'A')).then(|| body.to_vec())
     });
     tokio::select! { _ = up => {}, _ = down => {} }
     Ok(())

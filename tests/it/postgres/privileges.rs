@@ -29,8 +29,7 @@ async fn documented_role_can_serve() {
     let mut socket = app.connect_socket(&app.token(ADMIN_OF_B1)).await;
     let channel = format!("estadisticas:{B1}");
     assert_eq!(socket.subscribe(&channel).await["data"]["total_citas"], 0);
-    app.assert_metric_settles("latido_interest_missing", 0.0)
-        .await;
+    app.wait_until_settled().await;
     app.book(&owner, B1, "pendiente", 0).await;
     socket
         .stats_until(&channel, |data| data["total_citas"] == 1)

@@ -6,6 +6,7 @@ use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
+use latido_base::secret::Secret;
 use latido_postgres::{Config, ConfigError, Database, DatabaseError, UrlSetting};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 
@@ -178,9 +179,9 @@ async fn password_is_bound_to_the_certificate() {
 #[test]
 fn missing_certificates_are_a_settings_error() {
     let config = Config {
-        listen_url: Some(
-            "postgresql://h/d?sslmode=verify-full&sslrootcert=/nowhere/ca.pem".to_owned(),
-        ),
+        listen_url: Some(Secret::new(
+            "postgresql://h/d?sslmode=verify-full&sslrootcert=/nowhere/ca.pem",
+        )),
         ..Config::new("postgresql://h/d")
     };
     let ConfigError { setting, mistake } = Database::open(&config).unwrap_err();

@@ -15,7 +15,7 @@ fn is_undocumented(asset: &StaticFile) -> bool {
 
 /// Returns the source texts of the HTTP module without its tests.
 fn sources() -> Vec<String> {
-    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("internal/http")];
+    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("internal/http/src")];
     let mut texts = Vec::new();
     while let Some(folder) = folders.pop() {
         for path in fs::read_dir(folder)
@@ -68,15 +68,19 @@ fn without_parameter_names(path: &str) -> String {
 /// becomes `/clients/{}`.
 fn operator_paths() -> BTreeSet<String> {
     let text = fs::read_to_string(
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("internal/http/dashboard/mod.rs"),
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("internal/http/src/dashboard/mod.rs"),
     )
     .unwrap();
+    // A long pattern stands on several lines.
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
     let arms = text
-        .lines()
-        .filter_map(|line| line.trim().strip_prefix('['))
-        .filter(|line| line.contains("] => ") || line.contains("] if "));
-    let arm = |line: &str| {
-        let segments = line.split("] ").next().unwrap_or_default().split(", ");
+        .split(" [")
+        .skip(1)
+        .filter_map(|rest| rest.split_once(']'))
+        .filter(|(_, after)| after.starts_with(" => ") || after.starts_with(" if "))
+        .map(|(pattern, _)| pattern.trim_matches([' ', ',']));
+    let arm = |pattern: &str| {
+        let segments = pattern.split(", ");
         segments.fold(vec![String::new()], |paths, segment| {
             let names: Vec<_> = segment.split('"').skip(1).step_by(2).collect();
             let names = if names.is_empty() { vec!["{}"] } else { names };
@@ -146,11 +150,11 @@ fn text_before_bracket(rest: &str) -> &str {
 #[test]
 fn every_error_code_is_documented_and_vice_versa() {
     let makers = [
-        "Refusal::new(",
+        "ApiError::new(",
         "Self::new(",
         "bad_request(",
-        "Refusal::unavailable(",
-        "match full {",
+        "ApiError::unavailable(",
+        "match exceeded {",
     ];
     let mut codes = BTreeSet::new();
     for text in sources() {

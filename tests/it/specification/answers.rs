@@ -1,7 +1,9 @@
 //! Compares the responses of a running server with the document, for every status of every address
 //! that a test can cause.
 
+mod demo;
 mod operators;
+mod streams;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -12,17 +14,14 @@ use futures_util::future::BoxFuture;
 use jiff::tz::TimeZone;
 use latido_base::clock::Clock;
 use latido_demo::{Demo, SqlExecutor};
-use reqwest::{Method, RequestBuilder, Response};
-use serde_json::{Value, json};
+use reqwest::{RequestBuilder, Response};
+use serde_json::Value;
 
 use super::ApiDocument;
-use crate::harness::{ADMIN_OF_B1, B1, OTHER_USER, TestApp, claims};
+use crate::harness::{B1, TestApp};
 
 const HOOK_KEY: &str = "a key for the hook, long enough";
 const PAGE: &str = "https://panel.example.com";
-const READ: &str = "/estadisticas/{negocio_id}";
-const FOLLOW: &str = "/estadisticas/{negocio_id}/events";
-const HOOKS: [&str; 2] = ["/notify/cita", "/notify/estadisticas"];
 
 /// The statuses that no test here causes, each with the reason.
 const UNSEEN: &[(&str, &str, &str)] = &[
@@ -58,12 +57,14 @@ impl SqlExecutor for SwitchableDatabase {
     }
 }
 
+/// The method, address and status of each observed response.
+type SeenResponses = BTreeSet<(String, String, String)>;
+
 /// The responses of a server, each verified against the document.
 struct ResponseRecorder {
     app: TestApp,
     document: ApiDocument,
-    /// The observed method, address and status of each response.
-    seen: BTreeSet<(String, String, String)>,
+    seen: SeenResponses,
 }
 
 impl ResponseRecorder {
@@ -86,13 +87,13 @@ impl ResponseRecorder {
 
     /// Sends a request. Asserts that the response has that status and matches the document.
     async fn expect(&mut self, status: u16, method: &str, path: &str, request: RequestBuilder) {
-        let answer = request.send().await.expect("an answer");
-        assert_eq!(answer.status(), status, "{method} {path}");
-        self.check_response(method, path, answer).await;
+        let response = request.send().await.expect("a response");
+        assert_eq!(response.status(), status, "{method} {path}");
+        self.check_response(method, path, response).await;
     }
 
-    async fn check_response(&mut self, method: &str, path: &str, answer: Response) {
-        let status = answer.status().as_str().to_owned();
+    async fn check_response(&mut self, method: &str, path: &str, response: Response) {
+        let status = response.status().as_str().to_owned();
         let what = format!("{method} {path} {status}");
         let Self { document, seen, .. } = self;
         // An undocumented method is answered in the same way as every method of the address.
@@ -110,12 +111,12 @@ impl ResponseRecorder {
                 .as_str()
                 .is_some_and(|text| text.contains(", where") || text.contains("while"));
             assert!(
-                is_optional || answer.headers().contains_key(name),
+                is_optional || response.headers().contains_key(name),
                 "{what}: {name} is missing"
             );
         }
         seen.insert((method.to_lowercase(), path.to_owned(), status));
-        let content_type = answer
+        let content_type = response
             .headers()
             .get("content-type")
             .map(|value| value.to_str().expect("text").to_owned());
@@ -128,7 +129,7 @@ impl ResponseRecorder {
         if content_type == "text/event-stream" {
             return assert!(promised["content"].get(&content_type).is_some(), "{what}");
         }
-        let text = answer.text().await.expect("a text");
+        let text = response.text().await.expect("a text");
         match promised.get("content") {
             Some(content) => {
                 let schema = &content
@@ -171,9 +172,9 @@ impl ResponseRecorder {
                 .into_iter()
                 .filter(|method| !documented.contains(*method))
             {
-                let answer = self.ask(method, path, B1).send().await.expect("an answer");
-                assert_eq!(answer.status(), 405, "{method} {path}");
-                let allowed = answer.headers()["allow"]
+                let response = self.ask(method, path, B1).send().await.expect("a response");
+                assert_eq!(response.status(), 405, "{method} {path}");
+                let allowed = response.headers()["allow"]
                     .to_str()
                     .expect("text")
                     .to_uppercase();
@@ -183,151 +184,8 @@ impl ResponseRecorder {
                     .filter(|name| name != "HEAD");
                 assert_eq!(allowed.collect::<BTreeSet<_>>(), documented, "{path}");
                 let own = documented.first().expect("a method").clone();
-                self.check_response(&own, path, answer).await;
+                self.check_response(&own, path, response).await;
             }
-        }
-    }
-
-    async fn check_statistics(&mut self) {
-        let user = self.app.token(ADMIN_OF_B1);
-        let other_user = self.app.token(OTHER_USER);
-        let admin = self
-            .app
-            .sign(&json!({"id": OTHER_USER, "rol": "admin_sistema", "exp": claims::now() + 60}));
-        for path in [READ, FOLLOW] {
-            self.expect(
-                200,
-                "GET",
-                path,
-                self.ask("GET", path, B1).bearer_auth(&user),
-            )
-            .await;
-            self.expect(
-                200,
-                "GET",
-                path,
-                self.ask("GET", &format!("{path}?token={user}"), B1),
-            )
-            .await;
-            self.expect(
-                400,
-                "GET",
-                path,
-                self.ask("GET", path, "no-uuid").bearer_auth(&admin),
-            )
-            .await;
-            self.expect(401, "GET", path, self.ask("GET", path, B1))
-                .await;
-            self.expect(
-                403,
-                "GET",
-                path,
-                self.ask("GET", path, B1).bearer_auth(&other_user),
-            )
-            .await;
-            self.expect(
-                404,
-                "GET",
-                path,
-                self.ask("GET", path, "%ff").bearer_auth(&admin),
-            )
-            .await;
-        }
-        // A viewer is subscribed, so nothing is read again between the two requests.
-        let mut socket = self.app.connect_socket(&user).await;
-        socket.subscribe(&format!("estadisticas:{B1}")).await;
-        let tag = self
-            .ask("GET", READ, B1)
-            .bearer_auth(&user)
-            .send()
-            .await
-            .expect("an answer")
-            .headers()["etag"]
-            .clone();
-        self.expect(
-            304,
-            "GET",
-            READ,
-            self.ask("GET", READ, B1)
-                .bearer_auth(&user)
-                .header("if-none-match", tag),
-        )
-        .await;
-    }
-
-    fn upgrade(&self, token: &str, key: &str) -> RequestBuilder {
-        let request = self
-            .ask("GET", "/ws", "")
-            .bearer_auth(token)
-            .header("connection", "Upgrade");
-        request
-            .header("upgrade", "websocket")
-            .header("sec-websocket-version", "13")
-            .header("sec-websocket-key", key)
-    }
-
-    async fn check_socket(&mut self) {
-        let user = self.app.token(ADMIN_OF_B1);
-        let upgrade = |witness: &Self, key: &str| witness.upgrade(&user, key);
-        let key = "dGhlIHNhbXBsZSBub25jZQ==";
-        self.expect(101, "GET", "/ws", upgrade(self, key)).await;
-        self.expect(400, "GET", "/ws", upgrade(self, "short")).await;
-        self.expect(
-            403,
-            "GET",
-            "/ws",
-            upgrade(self, key).header("origin", "https://evil.example"),
-        )
-        .await;
-        self.expect(401, "GET", "/ws", self.ask("GET", "/ws", ""))
-            .await;
-        self.expect(
-            426,
-            "GET",
-            "/ws",
-            self.ask("GET", "/ws", "").bearer_auth(&user),
-        )
-        .await;
-    }
-
-    async fn check_hook(&mut self) {
-        let body = json!({"negocio_id": B1, "action": "created"}).to_string();
-        for path in HOOKS {
-            let post = |witness: &Self, body: &str| {
-                witness
-                    .ask("POST", path, "")
-                    .header("x-api-key", HOOK_KEY)
-                    .body(body.to_owned())
-            };
-            self.expect(200, "POST", path, post(self, &body)).await;
-            self.expect(
-                200,
-                "POST",
-                path,
-                self.ask("POST", path, "")
-                    .bearer_auth(HOOK_KEY)
-                    .body(body.clone()),
-            )
-            .await;
-            for wrong in ["{", "[]", "{}", r#"{"negocio_id":7}"#] {
-                self.expect(400, "POST", path, post(self, wrong)).await;
-            }
-            self.expect(
-                401,
-                "POST",
-                path,
-                self.ask("POST", path, "").body(body.clone()),
-            )
-            .await;
-            self.expect(413, "POST", path, post(self, &"x".repeat(20_000)))
-                .await;
-            self.expect(
-                415,
-                "POST",
-                path,
-                post(self, &body).header("content-type", "text/plain"),
-            )
-            .await;
         }
     }
 
@@ -356,69 +214,6 @@ impl ResponseRecorder {
         )
         .await;
     }
-
-    async fn check_demo(&mut self, works: &AtomicBool) {
-        let business = latido_demo::BUSINESSES[0].id;
-        let post = |witness: &Self, id: &str| {
-            witness
-                .ask("POST", "/demo/citas", "")
-                .json(&json!({"negocio_id": id}))
-        };
-        self.expect(
-            200,
-            "GET",
-            "/demo/session",
-            self.ask("GET", "/demo/session", ""),
-        )
-        .await;
-        self.expect(
-            403,
-            "GET",
-            "/demo/session",
-            self.ask("GET", "/demo/session", "")
-                .header("host", "evil.example"),
-        )
-        .await;
-        self.expect(
-            200,
-            "GET",
-            "/demo/operator",
-            self.ask("GET", "/demo/operator", ""),
-        )
-        .await;
-        self.expect(
-            403,
-            "GET",
-            "/demo/operator",
-            self.ask("GET", "/demo/operator", "")
-                .header("host", "evil.example"),
-        )
-        .await;
-        self.expect(201, "POST", "/demo/citas", post(self, business))
-            .await;
-        self.expect(404, "POST", "/demo/citas", post(self, "nowhere"))
-            .await;
-        self.expect(
-            403,
-            "POST",
-            "/demo/citas",
-            post(self, business).header("sec-fetch-site", "cross-site"),
-        )
-        .await;
-        let raw = |witness: &Self, kind: &str| {
-            witness
-                .ask("POST", "/demo/citas", "")
-                .header("content-type", kind)
-                .body("{")
-        };
-        self.expect(400, "POST", "/demo/citas", raw(self, "application/json"))
-            .await;
-        self.expect(415, "POST", "/demo/citas", raw(self, "text/plain"))
-            .await;
-        works.store(false, Ordering::SeqCst);
-        self.expect(503, "POST", "/demo/citas", post(self, business))
-            .await;
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -434,81 +229,37 @@ async fn every_response_matches_the_document() {
     let demo = demo.with_operator_tokens(|| Ok("ddd.eee.fff".into()));
     let variables = [("ALLOWED_ORIGINS", PAGE), ("NOTIFY_API_KEY", HOOK_KEY)];
     let app = TestApp::with_settings(&variables, |config| config.demo = Some(Arc::new(demo))).await;
-    let mut witness = ResponseRecorder::start(app).await;
-    witness.document.check_consistency();
-    witness.check_other_methods(true).await;
-    witness.check_statistics().await;
-    witness.check_socket().await;
-    witness.check_hook().await;
-    witness.check_other_routes().await;
-    witness.check_operators().await;
-    witness.check_demo(&works).await;
+    let mut recorder = ResponseRecorder::start(app).await;
+    recorder.document.check_consistency();
+    recorder.check_other_methods(true).await;
+    recorder.check_statistics().await;
+    recorder.check_socket().await;
+    recorder.check_hook().await;
+    recorder.check_other_routes().await;
+    recorder.check_operators().await;
+    recorder.check_demo(&works).await;
 
-    // A server without a demo, with low limits for hooks and for connections per user.
+    let mut recorder = with_low_limits(recorder.seen).await;
+    recorder.check_absent_demo().await;
+    recorder.check_limits().await;
+    assert_all_responses_seen(&recorder);
+}
+
+/// Starts a server without a demo, with low limits for hooks and for connections per user.
+async fn with_low_limits(seen: SeenResponses) -> ResponseRecorder {
     let app = TestApp::with(|config| {
         (config.http.hook_per_second, config.http.hook_burst) = (1, 1);
         config.http.max_connections_per_user = Some(1);
     });
-    let app = app.await;
-    let first = std::mem::take(&mut witness.seen);
-    drop(witness);
-    let mut witness = ResponseRecorder::start(app).await;
-    witness.seen = first;
-    witness
-        .expect(
-            204,
-            "GET",
-            "/demo/session",
-            witness.ask("GET", "/demo/session", ""),
-        )
-        .await;
-    witness
-        .expect(
-            204,
-            "GET",
-            "/demo/operator",
-            witness.ask("GET", "/demo/operator", ""),
-        )
-        .await;
-    witness
-        .expect(
-            404,
-            "POST",
-            "/demo/citas",
-            witness.ask("POST", "/demo/citas", ""),
-        )
-        .await;
-    let token = witness.app.token(ADMIN_OF_B1);
-    let _held = witness.app.connect_socket(&token).await;
-    witness
-        .expect(
-            429,
-            "GET",
-            FOLLOW,
-            witness.ask("GET", FOLLOW, B1).bearer_auth(&token),
-        )
-        .await;
-    witness
-        .expect(
-            429,
-            "GET",
-            "/ws",
-            witness.upgrade(&token, "dGhlIHNhbXBsZSBub25jZQ=="),
-        )
-        .await;
-    for path in HOOKS {
-        let hurried =
-            |witness: &ResponseRecorder| witness.ask(Method::POST.as_str(), path, "").body("{}");
-        let _taken = hurried(&witness).send().await.expect("an answer");
-        witness.expect(429, "POST", path, hurried(&witness)).await;
-    }
-    assert_all_responses_seen(&witness);
+    let mut recorder = ResponseRecorder::start(app.await).await;
+    recorder.seen = seen;
+    recorder
 }
 
 /// Asserts that every documented response was observed or is listed in [`UNSEEN`].
-fn assert_all_responses_seen(witness: &ResponseRecorder) {
+fn assert_all_responses_seen(recorder: &ResponseRecorder) {
     let mut missing = BTreeSet::new();
-    for (path, item) in witness.document.0["paths"].as_object().expect("paths") {
+    for (path, item) in recorder.document.0["paths"].as_object().expect("paths") {
         for (method, operation) in item
             .as_object()
             .expect("operations")
@@ -522,7 +273,7 @@ fn assert_all_responses_seen(witness: &ResponseRecorder) {
             missing.extend(statuses.map(|status| (method.clone(), path.clone(), status.clone())));
         }
     }
-    missing.retain(|promise| !witness.seen.contains(promise));
+    missing.retain(|promise| !recorder.seen.contains(promise));
     missing.retain(|(_, path, status)| {
         !UNSEEN
             .iter()
@@ -530,6 +281,6 @@ fn assert_all_responses_seen(witness: &ResponseRecorder) {
     });
     assert!(
         missing.is_empty(),
-        "documented, and never seen: {missing:#?}"
+        "documented but never observed: {missing:#?}"
     );
 }

@@ -202,6 +202,20 @@ fn matching_message(document: &ApiDocument, frame: &Value) -> String {
     name.clone()
 }
 
+/// Asserts that the document names three places for the token, and no other.
+fn assert_token_places(document: &ApiDocument) {
+    let schemes = document.0["components"]["securitySchemes"]
+        .as_object()
+        .expect("schemes")
+        .keys()
+        .collect::<Vec<_>>();
+    assert_eq!(schemes, ["bearer", "query", "subprotocol"]);
+    assert_eq!(
+        strings_of_refs(&document.0["servers"]["self"]["security"]),
+        ["bearer", "query", "subprotocol"]
+    );
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn socket_messages_match_the_document() {
     let app = TestApp::start().await;
@@ -263,17 +277,7 @@ async fn socket_messages_match_the_document() {
             );
         }
     }
-    // The document names three places for the token, and no other.
-    let schemes = document.0["components"]["securitySchemes"]
-        .as_object()
-        .expect("schemes")
-        .keys()
-        .collect::<Vec<_>>();
-    assert_eq!(schemes, ["bearer", "query", "subprotocol"]);
-    assert_eq!(
-        strings_of_refs(&document.0["servers"]["self"]["security"]),
-        ["bearer", "query", "subprotocol"]
-    );
+    assert_token_places(&document);
     let user = app.token(ADMIN_OF_B1);
     assert!(app.connect_socket(&user).await.subscribe(&channel).await["v"].is_u64());
 }

@@ -141,8 +141,8 @@ describe('identity', () => {
   });
 
   test('who does not say who it is is ended', async () => {
-    const client = await world.connect();
     const since = Date.now();
+    const client = await world.connect();
     assert.equal(await client.gone, 'io server disconnect');
     assert.deepEqual(await client.next('error'), { message: 'No autenticado' });
     assert.ok(Date.now() - since > 8_000);

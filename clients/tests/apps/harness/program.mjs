@@ -18,9 +18,12 @@ export async function freePort() {
   return port;
 }
 
+/** The longest wait for an expected event, in ms. It is generous because it measures nothing. */
+export const PATIENCE_MS = 120_000;
+
 /** Waits for a condition; never for a time. */
-export async function until(what, condition, patienceMs = 20_000) {
-  const end = Date.now() + patienceMs;
+export async function until(what, condition) {
+  const end = Date.now() + PATIENCE_MS;
   for (;;) {
     const value = await condition();
     if (value) return value;

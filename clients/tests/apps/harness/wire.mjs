@@ -18,6 +18,7 @@ export class Wire {
       if (waiting) waiting(message);
       else this.#messages.push(message);
     });
+    this.opened = new Promise((done) => this.#socket.once('open', done));
     this.closed = new Promise((done) => this.#socket.once('close', (code) => done(code)));
   }
 

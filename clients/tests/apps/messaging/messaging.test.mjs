@@ -6,7 +6,8 @@ import { after, before, describe, test } from 'node:test';
 import * as phoenix17 from 'phoenix-1.7';
 import * as phoenix18 from 'phoenix-1.8';
 
-import { Device, token, until, World } from './world.mjs';
+import { until } from '../harness/program.mjs';
+import { Device, token, World } from './world.mjs';
 
 const world = new World();
 before(() => world.start());

@@ -9,17 +9,10 @@ import { join } from 'node:path';
 import WebSocket from 'ws';
 
 import { serverProgram } from '../../built.mjs';
+import { PATIENCE_MS, until } from '../harness/program.mjs';
 
 const BINARY = serverProgram();
 const SECRET = 'a secret of this test run alone, long enough';
-
-export async function until(what, condition, ms = 30_000) {
-  for (const end = Date.now() + ms; Date.now() < end; ) {
-    if (await condition()) return;
-    await new Promise((done) => setTimeout(done, 20));
-  }
-  throw new Error(`never: ${what}`);
-}
 
 /** A token of this user. */
 export function token(sub, lifetimeS = 3600) {
@@ -170,14 +163,14 @@ export class Device {
   }
 
   /** Pushes, and gives the answer. */
-  push(event, payload, { channel = this.channel, ms = 20_000 } = {}) {
+  push(event, payload, { channel = this.channel, ms = PATIENCE_MS } = {}) {
     return new Promise((done, fail) => {
       const push = channel.push(event, payload, ms);
       push.receive('ok', done).receive('error', (why) => fail(new Error(JSON.stringify(why)))).receive('timeout', () => fail(new Error('timeout')));
     });
   }
 
-  send(content, client_random = Math.floor(Math.random() * 1e6), ms = 20_000) {
+  send(content, client_random = Math.floor(Math.random() * 1e6), ms = PATIENCE_MS) {
     return this.push('new_message', { message_type: 'text', content, client_random }, { ms });
   }
 

@@ -11,6 +11,6 @@ test('the script is the one of the npm package', () => {
   const folder = entry.slice(0, entry.lastIndexOf('socket.io-client') + 'socket.io-client'.length);
   const packaged = readFileSync(join(folder, 'dist/socket.io.min.js'), 'utf8');
   const here = dirname(new URL(import.meta.url).pathname);
-  const ours = readFileSync(join(here, '../../../../internal/apps/modules/assets/socket.io.min.js'), 'utf8');
+  const ours = readFileSync(join(here, '../../../../internal/apps/modules/src/assets/socket.io.min.js'), 'utf8');
   assert.equal(ours, packaged);
 });

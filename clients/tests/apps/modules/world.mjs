@@ -9,7 +9,7 @@ import pg from 'pg';
 import { io } from 'socket.io-client';
 import WebSocket from 'ws';
 
-import { Program, freePort, until } from '../harness/program.mjs';
+import { Program, until } from '../harness/program.mjs';
 
 const SECRET = 'a secret of this test run alone, long enough';
 const SESSION_SECRET = 'keyboard cat';
@@ -131,12 +131,11 @@ export class World {
     this.#demo = new Program('latido', ['demo'], { ...own, XDG_STATE_HOME: this.#home, PORT: '0' }, this.#home);
     await this.#demo.says(/Latido is running: (\S+)/);
     const folder = await this.#demo.says(/psql '\S*[?&]host=([^&']+)/);
-    this.port = await freePort();
     this.variables = {
       ...own,
       DATABASE_URL: `postgresql://postgres@/latido?host=${folder}&port=5432`,
       TIMEZONE: 'Europe/Paris',
-      PORT: String(this.port),
+      PORT: '0',
       JWT_SECRET: SECRET,
       LATIDO_APPS: 'modules',
       MODULES_API_KEY: API_KEY,
@@ -163,6 +162,9 @@ export class World {
 
   async serve() {
     this.server = new Program('latido', ['serve'], this.variables, this.#home);
+    this.port = Number(await this.server.says(/"address":"127\.0\.0\.1:(\d+)"/));
+    // A restarted server comes back at the same address.
+    this.variables.PORT = String(this.port);
     await until('it is ready', async () => {
       if (!this.server.alive) throw new Error(this.server.printed);
       return (await fetch(`${this.url}/ready`).catch(() => undefined))?.ok;

@@ -11,7 +11,7 @@ import { fileURLToPath } from 'node:url';
 
 import WebSocket from 'ws';
 
-import { Program, until } from '../harness/program.mjs';
+import { PATIENCE_MS, Program, until } from '../harness/program.mjs';
 
 const KEY = 'the key of this test run alone';
 const SECRET = 'a secret of this test run alone, long enough';
@@ -88,7 +88,7 @@ class Publisher {
   async #call(method, path, body, otherwise = null) {
     const headers = { 'X-API-Key': this.key, 'Content-Type': 'application/json', Accept: 'application/json, text/plain, */*' };
     try {
-      const answer = await fetch(this.at + path, { method, headers, body: body && JSON.stringify(body), signal: AbortSignal.timeout(5000) });
+      const answer = await fetch(this.at + path, { method, headers, body: body && JSON.stringify(body), signal: AbortSignal.timeout(PATIENCE_MS) });
       return answer.ok ? await answer.json() : otherwise;
     } catch {
       return otherwise;
@@ -98,7 +98,7 @@ class Publisher {
   broadcast = (workspace, message) => this.#call('POST', `/api/workspaces/${workspace}/broadcast`, { message });
   message = (user, message) => this.#call('POST', `/api/users/${user}/message`, { message });
   users = async (workspace) => (await this.#call('GET', `/api/workspaces/${workspace}/users`, undefined, { users: [] })).users;
-  healthy = async () => (await fetch(`${this.at}/api/health`, { signal: AbortSignal.timeout(3000) })).status === 200;
+  healthy = async () => (await fetch(`${this.at}/api/health`, { signal: AbortSignal.timeout(PATIENCE_MS) })).status === 200;
 }
 
 let server;

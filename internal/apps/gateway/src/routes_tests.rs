@@ -78,7 +78,7 @@ async fn send_with_key(
 #[tokio::test]
 async fn publish_status_depends_on_the_prefix() {
     let gateway = gateway(with_key());
-    for (path, body) in [
+    let valid = [
         (
             "emit-event",
             json!({"type": "reserva:creada", "data": {"proveedor_id": 9}, "timestamp": "x"}),
@@ -96,7 +96,8 @@ async fn publish_status_depends_on_the_prefix() {
             json!({"userId": 7, "event": "aviso", "payload": {}}),
         ),
         ("update-dashboard", json!({"a": 1})),
-    ] {
+    ];
+    for (path, body) in valid {
         let (first, second) = (
             format!("/dashboard/{path}"),
             format!("/api/dashboard/{path}"),
@@ -141,7 +142,7 @@ async fn publish_status_depends_on_the_prefix() {
 }
 
 #[tokio::test]
-async fn invalid_publishes_are_rejected() {
+async fn publish_rejects_invalid_bodies() {
     let gateway = gateway(with_key());
     for (path, body) in [
         ("emit-event", json!({"data": 1})),
@@ -161,8 +162,8 @@ async fn invalid_publishes_are_rejected() {
     }
 }
 
-/// Returns a gateway with one client, in three rooms, and one published event.
-fn busy_gateway() -> (Arc<Gateway>, (RoomMember, Mailbox)) {
+/// Returns a gateway with one identified client in three rooms, and one event.
+fn gateway_with_client() -> (Arc<Gateway>, RoomMember, Mailbox) {
     let gateway = gateway(with_key());
     let (mut member, mailbox) = gateway.rooms.connect(ClientVersion::V1, "abc").unwrap();
     member.identify(GatewayUser {
@@ -173,12 +174,13 @@ fn busy_gateway() -> (Arc<Gateway>, (RoomMember, Mailbox)) {
     gateway
         .rooms
         .publish_event("reserva:creada", &json!({"cliente_id": 7}), None);
-    (gateway, (member, mailbox))
+    (gateway, member, mailbox)
 }
 
-fn keys(value: &Value) -> String {
-    let keys: Vec<_> = value.as_object().unwrap().keys().cloned().collect();
-    keys.join(" ")
+/// Returns the names of an object's fields.
+fn field_names(value: &Value) -> String {
+    let names = value.as_object().unwrap().keys().cloned();
+    names.collect::<Vec<_>>().join(" ")
 }
 
 async fn get(gateway: &Arc<Gateway>, path: &str) -> Value {
@@ -189,15 +191,15 @@ async fn get(gateway: &Arc<Gateway>, path: &str) -> Value {
 async fn overview_has_the_contract_fields() {
     let empty = get(&gateway(with_key()), "/dashboard").await;
     assert_eq!(empty["clients"]["averageConnectionTime"].to_string(), "0.0");
-    let (gateway, _client) = busy_gateway();
+    let (gateway, _member, _mailbox) = gateway_with_client();
     let overview = get(&gateway, "/dashboard").await;
-    assert_eq!(keys(&overview), "metrics clients rooms system");
+    assert_eq!(field_names(&overview), "metrics clients rooms system");
     assert_eq!(
-        keys(&overview["metrics"]),
+        field_names(&overview["metrics"]),
         "totalConnections activeConnections eventsEmitted roomsCreated lastUpdated"
     );
     assert_eq!(
-        keys(&overview["clients"]),
+        field_names(&overview["clients"]),
         "total byRole averageConnectionTime inactiveClients"
     );
     assert_eq!(
@@ -205,24 +207,26 @@ async fn overview_has_the_contract_fields() {
         json!({"cliente": 1, "proveedor": 0, "admin": 0})
     );
     assert_eq!(
-        keys(&overview["rooms"]),
+        field_names(&overview["rooms"]),
         "total totalClients averageClientsPerRoom mostActiveRooms"
     );
     assert_eq!(
-        keys(&overview["rooms"]["mostActiveRooms"][0]),
+        field_names(&overview["rooms"]["mostActiveRooms"][0]),
         "name clients lastActivity"
     );
-    assert_eq!(keys(&overview["system"]), "uptime memoryUsage nodeVersion");
+    assert_eq!(
+        field_names(&overview["system"]),
+        "uptime memoryUsage nodeVersion"
+    );
     assert_eq!(overview["metrics"]["roomsCreated"], 3);
 }
 
 #[tokio::test]
-async fn lists_have_the_contract_fields() {
-    let (gateway, _client) = busy_gateway();
-    let get = async |path: &str| get(&gateway, path).await;
-    let clients = get("/dashboard/clients").await;
+async fn clients_and_rooms_have_the_contract_fields() {
+    let (gateway, _member, _mailbox) = gateway_with_client();
+    let clients = get(&gateway, "/dashboard/clients").await;
     assert_eq!(
-        keys(&clients[0]),
+        field_names(&clients[0]),
         "userId role socketId connectedAt lastActivity rooms isActive"
     );
     assert_eq!(
@@ -234,41 +238,51 @@ async fn lists_have_the_contract_fields() {
         (&clients[0]["userId"], &clients[0]["isActive"]),
         (&json!("7"), &json!(true))
     );
-    let rooms = get("/dashboard/rooms").await;
+    let rooms = get(&gateway, "/dashboard/rooms").await;
     assert_eq!(
-        (rooms.as_array().unwrap().len(), keys(&rooms[0])),
+        (rooms.as_array().unwrap().len(), field_names(&rooms[0])),
         (
             3,
             "name clientsCount createdAt lastActivity clients metadata".into()
         )
     );
     assert_eq!(rooms[0]["clients"], json!(["abc"]));
-    assert_eq!(get("/api/dashboard/clients").await["clients"], clients);
-    let second = get("/api/dashboard/rooms").await;
-    assert_eq!(second["rooms"].as_array().unwrap().len(), 3);
+    assert_eq!(
+        get(&gateway, "/api/dashboard/clients").await["clients"],
+        clients
+    );
+    assert_eq!(
+        get(&gateway, "/api/dashboard/rooms").await["rooms"]
+            .as_array()
+            .unwrap()
+            .len(),
+        3
+    );
 }
 
 #[tokio::test]
-async fn other_views_have_the_contract_fields() {
-    let (gateway, _client) = busy_gateway();
-    let get = async |path: &str| get(&gateway, path).await;
+async fn other_responses_have_the_contract_fields() {
+    let (gateway, _member, _mailbox) = gateway_with_client();
     assert_eq!(
-        keys(&get("/dashboard/events").await["recentEvents"][0]),
+        field_names(&get(&gateway, "/dashboard/events").await["recentEvents"][0]),
         "type timestamp data"
     );
     assert_eq!(
-        keys(&get("/api/dashboard/events").await["events"][0]),
+        field_names(&get(&gateway, "/api/dashboard/events").await["events"][0]),
         "type payload timestamp source"
     );
     assert_eq!(
-        keys(&get("/dashboard/stats").await),
+        field_names(&get(&gateway, "/dashboard/stats").await),
         "timestamp activeConnections totalRooms eventsPerMinute systemLoad"
     );
     assert_eq!(
-        keys(&get("/api/dashboard/status").await),
+        field_names(&get(&gateway, "/api/dashboard/status").await),
         "status lastCheck error"
     );
-    assert_eq!(keys(&get("/api/health").await), "status timestamp uptime");
+    assert_eq!(
+        field_names(&get(&gateway, "/api/health").await),
+        "status timestamp uptime"
+    );
     assert_eq!(
         send_with_key(&gateway, "DELETE", "/dashboard", &json!(null))
             .await

@@ -107,7 +107,11 @@ impl SocketHandler for GatewaySocket {
                 ack.send(&Args::new(reply.map(|(_, payload)| payload)));
             }
             if self.failed_attempts >= self.gateway.config.max_auth_attempts {
-                debug!(app = "gateway", peer = ?self.handle.peer(), "a client failed to authenticate too often");
+                let peer = self.handle.peer().map(tracing::field::display);
+                debug!(
+                    app = "gateway",
+                    peer, "a client failed to authenticate too often"
+                );
                 self.handle.disconnect();
             }
         })

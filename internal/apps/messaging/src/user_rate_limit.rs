@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hourly_allowance_refills_evenly() {
+    fn hourly_allowance_of_a_user_refills_evenly() {
         let (rates, user) = (UserRateLimit::new(60), Uuid::from_u128(1));
         assert!((0..60).all(|_| rates.try_acquire(user, 100).is_ok()));
         assert_eq!(

@@ -31,8 +31,6 @@ mod tests {
 
     #[test]
     fn times_are_formatted_as_in_javascript() {
-        assert_eq!(to_iso_string(0), "1970-01-01T00:00:00.000Z");
-        assert_eq!(to_iso_string(1_763_803_431_007), "2025-11-22T09:23:51.007Z");
         let paris = TimeZone::get("Europe/Paris").unwrap();
         assert_eq!(
             to_french_string(Some(1_763_803_431_007), &paris),
@@ -47,12 +45,9 @@ mod tests {
     }
 
     #[test]
-    fn extreme_times_are_formatted() {
+    fn extreme_local_times_are_formatted() {
         for at in [i64::MIN, i64::MAX] {
-            assert!(
-                to_iso_string(at).ends_with('Z')
-                    && !to_french_string(Some(at), &TimeZone::UTC).is_empty()
-            );
+            assert!(!to_french_string(Some(at), &TimeZone::UTC).is_empty());
         }
     }
 }

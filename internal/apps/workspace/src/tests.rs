@@ -1,8 +1,8 @@
 //! Tests of the app without sockets: connections on a simulated shard, with the real event bus and
 //! real tokens.
 
+mod authentication;
 mod contract;
-mod identity;
 mod model;
 mod routes;
 

@@ -129,7 +129,7 @@ fn golden_frames() {
 }
 
 #[test]
-fn golden_replies() {
+fn golden_workspace_replies() {
     assert_eq!(AUTH_SUCCESS, json!({"type": "auth_success"}).to_string());
     assert_eq!(PONG, json!({"type": "pong"}).to_string());
     for (frame, text) in [
@@ -186,7 +186,7 @@ fn invalid_bodies_have_different_errors() {
 
 proptest! {
     #[test]
-    fn decoding_never_panics(text in ".*") {
+    fn decoding_a_workspace_message_never_panics(text in ".*") {
         decode(&text);
         let _ = data_change_frame(text.as_bytes());
         let _ = message_frame("broadcast", text.as_bytes());

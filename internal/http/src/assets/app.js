@@ -1,18 +1,18 @@
 // @ts-check
 /** The page. In a demo it fetches a session, elsewhere it asks for a token; then it renders the connection's data. */
 
-import { Card } from './card.js';
-import { Link } from './link.js';
+import { ChannelCard } from './channel-card.js';
+import { Connection } from './connection.js';
 import { showState } from './state.js';
 import { followStatus, showStatus } from './status.js';
-import { language, number, otherLanguage, say, switchLanguage, timeOfDay, translate } from './words.js';
+import { language, number, otherLanguage, switchLanguage, timeOfDay, translate, translatePage } from './i18n.js';
 
-/** @typedef {import('./link.js').Session} Session */
-/** @typedef {import('./link.js').State} State */
+/** @typedef {import('./connection.js').Session} Session */
+/** @typedef {import('./connection.js').State} State */
 
 const TICK_MS = 1_000;
 /** With reduced motion the chart moves only this often, and at every change. */
-const CALM_TICKS = 15;
+const REDUCED_MOTION_TICKS = 15;
 const SESSION_TIMEOUT_MS = 8_000;
 
 const reducedMotion = matchMedia('(prefers-reduced-motion: reduce)');
@@ -20,26 +20,26 @@ const reducedMotion = matchMedia('(prefers-reduced-motion: reduce)');
 /** @template {HTMLElement} T @param {string} id @returns {T} */
 const byId = (id) => /** @type {T} */ (document.getElementById(id));
 
-/** @type {Map<string, Card>} */
+/** @type {Map<string, ChannelCard>} */
 const cards = new Map();
-/** @type {Link | undefined} */
-let link;
+/** @type {Connection | undefined} */
+let connection;
 /** The parts of the state's text, so that it can be written again in another language. */
 let state = { name: 'connecting', values: /** @type {Record<string, string>} */ ({}), notice: '' };
 let changes = 0;
 
-class NotADemo extends Error {}
+class NotADemoError extends Error {}
 
 /** @returns {Promise<Session>} */
 async function demoSession() {
-  const answer = await fetch('/demo/session', { cache: 'no-store', signal: AbortSignal.timeout(SESSION_TIMEOUT_MS) });
-  if ([204, 403, 404].includes(answer.status)) throw new NotADemo();
-  if (!answer.ok) throw new Error(`session: ${answer.status}`);
-  return answer.json();
+  const response = await fetch('/demo/session', { cache: 'no-store', signal: AbortSignal.timeout(SESSION_TIMEOUT_MS) });
+  if ([204, 403, 404].includes(response.status)) throw new NotADemoError();
+  if (!response.ok) throw new Error(`session: ${response.status}`);
+  return response.json();
 }
 
 /** @param {Session['negocios']} negocios @param {boolean} canBook */
-function lay(negocios, canBook) {
+function renderCards(negocios, canBook) {
   const wanted = new Set(negocios.map(({ id }) => `estadisticas:${id}`));
   for (const [channel, card] of cards) {
     if (wanted.has(channel)) continue;
@@ -49,7 +49,7 @@ function lay(negocios, canBook) {
   for (const negocio of negocios) {
     const channel = `estadisticas:${negocio.id}`;
     if (cards.has(channel)) continue;
-    const card = new Card(negocio, canBook);
+    const card = new ChannelCard(negocio, canBook);
     cards.set(channel, card);
     byId('cards').append(card.element);
   }
@@ -58,17 +58,17 @@ function lay(negocios, canBook) {
 
 /** @param {() => Promise<Session>} session @param {boolean} demo */
 function connect(session, demo) {
-  link?.stop();
-  link = new Link({
+  connection?.stop();
+  connection = new Connection({
     session: async () => {
       const current = await session();
-      lay(current.negocios, demo);
+      renderCards(current.negocios, demo);
       return current;
     },
     renewable: demo,
-    onState: (name, { since, why }) => {
+    onState: (name, { since, reason }) => {
       const at = since ? timeOfDay(since * 1000) : '';
-      setState(name, { at }, why ? `why_${why}` : '');
+      setState(name, { at }, reason ? `reason_${reason}` : '');
       if (name === 'refused' && !demo) showEntry(true);
     },
     onStats: (channel, stats) => {
@@ -76,32 +76,32 @@ function connect(session, demo) {
       if (!card) return;
       if (card.stats) changes++;
       card.show(stats);
-      summarise();
-      beat();
+      renderSummary();
+      animatePulse();
     },
-    onError: (channel, code) => cards.get(channel ?? '')?.fail(code),
+    onError: (channel, code) => cards.get(channel ?? '')?.showError(code),
   });
-  link.start();
+  connection.start();
 }
 
-/** @param {State | 'setup'} name @param {Record<string, string>} values @param {string} notice words, or empty */
+/** @param {State | 'setup'} name @param {Record<string, string>} values @param {string} notice the key of a text, or empty */
 function setState(name, values = {}, notice = '') {
   state = { name, values, notice };
   showState(state);
 }
 
-function summarise() {
-  let sum = 0, known = false;
+function renderSummary() {
+  let sum = 0, hasStats = false;
   for (const { stats } of cards.values()) {
     sum += stats?.citas_hoy ?? 0;
-    known ||= !!stats;
+    hasStats ||= !!stats;
   }
-  byId('all-today').textContent = known ? number(sum) : '–';
+  byId('all-today').textContent = hasStats ? number(sum) : '–';
   byId('changes').textContent = number(changes);
 }
 
 /** Animates the mark once for new data. */
-function beat() {
+function animatePulse() {
   const pulse = byId('pulse');
   if (reducedMotion.matches || pulse.getAnimations().length) return;
   pulse.animate([{ transform: 'none' }, { transform: 'scale(1.13)', offset: 0.25 }, { transform: 'none' }], { duration: 420, easing: 'ease-out' });
@@ -124,16 +124,16 @@ function submitEntry() {
   connect(async () => ({ token, negocios }), false);
 }
 
-function speak() {
+function applyLanguage() {
   document.documentElement.lang = language();
-  document.title = `${say('title')} · Latido`;
-  translate(document);
+  document.title = `${translate('title')} · Latido`;
+  translatePage(document);
   const button = byId('language');
-  button.textContent = say('other_language');
+  button.textContent = translate('other_language');
   button.lang = otherLanguage();
   setState(/** @type {State} */ (state.name), state.values, state.notice);
   for (const card of cards.values()) card.translate();
-  summarise();
+  renderSummary();
   showStatus();
 }
 
@@ -141,28 +141,28 @@ let ticks = 0;
 function tick() {
   if (document.hidden) return;
   ticks++;
-  const moveChart = !reducedMotion.matches || ticks % CALM_TICKS === 0;
+  const moveChart = !reducedMotion.matches || ticks % REDUCED_MOTION_TICKS === 0;
   for (const card of cards.values()) card.tick(moveChart);
 }
 
 async function main() {
   byId('language').addEventListener('click', () => {
     switchLanguage();
-    speak();
+    applyLanguage();
   });
   byId('form').addEventListener('submit', (event) => {
     event.preventDefault();
     submitEntry();
   });
-  speak();
+  applyLanguage();
   setInterval(tick, TICK_MS);
   /** @type {Session | undefined} */
-  let first;
+  let prefetched;
   try {
-    first = await demoSession();
+    prefetched = await demoSession();
   } catch (error) {
     // The connection handles a server that does not answer yet.
-    if (error instanceof NotADemo) {
+    if (error instanceof NotADemoError) {
       setState('setup');
       showEntry(true);
       void followStatus();
@@ -171,8 +171,8 @@ async function main() {
     }
   }
   connect(async () => {
-    const session = first ?? (await demoSession());
-    first = undefined;
+    const session = prefetched ?? (await demoSession());
+    prefetched = undefined;
     return session;
   }, true);
 }

@@ -1,191 +1,191 @@
 // @ts-check
 /** The operators' page. It asks for a token (a demo issues one), then renders the server's own channels once a second. */
 
-import './dashboard-words.js';
-import { Board } from './board.js';
+import './dashboard-i18n.js';
+import { Overview } from './overview.js';
 import { ClientsTable } from './sessions.js';
-import { Link, Refused } from './link.js';
+import { Connection, RefusedError } from './connection.js';
 import { showState } from './state.js';
-import { clockTime, language, otherLanguage, say, switchLanguage, timeOfDay, translate } from './words.js';
+import { clockTime, language, otherLanguage, switchLanguage, timeOfDay, translate, translatePage } from './i18n.js';
 
 const STATE = 'latido:servidor', CLIENTS = 'latido:clientes';
 const TIMEOUT_MS = 8_000;
 /** The pause in typing after which the filter is sent, in ms. */
-const TYPING_MS = 250;
+const FILTER_DELAY_MS = 250;
 
 /** @template {HTMLElement} T @param {string} id @returns {T} */
 const byId = (id) => /** @type {T} */ (document.getElementById(id));
 
 /** The token is stored only in this variable. */
 let token = '';
-/** @type {Link | undefined} */ let link;
+/** @type {Connection | undefined} */ let connection;
 let clientsChannel = CLIENTS;
-/** The latest data of each channel while the page is paused. @type {Map<string, any> | undefined} */ let held;
+/** The latest data of each channel while the page is paused. @type {Map<string, any> | undefined} */ let pausedData;
 let pausedAt = 0;
 let state = { name: 'connecting', values: /** @type {Record<string, string>} */ ({}), notice: '' };
 
-const board = new Board();
+const overview = new Overview();
 const clients = new ClientsTable({ close: closeClient });
 
 /** @param {string} path @param {string} [method] @returns {Promise<any>} */
-async function ask(path, method = 'GET') {
-  const answer = await fetch(path, {
+async function fetchJson(path, method = 'GET') {
+  const response = await fetch(path, {
     method, cache: 'no-store', signal: AbortSignal.timeout(TIMEOUT_MS), headers: { Authorization: `Bearer ${token}`, Accept: 'application/json' },
   });
-  if (answer.status === 401) throw new Refused('token');
-  if (answer.status === 403) throw new Refused('role');
-  if (!answer.ok) throw new Error(`${path}: ${answer.status}`);
-  return answer.json();
+  if (response.status === 401) throw new RefusedError('token');
+  if (response.status === 403) throw new RefusedError('role');
+  if (!response.ok) throw new Error(`${path}: ${response.status}`);
+  return response.json();
 }
 
 /** Runs before every attempt: checks the token and loads the history. @param {() => Promise<string>} renew */
 async function session(renew) {
   token = await renew();
-  const stats = await ask('/dashboard/stats');
-  byId('board').hidden = false;
+  const stats = await fetchJson('/dashboard/stats');
+  byId('overview').hidden = false;
   byId('pause').hidden = false;
-  board.remember(stats.history);
+  overview.loadHistory(stats.history);
   show(STATE, stats);
   return { token, negocios: [], channels: [STATE, clientsChannel] };
 }
 
 /** @param {() => Promise<string>} renew @param {boolean} renewable */
 function connect(renew, renewable) {
-  link?.stop();
+  connection?.stop();
   byId('entry').hidden = true;
-  link = new Link({
+  connection = new Connection({
     session: () => session(renew),
     renewable,
-    proves: true,
-    onState: (name, { since, why }) => {
-      setState(name, { at: since ? timeOfDay(since * 1000) : '' }, why ? `why_${why}` : '');
-      if (name === 'refused') enter();
+    verifiesToken: true,
+    onState: (name, { since, reason }) => {
+      setState(name, { at: since ? timeOfDay(since * 1000) : '' }, reason ? `reason_${reason}` : '');
+      if (name === 'refused') showTokenForm();
     },
     onStats: receive,
     onError: (channel, code) => { if (channel === STATE) setState('refused', {}, code); },
   });
-  link.start();
+  connection.start();
 }
 
 /** @param {string} channel @param {any} data */
 function receive(channel, data) {
-  if (channel === STATE) board.add(data.now);
-  if (held) held.set(channel, data);
+  if (channel === STATE) overview.add(data.now);
+  if (pausedData) pausedData.set(channel, data);
   else show(channel, data);
 }
 
 /** @param {string} channel @param {any} data */
 function show(channel, data) {
   if (channel === STATE) {
-    board.show(data);
-    byId('lead').textContent = board.lead();
+    overview.show(data);
+    byId('lead').textContent = overview.headline();
   } else if (channel === clientsChannel) clients.show(data);
 }
 
-function pause() {
-  if (held) {
-    const missed = held;
-    held = undefined;
-    for (const [channel, data] of missed) show(channel, data);
+function togglePause() {
+  if (pausedData) {
+    const latest = pausedData;
+    pausedData = undefined;
+    for (const [channel, data] of latest) show(channel, data);
   } else {
-    held = new Map();
+    pausedData = new Map();
     pausedAt = Date.now();
   }
-  speakPause();
+  updatePauseButton();
 }
 
-function speakPause() {
+function updatePauseButton() {
   const button = byId('pause');
-  button.textContent = say(held ? 'resume' : 'pause');
-  button.setAttribute('aria-pressed', String(!!held));
-  byId('paused').hidden = !held;
-  byId('paused').textContent = held ? say('paused', { at: clockTime(pausedAt) }) : '';
+  button.textContent = translate(pausedData ? 'resume' : 'pause');
+  button.setAttribute('aria-pressed', String(!!pausedData));
+  byId('paused').hidden = !pausedData;
+  byId('paused').textContent = pausedData ? translate('paused', { at: clockTime(pausedAt) }) : '';
 }
 
-let typing = 0;
-function filter() {
-  clearTimeout(typing);
-  typing = setTimeout(() => {
+let filterTimer = 0;
+function applyFilter() {
+  clearTimeout(filterTimer);
+  filterTimer = setTimeout(() => {
     const text = /** @type {HTMLInputElement} */ (byId('filter')).value.trim();
     const next = text ? `${CLIENTS}/${text}` : CLIENTS;
-    link?.exchange(clientsChannel, next);
+    connection?.replaceChannel(clientsChannel, next);
     clientsChannel = next;
-  }, TYPING_MS);
+  }, FILTER_DELAY_MS);
 }
 
-/** @param {{id: string, user: string}} client @param {boolean} mayReturn */
-async function closeClient({ id, user }, mayReturn) {
+/** @param {{id: string, user: string}} client @param {boolean} mayReconnect */
+async function closeClient({ id, user }, mayReconnect) {
   try {
-    await ask(`/dashboard/clients/${encodeURIComponent(id)}/close?come_back=${mayReturn}`, 'POST');
-    said('ended', { user });
-    clients.forget(id);
+    await fetchJson(`/dashboard/clients/${encodeURIComponent(id)}/close?come_back=${mayReconnect}`, 'POST');
+    showResult('ended', { user });
+    clients.remove(id);
   } catch {
-    said('end_failed', {}, 'bad');
+    showResult('end_failed', {}, 'bad');
   }
 }
 
 async function cleanup() {
   try {
-    const { lookedAt, closed } = await ask('/dashboard/cleanup', 'POST');
-    said('cleaned', { looked: String(lookedAt), closed: String(closed) });
+    const { lookedAt, closed } = await fetchJson('/dashboard/cleanup', 'POST');
+    showResult('cleaned', { looked: String(lookedAt), closed: String(closed) });
   } catch {
-    said('clean_failed', {}, 'bad');
+    showResult('clean_failed', {}, 'bad');
   }
 }
 
-/** @param {string} words @param {Record<string, string>} values @param {string} [tone] */
-function said(words, values, tone = 'good') {
-  byId('said').dataset.tone = tone;
-  byId('said').textContent = say(words, values);
+/** @param {string} key @param {Record<string, string>} values @param {string} [tone] */
+function showResult(key, values, tone = 'good') {
+  byId('result').dataset.tone = tone;
+  byId('result').textContent = translate(key, values);
 }
 
-/** @param {string} name @param {Record<string, string>} values @param {string} notice words, or empty */
+/** @param {string} name @param {Record<string, string>} values @param {string} notice the key of a text, or empty */
 function setState(name, values = {}, notice = '') {
   state = { name, values, notice };
   showState(state);
 }
 
-function enter() {
+function showTokenForm() {
   token = '';
   byId('entry').hidden = false;
-  byId('board').hidden = true;
+  byId('overview').hidden = true;
   byId('pause').hidden = true;
   byId('lead').textContent = '';
   byId('token').focus();
 }
 
-function speak() {
+function applyLanguage() {
   document.documentElement.lang = language();
-  document.title = `${say('dash_title')} · Latido`;
-  translate(document);
-  byId('language').textContent = say('other_language');
+  document.title = `${translate('dash_title')} · Latido`;
+  translatePage(document);
+  byId('language').textContent = translate('other_language');
   byId('language').lang = otherLanguage();
   setState(state.name, state.values, state.notice);
-  speakPause();
-  board.translate();
+  updatePauseButton();
+  overview.translate();
   clients.translate();
-  byId('lead').textContent = board.lead();
+  byId('lead').textContent = overview.headline();
 }
 
 /** A token in the URL's fragment never reaches a server. It is removed from the address, and so from the history, at once. */
-function fromFragment() {
+function takeTokenFromFragment() {
   const given = new URLSearchParams(location.hash.slice(1)).get('token') ?? '';
   if (location.hash) history.replaceState(null, '', location.pathname + location.search);
   return given;
 }
 
-/** @returns {Promise<string>} empty if there is no demo */
+/** @returns {Promise<string>} the empty string if there is no demo */
 async function demoToken() {
-  const answer = await fetch('/demo/operator', { cache: 'no-store', signal: AbortSignal.timeout(TIMEOUT_MS) });
-  if (answer.status !== 200) return '';
-  return (await answer.json()).token;
+  const response = await fetch('/demo/operator', { cache: 'no-store', signal: AbortSignal.timeout(TIMEOUT_MS) });
+  if (response.status !== 200) return '';
+  return (await response.json()).token;
 }
 
 async function main() {
-  byId('language').addEventListener('click', () => { switchLanguage(); speak(); });
-  byId('pause').addEventListener('click', pause);
+  byId('language').addEventListener('click', () => { switchLanguage(); applyLanguage(); });
+  byId('pause').addEventListener('click', togglePause);
   byId('cleanup').addEventListener('click', () => void cleanup());
-  byId('filter').addEventListener('input', filter);
+  byId('filter').addEventListener('input', applyFilter);
   byId('form').addEventListener('submit', (event) => {
     event.preventDefault();
     const field = /** @type {HTMLTextAreaElement} */ (byId('token'));
@@ -193,20 +193,20 @@ async function main() {
     field.value = '';
     if (given) connect(async () => given, false);
   });
-  const given = fromFragment();
-  addEventListener('hashchange', () => { const next = fromFragment(); if (next) connect(async () => next, false); });
-  speak();
+  const given = takeTokenFromFragment();
+  addEventListener('hashchange', () => { const next = takeTokenFromFragment(); if (next) connect(async () => next, false); });
+  applyLanguage();
   if (given) return connect(async () => given, false);
   const first = await demoToken().catch(() => undefined);
   if (first === '') {
     setState('setup');
-    return enter();
+    return showTokenForm();
   }
   let fresh = first;
   connect(async () => {
     const next = fresh ?? (await demoToken());
     fresh = undefined;
-    if (!next) throw new Refused('token');
+    if (!next) throw new RefusedError('token');
     return next;
   }, true);
 }

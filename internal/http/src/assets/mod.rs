@@ -1,7 +1,7 @@
 //! The files of the page, compiled into the binary as they are in this folder: no build step, no
 //! request to another server.
 
-use crate::StaticFile;
+use crate::static_files::StaticFile;
 
 const HTML: &str = "text/html; charset=utf-8";
 const CSS: &str = "text/css; charset=utf-8";
@@ -26,9 +26,9 @@ pub static STATIC_FILES: &[StaticFile] = &[
         bytes: include_bytes!("app.js"),
     },
     StaticFile {
-        path: "/card.js",
+        path: "/channel-card.js",
         content_type: SCRIPT,
-        bytes: include_bytes!("card.js"),
+        bytes: include_bytes!("channel-card.js"),
     },
     StaticFile {
         path: "/chart.js",
@@ -51,19 +51,34 @@ pub static STATIC_FILES: &[StaticFile] = &[
         bytes: include_bytes!("dashboard.js"),
     },
     StaticFile {
-        path: "/dashboard-words.js",
+        path: "/dashboard-i18n.js",
         content_type: SCRIPT,
-        bytes: include_bytes!("dashboard-words.js"),
+        bytes: include_bytes!("dashboard-i18n.js"),
     },
     StaticFile {
-        path: "/board.js",
+        path: "/channel-list.js",
         content_type: SCRIPT,
-        bytes: include_bytes!("board.js"),
+        bytes: include_bytes!("channel-list.js"),
     },
     StaticFile {
-        path: "/rows.js",
+        path: "/dom.js",
         content_type: SCRIPT,
-        bytes: include_bytes!("rows.js"),
+        bytes: include_bytes!("dom.js"),
+    },
+    StaticFile {
+        path: "/event-list.js",
+        content_type: SCRIPT,
+        bytes: include_bytes!("event-list.js"),
+    },
+    StaticFile {
+        path: "/overview.js",
+        content_type: SCRIPT,
+        bytes: include_bytes!("overview.js"),
+    },
+    StaticFile {
+        path: "/table.js",
+        content_type: SCRIPT,
+        bytes: include_bytes!("table.js"),
     },
     StaticFile {
         path: "/sessions.js",
@@ -71,14 +86,14 @@ pub static STATIC_FILES: &[StaticFile] = &[
         bytes: include_bytes!("sessions.js"),
     },
     StaticFile {
-        path: "/spark.js",
+        path: "/time-chart.js",
         content_type: SCRIPT,
-        bytes: include_bytes!("spark.js"),
+        bytes: include_bytes!("time-chart.js"),
     },
     StaticFile {
-        path: "/link.js",
+        path: "/connection.js",
         content_type: SCRIPT,
-        bytes: include_bytes!("link.js"),
+        bytes: include_bytes!("connection.js"),
     },
     StaticFile {
         path: "/state.js",
@@ -91,9 +106,9 @@ pub static STATIC_FILES: &[StaticFile] = &[
         bytes: include_bytes!("status.js"),
     },
     StaticFile {
-        path: "/words.js",
+        path: "/i18n.js",
         content_type: SCRIPT,
-        bytes: include_bytes!("words.js"),
+        bytes: include_bytes!("i18n.js"),
     },
     StaticFile {
         path: "/favicon.svg",

@@ -1,9 +1,9 @@
 // @ts-check
 /** The table of sessions, and the confirmation before one is closed. */
 
-import { cell, empty, write } from './board.js';
-import { Rows } from './rows.js';
-import { ago, clockTime, duration, number, say } from './words.js';
+import { appendCell, setText, showEmptyText } from './dom.js';
+import { KeyedRows } from './table.js';
+import { ago, clockTime, duration, number, translate } from './i18n.js';
 
 /** @typedef {{id: string, user: string, role: string | null, address: string | null, since: number, heard: number, behind: number | null, expires: number, dialect: string, transport: string, channels: string[], channel_count: number}} Client */
 
@@ -13,27 +13,27 @@ const byId = (id) => /** @type {T} */ (document.getElementById(id));
 export class ClientsTable {
   #rows; #close;
   /** @type {any} */ #data;
-  /** The client that the open confirmation is about. @type {Client | undefined} */ #asked;
+  /** The client whose closing is being confirmed. @type {Client | undefined} */ #confirming;
 
-  /** @param {{close: (client: Client, mayReturn: boolean) => void}} options */
+  /** @param {{close: (client: Client, mayReconnect: boolean) => void}} options */
   constructor({ close }) {
     this.#close = close;
-    this.#rows = new Rows(/** @type {HTMLElement} */ (document.querySelector('#clients tbody')), 'tr', (row) => this.#make(row));
+    this.#rows = new KeyedRows(/** @type {HTMLElement} */ (document.querySelector('#clients tbody')), 'tr', (row) => this.#createCells(row));
     const dialog = /** @type {HTMLDialogElement} */ (byId('end'));
-    const answer = (/** @type {boolean} */ mayReturn) => () => {
+    const closeHandler = (/** @type {boolean} */ mayReconnect) => () => {
       dialog.close();
-      if (this.#asked) this.#close(this.#asked, mayReturn);
+      if (this.#confirming) this.#close(this.#confirming, mayReconnect);
     };
-    byId('end-return').addEventListener('click', answer(true));
-    byId('end-stay').addEventListener('click', answer(false));
+    byId('end-return').addEventListener('click', closeHandler(true));
+    byId('end-stay').addEventListener('click', closeHandler(false));
     byId('end-cancel').addEventListener('click', () => dialog.close());
     dialog.addEventListener('click', (event) => { if (event.target === dialog) dialog.close(); });
   }
 
   /** @param {HTMLElement} row */
-  #make(row) {
+  #createCells(row) {
     const [user, address, since, heard, channels, transport, state, end] =
-      ['user', 'address', 'since faint', 'heard faint', 'channels', 'transport faint', 'state', 'end'].map((name) => cell(row, name));
+      ['user', 'address', 'since faint', 'heard faint', 'channels', 'transport faint', 'state', 'end'].map((name) => appendCell(row, name));
     const [name, role, button] = [document.createElement('span'), document.createElement('span'), document.createElement('button')];
     role.className = 'role';
     button.className = 'row-end';
@@ -51,25 +51,25 @@ export class ClientsTable {
     const now = Date.now() / 1000;
     const rows = [...data.rows].sort((a, b) => b.since - a.since || (a.id < b.id ? -1 : 1));
     const values = { shown: number(rows.length), total: number(data.total) };
-    write(byId('clients-count'), say(data.more ? 'clients_more' : 'clients_count', values));
+    setText(byId('clients-count'), translate(data.more ? 'clients_more' : 'clients_count', values));
     this.#rows.show(rows, (client) => client.id, (cells, /** @type {Client} */ client) => {
-      write(cells.name, client.user);
+      setText(cells.name, client.user);
       cells.role.hidden = !client.role;
-      write(cells.role, client.role ?? '');
-      write(cells.address, client.address ?? '–');
-      write(cells.since, duration(now - client.since));
+      setText(cells.role, client.role ?? '');
+      setText(cells.address, client.address ?? '–');
+      setText(cells.since, duration(now - client.since));
       cells.since.title = clockTime(client.since * 1000);
-      write(cells.heard, ago((now - client.heard) * 1000));
+      setText(cells.heard, ago((now - client.heard) * 1000));
       const more = client.channel_count - client.channels.length;
-      write(cells.channels, client.channels.join(', ') + (more > 0 ? ` ${say('more_channels', { count: number(more) })}` : '') || '–');
-      write(cells.transport, client.transport);
-      write(cells.state, client.behind == null ? say('up_to_date') : say('behind', { for: duration(now - client.behind) }));
+      setText(cells.channels, client.channels.join(', ') + (more > 0 ? ` ${translate('more_channels', { count: number(more) })}` : '') || '–');
+      setText(cells.transport, client.transport);
+      setText(cells.state, client.behind == null ? translate('up_to_date') : translate('behind', { for: duration(now - client.behind) }));
       cells.state.className = client.behind == null ? 'state faint' : 'state behind';
-      write(cells.button, say('end'));
-      cells.button.setAttribute('aria-label', say('end_of', { user: client.user }));
-      cells.button.onclick = () => this.#ask(client);
+      setText(cells.button, translate('end'));
+      cells.button.setAttribute('aria-label', translate('end_of', { user: client.user }));
+      cells.button.onclick = () => this.#confirm(client);
     });
-    empty('#clients', rows.length);
+    showEmptyText('#clients', rows.length);
   }
 
   translate() {
@@ -77,14 +77,14 @@ export class ClientsTable {
   }
 
   /** Removes a client that has disconnected. @param {string} id */
-  forget(id) {
-    this.#rows.forget(id);
+  remove(id) {
+    this.#rows.remove(id);
   }
 
   /** @param {Client} client */
-  #ask(client) {
-    this.#asked = client;
-    byId('end-lead').textContent = say('end_lead', { user: client.user, address: client.address ?? '–' });
+  #confirm(client) {
+    this.#confirming = client;
+    byId('end-lead').textContent = translate('end_lead', { user: client.user, address: client.address ?? '–' });
     /** @type {HTMLDialogElement} */ (byId('end')).showModal();
     byId('end-cancel').focus();
   }

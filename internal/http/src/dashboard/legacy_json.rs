@@ -12,8 +12,10 @@ use latido_shard::{ClientList, ClientSummary};
 
 /// The most clients that are counted for sums.
 const MAX_COUNTED_CLIENTS: usize = 10_000;
+
 /// The number of rooms listed as the most active.
 const MOST_ACTIVE: usize = 5;
+
 /// The time without a message after which a client counts as inactive, in seconds.
 const INACTIVE_S: i64 = 30 * 60;
 
@@ -112,7 +114,7 @@ pub(super) fn events_json(operations: &Admin, version: DashboardVersion, limit: 
 pub(super) fn stats_json(operations: &Admin, now: Timestamp) -> Value {
     let state = operations.state_json();
     let legacy = json!({
-        "timestamp": now.to_string(),
+        "timestamp": iso(now),
         "activeConnections": operations.open_connections(),
         "totalRooms": operations.viewer_counts().0,
         "eventsPerMinute": operations.events_per_minute(),

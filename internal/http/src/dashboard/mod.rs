@@ -16,12 +16,13 @@ use warp::http::{HeaderValue, StatusCode};
 use warp::path::Tail;
 use warp::{Filter, Rejection, path};
 
-use crate::authenticate::{authenticate, check_origin};
-use crate::error::{ApiError, json_response};
-use crate::health::uncached;
-use crate::request::{RequestHead, request_head};
+use crate::authenticate::authenticate;
+use crate::error::ApiError;
+use crate::request::request_head;
+use crate::response::{Response, json_response, uncached};
+use crate::state::ServerState;
 use crate::static_files::StaticFiles;
-use crate::{Response, ServerState};
+use latido_admission::RequestHead;
 use latido_auth::Principal;
 use latido_session::CloseReason;
 use latido_shard::{ClientId, InvalidClientId};
@@ -97,7 +98,7 @@ async fn handle(
 
 /// Returns the principal, if it may operate this server.
 async fn require_admin(state: &ServerState, head: &RequestHead) -> Result<Principal, ApiError> {
-    check_origin(state, head)?;
+    state.rules.check_origin(head)?;
     if head.bearer().is_none() {
         return Err(ApiError::unauthorized(
             "Bearer",

@@ -7,8 +7,10 @@ use crate::specification::stream_docs::StreamDocs;
 use latido_stream::SYSTEM_STREAM_NAME;
 
 const BASE: &str = include_str!("asyncapi.json");
+
 /// The generic message, and the channel used in the examples.
 const SNAPSHOT: &str = "snapshot";
+
 const EXAMPLE_CHANNEL: &str = "estadisticas:6f1c9c1e-50a5-4b1f-9d53-0c9d6f0a7a11";
 
 pub(super) fn render(streams: &[StreamDocs]) -> Value {

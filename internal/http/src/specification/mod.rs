@@ -19,13 +19,11 @@ use warp::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
 use warp::http::{HeaderValue, StatusCode};
 
 use crate::error::ApiError;
-use crate::request::RequestHead;
-use crate::snapshot::etag_matches;
-use crate::static_files::entity_tag;
-use crate::{Response, ServerState};
+use crate::etag::{entity_tag, etag_matches};
+use crate::response::Response;
+use crate::state::ServerState;
+use latido_admission::RequestHead;
 use stream_docs::StreamDocs;
-
-pub use stream_docs::ColumnSource;
 
 /// One of the two documents, rendered again when a stream's properties have changed.
 pub(super) struct Specification {

@@ -6,9 +6,12 @@ use crate::specification::placeholders::{load_document, object_at, substitute};
 use crate::specification::stream_docs::StreamDocs;
 
 const BASE: &str = include_str!("openapi.json");
+
 /// The generic addresses, which stand for those of any stream.
 const READ: &str = "/{stream}/{key}";
+
 const FOLLOW: &str = "/{stream}/{key}/events";
+
 const HOOK: &str = "/notify/{hook}";
 
 pub(super) fn render(streams: &[StreamDocs]) -> Value {

@@ -1,14 +1,9 @@
 //! The properties of each stream that the documents describe.
 
-use crate::{Config, ServerState};
+use crate::config::Config;
+use crate::state::ServerState;
 use latido_base::ident::StreamId;
 use latido_stream::{Catalog, Column, KeyType, Stream};
-
-/// A source of the columns of a stream's rows.
-pub trait ColumnSource: Send + Sync {
-    /// Returns the data columns, or `None` until the database has described them. Must not wait.
-    fn columns(&self, stream: &Stream) -> Option<Vec<Column>>;
-}
 
 /// One stream's properties, as far as they are known.
 #[derive(Debug, Clone, PartialEq, Eq)]

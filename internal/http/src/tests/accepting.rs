@@ -12,14 +12,16 @@ use socket2::{Domain, Socket, Type};
 use super::backend::admin;
 use super::upgrades::{UPGRADE, frame};
 use super::*;
-use crate::routes::routes;
-use crate::server::HttpServer;
+use crate::serve::listener_context;
+use latido_admission::{
+    self as admission, Acceptor, ConnectionLimits, PendingConnection, TrustedProxies,
+};
 use latido_base::clock::simulated;
 use latido_session::{SessionContext, SessionLimits};
 use latido_shard::{
-    self as shard, AcceptedUpgrade, ConnectionHandler, PendingConnection, RequestHandler, Shards,
-    SimulatedShard,
+    self as shard, ConnectionHandler, ListenerContext, RequestHandler, Shards, SimulatedShard,
 };
+use latido_telemetry::Metrics;
 
 fn shard_deps(server: &TestServer) -> shard::ShardDeps {
     let ServerState {
@@ -55,30 +57,50 @@ fn listen() -> std::net::TcpListener {
     socket
 }
 
-/// Records the accepting thread of each connection, and rejects every connection.
-#[derive(Default)]
-struct RejectingHandler(Mutex<Vec<String>>);
+/// Builds the context of a listener that accepts so many connections and hands them to `http`.
+fn context(
+    server: &TestServer,
+    max_connections: usize,
+    http: Arc<dyn ConnectionHandler>,
+) -> (Arc<ListenerContext>, Arc<Metrics>) {
+    let limits = ConnectionLimits::new(&admission::Config {
+        max_connections,
+        ..admission::Config::default()
+    });
+    let metrics = Arc::new(Metrics::new());
+    let acceptor = Acceptor::new(
+        limits,
+        TrustedProxies::default(),
+        TEST_TIMEOUT,
+        Arc::clone(&metrics),
+        &server.backend_drain,
+    );
+    let context = ListenerContext {
+        acceptor: Arc::new(acceptor),
+        rules: Arc::clone(&server.state.rules),
+        app_tokens: None,
+        in_band_upgrade: None,
+        http,
+    };
+    (Arc::new(context), metrics)
+}
 
-impl RejectingHandler {
+/// Records the accepting thread of each connection, and closes every connection.
+#[derive(Default)]
+struct RecordingHandler(Mutex<Vec<String>>);
+
+impl RecordingHandler {
     fn accepting_threads(&self) -> Vec<String> {
         self.0.lock().unwrap().clone()
     }
 }
 
-impl ConnectionHandler for RejectingHandler {
-    fn accept(&self, _: std::net::TcpStream, _: SocketAddr) -> Option<PendingConnection> {
-        self.0
-            .lock()
-            .unwrap()
-            .push(std::thread::current().name().unwrap_or_default().to_owned());
-        None
+impl ConnectionHandler for RecordingHandler {
+    fn serve_http(self: Arc<Self>, _: PendingConnection, _: &[u8]) {
+        let thread = std::thread::current();
+        let name = thread.name().unwrap_or_default().to_owned();
+        self.0.lock().unwrap().push(name);
     }
-
-    fn try_upgrade(&self, _: &[u8], _: SocketAddr) -> Option<AcceptedUpgrade> {
-        None
-    }
-
-    fn serve_http(self: Arc<Self>, _: PendingConnection, _: &[u8]) {}
 }
 
 #[tokio::test]
@@ -86,12 +108,16 @@ async fn shards_accept_equally_many() {
     let server = TestServer::with(Config::default());
     for threads in 1..=3 {
         let shards = Shards::start(shard::Config { threads }, &shard_deps(&server)).unwrap();
-        let (socket, recorder) = (listen(), Arc::new(RejectingHandler::default()));
+        let (socket, recorder) = (listen(), Arc::new(RecordingHandler::default()));
+        let (context, _) = context(&server, 1_000, Arc::clone(&recorder) as _);
         let address = socket.local_addr().unwrap();
-        let registration = shards.serve_listener(socket, Arc::clone(&recorder) as _);
+        let registration = shards.serve_listener(socket, context);
         let mut kept = Vec::new();
         for count in 1..=100 {
-            kept.push(TcpStream::connect(address).await.unwrap());
+            let mut client = TcpStream::connect(address).await.unwrap();
+            // A byte that begins no request, so that the shard hands the connection to HTTP.
+            client.write_all(b"x").await.unwrap();
+            kept.push(client);
             // Connections arrive one by one at first, then many at once.
             if count < 50 || count == 100 {
                 eventually(|| (recorder.accepting_threads().len() == count).then_some(())).await;
@@ -119,6 +145,15 @@ async fn shards_accept_equally_many() {
 async fn shard_backs_off_while_accepting_fails() {
     let server = TestServer::with(Config::default());
     let parts = shard_deps(&server);
+    let (context, metrics) = context(&server, 0, Arc::new(RecordingHandler::default()));
+    let refused = move || {
+        metrics
+            .refusals
+            .values()
+            .iter()
+            .map(|(_, count)| count)
+            .sum::<u64>()
+    };
     // A thread of its own, because simulated time belongs to a thread.
     let shard = std::thread::spawn(move || {
         // Bound but not listening: each accept fails with an error of the server, not of a peer.
@@ -128,18 +163,11 @@ async fn shard_backs_off_while_accepting_fails() {
             .unwrap();
         socket.set_nonblocking(true).unwrap();
         let address = socket.local_addr().unwrap().as_socket().unwrap();
-        let (mut shard, recorder, mut now) = (
-            SimulatedShard::new(parts),
-            Arc::new(RejectingHandler::default()),
-            Instant::now(),
-        );
-        let _registration = shard.serve_listener(
-            socket.try_clone().unwrap().into(),
-            Arc::clone(&recorder) as _,
-        );
+        let (mut shard, mut now) = (SimulatedShard::new(parts), Instant::now());
+        let _registration = shard.serve_listener(socket.try_clone().unwrap().into(), context);
         for pause in [20, 40, 80, 160, 320, 640, 1_000, 1_000] {
             simulated::set(now, Duration::ZERO);
-            assert!(shard.run_until_idle(), "it spins");
+            assert!(shard.run_until_idle(), "the accept loop spins");
             let deadline = shard.next_wakeup().unwrap();
             assert_eq!(deadline - now, Duration::from_millis(pause));
             simulated::set(now + Duration::from_millis(pause - 1), Duration::ZERO);
@@ -154,10 +182,10 @@ async fn shard_backs_off_while_accepting_fails() {
         socket.listen(8).unwrap();
         let _clients = [(); 2].map(|()| std::net::TcpStream::connect(address).unwrap());
         assert!(shard.run_until_idle());
-        assert_eq!(recorder.accepting_threads().len(), 0, "it still backs off");
+        assert_eq!(refused(), 0, "the accept loop still backs off");
         simulated::set(now, Duration::ZERO);
         assert!(shard.run_until_idle());
-        assert_eq!(recorder.accepting_threads().len(), 2);
+        assert_eq!(refused(), 2);
         assert_eq!(shard.next_wakeup(), None);
     });
     shard.join().unwrap();
@@ -167,15 +195,10 @@ async fn shard_backs_off_while_accepting_fails() {
 async fn bytes_sent_before_the_accept_are_answered() {
     let server = TestServer::with(Config::default());
     let mounts = AppMounts::default();
-    let http_server = Arc::new(HttpServer::new(
-        &server.state,
-        &mounts,
-        routes(&server.state, &mounts),
-        None,
-    ));
+    let context = Arc::new(listener_context(&server.state, &mounts));
     let (mut shard, socket) = (SimulatedShard::new(shard_deps(&server)), listen());
     let address = socket.local_addr().unwrap();
-    let _registration = shard.serve_listener(socket, http_server);
+    let _registration = shard.serve_listener(socket, context);
     let send = |bytes: &[u8], ends: bool| {
         let mut client = std::net::TcpStream::connect(address).unwrap();
         client.write_all(bytes).unwrap();
@@ -226,13 +249,13 @@ async fn bytes_sent_before_the_accept_are_answered() {
     drop((early, long, other, refused, late, gone));
     assert!(shard.run_until_idle());
     assert_eq!(shard.slots_in_use(), 0);
-    eventually(|| (server.state.limits.in_use() == 0).then_some(())).await;
+    eventually(|| (server.state.rules.limits.in_use() == 0).then_some(())).await;
 }
 
 #[tokio::test]
 async fn connections_not_accepted_before_the_stop_get_a_response() {
     let server = TestServer::with(Config {
-        drain_grace: Duration::from_millis(300),
+        drain_grace: TEST_TIMEOUT,
         ..Config::default()
     });
     assert!(
@@ -252,7 +275,11 @@ async fn connections_not_accepted_before_the_stop_get_a_response() {
             .unwrap();
         last.push(socket);
     }
-    assert_eq!(server.state.limits.in_use(), 0, "no shard accepts them");
+    assert_eq!(
+        server.state.rules.limits.in_use(),
+        0,
+        "no shard accepts them"
+    );
     server.state.drain.stop();
     let [health, ws] = &mut last[..] else {
         unreachable!()

@@ -228,7 +228,7 @@ async fn snapshot_returns_the_current_data() {
 #[tokio::test]
 async fn snapshots_and_event_streams_are_rejected_alike() {
     let server = TestServer::with(Config {
-        answer_timeout: Duration::from_millis(300),
+        answer_timeout: Duration::from_secs(2),
         ..Config::default()
     });
     let bearer = |token: &str| format!("Authorization: Bearer {token}");

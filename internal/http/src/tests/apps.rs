@@ -253,6 +253,7 @@ async fn app_client_is_closed_by_a_kick_and_by_shutdown() {
     let (server, toy) = server(false);
     let mut kicked = upgrade(&server, "/toy?user=a").await;
     let mut last = upgrade(&server, "/toy?user=b").await;
+    eventually(|| (toy.exchange.totals().connections == 2).then_some(())).await;
     let id = eventually(|| {
         toy.exchange
             .connections_of(&UserId::new("a"))

@@ -11,8 +11,8 @@ use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use jiff::civil::Date;
 
-use crate::{ColumnSource, Config, ConnectionLimits, ServerState, StaticFile};
-use latido_admin::{self as operations, Admin, Readiness, ReadinessReport, SystemTopicViewers};
+use crate::{Config, ServerState, StaticFile};
+use latido_admin::{Admin, AdminDeps, Readiness, ReadinessReport, SystemTopicViewers};
 use latido_auth::{
     ApiKey, PermissionFuture, PermissionLookupError, PermissionSource, Policy, PolicyConfig,
     Secret, TokenSpec, Verifier, VerifierConfig, issue,
@@ -26,7 +26,9 @@ use latido_engine::{
 use latido_hub::Hub;
 use latido_session::{SessionContext, SessionLimits};
 use latido_shard::{self as shard, RequestHandler, Shards};
-use latido_stream::{Catalog, Column, ColumnKind, KeyType, Stream, StreamRow, ZoneRule};
+use latido_stream::{
+    Catalog, Column, ColumnKind, ColumnSource, KeyType, Stream, StreamRow, ZoneRule,
+};
 use latido_telemetry::Metrics;
 
 pub(super) const HOOK_KEY: &str = "a key for the hook";
@@ -211,47 +213,22 @@ impl HttpBackend {
     }
 
     fn with(config: Config, reached: bool) -> Self {
-        let key_type = |of| reached.then_some(of);
-        let estadisticas = stream("estadisticas", "negocio_id", key_type(KeyType::Text));
-        let ventas = stream("ventas", "tienda_id", key_type(KeyType::Integer));
-        let catalog = Arc::new(Catalog::new(vec![estadisticas, ventas]));
+        let catalog = catalog(reached);
         let (backend_drain, clock, metrics) =
             (Drain::new(), Clock::system(), Arc::new(Metrics::new()));
-        let engine = Engine::new(
-            &engine::Config::default(),
-            &catalog,
-            Arc::new(engine::NoInterest),
-            Arc::clone(&metrics),
-        );
+        let engine = engine(&catalog, &metrics);
         let viewers = SystemTopicViewers::default();
         let hub = Arc::new(Hub::new(
             Arc::clone(&catalog),
             viewers.wrap_observer(engine.observer()),
         ));
-        let keys = VerifierConfig {
-            secrets: vec![Secret::new(SECRET)],
-            ..VerifierConfig::default()
-        };
-        let verifier = Arc::new(Verifier::new(&keys, clock.clone()).unwrap());
-        let roles = PolicyConfig {
-            admin_roles: vec!["root".into()],
-            ..PolicyConfig::default()
-        };
-        let policy = Arc::new(Policy::new(roles, Arc::new(DenyingPermissionSource)));
+        let (verifier, policy) = (verifier(&clock), policy());
         let shards = Shards::start(
             shard::Config { threads: 1 },
             &shard::ShardDeps {
                 hub: Arc::clone(&hub),
-                context: SessionContext {
-                    catalog: Arc::clone(&catalog),
-                    policy: Arc::clone(&policy),
-                    limits: SessionLimits::default(),
-                },
-                request_handler: RequestHandler {
-                    verifier: Arc::clone(&verifier),
-                    policy: Arc::clone(&policy),
-                    catalog: Arc::clone(&catalog),
-                },
+                context: session_context(&catalog, &policy),
+                request_handler: request_handler(&verifier, &policy, &catalog),
                 clock: clock.clone(),
                 metrics: Arc::clone(&metrics),
                 drain: backend_drain.clone(),
@@ -267,9 +244,10 @@ impl HttpBackend {
             drain: backend_drain.clone(),
         }));
         let shards = Arc::new(shards.unwrap());
-        let limits = ConnectionLimits::new(&config);
+        let drain = Drain::new();
+        let rules = config.upgrade_rules(&catalog, &verifier, &drain);
         let readiness: Arc<dyn Readiness> = Arc::new(FakeReadiness(reached));
-        let operations = operations::AdminDeps {
+        let admin = AdminDeps {
             hub: Arc::clone(&hub),
             shards: Arc::clone(&shards),
             engine: engine.clone(),
@@ -277,11 +255,11 @@ impl HttpBackend {
             verifier: Arc::clone(&verifier),
             readiness: Arc::clone(&readiness),
             clock: clock.clone(),
-            connection_usage: limits.usage(),
+            connection_usage: rules.limits.usage(),
         };
-        let operations = Admin::start(operations, viewers, &backend_drain);
+        let admin = Admin::start(admin, viewers, &backend_drain);
         let state = ServerState {
-            limits,
+            rules: Arc::new(rules),
             tls: None,
             config,
             hub,
@@ -291,12 +269,12 @@ impl HttpBackend {
             hook_key: None,
             engine,
             shards,
-            admin: operations,
+            admin,
             metrics,
             readiness,
             column_source: Arc::new(FakeReadiness(reached)),
             clock,
-            drain: Drain::new(),
+            drain,
             assets: ASSETS,
             extra_routes: None,
         };
@@ -314,6 +292,59 @@ impl HttpBackend {
             engine: self.state.engine.clone(),
         }
     }
+}
+
+/// Returns the catalog of two streams. Their key types are known once the database was reached.
+fn catalog(reached: bool) -> Arc<Catalog> {
+    let key_type = |of| reached.then_some(of);
+    let estadisticas = stream("estadisticas", "negocio_id", key_type(KeyType::Text));
+    let ventas = stream("ventas", "tienda_id", key_type(KeyType::Integer));
+    Arc::new(Catalog::new(vec![estadisticas, ventas]))
+}
+
+fn engine(catalog: &Arc<Catalog>, metrics: &Arc<Metrics>) -> Engine {
+    Engine::new(
+        &engine::Config::default(),
+        catalog,
+        Arc::new(engine::NoInterest),
+        Arc::clone(metrics),
+    )
+}
+
+fn session_context(catalog: &Arc<Catalog>, policy: &Arc<Policy>) -> SessionContext {
+    SessionContext {
+        catalog: Arc::clone(catalog),
+        policy: Arc::clone(policy),
+        limits: SessionLimits::default(),
+    }
+}
+
+fn request_handler(
+    verifier: &Arc<Verifier>,
+    policy: &Arc<Policy>,
+    catalog: &Arc<Catalog>,
+) -> RequestHandler {
+    RequestHandler {
+        verifier: Arc::clone(verifier),
+        policy: Arc::clone(policy),
+        catalog: Arc::clone(catalog),
+    }
+}
+
+fn verifier(clock: &Clock) -> Arc<Verifier> {
+    let config = VerifierConfig {
+        secrets: vec![Secret::new(SECRET)],
+        ..VerifierConfig::default()
+    };
+    Arc::new(Verifier::new(&config, clock.clone()).unwrap())
+}
+
+fn policy() -> Arc<Policy> {
+    let config = PolicyConfig {
+        admin_roles: vec!["root".into()],
+        ..PolicyConfig::default()
+    };
+    Arc::new(Policy::new(config, Arc::new(DenyingPermissionSource)))
 }
 
 /// A handle to the database's one number.

@@ -90,7 +90,7 @@ async fn hook_follows_its_contract() {
 #[tokio::test]
 async fn failed_read_is_an_error_within_the_deadline() {
     let config = Config {
-        hook_timeout: Duration::from_millis(300),
+        hook_timeout: Duration::from_secs(2),
         ..Config::default()
     };
     let server = TestServer::with(config.clone());
@@ -132,7 +132,7 @@ async fn failed_read_is_an_error_within_the_deadline() {
 #[tokio::test]
 async fn slow_and_large_bodies_are_rejected() {
     let config = Config {
-        hook_timeout: Duration::from_millis(300),
+        hook_timeout: Duration::from_secs(2),
         ..Config::default()
     };
     let server = TestServer::with(config);

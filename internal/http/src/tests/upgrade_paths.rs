@@ -10,10 +10,9 @@ use proptest::test_runner::{Config as Runs, TestCaseError, TestRunner};
 use super::backend::{admin, token};
 use super::upgrades::{frame, read_response, read_until_text};
 use super::*;
-use crate::fast_upgrade;
-use crate::routes::routes;
-use crate::server::HttpServer;
-use latido_shard::{ConnectionHandler as _, PendingConnection};
+use crate::serve::listener_context;
+use latido_admission::PendingConnection;
+use latido_shard::ConnectionHandler;
 
 const ORIGIN: &str = "https://panel.example.com";
 
@@ -63,23 +62,7 @@ fn any_head() -> impl Strategy<Value = String> {
         "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
         &["Sec-WebSocket-Key: x", "Sec-WebSocket-Key : y", ""],
     );
-    let long = format!("X-Long: {}", "x".repeat(5_000));
-    let stale = format!("Authorization: Bearer {}", token("u1", -600, None));
-    let rest = vec![
-        format!("Authorization: Bearer {good}"),
-        format!("Sec-WebSocket-Protocol: bearer, {good}"),
-        format!("Origin: {ORIGIN}"),
-        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==".into(),
-        "Origin: https://evil.example".into(),
-        "Authorization: Basic xyz".into(),
-        "Content-Length: 0".into(),
-        "Cookie: token=1".into(),
-        "No colon".into(),
-        "X-Bytes: \u{e9}".into(),
-        stale,
-        long,
-    ];
-    let rest = prop::collection::vec(select(rest), 0..4);
+    let rest = prop::collection::vec(select(other_lines(&good)), 0..4);
     let lines = (upgrade, connection, websocket_version, key, rest);
     (method, target, version, lines).prop_map(
         move |(method, target, version, (a, b, c, d, rest))| {
@@ -100,6 +83,27 @@ fn any_head() -> impl Strategy<Value = String> {
     )
 }
 
+/// Returns the header lines that a request may contain besides those of the handshake.
+fn other_lines(good: &str) -> Vec<String> {
+    let long = format!("X-Long: {}", "x".repeat(5_000));
+    let stale = format!("Authorization: Bearer {}", token("u1", -600, None));
+    vec![
+        format!("Authorization: Bearer {good}"),
+        format!("Sec-WebSocket-Protocol: bearer, {good}"),
+        format!("Origin: {ORIGIN}"),
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==".into(),
+        "Origin: https://evil.example".into(),
+        "Authorization: Basic xyz".into(),
+        "Content-Length: 0".into(),
+        "Cookie: token=1".into(),
+        "No colon".into(),
+        "X-Bytes: \u{e9}".into(),
+        stale,
+        long,
+    ]
+}
+
+/// Generates the valid line, and rarely one of the others.
 fn usually(
     good: &'static str,
     other: &[&'static str],
@@ -122,14 +126,24 @@ async fn comparable_response(socket: &mut TcpStream) -> (u16, Vec<String>, Strin
 }
 
 /// Opens a connection whose `head` is handed to hyper in two pieces, bypassing the fast path.
-async fn regular_path(http_server: &Arc<HttpServer>, head: &[u8], cut: usize) -> TcpStream {
+async fn regular_path(
+    server: &TestServer,
+    http_server: &Arc<dyn ConnectionHandler>,
+    head: &[u8],
+    cut: usize,
+) -> TcpStream {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let (socket, accepted) = tokio::join!(
         TcpStream::connect(listener.local_addr().unwrap()),
         listener.accept()
     );
     let (mut socket, (accepted, address)) = (socket.unwrap(), accepted.unwrap());
-    let permit = http_server.limits.acquire(Some(address.ip())).unwrap().0;
+    let permit = server
+        .state
+        .rules
+        .limits
+        .acquire(Some(address.ip()))
+        .unwrap();
     let pending = PendingConnection {
         socket: accepted.into_std().unwrap(),
         address,
@@ -143,12 +157,15 @@ async fn regular_path(http_server: &Arc<HttpServer>, head: &[u8], cut: usize) ->
 
 async fn compare_paths(
     server: &TestServer,
-    http_server: &Arc<HttpServer>,
+    http_server: &Arc<dyn ConnectionHandler>,
     head: &str,
     cut: Index,
 ) -> Result<bool, TestCaseError> {
     let ping = frame(r#"{"type":"ping"}"#);
-    let upgraded = fast_upgrade::try_upgrade(&server.state, None, head.as_bytes(), server.address);
+    let upgraded = server
+        .state
+        .rules
+        .try_upgrade(None, head.as_bytes(), server.address);
     let bytes = [
         head.as_bytes(),
         if upgraded.is_some() {
@@ -160,7 +177,7 @@ async fn compare_paths(
     .concat();
     let mut fast = server.connect().await;
     fast.write_all(&bytes).await.unwrap();
-    let mut regular = regular_path(http_server, &bytes, cut.index(bytes.len())).await;
+    let mut regular = regular_path(server, http_server, &bytes, cut.index(bytes.len())).await;
     if let Some(upgraded) = &upgraded {
         prop_assert_eq!(upgraded.request_bytes, head.len());
         let fast = read_until_text(&mut fast, r#"{"type":"pong"}"#).await;
@@ -199,12 +216,7 @@ fn fast_and_regular_path_give_the_same_response() {
         ..Config::default()
     });
     let mounts = crate::AppMounts::default();
-    let http_server = Arc::new(HttpServer::new(
-        &server.state,
-        &mounts,
-        routes(&server.state, &mounts),
-        None,
-    ));
+    let http_server = listener_context(&server.state, &mounts).http;
     let fast_count = AtomicU32::new(0);
     let mut runner = TestRunner::new(Runs {
         cases: 96,
@@ -219,6 +231,6 @@ fn fast_and_regular_path_give_the_same_response() {
     outcome.unwrap();
     assert!(fast_count.into_inner() > 5, "the fast path is used");
     runtime.block_on(eventually(|| {
-        (server.state.limits.in_use() == 0).then_some(())
+        (server.state.rules.limits.in_use() == 0).then_some(())
     }));
 }

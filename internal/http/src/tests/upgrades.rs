@@ -101,7 +101,7 @@ async fn upgraded_client_keeps_its_early_bytes_and_its_permit() {
     assert_eq!(answer.header("sec-websocket-protocol"), None);
 
     assert_eq!(
-        server.state.limits.in_use(),
+        server.state.rules.limits.in_use(),
         1,
         "the permit travels with the socket"
     );
@@ -111,7 +111,7 @@ async fn upgraded_client_keeps_its_early_bytes_and_its_permit() {
         "so does the permit of its address"
     );
     drop(socket);
-    eventually(|| (server.state.limits.in_use() == 0).then_some(())).await;
+    eventually(|| (server.state.rules.limits.in_use() == 0).then_some(())).await;
     assert_eq!(server.get("/health", &[]).await.status, 200);
 }
 

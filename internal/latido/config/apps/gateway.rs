@@ -49,7 +49,9 @@ pub(super) fn config(r: &mut SettingsReader<'_>) -> AppSettings {
         r.require(&GATEWAY_API_URL, EXPECTED_API_URL);
     }
     let api_key = ApiKey::from_settings(r, &GATEWAY_API_KEY);
-    let trusted = r.parse(&GATEWAY_TRUSTED_CIDRS, EXPECTED_NETWORKS, |text| text.parse().ok());
+    let trusted = r.parse(&GATEWAY_TRUSTED_CIDRS, EXPECTED_NETWORKS, |text| {
+        text.parse().ok()
+    });
     if r.text(&GATEWAY_TRUSTED_CIDRS).is_none() {
         let expected =
             "the key that publishers send, or GATEWAY_TRUSTED_CIDRS: where they need none";

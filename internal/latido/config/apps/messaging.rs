@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use latido_app_messaging::{Config, Vocabulary, Windows};
+use latido_app_messaging::{ClientApiVersion, Config, MessageWindows};
 use latido_auth::{VerifierConfig, check_secret, read_issuer_url, read_public_keys};
 use latido_settings::{SettingsReader, variables};
 
@@ -38,11 +38,15 @@ pub(super) fn config(r: &mut SettingsReader<'_>, server: &VerifierConfig) -> Con
     let defaults = Config::new(verifier(r, server));
     Config {
         default_api_version: r
-            .parse(&MESSAGING_DIALECT, "head or document", Vocabulary::parse)
+            .parse(
+                &MESSAGING_DIALECT,
+                "head or document",
+                ClientApiVersion::parse,
+            )
             .unwrap_or_default(),
         messages_per_hour: r.number(&MESSAGING_MESSAGES_PER_HOUR, 1..=10_000_000),
         typing_per_hour: r.number(&MESSAGING_TYPING_PER_HOUR, 1..=10_000_000),
-        windows: Windows {
+        windows: MessageWindows {
             retry: r.seconds(&MESSAGING_RETRY_SECONDS, 1..=86_400),
             ..defaults.windows
         },

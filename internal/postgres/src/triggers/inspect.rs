@@ -1,5 +1,7 @@
 //! Compares the installed triggers with the expected ones.
 
+use std::fmt;
+
 use crate::error::DatabaseError;
 use crate::pool::Database;
 use crate::quote::{quote_ident, quote_qualified};
@@ -21,6 +23,16 @@ pub enum TriggerState {
     Outdated,
     /// The table has no triggers.
     Missing,
+}
+
+impl fmt::Display for TriggerState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Current => "current",
+            Self::Outdated => "outdated",
+            Self::Missing => "missing",
+        })
+    }
 }
 
 /// The triggers of one table of a stream.

@@ -10,9 +10,10 @@ use tokio::time::{sleep, timeout};
 
 use crate::connect::DedicatedConnection;
 use crate::error::DatabaseError;
-use crate::watch_locks::{LOCK_CLASS, WatchLockEvent, WatchLocksShared};
+use crate::watch_locks::{LOCK_CLASS, WatchLocksShared};
 use crate::{Database, ListenerState};
 use latido_base::backoff::Jitter;
+use latido_stream::WatchLockEvent;
 use latido_telemetry::Metrics;
 
 /// The time-out of a statement on the lock connection: none of them waits for a lock.

@@ -29,24 +29,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, watch};
 
 use crate::{Database, ListenerState};
+use latido_base::clock::monotonic_now;
 use latido_base::drain::Drain;
 use latido_base::ident::{StreamId, Topic};
-use latido_stream::Catalog;
+use latido_stream::{Catalog, Interest, NotifyState, WatchLockEvent};
 use latido_telemetry::Metrics;
 
 use lock_hash::LOCK_CLASS;
 pub use lock_hash::{LOCK_COUNT, hash_sql, probe_sql, try_first_sql, try_second_sql};
 use lock_table::LockTable;
-
-/// A change in the state of the locks.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum WatchLockEvent {
-    /// The locks of these keys are held, so their writers notify from now on. Changes made without
-    /// a notification are visible: read the keys.
-    NotificationsEnabled(Vec<Topic>),
-    /// The locks are lost: writers may skip notifications.
-    Lost,
-}
 
 struct WatchLocksShared {
     table: Mutex<LockTable>,
@@ -61,17 +52,6 @@ struct WatchLocksShared {
 pub struct WatchLocks {
     shared: Arc<WatchLocksShared>,
     stream_names: Arc<[String]>,
-}
-
-/// The state of a key's locks after [`WatchLocks::add`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LockState {
-    /// The locks are held, so writers notify.
-    Held,
-    /// The locks are being requested.
-    Requested,
-    /// The locks cannot be requested now; they will be as soon as possible.
-    Delayed,
 }
 
 impl WatchLocks {
@@ -119,43 +99,6 @@ impl WatchLocks {
         self.shared.is_connected.subscribe()
     }
 
-    /// Declares that the key has viewers.
-    pub fn add(&self, topic: &Topic) -> LockState {
-        let is_held = self.shared.lock().add(self.lock_pair(topic), topic);
-        if is_held {
-            return LockState::Held;
-        }
-        self.shared.wake.notify_one();
-        if *self.shared.is_connected.borrow() {
-            LockState::Requested
-        } else {
-            LockState::Delayed
-        }
-    }
-
-    /// Releases the locks of a key that has viewers but is polled on a timer, unless other keys
-    /// need both locks. Returns `false` in that case: nothing has changed and its writers continue
-    /// to notify.
-    pub fn release_for_polling(&self, topic: &Topic) -> bool {
-        let is_released = self.shared.lock().release_for_polling(
-            self.lock_pair(topic),
-            topic,
-            latido_base::clock::monotonic_now(),
-        );
-        self.shared.wake.notify_one();
-        is_released
-    }
-
-    /// Declares that the key has no viewers any more.
-    pub fn remove(&self, topic: &Topic) {
-        self.shared.lock().remove(
-            self.lock_pair(topic),
-            topic,
-            latido_base::clock::monotonic_now(),
-        );
-        self.shared.wake.notify_one();
-    }
-
     fn lock_pair(&self, topic: &Topic) -> [u16; 2] {
         let StreamId(index) = topic.stream;
         let name = self
@@ -163,6 +106,38 @@ impl WatchLocks {
             .get(usize::from(index))
             .map_or("", String::as_str);
         lock_hash::lock_pair(name, topic.key.as_str())
+    }
+}
+
+impl Interest for WatchLocks {
+    fn watch(&self, topic: &Topic) -> NotifyState {
+        let is_held = self.shared.lock().add(self.lock_pair(topic), topic);
+        if is_held {
+            return NotifyState::Enabled;
+        }
+        self.shared.wake.notify_one();
+        if *self.shared.is_connected.borrow() {
+            NotifyState::Pending
+        } else {
+            NotifyState::Unknown
+        }
+    }
+
+    fn unwatch(&self, topic: &Topic) {
+        let pair = self.lock_pair(topic);
+        self.shared.lock().remove(pair, topic, monotonic_now());
+        self.shared.wake.notify_one();
+    }
+
+    /// Releases the locks of a key that has viewers but is polled on a timer, unless other keys
+    /// need both locks. Then nothing has changed and its writers continue to notify.
+    fn release_for_polling(&self, topic: &Topic) -> bool {
+        let pair = self.lock_pair(topic);
+        let mut table = self.shared.lock();
+        let is_released = table.release_for_polling(pair, topic, monotonic_now());
+        drop(table);
+        self.shared.wake.notify_one();
+        is_released
     }
 }
 
@@ -174,7 +149,7 @@ impl WatchLocksShared {
 
 impl std::fmt::Debug for WatchLocks {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Interest")
+        f.debug_struct("WatchLocks")
             .field("counts", &self.shared.lock().counts())
             .finish_non_exhaustive()
     }

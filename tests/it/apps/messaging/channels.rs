@@ -182,9 +182,9 @@ async fn message_supports_reaction_edit_and_delete() {
     let mut ana = PhoenixTestClient::connect_and_join(&app, ANA).await;
     let mut eva = PhoenixTestClient::connect_and_join(&app, EVA).await;
     let id = ana.send("hola", 1).await["response"]["message"]["id"].clone();
-    let heart = json!({"message_id": id, "reaction": "❤"});
+    let reaction = json!({"message_id": id, "reaction": "❤"});
     assert_eq!(
-        eva.push("add_reaction", &heart).await["response"]["reaction"]["reaction"],
+        eva.push("add_reaction", &reaction).await["response"]["reaction"]["reaction"],
         "❤"
     );
     assert_eq!(
@@ -192,7 +192,7 @@ async fn message_supports_reaction_edit_and_delete() {
         EVA.to_string()
     );
     assert_eq!(
-        eva.push("remove_reaction", &heart).await["response"],
+        eva.push("remove_reaction", &reaction).await["response"],
         json!({"status": "removed"})
     );
     ana.wait_for_event("reaction_removed").await;
@@ -260,7 +260,7 @@ async fn documented_api_version_has_its_own_names_and_shapes() {
     assert_eq!(
         new.message_contents_until("hola").await,
         ["hola"],
-        "and otherwise to others"
+        "other clients still receive it"
     );
     ana.socket
         .send(&json!(["1", "9", channel(CONVERSATION), "typing_start", {}]))

@@ -35,35 +35,74 @@ async fn send(
         .await
         .unwrap()
     {
-        WriteOutcome::Applied {
-            message,
-            is_new: fresh,
-        } => (*message, fresh),
-        WriteOutcome::Rejected(why) => panic!("refused: {why}"),
+        WriteOutcome::Applied { message, is_new } => (*message, is_new),
+        WriteOutcome::Rejected(reason) => panic!("refused: {reason}"),
     }
 }
 
 fn refusal_reason(outcome: WriteOutcome) -> String {
     match outcome {
-        WriteOutcome::Rejected(why) => why,
-        WriteOutcome::Applied { .. } => panic!("done"),
+        WriteOutcome::Rejected(reason) => reason,
+        WriteOutcome::Applied { .. } => panic!("the write was applied"),
     }
+}
+
+async fn refused_send(
+    store: &MessagingDatabase,
+    user: Uuid,
+    conversation: Uuid,
+    draft: &MessageDraft,
+) -> String {
+    let outcome = store.send(user, conversation, draft, HOUR).await;
+    refusal_reason(outcome.unwrap())
+}
+
+async fn refused_edit(
+    store: &MessagingDatabase,
+    user: Uuid,
+    conversation: Uuid,
+    message: Uuid,
+    limit: Duration,
+) -> String {
+    let outcome = store.edit(user, conversation, message, (b"x", None), limit);
+    refusal_reason(outcome.await.unwrap())
+}
+
+async fn refused_delete(
+    store: &MessagingDatabase,
+    user: Uuid,
+    conversation: Uuid,
+    message: Uuid,
+    limit: Duration,
+) -> String {
+    let outcome = store.delete(user, conversation, message, true, limit);
+    refusal_reason(outcome.await.unwrap())
+}
+
+/// Records that a message was read. Returns the reason if that was refused.
+async fn refused_receipt(
+    store: &MessagingDatabase,
+    user: Uuid,
+    conversation: Uuid,
+    message: Uuid,
+) -> Option<String> {
+    let outcome = store.record_receipt(user, conversation, message, true);
+    outcome.await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn retry_is_stored_once_and_number_collision_twice() {
     let (_home, client, store) = create_store().await;
     let attempts = (0..8).map(|_| send(&store, ANA, "hola", 7));
-    let answers = futures_util::future::join_all(attempts).await;
+    let sent = futures_util::future::join_all(attempts).await;
     assert_eq!(
-        answers.iter().filter(|(_, fresh)| *fresh).count(),
+        sent.iter().filter(|(_, is_new)| *is_new).count(),
         1,
         "eight attempts at once"
     );
     assert!(
-        answers
-            .iter()
-            .all(|(message, _)| message.id == answers[0].0.id && message.content == b"hola")
+        sent.iter()
+            .all(|(message, _)| message.id == sent[0].0.id && message.content == b"hola")
     );
     assert!(
         send(&store, ANA, "otra", 7).await.1,
@@ -73,15 +112,15 @@ async fn retry_is_stored_once_and_number_collision_twice() {
         send(&store, EVA, "hola", 7).await.1,
         "the message of another user"
     );
-    let first = answers[0].0.id;
+    let first = sent[0].0.id;
     let edit = store
         .edit(ANA, CONVERSATION, first, (b"nueva", None), HOUR)
         .await
         .unwrap();
     assert!(matches!(edit, WriteOutcome::Applied { is_new: true, .. }));
-    let (again, fresh) = send(&store, ANA, "hola", 7).await;
+    let (again, is_new) = send(&store, ANA, "hola", 7).await;
     assert_eq!(
-        (again.id, again.content, fresh),
+        (again.id, again.content, is_new),
         (first, b"nueva".to_vec(), false),
         "a late retry of an edited message"
     );
@@ -104,37 +143,20 @@ async fn every_operation_checks_the_conversation_of_the_message() {
         ..draft("x", 2)
     };
     assert_eq!(
-        refusal_reason(
-            store
-                .send(ANA, SECOND_CONVERSATION, &elsewhere, HOUR)
-                .await
-                .unwrap()
-        ),
+        refused_send(&store, ANA, SECOND_CONVERSATION, &elsewhere).await,
         "reply_to_id"
     );
     assert_eq!(
-        refusal_reason(
-            store
-                .edit(ANA, SECOND_CONVERSATION, id, (b"x", None), HOUR)
-                .await
-                .unwrap()
-        ),
+        refused_edit(&store, ANA, SECOND_CONVERSATION, id, HOUR).await,
         "not_found"
     );
     assert_eq!(
-        refusal_reason(
-            store
-                .delete(ANA, SECOND_CONVERSATION, id, true, HOUR)
-                .await
-                .unwrap()
-        ),
+        refused_delete(&store, ANA, SECOND_CONVERSATION, id, HOUR).await,
         "message_not_found"
     );
     assert_eq!(
-        store
-            .record_receipt(EVA, SECOND_CONVERSATION, id, true)
+        refused_receipt(&store, EVA, SECOND_CONVERSATION, id)
             .await
-            .unwrap()
             .as_deref(),
         Some("message_not_found")
     );
@@ -178,7 +200,7 @@ async fn every_operation_checks_the_conversation_of_the_message() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn non_members_can_do_nothing() {
-    let (_home, client, store) = create_store().await;
+    let (_home, _client, store) = create_store().await;
     let id = send(&store, ANA, "hola", 1).await.0.id;
     assert_eq!(
         store.conversation(OUTSIDER, CONVERSATION).await.unwrap(),
@@ -189,46 +211,24 @@ async fn non_members_can_do_nothing() {
         (false, None)
     );
     assert_eq!(
-        refusal_reason(
-            store
-                .send(OUTSIDER, CONVERSATION, &draft("x", 1), HOUR)
-                .await
-                .unwrap()
-        ),
+        refused_send(&store, OUTSIDER, CONVERSATION, &draft("x", 1)).await,
         "forbidden"
     );
     assert_eq!(
-        refusal_reason(
-            store
-                .edit(OUTSIDER, CONVERSATION, id, (b"x", None), HOUR)
-                .await
-                .unwrap()
-        ),
+        refused_edit(&store, OUTSIDER, CONVERSATION, id, HOUR).await,
         "unauthorized"
     );
     assert_eq!(
-        refusal_reason(
-            store
-                .edit(EVA, CONVERSATION, id, (b"x", None), HOUR)
-                .await
-                .unwrap()
-        ),
+        refused_edit(&store, EVA, CONVERSATION, id, HOUR).await,
         "forbidden"
     );
     assert_eq!(
-        refusal_reason(
-            store
-                .delete(EVA, CONVERSATION, id, true, HOUR)
-                .await
-                .unwrap()
-        ),
+        refused_delete(&store, EVA, CONVERSATION, id, HOUR).await,
         "forbidden"
     );
     assert_eq!(
-        store
-            .record_receipt(OUTSIDER, CONVERSATION, id, true)
+        refused_receipt(&store, OUTSIDER, CONVERSATION, id)
             .await
-            .unwrap()
             .as_deref(),
         Some("forbidden")
     );
@@ -255,6 +255,11 @@ async fn non_members_can_do_nothing() {
         store.summaries(OUTSIDER).await.unwrap().is_empty()
             && store.undelivered(OUTSIDER, 50).await.unwrap().is_empty()
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn inactive_members_and_conversations_have_no_access() {
+    let (_home, client, store) = create_store().await;
     client
         .batch_execute(&format!(
             "UPDATE conversation_members SET is_active = false WHERE user_id = '{EVA}'"
@@ -264,19 +269,14 @@ async fn non_members_can_do_nothing() {
     assert_eq!(
         store.conversation(EVA, CONVERSATION).await.unwrap(),
         (true, None),
-        "no more"
+        "a former member has no access"
     );
     client
         .batch_execute("UPDATE conversations SET is_active = false")
         .await
         .unwrap();
     assert_eq!(
-        refusal_reason(
-            store
-                .send(ANA, CONVERSATION, &draft("x", 1), HOUR)
-                .await
-                .unwrap()
-        ),
+        refused_send(&store, ANA, CONVERSATION, &draft("x", 1)).await,
         "forbidden"
     );
 }
@@ -291,12 +291,7 @@ async fn editing_and_deleting_have_time_limits() {
         .unwrap();
     let (day, two) = (HOUR * 24, HOUR * 48);
     assert_eq!(
-        refusal_reason(
-            store
-                .edit(ANA, CONVERSATION, id, (b"x", None), day)
-                .await
-                .unwrap()
-        ),
+        refused_edit(&store, ANA, CONVERSATION, id, day).await,
         "message_not_editable"
     );
     let WriteOutcome::Applied { message, .. } = store
@@ -308,12 +303,7 @@ async fn editing_and_deleting_have_time_limits() {
     };
     assert!(message.is_deleted && message.delete_for_everyone && message.content.is_empty());
     assert_eq!(
-        refusal_reason(
-            store
-                .delete(ANA, CONVERSATION, id, true, two)
-                .await
-                .unwrap()
-        ),
+        refused_delete(&store, ANA, CONVERSATION, id, two).await,
         "message_not_deletable"
     );
     let late = send(&store, ANA, "otra", 2).await.0.id;
@@ -322,12 +312,7 @@ async fn editing_and_deleting_have_time_limits() {
         .await
         .unwrap();
     assert_eq!(
-        refusal_reason(
-            store
-                .delete(ANA, CONVERSATION, late, true, two)
-                .await
-                .unwrap()
-        ),
+        refused_delete(&store, ANA, CONVERSATION, late, two).await,
         "message_not_deletable"
     );
 }
@@ -353,7 +338,7 @@ async fn pending_and_unread_messages_are_listed() {
     assert_eq!(
         contents(store.undelivered(ANA, 9).await.unwrap()),
         "",
-        "not one's own"
+        "the user's own messages are not pending"
     );
     assert_eq!(
         store
@@ -438,20 +423,24 @@ async fn every_change_is_seen_once_with_overlapping_transactions() {
     insert(&late, CONVERSATION, 2).await;
     insert(&early, SECOND_CONVERSATION, 1).await;
     let first = collect_changes(&store, &mut cursor).await;
-    assert_eq!(first.len(), 1, "what is not committed is not seen");
+    assert_eq!(first.len(), 1, "an uncommitted change is not visible");
     insert(&early, SECOND_CONVERSATION, 1200).await;
     assert_eq!(
         collect_changes(&store, &mut cursor).await.len(),
         1200,
-        "in pages"
+        "changes come in pages"
     );
-    assert_eq!(collect_changes(&store, &mut cursor).await, [], "once");
+    assert_eq!(
+        collect_changes(&store, &mut cursor).await,
+        [],
+        "each change is seen once"
+    );
     late.batch_execute("COMMIT").await.unwrap();
     let last = collect_changes(&store, &mut cursor).await;
     assert_eq!(last.len(), 2);
     assert!(
         last.iter().all(|(_, id)| *id < first[0].1),
-        "they drew their numbers before"
+        "their numbers were assigned earlier"
     );
     assert_eq!(collect_changes(&store, &mut cursor).await, []);
 }
@@ -485,7 +474,10 @@ async fn writers_of_one_conversation_commit_in_number_order() {
         }
     }
     assert_eq!(numbers.len(), 120);
-    assert!(numbers.is_sorted(), "looks in between give the same order");
+    assert!(
+        numbers.is_sorted(),
+        "reads during the writes give the same order"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

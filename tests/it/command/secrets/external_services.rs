@@ -29,23 +29,24 @@ impl ExternalServices {
     pub(super) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let (mood, questions) = (
+        let (behaviour, token_requests) = (
             Arc::new(Mutex::new(ServiceBehaviour::Valid)),
             Arc::new(AtomicUsize::new(0)),
         );
-        let outside = Self {
+        let services = Self {
             port,
-            behaviour: Arc::clone(&mood),
-            token_requests: Arc::clone(&questions),
+            behaviour: Arc::clone(&behaviour),
+            token_requests: Arc::clone(&token_requests),
         };
         tokio::spawn(async move {
             loop {
                 let (socket, _) = listener.accept().await.unwrap();
-                let (mood, questions) = (Arc::clone(&mood), Arc::clone(&questions));
-                tokio::spawn(async move { respond(socket, &mood, &questions).await });
+                let (behaviour, token_requests) =
+                    (Arc::clone(&behaviour), Arc::clone(&token_requests));
+                tokio::spawn(async move { respond(socket, &behaviour, &token_requests).await });
             }
         });
-        outside
+        services
     }
 
     pub(super) fn root(&self) -> String {
@@ -57,17 +58,21 @@ impl ExternalServices {
         format!("{}/{path}?key={key}", self.root())
     }
 
-    pub(super) fn set_behaviour(&self, mood: ServiceBehaviour) {
-        *self.behaviour.lock().unwrap() = mood;
+    pub(super) fn set_behaviour(&self, behaviour: ServiceBehaviour) {
+        *self.behaviour.lock().unwrap() = behaviour;
     }
 
     /// Returns the number of token requests so far.
-    pub(super) fn questions(&self) -> usize {
+    pub(super) fn token_requests(&self) -> usize {
         self.token_requests.load(Ordering::SeqCst)
     }
 }
 
-async fn respond(mut socket: TcpStream, mood: &Mutex<ServiceBehaviour>, questions: &AtomicUsize) {
+async fn respond(
+    mut socket: TcpStream,
+    behaviour: &Mutex<ServiceBehaviour>,
+    token_requests: &AtomicUsize,
+) {
     let mut request = Vec::new();
     // A GET ends after its head, a POST after its JSON body.
     while !request.ends_with(b"\r\n\r\n") && !request.ends_with(b"}") {
@@ -83,10 +88,10 @@ async fn respond(mut socket: TcpStream, mood: &Mutex<ServiceBehaviour>, question
         }
     }
     let request = String::from_utf8(request).unwrap();
-    let mood = *mood.lock().unwrap();
+    let behaviour = *behaviour.lock().unwrap();
     let is_introspection = request.starts_with("POST /introspect");
-    questions.fetch_add(usize::from(is_introspection), Ordering::SeqCst);
-    let (status, body) = match mood {
+    token_requests.fetch_add(usize::from(is_introspection), Ordering::SeqCst);
+    let (status, body) = match behaviour {
         ServiceBehaviour::Failing => (500, request.as_str()),
         ServiceBehaviour::Repeating => (200, request.as_str()),
         _ if request.starts_with("GET /keys") => (200, r#"{"keys":[]}"#),

@@ -23,7 +23,7 @@ impl ResponseRecorder {
                 .bearer_auth(&admin)
                 .send()
                 .await
-                .expect("an answer")
+                .expect("a response")
         };
         let is_over = |stats: Value| {
             stats["now"].is_object() && stats["rooms"]["rows"][0]["data"].is_object()
@@ -42,41 +42,14 @@ impl ResponseRecorder {
             .await;
             self.check_refused("POST", &format!("{start}/cleanup"))
                 .await;
-            for what in [
-                "",
-                "/clients",
-                "/rooms",
-                "/events",
-                "/stats",
-                "/metrics",
-                "/status",
-                "/api-status",
-            ] {
-                let path = format!("{start}{what}");
-                self.expect(
-                    200,
-                    "GET",
-                    &path,
-                    self.ask("GET", &path, "").bearer_auth(&admin),
-                )
-                .await;
-                self.expect(
-                    200,
-                    "GET",
-                    &path,
-                    self.ask("GET", &format!("{path}?limit=1&q=ana"), "")
-                        .bearer_auth(&admin),
-                )
-                .await;
-                self.check_refused("GET", &path).await;
-            }
+            self.check_statistics_pages(start, &admin).await;
             self.check_close("DELETE", &format!("{start}/clients/{{id}}"), &admin)
                 .await;
             self.check_close("POST", &format!("{start}/clients/{{id}}/close"), &admin)
                 .await;
         }
-        let page = |witness: &Self| {
-            witness
+        let page = |recorder: &Self| {
+            recorder
                 .ask("GET", "/dashboard", "")
                 .header("accept", "text/html")
         };
@@ -88,6 +61,37 @@ impl ResponseRecorder {
             page(self).header("if-none-match", "*"),
         )
         .await;
+    }
+
+    async fn check_statistics_pages(&mut self, start: &str, admin: &str) {
+        for page in [
+            "",
+            "/clients",
+            "/rooms",
+            "/events",
+            "/stats",
+            "/metrics",
+            "/status",
+            "/api-status",
+        ] {
+            let path = format!("{start}{page}");
+            self.expect(
+                200,
+                "GET",
+                &path,
+                self.ask("GET", &path, "").bearer_auth(admin),
+            )
+            .await;
+            self.expect(
+                200,
+                "GET",
+                &path,
+                self.ask("GET", &format!("{path}?limit=1&q=ana"), "")
+                    .bearer_auth(admin),
+            )
+            .await;
+            self.check_refused("GET", &path).await;
+        }
     }
 
     fn post(&self, start: &str, what: &str, token: &str) -> RequestBuilder {
@@ -136,8 +140,8 @@ impl ResponseRecorder {
 
     async fn check_close(&mut self, method: &str, path: &str, admin: &str) {
         self.check_refused(method, path).await;
-        let close = |witness: &Self, id: &str| {
-            witness
+        let close = |recorder: &Self, id: &str| {
+            recorder
                 .ask(method, &path.replace("{id}", id), "")
                 .bearer_auth(admin)
         };
@@ -157,7 +161,7 @@ impl ResponseRecorder {
                 .bearer_auth(admin)
                 .send()
                 .await;
-            let list: Value = list.expect("an answer").json().await.expect("JSON");
+            let list: Value = list.expect("a response").json().await.expect("JSON");
             let id = list[0]["id"].as_str().expect("an id");
             let at = path.replace("{id}", id) + query;
             self.expect(

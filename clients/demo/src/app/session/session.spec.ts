@@ -37,7 +37,7 @@ describe('a session', () => {
     answers.mockResolvedValue(json({ token: 't', negocios: [{ id: '7', nombre: 'x' }] }));
     const session = TestBed.inject(Session);
     const started = session.start();
-    await vi.waitFor(() => expect(session.phase()).toMatchObject({ name: 'looking', failed: true }));
+    await vi.waitFor(() => expect(session.phase()).toMatchObject({ name: 'looking', failed: true }), { timeout: 120_000 });
     session.hurry();
     await started;
     expect(session.phase().name).toBe('open');

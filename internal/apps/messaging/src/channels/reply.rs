@@ -8,7 +8,9 @@ use crate::channels::effect::{ErrorPayload, OperationError, error_reason};
 use crate::channels::parse_push::ReplyStyle;
 use crate::payload::{self, rfc3339};
 use crate::store::StoreResponse;
-use latido_postgres::apps::messaging::{ReactionOutcome, StoredMessage, WriteOutcome};
+use latido_postgres::apps::messaging::{
+    MessageReaction, ReactionOutcome, StoredMessage, WriteOutcome,
+};
 use latido_protocol::phoenix::ReplyStatus;
 
 /// Returns the status and payload of the reply to a push.
@@ -35,62 +37,23 @@ fn response_payload(
     api_version: ClientApiVersion,
     answer: StoreResponse,
 ) -> Result<Value, ErrorPayload> {
-    let message = |message: &StoredMessage| json!({"message": payload::message_json(message, ClientApiVersion::Current)});
+    let error_version = match reply_style {
+        ReplyStyle::React(version)
+        | ReplyStyle::Unreact(version)
+        | ReplyStyle::MarkRead(version) => version,
+        _ => api_version,
+    };
     match (reply_style, answer) {
-        (ReplyStyle::Send(api_version), StoreResponse::Message(WriteOutcome::Rejected(error))) => {
-            Err(send_error(api_version, &error))
-        }
-        (
-            ReplyStyle::Send(ClientApiVersion::Documented),
-            StoreResponse::Message(WriteOutcome::Applied { message, .. }),
-        ) => Ok(json!({"message_id": message.id, "sent_at": rfc3339(message.sent_at_us)})),
-        (
-            _,
-            StoreResponse::Message(WriteOutcome::Applied {
-                message: stored, ..
-            }),
-        ) => Ok(message(&stored)),
-        (_, StoreResponse::Message(WriteOutcome::Rejected(error))) => Err(error_reason(&error)),
-        (
-            ReplyStyle::React(api_version)
-            | ReplyStyle::Unreact(api_version)
-            | ReplyStyle::MarkRead(api_version),
-            StoreResponse::Done(Some(error))
-            | StoreResponse::Reaction(ReactionOutcome::Rejected(error)),
-        ) => Err(error_payload(api_version, &error)),
+        (_, StoreResponse::Message(outcome)) => write_payload(reply_style, outcome),
         (
             _,
             StoreResponse::Done(Some(error))
             | StoreResponse::Reaction(ReactionOutcome::Rejected(error)),
-        ) => Err(error_payload(api_version, &error)),
-        (reply_style, answer) => success_payload(reply_style, api_version, answer),
-    }
-}
-
-/// Returns the reply to an operation that succeeded, other than the write of a message.
-fn success_payload(
-    reply_style: ReplyStyle,
-    api_version: ClientApiVersion,
-    answer: StoreResponse,
-) -> Result<Value, ErrorPayload> {
-    match (reply_style, answer) {
-        (
-            ReplyStyle::React(ClientApiVersion::Documented),
-            StoreResponse::Reaction(ReactionOutcome::Added(_)),
-        ) => Ok(json!({"reaction_added": true})),
-        (ReplyStyle::Unreact(ClientApiVersion::Documented), StoreResponse::Done(None)) => {
-            Ok(json!({"reaction_removed": true}))
+        ) => Err(error_payload(error_version, &error)),
+        (_, StoreResponse::Done(None)) => done_payload(reply_style),
+        (ReplyStyle::React(version), StoreResponse::Reaction(ReactionOutcome::Added(added))) => {
+            Ok(reaction_payload(version, &added))
         }
-        (ReplyStyle::Unreact(ClientApiVersion::Current), StoreResponse::Done(None)) => {
-            Ok(json!({"status": "removed"}))
-        }
-        (ReplyStyle::MarkRead(ClientApiVersion::Documented), StoreResponse::Done(None)) => {
-            Ok(json!({"marked_read": true}))
-        }
-        (ReplyStyle::MarkRead(ClientApiVersion::Current), StoreResponse::Done(None)) => {
-            Ok(json!({"status": "read"}))
-        }
-        (ReplyStyle::Delivered, StoreResponse::Done(None)) => Ok(json!({"status": "delivered"})),
         (ReplyStyle::MarkAllRead, StoreResponse::MarkedRead(marked)) => {
             Ok(json!({"results": marked.into_iter().map(marked_result).collect::<Vec<_>>()}))
         }
@@ -114,15 +77,49 @@ fn success_payload(
                 .collect();
             Ok(json!({"conversations": all}))
         }
-        (
-            ReplyStyle::React(ClientApiVersion::Current),
-            StoreResponse::Reaction(ReactionOutcome::Added(made)),
-        ) => Ok(json!({
-            "reaction": {"id": made.id, "messageId": made.message_id, "userId": made.user_id, "reaction": made.reaction,
-                         "insertedAt": rfc3339(made.at_us)}
-        })),
         // The response does not fit the operation, so the result is unknown.
         _ => Err(error_reason("unavailable")),
+    }
+}
+
+/// Returns the reply to a send, an edit or a delete.
+fn write_payload(reply_style: ReplyStyle, outcome: WriteOutcome) -> Result<Value, ErrorPayload> {
+    match (reply_style, outcome) {
+        (ReplyStyle::Send(ClientApiVersion::Documented), WriteOutcome::Applied { message, .. }) => {
+            Ok(json!({"message_id": message.id, "sent_at": rfc3339(message.sent_at_us)}))
+        }
+        (_, WriteOutcome::Applied { message, .. }) => {
+            Ok(json!({"message": payload::message_json(&message, ClientApiVersion::Current)}))
+        }
+        (ReplyStyle::Send(version), WriteOutcome::Rejected(error)) => {
+            Err(send_error(version, &error))
+        }
+        (_, WriteOutcome::Rejected(error)) => Err(error_reason(&error)),
+    }
+}
+
+/// Returns the reply to an operation without a result.
+fn done_payload(reply_style: ReplyStyle) -> Result<Value, ErrorPayload> {
+    Ok(match reply_style {
+        ReplyStyle::Unreact(ClientApiVersion::Documented) => json!({"reaction_removed": true}),
+        ReplyStyle::Unreact(ClientApiVersion::Current) => json!({"status": "removed"}),
+        ReplyStyle::MarkRead(ClientApiVersion::Documented) => json!({"marked_read": true}),
+        ReplyStyle::MarkRead(ClientApiVersion::Current) => json!({"status": "read"}),
+        ReplyStyle::Delivered => json!({"status": "delivered"}),
+        _ => return Err(error_reason("unavailable")),
+    })
+}
+
+/// Returns the reply to an added reaction.
+fn reaction_payload(api_version: ClientApiVersion, added: &MessageReaction) -> Value {
+    match api_version {
+        ClientApiVersion::Documented => json!({"reaction_added": true}),
+        ClientApiVersion::Current => json!({
+            "reaction": {
+                "id": added.id, "messageId": added.message_id, "userId": added.user_id,
+                "reaction": added.reaction, "insertedAt": rfc3339(added.at_us),
+            }
+        }),
     }
 }
 

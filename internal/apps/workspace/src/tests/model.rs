@@ -60,25 +60,23 @@ struct ExpectedClient {
     frames: Vec<String>,
 }
 
-/// The clients of a world, and what each of them should have received.
+/// The tested world, and the state that each of its clients must have.
 struct ModelRun {
     world: WorkspaceWorld,
-    model: Vec<ExpectedClient>,
+    clients: Vec<ExpectedClient>,
 }
 
 fn run_steps(steps: &[WorkspaceStep]) {
     let mut run = ModelRun {
         world: WorkspaceWorld::new(),
-        model: Vec::new(),
+        clients: Vec::new(),
     };
     for (number, step) in steps.iter().enumerate() {
         run.apply(number, step);
-        check_presence(&run.world, &run.model);
+        check_presence(&run.world, &run.clients);
     }
     run.world.deliver();
-    for (number, expected) in (0..).zip(&run.model) {
-        check_frames(number, expected, &run.world.clients[&number].received);
-    }
+    run.check_received();
 }
 
 impl ModelRun {
@@ -86,61 +84,60 @@ impl ModelRun {
         match *step {
             WorkspaceStep::Connect => {
                 self.world.connect("").unwrap();
-                self.model.push(ExpectedClient {
+                self.clients.push(ExpectedClient {
                     is_open: true,
                     ..ExpectedClient::default()
                 });
             }
-            WorkspaceStep::Auth { client, .. } => {
-                if self.is_open(client) {
-                    self.auth(client, step);
-                }
-            }
+            WorkspaceStep::Auth { .. } => self.auth(step),
             WorkspaceStep::Disconnect(client) => {
-                if self.is_open(client) {
-                    self.world.disconnect(u32::try_from(client).unwrap());
-                    self.model[client].is_open = false;
-                    self.model[client].membership = None;
-                }
+                let Some(expected) = open_client(&mut self.clients, client) else {
+                    return;
+                };
+                expected.end();
+                self.world.disconnect(u32::try_from(client).unwrap());
             }
             WorkspaceStep::BroadcastToWorkspace(id) => {
-                let path = format!("/api/workspaces/{}/broadcast", IDS[id]);
+                self.world.post(
+                    &format!("/api/workspaces/{}/broadcast", IDS[id]),
+                    &format!(r#"{{"message":{number}}}"#),
+                );
                 let frame = format!(r#"{{"type":"broadcast","message":{number}}}"#);
-                self.post(&path, number, &frame, |(workspace, _)| workspace == id);
+                self.expect_frame(&frame, |workspace, _| workspace == id);
             }
             WorkspaceStep::MessageToUser(id) => {
-                let path = format!("/api/users/{}/message", IDS[id]);
+                self.world.post(
+                    &format!("/api/users/{}/message", IDS[id]),
+                    &format!(r#"{{"message":{number}}}"#),
+                );
                 let frame = format!(r#"{{"type":"direct_message","message":{number}}}"#);
-                self.post(&path, number, &frame, |(_, user)| user == id);
+                self.expect_frame(&frame, |_, user| user == id);
             }
             WorkspaceStep::Ping(client) => {
-                if self.is_open(client) {
-                    let slot = u32::try_from(client).unwrap();
-                    self.world.send(slot, r#"{"type":"ping"}"#);
-                    let frames = &mut self.model[client].frames;
-                    frames.push(r#"{"type":"pong"}"#.into());
-                }
+                let Some(expected) = open_client(&mut self.clients, client) else {
+                    return;
+                };
+                expected.frames.push(r#"{"type":"pong"}"#.into());
+                self.world
+                    .send(u32::try_from(client).unwrap(), r#"{"type":"ping"}"#);
             }
             WorkspaceStep::Deliver => self.world.deliver(),
         }
     }
 
-    fn is_open(&self, client: usize) -> bool {
-        self.model.get(client).is_some_and(|client| client.is_open)
-    }
-
-    /// Sends an `auth` frame. A client with another user's token, or without the membership, is
-    /// closed.
-    fn auth(&mut self, client: usize, step: &WorkspaceStep) {
+    fn auth(&mut self, step: &WorkspaceStep) {
         let WorkspaceStep::Auth {
+            client,
             workspace,
             user,
             as_number,
             is_user,
             is_member,
-            ..
         } = *step
         else {
+            return;
+        };
+        let Some(expected) = open_client(&mut self.clients, client) else {
             return;
         };
         let holder = if is_user { IDS[user] } else { "somebody else" };
@@ -159,49 +156,57 @@ impl ModelRun {
             &id(IDS[user]),
             Some(member_token(holder, &[granted])),
         );
-        let expected = &mut self.model[client];
         if is_user && is_member {
             expected.membership = Some((workspace, user));
             expected.frames.push(r#"{"type":"auth_success"}"#.into());
         } else {
-            expected.is_open = false;
-            expected.membership = None;
+            expected.end();
         }
     }
 
-    /// Publishes a message. The clients whose membership is a recipient should receive this frame.
-    fn post(
-        &mut self,
-        path: &str,
-        number: usize,
-        frame: &str,
-        is_recipient: impl Fn((usize, usize)) -> bool,
-    ) {
-        self.world.post(path, &format!(r#"{{"message":{number}}}"#));
-        for expected in &mut self.model {
-            if expected.membership.is_some_and(&is_recipient) {
+    /// Expects a frame at every client whose workspace and user match.
+    fn expect_frame(&mut self, frame: &str, matches: impl Fn(usize, usize) -> bool) {
+        for expected in &mut self.clients {
+            if expected
+                .membership
+                .is_some_and(|(workspace, user)| matches(workspace, user))
+            {
                 expected.frames.push(frame.to_owned());
+            }
+        }
+    }
+
+    fn check_received(&self) {
+        for (number, expected) in (0..).zip(&self.clients) {
+            let received = &self.world.clients[&number].received;
+            if expected.is_open {
+                assert_eq!(*received, expected.frames, "client {number}");
+            } else {
+                // A closed client may have missed the last frames. Besides those expected it
+                // received nothing but the final error.
+                let received: Vec<_> = received
+                    .iter()
+                    .filter(|frame| !frame.contains("Unauthorized"))
+                    .collect();
+                let expected = expected.frames.iter().take(received.len());
+                assert!(
+                    expected.eq(received.iter().copied()),
+                    "client {number}: {received:?}"
+                );
             }
         }
     }
 }
 
-fn check_frames(number: u32, expected: &ExpectedClient, received: &[String]) {
-    if expected.is_open {
-        assert_eq!(received, expected.frames, "client {number}");
-        return;
+impl ExpectedClient {
+    fn end(&mut self) {
+        self.is_open = false;
+        self.membership = None;
     }
-    // A closed client may have missed the last frames. Besides those expected it received nothing
-    // but the final error.
-    let received: Vec<_> = received
-        .iter()
-        .filter(|frame| !frame.contains("Unauthorized"))
-        .collect();
-    let frames = expected.frames.iter().take(received.len());
-    assert!(
-        frames.eq(received.iter().copied()),
-        "client {number}: {received:?}"
-    );
+}
+
+fn open_client(clients: &mut [ExpectedClient], client: usize) -> Option<&mut ExpectedClient> {
+    clients.get_mut(client).filter(|expected| expected.is_open)
 }
 
 /// Checks that the presence lists equal the model after every step.

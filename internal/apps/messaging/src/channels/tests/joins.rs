@@ -18,13 +18,13 @@ fn members_join_and_others_receive_the_reason() {
     let both = r#"{"status":"joined","conversation_id":"00000000-0000-0000-0000-00000000000c","conversation":{"id":"00000000-0000-0000-0000-00000000000c","type":"group","metadata":{},"is_active":true}}"#;
     let reply = format!(r#"["1","1","{CHANNEL}","phx_reply",{{"status":"ok","response":{both}}}]"#);
     assert_eq!(steps[0], ChannelEffect::SendText(reply));
-    for (vocabulary, exists, why) in [
+    for (version, exists, why) in [
         (ClientApiVersion::Current, true, "not_authorized"),
         (ClientApiVersion::Current, false, "conversation_not_found"),
         (ClientApiVersion::Documented, true, "not_a_member"),
         (ClientApiVersion::Documented, false, "not_a_member"),
     ] {
-        let mut harness = SessionHarness::new(vocabulary);
+        let mut harness = SessionHarness::new(version);
         harness.receive(&format!(r#"["1","1","{CHANNEL}","phx_join",{{}}]"#));
         harness.take_effects();
         harness.complete(Ok(StoreResponse::Membership(exists, None)));
@@ -33,7 +33,7 @@ fn members_join_and_others_receive_the_reason() {
         assert_eq!(
             harness.take_reply(),
             error(json!({"reason": "unmatched topic"})),
-            "it did not come in"
+            "the connection was not accepted"
         );
     }
 }

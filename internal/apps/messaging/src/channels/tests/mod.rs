@@ -31,16 +31,16 @@ struct SessionHarness {
 }
 
 impl SessionHarness {
-    fn new(vocabulary: ClientApiVersion) -> Self {
+    fn new(version: ClientApiVersion) -> Self {
         Self {
-            session: ChannelSession::new(ME, SerializerVersion::V2, vocabulary),
+            session: ChannelSession::new(ME, SerializerVersion::V2, version),
             effects: Vec::new(),
         }
     }
 
     /// Returns a session that has joined the conversation under the reference 1.
-    fn joined(vocabulary: ClientApiVersion) -> Self {
-        let mut harness = Self::new(vocabulary);
+    fn joined(version: ClientApiVersion) -> Self {
+        let mut harness = Self::new(version);
         harness.receive(&format!(r#"["1","1","{CHANNEL}","phx_join",{{}}]"#));
         harness.complete(Ok(membership_response()));
         harness.take_effects();
@@ -162,7 +162,7 @@ fn operations_run_one_at_a_time_in_order() {
         harness.push("new_message", &message(0));
         harness.take_reply() == error(json!({"reason": "overloaded"}))
     });
-    assert_eq!(overloaded.count(), 100, "what waits is bounded");
+    assert_eq!(overloaded.count(), 100, "pending input is bounded");
 }
 
 #[test]
@@ -184,7 +184,7 @@ fn first_version_specific_push_fixes_the_api_version() {
     harness.push("message_read", &json!({"message_id": ID}));
     assert!(
         matches!(harness.take_effects()[..], [ChannelEffect::Execute(_)]),
-        "once is for good"
+        "verified once is verified for good"
     );
 }
 
@@ -206,7 +206,7 @@ fn typing_ends_after_timeout() {
         (vec![ChannelEffect::Typing(CHANNEL.into(), false)], None)
     );
     harness.push("typing_stop", &json!({}));
-    assert_eq!(harness.take_effects(), [], "it had ended");
+    assert_eq!(harness.take_effects(), [], "typing had already ended");
     harness.push("typing_start", &json!({}));
     harness.take_effects();
     harness.receive(&format!(r#"["1","7","{CHANNEL}","phx_leave",{{}}]"#));

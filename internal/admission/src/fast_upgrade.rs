@@ -1,0 +1,165 @@
+//! The fast path to a WebSocket: a request that is complete in the first bytes and needs no
+//! waiting.
+//!
+//! This path only grants upgrades. A request that is rejected, unusual, incomplete or not for `/ws`
+//! goes through HTTP and its routes, which make all other responses. So there is one set of rules,
+//! [`UpgradeRules`], and this path only saves cost.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use http::header::{CONTENT_LENGTH, EXPECT, HeaderName, TRANSFER_ENCODING};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderValue, Response};
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::request_head::RequestHead;
+use crate::upgrade_rules::{TokenClaim, UpgradeRules};
+use latido_auth::Principal;
+
+/// The path of the server's native WebSockets.
+pub const WS_PATH: &str = "/ws";
+/// The most header lines, above those of browsers and proxies. Requests with more use the regular
+/// path.
+const MAX_HEADERS: usize = 48;
+
+/// A completed upgrade that turns a pending connection into a client.
+pub struct AcceptedUpgrade {
+    /// The principal of the verified token.
+    pub principal: Arc<Principal>,
+    /// Further permits, in addition to those that the connection already holds.
+    pub permits: Vec<OwnedSemaphorePermit>,
+    /// The bytes of the handshake response.
+    pub response: Vec<u8>,
+    /// The number of received bytes that the request used; frames may follow.
+    pub request_bytes: usize,
+}
+
+impl std::fmt::Debug for AcceptedUpgrade {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AcceptedUpgrade")
+            .field("principal", &self.principal)
+            .finish_non_exhaustive()
+    }
+}
+
+impl UpgradeRules {
+    /// Upgrades a plain WebSocket request without waiting, given all bytes received so far. Returns
+    /// `None` if the request needs the regular path: it is no such request, it is rejected, or
+    /// `app_tokens` claims its token (or it has none) for an app.
+    pub fn try_upgrade(
+        &self,
+        app_tokens: Option<&TokenClaim>,
+        received: &[u8],
+        address: SocketAddr,
+    ) -> Option<AcceptedUpgrade> {
+        let (mut head, request_bytes) = parse_request(received)?;
+        head.remote_addr = Some(address);
+        self.check_request(&head).ok()?;
+        if app_tokens.is_some_and(|claims| head.token().is_none_or(|token| claims(&token))) {
+            return None;
+        }
+        let principal = self.try_authenticate(&head)?;
+        let response = self.check_handshake(&head).ok()?;
+        let permits = self
+            .acquire_user_permits(&head, Some(principal.user()))
+            .ok()?;
+        Some(AcceptedUpgrade {
+            principal: Arc::new(principal),
+            permits,
+            response: write_head(&response),
+            request_bytes,
+        })
+    }
+}
+
+/// Parses a GET of `/ws` over HTTP/1.1 without a body. Also returns the length of its head.
+fn parse_request(bytes: &[u8]) -> Option<(RequestHead, usize)> {
+    let mut lines = [httparse::EMPTY_HEADER; MAX_HEADERS];
+    let mut request = httparse::Request::new(&mut lines);
+    let Ok(httparse::Status::Complete(used)) = request.parse(bytes) else {
+        return None;
+    };
+    if request.method != Some("GET") || request.version != Some(1) {
+        return None;
+    }
+    let target = request.path.filter(|target| target.starts_with(WS_PATH))?;
+    let target = PathAndQuery::try_from(target)
+        .ok()
+        .filter(|target| target.path() == WS_PATH)?;
+    let mut headers = HeaderMap::with_capacity(request.headers.len());
+    for line in request.headers.iter() {
+        let name = HeaderName::from_bytes(line.name.as_bytes()).ok()?;
+        headers.append(name, HeaderValue::from_bytes(line.value).ok()?);
+    }
+    let plain = ![CONTENT_LENGTH, TRANSFER_ENCODING, EXPECT]
+        .iter()
+        .any(|name| headers.contains_key(name));
+    plain.then(|| {
+        let query = target.query().unwrap_or_default();
+        (RequestHead::new_get(headers, query), used)
+    })
+}
+
+/// Formats the head of a response without a body.
+fn write_head(response: &Response<()>) -> Vec<u8> {
+    let status = response.status();
+    let mut head = Vec::with_capacity(192);
+    for part in [
+        "HTTP/1.1 ",
+        status.as_str(),
+        " ",
+        status.canonical_reason().unwrap_or_default(),
+        "\r\n",
+    ] {
+        head.extend_from_slice(part.as_bytes());
+    }
+    for (name, value) in response.headers() {
+        for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+            head.extend_from_slice(part);
+        }
+    }
+    head.extend_from_slice(b"\r\n");
+    head
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEAD: &str = "GET /ws?token=a%20b HTTP/1.1\r\nHost: x\r\nX: 1\r\nx: 2\r\n\r\n";
+
+    #[test]
+    fn plain_request_is_parsed_up_to_its_end() {
+        let (head, used) = parse_request(format!("{HEAD}more").as_bytes()).unwrap();
+        assert_eq!((used, head.token().as_deref()), (HEAD.len(), Some("a b")));
+        assert_eq!(head.header(HeaderName::from_static("x")), "1, 2");
+        assert!(parse_request(b"GET /ws HTTP/1.1\r\n\r\n").is_some());
+    }
+
+    #[test]
+    fn every_other_request_takes_the_regular_path() {
+        for end in 0..HEAD.len() {
+            assert!(parse_request(&HEAD.as_bytes()[..end]).is_none(), "{end}");
+        }
+        for (a, b) in [
+            ("GET", "POST"),
+            ("GET", "HEAD"),
+            ("/1.1", "/1.0"),
+            ("/ws", "/ws/"),
+            ("/ws", "/wsx"),
+            ("/ws", "/WS"),
+            ("/ws", "//ws"),
+            ("/ws", "http://x/ws"),
+            ("Host: x", "Content-Length: 0"),
+            ("Host: x", "Transfer-Encoding: chunked"),
+            ("Host: x", "Expect: 100-continue"),
+            ("Host: x", "Host : x"),
+            ("Host: x", "Host: \u{1}"),
+            ("Host: x", &vec!["A: b"; MAX_HEADERS].join("\r\n")),
+        ] {
+            let head = HEAD.replacen(a, b, 1);
+            assert!(parse_request(head.as_bytes()).is_none(), "{b}");
+        }
+    }
+}

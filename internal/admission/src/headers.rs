@@ -1,0 +1,35 @@
+//! Values of headers, queries and path segments.
+
+use std::borrow::Cow;
+
+use http::HeaderMap;
+use http::header::{HeaderName, ORIGIN};
+use percent_encoding::percent_decode_str;
+
+use latido_net::Origins;
+
+/// Returns a header with its lines joined by commas. It is empty if the header is missing; a line
+/// that is not text counts as empty.
+pub fn joined_header(headers: &HeaderMap, name: impl Into<HeaderName>) -> Cow<'_, str> {
+    let mut lines = headers
+        .get_all(name.into())
+        .iter()
+        .map(|line| line.to_str().unwrap_or_default());
+    let first = Cow::Borrowed(lines.next().unwrap_or_default());
+    lines.fold(first, |joined, line| {
+        Cow::Owned(format!("{joined}, {line}"))
+    })
+}
+
+/// Decodes a path segment. Returns `None` if it is not UTF-8.
+pub fn decode_segment(raw: &str) -> Option<Cow<'_, str>> {
+    percent_decode_str(raw).decode_utf8().ok()
+}
+
+/// Returns whether a request's page may connect. CORS does not protect WebSockets, so the server
+/// must. A request without `Origin` comes from a program and is allowed.
+pub fn allows_page(origins: &Origins, headers: &HeaderMap) -> bool {
+    headers
+        .get(ORIGIN)
+        .is_none_or(|origin| origin.to_str().is_ok_and(|origin| origins.allows(origin)))
+}

@@ -1,0 +1,86 @@
+//! The database as the source of rows, permissions and columns for the rest of the server.
+
+use std::collections::HashMap;
+
+use jiff::civil::Date;
+
+use crate::error::DatabaseError;
+use crate::pool::Database;
+use latido_base::ident::{Key, UserId};
+use latido_stream::{
+    Column, ColumnSource, PermissionFuture, PermissionLookupError, PermissionSource, ReadError,
+    ReadFuture, ReadRow, SnapshotReader, Stream,
+};
+
+impl SnapshotReader for Database {
+    fn read<'a>(
+        &'a self,
+        stream: &'a Stream,
+        keys: &'a [Key],
+        todays: &'a [Date],
+    ) -> ReadFuture<'a, Vec<ReadRow>> {
+        Box::pin(async move {
+            let rows = self
+                .read_timed(stream, keys, todays)
+                .await
+                .map_err(to_read_error)?;
+            Ok(rows
+                .into_iter()
+                .map(|(row, took)| ReadRow { row, took })
+                .collect())
+        })
+    }
+
+    fn mismatched_keys<'a>(
+        &'a self,
+        stream: &'a Stream,
+        keys: &'a [Key],
+        todays: &'a [Date],
+    ) -> ReadFuture<'a, Vec<Key>> {
+        Box::pin(async move {
+            self.mismatched_keys(stream, keys, todays)
+                .await
+                .map_err(to_read_error)
+        })
+    }
+
+    fn zones<'a>(
+        &'a self,
+        stream: &'a Stream,
+        keys: &'a [Key],
+    ) -> ReadFuture<'a, HashMap<Key, String>> {
+        Box::pin(async move { self.zones(stream, keys).await.map_err(to_read_error) })
+    }
+}
+
+fn to_read_error(error: DatabaseError) -> ReadError {
+    match error {
+        DatabaseError::Unavailable { .. } => ReadError::Unavailable(error.to_string()),
+        DatabaseError::Rejected { .. } | DatabaseError::Unfit { .. } => {
+            ReadError::Rejected(error.to_string())
+        }
+    }
+}
+
+impl PermissionSource for Database {
+    fn allowed<'a>(
+        &'a self,
+        stream: &'a Stream,
+        user: &'a UserId,
+        key: &'a Key,
+    ) -> PermissionFuture<'a> {
+        Box::pin(async move {
+            let keys = self
+                .allowed_keys(stream, user, std::slice::from_ref(key))
+                .await;
+            keys.map(|keys| keys.contains(key))
+                .map_err(|error| PermissionLookupError(error.to_string().into()))
+        })
+    }
+}
+
+impl ColumnSource for Database {
+    fn columns(&self, stream: &Stream) -> Option<Vec<Column>> {
+        self.columns(stream)
+    }
+}

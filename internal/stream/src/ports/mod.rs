@@ -1,0 +1,16 @@
+//! The interfaces between the engine, the policy and HTTP on one side and the database on the other.
+//! Neither side names the other.
+
+mod column_source;
+mod hint_sink;
+mod interest;
+mod permission_source;
+mod readiness;
+mod snapshot_reader;
+
+pub use column_source::ColumnSource;
+pub use hint_sink::{ChangeHint, HintSink, WatchLockEvent};
+pub use interest::{Interest, NoInterest, NotifyState};
+pub use permission_source::{PermissionFuture, PermissionLookupError, PermissionSource};
+pub use readiness::{Readiness, ReadinessFuture, ReadinessReport, StreamReport};
+pub use snapshot_reader::{ReadError, ReadFuture, ReadRow, SnapshotReader};
