@@ -64,7 +64,7 @@ pub(crate) fn run_role() -> anyhow::Result<()> {
             pacer::run_schedules(&beats, |channel, turn| broadcast(&senders, channel, turn));
         }
     });
-    crate::print("ready\n")?;
+    crate::output::print("ready\n")?;
     accept(listener, &plan, &rooms)
 }
 

@@ -62,7 +62,7 @@ pub(crate) fn run_role() -> anyhow::Result<()> {
         .build()?;
     let _inside = runtime.enter();
     let (hub, _shards) = serve(&plan)?;
-    crate::print("ready\n")?;
+    crate::output::print("ready\n")?;
     if io::stdin().lock().lines().next().is_none() {
         return Ok(());
     }

@@ -34,7 +34,7 @@ impl BenchProcess {
         core: Option<usize>,
         command: &mut Command,
     ) -> anyhow::Result<Self> {
-        let log = crate::output_folder()?.join(format!("{name}.log"));
+        let log = crate::output::output_folder()?.join(format!("{name}.log"));
         let log = File::create(&log).with_context(|| format!("creating {}", log.display()))?;
         command
             .stdin(Stdio::piped())

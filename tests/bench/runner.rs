@@ -134,7 +134,7 @@ impl MeasuredSubject for &str {
 
 /// Runs the requested scenarios, prints their results, and writes the report.
 pub(crate) fn run(scenarios: &[Scenario], options: BenchOptions) -> anyhow::Result<()> {
-    let folder = crate::output_folder()?;
+    let folder = crate::output::output_folder()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -166,12 +166,12 @@ pub(crate) fn run(scenarios: &[Scenario], options: BenchOptions) -> anyhow::Resu
         }
         bench.chapter.seconds = began.elapsed().as_secs_f64();
         let chapter = std::mem::take(&mut bench.chapter);
-        crate::print(&chapter.render())?;
+        crate::output::print(&chapter.render())?;
         report.chapters.push(chapter);
         // Write the partial report now, in case a later scenario hangs the machine.
         report.write(&folder)?;
     }
-    crate::print(&format!(
+    crate::output::print(&format!(
         "\nwritten to {}: bench.txt, bench.json, bench.svg\n",
         folder.display()
     ))

@@ -10,9 +10,7 @@ mod chromium;
 mod demo;
 mod operator;
 mod page;
-
-use std::env;
-use std::io::Write as _;
+mod skipped;
 
 use chromium::Browser;
 use page::{BrowserPage, Screen};
@@ -30,10 +28,3 @@ const PHONE: Screen = Screen {
     is_dark: false,
     reduces_motion: false,
 };
-
-/// Reports a test that cannot run here. With `CI` set it fails; otherwise it writes to the
-/// process's standard error, because the test runner hides the output of passing tests.
-fn report_skipped(what: &str) {
-    assert!(env::var_os("CI").is_none(), "not run: {what}");
-    let _nobody_listens = writeln!(std::io::stderr(), "\nNOT RUN: {what}");
-}

@@ -14,9 +14,9 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
 
+use crate::watch::output::{OutputClosed, print_line, print_notice};
 use crate::watch::reconnect::{WatchDisconnect, on_close_frame, on_http_status, printable};
 use crate::watch::render::{RowRenderer, ServerMessage, parse_frame};
-use crate::watch::{print_line, print_notice};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The interval between two pings to the server.
@@ -33,14 +33,6 @@ pub(super) struct WatchClient {
     pub(super) channel: String,
     pub(super) as_json: bool,
     pub(super) renderer: RowRenderer,
-}
-
-/// Standard output can no longer be written.
-#[derive(Debug)]
-pub(super) enum OutputClosed {
-    /// The reading end of the pipe was closed, for example by `head`.
-    BrokenPipe,
-    WriteFailed(std::io::Error),
 }
 
 type ClientSocketStream = WebSocketStream<MaybeTlsStream<TcpStream>>;

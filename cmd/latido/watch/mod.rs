@@ -2,6 +2,7 @@
 //! else to standard error.
 
 mod connection;
+mod output;
 mod reconnect;
 mod render;
 
@@ -14,7 +15,8 @@ use latido_net::Host;
 use reqwest::Url;
 
 use crate::cli::WatchArgs;
-use crate::watch::connection::{OutputClosed, WatchClient};
+use crate::watch::connection::WatchClient;
+use crate::watch::output::{OutputClosed, print_notice};
 use crate::watch::reconnect::WatchDisconnect;
 use crate::watch::render::RowRenderer;
 
@@ -127,23 +129,6 @@ fn is_encrypted_or_local(url: &Url) -> bool {
 fn wants_colour() -> bool {
     std::io::stdout().is_terminal()
         && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
-}
-
-/// Prints a message to standard error.
-fn print_notice(text: &str) {
-    // Ignored: standard error may be closed.
-    let _ = writeln!(std::io::stderr(), "latido: {text}");
-}
-
-/// Prints one line to standard output.
-fn print_line(line: &str) -> Result<(), OutputClosed> {
-    let mut out = std::io::stdout().lock();
-    writeln!(out, "{line}")
-        .and_then(|()| out.flush())
-        .map_err(|error| match error.kind() {
-            ErrorKind::BrokenPipe => OutputClosed::BrokenPipe,
-            _ => OutputClosed::WriteFailed(error),
-        })
 }
 
 #[cfg(test)]

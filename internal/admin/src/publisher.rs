@@ -1,15 +1,17 @@
 //! The admin service's only task: it samples metrics every second and publishes rows for the system
 //! topics that have viewers.
 
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
+use crate::admin::{Admin, AdminDeps};
 use crate::metrics_history::MetricsSample;
-use crate::{Admin, process_stats};
+use crate::process_stats;
+use crate::system_topic_viewers::SystemTopicViewers;
 use latido_base::drain::Drain;
 use latido_base::ident::Topic;
 use latido_stream::{StreamRow, SystemTopic};
@@ -29,7 +31,27 @@ enum PublisherEvent {
     DependenciesChecked,
 }
 
-pub(super) async fn run(admin: Arc<Admin>, drain: Drain) {
+impl Admin {
+    /// Starts the admin service: it samples, and publishes while there are viewers, until the
+    /// server stops. `viewers` must be the instance that [wraps](crate::SystemTopicViewers::wrap_observer)
+    /// the engine's observer.
+    pub fn start(parts: AdminDeps, viewers: SystemTopicViewers, drain: &Drain) -> Arc<Self> {
+        let started_s = parts.clock.unix_s();
+        let admin = Arc::new(Self {
+            deps: parts,
+            viewers,
+            started: Instant::now(),
+            started_s,
+            history: Mutex::default(),
+            dependency_status: Mutex::default(),
+            rows_published: AtomicU64::new(0),
+        });
+        drain.spawn(run(Arc::clone(&admin), drain.clone()));
+        admin
+    }
+}
+
+async fn run(admin: Arc<Admin>, drain: Drain) {
     let mut ticks = interval(SAMPLE_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let mut last = Instant::now();

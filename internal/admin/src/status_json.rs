@@ -5,7 +5,8 @@ use std::sync::PoisonError;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
-use crate::{Admin, DependencyStatus, VERSION, process_stats};
+use crate::admin::{Admin, DependencyStatus, VERSION};
+use crate::process_stats;
 use latido_hub::RoomSummary;
 use latido_shard::ClientSummary;
 use latido_telemetry::RecentEvent;

@@ -5,9 +5,9 @@ use tokio::sync::Semaphore;
 
 use super::*;
 use crate::Grants;
-use crate::PermissionFuture;
 use latido_base::ident::Key;
 use latido_base::ident::StreamId;
+use latido_stream::PermissionFuture;
 use latido_stream::{KeyType, ZoneRule};
 
 /// A fake database that grants even keys to everyone, once it may respond.

@@ -10,22 +10,11 @@
 mod businesses;
 mod service;
 mod sql;
+mod sql_executor;
 mod writer;
-
-use futures_util::future::BoxFuture;
 
 pub use businesses::{ADMIN_USER, BUSINESSES, DemoBusiness, find_business};
 pub use service::{BookError, Demo, DemoSession};
 pub use sql::seed_sql;
+pub use sql_executor::SqlExecutor;
 pub use writer::{ActivityRate, start_writer};
-
-/// Runs one statement, or several separated by semicolons. The owner of the connections implements
-/// it.
-pub trait SqlExecutor: Send + Sync {
-    /// Runs the SQL and returns the number of rows that the last statement changed.
-    ///
-    /// # Errors
-    /// Returns an error if the database is unavailable or rejects the SQL. A single statement is
-    /// never applied partially.
-    fn execute<'a>(&'a self, sql: &'a str) -> BoxFuture<'a, anyhow::Result<u64>>;
-}

@@ -1,32 +1,35 @@
 //! The engine's actor: takes batches out of the dirty set, reads, compares and publishes.
 
-mod staleness;
-mod verification;
-
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use crate::verification_rotation::VerificationRotation;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use jiff::Timestamp;
 
 use crate::calendar::Calendar;
 use crate::database_health::DatabaseHealth;
-use crate::read_batch::{BatchKey, BatchOutcome, KeyCost, ReadBatch};
-use crate::read_cost::{self, TypicalCost};
+use crate::deps::EngineDeps;
+use crate::hint_source::HintSource;
+use crate::read_batch::ReadBatch;
+use crate::read_cost::TypicalCost;
 use crate::read_slots::ReadSlots;
+use crate::shared::{EngineShared, ReadWaiter};
 use crate::stream_health::StreamHealth;
-use crate::{EngineDeps, EngineShared, HintSource, ReadError, ReadRow, ReadWaiter};
 use latido_base::clock::monotonic_now;
 use latido_base::ident::{Key, Topic};
-use latido_hub::PublishOutcome;
 use latido_protocol::Staleness;
-use latido_stream::{StreamRow, ZoneRule};
+use latido_stream::{ReadError, ReadRow};
 use latido_telemetry::{Metrics, RecentEventKind};
-pub(super) use verification::VERIFICATION_RESULTS;
-use verification::VerificationRotation;
+
+mod reads;
+
+mod staleness;
+
+mod verification;
 
 /// The longest sleep of the actor, so that a step of the wall clock or a suspended machine cannot
 /// hide a midnight.
@@ -205,268 +208,6 @@ impl EngineActor {
             tracing::warn!(%stream, keys, key, "the sweep found changes without a notification: something bypasses the triggers");
         }
     }
-
-    /// Starts reads until no slot or no due key is left.
-    fn start_reads(&mut self) {
-        let now = monotonic_now();
-        self.last_start = now;
-        if self.database_health.retry_at(now).is_some() {
-            return;
-        }
-        loop {
-            if self.is_probing(now) {
-                return;
-            }
-            let mut state = self.shared.lock();
-            let batch = match state
-                .dirty
-                .take_batch(now, |stream| self.slots.is_free(stream, now))
-            {
-                None if self.running_solos < self.deps.config.solo_slots => {
-                    state.dirty.take_solo(now)
-                }
-                batch => batch,
-            };
-            drop(state);
-            match batch {
-                Some(batch) => self.start_batch(batch),
-                None => return,
-            }
-        }
-    }
-
-    /// Returns whether a probe is under way. While the database is away, one statement at a time
-    /// finds out whether it is back, and due keys wait for its result.
-    fn is_probing(&self, now: Instant) -> bool {
-        self.database_health.staleness(now, Duration::ZERO) != Staleness::Fresh
-            && !self.statements.is_empty()
-    }
-
-    fn start_batch(&mut self, batch: ReadBatch<ReadWaiter>) {
-        if batch.is_solo {
-            self.running_solos += 1;
-        } else {
-            self.slots.occupy(batch.stream, batch.started_at);
-        }
-        let stream = Arc::clone(self.deps.catalog.get(batch.stream));
-        let unknown = batch
-            .keys
-            .iter()
-            .map(|key| &key.topic)
-            .any(|topic| self.calendar.lacks_zone(topic));
-        if unknown && matches!(stream.zone_rule, ZoneRule::Query { .. }) {
-            let reader = Arc::clone(&self.deps.reader);
-            self.statements.push(Box::pin(async move {
-                let keys: Vec<_> = batch.keys.iter().map(|key| key.topic.key.clone()).collect();
-                let zones = reader.zones(&stream, &keys).await;
-                EngineEvent::ZonesRead(batch, zones)
-            }));
-        } else {
-            self.start_statement(batch);
-        }
-    }
-
-    fn on_zones(
-        &mut self,
-        batch: ReadBatch<ReadWaiter>,
-        zones: Result<HashMap<Key, String>, ReadError>,
-    ) {
-        let zones = match zones {
-            Ok(zones) => zones,
-            Err(ReadError::Unavailable(reason)) => {
-                return self.on_read(batch, Err(ReadError::Unavailable(reason)));
-            }
-            Err(error @ ReadError::Rejected(_)) => {
-                tracing::warn!(%error, "the time zones of keys could not be read; the default is taken");
-                HashMap::new()
-            }
-        };
-        let topics: Vec<_> = batch.keys.iter().map(|key| key.topic.clone()).collect();
-        self.calendar
-            .set_zones(&topics, &zones, self.deps.clock.now());
-        self.start_statement(batch);
-    }
-
-    fn start_statement(&mut self, batch: ReadBatch<ReadWaiter>) {
-        let now = self.deps.clock.now();
-        let todays: Vec<_> = batch
-            .keys
-            .iter()
-            .map(|key| self.calendar.today(&key.topic, now))
-            .collect();
-        let stream = Arc::clone(self.deps.catalog.get(batch.stream));
-        let reader = Arc::clone(&self.deps.reader);
-        self.statements.push(Box::pin(async move {
-            let keys: Vec<_> = batch.keys.iter().map(|key| key.topic.key.clone()).collect();
-            let rows = reader.read(&stream, &keys, &todays).await;
-            EngineEvent::RowsRead(batch, rows)
-        }));
-    }
-
-    fn on_read(&mut self, mut batch: ReadBatch<ReadWaiter>, rows: Result<Vec<ReadRow>, ReadError>) {
-        let now = monotonic_now();
-        if batch.is_solo {
-            self.running_solos = self.running_solos.saturating_sub(1);
-        } else {
-            self.slots.release(batch.stream, batch.started_at);
-        }
-        let stream = batch.stream;
-        let outcome = match rows {
-            Ok(rows) => {
-                let slow = self.record_cost(&mut batch, &rows, now);
-                self.publish_rows(&mut batch, rows, now);
-                self.database_health.record_success();
-                self.stream_health[usize::from(stream.0)].record_success();
-                BatchOutcome::Done { is_slow: slow }
-            }
-            Err(error) => self.record_failure(&batch, &error, now),
-        };
-        let mut state = self.shared.lock();
-        let alone = batch
-            .keys
-            .first()
-            .filter(|_| batch.keys.len() == 1 && outcome == BatchOutcome::Rejected);
-        let was_healthy = alone.map(|key| !state.dirty.is_failing(&key.topic));
-        let (waiters, succeeded) = state.dirty.finish(batch, outcome, now);
-        self.shared.apply_polling_changes(&mut state.dirty, now);
-        let all_fail = was_healthy.is_some() && state.dirty.all_failing(stream);
-        drop(state);
-        if let Some(was_healthy) = was_healthy {
-            self.stream_health[usize::from(stream.0)].record_failure(
-                was_healthy,
-                all_fail,
-                now,
-                self.deps.clock.unix_s(),
-            );
-        }
-        for waiter in waiters {
-            // The receiver may be gone already.
-            let _ = waiter.send(succeeded);
-        }
-    }
-
-    fn record_failure(
-        &mut self,
-        batch: &ReadBatch<ReadWaiter>,
-        error: &ReadError,
-        now: Instant,
-    ) -> BatchOutcome {
-        let stream = &self.deps.catalog.get(batch.stream).name;
-        let keys = batch.keys.len();
-        match error {
-            ReadError::Unavailable(_) => {
-                self.metrics.read_failures.increment("unavailable");
-                if self.database_health.staleness(now, Duration::ZERO) == Staleness::Fresh {
-                    tracing::warn!(%stream, keys, %error, "could not read; the keys stay marked");
-                }
-                self.database_health.record_failure(
-                    batch.started_at,
-                    now,
-                    self.deps.clock.unix_s(),
-                );
-                BatchOutcome::Unavailable
-            }
-            ReadError::Rejected(_) => {
-                self.metrics.read_failures.increment("rejected");
-                // A rejection proves that the database responds.
-                self.database_health.record_success();
-                if keys == 1 {
-                    let key = batch.keys.first().map_or("", |key| key.topic.key.as_str());
-                    tracing::warn!(%stream, key, %error, "could not read this key; it is tried again later");
-                    self.metrics.recent_events.record(
-                        RecentEventKind::ReadFailed,
-                        "rejected",
-                        Some(key),
-                    );
-                }
-                BatchOutcome::Rejected
-            }
-        }
-    }
-
-    fn publish_rows(
-        &mut self,
-        batch: &mut ReadBatch<ReadWaiter>,
-        rows: Vec<ReadRow>,
-        now: Instant,
-    ) {
-        let elapsed = now.saturating_duration_since(batch.started_at);
-        self.metrics.read_seconds.observe(elapsed);
-        self.metrics.batch_keys.observe(batch.keys.len());
-        let clock_us = rows.first().map_or_else(
-            || self.deps.clock.now().as_microsecond(),
-            |read| read.row.clock_us,
-        );
-        let mut rows: HashMap<_, _> = rows
-            .into_iter()
-            .map(|read| (read.row.key.clone(), read.row))
-            .collect();
-        for taken in &mut batch.keys {
-            let key = &taken.topic.key;
-            // A query without the LATERAL form returns no row for a key without data. Its viewers
-            // still get a frame, so that they know that they are served.
-            let absent = || StreamRow {
-                key: key.clone(),
-                columns: "{}".to_owned(),
-                clock_us,
-            };
-            let row = rows.remove(key).unwrap_or_else(absent);
-            let published = self.deps.hub.publish(&taken.topic, &row);
-            taken.has_changed = matches!(published, PublishOutcome::Changed(_));
-            self.record_read(taken, published, now);
-        }
-    }
-
-    fn record_read(&self, taken: &BatchKey<ReadWaiter>, published: PublishOutcome, now: Instant) {
-        if let Some(source) = taken.sources.iter().next() {
-            self.metrics.reads.increment(source.as_str());
-        }
-        match published {
-            PublishOutcome::Changed(_) if taken.sources.is_only(HintSource::Sweep) => self
-                .shared
-                .lock()
-                .missed_changes
-                .record_sweep_change(&taken.topic, now),
-            // A polled change has no notification, so there is no change-to-frame latency to
-            // record.
-            PublishOutcome::Changed(_) if !taken.sources.is_only(HintSource::Timer) => self
-                .metrics
-                .change_to_frame_seconds
-                .observe(now.saturating_duration_since(taken.since)),
-            PublishOutcome::Changed(_)
-            | PublishOutcome::Unwatched
-            | PublishOutcome::Unchanged
-            | PublishOutcome::First(_) => {}
-        }
-    }
-
-    /// Records the cost of each key of the batch. Returns `true` if the batch took far longer than
-    /// these costs explain.
-    fn record_cost(
-        &mut self,
-        batch: &mut ReadBatch<ReadWaiter>,
-        rows: &[ReadRow],
-        now: Instant,
-    ) -> bool {
-        let elapsed = now.saturating_duration_since(batch.started_at);
-        let mut unexplained = elapsed;
-        // The first of several rows may include the work for all of them, so its time is not used.
-        let known = rows
-            .iter()
-            .skip(usize::from(rows.len() > 1))
-            .filter_map(|read| Some((&read.row.key, read.took?)));
-        let took: HashMap<_, _> = known.collect();
-        for key in &mut batch.keys {
-            let Some(took) = took.get(&key.topic.key) else {
-                continue;
-            };
-            key.cost = read_cost::classify(*took, batch.is_solo, key.is_polled);
-            if key.cost == KeyCost::Heavy {
-                unexplained = unexplained.saturating_sub(*took);
-            }
-        }
-        self.typical_cost[usize::from(batch.stream.0)].record_batch(unexplained, batch.keys.len())
-    }
 }
 
 async fn sleep_until(deadline: Option<Instant>) {
@@ -478,4 +219,4 @@ async fn sleep_until(deadline: Option<Instant>) {
 
 #[cfg(any(test, feature = "simulation"))]
 #[path = "simulated_actor_tests.rs"]
-pub mod simulated;
+pub(crate) mod simulated;

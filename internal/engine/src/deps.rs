@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use crate::{Config, SnapshotReader};
+use crate::config::Config;
 use latido_base::clock::Clock;
 use latido_base::drain::Drain;
 use latido_hub::Hub;
-use latido_stream::Catalog;
+use latido_stream::{Catalog, SnapshotReader};
 
 /// The dependencies of the engine's actor, assembled by the wiring.
 pub struct EngineDeps {

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 /// The time window in which notifications are counted.
 const COUNT_WINDOW: Duration = Duration::from_secs(1);
+
 /// The time without a change after which a key is no longer hot.
 const QUIET_PERIOD: Duration = Duration::from_secs(1);
 

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crate::HintSources;
+use crate::hint_source::HintSources;
 use crate::hot_keys::HotKeyDetector;
 
 /// A key that is marked and not yet read: the sources of its hints, the time of the oldest hint,

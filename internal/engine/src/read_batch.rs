@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crate::HintSources;
+use crate::hint_source::HintSources;
 use latido_base::ident::{StreamId, Topic};
 
 /// One key of a batch.

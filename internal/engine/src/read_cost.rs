@@ -12,11 +12,14 @@ use crate::read_batch::KeyCost;
 /// The read time from which a key gets a statement of its own. It returns to the batches below half
 /// of this.
 const HEAVY_KEY: Duration = Duration::from_millis(5);
+
 /// The same limit for a polled key. It is lower because such a key is read so often that other keys
 /// would wait for it much of the time.
 const HEAVY_POLLED_KEY: Duration = Duration::from_millis(1);
+
 /// The duration below which a statement never counts as slow.
 const MIN_SLOW: Duration = Duration::from_millis(50);
+
 /// The multiple of its keys' typical cost beyond which a statement is slow.
 const SLOW_FACTOR: u32 = 8;
 

@@ -11,6 +11,7 @@ use latido_base::ident::StreamId;
 
 /// The running time after which a batch no longer blocks its stream.
 const OVERDUE_AFTER: Duration = Duration::from_millis(20);
+
 /// The largest number of concurrent batches of one stream, including overdue ones.
 const MAX_SLOTS: usize = 3;
 

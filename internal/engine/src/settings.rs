@@ -2,8 +2,8 @@
 
 use latido_settings::{SettingsReader, variables};
 
+use crate::config::{Config, SWEEP_INTERVAL};
 use crate::read_pacing::READ_INTERVAL;
-use crate::{Config, SWEEP_INTERVAL};
 
 variables! {
     /// The variables of database reads.

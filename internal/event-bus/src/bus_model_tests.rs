@@ -6,7 +6,8 @@ use std::sync::Arc;
 use latido_base::ident::UserId;
 
 use super::model_client::{ModelClient, ModelTransport, PresenceList};
-use super::*;
+use super::model_script::{HISTORY_CAPACITY, ModelOp, NOTICE_TOPIC, TOPIC_NAMES, TestPolicy};
+use crate::*;
 
 pub(super) struct BusModel {
     bus: Arc<EventBus>,

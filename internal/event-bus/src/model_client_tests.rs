@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
-use super::*;
+use crate::*;
 
 /// The presence list of one topic: the users, and the metadata of their connections.
 pub(super) type PresenceList = BTreeMap<String, BTreeMap<ConnectionId, String>>;

@@ -1,10 +1,8 @@
 //! The apps that are mounted on a listener, and their WebSockets.
 
 use std::fmt;
-use std::str::FromStr as _;
 use std::sync::Arc;
 
-use bytes::Buf;
 use futures_util::future::BoxFuture;
 
 use crate::app_http::HttpApp;

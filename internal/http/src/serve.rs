@@ -138,8 +138,8 @@ async fn run_listener(listener: HttpListener, listening: Listening, mounts: &App
     if cfg!(target_os = "linux") {
         set_socket_options(&SockRef::from(&socket), listening.unacknowledged_timeout);
     }
+    // The address of the main listener is returned to the caller that started the server.
     let log_listening = || {
-        // The address of the main listener is returned to the caller that started the server.
         if mounts.is_dedicated {
             info!(%address, apps = mounts.apps.join(", "), "listening for apps")
         }

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use proptest::prelude::*;
 
 use super::*;
-use latido_base::ident::{Key, StreamId};
+use crate::SubscriberEvent;
+use latido_base::ident::{Key, StreamId, Version};
 use latido_stream::{KeyType, Stream};
 
 #[derive(Default)]

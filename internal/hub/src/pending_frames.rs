@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::{RoomId, VersionedFrame};
+use crate::frame::{RoomId, VersionedFrame};
 use latido_base::ident::IterMap;
 use latido_protocol::Frame;
 

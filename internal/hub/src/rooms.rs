@@ -6,15 +6,11 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use crate::{PublishOutcome, ShardFrames, ShardFramesId, VersionedFrame};
+use crate::frame::{PublishOutcome, RoomId, VersionedFrame};
+use crate::pending_frames::{ShardFrames, ShardFramesId};
 use latido_base::ident::{Channel, Topic, Version};
 use latido_protocol::{Frame, Staleness};
 use latido_stream::{SYSTEM_STREAM, Snapshot, StreamRow};
-
-/// The id of a room: a channel name with viewers. Ids are never reused, so a late message for a
-/// closed room has no effect.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct RoomId(u64);
 
 pub(super) struct HubRoom {
     pub(super) channel: Channel,

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use crate::{Hub, RoomId, VersionedFrame};
+use crate::frame::{RoomId, VersionedFrame};
+use crate::hub::Hub;
+use latido_base::ident::Channel;
 use latido_protocol::Frame;
 
 /// A viewer of one room that yields the newest frame. Frames replaced before it polls are lost, as
@@ -80,5 +82,28 @@ impl AsyncSubscriber {
 impl Drop for AsyncSubscriber {
     fn drop(&mut self) {
         self.hub.unsubscribe_async(self.room);
+    }
+}
+
+impl Hub {
+    /// Adds a viewer that runs as a Tokio task. It is removed when it is dropped.
+    pub fn subscribe_async(self: &Arc<Self>, channel: &Channel) -> AsyncSubscriber {
+        let mut rooms = self.lock();
+        let (room, first) = rooms.add_viewer(channel, None);
+        if first {
+            self.observer.on_watched(&channel.topic);
+        }
+        // Encode first, so that the receiver already holds the newest frame.
+        let _ = rooms.latest_frame(room, |snapshot| self.encode(channel, snapshot));
+        let (frames, status) = rooms.receivers(room);
+        let stale = rooms.staleness_frame().is_some();
+        AsyncSubscriber::new(Arc::clone(self), room, frames, status, stale)
+    }
+
+    fn unsubscribe_async(&self, room: RoomId) {
+        let mut rooms = self.lock();
+        if let Some(topic) = rooms.remove_viewer(room, None) {
+            self.observer.on_unwatched(&topic);
+        }
     }
 }

@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
+use crate::hub::Hub;
 use latido_base::ident::{Topic, Version};
-
-use crate::Hub;
 
 /// The columns of a topic's last snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]

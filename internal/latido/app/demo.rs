@@ -11,9 +11,10 @@ use base64::engine::general_purpose::STANDARD;
 use jiff::tz::TimeZone;
 
 use crate::app::adapters::PostgresScripts;
+use crate::app::config::Config;
 use crate::app::database_commands::{app_schemas, install_all};
 use crate::app::serve::run_until_stopped;
-use crate::app::{App, Config};
+use crate::app::server::App;
 use crate::config::Settings;
 use latido_auth::{Secret, TokenSpec, VerifierConfig, issue};
 use latido_base::clock::Clock;

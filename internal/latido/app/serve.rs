@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::app::{App, Config};
+use crate::app::config::Config;
+use crate::app::server::App;
 use crate::config::Settings;
 
 /// Runs a server with these settings until SIGTERM, SIGINT, or the failure of a part. `on_started`

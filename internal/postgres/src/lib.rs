@@ -10,6 +10,7 @@ mod columns;
 mod config;
 mod connect;
 mod prepare;
+mod prepared_stream;
 
 mod doctor;
 mod error;

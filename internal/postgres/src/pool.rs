@@ -17,7 +17,7 @@ use tokio_postgres::types::{ToSql, Type};
 use crate::config::{Config, ConfigError, UrlSetting};
 use crate::connect::{DedicatedConnection, Endpoint, PoolConnector, PoolerDetection};
 use crate::error::{DatabaseError, ErrorScope};
-use crate::prepare::PreparedStream;
+use crate::prepared_stream::PreparedStream;
 
 /// The time that the client waits beyond the server's statement time-out, for the network in both
 /// directions.

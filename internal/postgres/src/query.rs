@@ -9,9 +9,10 @@ use jiff::civil::Date;
 use tokio_postgres::types::{ToSql, Type};
 
 use crate::error::DatabaseError;
-use crate::key_array;
 use crate::pool::Database;
-use crate::prepare::{self, PreparedStream, build_authorize_sql};
+use crate::prepare::build_authorize_sql;
+use crate::prepared_stream::PreparedStream;
+use crate::{key_array, prepare};
 use latido_base::ident::{Key, UserId};
 use latido_stream::{Catalog, Column, Stream, StreamRow};
 

@@ -3,7 +3,7 @@
 use latido_base::secret::Secret;
 use latido_settings::{SettingsReader, Variable, variables};
 
-use crate::Config;
+use crate::config::Config;
 use crate::config::{POOL_SIZE, STATEMENT_TIMEOUT};
 
 const EXPECTED_URL: &str = "postgresql://user:password@host:port/database";

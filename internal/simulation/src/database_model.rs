@@ -6,10 +6,7 @@ use std::collections::{BTreeSet, VecDeque};
 use jiff::civil::Date;
 use jiff::{Timestamp, ToSpan};
 
-use crate::script::{CitaWrite, KEYS, TRANSACTIONS};
-
-/// A key whose rows are so long that a full socket accepts them only in part.
-pub(super) const WIDE: u8 = 4;
+use crate::script::{CitaWrite, KEYS, TRANSACTIONS, WIDE};
 
 /// The simulated database; see the documentation of this module.
 pub(super) struct DatabaseModel {

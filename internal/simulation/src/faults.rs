@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::Violation;
 use crate::reads::{SimulatedRead, key_number};
 use crate::script::{GroupMove, KEYS, SimStep, TRANSACTIONS, VIEWERS};
 use crate::viewer::channel;
+use crate::violation::Violation;
 use crate::world::{LockHolderState, PendingHook, SimWorld, topic};
 use latido_auth::Principal;
 use latido_engine::HintSource;

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::Violation;
 use crate::database_model::{today, zone};
 use crate::script::KEYS;
 use crate::viewer::{SimViewer, key_of};
+use crate::violation::Violation;
 use crate::world::{SimWorld, ZONE, topic};
 use latido_hub::LatestColumns;
 

@@ -18,49 +18,24 @@ mod database_model;
 mod faults;
 mod invariants;
 mod reads;
+mod replay;
 mod script;
 mod shrink;
 mod viewer;
+mod violation;
 mod world;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use replay::run;
 use script::Script;
-use world::SimWorld;
+use violation::Violation;
 
 /// The number of seeds of an ordinary test run. A slow machine runs them within a minute.
 const DEFAULT_SEEDS: u64 = 1_000;
 /// The first seed, unless one is set.
 const FIRST_SEED: u64 = 1;
-
-/// A readable description of a violated invariant.
-type Violation = String;
-
-/// Runs a script from beginning to end.
-fn run(script: &Script) -> Result<u64, Violation> {
-    let outcome = catch_unwind(AssertUnwindSafe(|| {
-        fastrand::seed(script.seed);
-        let mut world = SimWorld::new(script);
-        for (number, step) in script.steps.iter().enumerate() {
-            world
-                .apply_step(step)
-                .map_err(|violation| format!("step {number}, {step:?}: {violation}"))?;
-        }
-        world
-            .recover()
-            .map_err(|violation| format!("once all has healed: {violation}"))
-    }));
-    outcome.unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<String>().cloned();
-        Err(format!(
-            "a panic: {}",
-            text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
-                .unwrap_or_default()
-        ))
-    })
-}
 
 fn env_number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()

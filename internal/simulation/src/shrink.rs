@@ -1,7 +1,8 @@
 //! Finds a minimal failing list of steps by delta debugging.
 
+use crate::replay::run;
 use crate::script::Script;
-use crate::{Violation, run};
+use crate::violation::Violation;
 
 /// The maximum number of runs for one minimisation.
 const MAX_RUNS: usize = 3_000;

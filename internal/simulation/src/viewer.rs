@@ -6,9 +6,9 @@ use std::os::unix::net::UnixStream;
 
 use serde_json::{Value, json};
 
-use crate::Violation;
 use crate::reads::key_number;
 use crate::script::KEYS;
+use crate::violation::Violation;
 
 /// The last row of a channel on this connection.
 #[derive(Default, Clone)]

@@ -11,11 +11,11 @@ use futures_util::FutureExt;
 use jiff::Timestamp;
 use tokio::sync::Semaphore;
 
-use crate::Violation;
 use crate::database_model::{DatabaseModel, today};
 use crate::reads::{LIMIT, ReadQueue};
 use crate::script::{KEYS, Script, VIEWERS};
 use crate::viewer::SimViewer;
+use crate::violation::Violation;
 use latido_admission::PermitSet;
 use latido_auth::{
     Grants, PermissionFuture, PermissionSource, Policy, PolicyConfig, Principal, Verifier,

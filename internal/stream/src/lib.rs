@@ -1,5 +1,6 @@
 //! Streams: named live queries, the tables they read, and the snapshots they produce.
 
+mod catalog;
 mod column;
 mod definition;
 mod key_type;
@@ -8,8 +9,9 @@ mod snapshot;
 mod system_topics;
 mod verification_query;
 
+pub use catalog::{Catalog, ChannelError};
 pub use column::{Column, ColumnKind};
-pub use definition::{Catalog, ChannelError, SourceTable, Stream, ZoneRule};
+pub use definition::{SourceTable, Stream, ZoneRule};
 pub use key_type::{InvalidKey, KeyType, MAX_KEY_BYTES};
 pub use ports::{
     ChangeHint, ColumnSource, HintSink, Interest, NoInterest, NotifyState, PermissionFuture,

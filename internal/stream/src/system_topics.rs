@@ -1,18 +1,23 @@
 //! The topics about the server itself, for operators. They are named and delivered like the topics
 //! of a stream. But no query reads them from a database, and the catalog does not list them.
 
-use crate::{KeyType, Stream, ZoneRule};
+use crate::definition::{Stream, ZoneRule};
+use crate::key_type::KeyType;
 use latido_base::ident::{Channel, Key, StreamId, Topic};
 
 /// The reserved stream name, the part before the colon. No configured stream may have it.
 pub const SYSTEM_STREAM_NAME: &str = "latido";
+
 /// The reserved stream id of the system topics, outside the range of the catalog.
 pub const SYSTEM_STREAM: StreamId = StreamId(u16::MAX);
+
 /// The channel of the server's state.
 pub const SYSTEM_STATE_CHANNEL: &str = "latido:servidor";
 
 const STATE_KEY: &str = "servidor";
+
 const CLIENTS_KEY: &str = "clientes";
+
 /// The maximum length of a client filter, in bytes.
 const MAX_FILTER_BYTES: usize = 64;
 

@@ -166,7 +166,7 @@ struct PgbenchScript(PathBuf);
 
 impl PgbenchScript {
     fn new() -> anyhow::Result<Self> {
-        let path = crate::output_folder()?.join("writers.sql");
+        let path = crate::output::output_folder()?.join("writers.sql");
         let text = format!(
             "\\set n random(0, {CITAS} - 1)\n\
              UPDATE citas SET estado = CASE estado WHEN 'pendiente' THEN 'atendida'::estado_cita ELSE 'pendiente' END \

@@ -181,7 +181,7 @@ impl RunningPeer {
 
 /// Writes the programs to a folder in which their dependencies can be installed.
 fn unpack() -> anyhow::Result<PathBuf> {
-    let folder = crate::output_folder()?.join("peers");
+    let folder = crate::output::output_folder()?.join("peers");
     fs::create_dir_all(&folder)?;
     for (name, text) in PROGRAMS {
         fs::write(folder.join(name), text).with_context(|| format!("writing {name}"))?;

@@ -109,7 +109,7 @@ impl TlsIdentity {
     fn new() -> anyhow::Result<Self> {
         let key = KeyPair::generate()?;
         let own = CertificateParams::new(vec!["localhost".to_owned()])?.self_signed(&key)?;
-        let folder = crate::output_folder()?;
+        let folder = crate::output::output_folder()?;
         let write = |name: &str, text: String| -> anyhow::Result<String> {
             let path = folder.join(name);
             std::fs::write(&path, text).with_context(|| format!("writing {name}"))?;

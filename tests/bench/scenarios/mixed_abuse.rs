@@ -52,7 +52,7 @@ const LENTO: &str =
 fn run(bench: &mut BenchContext) -> anyhow::Result<()> {
     let store = BenchCluster::start(Durability::Memory, None)?;
     let database = store.database(bench.runtime(), "mixed_abuse", VIEWED, 20)?;
-    let folder = crate::output_folder()?.join("mixed-abuse");
+    let folder = crate::output::output_folder()?.join("mixed-abuse");
     std::fs::create_dir_all(&folder)?;
     for (name, text) in [
         ("latido.toml", STREAMS),

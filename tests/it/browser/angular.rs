@@ -15,7 +15,8 @@ use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
 use super::demo::BrowserDemo;
-use super::{Browser, BrowserPage, DESKTOP, PHONE, Screen, axe, report_skipped};
+use super::skipped::report_skipped;
+use super::{Browser, BrowserPage, DESKTOP, PHONE, Screen, axe};
 use crate::harness::{ADMIN_OF_B1, B1, CommandHome, ReservedPort, TEST_TIMEOUT, TestApp};
 
 /// A large screen, seen from across a room.

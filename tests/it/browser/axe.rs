@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha512};
 use tokio::sync::OnceCell;
 
 use super::page::BrowserPage;
-use super::report_skipped;
+use super::skipped::report_skipped;
 use crate::harness::TempFolder;
 
 /// The axe-core version (MPL-2.0), and the registry's hash of its package.

@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal, getuid, kill_process_group, test_kill_process
 use serde_json::Value;
 
 use super::page::{BrowserPage, Screen};
-use super::report_skipped;
+use super::skipped::report_skipped;
 use crate::harness::{TempFolder, http_client, wait_until};
 
 /// The usual names of the program, and its path on macOS.

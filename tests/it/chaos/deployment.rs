@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
-use crate::chaos::faults::Fault;
+use crate::chaos::fault::Fault;
 use crate::chaos::viewer::{BusinessNumbers, ChaosViewer, ViewerCounts, ViewerState};
 use crate::convergence::{BUSINESSES, business, query_numbers, statements};
 use crate::harness::cluster::OwnCluster;

@@ -12,6 +12,7 @@
 
 mod churn;
 mod deployment;
+mod fault;
 mod faults;
 mod viewer;
 
@@ -19,7 +20,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use deployment::Deployment;
-use faults::Fault;
+use fault::Fault;
 
 /// The duration of this test in an ordinary run, in seconds.
 const SLICE_S: u64 = 60;

@@ -6,13 +6,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use super::files::{assert_none, rust_files};
 use super::modules::{Module, ModulePath, parse};
 
 /// The text of each file, by its path.
-pub(super) type Texts = BTreeMap<String, String>;
+type Texts = BTreeMap<String, String>;
 
 /// The imports of each file.
-pub(super) type Edges = BTreeMap<String, BTreeSet<String>>;
+type Edges = BTreeMap<String, BTreeSet<String>>;
 
 /// The modules of one crate.
 #[derive(Default)]
@@ -23,7 +24,7 @@ struct Tree {
 }
 
 /// Returns the imports within each crate. Every file that no other file declares is a crate's root.
-pub(super) fn imports(texts: &Texts) -> Edges {
+fn imports(texts: &Texts) -> Edges {
     let mut edges = Edges::new();
     let mut known = BTreeSet::new();
     let (roots, others): (Vec<_>, Vec<_>) = texts
@@ -42,7 +43,7 @@ pub(super) fn imports(texts: &Texts) -> Edges {
 }
 
 /// Returns the groups of files that import one another.
-pub(super) fn cycles(edges: &Edges) -> Vec<Vec<String>> {
+fn cycles(edges: &Edges) -> Vec<Vec<String>> {
     let reachable: BTreeMap<_, _> = edges
         .keys()
         .map(|file| (file, reached_from(file, edges)))
@@ -159,18 +160,17 @@ impl Tree {
                 (at, rest) = (child, others);
                 continue;
             }
-            if name != "*"
-                && !self.modules[&at].defined.contains(name)
-                && let Some((found, item)) = self.import(&at, name, depth + 1)
-            {
-                // An import of a module leads on; one of an item ends the path.
-                if item.is_empty() {
-                    (at, rest) = (found, others);
-                    continue;
-                }
-                return Some((found, rest));
+            let here = &self.modules[&at];
+            if name == "*" || here.defined.contains(name) {
+                break;
             }
-            break;
+            match self.import(&at, name, depth + 1) {
+                // An import of a module leads on; one of an item ends the path.
+                Some((found, [])) => (at, rest) = (found, others),
+                Some((found, _)) => return Some((found, rest)),
+                // The name is another crate's, or a macro makes it.
+                None => return None,
+            }
         }
         let is_local = is_anchored || rest.len() < segments.len();
         is_local.then_some((at, rest))
@@ -234,7 +234,19 @@ fn file_path(path: &Path) -> String {
     parts.join("/")
 }
 
-#[cfg(test)]
+#[test]
+fn no_file_imports_itself() {
+    let texts = rust_files()
+        .into_iter()
+        .map(|file| (file.path, file.text))
+        .collect();
+    let found = cycles(&imports(&texts)).into_iter();
+    assert_none(
+        found.map(|group| group.join(" ↔ ")).collect(),
+        "files import one another",
+    );
+}
+
 mod tests {
     use super::*;
 
@@ -290,7 +302,8 @@ mod tests {
     #[test]
     fn re_export_is_no_import_of_the_file_that_lists_it() {
         let lib = "mod one; mod two; pub use one::A; pub use two::B;";
-        let two = "// use crate::two::C;\nuse crate::A; use other::crate_::B; pub struct B; const T: &str = \"use crate::one::A\";";
+        let lib = &format!("{lib} pub use other::D;");
+        let two = "// use crate::two::C;\nuse crate::{A, D}; use other::crate_::B; pub struct B; const T: &str = \"use crate::one::A\";";
         assert_eq!(
             found(&[("lib", lib), ("one", "pub struct A;"), ("two", two)]),
             [[""; 0]; 0]

@@ -40,8 +40,14 @@ fn reservation_is_encoded_for_both_versions() {
     assert_eq!(json!(entry), negocio);
 }
 
-/// Published events, the names for everybody, and the name for one role.
-const V2_NAMES: [(&str, &[&str], Option<(Role, &str)>); 13] = [
+/// A published event, its names for everybody, and its name for one role.
+type V2Names = (
+    &'static str,
+    &'static [&'static str],
+    Option<(Role, &'static str)>,
+);
+
+const V2_NAMES: [V2Names; 13] = [
     (
         "reserva:creada",
         &["reserva:nueva", "reservation_created"],

@@ -9,7 +9,7 @@ use latido_postgres::apps::messaging::{
 };
 
 /// A pending response of the database.
-pub type SourceFuture<'a, T> = BoxFuture<'a, Result<T, DatabaseError>>;
+pub(super) type SourceFuture<'a, T> = BoxFuture<'a, Result<T, DatabaseError>>;
 
 /// The database queries of the change feed.
 pub trait ChangeSource: Send + Sync + 'static {

@@ -1,6 +1,6 @@
 //! Publishes whether viewers' numbers may be old.
 
-use super::EngineActor;
+use crate::actor::EngineActor;
 use latido_base::clock::monotonic_now;
 use latido_base::ident::StreamId;
 use latido_protocol::Staleness;

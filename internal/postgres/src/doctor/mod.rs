@@ -1,5 +1,6 @@
 //! The checks that `latido doctor` prints: the state of each part, with remedies for problems.
 
+mod finding;
 mod role;
 mod server;
 mod stream;
@@ -8,57 +9,7 @@ mod table;
 use crate::pool::Database;
 use latido_stream::Catalog;
 
-/// The severity of a finding.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum FindingLevel {
-    /// The checked part works as it should.
-    Ok,
-    /// It works, but slower, later or less safely than possible.
-    Warning,
-    /// A part of the server will not work.
-    Failure,
-}
-
-/// One line of the report.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Finding {
-    /// The severity of this finding.
-    pub level: FindingLevel,
-    /// The part that was checked.
-    pub subject: String,
-    /// The result of the check.
-    pub detail: String,
-    /// The recommended action, as text or SQL to run.
-    pub with_remedy: Option<String>,
-}
-
-impl Finding {
-    fn new(level: FindingLevel, subject: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self {
-            level,
-            subject: subject.into(),
-            detail: detail.into(),
-            with_remedy: None,
-        }
-    }
-
-    pub fn ok(subject: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self::new(FindingLevel::Ok, subject, detail)
-    }
-
-    pub fn warning(subject: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self::new(FindingLevel::Warning, subject, detail)
-    }
-
-    pub fn failure(subject: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self::new(FindingLevel::Failure, subject, detail)
-    }
-
-    pub fn remedy(mut self, remedy: impl Into<String>) -> Self {
-        self.with_remedy = Some(remedy.into());
-        self
-    }
-}
+pub use finding::{Finding, FindingLevel};
 
 /// Checks the database, from the connection to the plan of every stream's query. Changes nothing,
 /// but runs each stream's query once.

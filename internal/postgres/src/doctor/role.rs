@@ -1,7 +1,7 @@
 //! Checks the privileges of the server's role. Each privilege beyond reading is one more for an
 //! attacker with the role's password.
 
-use crate::doctor::Finding;
+use crate::doctor::finding::Finding;
 use crate::error::DatabaseError;
 use crate::pool::Database;
 

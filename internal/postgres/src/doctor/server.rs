@@ -3,7 +3,7 @@
 use tokio_postgres::Row;
 
 use crate::change_hint::CHANNEL;
-use crate::doctor::Finding;
+use crate::doctor::finding::Finding;
 use crate::notification_stream::{DisconnectCause, connect_and_verify};
 use crate::pool::Database;
 use crate::watch_locks::LOCK_COUNT;

@@ -4,11 +4,11 @@ use jiff::civil::date;
 use serde_json::Value;
 use tokio_postgres::types::{FromSql, ToSql, Type};
 
-use crate::doctor::Finding;
+use crate::doctor::finding::Finding;
 use crate::error::DatabaseError;
 use crate::key_array;
 use crate::pool::Database;
-use crate::prepare::PreparedStream;
+use crate::prepared_stream::PreparedStream;
 use crate::quote::{quote_ident, quote_qualified};
 use crate::triggers::{DiscoveryError, discover};
 use latido_base::ident::{Key, UserId};

@@ -2,7 +2,7 @@
 
 use tokio_postgres::types::Type;
 
-use crate::doctor::Finding;
+use crate::doctor::finding::Finding;
 use crate::doctor::stream::subject;
 use crate::error::DatabaseError;
 use crate::pool::Database;

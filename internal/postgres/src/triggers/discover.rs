@@ -4,7 +4,8 @@ use tokio_postgres::types::Type;
 
 use crate::error::DatabaseError;
 use crate::pool::Database;
-use crate::triggers::generate::{KeyColumn, TriggerKind, WatchedTable};
+use crate::triggers::generate::{KeyColumn, WatchedTable};
+use crate::triggers::trigger_event::TriggerKind;
 use crate::triggers::{DiscoveryError, InstallError, TableProblem};
 use crate::watch_locks::probe_sql;
 use latido_stream::{Catalog, SourceTable, Stream};

@@ -12,6 +12,7 @@
 use sha2::{Digest, Sha256};
 
 use crate::quote::{dollar_quote, quote_ident, quote_literal, quote_qualified};
+use crate::triggers::trigger_event::{TRIGGER_EVENTS, TriggerEvent, TriggerKind};
 use crate::watch_locks::{hash_sql, try_first_sql, try_second_sql};
 use latido_stream::MAX_KEY_BYTES;
 
@@ -32,18 +33,9 @@ const MAX_KEY_JSON_BYTES: usize = 6 * MAX_KEY_BYTES + 3;
 /// The largest size of a name in PostgreSQL, in bytes.
 const MAX_NAME_BYTES: usize = 63;
 
-/// The kind of trigger that finds a table's changes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TriggerKind {
-    /// Row triggers, which try the gate for the key of each row.
-    Rows,
-    /// Statement triggers, which read the sets of rows that a statement wrote.
-    Statements,
-}
-
 /// A table of a stream, as found in the database.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WatchedTable {
+pub(crate) struct WatchedTable {
     pub stream: String,
     pub schema: String,
     pub table: String,
@@ -57,7 +49,7 @@ pub struct WatchedTable {
 
 /// The column that holds the key.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KeyColumn {
+pub(crate) struct KeyColumn {
     pub name: String,
     /// True if the column holds text. Texts are compared byte by byte, regardless of the column's
     /// collation.
@@ -84,48 +76,8 @@ pub(super) struct ScriptSection {
     pub(super) sql: String,
 }
 
-/// One of the four trigger events.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct TriggerEvent {
-    pub(super) suffix: &'static str,
-    /// The value of `pg_trigger.tgtype` for an AFTER trigger FOR EACH STATEMENT.
-    tgtype_for: i16,
-}
-
-impl TriggerEvent {
-    /// Returns the value of `pg_trigger.tgtype`; TRUNCATE has statement triggers only.
-    pub(super) fn tgtype(self, form: TriggerKind) -> i16 {
-        const ROW: i16 = 1;
-        const TRUNCATE: i16 = 32;
-        if form == TriggerKind::Rows && self.tgtype_for != TRUNCATE {
-            self.tgtype_for | ROW
-        } else {
-            self.tgtype_for
-        }
-    }
-}
-
-pub(super) const TRIGGER_EVENTS: [TriggerEvent; 4] = [
-    TriggerEvent {
-        suffix: "ins",
-        tgtype_for: 4,
-    },
-    TriggerEvent {
-        suffix: "upd",
-        tgtype_for: 16,
-    },
-    TriggerEvent {
-        suffix: "del",
-        tgtype_for: 8,
-    },
-    TriggerEvent {
-        suffix: "tru",
-        tgtype_for: 32,
-    },
-];
-
 impl WatchedTable {
-    pub fn qualified_name(&self) -> String {
+    pub(crate) fn qualified_name(&self) -> String {
         quote_qualified(&self.schema, &self.table)
     }
 
@@ -418,105 +370,5 @@ fn fill_template(template: &str, values: &[(&str, &str)]) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn citas_table() -> WatchedTable {
-        WatchedTable {
-            stream: "estadisticas".to_owned(),
-            schema: "public".to_owned(),
-            table: "citas".to_owned(),
-            key: Some(KeyColumn {
-                name: "negocio_id".to_owned(),
-                is_text: false,
-            }),
-            change_columns: ["negocio_id", "fecha", "estado"].map(str::to_owned).into(),
-            relations: vec![("public".to_owned(), "citas".to_owned())],
-            trigger_kind: TriggerKind::Statements,
-        }
-    }
-
-    #[test]
-    fn script_equals_the_reviewed_one() {
-        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/install/");
-        let by_rows = WatchedTable {
-            trigger_kind: TriggerKind::Rows,
-            ..citas_table()
-        };
-        let forms = [
-            (citas_table(), "golden.sql", include_str!("golden.sql")),
-            (by_rows, "golden_rows.sql", include_str!("golden_rows.sql")),
-        ];
-        let scripts = forms.map(|(watched, name, reviewed)| {
-            let script = build_script(
-                "SET LOCAL lock_timeout = '800ms';",
-                &script_sections(&[watched], true),
-            );
-            if std::env::var_os("LATIDO_UPDATE_GOLDEN").is_some() {
-                std::fs::write(format!("{folder}{name}"), &script).unwrap();
-            }
-            (script, reviewed)
-        });
-        for (script, reviewed) in scripts {
-            assert_eq!(
-                script, reviewed,
-                "run with LATIDO_UPDATE_GOLDEN=1 and review the difference"
-            );
-        }
-    }
-
-    #[test]
-    fn names_never_leave_their_quotes() {
-        let evil = r#"a"); DROP TABLE x; --$latido$ {body} {key} \'"#;
-        let watched = WatchedTable {
-            stream: evil.to_owned(),
-            table: format!("t\n{evil}"),
-            key: Some(KeyColumn {
-                name: evil.to_owned(),
-                is_text: true,
-            }),
-            change_columns: vec![evil.to_owned()],
-            relations: vec![("public".to_owned(), evil.to_owned())],
-            ..citas_table()
-        };
-        let section = watched.script_section().sql;
-        let quoted = quote_ident(evil);
-        assert!(
-            section.contains(&format!("latido_r.{quoted}::text COLLATE")),
-            "{section}"
-        );
-        assert!(
-            section.contains("$latido1$"),
-            "the body's tag differs from all that it holds"
-        );
-        assert_eq!(
-            section
-                .lines()
-                .filter(|line| line.starts_with("-- Stream"))
-                .count(),
-            1
-        );
-    }
-
-    #[test]
-    fn names_are_short_unique_and_stable() {
-        let long = WatchedTable {
-            stream: "ñ".repeat(60),
-            table: "t".repeat(63),
-            ..citas_table()
-        };
-        for name in TRIGGER_EVENTS
-            .map(|event| long.trigger_name(event))
-            .into_iter()
-            .chain([long.function_name()])
-        {
-            assert!(name.len() <= MAX_NAME_BYTES, "{name}");
-        }
-        let other = WatchedTable {
-            schema: "otra".to_owned(),
-            ..long.clone()
-        };
-        assert_ne!(long.function_name(), other.function_name());
-        assert_eq!(citas_table().function_name(), "estadisticas_citas_ff86264d");
-    }
-}
+#[path = "generate_tests.rs"]
+mod tests;

@@ -6,9 +6,10 @@ use crate::error::DatabaseError;
 use crate::pool::Database;
 use crate::quote::{quote_ident, quote_qualified};
 use crate::triggers::generate::{
-    SCHEMA, SHARED_FUNCTION, ScriptSection, TRIGGER_EVENTS, TriggerKind, WatchedTable, shared_body,
-    shared_comment,
+    SCHEMA, SHARED_FUNCTION, ScriptSection, WatchedTable, shared_body, shared_comment,
 };
+use crate::triggers::trigger_event::TRIGGER_EVENTS;
+use crate::triggers::trigger_event::TriggerKind;
 use crate::triggers::{DiscoveryError, TableProblem, discover};
 use latido_base::ident::StreamId;
 use latido_stream::Catalog;
@@ -265,7 +266,7 @@ impl TriggerFunction {
         of: &WatchedTable,
         schema: &str,
         table: &str,
-        event: super::generate::TriggerEvent,
+        event: super::trigger_event::TriggerEvent,
     ) -> bool {
         let expected = InstalledTrigger {
             schema: schema.to_owned(),

@@ -4,6 +4,7 @@ pub(super) mod discover;
 mod error;
 pub(super) mod generate;
 mod inspect;
+mod trigger_event;
 
 use std::time::Duration;
 

@@ -2,13 +2,13 @@
 //! they must agree.
 
 /// The first half of the advisory locks' two-part keys: `lato` in ASCII.
-pub const LOCK_CLASS: i32 = 0x6c61_746f;
+pub(super) const LOCK_CLASS: i32 = 0x6c61_746f;
 /// The number of buckets of each of a key's two hashes; a power of two. There are enough that two
 /// businesses seldom share both. There are few enough that all locks together are a small part of
 /// the server's lock table, for any number of watched or written keys.
 pub(super) const BUCKETS: u16 = 1024;
 /// The number of all locks: the second hash has buckets of its own.
-pub const LOCK_COUNT: u16 = 2 * BUCKETS;
+pub(crate) const LOCK_COUNT: u16 = 2 * BUCKETS;
 
 /// Returns the two locks of a key, which always differ: the lowest bits of the two halves of the
 /// hash of `stream:key`. The second lock's buckets follow the first's.
@@ -22,12 +22,12 @@ pub(super) fn lock_pair(stream: &str, key: &str) -> [u16; 2] {
 /// SHA-256. Postgres also hashes partitions with it, so it does not change. It depends on
 /// collation, encoding and byte order: the collation is fixed here, and [`probe_sql`] checks the
 /// others.
-pub fn hash_sql(text: &str) -> String {
+pub(crate) fn hash_sql(text: &str) -> String {
     format!("pg_catalog.hashtextextended(({text}) COLLATE pg_catalog.\"C\", 0)")
 }
 
 /// Returns SQL that tries the first lock of a key with this hash, and is true if the lock was free.
-pub fn try_first_sql(hash: &str) -> String {
+pub(crate) fn try_first_sql(hash: &str) -> String {
     format!(
         "pg_catalog.pg_try_advisory_xact_lock({LOCK_CLASS}, ({hash} & {})::int)",
         BUCKETS - 1
@@ -35,7 +35,7 @@ pub fn try_first_sql(hash: &str) -> String {
 }
 
 /// Returns SQL that tries the second lock of a key, like [`try_first_sql`].
-pub fn try_second_sql(hash: &str) -> String {
+pub(crate) fn try_second_sql(hash: &str) -> String {
     format!(
         "pg_catalog.pg_try_advisory_xact_lock({LOCK_CLASS}, (({hash} >> 32) & {})::int + {BUCKETS})",
         BUCKETS - 1
@@ -44,7 +44,7 @@ pub fn try_second_sql(hash: &str) -> String {
 
 /// Returns SQL for one boolean: whether the database hashes as [`lock_pair`] does. If not, its
 /// triggers must have no gate.
-pub fn probe_sql() -> String {
+pub(crate) fn probe_sql() -> String {
     // The probe is longer than one block of the hash, with a remainder, and goes beyond ASCII: an
     // encoding other than UTF-8 gives other bytes.
     const PROBE: &str = "latido:la señora del café";

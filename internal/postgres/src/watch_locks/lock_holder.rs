@@ -8,9 +8,10 @@ use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
+use super::lock_hash::LOCK_CLASS;
+use super::shared::WatchLocksShared;
 use crate::connect::DedicatedConnection;
 use crate::error::DatabaseError;
-use crate::watch_locks::{LOCK_CLASS, WatchLocksShared};
 use crate::{Database, ListenerState};
 use latido_base::backoff::Jitter;
 use latido_stream::WatchLockEvent;

@@ -23,8 +23,9 @@
 mod lock_hash;
 mod lock_holder;
 mod lock_table;
+mod shared;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::{Notify, watch};
 
@@ -35,17 +36,8 @@ use latido_base::ident::{StreamId, Topic};
 use latido_stream::{Catalog, Interest, NotifyState, WatchLockEvent};
 use latido_telemetry::Metrics;
 
-use lock_hash::LOCK_CLASS;
-pub use lock_hash::{LOCK_COUNT, hash_sql, probe_sql, try_first_sql, try_second_sql};
-use lock_table::LockTable;
-
-struct WatchLocksShared {
-    table: Mutex<LockTable>,
-    /// The signal that the lock table has a new entry or a lock to release.
-    wake: Notify,
-    /// True if there is a connection that can hold locks.
-    is_connected: watch::Sender<bool>,
-}
+pub(crate) use lock_hash::{LOCK_COUNT, hash_sql, probe_sql, try_first_sql, try_second_sql};
+use shared::WatchLocksShared;
 
 /// The declaration of watched keys through advisory locks. Clones share it.
 #[derive(Clone)]
@@ -138,12 +130,6 @@ impl Interest for WatchLocks {
         drop(table);
         self.shared.wake.notify_one();
         is_released
-    }
-}
-
-impl WatchLocksShared {
-    fn lock(&self) -> MutexGuard<'_, LockTable> {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -10,6 +10,7 @@ use std::borrow::Cow;
 use crate::websocket::fragments::{CompleteMessage, FragmentBuffer};
 use crate::websocket::header::{self, FrameHeader, MAX_HEADER_BYTES, Opcode};
 use crate::websocket::mask;
+use crate::websocket::protocol_error::ProtocolError;
 
 /// A message from a client, borrowed from the chunk if possible.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,32 +31,6 @@ pub enum WsMessage<'a> {
         /// The client's reason, possibly empty, at most 123 bytes. It is untrusted input.
         reason: Cow<'a, str>,
     },
-}
-
-/// A protocol violation by the client. The connection must be closed with
-/// [`ProtocolError::close_code`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum ProtocolError {
-    /// A frame that RFC 6455 forbids.
-    #[error("{0}")]
-    Violation(&'static str),
-    /// A text message or a close reason that is not valid UTF-8.
-    #[error("invalid UTF-8")]
-    InvalidUtf8,
-    /// A message over the reader's limit, reported as soon as a header announces it.
-    #[error("message too big")]
-    TooBig,
-}
-
-impl ProtocolError {
-    /// Returns the code for the close frame (RFC 6455 section 7.4.1).
-    pub fn close_code(self) -> u16 {
-        match self {
-            Self::Violation(_) => 1002,
-            Self::InvalidUtf8 => 1007,
-            Self::TooBig => 1009,
-        }
-    }
 }
 
 /// The bytes of one read that are not parsed yet. It borrows the shared buffer.

@@ -12,9 +12,11 @@ mod framing;
 pub mod handshake;
 mod header;
 mod mask;
+mod protocol_error;
 
 #[cfg(test)]
 mod framing_tests;
 
 pub use control_frames::{close_frame, echo_close_frame, ping_frame, pong_frame};
-pub use framing::{Chunk, FrameReader, ProtocolError, WsMessage};
+pub use framing::{Chunk, FrameReader, WsMessage};
+pub use protocol_error::ProtocolError;

@@ -1,0 +1,245 @@
+//! The entry point for change hints.
+
+use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use crate::missed_changes::MissedChanges;
+use tokio::sync::{Notify, oneshot};
+
+use crate::actor::EngineActor;
+use crate::config::Config;
+use crate::deps::EngineDeps;
+use crate::dirty_set::{DirtySet, MarkOutcome};
+use crate::hint_source::HintSource;
+use crate::shared::{EngineShared, EngineState};
+use crate::verification_rotation::VERIFICATION_RESULTS;
+use latido_base::clock::monotonic_now;
+use latido_base::ident::{StreamId, Topic};
+use latido_hub::WatchObserver;
+use latido_stream::{Catalog, ChangeHint, HintSink, Interest, NotifyState, WatchLockEvent};
+use latido_telemetry::Metrics;
+
+/// The longest time that the first read of a key waits for its writers' notifications to be
+/// enabled. Usually they are enabled within a fraction of a millisecond. It takes tens of
+/// milliseconds when ten thousand clients come back at once, which is no moment to read each key
+/// twice. A long transaction that changed the key without a notification can take longer; then the
+/// key is read now, and once more afterwards.
+const FIRST_READ_WAIT: Duration = Duration::from_millis(100);
+
+/// The error for a key that could not be read now. It stays marked and is read later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the statistics could not be read; the change stays marked and is retried")]
+pub struct ReadFailed;
+
+/// The entry point for change hints. Clones share one engine.
+#[derive(Clone)]
+pub struct Engine {
+    pub(super) shared: Arc<EngineShared>,
+}
+
+impl Engine {
+    /// Creates an engine that accepts hints at once and acts on them once it [runs](Engine::run).
+    pub fn new(
+        config: &Config,
+        catalog: &Catalog,
+        interest: Arc<dyn Interest>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        metrics
+            .reads
+            .init_labels(HintSource::ALL.map(HintSource::as_str));
+        metrics
+            .changes_received
+            .init_labels(HintSource::ALL.map(HintSource::as_str));
+        metrics
+            .read_failures
+            .init_labels(["unavailable", "rejected"]);
+        metrics.verifications.init_labels(VERIFICATION_RESULTS);
+        let dirty = DirtySet::new(config.pacing.clone(), catalog.iter().count());
+        let state = Mutex::new(EngineState {
+            dirty,
+            missed_changes: MissedChanges::default(),
+        });
+        let shared = EngineShared {
+            state,
+            wake: Notify::new(),
+            triggers_complete: AtomicBool::new(false),
+            interest,
+            metrics,
+        };
+        Self {
+            shared: Arc::new(shared),
+        }
+    }
+
+    /// Returns this engine as an observer of the hub, which reports the topics that have viewers.
+    pub fn observer(&self) -> Box<dyn WatchObserver> {
+        Box::new(self.clone())
+    }
+
+    /// Reads and publishes until the server stops.
+    pub async fn run(self, parts: EngineDeps) {
+        EngineActor::new(self.shared, parts).run().await;
+    }
+
+    /// Records a hint that this key may have changed.
+    pub fn changed(&self, topic: &Topic, source: HintSource) {
+        let mut state = self.lock();
+        state.missed_changes.clear_notified(topic);
+        let mark = state.dirty.mark(topic, source, monotonic_now());
+        drop(state);
+        self.count_hint(mark, source);
+    }
+
+    /// Marks these keys for a read: their writers send notifications from now on, and changes made
+    /// before without a notification must be read.
+    pub fn notifications_enabled(&self, topics: &[Topic]) {
+        let now = monotonic_now();
+        let mut state = self.lock();
+        topics
+            .iter()
+            .for_each(|topic| state.dirty.notifications_enabled(topic, now));
+        drop(state);
+        self.shared.wake.notify_one();
+    }
+
+    /// Marks every watched key, or every watched key of one stream.
+    pub fn mark_all(&self, stream: Option<StreamId>, source: HintSource) {
+        self.lock().dirty.mark_all(stream, source, monotonic_now());
+        self.shared
+            .metrics
+            .changes_received
+            .increment(source.as_str());
+        self.shared.wake.notify_one();
+    }
+
+    /// Records the hook's hint. The future resolves when the key was read, or at once if it has no
+    /// viewers. If triggers do not cover the writer, the key is read again a few times, because the
+    /// request to the hook may precede the commit.
+    pub fn read_now(
+        &self,
+        topic: &Topic,
+    ) -> impl Future<Output = Result<(), ReadFailed>> + Send + 'static + use<> {
+        let (sender, result) = oneshot::channel();
+        let now = monotonic_now();
+        let mut state = self.lock();
+        state.missed_changes.clear_notified(topic);
+        let mark = state.dirty.mark(topic, HintSource::Hook, now);
+        state.dirty.add_waiter(topic, sender);
+        if !self.shared.triggers_complete.load(Ordering::Relaxed) {
+            state.dirty.schedule_recheck(topic, now);
+        }
+        drop(state);
+        self.count_hint(mark, HintSource::Hook);
+        // The channel fails when the last viewer left meanwhile; then the read is not needed.
+        async move {
+            if result.await.unwrap_or(true) {
+                Ok(())
+            } else {
+                Err(ReadFailed)
+            }
+        }
+    }
+
+    /// Sets whether all triggers are installed and their notifications arrive.
+    pub fn set_triggers_complete(&self, covered: bool) {
+        self.shared
+            .triggers_complete
+            .store(covered, Ordering::Relaxed);
+        self.shared.wake.notify_one();
+    }
+
+    /// Returns the number of keys that wait to be read.
+    pub fn dirty_keys(&self) -> usize {
+        self.lock().dirty.pending_keys()
+    }
+
+    /// Returns the number of watched keys that will be read again although nothing changes. For
+    /// tests: at zero, every read so far is finished and counted.
+    pub fn unsettled_keys(&self) -> usize {
+        self.lock().dirty.unsettled_keys()
+    }
+
+    /// Returns whether all triggers are installed and their notifications arrive. For tests.
+    pub fn has_complete_triggers(&self) -> bool {
+        self.shared.triggers_complete.load(Ordering::Relaxed)
+    }
+
+    fn count_hint(&self, mark: MarkOutcome, source: HintSource) {
+        let metrics = &self.shared.metrics;
+        metrics.changes_received.increment(source.as_str());
+        match mark {
+            MarkOutcome::Unwatched => drop(metrics.changes_unwatched.inc()),
+            MarkOutcome::Coalesced => drop(metrics.changes_coalesced.inc()),
+            MarkOutcome::Marked => self.shared.wake.notify_one(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, EngineState> {
+        self.shared.lock()
+    }
+}
+
+impl HintSink for Engine {
+    fn on_hint(&self, hint: &ChangeHint) {
+        match hint {
+            ChangeHint::Changed { stream, keys } => {
+                for key in keys {
+                    let topic = Topic {
+                        stream: *stream,
+                        key: key.clone(),
+                    };
+                    self.changed(&topic, HintSource::Trigger);
+                }
+            }
+            ChangeHint::Everything(stream) => self.mark_all(*stream, HintSource::Trigger),
+            // Reading after a loss as well shows at once if the database is unavailable, and
+            // notifies viewers if so.
+            ChangeHint::Lost | ChangeHint::Listening => self.mark_all(None, HintSource::Resync),
+            ChangeHint::NotDelivering | ChangeHint::App(_) => {}
+        }
+    }
+
+    fn on_watch_locks(&self, event: &WatchLockEvent) {
+        match event {
+            WatchLockEvent::NotificationsEnabled(topics) => self.notifications_enabled(topics),
+            // Until the locks are held again the sweep runs at a shorter interval. Then all keys
+            // are read.
+            WatchLockEvent::Lost => self.set_triggers_complete(false),
+        }
+    }
+}
+
+/// The hub calls these methods under its lock. The lock order is: the hub's lock first, then the
+/// engine's.
+impl WatchObserver for Engine {
+    fn on_watched(&self, topic: &Topic) {
+        let now = monotonic_now();
+        let mut state = self.lock();
+        state.dirty.watch(topic);
+        match self.shared.interest.watch(topic) {
+            NotifyState::Enabled | NotifyState::Unknown => {
+                state.dirty.notifications_enabled(topic, now)
+            }
+            NotifyState::Pending => state
+                .dirty
+                .schedule_first_read(topic, now + FIRST_READ_WAIT),
+        }
+        drop(state);
+        self.shared.wake.notify_one();
+    }
+
+    fn on_unwatched(&self, topic: &Topic) {
+        let mut state = self.lock();
+        state.dirty.unwatch(topic);
+        self.shared.interest.unwatch(topic);
+    }
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,62 @@
+//! The state that the engine's entry point and its actor share.
+
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use crate::hot_keys::PollingChange;
+use crate::missed_changes::MissedChanges;
+use tokio::sync::{Notify, oneshot};
+
+use crate::dirty_set::DirtySet;
+use latido_stream::{Interest, NotifyState};
+use latido_telemetry::Metrics;
+
+/// The sender that notifies a waiting task that its read ended; `true` if it succeeded.
+pub(super) type ReadWaiter = oneshot::Sender<bool>;
+
+pub(super) struct EngineState {
+    pub(super) dirty: DirtySet<ReadWaiter>,
+    pub(super) missed_changes: MissedChanges,
+}
+
+pub(super) struct EngineShared {
+    /// The dirty set and the suspected missed changes. All sources of hints write it and the actor
+    /// empties it. The lock is held for look-ups only.
+    pub(super) state: Mutex<EngineState>,
+    /// The signal that `state` has something new for the actor.
+    pub(super) wake: Notify,
+    /// True if all triggers are installed and their notifications arrive, so that no other source
+    /// of hints is needed. Relaxed: it only steers pacing.
+    pub(super) triggers_complete: AtomicBool,
+    pub(super) interest: Arc<dyn Interest>,
+    pub(super) metrics: Arc<Metrics>,
+}
+
+impl EngineShared {
+    pub(super) fn lock(&self) -> MutexGuard<'_, EngineState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Stops notifications for keys that became hot, and enables them again for keys that cooled
+    /// down.
+    pub(super) fn apply_polling_changes(&self, dirty: &mut DirtySet<ReadWaiter>, now: Instant) {
+        for (topic, change) in dirty.take_polling_changes() {
+            match change {
+                PollingChange::StartPolling => {
+                    if self.interest.release_for_polling(&topic) {
+                        self.metrics.hot_keys.inc();
+                        dirty.start_polling(&topic, now);
+                    }
+                }
+                // Polling continues until notifications are enabled again.
+                PollingChange::StopPolling => match self.interest.watch(&topic) {
+                    NotifyState::Enabled | NotifyState::Unknown => {
+                        dirty.notifications_enabled(&topic, now)
+                    }
+                    NotifyState::Pending => {}
+                },
+            }
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! The frames of a room, and the room's identity.
+
+use latido_base::ident::Version;
+use latido_protocol::Frame;
+
+/// An encoded frame with the version of its snapshot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VersionedFrame {
+    /// The version of the snapshot in the frame.
+    pub version: Version,
+    /// The frame, encoded under the room's name.
+    pub frame: Frame,
+}
+
+/// The id of a room: a channel name with viewers. Ids are never reused, so a late message for a
+/// closed room has no effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RoomId(pub(super) u64);
+
+/// The outcome of publishing a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PublishOutcome {
+    /// The topic has no viewers any more.
+    Unwatched,
+    /// The row equals the last snapshot, so nothing was sent.
+    Unchanged,
+    /// The row is the topic's first snapshot; it was sent to all viewers.
+    First(Version),
+    /// The row differs from the last snapshot and was sent to all viewers.
+    Changed(Version),
+}
