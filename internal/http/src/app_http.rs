@@ -5,6 +5,9 @@ use futures_util::future::BoxFuture;
 use crate::app_message::{AppRequest, AppResponse};
 use latido_admission::json_error;
 
+/// The handler of one authorized request.
+pub type AppHandler = Box<dyn FnOnce(AppRequest) -> BoxFuture<'static, AppResponse> + Send>;
+
 /// The HTTP addresses of an app.
 pub trait HttpApp: Send + Sync {
     /// Returns whether the app answers this path, for any method; a wrong method is a 405 with
@@ -14,17 +17,13 @@ pub trait HttpApp: Send + Sync {
     /// Returns the largest body the app accepts, in bytes.
     fn body_limit(&self) -> usize;
 
-    /// Checks a request before its body is read; `body` is empty here.
+    /// Matches a request with a route and authenticates its client, before the body is read; `body`
+    /// is empty here. Returns the handler of the request, which is called at most once, with the
+    /// body. Its future is dropped after ten seconds, or when the client has disconnected.
     ///
     /// # Errors
-    /// Returns the response that replaces the one to the request.
-    fn authorize(&self, _request: &AppRequest) -> Result<(), AppResponse> {
-        Ok(())
-    }
-
-    /// Answers a request. The future is dropped after ten seconds, or when the client has
-    /// disconnected.
-    fn handle(&self, request: AppRequest) -> BoxFuture<'static, AppResponse>;
+    /// Returns the response that is sent instead of the handler's.
+    fn authorize(&self, request: &AppRequest) -> Result<AppHandler, AppResponse>;
 
     /// Formats an error that the server answers on the app's behalf: 400 (the body broke off), 408,
     /// 413 or 503.

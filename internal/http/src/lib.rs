@@ -52,7 +52,7 @@ mod websocket;
 #[cfg(test)]
 mod tests;
 
-pub use app_http::HttpApp;
+pub use app_http::{AppHandler, HttpApp};
 pub use app_message::{AppRequest, AppResponse};
 pub use app_mounts::{AppMounts, WebSocketApp};
 pub use assets::STATIC_FILES;

@@ -29,9 +29,10 @@ pub(super) async fn serve_app_request<B: Buf, E>(
     body: impl Stream<Item = Result<B, E>>,
 ) -> Response {
     let mut request = AppRequest::from_head(&head, &path, &state.config.proxies);
-    if let Err(response) = app.authorize(&request) {
-        return response.into_response();
-    }
+    let handle = match app.authorize(&request) {
+        Ok(handle) => handle,
+        Err(response) => return response.into_response(),
+    };
     let closing =
         |response: AppResponse| response.with_header("connection", "close").into_response();
     request.body = match timeout(
@@ -49,7 +50,7 @@ pub(super) async fn serve_app_request<B: Buf, E>(
         }
         Err(_) => return closing(app.error_response(408, "slow_body", "the body took too long")),
     };
-    let response = timeout(APP_TIMEOUT, app.handle(request))
+    let response = timeout(APP_TIMEOUT, handle(request))
         .await
         .unwrap_or_else(|_| {
             warn!(path, "an app took too long to answer a request");

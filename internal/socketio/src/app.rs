@@ -1,6 +1,5 @@
 //! The interface of an app that uses Socket.IO.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;

@@ -1,4 +1,4 @@
-//! An event that an app sends to a socket.
+//! An event to a client, ready to be sent.
 
 use std::sync::Arc;
 

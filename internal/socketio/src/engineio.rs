@@ -16,27 +16,24 @@
 //! the handshake response, so the interval of the crate starts slightly earlier.
 
 use std::collections::HashMap;
-use std::convert::Infallible;
-use std::pin::Pin;
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
-use std::{fmt, io};
 
-use bytes::{Buf as _, Bytes};
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::header::CONTENT_LENGTH;
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{Method, Request, Response, StatusCode, Uri};
-use http_body_util::{BodyExt as _, Full};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::runtime::Handle;
+use http::{Method, Request, Response, Uri};
+use http_body_util::Full;
 use tokio::time::sleep;
-use tower_service::Service;
 
-use crate::{DuplexStream, MountedService, RequestKind, classify};
+use crate::engineio_service::{EngineIoService, session_request};
+use crate::prelude_stream::{PreludeStream, SessionGuard};
+use crate::query::classify;
 use latido_base::drain::Drain;
+use latido_http::{DuplexStream, MountedService, RequestKind};
 use latido_net::query::raw_value;
 use latido_protocol::Frame;
 
@@ -53,61 +50,6 @@ const UPGRADE_POLL_WAIT: Duration = Duration::from_millis(10);
 const UPGRADE_WINDOW: Duration = Duration::from_secs(1);
 /// The upgrades remembered at once. Polls do not wait for further ones.
 const MAX_UPGRADES: usize = 1024;
-
-/// A service that answers requests and takes over sockets, such as those of `socketioxide` and
-/// `engineioxide`.
-pub trait EngineIoService: Clone + Send + Sync + Unpin + 'static {
-    /// Sends a request to the service.
-    fn send_request(&self, request: Request<Full<Bytes>>) -> BoxFuture<'static, Response<Bytes>>;
-
-    /// Passes an upgraded socket to the service.
-    fn take_upgraded(&self, stream: Box<dyn DuplexStream>, head: Request<()>);
-}
-
-impl<S, B, E> EngineIoService for S
-where
-    S: Service<Request<Full<Bytes>>, Response = Response<B>, Error = Infallible>
-        + Service<(Box<dyn DuplexStream>, Request<()>), Response = (), Error = E>
-        + Clone
-        + Send
-        + Sync
-        + Unpin
-        + 'static,
-    <S as Service<Request<Full<Bytes>>>>::Future: Send + 'static,
-    B: http_body::Body<Data = Bytes> + Send + 'static,
-    B::Error: Send,
-{
-    fn send_request(&self, request: Request<Full<Bytes>>) -> BoxFuture<'static, Response<Bytes>> {
-        let response = Service::<Request<Full<Bytes>>>::call(&mut self.clone(), request);
-        Box::pin(async move {
-            let (parts, body) = response
-                .await
-                .unwrap_or_else(|never| match never {})
-                .into_parts();
-            // The body is complete: the future above waits for a poll's data, and its body is
-            // bytes.
-            let bytes = body
-                .collect()
-                .await
-                .map(http_body_util::Collected::to_bytes)
-                .unwrap_or_default();
-            let bytes = if parts.status == StatusCode::BAD_REQUEST {
-                fix_error_code(bytes)
-            } else {
-                bytes
-            };
-            Response::from_parts(parts, bytes)
-        })
-    }
-
-    fn take_upgraded(&self, stream: Box<dyn DuplexStream>, head: Request<()>) {
-        // The only error is an unreadable query, and such requests were rejected before the 101.
-        drop(Service::<(Box<dyn DuplexStream>, Request<()>)>::call(
-            &mut self.clone(),
-            (stream, head),
-        ));
-    }
-}
 
 /// A mounted Engine.IO service; see the module's documentation.
 pub struct EngineIoMount<S> {
@@ -318,24 +260,6 @@ fn announce_interval(response: Response<Bytes>, interval: Duration) -> Response<
     Response::from_parts(head, body.into())
 }
 
-/// Creates an internal request to a session.
-fn session_request<B>(
-    path: &str,
-    sid: &str,
-    transport: &str,
-    method: Method,
-    body: B,
-) -> Request<B> {
-    let mut request = Request::new(body);
-    *request.method_mut() = method;
-    if let Ok(target) =
-        PathAndQuery::try_from(format!("{path}?EIO=4&transport={transport}&sid={sid}"))
-    {
-        *request.uri_mut() = Uri::from(target);
-    }
-    request
-}
-
 /// Returns the session's id in an open packet.
 fn parse_sid(packet: &[u8]) -> Option<&str> {
     let text = std::str::from_utf8(packet)
@@ -344,134 +268,17 @@ fn parse_sid(packet: &[u8]) -> Option<&str> {
     text.split_once('"').map(|(sid, _)| sid)
 }
 
-/// Turns the error number in a response into a JSON number. The crate writes it as text, but
-/// clients compare numbers.
-fn fix_error_code(body: Bytes) -> Bytes {
-    match body.strip_prefix(br#"{"code":""#) {
-        Some([digit @ b'0'..=b'9', b'"', rest @ ..]) => {
-            [br#"{"code":"#, std::slice::from_ref(digit), rest]
-                .concat()
-                .into()
-        }
-        _ => body,
-    }
-}
-
 impl<S> fmt::Debug for EngineIoMount<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Transport")
+        f.debug_struct("EngineIoMount")
             .field("path", &self.path)
             .finish_non_exhaustive()
-    }
-}
-
-/// Closes a session when its socket is dropped, in any state. Closing a closed session has no
-/// effect.
-struct SessionGuard<S: EngineIoService> {
-    service: S,
-    path: &'static str,
-    sid: Arc<str>,
-    drain: Drain,
-}
-
-impl<S: EngineIoService> Drop for SessionGuard<S> {
-    fn drop(&mut self) {
-        if Handle::try_current().is_ok() {
-            let closing = self.service.send_request(session_request(
-                self.path,
-                &self.sid,
-                "polling",
-                Method::POST,
-                Full::from("1"),
-            ));
-            self.drain.spawn(async move { drop(closing.await) });
-        }
-    }
-}
-
-/// A socket with a simulated beginning. First `replayed` is read from it, and the handshake packet
-/// replaces the first `to_skip` bytes that are written.
-struct PreludeStream<S: EngineIoService> {
-    stream: Box<dyn DuplexStream>,
-    replayed: Bytes,
-    to_skip: usize,
-    handshake: Bytes,
-    _guard: SessionGuard<S>,
-}
-
-impl<S: EngineIoService> PreludeStream<S> {
-    fn poll_write_handshake(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while self.to_skip == 0 && !self.handshake.is_empty() {
-            match Pin::new(&mut self.stream).poll_write(context, &self.handshake) {
-                Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                Poll::Ready(Ok(count)) => self.handshake.advance(count),
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                Poll::Pending => return Poll::Pending,
-            }
-        }
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl<S: EngineIoService> AsyncRead for PreludeStream<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        into: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        if self.replayed.is_empty() {
-            return Pin::new(&mut self.stream).poll_read(context, into);
-        }
-        let count = self.replayed.len().min(into.remaining());
-        into.put_slice(&self.replayed.split_to(count));
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl<S: EngineIoService> AsyncWrite for PreludeStream<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        if self.to_skip > 0 {
-            let count = self.to_skip.min(bytes.len());
-            self.to_skip -= count;
-            return Poll::Ready(Ok(count));
-        }
-        match self.poll_write_handshake(context) {
-            Poll::Ready(Ok(())) => Pin::new(&mut self.stream).poll_write(context, bytes),
-            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-            Poll::Pending => Poll::Pending,
-        }
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.poll_write_handshake(context) {
-            Poll::Ready(Ok(())) => Pin::new(&mut self.stream).poll_flush(context),
-            other => other,
-        }
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn error_codes_become_json_numbers() {
-        let fixed = fix_error_code(Bytes::from_static(
-            br#"{"code":"1","message":"Session ID unknown"}"#,
-        ));
-        assert_eq!(fixed, r#"{"code":1,"message":"Session ID unknown"}"#);
-        for other in ["", "ok", r#"{"code":1}"#] {
-            assert_eq!(fix_error_code(other.into()), other);
-        }
-    }
 
     #[test]
     fn session_id_is_read_from_the_handshake() {

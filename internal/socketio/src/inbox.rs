@@ -12,8 +12,10 @@ use socketioxide::socket::Socket;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::args::parse_event;
-use crate::{Ack, Args, ClientEvent, Config};
+use crate::app::ClientEvent;
+use crate::args::{Args, parse_event};
+use crate::config::Config;
+use crate::socket_handle::Ack;
 
 /// The inbox of a socket, stored in its extensions. The task that reads the transport fills it, and
 /// the socket's own task empties it.

@@ -5,7 +5,7 @@ use http::header::CONTENT_TYPE;
 use http::request::Parts;
 use http::{HeaderValue, Method, Response, StatusCode};
 
-use crate::RequestKind;
+use latido_http::RequestKind;
 
 /// An error of the Engine.IO protocol, which defines its number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,7 +17,7 @@ enum EngineIoError {
 }
 
 /// Classifies a request to an Engine.IO server, for
-/// [`MountedService::classify`](crate::MountedService::classify).
+/// [`MountedService::classify`](latido_http::MountedService::classify).
 ///
 /// # Errors
 ///

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use crate::socket_handle::SocketSendError;
-use crate::{Emit, SocketHandle, SocketIoApp};
+use crate::app::SocketIoApp;
+use crate::emit::Emit;
+use crate::socket_handle::{SocketHandle, SocketSendError};
 use latido_event_bus::{DisconnectReason, Mailbox};
 
 /// The pause before the next attempt after a client's buffer was full. The crate gives no

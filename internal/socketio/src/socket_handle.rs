@@ -9,8 +9,9 @@ use socketioxide::SendError;
 use socketioxide::SocketError;
 use socketioxide::extract::{AckSender, SocketRef};
 
-use crate::args::SingleArg;
-use crate::{Args, Emit, PeerAddress};
+use crate::args::{Args, SingleArg};
+use crate::emit::Emit;
+use latido_http::PeerAddress;
 
 /// A handle to a connected socket of one namespace. Clones refer to the same socket.
 #[derive(Clone)]
@@ -104,7 +105,7 @@ fn emit_result(sent: Result<(), SendError>) -> Result<(), SocketSendError> {
 
 impl fmt::Debug for SocketHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Link")
+        f.debug_struct("SocketHandle")
             .field("id", &self.socket.id)
             .field("namespace", &self.namespace())
             .finish()

@@ -10,9 +10,11 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
+use crate::app::{ClientEvent, SocketHandler, SocketIoApp};
+use crate::config::Config;
 use crate::inbox::InboxReceiver;
 use crate::sender::{EventSender, SendEnd};
-use crate::{ClientEvent, Config, SocketHandle, SocketHandler, SocketIoApp};
+use crate::socket_handle::SocketHandle;
 use latido_base::token_bucket::{TokenBucket, TokenRate};
 use latido_event_bus::DisconnectReason;
 

@@ -18,10 +18,12 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tower_service::Service;
 
-use crate::engineio::PING_LEAD;
+use crate::app::SocketIoApp;
+use crate::config::Config;
+use crate::engineio::{EngineIoMount, PING_LEAD};
 use crate::inbox::{Enqueue, SocketInbox};
+use crate::socket_handle::SocketHandle;
 use crate::socket_task::{NamespaceContext, serve_socket};
-use crate::{Config, EngineIoMount, SocketHandle, SocketIoApp};
 use latido_base::drain::Drain;
 
 /// The path that all Socket.IO clients use.

@@ -12,8 +12,8 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::Semaphore;
 use tracing::{info, warn};
 
-use crate::Config;
 use crate::circuit_breaker::CircuitBreaker;
+use crate::config::Config;
 use crate::django_client::{DjangoError, ProfileSource, UserProfile};
 use crate::user::{GatewayUser, Role};
 use latido_base::clock::Clock;

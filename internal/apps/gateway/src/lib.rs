@@ -16,6 +16,7 @@ mod django_client;
 mod event_types;
 mod maintenance;
 mod minute_counter;
+mod publisher_access;
 mod rooms;
 mod routes;
 mod settings;
@@ -28,7 +29,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context as _;
 
-use latido_app_kit::{App, AppDeps, AppServices, ServerSettings, Starter};
+use latido_app_kit::{ApiKeys, App, AppDeps, AppServices, ServerSettings, Starter};
 use latido_settings::{SettingsReader, Variable};
 
 use authenticator::Authenticator;
@@ -65,6 +66,8 @@ impl App for Gateway {
 /// The state that the gateway's endpoints and tasks share.
 struct GatewayShared {
     config: Config,
+    /// The keys of publishers.
+    api_keys: ApiKeys,
     rooms: Arc<RoomService>,
     authenticator: Authenticator,
     /// Set when a client has connected since the last dashboard update. Relaxed: a hint to one
@@ -100,6 +103,7 @@ fn start(config: &Config, parts: &AppDeps) -> anyhow::Result<AppServices> {
     };
     let gateway = Arc::new(GatewayShared {
         config: config.clone(),
+        api_keys: config.api_key.clone().into_iter().collect(),
         rooms: RoomService::new(&parts.clock),
         authenticator: Authenticator::new(config, api, &parts.clock, &parts.drain),
         clients_changed: AtomicBool::new(false),
@@ -108,7 +112,7 @@ fn start(config: &Config, parts: &AppDeps) -> anyhow::Result<AppServices> {
         .drain
         .spawn_until_stop(maintenance::run(Arc::clone(&gateway)));
     Ok(AppServices {
-        http_apps: vec![Arc::new(routes::GatewayRoutes(Arc::clone(&gateway)))],
+        http_apps: vec![Arc::new(routes::router(Arc::clone(&gateway)))],
         socketio_apps: vec![Arc::new(socket::GatewaySocketIo(gateway))],
         ..AppServices::default()
     })

@@ -1,137 +1,224 @@
 //! The HTTP routes of the dashboard and of publishers: `/dashboard…` for version 1,
 //! `/api/dashboard…` for version 2.
 
-use std::net::IpAddr;
+use std::future::ready;
 use std::sync::Arc;
 
-use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
-use subtle::ConstantTimeEq as _;
 use tracing::debug;
 
-use crate::authenticator::IdentityClaim;
-use crate::dashboard_views;
-use crate::rooms::HISTORY_LENGTH;
-use crate::user::{Role, id_text};
-use crate::wire::{self, dashboard_metrics_event};
-use crate::{GatewayShared, maintenance};
+use latido_app_kit::{ErrorFormat, RouteRequest, Router, public};
 use latido_base::time_format::iso_millis;
-use latido_http::{AppRequest, AppResponse, HttpApp};
-use latido_net::{Host, is_loopback};
+use latido_http::{AppRequest, AppResponse};
+
+use crate::authenticator::IdentityClaim;
+use crate::rooms::HISTORY_LENGTH;
+use crate::user::{ALL_V2_ROOM, Role, id_text};
+use crate::wire::{dashboard_metrics_event, is_event_name};
+use crate::{GatewayShared, dashboard_views, maintenance};
 
 const MAX_BODY_BYTES: usize = 256 * 1024;
 const PAGE_HTML: &str = include_str!("assets/dashboard.html");
-/// The headers that a proxy adds. With one of them, the peer address is the proxy's, not the
-/// client's.
-const PROXY_HEADERS: [&str; 3] = ["x-forwarded-for", "forwarded", "x-real-ip"];
+/// The rules of the page for the browser: it loads nothing from elsewhere.
+const PAGE_POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'; base-uri 'none'; frame-ancestors 'none'";
 
-/// The HTTP routes of the gateway.
-pub(super) struct GatewayRoutes(pub(super) Arc<GatewayShared>);
+/// The form of the app's error responses.
+const ERRORS: ErrorFormat = ErrorFormat {
+    body: |_, message| json!({"success": false, "message": message}),
+    not_found: "nothing is here",
+    method_not_allowed: "this address has another method",
+};
 
-/// The version of a request, which the prefix of its path determines.
+/// The version of a request, which the folder of its path determines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum PathVersion {
     V1,
     V2,
 }
 
-/// Splits a path into the version of its prefix and the rest.
-fn parse_path(path: &str) -> Option<(PathVersion, &str)> {
-    let (prefix, rest) = match path.strip_prefix("/api/dashboard") {
-        Some(rest) => (PathVersion::V2, rest),
-        None => (PathVersion::V1, path.strip_prefix("/dashboard")?),
-    };
-    match rest.strip_prefix('/') {
-        Some(rest) => Some((prefix, rest.trim_end_matches('/'))),
-        None => rest.is_empty().then_some((prefix, "")),
+/// The folders of the two versions.
+const FOLDERS: [(&str, PathVersion); 2] = [
+    ("/dashboard", PathVersion::V1),
+    ("/api/dashboard", PathVersion::V2),
+];
+
+/// The parts of the dashboard that clients read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum View {
+    Overview,
+    Clients,
+    Rooms,
+    Events,
+    Stats,
+    Metrics,
+    ApiStatus,
+}
+
+/// The views, by the last segment of their path.
+const VIEWS: [(&str, View); 8] = [
+    ("", View::Overview),
+    ("clients", View::Clients),
+    ("rooms", View::Rooms),
+    ("events", View::Events),
+    ("stats", View::Stats),
+    ("metrics", View::Metrics),
+    ("api-status", View::ApiStatus),
+    ("status", View::ApiStatus),
+];
+
+/// The commands of publishers that publish something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum PublishCommand {
+    EmitEvent,
+    NotifyRole,
+    NotifyUser,
+    UpdateDashboard,
+}
+
+/// The publish commands, by the last segment of their path.
+const PUBLISH_COMMANDS: [(&str, PublishCommand); 4] = [
+    ("emit-event", PublishCommand::EmitEvent),
+    ("notify-role", PublishCommand::NotifyRole),
+    ("notify-user", PublishCommand::NotifyUser),
+    ("update-dashboard", PublishCommand::UpdateDashboard),
+];
+
+/// The reason why a request of a publisher publishes nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+enum PublishError {
+    /// A field of the body is missing or invalid; the text names it.
+    #[error("{0}")]
+    Invalid(&'static str),
+    #[error("the server is too busy; publish again later")]
+    TooBusy,
+}
+
+/// A client that may publish.
+struct Publisher;
+
+/// A client that wants to read. Without a publisher's rights it needs an administrator's token,
+/// whose check may take a request to the API.
+struct Reader {
+    is_trusted: bool,
+}
+
+/// Builds the routes of both versions.
+pub(super) fn router(gateway: Arc<GatewayShared>) -> Router<GatewayShared> {
+    let mut router = Router::new(gateway, ERRORS)
+        .max_body_bytes(MAX_BODY_BYTES)
+        .guard_unmatched(guard_unmatched)
+        .get("/dashboard.html", public, |_, _| ready(dashboard_page()))
+        .get("/api/health", public, |gateway, _| {
+            ready(health_response(&gateway))
+        });
+    for (folder, version) in FOLDERS {
+        router = router.folder(folder);
+        for (name, view) in VIEWS {
+            let handler = move |gateway, request| show(gateway, request, version, view);
+            router = router.get(&format!("{folder}/{name}/"), reader, handler);
+        }
+        for (name, command) in PUBLISH_COMMANDS {
+            let handler = move |gateway: Arc<GatewayShared>, request: RouteRequest<Publisher>| {
+                ready(handle_publish(&gateway, &request, version, command))
+            };
+            router = router.post(&format!("{folder}/{name}/"), publisher, handler);
+        }
+        let handler =
+            move |gateway: Arc<GatewayShared>, _| ready(handle_cleanup(&gateway, version));
+        router = router.post(&format!("{folder}/cleanup/"), publisher, handler);
+    }
+    router
+}
+
+fn publisher(gateway: &GatewayShared, request: &AppRequest) -> Result<Publisher, AppResponse> {
+    if gateway.is_trusted(request) {
+        Ok(Publisher)
+    } else {
+        Err(unauthorized())
     }
 }
 
-impl HttpApp for GatewayRoutes {
-    fn matches(&self, path: &str) -> bool {
-        matches!(path, "/dashboard.html" | "/api/health") || parse_path(path).is_some()
-    }
+fn reader(gateway: &GatewayShared, request: &AppRequest) -> Result<Reader, AppResponse> {
+    let is_trusted = gateway.is_trusted(request);
+    Ok(Reader { is_trusted })
+}
 
-    fn body_limit(&self) -> usize {
-        MAX_BODY_BYTES
+/// Rejects the requests of unknown publishers also where there is no route for them.
+fn guard_unmatched(gateway: &GatewayShared, request: &AppRequest) -> Result<(), AppResponse> {
+    if request.method() == "POST" {
+        publisher(gateway, request)?;
     }
+    Ok(())
+}
 
-    fn authorize(&self, request: &AppRequest) -> Result<(), AppResponse> {
-        // Readers may need an API request to be authorized, which `handle` does asynchronously.
-        if request.method() != "POST" || self.0.is_trusted(request) {
-            Ok(())
-        } else {
-            Err(unauthorized())
+async fn show(
+    gateway: Arc<GatewayShared>,
+    request: RouteRequest<Reader>,
+    version: PathVersion,
+    view: View,
+) -> AppResponse {
+    if !request.client.is_trusted && !gateway.is_admin(&request.request).await {
+        return unauthorized();
+    }
+    let service = &gateway.rooms;
+    let list = |name: &str, list: Vec<Value>| match version {
+        PathVersion::V1 => Value::from(list),
+        PathVersion::V2 => json!({name: list}),
+    };
+    let body = match (view, version) {
+        (View::Overview, _) => dashboard_views::overview_json(service),
+        (View::Clients, _) => list("clients", dashboard_views::clients_json(service)),
+        (View::Rooms, _) => list("rooms", dashboard_views::rooms_json(service)),
+        (View::Events, PathVersion::V1) => dashboard_views::recent_events_v1_json(service),
+        (View::Events, PathVersion::V2) => {
+            json!({"events": dashboard_views::recent_events(service, HISTORY_LENGTH)})
         }
-    }
+        (View::Stats, _) => dashboard_views::stats_json(service),
+        (View::Metrics, _) => dashboard_views::metrics_json(service),
+        (View::ApiStatus, _) => {
+            let state = gateway.authenticator.api_state().await;
+            dashboard_views::api_status_json(state, service.clock.now())
+        }
+    };
+    AppResponse::json(200, body.to_string())
+}
 
-    fn handle(&self, request: AppRequest) -> BoxFuture<'static, AppResponse> {
-        let gateway = Arc::clone(&self.0);
-        Box::pin(async move {
-            match (request.path(), parse_path(request.path())) {
-                ("/dashboard.html", _) => dashboard_page(&request),
-                ("/api/health", _) => {
-                    require_method("GET, HEAD", &request, || health_response(&gateway))
-                }
-                (_, Some((prefix, rest))) => gateway.handle_dashboard(prefix, rest, &request).await,
-                _ => not_found(),
-            }
-        })
+fn handle_cleanup(gateway: &GatewayShared, version: PathVersion) -> AppResponse {
+    let disconnected = maintenance::disconnect_inactive(gateway);
+    debug!(
+        app = "gateway",
+        disconnected, "inactive clients were disconnected on request"
+    );
+    match version {
+        PathVersion::V1 => AppResponse {
+            status: 201,
+            headers: Vec::new(),
+            body: bytes::Bytes::new(),
+        },
+        PathVersion::V2 => success_response(version, "Limpieza realizada"),
     }
+}
 
-    fn error_response(
-        &self,
-        status: u16,
-        _code: &'static str,
-        message: &'static str,
-    ) -> AppResponse {
-        error_response(status, message)
+fn handle_publish(
+    gateway: &GatewayShared,
+    request: &RouteRequest<Publisher>,
+    version: PathVersion,
+    command: PublishCommand,
+) -> AppResponse {
+    let body = serde_json::from_slice::<Value>(&request.request.body).ok();
+    let Some(body) = body.filter(Value::is_object) else {
+        return ERRORS.bad_request("expected a JSON object");
+    };
+    match gateway.publish(command, &body) {
+        Ok(message) => success_response(version, message),
+        Err(error @ PublishError::Invalid(_)) => ERRORS.bad_request(&error.to_string()),
+        Err(error @ PublishError::TooBusy) => ERRORS.retry_later(&error.to_string()),
     }
 }
 
 impl GatewayShared {
-    /// Returns `true` if a request needs no further authorization: it has the key, or it comes
-    /// directly from a trusted address and not from a foreign page in a browser.
-    fn is_trusted(&self, request: &AppRequest) -> bool {
-        if let Some(key) = &self.config.api_key {
-            let bearer = request
-                .header("authorization")
-                .and_then(|value| value.strip_prefix("Bearer "));
-            let presented = [request.header("x-api-key"), bearer].into_iter().flatten();
-            if presented
-                .fold(subtle::Choice::from(0), |any, key_text| {
-                    any | u8::from(key.matches(key_text.as_bytes())).ct_eq(&1)
-                })
-                .into()
-            {
-                return true;
-            }
-        }
-        let is_direct = PROXY_HEADERS
-            .iter()
-            .all(|name| request.header_bytes(name).is_none());
-        let Some(peer) = request
-            .client
-            .filter(|_| is_direct && is_same_origin(request))
-        else {
-            return false;
-        };
-        self.is_trusted_address(peer.ip(), request)
-    }
-
-    fn is_trusted_address(&self, address: IpAddr, request: &AppRequest) -> bool {
-        // Any DNS name can point to this address (DNS rebinding), and a browser on this machine
-        // would follow it; so the Host header must be a plain address or `localhost`.
-        let is_local =
-            is_loopback(address) && request.header("host").is_none_or(is_localhost_or_ip);
-        is_local || self.config.trusted_networks.contains(address)
-    }
-
-    /// Returns `true` if a request may read: it is trusted, or it has an administrator's token.
-    async fn can_read(&self, request: &AppRequest) -> bool {
-        if self.is_trusted(request) {
-            return true;
-        }
+    /// Returns `true` if the request has the token of an administrator.
+    async fn is_admin(&self, request: &AppRequest) -> bool {
         let token = request
             .header("authorization")
             .and_then(|value| value.strip_prefix("Token "));
@@ -148,232 +235,103 @@ impl GatewayShared {
             .is_ok_and(|user| user.role == Role::Admin)
     }
 
-    async fn handle_dashboard(
-        &self,
-        prefix: PathVersion,
-        rest: &str,
-        request: &AppRequest,
-    ) -> AppResponse {
-        match rest {
-            "emit-event" | "notify-role" | "notify-user" | "update-dashboard" | "cleanup" => {
-                if request.method() != "POST" {
-                    return method_not_allowed("POST");
-                }
-                self.handle_post(prefix, rest, &request.body)
+    /// Publishes a request and returns the message of the response.
+    fn publish(&self, command: PublishCommand, body: &Value) -> Result<&'static str, PublishError> {
+        let (is_published, message) = match command {
+            PublishCommand::EmitEvent => (self.emit_event(body)?, "Evento emitido"),
+            PublishCommand::NotifyRole => (self.notify_role(body)?, "Notificación enviada"),
+            PublishCommand::NotifyUser => (self.notify_user(body)?, "Notificación enviada"),
+            PublishCommand::UpdateDashboard => {
+                let event = dashboard_metrics_event(body);
+                (
+                    self.rooms.broadcast([ALL_V2_ROOM], &event, None),
+                    "Dashboard actualizado",
+                )
             }
-            "" | "clients" | "rooms" | "events" | "stats" | "metrics" | "api-status" | "status" => {
-                if !matches!(request.method(), "GET" | "HEAD") {
-                    return method_not_allowed("GET, HEAD");
-                }
-                if !self.can_read(request).await {
-                    return unauthorized();
-                }
-                self.handle_get(prefix, rest).await
-            }
-            _ => not_found(),
+        };
+        if is_published {
+            Ok(message)
+        } else {
+            Err(PublishError::TooBusy)
         }
     }
 
-    async fn handle_get(&self, prefix: PathVersion, resource: &str) -> AppResponse {
-        let service = &self.rooms;
-        let list = |name: &str, list: Vec<Value>| {
-            if prefix == PathVersion::V1 {
-                Value::from(list)
-            } else {
-                json!({name: list})
-            }
-        };
-        let body = match resource {
-            "clients" => list("clients", dashboard_views::clients_json(service)),
-            "rooms" => list("rooms", dashboard_views::rooms_json(service)),
-            "events" if prefix == PathVersion::V2 => {
-                json!({"events": dashboard_views::recent_events(service, HISTORY_LENGTH)})
-            }
-            "events" => dashboard_views::recent_events_v1_json(service),
-            "stats" => dashboard_views::stats_json(service),
-            "metrics" => dashboard_views::metrics_json(service),
-            "api-status" | "status" => dashboard_views::api_status_json(
-                self.authenticator.api_state().await,
-                service.clock.now(),
-            ),
-            _ => dashboard_views::overview_json(service),
-        };
-        AppResponse::json(200, body.to_string())
+    fn emit_event(&self, body: &Value) -> Result<bool, PublishError> {
+        let kind = event_name(body, "type", "expected type: an event's name")?;
+        let data = member(body, "data");
+        Ok(if kind == "system_notification" {
+            self.rooms.notify_all(&data)
+        } else {
+            self.rooms.publish_event(kind, &data, None)
+        })
     }
 
-    fn handle_post(&self, prefix: PathVersion, resource: &str, body: &[u8]) -> AppResponse {
-        if resource == "cleanup" {
-            let dismissed = maintenance::disconnect_inactive(self);
-            debug!(
-                app = "gateway",
-                dismissed, "inactive clients were disconnected on request"
-            );
-            return match prefix {
-                PathVersion::V1 => AppResponse {
-                    status: 201,
-                    headers: Vec::new(),
-                    body: bytes::Bytes::new(),
-                },
-                PathVersion::V2 => success_response(prefix, "Limpieza realizada"),
-            };
-        }
-        let Ok(body) = serde_json::from_slice::<Value>(body) else {
-            return error_response(400, "expected a JSON object");
-        };
-        if !body.is_object() {
-            return error_response(400, "expected a JSON object");
-        }
-        match self.publish(resource, &body) {
-            Ok((true, message)) => success_response(prefix, message),
-            Ok((false, _)) => error_response(503, "the server is too busy; publish again later")
-                .with_header("retry-after", "1"),
-            Err(message) => error_response(400, message),
-        }
+    fn notify_role(&self, body: &Value) -> Result<bool, PublishError> {
+        let role = body.get("role").and_then(Value::as_str);
+        let expected = PublishError::Invalid("expected role: cliente, proveedor or admin");
+        let role = role.and_then(Role::parse).ok_or(expected)?;
+        let event = event_name(body, "event", "expected event: an event's name")?;
+        Ok(self
+            .rooms
+            .notify_role(role, event, &member(body, "payload")))
     }
 
-    /// Publishes a request. Returns `true` with the message of the response if it was published,
-    /// `false` if the server is too busy.
-    ///
-    /// # Errors
-    /// Returns a message with the expected field.
-    fn publish(&self, resource: &str, body: &Value) -> Result<(bool, &'static str), &'static str> {
-        let name = |field: &str| {
-            body.get(field)
-                .and_then(Value::as_str)
-                .filter(|name| wire::is_event_name(name))
-        };
-        let payload = |field: &str| body.get(field).cloned().unwrap_or_default();
-        match resource {
-            "emit-event" => {
-                let kind = name("type").ok_or("expected type: an event's name")?;
-                let data = payload("data");
-                let published = if kind == "system_notification" {
-                    self.rooms.notify_all(&data)
-                } else {
-                    self.rooms.publish_event(kind, &data, None)
-                };
-                Ok((published, "Evento emitido"))
-            }
-            "notify-role" => {
-                let role = body
-                    .get("role")
-                    .and_then(Value::as_str)
-                    .and_then(Role::parse);
-                let role = role.ok_or("expected role: cliente, proveedor or admin")?;
-                let event = name("event").ok_or("expected event: an event's name")?;
-                Ok((
-                    self.rooms.notify_role(role, event, &payload("payload")),
-                    "Notificación enviada",
-                ))
-            }
-            "notify-user" => {
-                let id = body
-                    .get("userId")
-                    .or_else(|| body.get("user_id"))
-                    .and_then(id_text)
-                    .ok_or("expected userId")?;
-                let event = name("event").ok_or("expected event: an event's name")?;
-                Ok((
-                    self.rooms.notify_user(&id, event, &payload("payload")),
-                    "Notificación enviada",
-                ))
-            }
-            _ => Ok((
-                self.rooms.broadcast(
-                    [crate::user::ALL_V2_ROOM],
-                    &dashboard_metrics_event(body),
-                    None,
-                ),
-                "Dashboard actualizado",
-            )),
-        }
+    fn notify_user(&self, body: &Value) -> Result<bool, PublishError> {
+        let id = body.get("userId").or_else(|| body.get("user_id"));
+        let id = id
+            .and_then(id_text)
+            .ok_or(PublishError::Invalid("expected userId"))?;
+        let event = event_name(body, "event", "expected event: an event's name")?;
+        Ok(self.rooms.notify_user(&id, event, &member(body, "payload")))
     }
 }
 
-/// Returns `true` unless a page of another origin sent the request: a browser sends such requests
-/// from its user's address.
-fn is_same_origin(request: &AppRequest) -> bool {
-    let Some(origin) = request.header_bytes("origin") else {
-        return true;
-    };
-    let own_host = request
-        .header("host")
-        .filter(|host| is_localhost_or_ip(host));
-    own_host.is_some_and(|host| {
-        origin == format!("http://{host}").as_bytes()
-            || origin == format!("https://{host}").as_bytes()
-    })
+fn event_name<'b>(
+    body: &'b Value,
+    field: &str,
+    expected: &'static str,
+) -> Result<&'b str, PublishError> {
+    body.get(field)
+        .and_then(Value::as_str)
+        .filter(|name| is_event_name(name))
+        .ok_or(PublishError::Invalid(expected))
 }
 
-/// Returns `true` for `localhost` or an IP address, with or without a port.
-fn is_localhost_or_ip(host: &str) -> bool {
-    Host::parse(host).is_some_and(Host::is_literal)
+fn member(body: &Value, name: &str) -> Value {
+    body.get(name).cloned().unwrap_or_default()
 }
 
-fn dashboard_page(request: &AppRequest) -> AppResponse {
-    require_method("GET, HEAD", request, || {
-        let policy = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'; base-uri 'none'; frame-ancestors 'none'";
-        AppResponse {
-            status: 200,
-            headers: Vec::new(),
-            body: PAGE_HTML.into(),
-        }
-        .with_header("content-type", "text/html; charset=utf-8")
-        .with_header("content-security-policy", policy)
-        .with_header("cache-control", "no-cache")
-    })
+fn dashboard_page() -> AppResponse {
+    AppResponse {
+        status: 200,
+        headers: Vec::new(),
+        body: PAGE_HTML.into(),
+    }
+    .with_header("content-type", "text/html; charset=utf-8")
+    .with_header("content-security-policy", PAGE_POLICY)
+    .with_header("cache-control", "no-cache")
 }
 
 fn health_response(gateway: &GatewayShared) -> AppResponse {
     let now = iso_millis(gateway.rooms.clock.now());
     let uptime = gateway.rooms.started.elapsed().as_secs();
-    AppResponse::json(
-        200,
-        json!({"status": "ok", "timestamp": now, "uptime": uptime}).to_string(),
-    )
+    let body = json!({"status": "ok", "timestamp": now, "uptime": uptime});
+    AppResponse::json(200, body.to_string())
 }
 
-fn require_method(
-    methods: &'static str,
-    request: &AppRequest,
-    answer: impl FnOnce() -> AppResponse,
-) -> AppResponse {
-    if methods.split(", ").any(|method| method == request.method()) {
-        answer()
-    } else {
-        method_not_allowed(methods)
-    }
-}
-
-fn success_response(prefix: PathVersion, message: &str) -> AppResponse {
-    let status = if prefix == PathVersion::V1 { 200 } else { 202 };
-    AppResponse::json(
-        status,
-        json!({"success": true, "message": message}).to_string(),
-    )
-}
-
-fn error_response(status: u16, message: &str) -> AppResponse {
-    AppResponse::json(
-        status,
-        json!({"success": false, "message": message}).to_string(),
-    )
+fn success_response(version: PathVersion, message: &str) -> AppResponse {
+    let status = match version {
+        PathVersion::V1 => 200,
+        PathVersion::V2 => 202,
+    };
+    let body = json!({"success": true, "message": message});
+    AppResponse::json(status, body.to_string())
 }
 
 fn unauthorized() -> AppResponse {
-    error_response(
-        401,
-        "expected X-API-Key, or a token of an administrator to read",
-    )
-    .with_header("www-authenticate", "Bearer")
-}
-
-fn not_found() -> AppResponse {
-    error_response(404, "nothing is here")
-}
-
-fn method_not_allowed(allowed: &'static str) -> AppResponse {
-    error_response(405, "this address has another method").with_header("allow", allowed)
+    ERRORS
+        .unauthorized("expected X-API-Key, or a token of an administrator to read")
+        .with_header("www-authenticate", "Bearer")
 }
 
 #[cfg(test)]

@@ -1,3 +1,6 @@
+#[path = "routes_golden_tests.rs"]
+mod golden;
+
 use std::net::SocketAddr;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -12,6 +15,7 @@ use latido_auth::{ApiKey, Secret};
 use latido_base::clock::Clock;
 use latido_base::drain::Drain;
 use latido_event_bus::{DisconnectReason, Mailbox};
+use latido_http::HttpApp as _;
 
 const KEY: &str = "a key of the tests";
 
@@ -19,6 +23,7 @@ fn gateway(config: Config) -> Arc<GatewayShared> {
     let clock = Clock::system();
     let authenticator = Authenticator::new(&config, None, &clock, &Drain::new());
     Arc::new(GatewayShared {
+        api_keys: config.api_key.clone().into_iter().collect(),
         config,
         rooms: RoomService::new(&clock),
         authenticator,
@@ -38,13 +43,17 @@ fn with_peer(mut request: AppRequest, peer: &str) -> AppRequest {
     request
 }
 
+async fn respond(gateway: &Arc<GatewayShared>, request: AppRequest) -> AppResponse {
+    let router = router(Arc::clone(gateway));
+    assert!(router.matches(request.path()));
+    match router.authorize(&request) {
+        Ok(handle) => handle(request).await,
+        Err(response) => response,
+    }
+}
+
 async fn send_request(gateway: &Arc<GatewayShared>, request: AppRequest) -> (u16, Value) {
-    let site = GatewayRoutes(Arc::clone(gateway));
-    assert!(site.matches(request.path()));
-    let answer = match site.authorize(&request) {
-        Ok(()) => site.handle(request).await,
-        Err(answer) => answer,
-    };
+    let answer = respond(gateway, request).await;
     (
         answer.status,
         serde_json::from_slice(&answer.body).unwrap_or_default(),

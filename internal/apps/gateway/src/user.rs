@@ -146,13 +146,7 @@ pub(super) fn user_room(id: &str) -> String {
 
 /// Converts a wire id to text. Returns `None` unless it is a short string or an integer.
 pub(super) fn id_text(value: &Value) -> Option<String> {
-    match value {
-        Value::String(text) if !text.is_empty() && text.len() <= MAX_ROOM_BYTES => {
-            Some(text.clone())
-        }
-        Value::Number(number) if number.is_i64() || number.is_u64() => Some(number.to_string()),
-        _ => None,
-    }
+    latido_app_kit::id_text(value).filter(|id| (1..=MAX_ROOM_BYTES).contains(&id.len()))
 }
 
 #[cfg(test)]

@@ -5,9 +5,14 @@
 //! routes ([`latido_http::HttpApp`], [`latido_http::WebSocketApp`]). The server knows no app except
 //! in its list of apps.
 
+mod api_keys;
 mod app;
 mod app_list;
+mod ids;
+mod json_error;
 mod notifications;
+mod route_pattern;
+mod router;
 mod services;
 
 pub use app::{App, ServerSettings, Starter};
@@ -15,4 +20,9 @@ pub use app_list::{AppError, AppList};
 pub use notifications::{Notification, NotificationHandler};
 pub use services::{AppDeps, AppServices};
 
+pub use api_keys::{ApiKeys, KeyListError};
+pub use ids::{id_text, is_id};
+pub use json_error::ErrorFormat;
 pub use latido_postgres::AppSchema;
+pub use route_pattern::{ParseParam, PathParams, decode_segment};
+pub use router::{RouteRequest, Router, public};

@@ -3,23 +3,19 @@
 
 use std::sync::Arc;
 
-use serde_json::json;
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use crate::api_version::{
-    ClientApiVersion, channel_presence_topic, kick_topic, user_presence_topic,
-};
+use crate::api_version::{channel_presence_topic, user_presence_topic};
 use crate::channels::{ChannelEffect, ChannelSession, OperationError};
 use crate::frames::encode_event;
-use crate::payload::rfc3339;
 use crate::store::{StoreOperation, StoreResponse};
 use crate::{MessagingShared, NAME, OPERATION_TIMEOUT};
 use latido_auth::Principal;
 use latido_base::ident::UserId;
-use latido_event_bus::{BusEvent, ConnectionId, EncodingId, Identity, JoinRequest, Publish};
+use latido_event_bus::{BusEvent, ConnectionId, EncodingId, Identity, JoinRequest};
 use latido_protocol::Frame;
-use latido_protocol::phoenix::{self, SerializerVersion};
+use latido_protocol::phoenix::SerializerVersion;
 use latido_shard::{
     Actions, AsyncResult, ClientMessage, HandlerContext, ProtocolHandler, Timestamp,
 };
@@ -44,20 +40,20 @@ const ENCODING_V2: EncodingId = EncodingId(3);
 struct OperationResult(Result<StoreResponse, OperationError>, u64);
 
 pub(super) struct PhoenixConnection {
-    shared: Arc<MessagingShared>,
-    session: ChannelSession,
+    pub(super) shared: Arc<MessagingShared>,
+    pub(super) session: ChannelSession,
     /// `None` if the event bus refused the connection.
-    connection_id: Option<ConnectionId>,
-    user: UserId,
-    verified: VerifiedClient,
-    connected_at_s: i64,
+    pub(super) connection_id: Option<ConnectionId>,
+    pub(super) user: UserId,
+    pub(super) verified: VerifiedClient,
+    pub(super) connected_at_s: i64,
     /// The membership check in progress. It is repeated if a membership ends meanwhile.
-    membership_check: Option<StoreOperation>,
-    has_expired: bool,
+    pub(super) membership_check: Option<StoreOperation>,
+    pub(super) has_expired: bool,
     /// The time of the next revocation check, in Unix seconds.
-    revocation_check_at_s: i64,
+    pub(super) revocation_check_at_s: i64,
     /// The user's removal count when the channels were last compared with the event bus.
-    seen_removals: u64,
+    pub(super) seen_removals: u64,
 }
 
 impl PhoenixConnection {
@@ -208,143 +204,6 @@ impl PhoenixConnection {
         } else {
             Err(OperationError::Overloaded)
         }
-    }
-
-    /// Subscribes to the topics of a channel. Only conversations announce presence.
-    fn join_topics(&self, channel: &str) {
-        let Some(id) = self.connection_id else { return };
-        let mut joins = vec![JoinRequest::new(self.session.vocabulary().topic(channel))];
-        if channel.starts_with("conversation:") {
-            joins.push(JoinRequest::new(kick_topic(channel, self.verified.user_id)));
-            joins.push(
-                JoinRequest::new(channel_presence_topic(channel)).meta(self.presence_meta(channel)),
-            );
-        }
-        if let Err(error) = self.shared.event_bus.join(id, &joins) {
-            tracing::warn!(%error, "a channel's topics could not be joined");
-        }
-    }
-
-    fn leave_topics(&self, channel: &str) {
-        let Some(id) = self.connection_id else { return };
-        for topic in [
-            channel_presence_topic(channel),
-            self.session.vocabulary().topic(channel),
-            kick_topic(channel, self.verified.user_id),
-        ] {
-            self.shared.event_bus.leave(id, &topic);
-        }
-    }
-
-    /// Moves the subscriptions of every channel from one API version to the other. This runs under
-    /// the membership lock, so each change arrives in exactly one of the versions.
-    fn switch_version(&self, api_version: ClientApiVersion) {
-        let Some(id) = self.connection_id else { return };
-        self.shared.membership_epoch.with_lock(|_| {
-            for channel in self.session.channels() {
-                for old in ClientApiVersion::ALL
-                    .into_iter()
-                    .filter(|old| *old != api_version)
-                {
-                    // A client that was removed from the channel stays removed.
-                    if self.shared.event_bus.leave(id, &old.topic(channel)) {
-                        let _ = self
-                            .shared
-                            .event_bus
-                            .join(id, &[JoinRequest::new(api_version.topic(channel))]);
-                    }
-                }
-            }
-        });
-    }
-
-    fn publish_typing(
-        &self,
-        channel: &str,
-        is_typing: bool,
-        now: Timestamp,
-        actions: Option<&mut Actions<'_>>,
-    ) {
-        let Some(id) = self.connection_id else { return };
-        if is_typing
-            && self
-                .shared
-                .typing_limit
-                .try_acquire(self.verified.user_id, now.unix_s)
-                .is_err()
-        {
-            return;
-        }
-        let action = if is_typing { "start" } else { "stop" };
-        let documented_payload = json!({"user_id": self.verified.user_id, "action": action, "timestamp": rfc3339(now.unix_s.saturating_mul(1_000_000))});
-        let conversation = channel.strip_prefix("conversation:").unwrap_or(channel);
-        let current_payload = json!({"userId": self.verified.user_id, "typing": is_typing, "conversationId": conversation}).to_string();
-        let publish = |api_version: ClientApiVersion, event: &str, payload: String| {
-            // Typing is only of interest now: a shard that is too far behind may lose it.
-            let _ = self.shared.event_bus.publish(
-                Publish::new([api_version.topic(channel)], event, payload).except_connection(id),
-            );
-        };
-        publish(
-            ClientApiVersion::Documented,
-            "typing_indicator",
-            documented_payload.to_string(),
-        );
-        publish(
-            ClientApiVersion::Current,
-            "user_typing",
-            current_payload.clone(),
-        );
-        // Clients of the current API also receive their own typing events.
-        if let (Some(actions), ClientApiVersion::Current) = (actions, self.session.vocabulary()) {
-            actions.send_text(&phoenix::encode_broadcast(
-                self.verified.vsn,
-                channel,
-                "user_typing",
-                &current_payload,
-            ));
-        }
-    }
-
-    /// Sets the user's status in every presence list that contains this socket.
-    fn set_status(&self, status: &str, now: Timestamp) {
-        let Some(id) = self.connection_id else { return };
-        self.shared
-            .presence_tracker
-            .set_status(self.verified.user_id, status);
-        let timestamp = rfc3339(now.unix_s.saturating_mul(1_000_000));
-        let payload =
-            json!({"userId": self.verified.user_id, "status": status, "timestamp": timestamp})
-                .to_string();
-        for channel in self
-            .session
-            .channels()
-            .filter(|channel| channel.starts_with("conversation:"))
-        {
-            if self.shared.event_bus.update_meta(
-                id,
-                &channel_presence_topic(channel),
-                self.presence_meta(channel),
-            ) {
-                let topics = ClientApiVersion::ALL.map(|api_version| api_version.topic(channel));
-                let _ = self.shared.event_bus.publish(Publish::new(
-                    topics,
-                    "user_status_changed",
-                    payload.as_str(),
-                ));
-            }
-        }
-    }
-
-    fn presence_meta(&self, channel: &str) -> String {
-        json!({
-            "online_at": self.connected_at_s.to_string(),
-            "conversation_id": channel.strip_prefix("conversation:"),
-            "status": self.shared.presence_tracker.status(self.verified.user_id),
-            "user_id": self.verified.user_id,
-            "device_info": {"platform": "unknown", "version": "unknown"},
-        })
-        .to_string()
     }
 
     /// Handles the result of an operation. Repeats a membership check if a membership has ended

@@ -8,8 +8,10 @@
 
 mod api_version;
 mod change_feed;
+mod change_source;
 mod channels;
 mod connection;
+mod connection_topics;
 mod database;
 mod feed_trigger;
 mod frames;
@@ -24,8 +26,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use api_version::ClientApiVersion;
-pub use change_feed::ChangeSource;
 use change_feed::{ChangeFeed, MembershipEpoch};
+pub use change_source::ChangeSource;
 #[cfg(any(test, fuzzing, feature = "testing"))]
 pub use channels::fuzz_channel_session;
 pub use database::{
@@ -265,7 +267,7 @@ impl MessagingApp {
 
 impl std::fmt::Debug for MessagingApp {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Messaging")
+        f.debug_struct("MessagingApp")
             .field("totals", &self.shared.event_bus.totals())
             .finish_non_exhaustive()
     }

@@ -16,7 +16,7 @@ use uuid::Uuid;
 use crate::api_version::{
     ClientApiVersion, channel_of_topic, is_channel_presence_topic, user_channel, user_of_topic,
 };
-use crate::change_feed::ChangeSource;
+use crate::change_source::ChangeSource;
 use crate::payload::rfc3339;
 use latido_base::clock::Clock;
 use latido_event_bus::{

@@ -16,6 +16,9 @@ pub(super) const THROTTLE_WINDOW: Duration = Duration::from_millis(500);
 /// The default time after which a silent module counts as offline.
 pub(super) const OFFLINE_AFTER: Duration = Duration::from_secs(300);
 
+/// The app's name in `LATIDO_APPS`.
+pub const NAME: &str = "modules";
+
 /// The settings of the modules app, with defaults.
 #[derive(Debug, Clone)]
 pub struct Config {

@@ -9,9 +9,10 @@ use latido_shard::{
     Actions, AsyncResult, ClientMessage, HandlerContext, ProtocolHandler, Timestamp,
 };
 
-use crate::ModulesApp;
+use crate::app::ModulesApp;
 use crate::device::frame::{self, DeviceReport};
 use crate::device::session::{DeviceClose, DeviceEffect, DeviceSession, PasswordCheck};
+use crate::device_commands::DeviceCommand;
 use crate::service::NEW_SESSION;
 use crate::time_format::Millis;
 
@@ -129,7 +130,7 @@ impl ProtocolHandler for DeviceConnection {
     fn encode(&self, event: &BusEvent) -> Frame {
         let command = event
             .message()
-            .and_then(|message| self.app.parse_command(&message.payload));
+            .and_then(|message| DeviceCommand::parse(&message.payload));
         let text = command.map(|command| {
             frame::command_frame(
                 &command.module,

@@ -1,4 +1,7 @@
+use serde_json::json;
+
 use super::*;
+use crate::events::OutgoingEvent;
 
 const NOW: Millis = 1_763_803_431_007;
 const AT: &str = r#""timestamp":"2025-11-22T09:23:51.007Z"}"#;
@@ -213,8 +216,13 @@ fn modules() {
 
 #[test]
 fn every_method_rejects_missing_arguments() {
-    for (method, names) in METHODS {
-        if !names.is_empty() {
+    for EmitMethod {
+        name: method,
+        arguments,
+        ..
+    } in METHODS
+    {
+        if !arguments.is_empty() {
             assert!(
                 matches!(
                     parse(method, Value::Null, NOW),

@@ -16,26 +16,34 @@ mod client_request;
 mod config;
 mod database;
 mod device;
+mod device_auth;
 mod device_commands;
 mod device_connection;
 mod emit_api;
+mod emit_call;
+mod emit_methods;
 mod events;
 mod express_session;
-mod mount;
+mod module_claims;
 mod page;
-mod pending_commands;
+mod page_requests;
+mod persistence;
 mod registry;
 mod routes;
 mod row_notifications;
 mod row_sync;
 mod service;
+mod service_state;
+mod service_views;
 mod settings;
 mod socketio;
+mod start;
 mod stats_feed;
 mod store;
 mod throttle;
 mod time_format;
 mod topics;
+mod upgrade;
 mod user;
 
 use std::sync::Arc;
@@ -44,7 +52,6 @@ use latido_app_kit::{App, AppSchema, ServerSettings, Starter};
 use latido_settings::{SettingsReader, Variable};
 use latido_stream::Stream;
 
-use app::ModulesApp;
 use config::Config;
 
 /// The app's name in `LATIDO_APPS`.
@@ -77,6 +84,6 @@ impl App for Modules {
 
     fn configure(&self, reader: &mut SettingsReader<'_>, server: &ServerSettings<'_>) -> Starter {
         let config = Config::from_settings(reader, server.time_zone);
-        Arc::new(move |deps| app::start(&config, deps))
+        Arc::new(move |deps| start::start(&config, deps))
     }
 }

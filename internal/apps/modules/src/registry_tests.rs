@@ -24,7 +24,7 @@ impl TopicPolicy for RegistryTestPolicy {
 }
 
 /// Returns connection ids, which only an event bus can create.
-pub fn connections(count: usize) -> Vec<(ConnectionId, Mailbox)> {
+pub(crate) fn connections(count: usize) -> Vec<(ConnectionId, Mailbox)> {
     let event_bus = Arc::new(EventBus::new(RegistryTestPolicy, || 0));
     let open = |_| {
         let mailbox = event_bus.connect(Identity::default(), &[]).unwrap();

@@ -1,137 +1,132 @@
 //! The app's HTTP routes: the counts for polling pages, the emit API, and the Socket.IO client
 //! script.
 
-use serde_json::{Value, json};
+use std::future::ready;
+use std::sync::Arc;
 
+use serde_json::json;
+
+use latido_app_kit::{ErrorFormat, RouteRequest, Router, public};
 use latido_auth::Secret;
+use latido_http::{AppRequest, AppResponse};
+use latido_postgres::DatabaseError;
 
-use crate::ModulesApp;
+use crate::app::ModulesApp;
 use crate::authenticator::PresentedCredentials;
 use crate::device::frame::DeviceReport;
-use crate::emit_api::{self, EmitCall, EmitError};
+use crate::emit_api;
+use crate::emit_call::{EmitCall, EmitError};
 use crate::events;
-use crate::user::WebUser;
 
 /// The official Socket.IO client script, unchanged, which pages load from their server
 /// (`assets/README.md`).
 const CLIENT_SCRIPT: &str = include_str!("assets/socket.io.min.js");
+/// The script changes only with a new server version.
+const SCRIPT_CACHE_CONTROL: &str = "public, max-age=3600";
 /// The largest request body, in bytes.
-pub(super) const MAX_BODY_BYTES: usize = 64 * 1024;
+const MAX_BODY_BYTES: usize = 64 * 1024;
 
 const SCRIPT_PATH: &str = "/socket.io/socket.io.js";
 /// The paths of the counts. On a shared listener the first one belongs to the admin dashboard, so
 /// the app has a second one.
 const STATS_PATHS: [&str; 2] = ["/dashboard/stats", "/api/modules/stats"];
-const EMIT_PATH_PREFIX: &str = "/api/modules/emit/";
+const EMIT_PATH: &str = "/api/modules/emit/{method}";
 
-/// One of the app's HTTP routes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum ModulesRoute<'p> {
-    Script,
-    Stats,
-    Emit(&'p str),
+/// The form of the app's error responses.
+const ERRORS: ErrorFormat = ErrorFormat {
+    body: |_, message| json!({"success": false, "error": message}),
+    not_found: "Not found",
+    method_not_allowed: "Method not allowed",
+};
+
+/// A server with the key of the emit API.
+struct EmitClient;
+
+/// Builds the routes.
+pub(super) fn router(app: Arc<ModulesApp>) -> Router<ModulesApp> {
+    let router = Router::new(app, ERRORS)
+        .server_errors(ErrorFormat::default())
+        .max_body_bytes(MAX_BODY_BYTES)
+        // The names of methods need no decoding.
+        .parse_params(|raw| Some(raw.to_owned()))
+        .get(SCRIPT_PATH, public, |_, _| ready(client_script()))
+        .post(EMIT_PATH, emit_client, emit);
+    STATS_PATHS
+        .into_iter()
+        .fold(router, |router, path| router.get(path, credentials, stats))
 }
 
-impl<'p> ModulesRoute<'p> {
-    /// Parses a path. Returns `None` if it is none of the app's routes.
-    pub(super) fn parse(path: &'p str) -> Option<Self> {
-        match path {
-            SCRIPT_PATH => Some(Self::Script),
-            path if STATS_PATHS.contains(&path) => Some(Self::Stats),
-            path => path
-                .strip_prefix(EMIT_PATH_PREFIX)
-                .filter(|method| !method.contains('/'))
-                .map(Self::Emit),
-        }
+/// Checks the key of the emit API before the body is read.
+fn emit_client(app: &ModulesApp, request: &AppRequest) -> Result<EmitClient, AppResponse> {
+    if app.emit_keys.match_header(request) {
+        Ok(EmitClient)
+    } else {
+        Err(ERRORS.unauthorized("A valid X-API-Key is required"))
     }
+}
 
-    /// Returns the HTTP methods that the route accepts.
-    pub(super) fn methods(self) -> &'static [&'static str] {
-        match self {
-            Self::Script | Self::Stats => &["GET", "HEAD"],
-            Self::Emit(_) => &["POST"],
-        }
+/// Reads the credentials of a page. The handler verifies them, which may need the database.
+fn credentials(
+    app: &ModulesApp,
+    request: &AppRequest,
+) -> Result<PresentedCredentials, AppResponse> {
+    Ok(PresentedCredentials {
+        token: request.token().map(Secret::new),
+        session: app
+            .authenticator
+            .cookie_session(|name| request.header(name)),
+    })
+}
+
+fn client_script() -> AppResponse {
+    AppResponse {
+        status: 200,
+        headers: Vec::new(),
+        body: CLIENT_SCRIPT.into(),
+    }
+    .with_header("content-type", "application/javascript; charset=utf-8")
+    .with_header("cache-control", SCRIPT_CACHE_CONTROL)
+}
+
+async fn stats(app: Arc<ModulesApp>, request: RouteRequest<PresentedCredentials>) -> AppResponse {
+    match app.authenticator.authenticate(&request.client).await {
+        Ok(Some(user)) => AppResponse::json(200, app.service.summary_for(&user).to_string()),
+        Ok(None) => ERRORS.unauthorized("Not authenticated"),
+        Err(unavailable) => ERRORS.unavailable(&unavailable.to_string()),
     }
 }
 
-/// The response of a route.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) enum RouteResponse {
-    /// The text of the client script.
-    Script(&'static str),
-    /// A status code and a JSON body.
-    Json(u16, Value),
-}
-
-impl RouteResponse {
-    fn error(status: u16, message: &str) -> Self {
-        Self::Json(status, json!({"success": false, "error": message}))
+async fn emit(app: Arc<ModulesApp>, request: RouteRequest<EmitClient>) -> AppResponse {
+    let body = &*request.request.body;
+    let text = if body.is_empty() { b"null" } else { body };
+    let Ok(arguments) = serde_json::from_slice(text) else {
+        return ERRORS.bad_request("The body must be JSON");
+    };
+    let method = request.params.get("method");
+    let call = match emit_api::parse(method, arguments, app.service.now()) {
+        Ok(call) => call,
+        Err(EmitError::UnknownMethod) => return ERRORS.not_found("No such method"),
+        Err(error @ EmitError::InvalidArgument(_)) => {
+            return ERRORS.bad_request(&error.to_string());
+        }
+    };
+    match app.execute(call).await {
+        Ok(true) => AppResponse::json(200, json!({"success": true}).to_string()),
+        Ok(false) => ERRORS.not_found("No such module"),
+        Err(error) => {
+            tracing::warn!(%error, "a row of modules could not be read for an emit call");
+            ERRORS.unavailable("The table of modules can't be read now")
+        }
     }
 }
 
 impl ModulesApp {
-    /// Returns the error response if the request is not authorised. Called before the body is read.
-    pub(super) fn authorize<'h>(
-        &self,
-        address: ModulesRoute<'_>,
-        header: impl Fn(&str) -> Option<&'h str>,
-    ) -> Option<RouteResponse> {
-        let ModulesRoute::Emit(_) = address else {
-            return None;
-        };
-        let key = header("x-api-key").unwrap_or_default();
-        let is_valid = self
-            .config
-            .api_key
-            .as_ref()
-            .is_some_and(|expected| expected.matches(key.as_bytes()));
-        (!is_valid).then(|| RouteResponse::error(401, "A valid X-API-Key is required"))
-    }
-
-    /// Handles an authorised request for one of the app's routes and methods. `header` returns a
-    /// header's value by its lower-case name.
-    pub(super) async fn handle_request<'h>(
-        &self,
-        address: ModulesRoute<'_>,
-        token: Option<String>,
-        header: impl Fn(&str) -> Option<&'h str>,
-        body: &[u8],
-    ) -> RouteResponse {
-        match address {
-            ModulesRoute::Script => RouteResponse::Script(CLIENT_SCRIPT),
-            ModulesRoute::Stats => {
-                let credentials = PresentedCredentials {
-                    token: token.map(Secret::new),
-                    session: self.authenticator.cookie_session(header),
-                };
-                match self.authenticator.authenticate(&credentials).await {
-                    Ok(Some(user)) => RouteResponse::Json(200, self.summary(&user)),
-                    Ok(None) => RouteResponse::error(401, "Not authenticated"),
-                    Err(unavailable) => RouteResponse::error(503, &unavailable.to_string()),
-                }
-            }
-            ModulesRoute::Emit(method) => self.handle_emit(method, body).await,
-        }
-    }
-
-    fn summary(&self, user: &WebUser) -> Value {
-        self.service.summary_for(user)
-    }
-
-    async fn handle_emit(&self, method: &str, body: &[u8]) -> RouteResponse {
-        let text = if body.is_empty() { b"null" } else { body };
-        let Ok(arguments) = serde_json::from_slice(text) else {
-            return RouteResponse::error(400, "The body must be JSON");
-        };
-        let now = self.service.now();
-        let call = match emit_api::parse(method, arguments, now) {
-            Ok(call) => call,
-            Err(EmitError::UnknownMethod) => return RouteResponse::error(404, "No such method"),
-            Err(bad @ EmitError::InvalidArgument(_)) => {
-                return RouteResponse::error(400, &bad.to_string());
-            }
-        };
-        let is_known_module = match call {
+    /// Executes a call of the emit API. Returns `false` if the module does not exist.
+    ///
+    /// # Errors
+    /// Returns an error if the module's row can't be read now.
+    async fn execute(&self, call: EmitCall) -> Result<bool, DatabaseError> {
+        Ok(match call {
             EmitCall::SetOnline { module, online } => self.service.set_online(&module, online),
             EmitCall::RecordSeen { module, telemetry } => {
                 self.service.record_seen(&module, telemetry)
@@ -149,13 +144,10 @@ impl ModulesApp {
                     position,
                 },
             ),
-            EmitCall::RefreshRow { module } => match self.sync_rows(&[module]).await {
-                Ok(()) => true,
-                Err(error) => {
-                    tracing::warn!(%error, "a row of modules could not be read for an emit call");
-                    return RouteResponse::error(503, "The table of modules can't be read now");
-                }
-            },
+            EmitCall::RefreshRow { module } => {
+                self.sync_rows(&[module]).await?;
+                true
+            }
             EmitCall::PublishStats => {
                 let stats = self.service.stats().0;
                 self.service.publish([events::global_stats_event(stats)]);
@@ -165,53 +157,10 @@ impl ModulesApp {
                 self.service.publish(events);
                 true
             }
-        };
-        if is_known_module {
-            RouteResponse::Json(200, json!({"success": true}))
-        } else {
-            RouteResponse::error(404, "No such module")
-        }
+        })
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_known_paths_are_routes() {
-        assert_eq!(
-            ModulesRoute::parse("/socket.io/socket.io.js"),
-            Some(ModulesRoute::Script)
-        );
-        assert_eq!(
-            ModulesRoute::parse("/dashboard/stats"),
-            Some(ModulesRoute::Stats)
-        );
-        assert_eq!(
-            ModulesRoute::parse("/api/modules/stats"),
-            Some(ModulesRoute::Stats)
-        );
-        assert_eq!(
-            ModulesRoute::parse("/api/modules/emit/emitModuleOnline"),
-            Some(ModulesRoute::Emit("emitModuleOnline"))
-        );
-        for other in [
-            "/socket.io/",
-            "/dashboard",
-            "/dashboard/stats/x",
-            "/api/modules/emit/a/b",
-            "/api/modules/emit",
-        ] {
-            assert_eq!(ModulesRoute::parse(other), None, "{other}");
-        }
-    }
-
-    #[test]
-    fn script_contains_its_licence() {
-        assert!(
-            CLIENT_SCRIPT.starts_with("/*!\n * Socket.IO v4.8.4\n")
-                && CLIENT_SCRIPT.contains("MIT License")
-        );
-    }
-}
+#[path = "routes_tests.rs"]
+mod tests;

@@ -13,7 +13,8 @@ use latido_postgres::DatabaseError;
 
 use crate::events::{OutgoingEvent, RowEvent};
 use crate::registry::{ModuleId, ModuleRecord, RowChange};
-use crate::service::{ModuleService, OWNER_LOST, ServiceState};
+use crate::service::{ModuleService, OWNER_LOST};
+use crate::service_state::ServiceState;
 use crate::store::ModuleStore;
 use crate::time_format::Millis;
 

@@ -5,23 +5,19 @@
 //! changes in the order in which they were made. The event bus lock ranks below it, and no holder
 //! of that lock calls back into this module.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use tokio::sync::Notify;
 
 use crate::database::ModuleStateRow;
 use latido_base::clock::Clock;
-use latido_base::ident::UserId;
-use latido_event_bus::{ConnectionId, EventBus, Identity, JoinRequest};
+use latido_event_bus::{ConnectionId, EventBus, Identity, JoinRequest, Publish};
 
-use crate::admin_stats::AdminStats;
 use crate::device::frame::DeviceReport;
+use crate::device_commands::{self, COMMAND_EVENT, CommandError};
 use crate::events::{self, EventBuilder, OutgoingEvent};
-use crate::pending_commands::PendingCommands;
-use crate::registry::{ModuleId, ModuleRegistry};
-use crate::throttle::LatestThrottle;
+use crate::service_state::ServiceState;
 use crate::time_format::Millis;
 use crate::topics;
 use crate::user::WebUser;
@@ -32,31 +28,12 @@ pub(super) const NEW_SESSION: &str = "New session";
 pub(super) const OWNER_LOST: &str = "Authentication failed";
 /// The interval between searches for silent modules, in milliseconds.
 const SWEEP_INTERVAL_MS: Millis = 60_000;
-/// The delay in which changes of the counts are collected before administrators receive them, in
-/// milliseconds.
-const STATS_DELAY_MS: Millis = 250;
-
-pub(super) struct ServiceState {
-    pub(super) registry: ModuleRegistry,
-    /// `true` once all rows were read. Earlier rows are initial state and cause no events.
-    pub(super) is_loaded: bool,
-    seen_throttle: LatestThrottle<ModuleId, ()>,
-    telemetry_throttle: LatestThrottle<ModuleId, ()>,
-    pub(super) pending_commands: PendingCommands,
-    /// The modules with unsaved changes. `true` if the online flag changed, which other programs
-    /// read from the table.
-    unsaved: HashMap<ModuleId, bool>,
-    sweep_at: Millis,
-    /// The time at which administrators receive changed counts.
-    stats_due_at: Option<Millis>,
-    admin_stats: AdminStats,
-}
 
 /// The service; see the module's documentation.
 pub(super) struct ModuleService {
     pub(super) event_bus: Arc<EventBus>,
     clock: Clock,
-    event_builder: EventBuilder,
+    pub(super) event_builder: EventBuilder,
     offline_after_ms: Millis,
     state: Mutex<ServiceState>,
     /// Notified when [`ModuleService::next_timer`] may have become earlier.
@@ -72,17 +49,8 @@ impl ModuleService {
         offline_after_ms: Millis,
     ) -> Self {
         let now = clock.now().as_millisecond();
-        let state = ServiceState {
-            registry: ModuleRegistry::default(),
-            is_loaded: false,
-            seen_throttle: LatestThrottle::new(group_ms),
-            telemetry_throttle: LatestThrottle::new(group_ms),
-            pending_commands: PendingCommands::default(),
-            unsaved: HashMap::new(),
-            sweep_at: now + SWEEP_INTERVAL_MS.min(offline_after_ms),
-            stats_due_at: None,
-            admin_stats: AdminStats::new(now),
-        };
+        let sweep_at = now + SWEEP_INTERVAL_MS.min(offline_after_ms);
+        let state = ServiceState::new(group_ms, now, sweep_at);
         Self {
             event_bus,
             clock,
@@ -226,32 +194,6 @@ impl ModuleService {
         true
     }
 
-    /// Returns the states of the modules that a user may see.
-    pub(super) fn states_for(&self, user: &WebUser) -> Value {
-        let state = self.lock();
-        match user.is_admin {
-            true => self.event_builder.states_payload(state.registry.iter()),
-            false => self
-                .event_builder
-                .states_payload(state.registry.owned_by(&user.id)),
-        }
-    }
-
-    /// Returns a user's own modules in the list format of the oldest clients.
-    pub(super) fn own_modules(&self, user: &UserId) -> Value {
-        events::modules_state_payload(self.lock().registry.owned_by(user))
-    }
-
-    /// Returns `{totalModules, onlineModules, offlineModules, moduleTypes}` of the modules that a
-    /// user may see.
-    pub(super) fn summary_for(&self, user: &WebUser) -> Value {
-        let state = self.lock();
-        match user.is_admin {
-            true => events::summary_payload(state.registry.iter()),
-            false => events::summary_payload(state.registry.owned_by(&user.id)),
-        }
-    }
-
     fn on_presence_changed(&self, state: &mut ServiceState, id: &str, now: Millis) {
         let Some(module) = state.registry.get(id) else {
             return;
@@ -349,6 +291,89 @@ impl ModuleService {
         self.wake.notify_one();
     }
 
+    /// Sends a command on behalf of a user that owns the module or is an administrator.
+    pub(super) fn send_command(
+        &self,
+        user: &WebUser,
+        id: &str,
+        command: &str,
+        params: &Value,
+    ) -> Result<Millis, CommandError> {
+        let now = self.now();
+        let mut state = self.lock();
+        let module = state
+            .registry
+            .get(id)
+            .filter(|module| device_commands::can_command(user, module))
+            .ok_or(CommandError::NotFound)?;
+        if !module.online {
+            return Err(CommandError::Offline);
+        }
+        let id = module.record.id.clone();
+        if !state.pending_commands.has_capacity(&id, now) {
+            return Err(CommandError::TooManyPending);
+        }
+        let payload =
+            json!({"moduleId": &*id, "command": command, "params": params, "at": now}).to_string();
+        let publish = Publish::new([topics::device(&id)], COMMAND_EVENT, payload);
+        match self.event_bus.publish(publish) {
+            Ok(published) if published.reached > 0 => {
+                state.pending_commands.add(&id, command, &user.id, now)
+            }
+            Ok(_) => return Err(CommandError::Offline),
+            Err(_) => return Err(CommandError::Overloaded),
+        }
+        self.publish(events::command_sent_events(&id, command, &user.id, now));
+        Ok(now)
+    }
+
+    /// Publishes a device's response on behalf of an authorised caller. Returns `false` if the
+    /// module does not exist.
+    pub(super) fn on_command_response(&self, id: &str, report: DeviceReport) -> bool {
+        let DeviceReport::CommandResponse {
+            command,
+            status,
+            position,
+        } = report
+        else {
+            return false;
+        };
+        let now = self.now();
+        let mut state = self.lock();
+        if state.registry.get(id).is_none() {
+            return false;
+        }
+        self.resolve_command(&mut state, id, &command, &status, &position, now);
+        true
+    }
+
+    /// Publishes a device's response and resolves the pending command, so that its sender receives
+    /// it.
+    pub(super) fn resolve_command(
+        &self,
+        state: &mut ServiceState,
+        id: &str,
+        command: &str,
+        status: &str,
+        position: &Value,
+        now: Millis,
+    ) {
+        let Some(module) = state.registry.get(id) else {
+            return;
+        };
+        let sender = state
+            .pending_commands
+            .take_sender(&module.record.id, command, now);
+        self.publish([events::command_response_event(
+            &module.record,
+            sender.as_ref(),
+            command,
+            status,
+            position,
+            now,
+        )]);
+    }
+
     /// Publishes the counts after the engine has read a new row of them.
     pub(super) fn on_stats_row(&self, row: Value) {
         let now = self.now();
@@ -363,81 +388,6 @@ impl ModuleService {
                 .admin_stats
                 .changed_events(&self.event_bus, state.registry.counts(), now);
         self.publish(events);
-    }
-
-    /// Returns the current `{stats, timestamp}` and `{users, modules, timestamp}`.
-    pub(super) fn stats(&self) -> (Value, Value) {
-        let (now, state) = (self.now(), self.lock());
-        let counts = state.registry.counts();
-        (
-            state.admin_stats.full_stats(&self.event_bus, counts, now),
-            state.admin_stats.simple_stats(&self.event_bus, counts, now),
-        )
-    }
-
-    /// Takes at most `limit` states to save: all changed ones, or only those whose online flag
-    /// changed.
-    pub(super) fn take_unsaved(&self, limit: usize, all: bool) -> Vec<ModuleStateRow> {
-        let mut state = self.lock();
-        let candidates = state.unsaved.iter().filter(|(_, urgent)| all || **urgent);
-        let ids: Vec<_> = candidates.take(limit).map(|(id, _)| id.clone()).collect();
-        for id in &ids {
-            state.unsaved.remove(id);
-        }
-        let row = |id: &ModuleId| {
-            let module = state.registry.get(id)?;
-            let telemetry = module
-                .telemetry
-                .as_deref()
-                .map(|telemetry| Value::Object(telemetry.clone()).to_string());
-            Some(ModuleStateRow {
-                id: id.to_string(),
-                is_online: module.online,
-                last_seen_ms: module.last_seen,
-                telemetry,
-            })
-        };
-        ids.iter().filter_map(row).collect()
-    }
-
-    /// Puts back states that could not be saved, so that they are retried.
-    pub(super) fn restore_unsaved(&self, rows: &[ModuleStateRow]) {
-        self.lock()
-            .unsaved
-            .extend(rows.iter().map(|row| (ModuleId::from(&*row.id), true)));
-    }
-}
-
-impl ServiceState {
-    pub(super) fn schedule_stats(&mut self, now: Millis) {
-        self.stats_due_at.get_or_insert(now + STATS_DELAY_MS);
-    }
-
-    /// Forgets pending events, commands and states of a removed module.
-    pub(super) fn remove_module(&mut self, id: &ModuleId) {
-        self.seen_throttle.remove(id);
-        self.telemetry_throttle.remove(id);
-        self.pending_commands.remove_module(id);
-        self.unsaved.remove(id);
-    }
-
-    /// Merges the telemetry of a device's identification into its last known telemetry.
-    fn merge_telemetry(&mut self, id: &str, fields: &Map<String, Value>) {
-        let reported = || {
-            fields
-                .iter()
-                .filter(|(name, _)| matches!(name.as_str(), "uptime" | "position"))
-        };
-        if reported().next().is_none() {
-            return;
-        }
-        let telemetry = self
-            .registry
-            .get(id)
-            .and_then(|module| module.telemetry.as_deref().cloned());
-        let mut telemetry = telemetry.unwrap_or_default();
-        telemetry.extend(reported().map(|(name, value)| (name.clone(), value.clone())));
-        self.registry.set_telemetry(id, telemetry);
     }
 }
 

@@ -80,17 +80,13 @@ pub(super) fn id_to_json(id: &str) -> Value {
 
 /// Parses an id from JSON, which may be a number or a text.
 pub(super) fn parse_id(value: &Value) -> Option<String> {
-    let text = match value {
-        Value::String(text) => text.trim().to_owned(),
-        Value::Number(number) if number.is_i64() || number.is_u64() => number.to_string(),
-        _ => return None,
-    };
+    let text = latido_app_kit::id_text(value)?.trim().to_owned();
     is_valid_id(&text).then_some(text)
 }
 
 /// Returns `true` if a text is valid as an id of a user or a module.
 pub(super) fn is_valid_id(text: &str) -> bool {
-    !text.is_empty() && text.len() <= MAX_ID_BYTES && !text.chars().any(char::is_control)
+    latido_app_kit::is_id(text, MAX_ID_BYTES)
 }
 
 #[cfg(test)]

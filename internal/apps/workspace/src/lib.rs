@@ -100,12 +100,9 @@ fn start(config: &Config, parts: &AppDeps) -> AppServices {
         parts.metrics.app(NAME),
         parts.clock.clone(),
     );
-    let routes = Arc::new(routes::WorkspaceRoutes::new(
-        Arc::clone(&shared),
-        parts.is_dedicated,
-    ));
+    let routes = routes::router(Arc::clone(&shared), parts.is_dedicated);
     AppServices {
-        http_apps: vec![routes],
+        http_apps: vec![Arc::new(routes)],
         websocket_apps: vec![Arc::new(upgrade::WorkspaceUpgrade(shared))],
         ..AppServices::default()
     }

@@ -4,6 +4,7 @@
 mod authentication;
 mod contract;
 mod model;
+mod routes;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,9 +13,9 @@ use futures_util::FutureExt as _;
 use jsonwebtoken::{EncodingKey, Header};
 use serde_json::{Value, json};
 
-use crate::routes::WorkspaceRoutes;
 use crate::upgrade::WorkspaceUpgrade;
 use crate::{Config, NAME, WorkspaceShared};
+use latido_app_kit::Router;
 use latido_auth::{Secret, Verifier, VerifierConfig};
 use latido_base::clock::Clock;
 use latido_event_bus::{ConnectionSlot, Delivery, EventQueue};
@@ -63,7 +64,7 @@ struct SimulatedClient {
 struct WorkspaceWorld {
     shared: Arc<WorkspaceShared>,
     upgrade: WorkspaceUpgrade,
-    routes: WorkspaceRoutes,
+    routes: Router<WorkspaceShared>,
     event_queue: EventQueue,
     clients: HashMap<u32, SimulatedClient>,
     next_slot: u32,
@@ -94,7 +95,7 @@ impl WorkspaceWorld {
         );
         Self {
             upgrade: WorkspaceUpgrade(Arc::clone(&shared)),
-            routes: WorkspaceRoutes::new(Arc::clone(&shared), true),
+            routes: crate::routes::router(Arc::clone(&shared), true),
             shared,
             event_queue: EventQueue::new(|| {}),
             clients: HashMap::new(),
@@ -227,7 +228,7 @@ impl WorkspaceWorld {
     /// Sends a request. A refusal by `authorize`, before the body is read, is the response.
     fn request(&self, request: AppRequest) -> (u16, String) {
         let answer = match self.routes.authorize(&request) {
-            Ok(()) => self.routes.handle(request).now_or_never().expect("at once"),
+            Ok(handle) => handle(request).now_or_never().expect("at once"),
             Err(response) => response,
         };
         (

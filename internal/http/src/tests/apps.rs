@@ -11,7 +11,9 @@ use tokio::net::TcpStream;
 
 use super::backend::token;
 use super::{HttpBackend, TestResponse as Seen, TestServer, eventually, read_until};
-use crate::{AppMounts, AppRequest, AppResponse, Config, HandlerSpec, HttpApp, WebSocketApp};
+use crate::{
+    AppHandler, AppMounts, AppRequest, AppResponse, Config, HandlerSpec, HttpApp, WebSocketApp,
+};
 use latido_base::ident::UserId;
 use latido_event_bus::{
     BusEvent, ConnectionId, EncodingId, EventBus, Identity, JoinRequest, PresenceMode, Publish,
@@ -141,22 +143,19 @@ impl HttpApp for ToyApp {
         8
     }
 
-    fn authorize(&self, request: &AppRequest) -> Result<(), AppResponse> {
+    fn authorize(&self, request: &AppRequest) -> Result<AppHandler, AppResponse> {
         if request.header("x-no").is_some() {
-            Err(AppResponse::json(401, "\"no\""))
-        } else {
-            Ok(())
+            return Err(AppResponse::json(401, "\"no\""));
         }
-    }
-
-    fn handle(&self, request: AppRequest) -> BoxFuture<'static, AppResponse> {
-        let body = Bytes::from(format!(
-            "{} {} {}",
-            request.method(),
-            request.path(),
-            String::from_utf8_lossy(&request.body)
-        ));
-        async move { AppResponse::json(202, body) }.boxed()
+        Ok(Box::new(|request| {
+            let body = Bytes::from(format!(
+                "{} {} {}",
+                request.method(),
+                request.path(),
+                String::from_utf8_lossy(&request.body)
+            ));
+            async move { AppResponse::json(202, body) }.boxed()
+        }))
     }
 
     fn error_response(&self, status: u16, _: &'static str, message: &'static str) -> AppResponse {

@@ -11,16 +11,14 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use crate::api_version::{
     ClientApiVersion, channel_presence_topic, conversation_channel, kick_topic,
 };
-use crate::database::{
-    ChangeCursor, ChangePage, MessagingChange, MessagingDatabase, StoredConversation, StoredMessage,
-};
+use crate::change_source::ChangeSource;
+use crate::database::{ChangeCursor, MessagingChange};
 use crate::feed_trigger::FeedTrigger;
 use crate::presence::PresenceTracker;
 use change_events::{ChangeContext, events_for};
@@ -35,60 +33,6 @@ const RETRIES: Backoff = Backoff::new(Duration::from_millis(100), Duration::from
 const OVERLOAD_PAUSE: Duration = Duration::from_millis(20);
 /// The interval between deletions of old changes.
 const CLEANUP_INTERVAL: Duration = Duration::from_secs(600);
-
-/// A pending response of the database.
-type SourceFuture<'a, T> = BoxFuture<'a, Result<T, DatabaseError>>;
-
-/// The database queries of the change feed.
-pub trait ChangeSource: Send + Sync + 'static {
-    /// Returns a cursor that is past all committed changes.
-    fn cursor(&self) -> SourceFuture<'_, ChangeCursor>;
-    /// Returns the next batch of changes after the cursor.
-    fn changes<'a>(&'a self, cursor: &'a ChangeCursor) -> SourceFuture<'a, ChangePage>;
-    /// Returns these messages in their current state.
-    fn messages<'a>(&'a self, ids: &'a [Uuid]) -> SourceFuture<'a, Vec<StoredMessage>>;
-    /// Returns these conversations in their current state.
-    fn conversations<'a>(&'a self, ids: &'a [Uuid]) -> SourceFuture<'a, Vec<StoredConversation>>;
-    /// Returns pairs of conversation and member. The result contains at least the members that are
-    /// among `users`.
-    fn members<'a>(
-        &'a self,
-        conversations: &'a [Uuid],
-        users: &'a [Uuid],
-    ) -> SourceFuture<'a, Vec<(Uuid, Uuid)>>;
-    /// Returns the users that share a conversation with this user.
-    fn contacts(&self, user: Uuid) -> SourceFuture<'_, Vec<Uuid>>;
-    /// Deletes changes that no feed needs any more.
-    fn delete_old_changes(&self) -> SourceFuture<'_, ()>;
-}
-
-impl ChangeSource for MessagingDatabase {
-    fn cursor(&self) -> SourceFuture<'_, ChangeCursor> {
-        Box::pin(Self::cursor(self))
-    }
-    fn changes<'a>(&'a self, cursor: &'a ChangeCursor) -> SourceFuture<'a, ChangePage> {
-        Box::pin(Self::changes(self, cursor))
-    }
-    fn messages<'a>(&'a self, ids: &'a [Uuid]) -> SourceFuture<'a, Vec<StoredMessage>> {
-        Box::pin(Self::messages(self, ids))
-    }
-    fn conversations<'a>(&'a self, ids: &'a [Uuid]) -> SourceFuture<'a, Vec<StoredConversation>> {
-        Box::pin(Self::conversations(self, ids))
-    }
-    fn members<'a>(
-        &'a self,
-        conversations: &'a [Uuid],
-        users: &'a [Uuid],
-    ) -> SourceFuture<'a, Vec<(Uuid, Uuid)>> {
-        Box::pin(Self::members(self, conversations, users))
-    }
-    fn contacts(&self, user: Uuid) -> SourceFuture<'_, Vec<Uuid>> {
-        Box::pin(Self::contacts(self, user))
-    }
-    fn delete_old_changes(&self) -> SourceFuture<'_, ()> {
-        Box::pin(Self::delete_old_changes(self))
-    }
-}
 
 /// A lock with the number of memberships that have ended. Sockets join channels and switch their
 /// API version under this lock, and the feed publishes under it. So a change reaches a socket in
@@ -282,7 +226,7 @@ impl ChangeFeed {
 
 impl std::fmt::Debug for ChangeFeed {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Feed").finish_non_exhaustive()
+        f.debug_struct("ChangeFeed").finish_non_exhaustive()
     }
 }
 

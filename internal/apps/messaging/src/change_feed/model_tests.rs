@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use proptest::prelude::*;
 
 use super::*;
+use crate::change_source::SourceFuture;
+use crate::database::{ChangePage, StoredConversation, StoredMessage};
 use crate::payload::tests::test_message;
 use crate::presence::MessagingTopicPolicy;
 use latido_base::clock::Clock;

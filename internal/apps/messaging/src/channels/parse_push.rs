@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use crate::api_version::ClientApiVersion;
-use crate::channels::{ErrorPayload, error_reason};
+use crate::channels::effect::{ErrorPayload, error_reason};
 use crate::database::MessageDraft;
 use crate::store::StoreOperation;
 

@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::api_version::ClientApiVersion;
+use crate::channels::effect::{ErrorPayload, OperationError, error_reason};
 use crate::channels::parse_push::ReplyStyle;
-use crate::channels::{ErrorPayload, OperationError, error_reason};
 use crate::database::{MessageReaction, ReactionOutcome, StoredMessage, WriteOutcome};
 use crate::payload::{self, rfc3339};
 use crate::store::StoreResponse;

@@ -11,23 +11,23 @@ use crate::time_format::{Millis, to_iso_string};
 use crate::user::{is_valid_id, parse_id};
 
 /// The longest frame of a device, in bytes.
-pub const MAX_FRAME_BYTES: usize = 16 * 1024;
+pub(crate) const MAX_FRAME_BYTES: usize = 16 * 1024;
 /// The longest name of a command, in bytes.
-pub const MAX_COMMAND_BYTES: usize = 64;
+pub(crate) const MAX_COMMAND_BYTES: usize = 64;
 
 /// A parsed frame, with its credentials apart from the report.
 #[derive(Debug)]
-pub struct DeviceMessage {
+pub(crate) struct DeviceMessage {
     /// The module that the frame claims to come from.
-    pub module: Option<String>,
+    pub(crate) module: Option<String>,
     /// The password that should prove the claim.
-    pub password: Option<Secret>,
-    pub report: DeviceReport,
+    pub(crate) password: Option<Secret>,
+    pub(crate) report: DeviceReport,
 }
 
 /// The report in a device's frame.
 #[derive(Debug, Clone, PartialEq)]
-pub enum DeviceReport {
+pub(crate) enum DeviceReport {
     /// The device identifies itself, with initial fields.
     Identify(Map<String, Value>),
     /// New telemetry of the device.
@@ -45,7 +45,7 @@ pub enum DeviceReport {
 }
 
 /// Parses a frame of `/esp32`. Returns `None` if it is not a JSON object.
-pub fn parse(text: &str) -> Option<DeviceMessage> {
+pub(crate) fn parse(text: &str) -> Option<DeviceMessage> {
     match serde_json::from_str(text).ok()? {
         Value::Object(fields) => Some(split_credentials(None, fields)),
         _ => None,
@@ -53,7 +53,7 @@ pub fn parse(text: &str) -> Option<DeviceMessage> {
 }
 
 /// Parses an event of the Socket.IO protocols. The event's name corresponds to the frame's `type`.
-pub fn parse_event(event: &str, payload: &Value) -> DeviceMessage {
+pub(crate) fn parse_event(event: &str, payload: &Value) -> DeviceMessage {
     let fields = match payload {
         Value::Object(fields) => fields.clone(),
         // The oldest firmware identifies itself with the bare module id.
@@ -155,7 +155,7 @@ fn parse_command_response(
 }
 
 /// Returns `true` if a text is valid as a command's name.
-pub fn is_valid_command(text: &str) -> bool {
+pub(crate) fn is_valid_command(text: &str) -> bool {
     !text.is_empty()
         && text.len() <= MAX_COMMAND_BYTES
         && text.chars().all(|c| c.is_ascii_graphic())
@@ -163,7 +163,7 @@ pub fn is_valid_command(text: &str) -> bool {
 
 /// Returns the first two messages for an authenticated device: firmware waits for the first, the
 /// simulator for the second.
-pub fn connected_messages(uptime: &Value, position: &Value) -> [Value; 2] {
+pub(crate) fn connected_messages(uptime: &Value, position: &Value) -> [Value; 2] {
     let state = json!({"uptime": uptime, "position": position});
     [
         json!({"type": "connected", "status": "authenticated", "message": "Connected", "initialState": &state}),
@@ -172,12 +172,12 @@ pub fn connected_messages(uptime: &Value, position: &Value) -> [Value; 2] {
 }
 
 /// Returns a command as a frame for `/esp32`.
-pub fn command_frame(module: &str, command: &str, params: &Value, now: Millis) -> Value {
+pub(crate) fn command_frame(module: &str, command: &str, params: &Value, now: Millis) -> Value {
     json!({"type": "command", "data": {"command": command, "moduleId": module, "params": params}, "timestamp": to_iso_string(now)})
 }
 
 /// Returns a command as a Socket.IO event, with the fields of all device versions.
-pub fn command_event(module: &str, command: &str, params: &Value, now: Millis) -> Value {
+pub(crate) fn command_event(module: &str, command: &str, params: &Value, now: Millis) -> Value {
     json!({
         "type": "command", "moduleId": module, "command": command, "params": params,
         "payload": {"command": command, "params": params}, "timestamp": to_iso_string(now),
@@ -185,7 +185,7 @@ pub fn command_event(module: &str, command: &str, params: &Value, now: Millis) -
 }
 
 /// Returns a ping, which the device answers with `pong`.
-pub fn ping_frame(now: Millis) -> Value {
+pub(crate) fn ping_frame(now: Millis) -> Value {
     json!({"type": "ping", "timestamp": now})
 }
 

@@ -18,7 +18,7 @@ const DECOY_HASH: &str = "$2b$10$CwTycUXWue0Thq9StjUM0uCrbpnlf5UkbcNln2XbRqyfEWr
 /// Returns `true` if the password matches the hash. Takes tens of milliseconds of CPU time, so it
 /// must not run on a thread that serves connections. Without a hash it returns `false` after the
 /// same time.
-pub fn verify(password: &Secret, hash: Option<&Secret>) -> bool {
+pub(crate) fn verify(password: &Secret, hash: Option<&Secret>) -> bool {
     let is_fit = |hash: &&Secret| bcrypt_cost(hash.expose()).is_some_and(|cost| cost <= MAX_COST);
     let fit = hash
         .filter(is_fit)
@@ -44,11 +44,11 @@ fn bcrypt_cost(hash: &str) -> Option<u32> {
 /// A keyed digest of a verified password. It can be compared with another digest, and reveals
 /// nothing about the password.
 #[derive(Clone)]
-pub struct PasswordDigest([u8; 32]);
+pub(crate) struct PasswordDigest([u8; 32]);
 
 impl PasswordDigest {
     /// Compares two digests in constant time.
-    pub fn matches(&self, other: &Self) -> bool {
+    pub(crate) fn matches(&self, other: &Self) -> bool {
         self.0.ct_eq(&other.0).into()
     }
 }
@@ -61,17 +61,17 @@ impl std::fmt::Debug for PasswordDigest {
 
 /// Creates digests under a random key that the server draws at its start and never exposes.
 #[derive(Clone)]
-pub struct PasswordDigester(Hmac<Sha256>);
+pub(crate) struct PasswordDigester(Hmac<Sha256>);
 
 impl PasswordDigester {
-    pub fn new(key: &[u8; 32]) -> Self {
+    pub(crate) fn new(key: &[u8; 32]) -> Self {
         // RFC 2104: a key shorter than the hash's block of 64 bytes is padded with zeros.
         let mut block = [0; 64];
         block[..key.len()].copy_from_slice(key);
         Self(Hmac::new(&block.into()))
     }
 
-    pub fn digest(&self, password: &Secret) -> PasswordDigest {
+    pub(crate) fn digest(&self, password: &Secret) -> PasswordDigest {
         PasswordDigest(
             self.0
                 .clone()

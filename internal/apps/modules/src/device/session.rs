@@ -9,16 +9,16 @@ use crate::registry::ModuleId;
 use crate::time_format::Millis;
 
 /// The time in which a new connection must identify its module, in milliseconds.
-pub const IDENTIFY_TIMEOUT_MS: Millis = 10_000;
+pub(crate) const IDENTIFY_TIMEOUT_MS: Millis = 10_000;
 /// The interval between pings to a silent device, and the time in which it must answer, both in
 /// milliseconds.
-pub const PING_INTERVAL_MS: Millis = 60_000;
-pub const PONG_TIMEOUT_MS: Millis = 10_000;
+pub(crate) const PING_INTERVAL_MS: Millis = 60_000;
+pub(crate) const PONG_TIMEOUT_MS: Millis = 10_000;
 
 /// The reasons to close a connection, each with its WebSocket code. The texts are those that
 /// firmware knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DeviceClose {
+pub(crate) enum DeviceClose {
     IdentifyTimeout,
     MissingCredentials,
     AuthFailed,
@@ -30,7 +30,7 @@ pub enum DeviceClose {
 }
 
 impl DeviceClose {
-    pub fn code(self) -> u16 {
+    pub(crate) fn code(self) -> u16 {
         match self {
             Self::NewSession => 1000,
             Self::InvalidJson => 1003,
@@ -43,7 +43,7 @@ impl DeviceClose {
         }
     }
 
-    pub fn reason(self) -> &'static str {
+    pub(crate) fn reason(self) -> &'static str {
         match self {
             Self::IdentifyTimeout => "Identification timeout",
             Self::MissingCredentials => "Missing credentials",
@@ -59,7 +59,7 @@ impl DeviceClose {
 
 /// An effect for the connection to carry out.
 #[derive(Debug)]
-pub enum DeviceEffect {
+pub(crate) enum DeviceEffect {
     /// Sends this text frame to the device.
     Send(String),
     /// Closes the connection; later frames are ignored.
@@ -96,7 +96,7 @@ enum DeviceState {
 
 /// The session; see the module's documentation.
 #[derive(Debug)]
-pub struct DeviceSession {
+pub(crate) struct DeviceSession {
     state: DeviceState,
     /// The module after authentication. It stays set after a close, because the disconnect must
     /// still be reported.
@@ -108,7 +108,7 @@ pub struct DeviceSession {
 
 /// The result of [`DeviceEffect::CheckPassword`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PasswordCheck {
+pub(crate) enum PasswordCheck {
     /// The password is the module's, and the module is claimed.
     Accepted,
     /// The password is wrong, or the module is not claimed.
@@ -119,7 +119,7 @@ pub enum PasswordCheck {
 
 impl PasswordCheck {
     /// Returns [`Self::Accepted`] or [`Self::Rejected`].
-    pub fn accepted_if(is_accepted: bool) -> Self {
+    pub(crate) fn accepted_if(is_accepted: bool) -> Self {
         if is_accepted {
             Self::Accepted
         } else {
@@ -129,7 +129,11 @@ impl PasswordCheck {
 }
 
 impl DeviceSession {
-    pub fn new(now: Millis, trusts_clients: bool, password_digester: PasswordDigester) -> Self {
+    pub(crate) fn new(
+        now: Millis,
+        trusts_clients: bool,
+        password_digester: PasswordDigester,
+    ) -> Self {
         Self {
             state: DeviceState::Unidentified {
                 expires_at: now + IDENTIFY_TIMEOUT_MS,
@@ -141,12 +145,12 @@ impl DeviceSession {
     }
 
     /// Returns the authenticated module, also after the session was closed.
-    pub fn module(&self) -> Option<&ModuleId> {
+    pub(crate) fn module(&self) -> Option<&ModuleId> {
         self.authenticated_module.as_ref()
     }
 
     /// Handles a text frame of the device.
-    pub fn on_text(&mut self, text: &str, now: Millis) -> Option<DeviceEffect> {
+    pub(crate) fn on_text(&mut self, text: &str, now: Millis) -> Option<DeviceEffect> {
         match frame::parse(text) {
             Some(message) => self.on_message(message, now),
             None => self.close(DeviceClose::InvalidJson),
@@ -154,7 +158,11 @@ impl DeviceSession {
     }
 
     /// Handles a frame that is already parsed.
-    pub fn on_message(&mut self, message: DeviceMessage, now: Millis) -> Option<DeviceEffect> {
+    pub(crate) fn on_message(
+        &mut self,
+        message: DeviceMessage,
+        now: Millis,
+    ) -> Option<DeviceEffect> {
         match &mut self.state {
             DeviceState::Closed => None,
             DeviceState::Unidentified { .. } => self.on_first_message(message),
@@ -209,7 +217,11 @@ impl DeviceSession {
     }
 
     /// Handles the result of the password check. On success, returns the report of the first frame.
-    pub fn on_auth_result(&mut self, result: PasswordCheck, now: Millis) -> Option<DeviceEffect> {
+    pub(crate) fn on_auth_result(
+        &mut self,
+        result: PasswordCheck,
+        now: Millis,
+    ) -> Option<DeviceEffect> {
         let DeviceState::Checking {
             module,
             digest,
@@ -235,7 +247,7 @@ impl DeviceSession {
     }
 
     /// Returns the time at which [`Self::on_timer`] should be called next.
-    pub fn next_timer(&self) -> Option<Millis> {
+    pub(crate) fn next_timer(&self) -> Option<Millis> {
         match &self.state {
             DeviceState::Unidentified { expires_at: until } => Some(*until),
             DeviceState::Authenticated {
@@ -246,7 +258,7 @@ impl DeviceSession {
     }
 
     /// Handles the expiry of a timer.
-    pub fn on_timer(&mut self, now: Millis) -> Option<DeviceEffect> {
+    pub(crate) fn on_timer(&mut self, now: Millis) -> Option<DeviceEffect> {
         match &mut self.state {
             DeviceState::Unidentified { expires_at: until } if now >= *until => {
                 self.close(DeviceClose::IdentifyTimeout)
