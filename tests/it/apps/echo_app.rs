@@ -4,10 +4,12 @@
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
-use latido_app_kit::{App, AppServices, ServerSettings, Starter};
+use latido_app_kit::{
+    App, AppServices, ErrorFormat, RouteRequest, Router, ServerSettings, Starter, public,
+};
 use latido_base::ident::UserId;
 use latido_event_bus::BusEvent;
-use latido_http::{AppRequest, AppResponse, HandlerSpec, HttpApp, WebSocketApp};
+use latido_http::{AppRequest, AppResponse, HandlerSpec, WebSocketApp};
 use latido_postgres::{Database, Finding};
 use latido_protocol::Frame;
 use latido_settings::{SettingsReader, Variable, variables};
@@ -39,33 +41,23 @@ impl App for Echo {
     fn configure(&self, reader: &mut SettingsReader<'_>, _server: &ServerSettings<'_>) -> Starter {
         let word: Arc<str> = reader.text_or_default(&ECHO_WORD).into();
         Arc::new(move |_deps| {
-            let endpoints = Arc::new(Endpoints(word.clone()));
+            let router = Router::new(Arc::new(word.clone()), ErrorFormat::default());
             Ok(AppServices {
-                http_apps: vec![Arc::clone(&endpoints) as _],
-                websocket_apps: vec![endpoints],
+                http_apps: vec![Arc::new(router.get("/echo", public, respond))],
+                websocket_apps: vec![Arc::new(Socket(word.clone()))],
                 ..AppServices::default()
             })
         })
     }
 }
 
-struct Endpoints(Arc<str>);
-impl HttpApp for Endpoints {
-    fn matches(&self, path: &str) -> bool {
-        path == "/echo"
-    }
-
-    fn body_limit(&self) -> usize {
-        1024
-    }
-
-    fn handle(&self, request: AppRequest) -> BoxFuture<'static, AppResponse> {
-        let body = json!({"word": &*self.0, "text": request.query("text")}).to_string();
-        Box::pin(async move { AppResponse::json(200, body) })
-    }
+async fn respond(word: Arc<Arc<str>>, route: RouteRequest<()>) -> AppResponse {
+    let body = json!({"word": **word, "text": route.request.query("text")});
+    AppResponse::json(200, body.to_string())
 }
 
-impl WebSocketApp for Endpoints {
+struct Socket(Arc<str>);
+impl WebSocketApp for Socket {
     fn matches(&self, path: &str) -> bool {
         path == "/echo/socket"
     }
