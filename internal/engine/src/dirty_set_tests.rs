@@ -3,7 +3,6 @@
 use crate::read_batch::BatchOutcome;
 use crate::read_batch::KeyCost;
 use crate::read_batch::ReadBatch;
-use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use super::*;

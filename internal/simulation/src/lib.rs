@@ -30,7 +30,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use replay::run;
 use script::Script;
-use violation::Violation;
 
 /// The number of seeds of an ordinary test run. A slow machine runs them within a minute.
 const DEFAULT_SEEDS: u64 = 1_000;
