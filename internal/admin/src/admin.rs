@@ -81,7 +81,7 @@ impl fmt::Debug for Admin {
 }
 
 impl Admin {
-    /// Returns up to `limit` clients that match; see [`Shards::clients`].
+    /// Returns up to `limit` clients that match; see [`Shards::list_clients`].
     pub async fn clients(&self, matching: &str, limit: usize) -> ClientList {
         self.deps
             .shards

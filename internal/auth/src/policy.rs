@@ -112,7 +112,7 @@ impl Policy {
     /// [`Config::cache_ttl`]; errors are not.
     ///
     /// # Errors
-    /// [`LookupError`] if the query failed, so that the permission is unknown.
+    /// [`PermissionLookupError`] if the query failed, so that the permission is unknown.
     pub async fn authorize(
         &self,
         user: &UserId,

@@ -19,7 +19,7 @@ pub struct StreamId(pub u16);
 pub struct Key(Arc<str>);
 
 impl Key {
-    /// Wraps a text that is already canonical (see [`latido_stream::KeyType::parse`]).
+    /// Wraps a text that is already canonical (see `latido_stream::KeyType::parse`).
     pub fn from_canonical(text: &str) -> Self {
         Self(text.into())
     }

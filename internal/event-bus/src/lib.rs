@@ -1,6 +1,6 @@
 //! Event topics: connections, their topics, and the events published there.
 //!
-//! Only the newest frame of a state topic ([`latido_hub::Hub`]) matters. The events of an event
+//! Only the newest frame of a state topic (`latido_hub::Hub`) matters. The events of an event
 //! topic all matter: every member gets every event, once and in order, or is disconnected as too
 //! slow. The two share no lock and no data structure, so clients without event topics pay nothing
 //! for them.

@@ -1,6 +1,6 @@
 //! The HTTP side: listening sockets, warp's routing, and every address the server answers.
 //!
-//! [`bind`] and [`serve`] own the listening socket, which is lent to the shards, and its
+//! [`bind`] and [`serve`](fn@serve) own the listening socket, which is lent to the shards, and its
 //! connections. `routes` holds the whole URL space on one screen, and there is one file per
 //! address. This module only checks a WebSocket's origin and token. After the upgrade the raw
 //! socket goes to a shard, and nothing of HTTP stays behind. Most WebSocket requests never reach

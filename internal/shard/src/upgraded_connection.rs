@@ -29,7 +29,7 @@ impl std::fmt::Debug for ConnectionKind {
 /// A connection whose WebSocket handshake is complete.
 #[derive(Debug)]
 pub struct UpgradedConnection {
-    /// The non-blocking socket, with a send buffer of [`SEND_BUFFER_BYTES`].
+    /// The non-blocking socket, with a send buffer of `SEND_BUFFER_BYTES`.
     pub socket: std::net::TcpStream,
     /// The bytes that the client sent after its request and that were already read.
     pub early_bytes: Bytes,

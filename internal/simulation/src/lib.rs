@@ -6,7 +6,7 @@
 //! with its transactions, locks, notifications and clock; the connections of the listener and of
 //! the lock holder; the responses of the request queues; time; and the clients. The shard's sockets
 //! are socket pairs, so the kernel's answers are real too, and the same in every run. The
-//! invariants of [`invariants`] hold after every step. At the end, after all faults have ended,
+//! invariants of `invariants` hold after every step. At the end, after all faults have ended,
 //! every viewer sees the rows of the database model.
 //!
 //! `LATIDO_SEED=n make sim` replays one run. `make sim SEEDS=m` tries that many, and `LATIDO_SEED=n

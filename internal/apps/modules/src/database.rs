@@ -147,7 +147,7 @@ impl ModulesDatabase {
     /// Returns the modules with these ids, as far as they exist.
     ///
     /// # Errors
-    /// The same errors as [`Self::page`].
+    /// The same errors as [`Self::page_after`].
     pub(crate) async fn by_ids(&self, ids: &[String]) -> Result<Vec<StoredModule>, DatabaseError> {
         let sql = format!("SELECT {MODULE_COLUMNS} WHERE m.module_id::text = ANY ($1)");
         let rows = self
@@ -161,7 +161,7 @@ impl ModulesDatabase {
     /// does not exist.
     ///
     /// # Errors
-    /// The same errors as [`Self::page`].
+    /// The same errors as [`Self::page_after`].
     pub(crate) async fn credentials(
         &self,
         module: &str,
@@ -287,7 +287,7 @@ impl ModulesDatabase {
     /// Marks all modules as offline. The server calls this at start, when no device is connected.
     ///
     /// # Errors
-    /// The same errors as [`Self::save`].
+    /// The same errors as [`Self::save_states`].
     pub(crate) async fn mark_all_offline(&self) -> Result<(), DatabaseError> {
         const SQL: &str = "UPDATE module_state SET online = false WHERE online; \
             UPDATE modules SET status = 'offline' WHERE status = 'online'";

@@ -10,7 +10,7 @@ use crate::store::StoreOperation;
 pub(crate) enum ChannelEffect {
     /// Sends this text frame to the client.
     SendText(String),
-    /// Executes this operation and passes its result to [`ChannelSession::on_result`].
+    /// Executes this operation and passes its result to `ChannelSession::on_result`.
     Execute(StoreOperation),
     /// Subscribes the connection to a channel's topics.
     Subscribe(Box<str>),
