@@ -20,22 +20,24 @@ mod publisher_access;
 mod rooms;
 mod routes;
 mod settings;
+mod shared;
 mod socket;
 mod user;
 mod wire;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use anyhow::Context as _;
 
-use latido_app_kit::{ApiKeys, App, AppDeps, AppServices, ServerSettings, Starter};
+use latido_app_kit::{App, AppDeps, AppServices, ServerSettings, Starter};
 use latido_settings::{SettingsReader, Variable};
 
 use authenticator::Authenticator;
 use config::Config;
 use django_client::{DjangoClient, ProfileSource};
 use rooms::RoomService;
+use shared::GatewayShared;
 
 /// The app's name in settings and metrics.
 const NAME: &str = "gateway";
@@ -60,24 +62,6 @@ impl App for Gateway {
     fn configure(&self, reader: &mut SettingsReader<'_>, _: &ServerSettings<'_>) -> Starter {
         let config = Config::from_settings(reader);
         Arc::new(move |deps| start(&config, deps))
-    }
-}
-
-/// The state that the gateway's endpoints and tasks share.
-struct GatewayShared {
-    config: Config,
-    /// The keys of publishers.
-    api_keys: ApiKeys,
-    rooms: Arc<RoomService>,
-    authenticator: Authenticator,
-    /// Set when a client has connected since the last dashboard update. Relaxed: a hint to one
-    /// task.
-    clients_changed: AtomicBool,
-}
-
-impl GatewayShared {
-    fn mark_changed(&self) {
-        self.clients_changed.store(true, Ordering::Relaxed);
     }
 }
 

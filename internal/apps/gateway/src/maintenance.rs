@@ -8,8 +8,9 @@ use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::info;
 
+use crate::shared::GatewayShared;
 use crate::user::ALL_V2_ROOM;
-use crate::{GatewayShared, dashboard_views, wire};
+use crate::{dashboard_views, wire};
 
 /// The minimum interval between two metrics broadcasts, which reach every client each time, however
 /// many clients connect.

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use latido_http::AppRequest;
 use latido_net::{Host, is_loopback};
 
-use crate::GatewayShared;
+use crate::shared::GatewayShared;
 
 /// The headers that a proxy adds. With one of them, the peer address is the proxy's, not the
 /// client's.

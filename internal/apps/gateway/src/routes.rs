@@ -13,9 +13,10 @@ use latido_http::{AppRequest, AppResponse};
 
 use crate::authenticator::IdentityClaim;
 use crate::rooms::HISTORY_LENGTH;
+use crate::shared::GatewayShared;
 use crate::user::{ALL_V2_ROOM, Role, id_text};
 use crate::wire::{dashboard_metrics_event, is_event_name};
-use crate::{GatewayShared, dashboard_views, maintenance};
+use crate::{dashboard_views, maintenance};
 
 const MAX_BODY_BYTES: usize = 256 * 1024;
 const PAGE_HTML: &str = include_str!("assets/dashboard.html");

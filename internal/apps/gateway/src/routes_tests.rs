@@ -6,8 +6,8 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use super::*;
-use crate::Config;
 use crate::authenticator::Authenticator;
+use crate::config::Config;
 use crate::maintenance::disconnect_inactive;
 use crate::rooms::{RoomMember, RoomService};
 use crate::user::{ClientVersion, GatewayUser};

@@ -5,8 +5,8 @@ use std::time::Duration;
 use latido_auth::ApiKey;
 use latido_settings::{SettingsReader, list, variables};
 
-use crate::Config;
 use crate::config;
+use crate::config::Config;
 
 /// The default port. The older gateway listens there, and its clients expect it.
 const DEFAULT_PORT: u16 = 4000;

@@ -7,7 +7,7 @@ use latido_event_bus::TopicName;
 /// The event names and payload formats that a client understands. A socket starts with the
 /// configured version; its first version-specific push fixes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum ClientApiVersion {
+pub(crate) enum ClientApiVersion {
     /// The documented API: `send_message`, flat, snake_case, content in base64.
     Documented,
     /// The API of the newest client code: `new_message`, nested, camelCase, content unchanged.
@@ -17,10 +17,10 @@ pub enum ClientApiVersion {
 
 impl ClientApiVersion {
     /// Both API versions, in the order in which events are published.
-    pub const ALL: [Self; 2] = [Self::Documented, Self::Current];
+    pub(crate) const ALL: [Self; 2] = [Self::Documented, Self::Current];
 
     /// Parses the name of a version in the configuration: `document` or `head`.
-    pub fn parse(name: &str) -> Option<Self> {
+    pub(crate) fn parse(name: &str) -> Option<Self> {
         match name {
             "document" => Some(Self::Documented),
             "head" => Some(Self::Current),

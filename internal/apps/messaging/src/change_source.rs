@@ -12,7 +12,7 @@ use latido_postgres::DatabaseError;
 pub(super) type SourceFuture<'a, T> = BoxFuture<'a, Result<T, DatabaseError>>;
 
 /// The database queries of the change feed.
-pub trait ChangeSource: Send + Sync + 'static {
+pub(crate) trait ChangeSource: Send + Sync + 'static {
     /// Returns a cursor that is past all committed changes.
     fn cursor(&self) -> SourceFuture<'_, ChangeCursor>;
     /// Returns the next batch of changes after the cursor.

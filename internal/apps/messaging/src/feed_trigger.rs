@@ -15,7 +15,7 @@ const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The input of the feed from the database listener. Clones share the same state.
 #[derive(Debug, Clone, Default)]
-pub struct FeedTrigger(Arc<FeedTriggerState>);
+pub(crate) struct FeedTrigger(Arc<FeedTriggerState>);
 
 #[derive(Debug, Default)]
 struct FeedTriggerState {
@@ -30,28 +30,28 @@ struct FeedTriggerState {
 
 impl FeedTrigger {
     /// Reports that something changed or may have changed.
-    pub fn notify(&self) {
+    pub(crate) fn notify(&self) {
         self.0.wake.notify_one();
     }
 
     /// Sets the flag that notifications arrive, and triggers a read.
-    pub fn set_listening(&self, is_listening: bool) {
+    pub(crate) fn set_listening(&self, is_listening: bool) {
         self.0.is_listening.store(is_listening, Ordering::Relaxed);
         self.notify();
     }
 
     /// Returns `true` if the feed has started, so that clients may connect.
-    pub fn is_ready(&self) -> bool {
+    pub(crate) fn is_ready(&self) -> bool {
         self.0.is_ready.load(Ordering::Relaxed)
     }
 
     /// Records that the feed knows where it begins.
-    pub fn set_ready(&self) {
+    pub(crate) fn set_ready(&self) {
         self.0.is_ready.store(true, Ordering::Relaxed);
     }
 
     /// Waits for the next hint, at most as long as the next check is due.
-    pub async fn wait(&self) {
+    pub(crate) async fn wait(&self) {
         let interval = if self.0.is_listening.load(Ordering::Relaxed) {
             SWEEP_INTERVAL
         } else {

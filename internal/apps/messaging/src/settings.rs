@@ -3,8 +3,10 @@
 use latido_auth::{VerifierConfig, check_secret, read_issuer_url, read_public_keys};
 use latido_settings::{SettingsReader, variables};
 
+use crate::api_version::ClientApiVersion;
+use crate::config::{Config, PER_HOUR, POOL_SIZE};
+use crate::store::MessageWindows;
 use crate::store::RETRY_WINDOW;
-use crate::{ClientApiVersion, Config, MessageWindows, PER_HOUR, POOL_SIZE};
 
 variables! {
     /// The variables of the messaging app.

@@ -19,7 +19,7 @@ pub(super) const RETRY_WINDOW: Duration = Duration::from_secs(600);
 
 /// The periods in which a message may be retried, edited or deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct MessageWindows {
+pub(crate) struct MessageWindows {
     /// The period in which an identical message counts as a retry of the earlier one.
     pub retry: Duration,
     /// The period in which a message may be edited.
@@ -41,7 +41,7 @@ impl Default for MessageWindows {
 
 /// One operation on behalf of one user.
 #[derive(Debug, Clone, PartialEq)]
-pub enum StoreOperation {
+pub(crate) enum StoreOperation {
     /// Loads the conversations and pending messages for a user's channel.
     SyncUser,
     /// Loads a conversation and checks that the user is a member.
@@ -68,7 +68,7 @@ pub enum StoreOperation {
 
 /// The response of the store to one operation.
 #[derive(Debug, Clone, PartialEq)]
-pub enum StoreResponse {
+pub(crate) enum StoreResponse {
     /// The user's conversations and pending messages.
     UserSync(Vec<ConversationSummary>, Vec<StoredMessage>),
     /// `true` if the conversation exists, and the conversation itself if the user is a member.
@@ -88,7 +88,7 @@ pub enum StoreResponse {
 }
 
 /// The storage of messages, conversations and receipts.
-pub trait MessageStore: Send + Sync + 'static {
+pub(crate) trait MessageStore: Send + Sync + 'static {
     /// Executes the operation as this user.
     fn execute(
         &self,

@@ -10,7 +10,9 @@ use futures_util::future::BoxFuture;
 use serde_json::json;
 
 use crate::connection::{PhoenixConnection, VerifiedClient};
-use crate::{MessagingApp, MessagingShared, NAME};
+use crate::name::NAME;
+use crate::running::MessagingApp;
+use crate::shared::MessagingShared;
 use latido_http::{AppRequest, AppResponse, HandlerSpec, WebSocketApp};
 use latido_protocol::phoenix::SerializerVersion;
 use latido_shard::ProtocolHandler;

@@ -9,7 +9,7 @@ use latido_postgres::{
     quote_literal,
 };
 
-use crate::NAME;
+use crate::name::NAME;
 
 /// The tables and triggers of the app. The tables stay when it is uninstalled: they are data of the
 /// application, and `module_state` holds the last telemetry of each device.

@@ -25,6 +25,7 @@ mod emit_methods;
 mod events;
 mod express_session;
 mod module_claims;
+mod name;
 mod page;
 mod page_requests;
 mod persistence;
@@ -53,9 +54,7 @@ use latido_settings::{SettingsReader, Variable};
 use latido_stream::Stream;
 
 use config::Config;
-
-/// The app's name in `LATIDO_APPS`.
-const NAME: &str = "modules";
+use name::NAME;
 
 /// The app, as the list of apps names it.
 #[derive(Debug)]

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::claims::{TokenClaims, USER_CLAIMS, WorkspaceMember, unverified_membership};
+use crate::shared::{ENCODING, WorkspaceShared, user_topic, workspace_topic};
 use crate::wire::{self, AuthFrame, WorkspaceFrame};
-use crate::{ENCODING, WorkspaceShared, user_topic, workspace_topic};
 use latido_auth::{TokenError, VerifiedToken};
 use latido_base::ident::UserId;
 use latido_event_bus::{BusEvent, ConnectionId, Identity, JoinRequest};
@@ -26,18 +26,6 @@ const MAX_HELD_MESSAGES: usize = 16;
 const CLOSE_UNAUTHORIZED: u16 = 4401;
 /// The close code «try again later» (RFC 6455 §7.4.1, IANA registry).
 const CLOSE_TRY_LATER: u16 = 1013;
-
-/// The reasons for refusals, as metrics label them.
-pub(super) const REFUSAL_REASONS: [&str; 8] = [
-    "auth_deadline",
-    "token",
-    "membership",
-    "anonymous",
-    "overloaded",
-    "key",
-    "body",
-    "message_rate",
-];
 
 /// The protocol handler of one workspace connection.
 pub(super) struct WorkspaceConnection {

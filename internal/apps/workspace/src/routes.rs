@@ -11,8 +11,8 @@ use latido_app_kit::{ErrorFormat, RouteRequest, Router, decode_segment, public};
 use latido_event_bus::{Publish, TopicName};
 use latido_http::{AppRequest, AppResponse};
 
+use crate::shared::{WorkspaceShared, user_topic, workspace_topic};
 use crate::wire::{self, PublishBodyError, is_id};
-use crate::{WorkspaceShared, user_topic, workspace_topic};
 
 /// The maximum size of a request body, in bytes. Records arrive with all their populated fields.
 const MAX_BODY_BYTES: usize = 1024 * 1024;

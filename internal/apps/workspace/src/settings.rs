@@ -3,7 +3,7 @@
 use latido_auth::Secret;
 use latido_settings::{SettingsReader, variables};
 
-use crate::Config;
+use crate::config::Config;
 
 variables! {
     /// The variables of the workspace app.

@@ -13,8 +13,9 @@ use futures_util::FutureExt as _;
 use jsonwebtoken::{EncodingKey, Header};
 use serde_json::{Value, json};
 
+use crate::config::Config;
+use crate::shared::{NAME, WorkspaceShared};
 use crate::upgrade::WorkspaceUpgrade;
-use crate::{Config, NAME, WorkspaceShared};
 use latido_app_kit::Router;
 use latido_auth::{Secret, Verifier, VerifierConfig};
 use latido_base::clock::Clock;

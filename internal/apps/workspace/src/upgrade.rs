@@ -8,8 +8,9 @@ use futures_util::future::BoxFuture;
 
 use crate::claims::{TokenClaims, USER_CLAIMS, is_workspace_token};
 use crate::connection::WorkspaceConnection;
+use crate::routes;
+use crate::shared::{NAME, WorkspaceShared};
 use crate::wire::{self, WorkspaceFrame};
-use crate::{NAME, WorkspaceShared, routes};
 use latido_auth::Principal;
 use latido_http::{AppRequest, AppResponse, HandlerSpec, WebSocketApp};
 use latido_shard::InBandUpgrade;

@@ -10,6 +10,18 @@ use serde_json::{Value, json};
 
 use latido_app_kit::id_text;
 
+/// The reasons for refusals, as metrics label them.
+pub(super) const REFUSAL_REASONS: [&str; 8] = [
+    "auth_deadline",
+    "token",
+    "membership",
+    "anonymous",
+    "overloaded",
+    "key",
+    "body",
+    "message_rate",
+];
+
 /// The published message types, as metrics label them.
 pub(super) const MESSAGE_TYPES: [&str; 3] = ["data_change", "broadcast", "direct_message"];
 

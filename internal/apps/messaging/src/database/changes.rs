@@ -8,7 +8,7 @@
 use latido_postgres::{DatabaseError, Row, ToSql, Type};
 use uuid::Uuid;
 
-use crate::database::{MessagingDatabase, values};
+use crate::database::messaging_database::{MessagingDatabase, values};
 
 /// The maximum number of changes in one page. More may follow.
 const PAGE_SIZE: i64 = 200;

@@ -1,0 +1,65 @@
+//! The configuration of the messaging app.
+
+use latido_auth::VerifierConfig;
+use latido_session::SessionLimits;
+
+use crate::api_version::ClientApiVersion;
+use crate::store::MessageWindows;
+
+/// The configuration of the messaging app.
+#[derive(Debug, Clone)]
+pub(crate) struct Config {
+    /// The keys that verify tokens, and the claims that tokens must carry.
+    pub verifier: VerifierConfig,
+    /// The API version that a client is assumed to use until its first version-specific push.
+    pub default_api_version: ClientApiVersion,
+    /// The number of messages that one user may send per hour; at least 1.
+    pub messages_per_hour: u32,
+    /// The number of times that one user may start typing per hour; at least 1.
+    pub typing_per_hour: u32,
+    /// The periods in which messages may be retried, edited and deleted.
+    pub windows: MessageWindows,
+    /// The limits of one socket. The server does not ping it, because clients send their own
+    /// heartbeat. A silent client is closed.
+    pub limits: SessionLimits,
+    /// The number of database connections that are reserved for this app.
+    pub pool_size: usize,
+}
+
+impl Config {
+    /// Returns the defaults with these keys. The user is the token's `sub`, even if the token names
+    /// other users.
+    pub(crate) fn new(mut verifier: VerifierConfig) -> Self {
+        verifier.user_claims = &["sub"];
+        verifier.session_claims = &["device_id", "session_id"];
+        Self {
+            verifier,
+            default_api_version: ClientApiVersion::default(),
+            messages_per_hour: PER_HOUR,
+            typing_per_hour: PER_HOUR,
+            windows: MessageWindows::default(),
+            limits: socket_limits(SessionLimits::default()),
+            pool_size: POOL_SIZE,
+        }
+    }
+}
+
+/// The default number of messages, and of beginnings to type, of one user per hour.
+pub(crate) const PER_HOUR: u32 = 1000;
+/// The default number of database connections.
+pub(crate) const POOL_SIZE: usize = 8;
+/// The largest frame, in bytes: a content of the largest size with every character of it escaped.
+const MAX_FRAME_BYTES: u32 = 512 * 1024;
+/// The idle timeout, in seconds. Clients send a heartbeat every 30 s, so this allows for one that
+/// is lost.
+const IDLE_TIMEOUT_S: u32 = 60;
+
+/// Returns the server's limits with the values that differ for this app.
+pub(crate) fn socket_limits(server: SessionLimits) -> SessionLimits {
+    SessionLimits {
+        message_bytes: MAX_FRAME_BYTES,
+        heartbeat_s: IDLE_TIMEOUT_S,
+        idle_timeout_s: IDLE_TIMEOUT_S,
+        ..server
+    }
+}
