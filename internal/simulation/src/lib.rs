@@ -18,8 +18,10 @@ mod database_model;
 mod faults;
 mod invariants;
 mod reads;
+mod recovery;
 mod replay;
 mod script;
+mod server;
 mod shrink;
 mod viewer;
 mod violation;
@@ -30,7 +32,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use replay::run;
 use script::Script;
-use violation::Violation;
 
 /// The number of seeds of an ordinary test run. A slow machine runs them within a minute.
 const DEFAULT_SEEDS: u64 = 1_000;
