@@ -6,7 +6,7 @@ mod output;
 mod reconnect;
 mod render;
 
-use std::io::{ErrorKind, IsTerminal, Write};
+use std::io::IsTerminal;
 
 use anyhow::{Context, bail};
 use latido::config::ConfigErrors;

@@ -4,7 +4,6 @@ use crate::metrics_history::MetricsHistory;
 use crate::system_topic_viewers::SystemTopicViewers;
 use latido_auth::Verifier;
 use latido_base::clock::Clock;
-use latido_base::drain::Drain;
 use latido_base::ident::UserId;
 use latido_engine::Engine;
 use latido_hub::{Hub, RoomStats};

@@ -285,6 +285,7 @@ impl<W> DirtySet<W> {
     }
 
     /// Returns whether the key is marked, or will be by a timer.
+    #[cfg(any(test, feature = "simulation"))]
     pub(crate) fn is_pending(&self, topic: &Topic) -> bool {
         self.keys
             .get(topic)

@@ -11,6 +11,10 @@ use latido_base::ident::Topic;
 const MAX_STEPS: usize = 1_000;
 
 /// An engine that acts only when its owner calls it.
+#[expect(
+    missing_debug_implementations,
+    reason = "a test drives it; the actor inside has no readable form"
+)]
 pub struct SimulatedActor(EngineActor);
 
 impl SimulatedActor {

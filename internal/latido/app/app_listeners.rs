@@ -47,7 +47,7 @@ impl ListenerGroup {
             is_dedicated,
             ..AppMounts::default()
         };
-        let mut socketio = SocketIoApps::default();
+        let mut socketio = SocketIoApps::new();
         for EnabledApp { app, starter, .. } in &self.apps {
             let name = app.name();
             let started = starter(&deps);

@@ -10,6 +10,7 @@ mod notification_routes;
 mod serve;
 mod server;
 mod socketio_apps;
+mod stream_core;
 mod trigger_monitor;
 
 pub use config::Config;

@@ -4,20 +4,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::app::app_listeners;
 use crate::app::config::Config;
-use crate::app::{adapters, app_listeners, trigger_monitor};
-use latido_admin::{self as operations, Admin, Readiness, SystemTopicViewers};
-use latido_auth::{Policy, Verifier};
+use crate::app::stream_core::StreamCore;
+use latido_admin::Readiness;
 use latido_base::clock::Clock;
 use latido_base::drain::Drain;
-use latido_engine::{self as engine, Engine};
+use latido_engine::Engine;
 use latido_http::{self as http, ServerState};
-use latido_hub::Hub;
-use latido_postgres::{Database, NotificationListener, ReadinessProbe, WatchLocks};
-use latido_session::SessionContext;
-use latido_shard::{self as shard, RequestHandler, Shards};
-use latido_stream::HintSink as _;
-use latido_telemetry::Metrics;
+use latido_shard::Shards;
 
 /// A server that accepts connections, with all its background tasks.
 #[derive(Debug)]
@@ -45,143 +40,31 @@ impl App {
     ///
     /// Returns an error if an address is taken, the TLS files are unusable, or an app fails to
     /// start.
-    pub fn start(config: Config) -> anyhow::Result<Self> {
+    pub fn start(mut config: Config) -> anyhow::Result<Self> {
         let (request_drain, background_drain) = (Drain::new(), Drain::new());
-        let clock = Clock::system();
-        let metrics = Arc::new(Metrics::new());
-        let (main_listener, groups) = app_listeners::bind(config.listen, config.apps)?;
+        let enabled_apps = std::mem::take(&mut config.apps);
+        let (main_listener, groups) = app_listeners::bind(config.listen, enabled_apps)?;
         let address = main_listener.address();
         let tls = config.http.tls.as_ref().map(http::Tls::open).transpose()?;
-        let catalog = config.catalog;
-        let database = Database::open(&config.postgres)?;
-        let watch_locks = WatchLocks::new(&catalog);
-        let watch_locks_adapter = Arc::new(watch_locks.clone());
-        let engine = Engine::new(
-            &config.engine,
-            &catalog,
-            watch_locks_adapter,
-            Arc::clone(&metrics),
-        );
-        let system_viewers = SystemTopicViewers::default();
-        let hub = Arc::new(Hub::new(
-            Arc::clone(&catalog),
-            system_viewers.wrap_observer(engine.observer()),
-        ));
-        let verifier = Arc::new(Verifier::new(&config.verifier, clock.clone())?);
-        verifier.start(&background_drain);
-        let policy = Arc::new(Policy::new(config.policy, Arc::new(database.clone())));
-        let deps = shard::ShardDeps {
-            hub: Arc::clone(&hub),
-            context: SessionContext {
-                catalog: Arc::clone(&catalog),
-                policy: Arc::clone(&policy),
-                limits: config.limits,
-            },
-            request_handler: RequestHandler {
-                verifier: Arc::clone(&verifier),
-                policy: Arc::clone(&policy),
-                catalog: Arc::clone(&catalog),
-            },
-            clock: clock.clone(),
-            metrics: Arc::clone(&metrics),
-            drain: background_drain.clone(),
-        };
-        let shards = Arc::new(Shards::start(config.shard, &deps)?);
-        background_drain.spawn(engine.clone().run(engine::EngineDeps {
-            config: config.engine,
-            catalog: Arc::clone(&catalog),
-            hub: Arc::clone(&hub),
-            reader: Arc::new(database.clone()),
-            clock: clock.clone(),
-            drain: background_drain.clone(),
-        }));
+        let core = StreamCore::start(&config, &background_drain)?;
         // The apps are started before the listener, which forwards notifications to them.
-        let app_deps = app_deps(&deps, &database, &engine);
-        let (groups, routes) = app_listeners::start(groups, &app_deps, &request_drain)?;
-        let channels = routes.channels();
-        let listener = NotificationListener::start(
-            &database,
-            &catalog,
-            &channels,
-            &metrics,
-            &background_drain,
-            adapters::forward_hints(engine.clone(), Arc::clone(&metrics), routes),
-        );
-        watch_locks.start(
-            &database,
-            listener.watch_state(),
-            &metrics,
-            &background_drain,
-            {
-                let engine = engine.clone();
-                move |event| engine.on_watch_locks(&event)
-            },
-        );
-        let delivery = trigger_monitor::DeliveryState {
-            listener: listener.watch_state(),
-            watch_locks: watch_locks.watch_state(),
-        };
-        background_drain.spawn_until_stop(trigger_monitor::run(
-            database.clone(),
-            Arc::clone(&catalog),
-            engine.clone(),
-            delivery,
-        ));
-        let readiness: Arc<dyn Readiness> = Arc::new(ReadinessProbe::new(
-            database.clone(),
-            Arc::clone(&catalog),
-            listener,
-        ));
-        let rules = config
-            .http
-            .upgrade_rules(&catalog, &verifier, &request_drain);
-        let admin = start_admin(
-            &deps,
-            &shards,
-            &engine,
-            &readiness,
-            rules.limits.usage(),
-            system_viewers,
-        );
+        let (groups, routes) = app_listeners::start(groups, &core.app_deps(), &request_drain)?;
+        let readiness = core.listen(routes);
         if let Some(tls) = &tls {
             tls.start_reload(&request_drain);
         }
-        #[cfg(feature = "demo")]
-        let extra_routes = config
-            .demo
-            .map(|demo| http::demo_routes(demo, Arc::clone(&metrics)));
-        #[cfg(not(feature = "demo"))]
-        let extra_routes = None;
-        let state = ServerState {
-            rules: Arc::new(rules),
-            tls,
-            config: config.http,
-            catalog,
-            verifier,
-            policy,
-            hook_key: config.notify_key,
-            engine: engine.clone(),
-            hub,
-            shards: Arc::clone(&shards),
-            extra_routes,
-            metrics,
-            admin,
-            column_source: Arc::new(database),
-            readiness,
-            clock: clock.clone(),
-            drain: request_drain.clone(),
-            assets: http::STATIC_FILES,
-        };
+        let shutdown_timeout = config.shutdown_timeout;
+        let state = server_state(config, tls, &core, readiness, &request_drain);
         let apps = serve_listeners(main_listener, groups, &Arc::new(state));
         Ok(Self {
             address,
             apps,
-            clock,
-            engine,
-            shards,
+            clock: core.deps.clock,
+            engine: core.engine,
+            shards: core.shards,
             request_drain,
             background_drain,
-            shutdown_timeout: config.shutdown_timeout,
+            shutdown_timeout,
         })
     }
 
@@ -243,27 +126,6 @@ impl App {
     }
 }
 
-/// Bundles the dependencies of apps from those of the shards.
-fn app_deps(
-    deps: &shard::ShardDeps,
-    database: &Database,
-    engine: &Engine,
-) -> latido_app_kit::AppDeps {
-    latido_app_kit::AppDeps {
-        clock: deps.clock.clone(),
-        metrics: Arc::clone(&deps.metrics),
-        drain: deps.drain.clone(),
-        database: database.clone(),
-        verifier: Arc::clone(&deps.request_handler.verifier),
-        policy: Arc::clone(&deps.context.policy),
-        catalog: Arc::clone(&deps.context.catalog),
-        hub: Arc::clone(&deps.hub),
-        engine: engine.clone(),
-        limits: deps.context.limits,
-        is_dedicated: false,
-    }
-}
-
 /// Serves the main listener and the separate listeners of apps. Returns each app's address.
 fn serve_listeners(
     main: http::HttpListener,
@@ -286,24 +148,43 @@ fn serve_listeners(
     served
 }
 
-/// Starts the admin service from the dependencies of the shards.
-fn start_admin(
-    deps: &shard::ShardDeps,
-    shards: &Arc<Shards>,
-    engine: &Engine,
-    readiness: &Arc<dyn Readiness>,
-    connection_usage: Box<dyn Fn() -> (usize, usize) + Send + Sync>,
-    system_viewers: SystemTopicViewers,
-) -> Arc<Admin> {
-    let admin_deps = operations::AdminDeps {
+/// Builds the state that all requests share.
+fn server_state(
+    config: Config,
+    tls: Option<http::Tls>,
+    core: &StreamCore,
+    readiness: Arc<dyn Readiness>,
+    request_drain: &Drain,
+) -> ServerState {
+    let deps = &core.deps;
+    let verifier = Arc::clone(&deps.request_handler.verifier);
+    let rules = config
+        .http
+        .upgrade_rules(&config.catalog, &verifier, request_drain);
+    #[cfg(feature = "demo")]
+    let extra_routes = config
+        .demo
+        .map(|demo| http::demo_routes(demo, Arc::clone(&deps.metrics)));
+    #[cfg(not(feature = "demo"))]
+    let extra_routes = None;
+    ServerState {
+        admin: core.start_admin(&readiness, rules.limits.usage()),
+        rules: Arc::new(rules),
+        tls,
+        config: config.http,
+        catalog: config.catalog,
+        verifier,
+        policy: Arc::clone(&deps.context.policy),
+        hook_key: config.notify_key,
+        engine: core.engine.clone(),
         hub: Arc::clone(&deps.hub),
-        shards: Arc::clone(shards),
-        engine: engine.clone(),
+        shards: Arc::clone(&core.shards),
+        extra_routes,
         metrics: Arc::clone(&deps.metrics),
-        verifier: Arc::clone(&deps.request_handler.verifier),
-        readiness: Arc::clone(readiness),
+        column_source: Arc::new(core.database.clone()),
+        readiness,
         clock: deps.clock.clone(),
-        connection_usage,
-    };
-    Admin::start(admin_deps, system_viewers, &deps.drain)
+        drain: request_drain.clone(),
+        assets: http::STATIC_FILES,
+    }
 }

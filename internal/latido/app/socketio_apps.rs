@@ -15,10 +15,13 @@ mod enabled {
     use latido_socketio::{Config, SocketIoApp, SocketIoMount};
 
     /// The Socket.IO apps of one listener.
-    #[derive(Default)]
     pub(in crate::app) struct SocketIoApps(Vec<Arc<dyn SocketIoApp>>);
 
     impl SocketIoApps {
+        pub(in crate::app) fn new() -> Self {
+            Self(Vec::new())
+        }
+
         pub(in crate::app) fn add(&mut self, services: &AppServices) {
             self.0.extend(services.socketio_apps.iter().cloned());
         }
@@ -45,10 +48,13 @@ mod disabled {
     use latido_http::AppMounts;
 
     /// Stands in for the Socket.IO apps in a build without Socket.IO, which has none.
-    #[derive(Default)]
     pub(in crate::app) struct SocketIoApps;
 
     impl SocketIoApps {
+        pub(in crate::app) fn new() -> Self {
+            Self
+        }
+
         pub(in crate::app) fn add(&mut self, _services: &AppServices) {}
 
         pub(in crate::app) fn mount(

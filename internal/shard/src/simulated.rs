@@ -55,8 +55,10 @@ pub struct SimulatedShard {
 impl SimulatedShard {
     /// Creates a shard that is connected to a hub.
     pub fn new(deps: ShardDeps) -> Self {
-        let poll = Poll::new().unwrap();
-        let waker = Arc::new(Waker::new(poll.registry(), Token(usize::MAX)).unwrap());
+        let poll = Poll::new().expect("the kernel has an epoll instance");
+        let waker = Arc::new(
+            Waker::new(poll.registry(), Token(usize::MAX)).expect("the kernel has an eventfd"),
+        );
         let inbox = Arc::new(Inbox::new(Arc::clone(&waker)));
         let frames = deps.hub.register_shard(move || inbox::wake(&waker));
         let [
@@ -126,7 +128,7 @@ impl SimulatedShard {
             self.worker
                 .poll
                 .poll(&mut self.events, Some(Duration::ZERO))
-                .unwrap();
+                .expect("a poll without waiting");
             if self.events.is_empty() && !due {
                 return true;
             }
@@ -142,7 +144,7 @@ impl SimulatedShard {
                 self.worker
                     .poll
                     .poll(&mut self.events, Some(Duration::ZERO))
-                    .unwrap();
+                    .expect("a poll without waiting");
                 self.worker.handle_events(&self.events);
             }
         }

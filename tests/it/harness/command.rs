@@ -87,7 +87,7 @@ impl CommandHome {
         let port = value_of(variables, "PORT").and_then(|port| port.parse().ok());
         let reserved = (port == Some(0)).then(ReservedPort::new);
         if let Some(reserved) = &reserved {
-            command.env("PORT", reserved.number().to_string());
+            command.env("PORT", reserved.number());
         }
         let port = reserved
             .as_ref()

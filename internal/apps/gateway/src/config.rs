@@ -14,7 +14,7 @@ pub(super) const INACTIVITY_MINUTES: u64 = 60;
 
 /// The settings of the gateway app.
 #[derive(Debug, Clone)]
-pub struct Config {
+pub(crate) struct Config {
     /// The Django API's address without a path, such as `http://localhost:8000`. `None` only if
     /// clients are trusted.
     pub api_url: Option<String>,

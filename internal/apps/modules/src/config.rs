@@ -17,11 +17,11 @@ pub(super) const THROTTLE_WINDOW: Duration = Duration::from_millis(500);
 pub(super) const OFFLINE_AFTER: Duration = Duration::from_secs(300);
 
 /// The app's name in `LATIDO_APPS`.
-pub const NAME: &str = "modules";
+pub(crate) const NAME: &str = "modules";
 
 /// The settings of the modules app, with defaults.
 #[derive(Debug, Clone)]
-pub struct Config {
+pub(crate) struct Config {
     /// The token verifier of this app, or `None` to use the one of the streams.
     pub verifier: Option<VerifierConfig>,
     /// The secrets that sign the session cookie: the current one first, then older ones. If empty,

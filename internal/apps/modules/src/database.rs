@@ -23,7 +23,7 @@ pub(super) static SCHEMA: AppSchema = AppSchema {
 
 /// The default query for the owner of a session, as connect-pg-simple stores it. `$1` is the
 /// session id.
-pub const SESSION_SQL: &str = "SELECT sess->>'user_id' AS user_id, sess->>'is_admin' AS is_admin, sess->>'nickname' AS nickname \
+pub(crate) const SESSION_SQL: &str = "SELECT sess->>'user_id' AS user_id, sess->>'is_admin' AS is_admin, sess->>'nickname' AS nickname \
     FROM session WHERE sid = $1 AND expire > now()";
 
 const MODULE_COLUMNS: &str = "m.module_id::text, m.name::text, m.type::text, m.user_id::text, coalesce(m.claimed, false), \
@@ -32,7 +32,7 @@ const MODULE_COLUMNS: &str = "m.module_id::text, m.name::text, m.type::text, m.u
 
 /// A row of `modules` with the last known state.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoredModule {
+pub(crate) struct StoredModule {
     /// The module's id, as text.
     pub id: String,
     /// The display name, if the row has one.
@@ -51,7 +51,7 @@ pub struct StoredModule {
 
 /// The secrets that a device must present. They must never be printed, hence the manual `Debug`.
 #[derive(Clone)]
-pub struct DeviceCredentials {
+pub(crate) struct DeviceCredentials {
     /// The bcrypt hash of the device's password.
     pub password_hash: Option<String>,
     /// `true` once a user has claimed the module. An unclaimed module may not connect.
@@ -68,7 +68,7 @@ impl std::fmt::Debug for DeviceCredentials {
 
 /// The user that a web session belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SessionRow {
+pub(crate) struct SessionRow {
     /// The user's id, as text.
     pub user: String,
     /// `true` if the user is an administrator.
@@ -79,7 +79,7 @@ pub struct SessionRow {
 
 /// The state of a module, to be written to `module_state`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ModuleStateRow {
+pub(crate) struct ModuleStateRow {
     /// The id of the module.
     pub id: String,
     /// `true` if the device is connected.
@@ -92,7 +92,7 @@ pub struct ModuleStateRow {
 
 /// The store of the modules app. Clones share the dedicated write connection.
 #[derive(Clone)]
-pub struct ModulesDatabase {
+pub(crate) struct ModulesDatabase {
     database: Database,
     session_sql: Arc<str>,
     write_connection: WriteConnection,
@@ -107,7 +107,7 @@ impl std::fmt::Debug for ModulesDatabase {
 impl ModulesDatabase {
     /// Creates the store. `session_sql` takes a session id as `$1` and returns `user_id`,
     /// `is_admin` and `nickname`, or no row for a session that has ended.
-    pub fn new(database: &Database, session_sql: &str) -> Self {
+    pub(crate) fn new(database: &Database, session_sql: &str) -> Self {
         let sql = session_sql.trim().trim_end_matches(';');
         // Works with any column types: ids are cast to text, and `is_admin` may be everything that
         // PostgreSQL accepts as a boolean.
@@ -126,7 +126,7 @@ impl ModulesDatabase {
     ///
     /// # Errors
     /// Returns an error if the database is unavailable or the tables do not exist.
-    pub async fn page_after(
+    pub(crate) async fn page_after(
         &self,
         after: Option<&str>,
         limit: usize,
@@ -148,7 +148,7 @@ impl ModulesDatabase {
     ///
     /// # Errors
     /// The same errors as [`Self::page`].
-    pub async fn by_ids(&self, ids: &[String]) -> Result<Vec<StoredModule>, DatabaseError> {
+    pub(crate) async fn by_ids(&self, ids: &[String]) -> Result<Vec<StoredModule>, DatabaseError> {
         let sql = format!("SELECT {MODULE_COLUMNS} WHERE m.module_id::text = ANY ($1)");
         let rows = self
             .database
@@ -162,7 +162,7 @@ impl ModulesDatabase {
     ///
     /// # Errors
     /// The same errors as [`Self::page`].
-    pub async fn credentials(
+    pub(crate) async fn credentials(
         &self,
         module: &str,
     ) -> Result<Option<DeviceCredentials>, DatabaseError> {
@@ -191,7 +191,7 @@ impl ModulesDatabase {
     ///
     /// # Errors
     /// Returns an error if the database is unavailable or the configured query does not fit it.
-    pub async fn session(&self, id: &str) -> Result<Option<SessionRow>, DatabaseError> {
+    pub(crate) async fn session(&self, id: &str) -> Result<Option<SessionRow>, DatabaseError> {
         let label = "the session's statement";
         let rows = self
             .database
@@ -217,7 +217,12 @@ impl ModulesDatabase {
     ///
     /// # Errors
     /// Returns an error if the database is unavailable or the user's id does not fit the column.
-    pub async fn claim(&self, module: &str, code: &str, user: &str) -> Result<bool, DatabaseError> {
+    pub(crate) async fn claim(
+        &self,
+        module: &str,
+        code: &str,
+        user: &str,
+    ) -> Result<bool, DatabaseError> {
         // Literals instead of parameters, because literals take the type of the column.
         let sql = format!(
             "UPDATE modules SET user_id = {}, claimed = true \
@@ -240,7 +245,7 @@ impl ModulesDatabase {
     ///
     /// # Errors
     /// Returns an error if the database is unavailable or rejects the statement.
-    pub async fn save_states(&self, states: &[ModuleStateRow]) -> Result<(), DatabaseError> {
+    pub(crate) async fn save_states(&self, states: &[ModuleStateRow]) -> Result<(), DatabaseError> {
         const SQL: &str = "WITH told AS ( \
                 SELECT t.id, t.online, to_timestamp(t.seen / 1000.0) AS seen, t.telemetry::jsonb AS telemetry \
                 FROM unnest($1::text[], $2::bool[], $3::float8[], $4::text[]) AS t (id, online, seen, telemetry) \
@@ -283,7 +288,7 @@ impl ModulesDatabase {
     ///
     /// # Errors
     /// The same errors as [`Self::save`].
-    pub async fn mark_all_offline(&self) -> Result<(), DatabaseError> {
+    pub(crate) async fn mark_all_offline(&self) -> Result<(), DatabaseError> {
         const SQL: &str = "UPDATE module_state SET online = false WHERE online; \
             UPDATE modules SET status = 'offline' WHERE status = 'online'";
         self.write_connection

@@ -10,7 +10,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde_json::{Map, Value, json};
 use tokio::sync::Notify;
 
-use crate::database::ModuleStateRow;
 use latido_base::clock::Clock;
 use latido_event_bus::{ConnectionId, EventBus, Identity, JoinRequest, Publish};
 

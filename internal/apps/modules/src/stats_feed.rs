@@ -13,7 +13,7 @@ use latido_stream::{Catalog, SourceTable, Stream, ZoneRule};
 use crate::service::ModuleService;
 
 /// The name of the stream in the catalog, and in a `latido.toml` that replaces it.
-pub const STATS_STREAM: &str = "modules_stats";
+pub(crate) const STATS_STREAM: &str = "modules_stats";
 /// The only key of the stream.
 const STATS_KEY: &str = "all";
 /// The pause before the catalog is queried again, until the database has reported the key type.
@@ -21,7 +21,7 @@ const RESOLVE_RETRY_PAUSE: Duration = Duration::from_millis(500);
 
 /// Returns the stream that the app defines. It has no authorisation query, so only administrators
 /// may watch it.
-pub fn stream(zone: &str) -> Stream {
+pub(crate) fn stream(zone: &str) -> Stream {
     let table = |table: &str, columns: &[&str]| SourceTable {
         name: table.to_owned(),
         key_column: None,

@@ -5,7 +5,7 @@ use latido_auth::Secret;
 
 /// The settings of the workspace app.
 #[derive(Debug, Clone, Default)]
-pub struct Config {
+pub(crate) struct Config {
     /// The keys that publishers may present; at least one.
     pub keys: ApiKeys,
     /// Set if the ids of an `auth` frame without a token are accepted unchecked.
@@ -17,7 +17,7 @@ impl Config {
     ///
     /// # Errors
     /// Returns a [`KeyListError`] if the list is empty or contains an invalid key.
-    pub fn parse_keys(list: &Secret) -> Result<ApiKeys, KeyListError> {
+    pub(crate) fn parse_keys(list: &Secret) -> Result<ApiKeys, KeyListError> {
         ApiKeys::parse(list)
     }
 }

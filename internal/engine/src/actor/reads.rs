@@ -4,8 +4,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures_util::stream::StreamExt;
-
 use crate::actor::{EngineActor, EngineEvent};
 use crate::hint_source::HintSource;
 use crate::read_batch::{BatchKey, BatchOutcome, KeyCost, ReadBatch};

@@ -38,18 +38,22 @@ impl Finding {
         }
     }
 
+    /// Creates a finding about something that is in order.
     pub fn ok(subject: impl Into<String>, detail: impl Into<String>) -> Self {
         Self::new(FindingLevel::Ok, subject, detail)
     }
 
+    /// Creates a finding that deserves attention; `latido doctor` still exits with 0.
     pub fn warning(subject: impl Into<String>, detail: impl Into<String>) -> Self {
         Self::new(FindingLevel::Warning, subject, detail)
     }
 
+    /// Creates a finding about something that does not work.
     pub fn failure(subject: impl Into<String>, detail: impl Into<String>) -> Self {
         Self::new(FindingLevel::Failure, subject, detail)
     }
 
+    /// Adds what the operator can do about it.
     pub fn remedy(mut self, remedy: impl Into<String>) -> Self {
         self.with_remedy = Some(remedy.into());
         self

@@ -148,6 +148,7 @@ fn read_text(row: &Row, column: usize) -> Result<String, DatabaseError> {
 /// Test cursors for in-memory stores: a cursor is then a position in a list.
 #[cfg(any(test, feature = "testing"))]
 impl ChangeCursor {
+    /// Returns the position before the first change.
     pub fn test_start() -> Self {
         Self {
             snapshot: String::new(),
@@ -156,10 +157,12 @@ impl ChangeCursor {
         }
     }
 
+    /// Returns the number of changes that the cursor has passed.
     pub fn test_position(&self) -> usize {
         usize::try_from(self.last_id).unwrap_or_default()
     }
 
+    /// Returns the cursor after this many further changes.
     pub fn test_advanced(&self, by: usize) -> Self {
         Self {
             last_id: self.last_id + i64::try_from(by).unwrap_or_default(),

@@ -9,11 +9,10 @@ use std::time::Duration;
 use latido_postgres::{AppSchema, Database, DatabaseError, Row, ToSql, Type, TypedParams};
 use uuid::Uuid;
 
-pub use changes::{ChangeCursor, ChangePage, MessagingChange};
-pub use rows::{
-    ConversationSummary, MessageReaction, ReactionOutcome, StoredConversation, StoredMessage,
-    WriteOutcome,
-};
+pub use changes::ChangeCursor;
+pub(crate) use changes::{ChangePage, MessagingChange};
+pub(crate) use rows::{ConversationSummary, MessageReaction, StoredConversation};
+pub use rows::{ReactionOutcome, StoredMessage, WriteOutcome};
 
 use crate::NAME;
 
