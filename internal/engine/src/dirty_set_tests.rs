@@ -1,11 +1,9 @@
 //! Tests of the dirty set: pacing, polling, heavy keys and first reads.
 
-use crate::read_batch::BatchOutcome;
-use crate::read_batch::KeyCost;
-use crate::read_batch::ReadBatch;
 use std::time::{Duration, Instant};
 
 use super::*;
+use crate::read_batch::{BatchOutcome, KeyCost, ReadBatch};
 use latido_base::ident::Key;
 
 #[path = "dirty_set_model_tests.rs"]

@@ -2,15 +2,15 @@
 //! no task and no clock.
 
 mod close;
+mod effect;
 mod limits;
 mod rate_limit;
 mod session;
 mod settings;
 
 pub use close::CloseReason;
+pub use effect::{PermissionAnswer, ReauthError, RoomPosition, SessionEffect};
 pub use limits::SessionLimits;
 pub use rate_limit::{MessageRateLimit, RateDecision};
-pub use session::{
-    PermissionAnswer, ReauthError, RoomPosition, Session, SessionContext, SessionEffect,
-};
+pub use session::{Session, SessionContext};
 pub use settings::VARIABLES;

@@ -1,4 +1,4 @@
-//! The effect of each step, and the recovery from all faults.
+//! The effect of each step.
 
 use std::time::Duration;
 
@@ -6,16 +6,17 @@ use serde_json::json;
 
 use crate::reads::{SimulatedRead, key_number};
 use crate::script::{GroupMove, KEYS, SimStep, TRANSACTIONS, VIEWERS};
+use crate::server::topic;
 use crate::viewer::channel;
 use crate::violation::Violation;
-use crate::world::{LockHolderState, PendingHook, SimWorld, topic};
+use crate::world::{LockHolderState, PendingHook, SimWorld};
 use latido_auth::Principal;
 use latido_engine::HintSource;
 use latido_hub::LatestColumns;
 use latido_session::{PermissionAnswer, ReauthError};
 use latido_shard::RequestContent;
 
-const MS: Duration = Duration::from_millis(1);
+pub(super) const MS: Duration = Duration::from_millis(1);
 
 fn key(key: u8) -> u8 {
     key % KEYS
@@ -168,7 +169,7 @@ impl SimWorld {
     }
 
     /// Answers one of the pending requests of the shard's queues.
-    fn answer_request(&mut self, at: usize, known: bool) {
+    pub(super) fn answer_request(&mut self, at: usize, known: bool) {
         if self.requests.is_empty() {
             return;
         }
@@ -307,132 +308,10 @@ impl SimWorld {
         }
     }
 
-    fn deliver(&mut self, at: usize) {
+    pub(super) fn deliver(&mut self, at: usize) {
         let count = self.database.notifications.len().max(1);
         if let Some(key) = self.database.notifications.remove(at % count) {
             self.server.engine.changed(&topic(key), HintSource::Trigger);
         }
-    }
-
-    /// A short version of the adapters and the trigger monitor of `app`.
-    fn listener_cut(&mut self) {
-        self.database.is_listening = false;
-        self.database.notifications.clear();
-        if std::mem::take(&mut self.is_listener_up) {
-            self.server.engine.mark_all(None, HintSource::Resync);
-            self.update_coverage();
-        }
-    }
-
-    pub(super) fn listener_back(&mut self) {
-        if self.database.is_up && !self.is_listener_up {
-            (self.database.is_listening, self.is_listener_up) = (true, true);
-            self.server.engine.mark_all(None, HintSource::Resync);
-            self.update_coverage();
-        }
-    }
-
-    fn update_coverage(&self) {
-        self.server.engine.set_triggers_complete(
-            self.is_listener_up && self.lock_holder != LockHolderState::Down,
-        );
-    }
-
-    fn lose_locks(&mut self) {
-        self.database.shared.clear();
-        if self.lock_holder == LockHolderState::Up {
-            self.lock_holder = LockHolderState::Lost;
-        }
-    }
-
-    fn lock_holder_notices(&mut self) {
-        if self.lock_holder == LockHolderState::Lost {
-            self.lock_holder = LockHolderState::Down;
-            self.server.engine.set_triggers_complete(false);
-            self.server.interest.set_disconnected();
-        }
-    }
-
-    pub(super) fn lock_holder_back(&mut self) {
-        if self.lock_holder == LockHolderState::Down && self.database.is_up && self.is_listener_up {
-            self.lock_holder = LockHolderState::Up;
-            self.server.interest.set_connected();
-            self.update_coverage();
-        }
-    }
-
-    /// Acquires every available lock and releases the unneeded ones.
-    fn acquire_locks(&mut self) {
-        if self.lock_holder != LockHolderState::Up {
-            return;
-        }
-        for lock in self.server.interest.missing_locks() {
-            if self.database.try_share(lock) {
-                let armed = self.server.interest.mark_held(lock);
-                self.server.engine.notifications_enabled(&armed);
-            }
-        }
-        for lock in self.server.interest.take_idle() {
-            self.database.shared.remove(&lock);
-        }
-    }
-
-    /// Performs the actions that the lock holder takes by itself.
-    pub(super) fn run_lock_holder(&mut self) {
-        if self.reads_flow {
-            self.acquire_locks();
-        }
-    }
-
-    /// Stops the server in order: it notifies every client that reads, and ends.
-    fn shut_down(&mut self, spread_ms: u64) -> Result<(), Violation> {
-        self.server.shard.shutdown(spread_ms);
-        self.advance(Duration::from_millis(spread_ms) + 5_000 * MS)?;
-        if !self.server.shard.has_ended() {
-            return Err("the shard did not end".to_owned());
-        }
-        for viewer in &mut self.viewers {
-            if viewer.is_connected() && !viewer.is_paused {
-                return Err("a viewer's connection outlived the server".to_owned());
-            }
-        }
-        self.restart();
-        self.run_until_idle()
-    }
-
-    /// Ends all faults and then examines the final state.
-    pub(super) fn recover(&mut self) -> Result<u64, Violation> {
-        self.database.is_up = true;
-        self.database.poisoned.clear();
-        (0..TRANSACTIONS).for_each(|transaction| self.database.commit(transaction));
-        self.reads_flow = true;
-        self.viewers
-            .iter_mut()
-            .for_each(|viewer| viewer.is_paused = false);
-        self.listener_back();
-        self.lock_holder_notices();
-        self.lock_holder_back();
-        for round in 0..80 {
-            (0..self.database.notifications.len()).for_each(|_| self.deliver(0));
-            (0..self.requests.len()).for_each(|_| self.answer_request(0, true));
-            self.advance(if round < 40 { 20 * MS } else { 1_000 * MS })?;
-        }
-        // Midnight may have come in the last of these moments. A heavy key pauses for as long as
-        // its read took, which is up to two of these seconds.
-        for _ in 0..250 {
-            if self.server.engine.dirty_keys() > 0 || !self.reads.0.lock().unwrap().is_empty() {
-                self.advance(20 * MS)?;
-            }
-        }
-        self.check_final_state()?;
-        self.viewers
-            .iter_mut()
-            .for_each(super::viewer::SimViewer::disconnect);
-        (0..16).try_for_each(|_| self.advance(1_000 * MS))?;
-        self.check_nothing_is_left()?;
-        Ok(self
-            .viewers
-            .iter()
-            .fold(0, |digest, viewer| digest.rotate_left(7) ^ viewer.digest))
     }
 }

@@ -6,9 +6,10 @@ use serde_json::Value;
 
 use crate::database_model::{today, zone};
 use crate::script::KEYS;
+use crate::server::{ZONE, topic};
 use crate::viewer::{SimViewer, key_of};
 use crate::violation::Violation;
-use crate::world::{SimWorld, ZONE, topic};
+use crate::world::SimWorld;
 use latido_hub::LatestColumns;
 
 /// The longest time until the engine notices a jump of the wall clock.

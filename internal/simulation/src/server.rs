@@ -1,0 +1,176 @@
+//! One instance of the server, with its real parts and simulated surroundings.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use crate::reads::{ReadQueue, key_number};
+use crate::script::KEYS;
+use latido_auth::{
+    PermissionFuture, PermissionSource, Policy, PolicyConfig, Verifier, VerifierConfig,
+};
+use latido_base::clock::Clock;
+use latido_base::drain::Drain;
+use latido_base::ident::{Key, StreamId, Topic, UserId};
+use latido_engine::{self as engine, Engine, NotifyState, SimulatedActor};
+use latido_hub::Hub;
+use latido_postgres::WatchLocks;
+use latido_session::{SessionContext, SessionLimits};
+use latido_shard::{self as shard, RequestHandler, SimulatedShard};
+use latido_stream::{Catalog, Interest, KeyType, Stream, ZoneRule};
+use latido_telemetry::Metrics;
+
+/// The zone of every key in runs in which keys have no own zone.
+pub(super) const ZONE: &str = "America/Guayaquil";
+/// The hot-key threshold, in notifications per second.
+const HOT_KEY_THRESHOLD: u32 = 2;
+/// The sweep interval of runs in which the sweep must not hide a lost change.
+const NEVER: Duration = Duration::from_secs(100_000);
+
+/// One instance of the server.
+pub(super) struct SimServer {
+    pub(super) engine: Engine,
+    pub(super) actor: SimulatedActor,
+    pub(super) hub: Arc<Hub>,
+    pub(super) shard: SimulatedShard,
+    pub(super) interest: WatchLocks,
+    viewer_losses: Arc<[AtomicU64]>,
+}
+
+struct CountingInterest(WatchLocks, Arc<[AtomicU64]>);
+
+impl Interest for CountingInterest {
+    fn watch(&self, topic: &Topic) -> NotifyState {
+        self.0.watch(topic)
+    }
+
+    fn unwatch(&self, topic: &Topic) {
+        self.1[usize::from(key_number(&topic.key))].fetch_add(1, Ordering::Relaxed);
+        self.0.unwatch(topic);
+    }
+
+    fn release_for_polling(&self, topic: &Topic) -> bool {
+        self.0.release_for_polling(topic)
+    }
+}
+
+/// A permission source that is never queried: the world answers the requests of the queues.
+struct UnusedPermissions;
+
+impl PermissionSource for UnusedPermissions {
+    fn allowed<'a>(&'a self, _: &'a Stream, _: &'a UserId, _: &'a Key) -> PermissionFuture<'a> {
+        Box::pin(std::future::ready(Ok(false)))
+    }
+}
+
+static POLICY: LazyLock<Arc<Policy>> = LazyLock::new(|| {
+    Arc::new(Policy::new(
+        PolicyConfig::default(),
+        Arc::new(UnusedPermissions),
+    ))
+});
+
+pub(super) fn topic(key: u8) -> Topic {
+    Topic {
+        stream: StreamId(0),
+        key: Key::from_canonical(&key.to_string()),
+    }
+}
+
+fn catalog(zones: bool) -> Arc<Catalog> {
+    let zone = match zones {
+        true => ZoneRule::Query {
+            sql: String::new(),
+            default: ZONE.to_owned(),
+        },
+        false => ZoneRule::Fixed(ZONE.to_owned()),
+    };
+    let fake = Stream::test_stream("estadisticas", Some(KeyType::Integer));
+    Arc::new(Catalog::new(vec![Stream {
+        zone_rule: zone,
+        authorize_query: Some(String::new()),
+        ..fake
+    }]))
+}
+
+/// Returns the settings of the engine. In runs without lost notifications, no sweep hides a lost
+/// change.
+fn engine_config(lossy: bool, zones: bool) -> engine::Config {
+    let (sweep, sweep_without_notifications) = if lossy {
+        (Duration::from_secs(30), Duration::from_secs(5))
+    } else {
+        (NEVER, NEVER)
+    };
+    engine::Config {
+        // With separate zones a key becomes hot after a few notifications; in other runs never.
+        pacing: engine::ReadPacing {
+            hot_from: zones.then_some(HOT_KEY_THRESHOLD),
+            ..engine::ReadPacing::default()
+        },
+        sweep,
+        sweep_without_notifications,
+        ..engine::Config::default()
+    }
+}
+
+impl SimServer {
+    pub(super) fn start(lossy: bool, zones: bool, reads: &ReadQueue) -> Self {
+        let (catalog, clock, metrics, drain) = (
+            catalog(zones),
+            Clock::system(),
+            Arc::new(Metrics::new()),
+            Drain::new(),
+        );
+        let config = engine_config(lossy, zones);
+        let interest = WatchLocks::new(&catalog);
+        let viewer_losses: Arc<[AtomicU64]> = (0..KEYS).map(|_| AtomicU64::new(0)).collect();
+        let interest_counter = Arc::new(CountingInterest(
+            interest.clone(),
+            Arc::clone(&viewer_losses),
+        ));
+        let engine = Engine::new(&config, &catalog, interest_counter, Arc::clone(&metrics));
+        let hub = Arc::new(Hub::new(Arc::clone(&catalog), engine.observer()));
+        let verifier = Arc::new(Verifier::new(&VerifierConfig::default(), clock.clone()).unwrap());
+        let policy = Arc::clone(&POLICY);
+        let shard = SimulatedShard::new(shard::ShardDeps {
+            hub: Arc::clone(&hub),
+            context: SessionContext {
+                catalog: Arc::clone(&catalog),
+                policy: Arc::clone(&policy),
+                limits: SessionLimits::default(),
+            },
+            request_handler: RequestHandler {
+                verifier,
+                policy,
+                catalog: Arc::clone(&catalog),
+            },
+            clock: clock.clone(),
+            metrics,
+            drain: drain.clone(),
+        });
+        let actor = SimulatedActor::new(
+            &engine,
+            engine::EngineDeps {
+                config,
+                catalog,
+                hub: Arc::clone(&hub),
+                reader: Arc::new(reads.clone()),
+                clock,
+                drain,
+            },
+        );
+        Self {
+            engine,
+            actor,
+            hub,
+            shard,
+            interest,
+            viewer_losses,
+        }
+    }
+
+    /// Returns the number of times the key lost its last viewer.
+    pub(super) fn left(&self, key: u8) -> u64 {
+        self.viewer_losses[usize::from(key)].load(Ordering::Relaxed)
+    }
+}
