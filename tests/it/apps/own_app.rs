@@ -44,7 +44,7 @@ async fn app_of_under_a_hundred_lines_is_served() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn app_is_off_unless_it_is_named() {
+async fn own_app_is_off_unless_it_is_named() {
     let app = TestApp::with_apps(&APPS, &[]).await;
     assert_eq!(app.get("/echo").await.0, 404);
 }

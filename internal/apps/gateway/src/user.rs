@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_are_strings_or_integers() {
+    fn user_ids_are_strings_or_integers() {
         assert_eq!(
             (id_text(&json!(7)), id_text(&json!("7"))),
             (Some("7".into()), Some("7".into()))

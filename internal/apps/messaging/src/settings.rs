@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn invalid_settings_are_reported() {
+    fn invalid_messaging_settings_are_reported() {
         for (name, value) in [
             ("MESSAGING_JWT_SECRET", "short"),
             ("MESSAGING_JWT_JWKS_URL", "keys.example"),

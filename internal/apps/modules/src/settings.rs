@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn invalid_settings_are_reported() {
+    fn invalid_modules_settings_are_reported() {
         for bad in [
             ("MODULES_JWT_SECRET", "short"),
             ("MODULES_JWT_ISSUER", "x"),
