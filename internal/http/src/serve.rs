@@ -141,7 +141,7 @@ async fn run_listener(listener: HttpListener, listening: Listening, mounts: &App
     // The address of the main listener is returned to the caller that started the server.
     let log_listening = || {
         if mounts.is_dedicated {
-            info!(%address, apps = mounts.apps.join(", "), "listening for apps")
+            info!(listener = %address, apps = mounts.apps.join(", "), "listening for apps")
         }
     };
     if let (Some((shards, context)), None) = (&listening.shards, &listening.tls) {
