@@ -1,9 +1,9 @@
 //! The commands `latido install`, `uninstall` and `doctor`, which change or examine a database.
 
-use crate::config::Settings;
+use crate::config::{BUILTIN_REMEDY, Settings, is_builtin};
 use latido_app_kit::{App, AppSchema};
 use latido_auth::check_secret;
-use latido_postgres::{Database, Finding, InstallChange, examine};
+use latido_postgres::{Database, Finding, InstallChange, InstallError, TableProblem, examine};
 use latido_stream::Catalog;
 
 /// Opens the configured database and builds the catalog of streams.
@@ -34,8 +34,25 @@ pub(super) async fn install_all(
     for schema in schemas {
         changes.push(database.install_app(schema).await?);
     }
-    changes.extend(database.install(catalog).await?);
+    let installed = database.install(catalog).await;
+    changes.extend(installed.map_err(|error| add_remedy(error, catalog))?);
     Ok(changes)
+}
+
+/// Adds to the error of an installation how to do without the built-in stream, if it is the cause.
+fn add_remedy(error: InstallError, catalog: &Catalog) -> anyhow::Error {
+    let concerns_builtin = match &error {
+        InstallError::UnsupportedTables(problems) => problems.iter().any(|problem| {
+            matches!(problem, TableProblem::NotFound { stream, .. }
+                if catalog.iter().any(|(_, s)| s.name == *stream && is_builtin(s)))
+        }),
+        _ => false,
+    };
+    if concerns_builtin {
+        anyhow::anyhow!("{error}\n{BUILTIN_REMEDY}")
+    } else {
+        error.into()
+    }
 }
 
 /// Returns the script that [`install`] would run.
@@ -49,7 +66,8 @@ pub async fn install_sql(settings: Settings) -> anyhow::Result<String> {
         .iter()
         .map(|schema| database.install_app_sql(schema));
     let mut script: String = scripts.collect();
-    script.push_str(&database.install_sql(&catalog).await?);
+    let triggers = database.install_sql(&catalog).await;
+    script.push_str(&triggers.map_err(|error| add_remedy(error, &catalog))?);
     Ok(script)
 }
 

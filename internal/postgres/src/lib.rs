@@ -27,6 +27,8 @@ mod readiness;
 mod script_runner;
 mod settings;
 mod sources;
+mod statement_text;
+mod stream_check;
 mod tls;
 mod url;
 mod write_connection;

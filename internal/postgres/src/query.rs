@@ -185,6 +185,7 @@ impl Database {
         stream: &Stream,
     ) -> Result<Arc<PreparedStream>, DatabaseError> {
         let prepared = Arc::new(prepare::describe_stream(self, stream).await?);
+        self.run_without_keys(stream, &prepared).await?;
         let known = stream.key_type.get_or_init(|| prepared.key_type);
         if *known != prepared.key_type {
             let what = format!("the query of stream {}", stream.name);
@@ -220,7 +221,7 @@ impl Database {
     }
 
     /// Runs one of the prepared statements for those keys that its column can hold.
-    async fn run_prepared(
+    pub(super) async fn run_prepared(
         &self,
         prepared: &PreparedStream,
         what: &str,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::rate_limit::{MessageRateLimit, RateDecision};
+use crate::subscription::{Subscription, SubscriptionState};
 use crate::{
     CloseReason, PermissionAnswer, ReauthError, RoomPosition, SessionEffect, SessionLimits,
 };
@@ -20,14 +21,6 @@ pub struct SessionContext {
     pub policy: Arc<Policy>,
     /// The limits of one client.
     pub limits: SessionLimits,
-}
-
-/// A channel that the client subscribed to.
-#[derive(Debug)]
-struct Subscription {
-    name: Arc<str>,
-    /// The position in the room, or `None` while the permission check is pending.
-    position: Option<RoomPosition>,
 }
 
 /// The session of one native connection.
@@ -96,20 +89,30 @@ impl Session {
     }
 
     fn subscribe(&mut self, name: String, context: &SessionContext) -> SessionEffect {
+        // A subscription that waits for its stream is tried again, as if it were new.
+        self.subscriptions
+            .retain(|subscription| *subscription.name != *name || !subscription.awaits_stream());
         if let Some(subscription) = self
             .subscriptions
             .iter()
             .find(|subscription| *subscription.name == *name)
         {
             return subscription
-                .position
+                .position()
                 .map_or(SessionEffect::None, |position| {
                     SessionEffect::Resend(Arc::clone(&subscription.name), position)
                 });
         }
         let channel = match context.catalog.resolve(&name) {
             Ok(channel) => channel,
-            Err(reason) => return error(error_code(&reason), reason.to_string(), Some(name)),
+            Err(reason) => {
+                if reason == ChannelError::Broken
+                    && self.subscriptions.len() < context.limits.channels
+                {
+                    self.push(name.as_str().into(), SubscriptionState::AwaitsStream);
+                }
+                return error(error_code(&reason), reason.to_string(), Some(name));
+            }
         };
         if self.subscriptions.len() >= context.limits.channels {
             let message = format!(
@@ -126,14 +129,27 @@ impl Session {
             Decision::Allowed => SessionEffect::Subscribe(channel.clone()),
             Decision::NeedsLookup => SessionEffect::CheckPermission(channel.clone()),
         };
-        // Grown by one element at a time: most clients have one channel, and no client has so many
-        // that copying them matters.
-        self.subscriptions.reserve_exact(1);
-        self.subscriptions.push(Subscription {
-            name: channel.name,
-            position: None,
-        });
+        self.push(channel.name, SubscriptionState::AwaitsPermission);
         effect
+    }
+
+    /// Adds a subscription. The list grows by one element at a time: most clients have one channel,
+    /// and no client has so many that copying them matters.
+    fn push(&mut self, name: Arc<str>, state: SubscriptionState) {
+        self.subscriptions.reserve_exact(1);
+        self.subscriptions.push(Subscription { name, state });
+    }
+
+    /// Tries the subscriptions again that wait for a stream, because a stream works now. Those whose
+    /// stream still does not work go on waiting, and the client is not told again.
+    pub fn retry_subscriptions(&mut self, context: &SessionContext) -> Vec<SessionEffect> {
+        let waiting = self.subscriptions.iter().filter(|s| s.awaits_stream());
+        let names: Vec<_> = waiting.map(|s| Arc::clone(&s.name)).collect();
+        names
+            .into_iter()
+            .filter(|name| !matches!(context.catalog.resolve(name), Err(ChannelError::Broken)))
+            .map(|name| self.subscribe(name.to_string(), context))
+            .collect()
     }
 
     fn unsubscribe(&mut self, name: String) -> SessionEffect {
@@ -149,7 +165,7 @@ impl Session {
             );
         };
         let subscription = self.subscriptions.swap_remove(index);
-        match subscription.position {
+        match subscription.position() {
             Some(position) => SessionEffect::Unsubscribe(subscription.name, position),
             None => SessionEffect::Reply(ServerReply::Unsubscribed(subscription.name)),
         }
@@ -169,10 +185,18 @@ impl Session {
         else {
             return Vec::new();
         };
-        match (answer, self.subscriptions[index].position) {
+        match (answer, self.subscriptions[index].position()) {
             (PermissionAnswer::Allowed, None) => vec![SessionEffect::Subscribe(channel)],
-            (PermissionAnswer::Allowed | PermissionAnswer::Unknown, Some(_)) => Vec::new(),
+            (
+                PermissionAnswer::Allowed | PermissionAnswer::Unknown | PermissionAnswer::Broken,
+                Some(_),
+            ) => Vec::new(),
             (PermissionAnswer::Forbidden, _) => self.revoke(index),
+            (PermissionAnswer::Broken, None) => {
+                self.subscriptions[index].state = SubscriptionState::AwaitsStream;
+                let (name, broken) = (channel.name.to_string(), ChannelError::Broken);
+                vec![error(error_code(&broken), broken.to_string(), Some(name))]
+            }
             (PermissionAnswer::Unknown, None) => {
                 self.subscriptions.swap_remove(index);
                 let message = "the database can't be asked now; subscribe again later".into();
@@ -189,7 +213,7 @@ impl Session {
     fn revoke(&mut self, index: usize) -> Vec<SessionEffect> {
         let subscription = self.subscriptions.swap_remove(index);
         let leave = subscription
-            .position
+            .position()
             .map(|position| SessionEffect::Unsubscribe(Arc::clone(&subscription.name), position));
         std::iter::once(forbidden(subscription.name.to_string()))
             .chain(leave)
@@ -206,30 +230,29 @@ impl Session {
         {
             *subscription = Subscription {
                 name: Arc::clone(name),
-                position: Some(position),
+                state: SubscriptionState::Active(position),
             };
         }
     }
 
     /// Updates a subscription that moved within its room.
     pub fn on_position_moved(&mut self, position: RoomPosition) {
-        let positions = self
-            .subscriptions
-            .iter_mut()
-            .filter_map(|subscription| subscription.position.as_mut());
-        for current in positions.filter(|current| current.room == position.room) {
-            current.member = position.member;
+        for subscription in &mut self.subscriptions {
+            if let SubscriptionState::Active(current) = &mut subscription.state
+                && current.room == position.room
+            {
+                current.member = position.member;
+            }
         }
     }
 
     /// Returns the positions of all active subscriptions.
     pub fn positions(&self) -> impl Iterator<Item = RoomPosition> {
-        self.subscriptions
-            .iter()
-            .filter_map(|subscription| subscription.position)
+        self.subscriptions.iter().filter_map(Subscription::position)
     }
 
-    /// Returns the names of all channels that are subscribed or waiting for a permission check.
+    /// Returns the names of all channels that are subscribed, or wait for a permission check or for
+    /// their stream.
     pub fn channels(&self) -> impl ExactSizeIterator<Item = &Arc<str>> {
         self.subscriptions
             .iter()
@@ -351,6 +374,6 @@ fn error_code(reason: &ChannelError) -> ErrorCode {
     match reason {
         ChannelError::Unknown { .. } => ErrorCode::UnknownChannel,
         ChannelError::InvalidKey(_) => ErrorCode::InvalidKey,
-        ChannelError::NotReady => ErrorCode::Unavailable,
+        ChannelError::NotReady | ChannelError::Broken => ErrorCode::Unavailable,
     }
 }

@@ -6,6 +6,7 @@ mod definition;
 mod key_type;
 mod ports;
 mod snapshot;
+mod stream_status;
 mod system_topics;
 mod verification_query;
 
@@ -19,5 +20,6 @@ pub use ports::{
     ReadinessFuture, ReadinessReport, SnapshotReader, StreamReport, WatchLockEvent,
 };
 pub use snapshot::{Snapshot, StreamRow};
+pub use stream_status::{StreamProblem, StreamStatus};
 pub use system_topics::{SYSTEM_STATE_CHANNEL, SYSTEM_STREAM, SYSTEM_STREAM_NAME, SystemTopic};
 pub use verification_query::VerificationQuery;

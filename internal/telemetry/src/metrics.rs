@@ -84,6 +84,8 @@ pub struct Metrics {
     pub verifications: LabelledCounter,
     /// Streams that are read with their verification query because their own query was wrong.
     pub active_verifications: Gauge,
+    /// The streams of which the database refuses a query.
+    pub broken_streams: Gauge,
     /// 1 while notifications arrive, otherwise 0.
     pub listener_up: Gauge,
     /// Key buckets whose watch lock is held, so that writers know that they are watched.
@@ -252,6 +254,11 @@ impl Metrics {
             "checks_standing_in",
             help,
             self.active_verifications.clone(),
+        );
+        r.register(
+            "broken_streams",
+            "Streams of which the database refuses a query",
+            self.broken_streams.clone(),
         );
         r.register(
             "listener_up",
