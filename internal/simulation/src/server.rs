@@ -5,7 +5,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use crate::reads::{ReadQueue, key_number};
-use crate::script::KEYS;
+use crate::script::{KEYS, STREAMS, stream_of};
 use latido_auth::{
     PermissionFuture, PermissionSource, Policy, PolicyConfig, Verifier, VerifierConfig,
 };
@@ -29,6 +29,7 @@ const NEVER: Duration = Duration::from_secs(100_000);
 
 /// One instance of the server.
 pub(super) struct SimServer {
+    pub(super) catalog: Arc<Catalog>,
     pub(super) engine: Engine,
     pub(super) actor: SimulatedActor,
     pub(super) hub: Arc<Hub>,
@@ -72,7 +73,7 @@ static POLICY: LazyLock<Arc<Policy>> = LazyLock::new(|| {
 
 pub(super) fn topic(key: u8) -> Topic {
     Topic {
-        stream: StreamId(0),
+        stream: StreamId(u16::from(stream_of(key))),
         key: Key::from_canonical(&key.to_string()),
     }
 }
@@ -85,12 +86,12 @@ fn catalog(zones: bool) -> Arc<Catalog> {
         },
         false => ZoneRule::Fixed(ZONE.to_owned()),
     };
-    let fake = Stream::test_stream("estadisticas", Some(KeyType::Integer));
-    Arc::new(Catalog::new(vec![Stream {
-        zone_rule: zone,
+    let streams = STREAMS.map(|name| Stream {
+        zone_rule: zone.clone(),
         authorize_query: Some(String::new()),
-        ..fake
-    }]))
+        ..Stream::test_stream(name, Some(KeyType::Integer))
+    });
+    Arc::new(Catalog::new(streams.into()))
 }
 
 /// Returns the settings of the engine. In runs without lost notifications, no sweep hides a lost
@@ -152,7 +153,7 @@ impl SimServer {
             &engine,
             engine::EngineDeps {
                 config,
-                catalog,
+                catalog: Arc::clone(&catalog),
                 hub: Arc::clone(&hub),
                 reader: Arc::new(reads.clone()),
                 clock,
@@ -160,6 +161,7 @@ impl SimServer {
             },
         );
         Self {
+            catalog,
             engine,
             actor,
             hub,

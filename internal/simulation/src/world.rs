@@ -1,5 +1,6 @@
 //! All parts of a run, and the passage of time in it.
 
+use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::pin::Pin;
@@ -11,7 +12,7 @@ use jiff::Timestamp;
 use tokio::sync::Semaphore;
 
 use crate::database_model::{DatabaseModel, today};
-use crate::reads::{LIMIT, ReadQueue};
+use crate::reads::{LIMIT, ReadFault, ReadQueue};
 use crate::script::{KEYS, Script, VIEWERS};
 use crate::server::{SimServer, ZONE, topic};
 use crate::viewer::SimViewer;
@@ -49,6 +50,9 @@ pub(super) struct SimWorld {
     pub(super) viewers: Vec<SimViewer>,
     pub(super) requests: Vec<PendingRequest>,
     pub(super) hooks: Vec<PendingHook>,
+    /// The keys whose last read was refused alone, with the number of times that they had lost their
+    /// last viewer by then.
+    pub(super) refused: BTreeMap<u8, u64>,
     /// The number of commits that the newest answered read saw, by key.
     pub(super) answered: [u64; KEYS as usize],
     /// The permissions of each user in the database.
@@ -96,6 +100,7 @@ impl SimWorld {
                 .collect(),
             requests: Vec::new(),
             hooks: Vec::new(),
+            refused: BTreeMap::new(),
             answered: [0; KEYS as usize],
             permissions: [[true; KEYS as usize]; VIEWERS],
             lock_holder: LockHolderState::Down,
@@ -128,6 +133,7 @@ impl SimWorld {
         self.reads.0.lock().unwrap().clear();
         self.requests.clear();
         self.hooks.clear();
+        self.refused.clear();
         self.database.drop_server_connections();
         (self.is_listener_up, self.lock_holder, self.lost) = (false, LockHolderState::Down, false);
         self.server = SimServer::start(self.lossy, self.zones, &self.reads);
@@ -284,8 +290,11 @@ impl SimWorld {
             .partition(|read| self.now >= read.asked + LIMIT);
         *reads = rest;
         drop(reads);
-        late.into_iter()
-            .for_each(|read| read.fail(self.database.is_up));
+        let fault = match self.database.is_up {
+            true => ReadFault::Rejected,
+            false => ReadFault::Unavailable,
+        };
+        late.into_iter().for_each(|read| self.fail(read, fault));
     }
 
     /// Lets reads progress at their own pace: executed first, and answered a little later.
