@@ -8,6 +8,7 @@
 mod columns;
 mod config;
 mod connect;
+mod day_array;
 mod prepare;
 mod prepared_stream;
 
@@ -27,6 +28,7 @@ mod readiness;
 mod script_runner;
 mod settings;
 mod sources;
+mod statement_shape;
 mod tls;
 mod url;
 mod write_connection;

@@ -2,13 +2,11 @@
 
 use std::collections::HashMap;
 
-use jiff::civil::Date;
-
 use crate::error::DatabaseError;
 use crate::pool::Database;
 use latido_base::ident::{Key, UserId};
 use latido_stream::{
-    Column, ColumnSource, PermissionFuture, PermissionLookupError, PermissionSource, ReadError,
+    Column, ColumnSource, LocalDay, PermissionFuture, PermissionLookupError, PermissionSource, ReadError,
     ReadFuture, ReadRow, SnapshotReader, Stream,
 };
 
@@ -17,7 +15,7 @@ impl SnapshotReader for Database {
         &'a self,
         stream: &'a Stream,
         keys: &'a [Key],
-        todays: &'a [Date],
+        todays: &'a [LocalDay],
     ) -> ReadFuture<'a, Vec<ReadRow>> {
         Box::pin(async move {
             let rows = self
@@ -35,7 +33,7 @@ impl SnapshotReader for Database {
         &'a self,
         stream: &'a Stream,
         keys: &'a [Key],
-        todays: &'a [Date],
+        todays: &'a [LocalDay],
     ) -> ReadFuture<'a, Vec<Key>> {
         Box::pin(async move {
             self.mismatched_keys(stream, keys, todays)
