@@ -3,7 +3,13 @@
 use std::error::Error as _;
 
 use deadpool_postgres::{PoolError, TimeoutType};
-use tokio_postgres::error::SqlState;
+use tokio_postgres::error::{DbError, Severity, SqlState};
+
+/// The server's functions that raise errors which share their SQLSTATE with others. Unlike the
+/// message, this field of an error does not depend on `lc_messages`. The names are those of
+/// PostgreSQL 14 to 18: `plancache.c` and `utility.c`.
+const STALE_PLAN_ROUTINE: &str = "RevalidateCachedQuery";
+const RECOVERY_ROUTINE: &str = "PreventCommandDuringRecovery";
 
 /// The reason for a failed statement.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -132,12 +138,12 @@ impl ErrorScope {
         {
             return Self::SharedSession;
         }
-        if *code == SqlState::FEATURE_NOT_SUPPORTED && db.message().contains("cached plan") {
+        if *code == SqlState::FEATURE_NOT_SUPPORTED && db.routine() == Some(STALE_PLAN_ROUTINE) {
             return Self::StalePlan;
         }
         // A standby that took over the address of a primary reports this code. So does a query that
         // writes, on every connection.
-        if *code == SqlState::READ_ONLY_SQL_TRANSACTION && db.message().contains("recovery") {
+        if *code == SqlState::READ_ONLY_SQL_TRANSACTION && db.routine() == Some(RECOVERY_ROUTINE) {
             return Self::Connection;
         }
         match &code.code()[..2] {
@@ -146,9 +152,18 @@ impl ErrorScope {
             "57" if *code == SqlState::QUERY_CANCELED => Self::Statement,
             "57" => Self::Connection,
             "53" | "40" | "55" | "58" => Self::Busy,
-            _ if matches!(db.severity(), "FATAL" | "PANIC") => Self::Connection,
+            _ if is_fatal(db) => Self::Connection,
             _ => Self::Statement,
         }
+    }
+}
+
+/// Returns whether the server ended the session. The severity's text depends on `lc_messages`; only
+/// poolers leave out the other form, and they write English.
+fn is_fatal(error: &DbError) -> bool {
+    match error.parsed_severity() {
+        Some(severity) => matches!(severity, Severity::Fatal | Severity::Panic),
+        None => matches!(error.severity(), "FATAL" | "PANIC"),
     }
 }
 
