@@ -6,8 +6,8 @@ use crate::error::DatabaseError;
 use crate::pool::Database;
 use latido_base::ident::{Key, UserId};
 use latido_stream::{
-    Column, ColumnSource, LocalDay, PermissionFuture, PermissionLookupError, PermissionSource, ReadError,
-    ReadFuture, ReadRow, SnapshotReader, Stream,
+    Column, ColumnSource, LocalDay, PermissionFuture, PermissionLookupError, PermissionSource,
+    ReadError, ReadFuture, ReadRow, SnapshotReader, Stream,
 };
 
 impl SnapshotReader for Database {
@@ -54,9 +54,10 @@ impl SnapshotReader for Database {
 fn to_read_error(error: DatabaseError) -> ReadError {
     match error {
         DatabaseError::Unavailable { .. } => ReadError::Unavailable(error.to_string()),
-        DatabaseError::Rejected { .. } | DatabaseError::Unfit { .. } => {
-            ReadError::Rejected(error.to_string())
-        }
+        DatabaseError::Rejected { .. }
+        | DatabaseError::RowSecurity { .. }
+        | DatabaseError::KeyMismatch(_)
+        | DatabaseError::Unfit { .. } => ReadError::Rejected(error.to_string()),
     }
 }
 
