@@ -10,6 +10,7 @@ use crate::columns;
 use crate::connect::DedicatedConnection;
 use crate::error::{DatabaseError, error_text};
 use crate::key_array::{EXPECTED_ARRAYS, key_type};
+use crate::key_column::check_key_columns;
 use crate::pool::Database;
 use crate::prepared_stream::{KeyedStatement, PreparedStream};
 use crate::quote::quote_ident;
@@ -36,7 +37,7 @@ pub(super) async fn describe_stream(
         .await,
         stream.pending_verification(),
     ) {
-        (Err(error), Some(check))
+        (Err(error @ DatabaseError::Rejected { .. }), Some(check))
             if error
                 .sqlstate()
                 .is_some_and(|state| state.starts_with("42")) =>
@@ -49,6 +50,7 @@ pub(super) async fn describe_stream(
     };
     let (keys, key_type, days) = found.check_parameters(&what)?;
     let (key, data) = found.check_columns(&what, stream, &keys)?;
+    check_key_columns(database, stream, &keys, key_type).await?;
     let zones = match &stream.zone_rule {
         ZoneRule::Fixed(_) => None,
         ZoneRule::Query { sql, .. } => {
@@ -151,7 +153,7 @@ async fn describe_statement(
         client
             .batch_execute(&format!(
                 "BEGIN READ ONLY; {}",
-                database.local_settings()
+                database.local_read_settings()
             ))
             .await?;
         let result = client.prepare(sql).await;
