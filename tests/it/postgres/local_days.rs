@@ -1,13 +1,16 @@
 //! The local day of a key, for each type of date column.
 
+use jiff::ToSpan as _;
 use jiff::civil::date;
 use jiff::tz::TimeZoneDatabase;
 use latido_postgres::{Config, Database};
 use latido_stream::LocalDay;
+use serde_json::json;
 
 use super::pooler_proxy::{PoolerBehaviour, PoolerProxy};
 use super::reading::{keys, plain, today};
 use super::{A, builtin, empty_database};
+use crate::harness::{B1, OTHER_USER, TestApp};
 
 /// Inserts four citas: the last moment of 21 November, both ends of the 22nd, and the first moment
 /// of the 23rd, on the clock of Guayaquil (UTC-5).
@@ -23,22 +26,10 @@ async fn create_citas(client: &tokio_postgres::Client, column: &str, values: [&s
 
 #[tokio::test]
 async fn local_day_is_counted_for_each_type_of_column() {
-    let (home, client, url) = empty_database().await;
+    let (_home, client, url) = empty_database().await;
     // The zone of sessions must not matter.
-    let name = home
-        .url()
-        .rsplit('/')
-        .next()
-        .unwrap()
-        .split('?')
-        .next()
-        .unwrap();
-    client
-        .batch_execute(&format!(
-            "ALTER DATABASE {name} SET timezone = 'Asia/Tokyo'"
-        ))
-        .await
-        .unwrap();
+    let set_zone = "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET timezone = ''Asia/Tokyo''', current_database()); END $$";
+    client.batch_execute(set_zone).await.unwrap();
     let pooler = PoolerProxy::start(
         &url,
         PoolerBehaviour {
@@ -126,4 +117,40 @@ async fn bounds_of_the_day_are_optional() {
         };
         assert_eq!(rows[0].columns, expected, "{parameters}");
     }
+}
+
+/// A timestamp with a zone is of the business's today until its own midnight.
+#[tokio::test(flavor = "multi_thread")]
+async fn instants_of_today_end_at_the_midnight_of_the_business() {
+    let (_home, client, url) = empty_database().await;
+    let schema = "CREATE TABLE citas (negocio_id uuid, fecha timestamptz, estado text);
+        CREATE TABLE usuarios (id uuid, rol text); CREATE TABLE negocios (id uuid, admin_negocio_id uuid)";
+    client.batch_execute(schema).await.unwrap();
+    TestApp::install_on(&url).await;
+    let variables = [("TIMEZONE", "America/Guayaquil")];
+    let app = TestApp::on_database_with(&url, &variables, |_| {}).await;
+    let midnight: jiff::Timestamp = "2030-03-10T05:00:00Z".parse().unwrap();
+    app.clock().set(midnight - 1.hour());
+    let exp = (midnight + 1.hour()).as_second();
+    let token = app.sign(&json!({"id": OTHER_USER, "negocio_id": B1, "exp": exp}));
+    let mut socket = app.connect_socket(&token).await;
+    let channel = format!("estadisticas:{B1}");
+    assert_eq!(socket.subscribe(&channel).await["data"]["citas_hoy"], 0);
+    app.wait_until_settled().await;
+    // In UTC the second one is of the same day as the first.
+    let sql = format!(
+        "INSERT INTO citas VALUES ('{B1}', '2030-03-10T04:59:59Z'), ('{B1}', '2030-03-10T05:00:00Z'), ('{B1}', '2030-03-10T23:00:00Z')"
+    );
+    client.batch_execute(&sql).await.unwrap();
+    socket
+        .stats_until(&channel, |data| {
+            data["total_citas"] == 3 && data["citas_hoy"] == 1
+        })
+        .await;
+    app.clock().set(midnight);
+    socket
+        .stats_until(&channel, |data| {
+            data["total_citas"] == 3 && data["citas_hoy"] == 2
+        })
+        .await;
 }
