@@ -30,12 +30,16 @@ pub(super) async fn install_all(
     catalog: &Catalog,
     schemas: &[&AppSchema],
 ) -> anyhow::Result<Vec<InstallChange>> {
+    // Before anything is changed. The streams of apps may lack their tables still.
+    database.check_streams(catalog).await?;
     let mut changes = Vec::new();
     for schema in schemas {
         changes.push(database.install_app(schema).await?);
     }
     let installed = database.install(catalog).await;
     changes.extend(installed.map_err(|error| add_remedy(error, catalog))?);
+    let warnings = database.check_streams(catalog).await?;
+    changes.extend(warnings.into_iter().map(InstallChange::Warning));
     Ok(changes)
 }
 
@@ -62,6 +66,7 @@ fn add_remedy(error: InstallError, catalog: &Catalog) -> anyhow::Error {
 pub async fn install_sql(settings: Settings) -> anyhow::Result<String> {
     let schemas = app_schemas(&settings.enabled_apps);
     let (database, catalog) = open_database(settings)?;
+    database.check_streams(&catalog).await?;
     let scripts = schemas
         .iter()
         .map(|schema| database.install_app_sql(schema));

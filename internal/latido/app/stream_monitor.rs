@@ -83,7 +83,7 @@ impl StreamMonitor {
     /// Returns an error if the database does not answer.
     async fn examine(&self, id: StreamId, stream: &Stream) -> Result<(), Unreached> {
         let status = self.catalog.status(id);
-        match self.database.check_stream(stream).await {
+        match self.database.probe_stream(stream).await {
             Err(error @ DatabaseError::Unavailable { .. }) => return Err(Unreached(error)),
             Err(error) => {
                 let problem = error.stream_problem();
@@ -96,7 +96,7 @@ impl StreamMonitor {
             Ok(()) => {}
         }
         let mut is_repaired = status.set_working();
-        if status.has_broken_permissions() && self.database.check_permissions(stream).await.is_ok()
+        if status.has_broken_permissions() && self.database.probe_permissions(stream).await.is_ok()
         {
             is_repaired |= status.set_permissions_working();
         }

@@ -4,7 +4,7 @@
 //! locked table, a division by a constant zero. A statement that fails only with keys works for the
 //! others. SQLSTATE alone cannot tell the two apart.
 
-use crate::error::DatabaseError;
+use crate::error::{DatabaseError, ROW_SECURITY_REMEDY};
 use crate::key_array;
 use crate::pool::Database;
 use crate::prepared_stream::PreparedStream;
@@ -17,7 +17,7 @@ impl Database {
     /// # Errors
     /// [`DatabaseError::Unavailable`] if a later attempt may succeed. Any other error means that the
     /// stream cannot work until something changes.
-    pub async fn check_stream(&self, stream: &Stream) -> Result<(), DatabaseError> {
+    pub async fn probe_stream(&self, stream: &Stream) -> Result<(), DatabaseError> {
         self.prepare_stream(stream).await.map(drop)
     }
 
@@ -25,8 +25,8 @@ impl Database {
     /// fault of the user's id, which is empty here.
     ///
     /// # Errors
-    /// The same errors as [`Database::check_stream`].
-    pub async fn check_permissions(&self, stream: &Stream) -> Result<(), DatabaseError> {
+    /// The same errors as [`Database::probe_stream`].
+    pub async fn probe_permissions(&self, stream: &Stream) -> Result<(), DatabaseError> {
         match self.allowed_keys(stream, &UserId::new(""), &[]).await {
             Err(error) if error.is_data_exception() => Ok(()),
             result => result.map(drop),
@@ -40,11 +40,12 @@ impl Database {
         prepared: &PreparedStream,
     ) -> Result<(), DatabaseError> {
         let what = format!("the query of stream {}", stream.name);
-        self.run_prepared(prepared, &what, &prepared.read_sql, &[], &[])
+        self.run_prepared(prepared, &what, &prepared.read, &[], &[])
             .await?;
-        if let Some(sql) = &prepared.mismatch_sql {
+        if let Some(statement) = &prepared.mismatch {
             let what = format!("the check of stream {}", stream.name);
-            self.run_prepared(prepared, &what, sql, &[], &[]).await?;
+            self.run_prepared(prepared, &what, statement, &[], &[])
+                .await?;
         }
         if let Some((sql, array)) = &prepared.zones_query {
             let what = format!("the time zone query of stream {}", stream.name);
@@ -60,7 +61,8 @@ impl Database {
             (DatabaseError::Rejected { .. }, Some(prepared)) => {
                 self.run_without_keys(stream, &prepared).await
             }
-            // The query could never be prepared, or returns another form than before.
+            // The query could never be prepared, or has another form than before, or row-level
+            // security filters one of its tables.
             _ => Err(error.clone()),
         };
         match failed_without_keys {
@@ -81,6 +83,14 @@ impl DatabaseError {
             Self::Rejected { what, sqlstate, .. } => {
                 format!("the database refuses {what} (SQLSTATE {sqlstate})")
             }
+            Self::RowSecurity { what, .. } => format!(
+                "row-level security would hide rows from the role of the server, so the database \
+                 refuses {what} (SQLSTATE 42501): {ROW_SECURITY_REMEDY}"
+            ),
+            Self::KeyMismatch(mismatch) => format!(
+                "a key column of stream {} has another type than $1 of its query",
+                mismatch.stream
+            ),
             Self::Unfit { what, .. } => format!("{what} does not have the form of a stream"),
         };
         StreamProblem {
