@@ -153,8 +153,8 @@ impl<W> DirtySet<W> {
         }
         if let Some(waiting) = &mut state.pending {
             waiting.sources.insert(source);
-            if let Some(at) = state.take_earlier_retry(source) {
-                self.delayed.push(Reverse((at.max(now), topic.clone())));
+            if let Some(at) = state.take_earlier_retry(source, now) {
+                self.delayed.push(Reverse((at, topic.clone())));
             }
             return MarkOutcome::Coalesced;
         }

@@ -53,12 +53,17 @@ impl<W> KeyState<W> {
     }
 
     /// Moves the next attempt of a failing key forward if `source` reports a change of its rows.
-    /// Returns the new time if it is earlier.
-    pub(super) fn take_earlier_retry(&mut self, source: HintSource) -> Option<Instant> {
+    /// Returns the new time, for which the key must be queued, if it is earlier.
+    pub(super) fn take_earlier_retry(
+        &mut self,
+        source: HintSource,
+        now: Instant,
+    ) -> Option<Instant> {
         let reports_change = matches!(source, HintSource::Trigger | HintSource::Hook);
         let at = self.retry_after_change_at.take_if(|_| reports_change)?;
-        let planned = self.not_before.filter(|planned| at < *planned)?;
-        self.not_before = Some(planned.min(at));
+        let at = at.max(now);
+        self.not_before.filter(|planned| at < *planned)?;
+        self.not_before = Some(at);
         Some(at)
     }
 
