@@ -20,6 +20,7 @@ mod dashboard;
 mod dependencies;
 mod draining;
 mod embedded;
+mod entry_points;
 mod failing_keys;
 mod features;
 mod harness;

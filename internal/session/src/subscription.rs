@@ -3,12 +3,15 @@
 use std::sync::Arc;
 
 use crate::RoomPosition;
+use latido_auth::PermissionLease;
 
 /// A channel that the client subscribed to.
 #[derive(Debug)]
 pub(super) struct Subscription {
     pub(super) name: Arc<str>,
     pub(super) state: SubscriptionState,
+    /// The right, if only the database grants it.
+    pub(super) lease: Option<Arc<PermissionLease>>,
 }
 
 /// The state of a subscription.

@@ -18,8 +18,8 @@ pub use key_type::{InvalidKey, KeyType, MAX_KEY_BYTES};
 pub use local_day::LocalDay;
 pub use ports::{
     ChangeHint, ColumnSource, HintSink, Interest, NoInterest, NotifyState, PermissionFuture,
-    PermissionLookupError, PermissionSource, ReadError, ReadFuture, ReadRow, Readiness,
-    ReadinessFuture, ReadinessReport, SnapshotReader, StreamReport, WatchLockEvent,
+    PermissionLookupError, PermissionPairsFuture, PermissionSource, ReadError, ReadFuture, ReadRow,
+    Readiness, ReadinessFuture, ReadinessReport, SnapshotReader, StreamReport, WatchLockEvent,
 };
 pub use snapshot::{Snapshot, StreamRow};
 pub use stream_status::{StreamProblem, StreamStatus};
