@@ -13,6 +13,7 @@ mod prepared_stream;
 
 mod doctor;
 mod error;
+mod grants;
 mod notification_stream;
 mod triggers;
 mod watch_locks;
@@ -20,6 +21,7 @@ mod watch_locks;
 mod change_hint;
 mod key_array;
 mod listener;
+mod notify_queue;
 mod pool;
 mod query;
 mod quote;
@@ -33,8 +35,9 @@ mod write_connection;
 
 pub use config::{Config, ConfigError, UrlSetting};
 
-pub use doctor::{Finding, FindingLevel, examine};
+pub use doctor::{Finding, FindingLevel, examine, examine_for};
 pub use error::DatabaseError;
+pub use grants::{Grant, ServingNeeds, TableGrant, grant_script};
 
 pub use change_hint::CHANNEL;
 #[cfg(any(test, fuzzing, feature = "testing"))]

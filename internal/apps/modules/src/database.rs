@@ -5,8 +5,8 @@
 use std::sync::Arc;
 
 use latido_postgres::{
-    AppSchema, Database, DatabaseError, Row, SimpleQueryMessage, ToSql, Type, WriteConnection,
-    quote_literal,
+    AppSchema, Database, DatabaseError, Row, SimpleQueryMessage, TableGrant, ToSql, Type,
+    WriteConnection, quote_literal,
 };
 
 use crate::name::NAME;
@@ -19,6 +19,20 @@ pub(super) static SCHEMA: AppSchema = AppSchema {
     install_sql: include_str!("../../../../sql/apps/modules.sql"),
     uninstall_sql: include_str!("../../../../sql/apps/modules_uninstall.sql"),
     kept: &["users", "session", "modules", "module_state"],
+    grants: &[
+        TableGrant::new("users", "SELECT", &["id"]),
+        TableGrant::new("session", "SELECT", &["sid", "sess", "expire"]),
+        TableGrant::new("modules", "SELECT", &[]),
+        TableGrant::new(
+            "modules",
+            "UPDATE",
+            &["user_id", "claimed", "status", "last_seen"],
+        ),
+        TableGrant::new("module_state", "SELECT", &[]),
+        TableGrant::new("module_state", "INSERT", &[]),
+        TableGrant::new("module_state", "UPDATE", &[]),
+    ],
+    called_functions: &[],
 };
 
 /// The default query for the owner of a session, as connect-pg-simple stores it. `$1` is the

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use latido_postgres::{AppSchema, Database, DatabaseError, Row, ToSql, Type, TypedParams};
+use latido_postgres::{
+    AppSchema, Database, DatabaseError, Row, TableGrant, ToSql, Type, TypedParams,
+};
 use uuid::Uuid;
 
 use crate::database::rows::{
@@ -26,6 +28,49 @@ pub static SCHEMA: AppSchema = AppSchema {
         "delivery_statuses",
         "message_reactions",
         "messaging_position",
+    ],
+    grants: &[
+        TableGrant::new("conversations", "SELECT", &[]),
+        // For the lock of the row.
+        TableGrant::new("conversations", "UPDATE", &["updated_at"]),
+        TableGrant::new("conversation_members", "SELECT", &[]),
+        TableGrant::new("conversation_members", "UPDATE", &["last_read_at"]),
+        TableGrant::new("messages", "SELECT", &[]),
+        TableGrant::new("messages", "INSERT", &[]),
+        TableGrant::new(
+            "messages",
+            "UPDATE",
+            &[
+                "content",
+                "metadata",
+                "edited_at",
+                "is_deleted",
+                "delete_for_everyone",
+            ],
+        ),
+        TableGrant::new("delivery_statuses", "SELECT", &[]),
+        TableGrant::new("delivery_statuses", "INSERT", &[]),
+        TableGrant::new("delivery_statuses", "UPDATE", &["delivered_at", "read_at"]),
+        TableGrant::new("message_reactions", "SELECT", &[]),
+        TableGrant::new(
+            "message_reactions",
+            "INSERT",
+            &["message_id", "user_id", "reaction"],
+        ),
+        TableGrant::new("message_reactions", "DELETE", &[]),
+        TableGrant::new("messaging_changes", "SELECT", &[]),
+        TableGrant::new("messaging_changes", "DELETE", &[]),
+    ],
+    called_functions: &[
+        "messaging_member",
+        "messaging_enter",
+        "messaging_send",
+        "messaging_edit",
+        "messaging_delete",
+        "messaging_receipt",
+        "messaging_read_all",
+        "messaging_react",
+        "messaging_unreact",
     ],
 };
 
