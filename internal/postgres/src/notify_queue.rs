@@ -33,13 +33,14 @@ const USAGE_SQL: &str = "SELECT pg_catalog.pg_notification_queue_usage()";
 /// Reads the sessions in a transaction, the oldest first, and those whose client does not read. A
 /// role without the rights of `pg_read_all_stats` sees neither age nor state of others' sessions,
 /// but everybody sees the lock that each transaction holds on itself.
-const BACKENDS_SQL: &str = "SELECT a.pid, a.usename::text, a.state,
-       (extract(epoch FROM pg_catalog.clock_timestamp() - a.xact_start))::pg_catalog.float8, coalesce(l.virtualtransaction, '')
+const BACKENDS_SQL: &str = "SELECT a.pid, a.usename::pg_catalog.text, a.state,
+       (extract(epoch FROM pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) a.xact_start))::pg_catalog.float8,
+       coalesce(l.virtualtransaction, '')
   FROM pg_catalog.pg_stat_activity a
-  LEFT JOIN pg_catalog.pg_locks l ON l.pid = a.pid AND l.locktype = 'virtualxid' AND l.mode = 'ExclusiveLock'
-       AND l.granted AND l.virtualxid = l.virtualtransaction
- WHERE a.usesysid IS NOT NULL AND a.pid <> pg_catalog.pg_backend_pid()
-   AND (l.pid IS NOT NULL OR a.wait_event = 'ClientWrite')
+  LEFT JOIN pg_catalog.pg_locks l ON l.pid OPERATOR(pg_catalog.=) a.pid AND l.locktype OPERATOR(pg_catalog.=) 'virtualxid'
+       AND l.mode OPERATOR(pg_catalog.=) 'ExclusiveLock' AND l.granted AND l.virtualxid OPERATOR(pg_catalog.=) l.virtualtransaction
+ WHERE a.usesysid IS NOT NULL AND a.pid OPERATOR(pg_catalog.<>) pg_catalog.pg_backend_pid()
+   AND (l.pid IS NOT NULL OR a.wait_event OPERATOR(pg_catalog.=) 'ClientWrite')
  ORDER BY a.xact_start NULLS LAST, a.pid";
 
 /// A session that may keep the notification queue from shrinking.

@@ -98,7 +98,7 @@ async fn triggers_are_not_installed_upon_objects_of_others() {
     mallory.batch_execute(&hijack).await.unwrap();
     let objects = refused(database.install(&catalog).await);
     assert!(
-        objects.contains(&format!("trigger {name} on citas")) && objects.contains("mallory"),
+        objects.contains(&format!("trigger {name} on public.citas")) && objects.contains("mallory"),
         "{objects}"
     );
 }

@@ -35,10 +35,10 @@ async fn gated_writers_survive_a_full_queue_which_empties_soon() {
     app.wait_until_settled().await;
     assert!(app.metric("latido_interest_held").await > 0.0);
 
-    culprit
-        .batch_execute("LISTEN x; BEGIN; SELECT 1")
-        .await
-        .unwrap();
+    // Two statements, because a session listens only from the commit of its LISTEN on.
+    for sql in ["LISTEN x", "BEGIN; SELECT 1"] {
+        culprit.batch_execute(sql).await.unwrap();
+    }
     owner.batch_execute(&notify_sql(40)).await.unwrap();
     wait_until("the level is seen, and writers are silent", async || {
         app.metric("latido_notify_queue_usage").await > 0.5

@@ -12,9 +12,9 @@ use crate::triggers::{AppSchema, DiscoveryError, InstallError, discover};
 use latido_stream::Catalog;
 
 /// The functions in a table's schema that have one of these names, with their argument types.
-const FUNCTIONS_SQL: &str = "SELECT pg_catalog.format('%I.%I(%s)', $1::text, p.proname, pg_catalog.oidvectortypes(p.proargtypes))
-  FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
- WHERE n.nspname::text = $1::text AND p.proname::text = ANY ($2::text[]) ORDER BY 1";
+const FUNCTIONS_SQL: &str = "SELECT pg_catalog.format('%I.%I(%s)', n.nspname, p.proname, pg_catalog.oidvectortypes(p.proargtypes))
+  FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) p.pronamespace
+ WHERE n.nspname::pg_catalog.text OPERATOR(pg_catalog.=) $1 AND p.proname::pg_catalog.text OPERATOR(pg_catalog.=) ANY ($2) ORDER BY 1";
 
 /// Everything that a server needs privileges for.
 #[derive(Debug, Clone, Copy)]

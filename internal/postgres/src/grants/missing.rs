@@ -9,13 +9,14 @@ use crate::pool::Database;
 /// Returns the positions of the privileges that the role `$1` lacks. Of a privilege on columns there
 /// is one row for each.
 const MISSING_SQL: &str = "SELECT DISTINCT g.position
-  FROM pg_catalog.unnest($2::int4[], $3::text[], $4::text[], $5::text[], $6::text[]) AS g (position, kind, object, privilege, of_column)
- WHERE NOT CASE g.kind
-   WHEN 'database' THEN pg_catalog.has_database_privilege($1::name, g.object, g.privilege)
-   WHEN 'schema' THEN pg_catalog.has_schema_privilege($1::name, g.object, g.privilege)
-   WHEN 'function' THEN pg_catalog.has_function_privilege($1::name, g.object, g.privilege)
-   ELSE CASE WHEN g.of_column = '' THEN pg_catalog.has_table_privilege($1::name, g.object, g.privilege)
-        ELSE pg_catalog.has_column_privilege($1::name, g.object, g.of_column, g.privilege) END
+  FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4), pg_catalog.unnest($5), pg_catalog.unnest($6))
+       AS g (position, kind, object, privilege, of_column)
+ WHERE NOT CASE
+   WHEN g.kind OPERATOR(pg_catalog.=) 'database' THEN pg_catalog.has_database_privilege($1, g.object, g.privilege)
+   WHEN g.kind OPERATOR(pg_catalog.=) 'schema' THEN pg_catalog.has_schema_privilege($1, g.object, g.privilege)
+   WHEN g.kind OPERATOR(pg_catalog.=) 'function' THEN pg_catalog.has_function_privilege($1, g.object, g.privilege)
+   WHEN g.of_column OPERATOR(pg_catalog.=) '' THEN pg_catalog.has_table_privilege($1, g.object, g.privilege)
+   ELSE pg_catalog.has_column_privilege($1, g.object, g.of_column, g.privilege)
    END
  ORDER BY g.position";
 
@@ -30,7 +31,7 @@ impl Database {
         grants: &[Grant],
     ) -> Result<Option<Vec<Grant>>, DatabaseError> {
         let what = "the role's privileges";
-        let sql = "SELECT FROM pg_catalog.pg_roles WHERE rolname = $1::name";
+        let sql = "SELECT FROM pg_catalog.pg_roles WHERE rolname OPERATOR(pg_catalog.=) $1";
         let named = self.query(what, sql, &[(&role, Type::NAME)]).await?;
         if named.is_empty() {
             return Ok(None);

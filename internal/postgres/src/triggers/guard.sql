@@ -1,5 +1,4 @@
--- Nothing is installed upon what belongs to somebody else.
-DO $latido$
+
 DECLARE
   found text := pg_catalog.array_to_string(ARRAY(
 {foreign_objects}
@@ -9,4 +8,3 @@ BEGIN
     RAISE EXCEPTION USING ERRCODE = '{code}', MESSAGE = found;
   END IF;
 END
-$latido$;

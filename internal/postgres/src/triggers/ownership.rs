@@ -5,7 +5,7 @@
 //! check runs in the installing transaction, before and after the other statements.
 
 use super::generate::{ScriptSection, fill_template};
-use crate::quote::quote_literal;
+use crate::quote::{dollar_quote, quote_literal};
 
 /// The SQLSTATE that the check raises; PostgreSQL itself has none of this class.
 pub(super) const NOT_OWNED_CODE: &str = "LTOWN";
@@ -72,9 +72,12 @@ impl ObjectNames {
             ("foreign_objects", foreign_objects.trim_end()),
             ("code", NOT_OWNED_CODE),
         ];
+        let body = dollar_quote(&fill_template(include_str!("guard.sql"), &values));
         ScriptSection {
             subject,
-            sql: fill_template(include_str!("guard.sql"), &values),
+            sql: format!(
+                "-- Nothing is installed upon what belongs to another role.\nDO {body};\n"
+            ),
         }
     }
 }
