@@ -7,12 +7,15 @@
 mod connections;
 mod doctor;
 mod installing;
+mod key_spelling;
 mod listening;
+mod local_days;
 mod ownership;
 mod pooler_proxy;
 mod privileges;
 mod queue;
 mod reading;
+mod row_security;
 mod tls;
 mod triggers;
 

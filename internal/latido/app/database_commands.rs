@@ -97,11 +97,15 @@ pub(super) async fn install_all(
     catalog: &Catalog,
     schemas: &[&AppSchema],
 ) -> anyhow::Result<Vec<InstallChange>> {
+    // Before anything is changed. The streams of apps may lack their tables still.
+    database.check_streams(catalog).await?;
     let mut changes = Vec::new();
     for schema in schemas {
         changes.push(database.install_app(schema).await?);
     }
     changes.extend(database.install(catalog).await?);
+    let warnings = database.check_streams(catalog).await?;
+    changes.extend(warnings.into_iter().map(InstallChange::Warning));
     Ok(changes)
 }
 
@@ -116,6 +120,7 @@ pub async fn install_sql(settings: Settings) -> anyhow::Result<String> {
         apps,
         ..
     } = Installation::open(settings)?;
+    database.check_streams(&catalog).await?;
     let mut script = String::new();
     for schema in apps {
         script.push_str(&database.install_app_sql(schema).await?);

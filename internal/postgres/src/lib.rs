@@ -8,6 +8,7 @@
 mod columns;
 mod config;
 mod connect;
+mod day_array;
 mod prepare;
 mod prepared_stream;
 
@@ -19,16 +20,21 @@ mod triggers;
 mod watch_locks;
 
 mod change_hint;
+mod install_check;
 mod key_array;
+mod key_column;
 mod listener;
 mod notify_queue;
 mod pool;
 mod query;
 mod quote;
 mod readiness;
+mod row_security;
 mod script_runner;
 mod settings;
 mod sources;
+mod statement_shape;
+mod table_lookup;
 mod tls;
 mod url;
 mod write_connection;
@@ -36,7 +42,7 @@ mod write_connection;
 pub use config::{Config, ConfigError, UrlSetting};
 
 pub use doctor::{Finding, FindingLevel, examine, examine_for};
-pub use error::DatabaseError;
+pub use error::{DatabaseError, KeyMismatch};
 pub use grants::{Grant, ServingNeeds, TableGrant, grant_script};
 
 pub use change_hint::CHANNEL;

@@ -1,6 +1,7 @@
 //! The checks that `latido doctor` prints: the state of each part, with remedies for problems.
 
 mod finding;
+mod policies;
 mod queue;
 mod role;
 mod server;
@@ -40,6 +41,7 @@ pub async fn examine_for(database: &Database, needs: ServingNeeds<'_>) -> Vec<Fi
         findings.extend(stream::examine(database, stream).await);
         for table in &stream.tables {
             findings.extend(table::examine(database, stream, table).await);
+            findings.extend(policies::examine(database, stream, table).await);
         }
     }
     findings
