@@ -7,10 +7,13 @@
 mod connections;
 mod doctor;
 mod installing;
+mod key_spelling;
 mod listening;
+mod local_days;
 mod pooler_proxy;
 mod privileges;
 mod reading;
+mod row_security;
 mod tls;
 mod triggers;
 
