@@ -15,6 +15,7 @@ mod prepared_stream;
 mod doctor;
 mod error;
 mod notification_stream;
+mod permission_batch;
 mod triggers;
 mod watch_locks;
 
