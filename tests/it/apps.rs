@@ -2,6 +2,7 @@
 
 mod echo_app;
 mod grants;
+mod hostile_schema;
 mod messaging;
 mod modules;
 mod own_app;

@@ -16,6 +16,7 @@ mod doctor;
 mod error;
 mod grants;
 mod notification_stream;
+mod permission_batch;
 mod triggers;
 mod watch_locks;
 

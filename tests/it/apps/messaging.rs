@@ -1,6 +1,8 @@
 //! The messaging app over Phoenix Channels.
 
 mod channels;
+mod forgery;
+mod limits;
 mod store;
 
 use latido_app_messaging::{MessagingDatabase, SCHEMA};

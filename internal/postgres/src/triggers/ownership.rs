@@ -26,8 +26,8 @@ pub(super) struct ObjectNames {
 }
 
 impl ObjectNames {
-    /// Reads the names from the CREATE statements of a script. Each statement begins a line, and
-    /// its name is plain or has a schema that the script creates too.
+    /// Reads the names from the CREATE statements of a script. Each statement begins a line. What
+    /// is in a schema that the script creates is found by that schema.
     pub(super) fn of_script(sql: &str) -> Self {
         let mut names = Self::default();
         for line in sql.lines() {
@@ -82,12 +82,13 @@ impl ObjectNames {
     }
 }
 
-/// Returns the name at the start of the text, without its schema.
+/// Returns the name at the start of the text, if it is in the home schema: plain, or after the
+/// placeholder `@home@`.
 fn first_name(text: &str) -> Option<String> {
-    let is_part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.');
+    let is_part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '@');
     let path = &text[..text.find(|c| !is_part(c)).unwrap_or(text.len())];
-    let name = path.rsplit('.').next()?;
-    (!name.is_empty()).then(|| name.to_owned())
+    let name = path.strip_prefix("@home@.").unwrap_or(path);
+    (!name.is_empty() && !name.contains('.')).then(|| name.to_owned())
 }
 
 /// Returns SQL for an array of these texts.
@@ -102,9 +103,10 @@ mod tests {
 
     #[test]
     fn names_are_those_of_the_create_statements() {
-        let sql = "-- CREATE TABLE IF NOT EXISTS no\nCREATE TABLE IF NOT EXISTS public.a (\n  b int);\n\
+        let sql = "-- CREATE TABLE IF NOT EXISTS no\nCREATE TABLE IF NOT EXISTS @home@.a (\n  b int);\n\
                    CREATE SEQUENCE IF NOT EXISTS s;\nCREATE SCHEMA IF NOT EXISTS x;\n\
-                   CREATE OR REPLACE FUNCTION x.f(a int) RETURNS void\nCREATE OR REPLACE TRIGGER t AFTER INSERT ON a\n";
+                   CREATE OR REPLACE FUNCTION x.g() RETURNS void\n\
+                   CREATE OR REPLACE FUNCTION @home@.f(a int) RETURNS void\nCREATE OR REPLACE TRIGGER t AFTER INSERT ON a\n";
         let names = ObjectNames::of_script(sql);
         assert_eq!(names.relations, ["a", "s"]);
         assert_eq!(names.functions, ["f"]);

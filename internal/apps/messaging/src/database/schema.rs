@@ -50,9 +50,9 @@ pub static SCHEMA: AppSchema = AppSchema {
         ),
         TableGrant::new("message_reactions", "DELETE", &[]),
         TableGrant::new("messaging_changes", "SELECT", &[]),
-        TableGrant::new("messaging_changes", "DELETE", &[]),
     ],
     called_functions: &[
+        "messaging_forget",
         "messaging_member",
         "messaging_enter",
         "messaging_send",
