@@ -29,6 +29,8 @@ mod settings;
 mod sources;
 mod tls;
 mod url;
+mod url_error;
+mod url_params;
 mod write_connection;
 
 pub use config::{Config, ConfigError, UrlSetting};
@@ -50,7 +52,7 @@ pub use triggers::{
     AppSchema, InstallChange, InstallError, TableProblem, TableTriggers, TriggerReport,
     TriggerState,
 };
-pub use url::UrlError;
+pub use url_error::UrlError;
 pub use watch_locks::WatchLocks;
 pub use write_connection::WriteConnection;
 

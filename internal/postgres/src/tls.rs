@@ -59,6 +59,8 @@ pub(super) struct TlsOptions {
     pub(super) roots: TrustedRoots,
     /// The client certificate and its key, as files.
     pub(super) identity: Option<(PathBuf, PathBuf)>,
+    /// True if the server's name is sent in clear when TLS begins.
+    pub(super) sends_server_name: bool,
 }
 
 /// An error in the certificates or their use.
@@ -100,6 +102,7 @@ pub(super) fn connector(choice: &TlsOptions) -> Result<MakeRustlsConnect, Databa
             builder.with_client_auth_cert(chain, key)?
         }
     };
+    config.enable_sni = choice.sends_server_name;
     // Only `sslnegotiation=direct` needs it, and other servers accept it.
     config.alpn_protocols = vec![b"postgresql".to_vec()];
     Ok(MakeRustlsConnect::new(config))
@@ -124,8 +127,13 @@ fn build_verifier(
     };
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(certificates.iter().cloned());
-    if roots.is_empty() {
-        return Err(DatabaseTlsError::NoRoots);
+    match &choice.roots {
+        TrustedRoots::System if roots.is_empty() => return Err(DatabaseTlsError::NoRoots),
+        TrustedRoots::File(path) if roots.is_empty() => {
+            let reason = "holds no certificate that can verify another (of X.509 version 3)";
+            return Err(file_error("sslrootcert", path, &reason));
+        }
+        _ => {}
     }
     let chain = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone())
         .build()
