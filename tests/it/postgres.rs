@@ -6,11 +6,13 @@
 
 mod connections;
 mod doctor;
+mod inference;
 mod installing;
 mod listening;
 mod pooler_proxy;
 mod privileges;
 mod reading;
+
 mod tls;
 mod triggers;
 

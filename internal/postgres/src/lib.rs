@@ -23,6 +23,7 @@ mod key_array;
 mod listener;
 mod pool;
 mod query;
+mod query_reads;
 mod quote;
 mod readiness;
 mod script_runner;
@@ -42,8 +43,11 @@ pub use error::DatabaseError;
 pub use change_hint::CHANNEL;
 #[cfg(any(test, fuzzing, feature = "testing"))]
 pub use change_hint::parse_hints;
+#[cfg(any(test, fuzzing, feature = "testing"))]
+pub use latido_inference as inference;
 pub use listener::{ListenerState, NotificationListener};
 pub use pool::{Database, TypedParams};
+pub use query_reads::QueryReadsError;
 pub use quote::quote_literal;
 pub use readiness::ReadinessProbe;
 pub use script_runner::ScriptRunner;
