@@ -12,7 +12,7 @@ mod listening;
 mod pooler_proxy;
 mod privileges;
 mod reading;
-
+mod reads;
 mod tls;
 mod triggers;
 

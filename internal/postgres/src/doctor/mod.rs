@@ -1,6 +1,7 @@
 //! The checks that `latido doctor` prints: the state of each part, with remedies for problems.
 
 mod finding;
+mod reads;
 mod role;
 mod server;
 mod stream;
@@ -23,7 +24,14 @@ pub async fn examine(database: &Database, catalog: &Catalog) -> Vec<Finding> {
     findings.push(server::check_listen(database).await);
     findings.extend(table::trigger_findings(database, catalog).await);
     for (_, stream) in catalog.iter() {
-        findings.extend(stream::examine(database, stream).await);
+        let of_query = stream::examine(database, stream).await;
+        let is_valid = of_query
+            .iter()
+            .all(|finding| finding.level != FindingLevel::Failure);
+        findings.extend(of_query);
+        if is_valid {
+            findings.extend(reads::examine(database, stream).await);
+        }
         for table in &stream.tables {
             findings.extend(table::examine(database, stream, table).await);
         }

@@ -50,6 +50,7 @@ impl Database {
             .zip(all)
             .map(|(table, section)| (found.table_state(table), section))
             .collect();
+        let recorded = self.reads_section(catalog, shared.is_some()).await?;
         todo.extend(shared);
         for (state, section) in tables {
             if state == TriggerState::Current {
@@ -59,6 +60,7 @@ impl Database {
                 todo.push(section);
             }
         }
+        todo.extend(recorded);
         self.run_sections(&todo).await?;
         Ok(changes)
     }
@@ -67,10 +69,9 @@ impl Database {
     /// for psql.
     pub async fn install_sql(&self, catalog: &Catalog) -> Result<String, InstallError> {
         let wanted = discover::discover_tables(self, catalog).await?;
-        Ok(build_script(
-            SETTINGS_SQL,
-            &script_sections(&wanted, discover::uses_gate(self).await?),
-        ))
+        let mut sections = script_sections(&wanted, discover::uses_gate(self).await?);
+        sections.extend(self.reads_section(catalog, true).await?);
+        Ok(build_script(SETTINGS_SQL, &sections))
     }
 
     /// Removes everything that was ever installed, for any catalog and for these apps, and the

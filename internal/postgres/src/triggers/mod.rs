@@ -7,7 +7,8 @@ pub(super) mod generate;
 mod inspect;
 mod install_change;
 mod installer;
-mod trigger_event;
+pub(super) mod recorded_reads;
+pub(super) mod trigger_event;
 
 pub use app_schema::AppSchema;
 pub(crate) use error::DiscoveryError;
