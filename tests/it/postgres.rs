@@ -8,11 +8,14 @@ mod connections;
 mod doctor;
 mod inference;
 mod installing;
+mod key_spelling;
 mod listening;
+mod local_days;
 mod pooler_proxy;
 mod privileges;
 mod reading;
 mod reads;
+mod row_security;
 mod tls;
 mod triggers;
 

@@ -10,6 +10,7 @@ mod connection_limits;
 mod fast_upgrade;
 mod headers;
 mod json_error;
+mod keyed_rate_limit;
 mod overload_response;
 mod permit_set;
 mod request_head;
@@ -18,7 +19,7 @@ mod trusted_proxies;
 mod upgrade_rules;
 
 pub use acceptor::{Acceptor, PendingConnection};
-pub use config::Config;
+pub use config::{Config, REQUESTS_PER_USER};
 pub use connection_limits::{ConnectionLimits, LimitExceeded, UserLimitReached};
 pub use fast_upgrade::{AcceptedUpgrade, WS_PATH};
 pub use headers::{allows_page, decode_segment, joined_header};

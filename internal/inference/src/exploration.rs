@@ -1,6 +1,6 @@
 //! Follows a query's tree through views, functions, operators and policies to the tables.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use crate::builtin;
 use crate::column_sets::{ColumnSets, column_name, merge};

@@ -50,6 +50,7 @@ impl StreamCore {
         verifier.start(drain);
         let permissions = Arc::new(database.clone());
         let policy = Arc::new(Policy::new(config.policy.clone(), permissions));
+        policy.start(&catalog, drain);
         let deps = ShardDeps {
             hub: Arc::clone(&hub),
             context: SessionContext {

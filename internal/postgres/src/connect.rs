@@ -31,6 +31,7 @@ pub(super) struct Endpoint {
     search_path: Option<String>,
     /// The time-out of a statement, if the URL sets one.
     pub(super) statement_timeout: Option<Duration>,
+    row_security: bool,
 }
 
 impl Endpoint {
@@ -51,6 +52,7 @@ impl Endpoint {
             is_pooled: target.is_pooled,
             search_path: target.search_path,
             statement_timeout: target.statement_timeout,
+            row_security: config.row_security,
         })
     }
 
@@ -87,6 +89,19 @@ impl Endpoint {
             )
         };
         self.search_path.as_ref().map(set).unwrap_or_default()
+    }
+
+    /// Returns the local settings with the one that refuses to answer with fewer rows.
+    pub(super) fn local_read_settings(&self) -> String {
+        let row_security = self.row_security_value();
+        format!(
+            "SET LOCAL row_security = {row_security}; {}",
+            self.local_settings()
+        )
+    }
+
+    fn row_security_value(&self) -> &'static str {
+        if self.row_security { "on" } else { "off" }
     }
 }
 
@@ -149,9 +164,10 @@ impl PoolConnector {
             .map(|own| format!("{own} "))
             .unwrap_or_default();
         let ms = self.statement_timeout.as_millis();
+        let row_security = self.endpoint.row_security_value();
         options.push_str(&format!(
             "-c jit=off -c plan_cache_mode=force_generic_plan -c statement_timeout={ms} \
-             -c idle_in_transaction_session_timeout=10000 -c {MARKER_SETTING}=1"
+             -c row_security={row_security} -c idle_in_transaction_session_timeout=10000 -c {MARKER_SETTING}=1"
         ));
         // The driver's test for a primary takes a session that is read-only by default for a
         // standby.

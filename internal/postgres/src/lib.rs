@@ -9,17 +9,21 @@ mod certificate_v1;
 mod columns;
 mod config;
 mod connect;
+mod day_array;
 mod prepare;
 mod prepared_stream;
 
 mod doctor;
 mod error;
 mod notification_stream;
+mod permission_batch;
 mod triggers;
 mod watch_locks;
 
 mod change_hint;
+mod install_check;
 mod key_array;
+mod key_column;
 mod listener;
 mod pool;
 mod query;
@@ -27,9 +31,12 @@ mod query_reads;
 mod quote;
 mod read_gap;
 mod readiness;
+mod row_security;
 mod script_runner;
 mod settings;
 mod sources;
+mod statement_shape;
+mod table_lookup;
 mod tls;
 mod url;
 mod url_error;
@@ -39,7 +46,7 @@ mod write_connection;
 pub use config::{Config, ConfigError, UrlSetting};
 
 pub use doctor::{Finding, FindingLevel, examine};
-pub use error::DatabaseError;
+pub use error::{DatabaseError, KeyMismatch};
 
 pub use change_hint::CHANNEL;
 #[cfg(any(test, fuzzing, feature = "testing"))]

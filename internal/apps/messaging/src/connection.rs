@@ -21,9 +21,6 @@ use latido_shard::{
     Actions, AsyncResult, ClientMessage, HandlerContext, ProtocolHandler, Timestamp,
 };
 
-/// The interval between checks of a token that may be revoked, in seconds.
-const REVOCATION_CHECK_S: i64 = 10;
-
 /// The verified identity of a client that connects, taken from its token.
 #[derive(Debug, Clone)]
 pub(super) struct VerifiedClient {
@@ -51,8 +48,8 @@ pub(super) struct PhoenixConnection {
     /// The membership check in progress. It is repeated if a membership ends meanwhile.
     pub(super) membership_check: Option<StoreOperation>,
     pub(super) has_expired: bool,
-    /// The time of the next revocation check, in Unix seconds.
-    pub(super) revocation_check_at_s: i64,
+    /// The time of the next check of the token, in Unix seconds.
+    pub(super) token_check_at_s: i64,
     /// The user's removal count when the channels were last compared with the event bus.
     pub(super) seen_removals: u64,
 }
@@ -91,6 +88,7 @@ impl PhoenixConnection {
             shared.clock.unix_s(),
             shared.presence_tracker.removal_count(verified.user_id),
         );
+        let token_check_at_s = verified.principal.lifetime().next_check_s(connected_at_s);
         Self {
             shared,
             session,
@@ -100,7 +98,7 @@ impl PhoenixConnection {
             connected_at_s,
             membership_check: None,
             has_expired: false,
-            revocation_check_at_s: connected_at_s + REVOCATION_CHECK_S,
+            token_check_at_s,
             seen_removals,
         }
     }
@@ -267,26 +265,21 @@ impl ProtocolHandler for PhoenixConnection {
     fn on_timer(&mut self, now: Timestamp, actions: &mut Actions<'_>) {
         let mut effects = Vec::new();
         self.session.on_timer(now.unix_s, &mut effects);
-        let principal = &self.verified.principal;
-        let is_over = now.unix_s >= principal.ends_at_s() || principal.is_revoked();
-        if is_over && !self.has_expired {
+        let lifetime = self.verified.principal.lifetime();
+        if lifetime.ended(now.unix_s).is_some() && !self.has_expired {
             self.has_expired = true;
             effects.push(ChannelEffect::Close(4001, "token expired"));
         }
-        self.revocation_check_at_s = now.unix_s + REVOCATION_CHECK_S;
+        self.token_check_at_s = lifetime.next_check_s(now.unix_s);
         self.apply_effects(effects, now, actions);
     }
 
     fn next_timer(&self) -> Option<i64> {
-        let principal = &self.verified.principal;
-        let expiry = (!self.has_expired).then(|| principal.ends_at_s());
-        let revocation_check =
-            (!self.has_expired && principal.may_be_revoked()).then_some(self.revocation_check_at_s);
+        let token_check = (!self.has_expired).then_some(self.token_check_at_s);
         self.session
             .next_timer()
             .into_iter()
-            .chain(expiry)
-            .chain(revocation_check)
+            .chain(token_check)
             .min()
     }
 

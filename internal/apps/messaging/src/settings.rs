@@ -1,6 +1,9 @@
 //! The settings of the messaging app.
 
-use latido_auth::{VerifierConfig, check_secret, read_issuer_url, read_public_keys};
+use latido_auth::{
+    IntrospectionConfig, VerifierConfig, check_secret, read_issuer, read_issuer_url,
+    read_public_keys,
+};
 use latido_settings::{SettingsReader, variables};
 
 use crate::api_version::ClientApiVersion;
@@ -22,6 +25,8 @@ variables! {
             "Required value of iss in its tokens";
         plain MESSAGING_JWT_AUDIENCE "TEXT" = shown("the server's"),
             "Value that aud of its tokens must be or contain";
+        secret MESSAGING_JWT_INTROSPECTION_URL "URL" = shown("JWT_INTROSPECTION_URL"),
+            "Address (https) that reports whether one of those tokens was revoked. none: they are valid until they expire";
         plain MESSAGING_DIALECT "head|document" = shown("head"),
             "Message format of a client that has not yet shown its own (docs/apps/messaging.md)";
         plain MESSAGING_MESSAGES_PER_HOUR "N" = u32(PER_HOUR),
@@ -70,7 +75,7 @@ fn verifier(r: &mut SettingsReader<'_>, server: &VerifierConfig) -> VerifierConf
     let public_keys = read_public_keys(r, &MESSAGING_JWT_PUBLIC_KEY);
     let jwks_url = read_issuer_url(r, &MESSAGING_JWT_JWKS_URL);
     let has_own_keys = secret.is_some() || public_keys.is_some() || jwks_url.is_some();
-    let issuer = r.text(&MESSAGING_JWT_ISSUER).map(ToOwned::to_owned);
+    let issuer = read_issuer(r, &MESSAGING_JWT_ISSUER);
     let audience = r.text(&MESSAGING_JWT_AUDIENCE).map(ToOwned::to_owned);
     if has_own_keys {
         return VerifierConfig {
@@ -80,7 +85,11 @@ fn verifier(r: &mut SettingsReader<'_>, server: &VerifierConfig) -> VerifierConf
             issuer,
             audience,
             key_fields: Vec::new(),
-            introspection: None,
+            introspection: IntrospectionConfig::of_app(
+                r,
+                &MESSAGING_JWT_INTROSPECTION_URL,
+                server.introspection.as_ref(),
+            ),
             ..server.clone()
         };
     }

@@ -57,7 +57,7 @@ async fn upgrade(
                 true => unavailable(),
                 false => {
                     tracing::debug!(reason = error.reason(), "a messaging client was refused");
-                    forbidden(&error.to_string())
+                    forbidden("the token is not valid")
                 }
             })?;
     let user = principal

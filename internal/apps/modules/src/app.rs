@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use latido_app_kit::ApiKeys;
-use latido_auth::Verifier;
+use latido_auth::{TokenLifetime, Verifier};
 use latido_base::clock::Clock;
 use latido_base::drain::Drain;
 use latido_base::ident::UserId;
@@ -199,9 +199,10 @@ impl ModulesApp {
         json!({"users": {"online": null}, "modules": {"online": summary["onlineModules"]}, "timestamp": to_iso_string(self.service.now())})
     }
 
-    /// Returns the instant that corresponds to this Unix second, at most an hour ahead.
-    pub(super) fn instant_at(&self, unix_s: i64) -> Instant {
-        let wait = u64::try_from(unix_s - self.service.now() / 1000).unwrap_or(0);
+    /// Returns the instant of the next check of a token, at most an hour ahead.
+    pub(super) fn next_token_check(&self, lifetime: &TokenLifetime) -> Instant {
+        let now_s = self.service.now() / 1000;
+        let wait = u64::try_from(lifetime.next_check_s(now_s) - now_s).unwrap_or(0);
         // The limit makes the caller check again, because the wall clock may jump.
         Instant::now() + Duration::from_secs(wait.clamp(1, 3600))
     }

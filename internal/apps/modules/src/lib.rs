@@ -82,7 +82,8 @@ impl App for Modules {
     }
 
     fn configure(&self, reader: &mut SettingsReader<'_>, server: &ServerSettings<'_>) -> Starter {
-        let config = Config::from_settings(reader, server.time_zone);
+        let introspection = server.verifier.introspection.as_ref();
+        let config = Config::from_settings(reader, server.time_zone, introspection);
         Arc::new(move |deps| start::start(&config, deps))
     }
 }

@@ -94,10 +94,10 @@ fn note_finding(subject: &str, note: &Note, explains_hidden: bool) -> Option<Fin
         Note::Hidden(_) if explains_hidden => return None,
         Note::Hidden(_) => "list the tables that the function reads among the stream's tables",
         Note::Clock(_) | Note::ClockLiteral => {
-            "use $2, the local day of each key, which the server reads again at midnight"
+            "use the local day of each key, $2 and $3, which the server reads again at midnight"
         }
         Note::TimestampWithDate => {
-            "compare the day: (column AT TIME ZONE 'the zone')::date = the date, or a range from the day to the next"
+            "declare $2 and $3 as the column is, timestamp[] or timestamptz[]: the bounds of the local day"
         }
         Note::Random => "leave it out of the query",
         Note::Session(_) => "use the key, or `authorize`, where viewers should differ",

@@ -9,13 +9,15 @@ use crate::pool::Database;
 const MAX_NAMED: usize = 3;
 
 /// Reads the role, its attributes, and three lists: the tables that it owns, the tables that it may
-/// write, and the schemas in which it may create objects.
+/// write, and the schemas in which it may create objects. Bypassing row-level security is no excess
+/// privilege in a database that has it.
 const PRIVILEGES_SQL: &str = "WITH ours AS (
-    SELECT c.oid, c.relowner, c.oid::regclass::text AS name FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    SELECT c.oid, c.relowner, c.relrowsecurity AS has_row_security, c.oid::regclass::text AS name FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE c.relkind IN ('r', 'p') AND n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema')
   SELECT r.rolname::text, r.rolsuper,
     array_remove(ARRAY[CASE WHEN r.rolcreaterole THEN 'create roles' END, CASE WHEN r.rolcreatedb THEN 'create databases' END,
-      CASE WHEN r.rolreplication THEN 'replicate' END, CASE WHEN r.rolbypassrls THEN 'bypass row security' END], NULL),
+      CASE WHEN r.rolreplication THEN 'replicate' END,
+      CASE WHEN r.rolbypassrls AND NOT EXISTS (SELECT FROM ours WHERE has_row_security) THEN 'bypass row security' END], NULL),
     ARRAY(SELECT name FROM ours WHERE pg_has_role(relowner, 'USAGE') ORDER BY name),
     ARRAY(SELECT name FROM ours WHERE has_table_privilege(oid, 'INSERT, UPDATE, DELETE, TRUNCATE')
       OR has_any_column_privilege(oid, 'INSERT, UPDATE') ORDER BY name),

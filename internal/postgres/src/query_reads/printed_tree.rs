@@ -21,7 +21,7 @@ pub(super) async fn printed_tree(
     let broken = |reason: String| DatabaseError::unavailable(reason);
     let connecting = database.endpoint().connect_plain().await;
     let (client, mut connection) = connecting.map_err(|error| broken(error_text(&error)))?;
-    let settings = database.local_settings();
+    let settings = database.local_read_settings();
     let mut printed = None;
     let mut parsing = std::pin::pin!(parse(&client, &settings, query));
     loop {

@@ -45,7 +45,7 @@ impl InferenceSession {
     pub(super) async fn open(database: &Database) -> Result<Self, DatabaseError> {
         let mut session = Self {
             connection: database.open_dedicated().await?,
-            local_settings: database.local_settings(),
+            local_settings: database.local_read_settings(),
             search_path: String::new(),
         };
         // A standby refuses READ WRITE.
