@@ -22,7 +22,7 @@ pub use acceptor::{Acceptor, PendingConnection};
 pub use config::{Config, REQUESTS_PER_USER};
 pub use connection_limits::{ConnectionLimits, LimitExceeded, UserLimitReached};
 pub use fast_upgrade::{AcceptedUpgrade, WS_PATH};
-pub use headers::{allows_page, decode_segment, joined_header};
+pub use headers::{allows_page, joined_header};
 pub use json_error::json_error;
 pub use permit_set::PermitSet;
 pub use request_head::{MethodNotAllowed, RequestHead, request_token};

@@ -8,9 +8,10 @@ use warp::http::StatusCode;
 
 use crate::error::{ApiError, RETRY_SOON};
 use crate::state::ServerState;
-use latido_admission::{MethodNotAllowed, RequestHead, decode_segment};
+use latido_admission::{MethodNotAllowed, RequestHead};
 use latido_auth::{Decision, Principal, TokenError};
 use latido_base::ident::Channel;
+use latido_net::query::decode_segment;
 use latido_stream::ChannelError;
 
 /// The text for every token that is not accepted.

@@ -15,6 +15,7 @@ mod prepared_stream;
 
 mod doctor;
 mod error;
+mod grants;
 mod notification_stream;
 mod permission_batch;
 mod triggers;
@@ -25,6 +26,7 @@ mod install_check;
 mod key_array;
 mod key_column;
 mod listener;
+mod notify_queue;
 mod pool;
 mod query;
 mod query_reads;
@@ -45,8 +47,9 @@ mod write_connection;
 
 pub use config::{Config, ConfigError, UrlSetting};
 
-pub use doctor::{Finding, FindingLevel, examine};
+pub use doctor::{Finding, FindingLevel, examine, examine_for};
 pub use error::{DatabaseError, KeyMismatch};
+pub use grants::{Grant, ServingNeeds, TableGrant, grant_script};
 
 pub use change_hint::CHANNEL;
 #[cfg(any(test, fuzzing, feature = "testing"))]

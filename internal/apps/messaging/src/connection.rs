@@ -12,6 +12,7 @@ use crate::frames::encode_event;
 use crate::name::NAME;
 use crate::shared::{MessagingShared, OPERATION_TIMEOUT};
 use crate::store::{StoreOperation, StoreResponse};
+use crate::user_rate_limit::UserRateLimit;
 use latido_auth::Principal;
 use latido_base::ident::UserId;
 use latido_event_bus::{BusEvent, ConnectionId, EncodingId, Identity, JoinRequest};
@@ -131,7 +132,20 @@ impl PhoenixConnection {
                 ChannelEffect::Typing(channel, is_typing) => {
                     self.publish_typing(&channel, is_typing, now, Some(actions))
                 }
-                ChannelEffect::SetStatus(status) => self.set_status(&status, now),
+                ChannelEffect::SetStatus(status, push) => {
+                    let outcome = acquire(&self.shared.status_limit, self.verified.user_id, now);
+                    let mut replies = Vec::new();
+                    if let Some(push) = push {
+                        self.session
+                            .status_reply(&push, &status, outcome, &mut replies);
+                    }
+                    if outcome.is_ok() {
+                        self.set_status(&status, now);
+                    }
+                    replies
+                        .into_iter()
+                        .for_each(|reply| effects.push_front(reply));
+                }
             }
         }
     }
@@ -173,11 +187,16 @@ impl PhoenixConnection {
         now: Timestamp,
         actions: &mut Actions<'_>,
     ) -> Result<(), OperationError> {
-        if matches!(operation, StoreOperation::Send(..)) {
-            self.shared
-                .message_limit
-                .try_acquire(self.verified.user_id, now.unix_s)
-                .map_err(|reached| OperationError::RateLimited(reached.retry_after_s))?;
+        let limit = match operation {
+            StoreOperation::Send(..) => Some(&self.shared.message_limit),
+            StoreOperation::React(..) => Some(&self.shared.reaction_limit),
+            StoreOperation::SyncUser | StoreOperation::CheckMembership(_) => {
+                Some(&self.shared.join_limit)
+            }
+            _ => None,
+        };
+        if let Some(limit) = limit {
+            acquire(limit, self.verified.user_id, now)?;
         }
         self.membership_check =
             matches!(operation, StoreOperation::CheckMembership(_)).then(|| operation.clone());
@@ -235,6 +254,13 @@ impl PhoenixConnection {
         });
         self.apply_effects(effects.unwrap_or_default(), now, actions);
     }
+}
+
+/// Takes one token of the user's allowance.
+fn acquire(limit: &UserRateLimit, user: Uuid, now: Timestamp) -> Result<(), OperationError> {
+    limit
+        .try_acquire(user, now.unix_s)
+        .map_err(|reached| OperationError::RateLimited(reached.retry_after_s))
 }
 
 impl ProtocolHandler for PhoenixConnection {

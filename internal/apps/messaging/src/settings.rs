@@ -7,7 +7,7 @@ use latido_auth::{
 use latido_settings::{SettingsReader, variables};
 
 use crate::api_version::ClientApiVersion;
-use crate::config::{Config, PER_HOUR, POOL_SIZE};
+use crate::config::{Config, JOINS_PER_HOUR, PER_HOUR, POOL_SIZE, STATUSES_PER_HOUR};
 use crate::store::MessageWindows;
 use crate::store::RETRY_WINDOW;
 
@@ -33,6 +33,12 @@ variables! {
             "Messages per hour of one user, on all devices together";
         plain MESSAGING_TYPING_PER_HOUR "N" = u32(PER_HOUR),
             "How often per hour one user may begin to type";
+        plain MESSAGING_REACTIONS_PER_HOUR "N" = u32(PER_HOUR),
+            "Reactions that one user may add or remove per hour, at most 60 at once";
+        plain MESSAGING_STATUSES_PER_HOUR "N" = u32(STATUSES_PER_HOUR),
+            "How often per hour one user may set a status, at most 20 times at once";
+        plain MESSAGING_JOINS_PER_HOUR "N" = u32(JOINS_PER_HOUR),
+            "Channels that one user may join per hour, on all devices together, at most 400 at once";
         plain MESSAGING_RETRY_SECONDS "SECONDS" = seconds(RETRY_WINDOW),
             "Time for which a message with the same number and content counts as a retry of the first";
         plain MESSAGING_POOL_SIZE "N" = usize(POOL_SIZE),
@@ -54,6 +60,9 @@ impl Config {
                 .unwrap_or_default(),
             messages_per_hour: r.number(&MESSAGING_MESSAGES_PER_HOUR, 1..=10_000_000),
             typing_per_hour: r.number(&MESSAGING_TYPING_PER_HOUR, 1..=10_000_000),
+            reactions_per_hour: r.number(&MESSAGING_REACTIONS_PER_HOUR, 1..=10_000_000),
+            statuses_per_hour: r.number(&MESSAGING_STATUSES_PER_HOUR, 1..=10_000_000),
+            joins_per_hour: r.number(&MESSAGING_JOINS_PER_HOUR, 1..=10_000_000),
             windows: MessageWindows {
                 retry: r.seconds(&MESSAGING_RETRY_SECONDS, 1..=86_400),
                 ..defaults.windows

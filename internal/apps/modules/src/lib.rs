@@ -12,6 +12,7 @@
 mod admin_stats;
 mod app;
 mod authenticator;
+mod claim_attempts;
 mod client_request;
 mod config;
 mod database;
@@ -28,10 +29,12 @@ mod module_claims;
 mod name;
 mod page;
 mod page_requests;
+mod password_queue;
 mod persistence;
 mod registry;
 mod routes;
 mod row_notifications;
+mod row_reader;
 mod row_sync;
 mod service;
 mod service_state;
@@ -46,6 +49,7 @@ mod time_format;
 mod topics;
 mod upgrade;
 mod user;
+mod verified_passwords;
 
 use std::sync::Arc;
 

@@ -302,7 +302,9 @@ impl ClientSocket {
         let now = self.app.service.now();
         let mut effect = session.on_message(frame::parse_event(event, payload), now);
         if let Some(DeviceEffect::CheckPassword { module, password }) = effect {
-            let result = self.app.verify_password(&module, password).await;
+            let address = self.handle.peer().map(|peer| peer.ip());
+            let check = self.app.verify_password(address, &module, password);
+            let result = check.await;
             effect = session.on_auth_result(result, self.app.service.now());
         }
         match effect {

@@ -358,7 +358,7 @@ fn truncate_name(start: &str, end: &str) -> String {
 
 /// Replaces each `{name}` with its value in one pass, so that a value's content is never taken for
 /// a placeholder.
-fn fill_template(template: &str, values: &[(&str, &str)]) -> String {
+pub(super) fn fill_template(template: &str, values: &[(&str, &str)]) -> String {
     let mut text = String::with_capacity(template.len() * 2);
     let mut rest = template;
     while let Some(at) = rest.find('{') {

@@ -7,7 +7,9 @@ pub(super) mod generate;
 mod inspect;
 mod install_change;
 mod installer;
+mod ownership;
 pub(super) mod recorded_reads;
+mod transaction;
 pub(super) mod trigger_event;
 
 pub use app_schema::AppSchema;
