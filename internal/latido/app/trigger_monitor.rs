@@ -32,6 +32,7 @@ pub(super) async fn run(
         mut listener,
         mut watch_locks,
     } = delivery;
+    report_read_gaps(&database, &catalog).await;
     let mut reported = None;
     loop {
         let is_delivering = *listener.borrow_and_update() == ListenerState::Listening
@@ -43,6 +44,15 @@ pub(super) async fn run(
             changed = watch_locks.changed() => if changed.is_err() { return },
             () = tokio::time::sleep(CHECK_INTERVAL) => {}
         }
+    }
+}
+
+/// Logs where the streams' tables differ from what `latido install` found that the queries read.
+async fn report_read_gaps(database: &Database, catalog: &Catalog) {
+    // A database that does not respond gives no information.
+    let gaps = database.recorded_read_gaps(catalog).await;
+    for (stream, gap) in gaps.unwrap_or_default() {
+        tracing::warn!(stream, gap = %gap, "{}", gap.remedy());
     }
 }
 
