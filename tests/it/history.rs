@@ -59,7 +59,7 @@ async fn query_differences(
         let days = format!("ARRAY[{}]", days.join(", "));
         query
             .replace("$1", &format!("ARRAY[{}]", keys.join(", ")))
-            .replace("$2::date[]", &format!("{days}::date[]"))
+            .replace("$2::pg_catalog.date[]", &format!("{days}::date[]"))
     };
     let sql = format!(
         "SELECT coalesce(a.*, b.*)::text || ' for ' || coalesce(b.*::text, 'nothing') FROM ({}) AS a FULL JOIN ({}) AS b USING (negocio_id) WHERE a.* IS DISTINCT FROM b.*",
