@@ -10,18 +10,21 @@ const MAX_NAMED: usize = 3;
 
 /// Reads the role, its attributes, and three lists: the tables that it owns, the tables that it may
 /// write, and the schemas in which it may create objects.
-const PRIVILEGES_SQL: &str = "WITH ours AS (
-    SELECT c.oid, c.relowner, c.oid::regclass::text AS name FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-    WHERE c.relkind IN ('r', 'p') AND n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema')
-  SELECT r.rolname::text, r.rolsuper,
-    array_remove(ARRAY[CASE WHEN r.rolcreaterole THEN 'create roles' END, CASE WHEN r.rolcreatedb THEN 'create databases' END,
+const PRIVILEGES_SQL: &str = "WITH schemas AS (
+    SELECT n.oid, n.nspname::pg_catalog.text AS name FROM pg_catalog.pg_namespace n
+    WHERE NOT pg_catalog.starts_with(n.nspname::pg_catalog.text, 'pg_') AND n.nspname OPERATOR(pg_catalog.<>) 'information_schema'),
+  ours AS (
+    SELECT c.oid, c.relowner, c.oid::pg_catalog.regclass::pg_catalog.text AS name
+    FROM pg_catalog.pg_class c JOIN schemas n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
+    WHERE c.relkind OPERATOR(pg_catalog.=) ANY ('{r,p}'::pg_catalog.\"char\"[]))
+  SELECT r.rolname::pg_catalog.text, r.rolsuper,
+    pg_catalog.array_remove(ARRAY[CASE WHEN r.rolcreaterole THEN 'create roles' END, CASE WHEN r.rolcreatedb THEN 'create databases' END,
       CASE WHEN r.rolreplication THEN 'replicate' END, CASE WHEN r.rolbypassrls THEN 'bypass row security' END], NULL),
-    ARRAY(SELECT name FROM ours WHERE pg_has_role(relowner, 'USAGE') ORDER BY name),
-    ARRAY(SELECT name FROM ours WHERE has_table_privilege(oid, 'INSERT, UPDATE, DELETE, TRUNCATE')
-      OR has_any_column_privilege(oid, 'INSERT, UPDATE') ORDER BY name),
-    ARRAY(SELECT nspname::text FROM pg_namespace WHERE nspname NOT LIKE 'pg\\_%' AND nspname <> 'information_schema'
-      AND has_schema_privilege(oid, 'CREATE') ORDER BY nspname)
-  FROM pg_roles r WHERE r.rolname = current_user";
+    ARRAY(SELECT name FROM ours WHERE pg_catalog.pg_has_role(relowner, 'USAGE') ORDER BY name),
+    ARRAY(SELECT name FROM ours WHERE pg_catalog.has_table_privilege(oid, 'INSERT, UPDATE, DELETE, TRUNCATE')
+      OR pg_catalog.has_any_column_privilege(oid, 'INSERT, UPDATE') ORDER BY name),
+    ARRAY(SELECT name FROM schemas WHERE pg_catalog.has_schema_privilege(oid, 'CREATE') ORDER BY name)
+  FROM pg_catalog.pg_roles r WHERE r.rolname OPERATOR(pg_catalog.=) current_user";
 
 /// Returns one finding: the role, and its privileges that reading does not need.
 pub(super) async fn examine(database: &Database) -> Finding {
