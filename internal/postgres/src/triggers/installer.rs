@@ -11,7 +11,7 @@ use crate::triggers::app_schema::AppSchema;
 use crate::triggers::discover;
 use crate::triggers::error::InstallError;
 use crate::triggers::generate::{
-    SCHEMA, SETTINGS_SQL, ScriptSection, build_script, script_sections,
+    SCHEMA, SETTINGS_SQL, ScriptSection, WatchedTable, build_script, script_sections,
 };
 use crate::triggers::inspect::{InstalledTriggers, TriggerState};
 use crate::triggers::install_change::InstallChange;
@@ -30,8 +30,12 @@ impl Database {
     /// it no longer contains. All of this is one transaction on the listener's address, with short
     /// lock time-outs. Current triggers are not touched.
     pub async fn install(&self, catalog: &Catalog) -> Result<Vec<InstallChange>, InstallError> {
-        let wanted = discover::discover_tables(self, catalog).await?;
+        let (wanted, problems) = discover::discover_tables(self, catalog).await?;
         let found = InstalledTriggers::read(self).await?;
+        if !problems.is_empty() {
+            self.remove_stale(&found, &wanted).await?;
+            return Err(InstallError::UnsupportedTables(problems));
+        }
         let mut changes = Vec::new();
         let mut todo: Vec<ScriptSection> = found
             .unused_functions(&wanted)
@@ -63,10 +67,35 @@ impl Database {
         Ok(changes)
     }
 
+    /// Removes the functions that fit no table, with their triggers. A table that has lost its key
+    /// column keeps triggers of an earlier version otherwise, which fail its writes.
+    async fn remove_stale(
+        &self,
+        found: &InstalledTriggers,
+        wanted: &[WatchedTable],
+    ) -> Result<(), InstallError> {
+        let stale: Vec<_> = found
+            .unused_functions(wanted)
+            .iter()
+            .map(|function| function.removal_section())
+            .collect();
+        self.run_sections(&stale).await?;
+        for section in &stale {
+            tracing::warn!(
+                table = section.subject,
+                "removed triggers that do not fit their table any more"
+            );
+        }
+        Ok(())
+    }
+
     /// Returns the script that [`Database::install`] would run on an empty database, for reading or
     /// for psql.
     pub async fn install_sql(&self, catalog: &Catalog) -> Result<String, InstallError> {
-        let wanted = discover::discover_tables(self, catalog).await?;
+        let (wanted, problems) = discover::discover_tables(self, catalog).await?;
+        if !problems.is_empty() {
+            return Err(InstallError::UnsupportedTables(problems));
+        }
         Ok(build_script(
             SETTINGS_SQL,
             &script_sections(&wanted, discover::uses_gate(self).await?),
