@@ -28,6 +28,7 @@ mod script_runner;
 mod settings;
 mod sources;
 mod tls;
+mod trigger_health;
 mod url;
 mod write_connection;
 
@@ -46,6 +47,7 @@ pub use readiness::ReadinessProbe;
 pub use script_runner::ScriptRunner;
 pub use settings::{VARIABLES, require_url};
 pub use tls::DatabaseTlsError;
+pub use trigger_health::TriggerHealth;
 pub use triggers::{
     AppSchema, InstallChange, InstallError, TableProblem, TableTriggers, TriggerReport,
     TriggerState,

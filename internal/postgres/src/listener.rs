@@ -20,6 +20,7 @@ use crate::notification_stream::{
     DisconnectCause, NotificationStream, RECONNECTS, connect_and_verify, reconnect_pause,
 };
 use crate::pool::Database;
+use crate::trigger_health::TriggerHealth;
 use latido_base::drain::Drain;
 use latido_stream::{Catalog, ChangeHint};
 use latido_telemetry::Metrics;
@@ -55,6 +56,7 @@ pub enum ListenerState {
 pub struct NotificationListener {
     state: watch::Receiver<ListenerState>,
     queue_usage: Arc<AtomicU64>,
+    trigger_health: TriggerHealth,
 }
 
 impl NotificationListener {
@@ -73,17 +75,23 @@ impl NotificationListener {
     {
         let (state_tx, state) = watch::channel(ListenerState::Connecting);
         let queue_usage = Arc::new(AtomicU64::new(0));
+        let trigger_health = TriggerHealth::default();
         let task = ListenerTask {
             database: database.clone(),
             catalog: catalog.clone(),
             app_channels: app_channels.to_vec(),
             metrics: metrics.clone(),
+            trigger_health: trigger_health.clone(),
             state: state_tx,
             sink: Box::new(sink),
         };
         drain.spawn_until_stop(task.run());
         drain.spawn_until_stop(monitor_queue(database.clone(), queue_usage.clone()));
-        Self { state, queue_usage }
+        Self {
+            state,
+            queue_usage,
+            trigger_health,
+        }
     }
 
     /// Returns the current state of the listener.
@@ -94,6 +102,11 @@ impl NotificationListener {
     /// Returns a receiver of the state and its changes.
     pub fn watch_state(&self) -> watch::Receiver<ListenerState> {
         self.state.clone()
+    }
+
+    /// Returns the health of the triggers, which this listener and whoever inspects them report to.
+    pub fn trigger_health(&self) -> &TriggerHealth {
+        &self.trigger_health
     }
 
     /// Returns the last known fill level of the server's notification queue, from 0 to 1.
@@ -108,6 +121,7 @@ struct ListenerTask {
     catalog: Arc<Catalog>,
     app_channels: Vec<&'static str>,
     metrics: Arc<Metrics>,
+    trigger_health: TriggerHealth,
     state: watch::Sender<ListenerState>,
     sink: Box<dyn Fn(ChangeHint) + Send + Sync>,
 }
@@ -232,6 +246,10 @@ impl ListenerTask {
             } else {
                 stream.try_next().await
             };
+        }
+        for failure in batch.take_failures() {
+            let stream = &self.catalog.get(failure.stream).name;
+            self.trigger_health.record(failure, stream, &self.metrics);
         }
         batch.into_hints().into_iter().for_each(&self.sink);
         message.map(drop)
