@@ -6,11 +6,13 @@
 
 mod connections;
 mod doctor;
+mod hostile_schema;
 mod installing;
 mod listening;
 mod pooler_proxy;
 mod privileges;
 mod reading;
+mod schema_changes;
 mod tls;
 mod triggers;
 
