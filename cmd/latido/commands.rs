@@ -107,6 +107,7 @@ fn format_changes(changes: &[InstallChange], nothing: &str) -> String {
         InstallChange::Installed(subject) => format!("installed  {subject}\n"),
         InstallChange::Unchanged(subject) => format!("unchanged  {subject}\n"),
         InstallChange::Removed(subject) => format!("removed    {subject}\n"),
+        InstallChange::Warning(text) => format!("warning    {text}\n"),
     };
     changes.iter().map(line).collect()
 }

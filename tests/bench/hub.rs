@@ -11,7 +11,6 @@ use std::time::Duration;
 use anyhow::Context as _;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use jiff::civil::Date;
 use latido_admin::{Admin, AdminDeps, Readiness, ReadinessReport, SystemTopicViewers};
 use latido_auth::{
     PermissionFuture, PermissionSource, Policy, PolicyConfig, Secret, Verifier, VerifierConfig,
@@ -24,7 +23,9 @@ use latido_http::{self as http, ServerState};
 use latido_hub::Hub;
 use latido_session::{SessionContext, SessionLimits};
 use latido_shard::{self as shard, RequestHandler, Shards};
-use latido_stream::{Catalog, Column, ColumnSource, KeyType, Stream, StreamRow, ZoneRule};
+use latido_stream::{
+    Catalog, Column, ColumnSource, KeyType, LocalDay, Stream, StreamRow, ZoneRule,
+};
 use latido_telemetry::Metrics;
 use serde::{Deserialize, Serialize};
 
@@ -238,7 +239,7 @@ impl SnapshotReader for ZeroReader {
         &'a self,
         _: &'a Stream,
         keys: &'a [Key],
-        _: &'a [Date],
+        _: &'a [LocalDay],
     ) -> ReadFuture<'a, Vec<ReadRow>> {
         let row = |key: &Key| StreamRow {
             key: key.clone(),

@@ -56,10 +56,14 @@ async fn query_differences(
         .map(|n| format!("current_date + ({})", around[n % around.len()]))
         .collect();
     let fill = |query: &str| {
-        let days = format!("ARRAY[{}]", days.join(", "));
+        let days_after: Vec<_> = days.iter().map(|day| format!("{day} + 1")).collect();
+        let [days, days_after] =
+            [&days, &days_after].map(|days| format!("ARRAY[{}]", days.join(", ")));
         query
             .replace("$1", &format!("ARRAY[{}]", keys.join(", ")))
             .replace("$2::pg_catalog.date[]", &format!("{days}::date[]"))
+            .replace("$2", &format!("{days}::date[]"))
+            .replace("$3", &format!("{days_after}::date[]"))
     };
     let sql = format!(
         "SELECT coalesce(a.*, b.*)::text || ' for ' || coalesce(b.*::text, 'nothing') FROM ({}) AS a FULL JOIN ({}) AS b USING (negocio_id) WHERE a.* IS DISTINCT FROM b.*",

@@ -1,4 +1,4 @@
-//! The local date of each key, and the time at which it changes.
+//! The local day of each key, and the time at which it changes.
 //!
 //! A zone's date can change without a change of any row, so a timer must check it. Dates are
 //! computed from the zone's rules and never from «the hour is zero»: midnight may be skipped or
@@ -7,12 +7,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use jiff::civil::Date;
+use jiff::Timestamp;
 use jiff::tz::{TimeZone, TimeZoneDatabase};
-use jiff::{Timestamp, ToSpan};
 
 use latido_base::ident::{IterMap, StreamId, Topic};
-use latido_stream::{Catalog, ZoneRule};
+use latido_stream::{Catalog, LocalDay, ZoneRule};
 
 /// The time zones of all watched keys.
 pub(super) struct Calendar {
@@ -26,9 +25,7 @@ pub(super) struct Calendar {
 
 struct CalendarZone {
     rules: TimeZone,
-    today: Date,
-    /// The first instant of the next day, computed together with `today`.
-    next_midnight: Timestamp,
+    today: LocalDay,
 }
 
 impl Calendar {
@@ -72,15 +69,15 @@ impl Calendar {
         true
     }
 
-    /// Returns the current local date of a key.
-    pub(super) fn today(&mut self, topic: &Topic, now: Timestamp) -> Date {
+    /// Returns the current local day of a key.
+    pub(super) fn today(&self, topic: &Topic, now: Timestamp) -> LocalDay {
         let name = self
             .zone_by_key
             .get(topic)
             .unwrap_or(&self.default_zones[usize::from(topic.stream.0)]);
         match self.zones.get(name) {
-            Some(zone) => zone.rules.to_datetime(now).date(),
-            None => TimeZone::UTC.to_datetime(now).date(),
+            Some(zone) => zone.day_at(now),
+            None => LocalDay::at(now, &TimeZone::UTC),
         }
     }
 
@@ -126,7 +123,7 @@ impl Calendar {
 
     /// Returns the earliest end of a day in any zone.
     pub(super) fn next_midnight(&self) -> Option<Timestamp> {
-        self.zones.values().map(|zone| zone.next_midnight).min()
+        self.zones.values().map(|zone| zone.today.end).min()
     }
 
     /// Updates all zones to `now`. Returns the streams whose default zone has a new date, and the
@@ -135,7 +132,7 @@ impl Calendar {
         let mut changed = Vec::new();
         for (name, zone) in &mut self.zones {
             let fresh = CalendarZone::new(zone.rules.clone(), now);
-            if fresh.today != zone.today {
+            if fresh.today.date != zone.today.date {
                 changed.push(Arc::clone(name));
             }
             *zone = fresh;
@@ -156,25 +153,18 @@ impl Calendar {
 
 impl CalendarZone {
     fn new(rules: TimeZone, now: Timestamp) -> Self {
-        let today = rules.to_datetime(now).date();
-        let next_midnight = start_of_next_day(&rules, today).unwrap_or(Timestamp::MAX);
-        Self {
-            rules,
-            today,
-            next_midnight,
+        let today = LocalDay::at(now, &rules);
+        Self { rules, today }
+    }
+
+    /// Returns the day of an instant, which is mostly the day that is known already.
+    fn day_at(&self, now: Timestamp) -> LocalDay {
+        if self.rules.to_datetime(now).date() == self.today.date {
+            self.today
+        } else {
+            LocalDay::at(now, &self.rules)
         }
     }
-}
-
-/// Returns the first instant whose date in the zone is later than `today`. If midnight does not
-/// exist, this is the first instant after the gap; if it occurs twice, the earlier one
-/// (<https://docs.rs/jiff/latest/jiff/struct.Zoned.html#method.start_of_day>).
-fn start_of_next_day(rules: &TimeZone, today: Date) -> Result<Timestamp, jiff::Error> {
-    Ok(today
-        .checked_add(1.day())?
-        .to_zoned(rules.clone())?
-        .start_of_day()?
-        .timestamp())
 }
 
 #[cfg(test)]
@@ -210,7 +200,7 @@ mod tests {
             before,
         );
         assert_eq!(
-            calendar.today(&topic("1"), before),
+            calendar.today(&topic("1"), before).date,
             jiff::civil::date(2026, 11, 21)
         );
         assert_eq!(calendar.next_midnight(), Some(at("2026-11-22T05:00:00Z")));
@@ -223,7 +213,7 @@ mod tests {
             (vec![StreamId(0)], vec![])
         );
         assert_eq!(
-            calendar.today(&topic("1"), at("2026-11-22T05:00:00Z")),
+            calendar.today(&topic("1"), at("2026-11-22T05:00:00Z")).date,
             jiff::civil::date(2026, 11, 22)
         );
         assert_eq!(
@@ -247,36 +237,9 @@ mod tests {
             .map(|(key, zone)| (Key::from_canonical(key), zone.to_owned()))
             .into();
         calendar.set_zones(&topics, &names, now);
-        let days = topics.map(|topic| calendar.today(&topic, now).day());
+        let days = topics.map(|topic| calendar.today(&topic, now).date.day());
         assert_eq!(days, [22, 21, 21]);
         let (streams, keys) = calendar.advance(at("2026-11-22T15:00:00Z"));
         assert_eq!((streams.len(), keys.len()), (1, 3));
-    }
-
-    /// Checks some years of six zones day by day: the next midnight is the first instant of another
-    /// date.
-    #[test]
-    fn midnight_is_right_with_daylight_saving_time() {
-        for name in [
-            "America/Santiago",
-            "America/Havana",
-            "Atlantic/Azores",
-            "America/Sao_Paulo",
-            "Asia/Beirut",
-            "Pacific/Apia",
-        ] {
-            let rules = TimeZoneDatabase::bundled().get(name).unwrap();
-            let mut day = jiff::civil::date(2010, 1, 1);
-            while day.year() < 2027 {
-                let next = start_of_next_day(&rules, day).unwrap();
-                let instant_before = next.checked_sub(1.nanosecond()).unwrap();
-                assert!(
-                    rules.to_datetime(instant_before).date() <= day,
-                    "{name} {day}"
-                );
-                assert!(rules.to_datetime(next).date() > day, "{name} {day}");
-                day = day.tomorrow().unwrap();
-            }
-        }
     }
 }

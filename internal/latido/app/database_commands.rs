@@ -30,11 +30,15 @@ pub(super) async fn install_all(
     catalog: &Catalog,
     schemas: &[&AppSchema],
 ) -> anyhow::Result<Vec<InstallChange>> {
+    // Before anything is changed. The streams of apps may lack their tables still.
+    database.check_streams(catalog).await?;
     let mut changes = Vec::new();
     for schema in schemas {
         changes.push(database.install_app(schema).await?);
     }
     changes.extend(database.install(catalog).await?);
+    let warnings = database.check_streams(catalog).await?;
+    changes.extend(warnings.into_iter().map(InstallChange::Warning));
     Ok(changes)
 }
 
@@ -45,6 +49,7 @@ pub(super) async fn install_all(
 pub async fn install_sql(settings: Settings) -> anyhow::Result<String> {
     let schemas = app_schemas(&settings.enabled_apps);
     let (database, catalog) = open_database(settings)?;
+    database.check_streams(&catalog).await?;
     let scripts = schemas
         .iter()
         .map(|schema| database.install_app_sql(schema));

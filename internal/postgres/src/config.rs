@@ -31,6 +31,9 @@ pub struct Config {
     /// True if triggers are installed with the interest gate, so that writers of keys without
     /// viewers send no notification.
     pub interest_gate: bool,
+    /// True if the policies of row-level security filter what sessions read. Otherwise a statement
+    /// that a policy would filter is an error.
+    pub row_security: bool,
     /// True if the pool's sessions refuse to write. Only an app's own pool disables it.
     pub read_only: bool,
     /// The name shown in `pg_stat_activity`; an `application_name` in the URL overrides it.
@@ -46,6 +49,7 @@ impl Default for Config {
             statement_timeout: STATEMENT_TIMEOUT,
             connect_timeout: Duration::from_secs(3),
             interest_gate: true,
+            row_security: false,
             read_only: true,
             application_name: "latido".to_owned(),
         }

@@ -28,6 +28,7 @@ pub(super) struct Endpoint {
     tls_connector: MakeRustlsConnect,
     pub(super) is_pooled: bool,
     search_path: Option<String>,
+    row_security: bool,
 }
 
 impl Endpoint {
@@ -46,6 +47,7 @@ impl Endpoint {
             tls_connector: tls,
             is_pooled: target.is_pooled,
             search_path: target.search_path,
+            row_security: config.row_security,
         })
     }
 
@@ -82,6 +84,19 @@ impl Endpoint {
             )
         };
         self.search_path.as_ref().map(set).unwrap_or_default()
+    }
+
+    /// Returns the local settings with the one that refuses to answer with fewer rows.
+    pub(super) fn local_read_settings(&self) -> String {
+        let row_security = self.row_security_value();
+        format!(
+            "SET LOCAL row_security = {row_security}; {}",
+            self.local_settings()
+        )
+    }
+
+    fn row_security_value(&self) -> &'static str {
+        if self.row_security { "on" } else { "off" }
     }
 }
 
@@ -144,9 +159,10 @@ impl PoolConnector {
             .map(|own| format!("{own} "))
             .unwrap_or_default();
         let ms = self.statement_timeout.as_millis();
+        let row_security = self.endpoint.row_security_value();
         options.push_str(&format!(
             "-c jit=off -c plan_cache_mode=force_generic_plan -c statement_timeout={ms} \
-             -c idle_in_transaction_session_timeout=10000 -c {MARKER_SETTING}=1"
+             -c row_security={row_security} -c idle_in_transaction_session_timeout=10000 -c {MARKER_SETTING}=1"
         ));
         // The driver's test for a primary takes a session that is read-only by default for a
         // standby.

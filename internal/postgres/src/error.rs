@@ -3,7 +3,40 @@
 use std::error::Error as _;
 
 use deadpool_postgres::{PoolError, TimeoutType};
-use tokio_postgres::error::SqlState;
+use tokio_postgres::error::{DbError, Severity, SqlState};
+
+/// The server's functions that raise errors which share their SQLSTATE with others. Unlike the
+/// message, this field of an error does not depend on `lc_messages`. The names are those of
+/// PostgreSQL 14 to 18: `rls.c`, `plancache.c` and `utility.c`.
+const ROW_SECURITY_ROUTINE: &str = "check_enable_rls";
+const STALE_PLAN_ROUTINE: &str = "RevalidateCachedQuery";
+const RECOVERY_ROUTINE: &str = "PreventCommandDuringRecovery";
+
+/// The two remedies for [`DatabaseError::RowSecurity`]. With `row_security = off` PostgreSQL refuses
+/// a role that any policy concerns, even one that shows it every row, so a policy needs the setting.
+pub(super) const ROW_SECURITY_REMEDY: &str = "ALTER ROLE … BYPASSRLS, \
+     or CREATE POLICY … FOR SELECT TO … USING (true) and set ROW_SECURITY=true";
+
+/// A key column that spells keys in another way than the server.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "stream {stream}: the key {column} of table {table} is {column_type}, but $1 of the query is {parameter_type}: \
+     a key may be spelled in two ways, and then its changes are missed; {remedy}"
+)]
+pub struct KeyMismatch {
+    /// The stream's name.
+    pub stream: String,
+    /// The table's name as configured.
+    pub table: String,
+    /// The key's column.
+    pub column: String,
+    /// The column's type.
+    pub column_type: String,
+    /// The type of the query's `$1`.
+    pub parameter_type: String,
+    /// The change that makes both agree.
+    pub remedy: String,
+}
 
 /// The reason for a failed statement.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -26,6 +59,21 @@ pub enum DatabaseError {
         /// The message text of the server.
         message: String,
     },
+    /// Row-level security would hide rows from this role, so the statement was refused rather than
+    /// answered with fewer rows.
+    #[error(
+        "the database refused {what}: {message} (SQLSTATE 42501); row-level security would hide rows from this role: {}",
+        ROW_SECURITY_REMEDY
+    )]
+    RowSecurity {
+        /// The purpose of the statement, as for `Rejected`.
+        what: String,
+        /// The message text of the server, which names the table.
+        message: String,
+    },
+    /// A table spells the stream's keys in another way than the server.
+    #[error("{0}")]
+    KeyMismatch(Box<KeyMismatch>),
     /// The statement is valid SQL but does not have the form that a stream needs.
     #[error("{what}: expected {expected}, found {found}")]
     Unfit {
@@ -43,8 +91,8 @@ impl DatabaseError {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Unavailable { .. } => "unavailable",
-            Self::Rejected { .. } => "rejected",
-            Self::Unfit { .. } => "unfit",
+            Self::Rejected { .. } | Self::RowSecurity { .. } => "rejected",
+            Self::Unfit { .. } | Self::KeyMismatch(_) => "unfit",
         }
     }
 
@@ -52,7 +100,8 @@ impl DatabaseError {
     pub fn sqlstate(&self) -> Option<&str> {
         match self {
             Self::Rejected { sqlstate, .. } => Some(sqlstate),
-            Self::Unavailable { .. } | Self::Unfit { .. } => None,
+            Self::RowSecurity { .. } => Some(SqlState::INSUFFICIENT_PRIVILEGE.code()),
+            Self::Unavailable { .. } | Self::Unfit { .. } | Self::KeyMismatch(_) => None,
         }
     }
 
@@ -84,8 +133,14 @@ impl DatabaseError {
         };
         if ErrorScope::classify(error) == ErrorScope::Statement {
             let (sqlstate, message) = (db.code().code().to_owned(), db.message().to_owned());
+            let what = what.to_owned();
+            if *db.code() == SqlState::INSUFFICIENT_PRIVILEGE
+                && db.routine() == Some(ROW_SECURITY_ROUTINE)
+            {
+                return Self::RowSecurity { what, message };
+            }
             return Self::Rejected {
-                what: what.to_owned(),
+                what,
                 sqlstate,
                 message,
             };
@@ -132,12 +187,12 @@ impl ErrorScope {
         {
             return Self::SharedSession;
         }
-        if *code == SqlState::FEATURE_NOT_SUPPORTED && db.message().contains("cached plan") {
+        if *code == SqlState::FEATURE_NOT_SUPPORTED && db.routine() == Some(STALE_PLAN_ROUTINE) {
             return Self::StalePlan;
         }
         // A standby that took over the address of a primary reports this code. So does a query that
         // writes, on every connection.
-        if *code == SqlState::READ_ONLY_SQL_TRANSACTION && db.message().contains("recovery") {
+        if *code == SqlState::READ_ONLY_SQL_TRANSACTION && db.routine() == Some(RECOVERY_ROUTINE) {
             return Self::Connection;
         }
         match &code.code()[..2] {
@@ -146,9 +201,18 @@ impl ErrorScope {
             "57" if *code == SqlState::QUERY_CANCELED => Self::Statement,
             "57" => Self::Connection,
             "53" | "40" | "55" | "58" => Self::Busy,
-            _ if matches!(db.severity(), "FATAL" | "PANIC") => Self::Connection,
+            _ if is_fatal(db) => Self::Connection,
             _ => Self::Statement,
         }
+    }
+}
+
+/// Returns whether the server ended the session. The severity's text depends on `lc_messages`; only
+/// poolers leave out the other form, and they write English.
+fn is_fatal(error: &DbError) -> bool {
+    match error.parsed_severity() {
+        Some(severity) => matches!(severity, Severity::Fatal | Severity::Panic),
+        None => matches!(error.severity(), "FATAL" | "PANIC"),
     }
 }
 

@@ -23,6 +23,14 @@ pub(super) fn key_type(array: &Type) -> Option<KeyType> {
     }
 }
 
+/// Returns the SQL name of an array type, such as `uuid[]`.
+pub(super) fn array_name(array: &Type) -> String {
+    match array.kind() {
+        Kind::Array(element) => format!("{}[]", element.name()),
+        _ => array.name().to_owned(),
+    }
+}
+
 /// Returns whether the type of an array and that of a result column mean the same kind of keys. The
 /// types themselves may differ.
 pub(super) fn is_same_key_type(array: &Type, column: &Type) -> bool {

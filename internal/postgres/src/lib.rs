@@ -8,6 +8,7 @@
 mod columns;
 mod config;
 mod connect;
+mod day_array;
 mod prepare;
 mod prepared_stream;
 
@@ -18,15 +19,20 @@ mod triggers;
 mod watch_locks;
 
 mod change_hint;
+mod install_check;
 mod key_array;
+mod key_column;
 mod listener;
 mod pool;
 mod query;
 mod quote;
 mod readiness;
+mod row_security;
 mod script_runner;
 mod settings;
 mod sources;
+mod statement_shape;
+mod table_lookup;
 mod tls;
 mod trigger_health;
 mod url;
@@ -35,7 +41,7 @@ mod write_connection;
 pub use config::{Config, ConfigError, UrlSetting};
 
 pub use doctor::{Finding, FindingLevel, examine};
-pub use error::DatabaseError;
+pub use error::{DatabaseError, KeyMismatch};
 
 pub use change_hint::CHANNEL;
 #[cfg(any(test, fuzzing, feature = "testing"))]

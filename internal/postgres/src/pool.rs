@@ -162,13 +162,18 @@ impl Database {
         connect_dedicated(&self.inner.direct_endpoint).await
     }
 
+    /// Returns whether policies of row-level security may filter reads.
+    pub(super) fn reads_through_policies(&self) -> bool {
+        self.inner.config.row_security
+    }
+
     /// Returns whether triggers are to be installed with the interest gate.
     pub(super) fn is_gated(&self) -> bool {
         self.inner.config.interest_gate
     }
 
-    pub(super) fn local_settings(&self) -> String {
-        self.inner.endpoint.local_settings()
+    pub(super) fn local_read_settings(&self) -> String {
+        self.inner.endpoint.local_read_settings()
     }
 
     pub(super) fn cached_prepared(&self, stream: &str) -> Option<Arc<PreparedStream>> {
@@ -286,7 +291,7 @@ impl Database {
         };
         let begin = format!(
             "BEGIN {mode}; SET LOCAL statement_timeout = {ms}; SET LOCAL jit = off; {}",
-            self.local_settings()
+            self.local_read_settings()
         );
         // Futures are polled in this order, so they are sent in this order. After an error, COMMIT
         // acts as ROLLBACK.

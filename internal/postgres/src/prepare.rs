@@ -1,7 +1,6 @@
 //! Prepares a stream's statements: describes its SQL with the database's help and builds the SQL
 //! that is sent.
 
-use std::collections::HashSet;
 use std::time::Duration;
 
 use tokio::time::timeout;
@@ -10,21 +9,16 @@ use tokio_postgres::types::Type;
 use crate::columns;
 use crate::connect::DedicatedConnection;
 use crate::error::{DatabaseError, error_text};
-use crate::key_array::{EXPECTED_ARRAYS, is_same_key_type, key_type};
+use crate::key_array::{EXPECTED_ARRAYS, key_type};
+use crate::key_column::check_key_columns;
 use crate::pool::Database;
-use crate::prepared_stream::PreparedStream;
+use crate::prepared_stream::{KeyedStatement, PreparedStream};
 use crate::quote::quote_ident;
+use crate::statement_shape::StatementShape;
 use latido_stream::{Column, KeyType, Stream, ZoneRule};
 
 /// The time-out of describing one statement.
 const DESCRIBE_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// The parameters and result columns of a statement.
-#[derive(PartialEq, Eq)]
-struct StatementShape {
-    params: Vec<Type>,
-    columns: Vec<(String, Type)>,
-}
 
 /// Describes all the stream's statements and checks that they have the required form.
 pub(super) async fn describe_stream(
@@ -43,7 +37,7 @@ pub(super) async fn describe_stream(
         .await,
         stream.pending_verification(),
     ) {
-        (Err(error), Some(check))
+        (Err(error @ DatabaseError::Rejected { .. }), Some(check))
             if error
                 .sqlstate()
                 .is_some_and(|state| state.starts_with("42")) =>
@@ -54,13 +48,16 @@ pub(super) async fn describe_stream(
         }
         (result, _) => result?,
     };
-    let (keys, key_type) = check_parameters(&what, &found)?;
-    let (key, data) = check_columns(&what, stream, &found, &keys)?;
+    let (keys, key_type, days) = found.check_parameters(&what)?;
+    let (key, data) = found.check_columns(&what, stream, &keys)?;
+    check_key_columns(database, stream, &keys, key_type).await?;
     let zones = match &stream.zone_rule {
         ZoneRule::Fixed(_) => None,
-        ZoneRule::Query { sql, .. } => Some(prepare_zones(database, &private, stream, sql).await?),
+        ZoneRule::Query { sql, .. } => {
+            Some(prepare_zones(database, &private, stream, sql, key_type).await?)
+        }
     };
-    let differences = match stream.pending_verification() {
+    let mismatch = match stream.pending_verification() {
         Some(check) => Some(
             prepare_comparison(
                 database,
@@ -87,10 +84,12 @@ pub(super) async fn describe_stream(
     Ok(PreparedStream {
         key_type,
         key_array_type: keys,
-        takes_today: found.params.len() == 2,
         columns,
-        read_sql: read,
-        mismatch_sql: differences,
+        read: KeyedStatement {
+            sql: read,
+            day_arrays: days,
+        },
+        mismatch,
         zones_query: zones,
     })
 }
@@ -103,17 +102,22 @@ async fn prepare_comparison(
     check: &str,
     found: &StatementShape,
     (key, data): (&str, &[String]),
-) -> Result<String, DatabaseError> {
+) -> Result<KeyedStatement, DatabaseError> {
     let what = format!("the check of stream {}", stream.name);
     let same = describe_statement(database, private, &what, trim_statement(check)).await?;
-    if same != *found {
+    if !same.is_like(found) {
         return Err(DatabaseError::unfit(
             what,
             found.to_string(),
             same.to_string(),
         ));
     }
-    Ok(build_mismatch_sql(&stream.query, check, key, data))
+    let longer = [found, &same].map(|shape| shape.params.get(1..).unwrap_or_default());
+    let day_arrays = longer.into_iter().max_by_key(|days| days.len());
+    Ok(KeyedStatement {
+        sql: build_mismatch_sql(&stream.query, check, key, data),
+        day_arrays: day_arrays.unwrap_or_default().to_vec(),
+    })
 }
 
 async fn prepare_zones(
@@ -121,13 +125,16 @@ async fn prepare_zones(
     private: &DedicatedConnection,
     stream: &Stream,
     sql: &str,
+    of: KeyType,
 ) -> Result<(String, Type), DatabaseError> {
     let what = format!("the time zone query of stream {}", stream.name);
     let found = describe_statement(database, private, &what, trim_statement(sql)).await?;
     match (found.params.as_slice(), found.columns.len()) {
-        ([keys], 2) if key_type(keys).is_some() => Ok((build_zones_sql(sql), keys.clone())),
+        ([keys], 2) if key_type(keys) == Some(of) => Ok((build_zones_sql(sql), keys.clone())),
         _ => {
-            let expected = format!("$1 {EXPECTED_ARRAYS}, and the columns key, zone");
+            let expected = format!(
+                "$1 {EXPECTED_ARRAYS}, of the same kind as in the stream's query ({of}), and the columns key, zone"
+            );
             Err(DatabaseError::unfit(what, expected, found.to_string()))
         }
     }
@@ -144,7 +151,10 @@ async fn describe_statement(
     let client = &private.client;
     let work = async {
         client
-            .batch_execute(&format!("BEGIN READ ONLY; {}", database.local_settings()))
+            .batch_execute(&format!(
+                "BEGIN READ ONLY; {}",
+                database.local_read_settings()
+            ))
             .await?;
         let result = client.prepare(sql).await;
         let result = result.map(|statement| StatementShape {
@@ -190,65 +200,6 @@ fn explain_error(error: &tokio_postgres::Error, sql: &str) -> String {
         text.push_str(&format!(" ({hint})"));
     }
     text
-}
-
-fn check_parameters(what: &str, found: &StatementShape) -> Result<(Type, KeyType), DatabaseError> {
-    let fit = match found.params.as_slice() {
-        [keys] => Some(keys),
-        [keys, today] if *today == Type::DATE_ARRAY => Some(keys),
-        _ => None,
-    };
-    let fit = fit.and_then(|keys| Some((keys.clone(), key_type(keys)?)));
-    fit.ok_or_else(|| {
-        let expected =
-            format!("parameters $1 {EXPECTED_ARRAYS}, and $2 date[] (today of each key)");
-        DatabaseError::unfit(what, expected, found.to_string())
-    })
-}
-
-/// Returns the names of the key's column and of the data columns.
-fn check_columns(
-    what: &str,
-    stream: &Stream,
-    found: &StatementShape,
-    keys: &Type,
-) -> Result<(String, Vec<String>), DatabaseError> {
-    let Some(((key, first), data)) = found.columns.split_first() else {
-        return Err(DatabaseError::unfit(
-            what,
-            "rows",
-            "a statement without a result",
-        ));
-    };
-    if !is_same_key_type(keys, first) {
-        return Err(DatabaseError::unfit(
-            what,
-            format!("the key as first column, with the type of $1 ({keys})"),
-            first.name(),
-        ));
-    }
-    if data.is_empty() {
-        return Err(DatabaseError::unfit(
-            what,
-            "data columns after the key",
-            "none",
-        ));
-    }
-    // The frame adds these two fields itself.
-    let mut taken = HashSet::from([key.as_str(), stream.key_field.as_str(), "timestamp"]);
-    for (name, _) in data {
-        if !taken.insert(name) {
-            return Err(DatabaseError::unfit(
-                what,
-                "data columns with distinct names, none of them the key's nor `timestamp`",
-                name,
-            ));
-        }
-    }
-    Ok((
-        key.clone(),
-        data.iter().map(|(name, _)| name.clone()).collect(),
-    ))
 }
 
 /// Builds the SQL that reads rows. Postgres builds the JSON, with its own text for every type and
@@ -326,28 +277,6 @@ fn trim_statement(sql: &str) -> &str {
             return rest;
         }
         rest = shorter;
-    }
-}
-
-impl std::fmt::Display for StatementShape {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let params: Vec<_> = self
-            .params
-            .iter()
-            .enumerate()
-            .map(|(i, t)| format!("${} {t}", i + 1))
-            .collect();
-        let columns: Vec<_> = self
-            .columns
-            .iter()
-            .map(|(name, t)| format!("{name} {t}"))
-            .collect();
-        write!(
-            f,
-            "parameters ({}) and columns ({})",
-            params.join(", "),
-            columns.join(", ")
-        )
     }
 }
 

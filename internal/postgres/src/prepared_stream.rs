@@ -10,15 +10,21 @@ pub(super) struct PreparedStream {
     pub(super) key_type: KeyType,
     /// The array type of `$1`, the keys.
     pub(super) key_array_type: Type,
-    /// True if the query takes the local dates as `$2`.
-    pub(super) takes_today: bool,
     /// The data columns after the key.
     pub(super) columns: Vec<Column>,
-    /// The SQL that reads rows: key, columns, clock, the row's time, and the statement's start.
-    pub(super) read_sql: String,
-    /// The SQL that returns the keys for which the query and its verification query differ. `None`
-    /// if there is no verification query, or if it replaces the query already.
-    pub(super) mismatch_sql: Option<String>,
+    /// Reads rows: key, columns, clock, the row's time, and the statement's start.
+    pub(super) read: KeyedStatement,
+    /// Returns the keys for which the query and its verification query differ. `None` if there is
+    /// no verification query, or if it replaces the query already.
+    pub(super) mismatch: Option<KeyedStatement>,
     /// The SQL that returns key and zone, with the type of its `$1`.
     pub(super) zones_query: Option<(String, Type)>,
+}
+
+/// A statement whose `$1` are keys, and which may take the bounds of their day.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct KeyedStatement {
+    pub(super) sql: String,
+    /// The array types of `$2` and `$3`, as far as the statement has them.
+    pub(super) day_arrays: Vec<Type>,
 }

@@ -5,16 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use jiff::civil::Date;
 use tokio_postgres::types::{ToSql, Type};
 
+use crate::day_array::day_parameters;
 use crate::error::DatabaseError;
 use crate::pool::Database;
 use crate::prepare::build_authorize_sql;
-use crate::prepared_stream::PreparedStream;
+use crate::prepared_stream::{KeyedStatement, PreparedStream};
 use crate::{key_array, prepare};
 use latido_base::ident::{Key, UserId};
-use latido_stream::{Catalog, Column, Stream, StreamRow};
+use latido_stream::{Catalog, Column, KeyType, LocalDay, Stream, StreamRow};
 
 impl Database {
     /// Describes every stream's SQL with the database's help, and sets [`Stream::key_type`].
@@ -30,7 +30,7 @@ impl Database {
     }
 
     /// Reads the rows of these keys in one statement, so from one snapshot; `todays` holds the
-    /// local date of each key.
+    /// current local day of each key.
     ///
     /// Returns at most one row per key, in any order. A query of the recommended form (`unnest …
     /// CROSS JOIN LATERAL`) gives a row for every key. A key has no row if the query leaves it out,
@@ -43,7 +43,7 @@ impl Database {
         &self,
         stream: &Stream,
         keys: &[Key],
-        todays: &[Date],
+        todays: &[LocalDay],
     ) -> Result<Vec<StreamRow>, DatabaseError> {
         let rows = self.read_timed(stream, keys, todays).await?;
         Ok(rows.into_iter().map(|(row, _)| row).collect())
@@ -55,7 +55,7 @@ impl Database {
         &self,
         stream: &Stream,
         keys: &[Key],
-        todays: &[Date],
+        todays: &[LocalDay],
     ) -> Result<Vec<TimedRow>, DatabaseError> {
         debug_assert_eq!(keys.len(), todays.len(), "a today for each key");
         let prepared = self.current_prepared(stream).await?;
@@ -77,17 +77,17 @@ impl Database {
         &self,
         stream: &Stream,
         keys: &[Key],
-        todays: &[Date],
+        todays: &[LocalDay],
     ) -> Result<Vec<Key>, DatabaseError> {
         let prepared = self.current_prepared(stream).await?;
-        let Some(sql) = &prepared.mismatch_sql else {
+        let Some(statement) = &prepared.mismatch else {
             return Ok(Vec::new());
         };
         let rows = self
             .run_prepared(
                 &prepared,
                 &format!("the check of stream {}", stream.name),
-                sql,
+                statement,
                 keys,
                 todays,
             )
@@ -120,7 +120,7 @@ impl Database {
         let rows = self.query(&what, sql, &[(&*values, array.clone())]).await?;
         let pair = |row| {
             Some((
-                Key::from_canonical(text_column(row, 0)?),
+                canonical_key(prepared.key_type, text_column(row, 0)?)?,
                 text_column(row, 1)?.to_owned(),
             ))
         };
@@ -150,10 +150,15 @@ impl Database {
         let rows = self
             .query(&what, &build_authorize_sql(sql), &params)
             .await?;
-        let allowed: HashSet<&str> = rows.iter().filter_map(|row| text_column(row, 0)).collect();
+        // The type is unknown only before the stream was prepared; then texts are compared.
+        let of = stream.key_type.get().copied().unwrap_or(KeyType::Text);
+        let allowed: HashSet<Key> = rows
+            .iter()
+            .filter_map(|row| canonical_key(of, text_column(row, 0)?))
+            .collect();
         Ok(keys
             .iter()
-            .filter(|key| allowed.contains(key.as_str()))
+            .filter(|key| allowed.contains(*key))
             .cloned()
             .collect())
     }
@@ -172,7 +177,7 @@ impl Database {
     ) -> Result<Arc<PreparedStream>, DatabaseError> {
         match self.cached_prepared(&stream.name) {
             Some(prepared)
-                if prepared.mismatch_sql.is_some() == stream.pending_verification().is_some() =>
+                if prepared.mismatch.is_some() == stream.pending_verification().is_some() =>
             {
                 Ok(prepared)
             }
@@ -205,13 +210,13 @@ impl Database {
         prepared: &PreparedStream,
         stream: &Stream,
         keys: &[Key],
-        todays: &[Date],
+        todays: &[LocalDay],
     ) -> Result<Vec<TimedRow>, DatabaseError> {
         let rows = self
             .run_prepared(
                 prepared,
                 &format!("the query of stream {}", stream.name),
-                &prepared.read_sql,
+                &prepared.read,
                 keys,
                 todays,
             )
@@ -219,31 +224,28 @@ impl Database {
         Ok(first_row_per_key(stream, &rows))
     }
 
-    /// Runs one of the prepared statements for those keys that its column can hold.
-    async fn run_prepared(
+    /// Runs a statement of the stream for those keys that its column can hold.
+    pub(super) async fn run_prepared(
         &self,
         prepared: &PreparedStream,
         what: &str,
-        sql: &str,
+        statement: &KeyedStatement,
         keys: &[Key],
-        todays: &[Date],
+        todays: &[LocalDay],
     ) -> Result<Vec<tokio_postgres::Row>, DatabaseError> {
         let fitting = keys
             .iter()
             .zip(todays)
             .filter(|(key, _)| key_array::fits(&prepared.key_array_type, key));
-        let (fitting, todays): (Vec<&Key>, Vec<Date>) = fitting.unzip();
+        let (fitting, todays): (Vec<&Key>, Vec<LocalDay>) = fitting.unzip();
         let values = key_array::key_parameter(&prepared.key_array_type, &fitting);
-        let params: [(&(dyn ToSql + Sync), Type); 2] = [
-            (&*values, prepared.key_array_type.clone()),
-            (&todays, Type::DATE_ARRAY),
-        ];
-        let used = if prepared.takes_today {
-            &params[..]
-        } else {
-            &params[..1]
-        };
-        self.query(what, sql, used).await
+        let days = day_parameters(&statement.day_arrays, &todays);
+        let mut params: Vec<(&(dyn ToSql + Sync), Type)> =
+            vec![(&*values, prepared.key_array_type.clone())];
+        for (values, array) in &days {
+            params.push((&**values, array.clone()));
+        }
+        self.query(what, &statement.sql, &params).await
     }
 }
 
@@ -287,6 +289,12 @@ fn first_row_per_key(stream: &Stream, rows: &[tokio_postgres::Row]) -> Vec<Timed
 
 fn text_column(row: &tokio_postgres::Row, column: usize) -> Option<&str> {
     row.try_get(column).ok().flatten()
+}
+
+/// Returns the key that a query of the user returned as text, whatever the spelling in its table.
+/// Returns `None` if no key of that type is spelled so.
+fn canonical_key(of: KeyType, text: &str) -> Option<Key> {
+    of.parse(text, "").ok()
 }
 
 /// Returns whether a migration may have caused the error. SQLSTATE class 42 reports that a column,

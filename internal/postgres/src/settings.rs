@@ -22,6 +22,8 @@ variables! {
             "Maximum time of one statement";
         plain INTEREST_GATE "BOOL" = bool(true),
             "Makes install create triggers that stay silent about keys that nobody watches. Servers work with either kind";
+        plain ROW_SECURITY "BOOL" = bool(false),
+            "Reads only the rows that the policies of row-level security show to the role. Otherwise a query that a policy would filter is refused";
     }
 }
 
@@ -34,6 +36,7 @@ impl Config {
             pool_size: r.number(&DATABASE_POOL_SIZE, 1..=1_000),
             statement_timeout: r.seconds(&STATEMENT_TIMEOUT_SECONDS, 1..=600),
             interest_gate: r.boolean(&INTEREST_GATE),
+            row_security: r.boolean(&ROW_SECURITY),
             ..Self::default()
         }
     }

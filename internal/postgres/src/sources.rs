@@ -2,14 +2,12 @@
 
 use std::collections::HashMap;
 
-use jiff::civil::Date;
-
 use crate::error::DatabaseError;
 use crate::pool::Database;
 use latido_base::ident::{Key, UserId};
 use latido_stream::{
-    Column, ColumnSource, PermissionFuture, PermissionLookupError, PermissionSource, ReadError,
-    ReadFuture, ReadRow, SnapshotReader, Stream,
+    Column, ColumnSource, LocalDay, PermissionFuture, PermissionLookupError, PermissionSource,
+    ReadError, ReadFuture, ReadRow, SnapshotReader, Stream,
 };
 
 impl SnapshotReader for Database {
@@ -17,7 +15,7 @@ impl SnapshotReader for Database {
         &'a self,
         stream: &'a Stream,
         keys: &'a [Key],
-        todays: &'a [Date],
+        todays: &'a [LocalDay],
     ) -> ReadFuture<'a, Vec<ReadRow>> {
         Box::pin(async move {
             let rows = self
@@ -35,7 +33,7 @@ impl SnapshotReader for Database {
         &'a self,
         stream: &'a Stream,
         keys: &'a [Key],
-        todays: &'a [Date],
+        todays: &'a [LocalDay],
     ) -> ReadFuture<'a, Vec<Key>> {
         Box::pin(async move {
             self.mismatched_keys(stream, keys, todays)
@@ -56,9 +54,10 @@ impl SnapshotReader for Database {
 fn to_read_error(error: DatabaseError) -> ReadError {
     match error {
         DatabaseError::Unavailable { .. } => ReadError::Unavailable(error.to_string()),
-        DatabaseError::Rejected { .. } | DatabaseError::Unfit { .. } => {
-            ReadError::Rejected(error.to_string())
-        }
+        DatabaseError::Rejected { .. }
+        | DatabaseError::RowSecurity { .. }
+        | DatabaseError::KeyMismatch(_)
+        | DatabaseError::Unfit { .. } => ReadError::Rejected(error.to_string()),
     }
 }
 

@@ -5,13 +5,12 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use jiff::civil::Date;
 use tokio::sync::oneshot;
 
 use crate::database_model::{DatabaseModel, zone};
 use latido_base::ident::Key;
 use latido_engine::{ReadError, ReadFuture, ReadRow, SnapshotReader};
-use latido_stream::{Stream, StreamRow};
+use latido_stream::{LocalDay, Stream, StreamRow};
 
 /// The time within which a statement ends, whatever the database does.
 pub(super) const LIMIT: Duration = Duration::from_secs(5);
@@ -33,7 +32,7 @@ pub(super) struct SimulatedRead {
 /// The kind of a statement, with its result.
 pub(super) enum ReadKind {
     Rows {
-        todays: Vec<Date>,
+        todays: Vec<LocalDay>,
         rows: Option<RowsResult>,
         answer: oneshot::Sender<RowsResult>,
     },
@@ -72,7 +71,7 @@ impl SnapshotReader for ReadQueue {
         &'a self,
         _: &'a Stream,
         keys: &'a [Key],
-        todays: &'a [Date],
+        todays: &'a [LocalDay],
     ) -> ReadFuture<'a, Vec<ReadRow>> {
         Box::pin(async move {
             let (answer, answered) = oneshot::channel();
@@ -168,15 +167,15 @@ impl SimulatedRead {
     }
 }
 
-fn select_rows(database: &DatabaseModel, keys: &[u8], todays: &[Date]) -> RowsResult {
+fn select_rows(database: &DatabaseModel, keys: &[u8], todays: &[LocalDay]) -> RowsResult {
     if !database.is_up {
         return Err(ReadError::Unavailable("the database is down".to_owned()));
     }
     if keys.iter().any(|key| database.poisoned.contains(key)) {
         return Err(ReadError::Rejected("division by zero".to_owned()));
     }
-    let reading = |(key, today): (&u8, &Date)| {
-        let columns = database.row(*key, *today);
+    let reading = |(key, today): (&u8, &LocalDay)| {
+        let columns = database.row(*key, today.date);
         let row = StreamRow {
             key: Key::from_canonical(&key.to_string()),
             columns,

@@ -4,6 +4,7 @@ mod catalog;
 mod column;
 mod definition;
 mod key_type;
+mod local_day;
 mod ports;
 mod snapshot;
 mod system_topics;
@@ -13,6 +14,7 @@ pub use catalog::{Catalog, ChannelError};
 pub use column::{Column, ColumnKind};
 pub use definition::{SourceTable, Stream, ZoneRule};
 pub use key_type::{InvalidKey, KeyType, MAX_KEY_BYTES};
+pub use local_day::LocalDay;
 pub use ports::{
     ChangeHint, ColumnSource, HintSink, Interest, NoInterest, NotifyState, PermissionFuture,
     PermissionLookupError, PermissionSource, ReadError, ReadFuture, ReadRow, Readiness,

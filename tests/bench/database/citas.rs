@@ -70,6 +70,12 @@ pub(crate) fn reading_sql(query: &str) -> String {
     )
 }
 
+/// Returns the parameters of that statement for today and the next day, for one key.
+pub(crate) fn days() -> [Vec<jiff::civil::Date>; 2] {
+    let today = jiff::Zoned::now().date();
+    [vec![today], vec![today.tomorrow().unwrap_or(today)]]
+}
+
 /// Returns the keys of these businesses as parameters of that statement.
 pub(crate) fn ids(businesses: impl IntoIterator<Item = usize>) -> anyhow::Result<Vec<uuid::Uuid>> {
     businesses

@@ -204,9 +204,9 @@ impl BareSteps {
             .context("the listener ended")?
             .duration_since(began);
         let began = Instant::now();
-        let today = vec![jiff::Zoned::now().date()];
+        let [today, tomorrow] = citas::days();
         self.reader
-            .query(&self.statement, &[&self.ids, &today])
+            .query(&self.statement, &[&self.ids, &today, &tomorrow])
             .await?;
         let mut frame = [0; FRAME_BYTES];
         self.near.write_all(&frame).await?;

@@ -18,6 +18,8 @@ use tokio::sync::{Mutex, OnceCell};
 use tokio::task::spawn_blocking;
 use tokio_postgres::{Client, NoTls};
 
+use crate::harness::port::port_outside_ephemeral_range;
+
 /// The minimum free space of the memory disk, in bytes. With less, tests that run at once could
 /// fill it (Docker gives 64 MB).
 const MIN_MEMORY_DISK_BYTES: u64 = 512 << 20;
@@ -157,9 +159,10 @@ impl OwnCluster {
         Self::start_on(None, sql_files).await
     }
 
-    /// Starts a server that also listens on a free loopback port, for faults that only TCP has.
+    /// Starts a server that also listens on a loopback port, for faults that only TCP has. The port
+    /// stays free while the server is down: outgoing connections of other tests never get it.
     pub(crate) async fn start_with_tcp(sql_files: &[&str]) -> Self {
-        Self::start_on(Some(0), sql_files).await
+        Self::start_on(Some(port_outside_ephemeral_range()), sql_files).await
     }
 
     async fn start_on(tcp_port: Option<u16>, sql_files: &[&str]) -> Self {

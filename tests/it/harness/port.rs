@@ -1,8 +1,11 @@
-//! A loopback port that no other test and no outgoing connection takes while a server is restarted.
+//! Loopback ports that no other test and no outgoing connection takes while a server is restarted.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 
 use tokio::net::TcpSocket;
+
+/// The lowest port to try. Below it, well-known services live.
+const LOWEST_PORT: u16 = 10_000;
 
 /// A port that is reserved while this value lives. Servers with `REUSE_PORT` can listen on it.
 ///
@@ -37,4 +40,19 @@ impl ReservedPort {
     pub(crate) fn number(&self) -> String {
         self.address.port().to_string()
     }
+}
+
+/// Returns a free port that the system never hands out, for a server without `SO_REUSEPORT`, such
+/// as PostgreSQL. A reserved socket would keep it from listening.
+pub(crate) fn port_outside_ephemeral_range() -> u16 {
+    // https://docs.kernel.org/networking/ip-sysctl.html, ip_local_port_range; 32768 is its default.
+    let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range");
+    let lowest = range
+        .ok()
+        .and_then(|range| range.split_whitespace().next()?.parse().ok())
+        .filter(|lowest| *lowest > LOWEST_PORT)
+        .unwrap_or(32_768_u16);
+    std::iter::repeat_with(|| fastrand::u16(LOWEST_PORT..lowest))
+        .find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok())
+        .expect("a free port")
 }

@@ -15,6 +15,8 @@ pub(super) struct PoolerBehaviour {
     pub(super) drop_notifications: bool,
     /// Forgets named statements before the next message.
     pub(super) lose_statements: bool,
+    /// Translates the texts of errors, as a server with another `lc_messages` does.
+    pub(super) translate_errors: bool,
 }
 
 pub(super) struct PoolerProxy {
@@ -110,6 +112,9 @@ async fn relay_messages(
         Some(body.to_vec())
     });
     let down = forward_messages(&mut from_server, &mut to_client, move |kind, body| {
+        if behaviour.translate_errors && kind == b'E' {
+            return Some(translated(body));
+        }
         (!(behaviour.drop_notifications && kind == b'A')).then(|| body.to_vec())
     });
     tokio::select! { _ = up => {}, _ = down => {} }
@@ -132,6 +137,21 @@ where
             to.write_all(&message(kind, &body)).await?;
         }
     }
+}
+
+/// Replaces the fields of an error that a server translates: the severity and the message.
+fn translated(body: &[u8]) -> Vec<u8> {
+    let mut fields = Vec::new();
+    for field in body.split(|byte| *byte == 0).filter(|f| !f.is_empty()) {
+        match field[0] {
+            b'S' => fields.extend_from_slice(b"SFALLO"),
+            b'M' => fields.extend_from_slice("Mun texto en otra lengua: atención".as_bytes()),
+            _ => fields.extend_from_slice(field),
+        }
+        fields.push(0);
+    }
+    fields.push(0);
+    fields
 }
 
 /// Reads a packet without a type byte: a length and its content.

@@ -1,14 +1,17 @@
 //! Reads, permissions and time zones, and the failures that they survive.
 
-use jiff::civil::{Date, date};
+use jiff::civil::date;
+use jiff::tz::TimeZone;
 use latido_base::ident::{Key, StreamId, UserId};
 use latido_postgres::{Config, Database, DatabaseError};
-use latido_stream::{Catalog, KeyType, Stream, StreamRow, ZoneRule};
+use latido_stream::{Catalog, KeyType, LocalDay, Stream, StreamRow, ZoneRule};
 
 use super::pooler_proxy::{PoolerBehaviour, PoolerProxy};
 use super::{A, B, builtin, empty_database, estadisticas, schema_database};
 
-const TODAY: Date = date(2026, 11, 22);
+pub(super) fn today() -> LocalDay {
+    LocalDay::new(date(2026, 11, 22), &TimeZone::UTC)
+}
 
 pub(super) fn keys(texts: &[&str]) -> Vec<Key> {
     texts.iter().map(|text| Key::from_canonical(text)).collect()
@@ -21,7 +24,7 @@ pub(super) async fn read(
 ) -> Result<Vec<StreamRow>, DatabaseError> {
     let stream = catalog.get(StreamId(0)).clone();
     let mut rows = database
-        .read(&stream, &keys(texts), &vec![TODAY; texts.len()])
+        .read(&stream, &keys(texts), &vec![today(); texts.len()])
         .await?;
     rows.sort_by(|a, b| a.key.cmp(&b.key));
     Ok(rows)
@@ -89,7 +92,7 @@ async fn builtin_stream_follows_the_column_type() {
         let stream = catalog.get(StreamId(0));
         assert_eq!(stream.key_type.get(), Some(&key_type));
         let rows = database
-            .read(stream, &keys(&[id, none]), &[TODAY, TODAY])
+            .read(stream, &keys(&[id, none]), &[today(), today()])
             .await
             .unwrap();
         let of = |key: &str| {
@@ -195,6 +198,10 @@ async fn invalid_streams_are_reported_with_the_missing_part() {
             "$2 date[]",
         ),
         (
+            "SELECT k, 1 AS n FROM unnest($1::text[], $2::date[], $3::text[]) AS u (k, d, e)",
+            "$3 date[]",
+        ),
+        (
             "SELECT 1 AS n, k FROM unnest($1::text[]) AS u (k)",
             "the key as first column",
         ),
@@ -251,6 +258,40 @@ async fn each_key_has_its_own_time_zone() {
         zones,
         [(Key::from_canonical(A), "America/Lima".to_owned())].into()
     );
+}
+
+/// The same with a server that writes its errors in another language.
+#[tokio::test]
+async fn reads_recover_whatever_the_language_of_errors() {
+    let (_home, client, url) = empty_database().await;
+    client
+        .batch_execute("CREATE TABLE t (k bigint, a int); INSERT INTO t VALUES (1, 2)")
+        .await
+        .unwrap();
+    let behaviour = PoolerBehaviour {
+        translate_errors: true,
+        ..PoolerBehaviour::default()
+    };
+    let proxy = PoolerProxy::start(&url, behaviour).await;
+    let database = Database::open(&Config::new(&proxy.url)).unwrap();
+    let catalog = plain("t", "SELECT * FROM t WHERE k = ANY ($1)");
+    assert_eq!(
+        read(&database, &catalog, &["1"]).await.unwrap()[0].columns,
+        r#"{"a":2}"#
+    );
+    client
+        .batch_execute("ALTER TABLE t ALTER a TYPE text")
+        .await
+        .unwrap();
+    assert_eq!(
+        read(&database, &catalog, &["1"]).await.unwrap()[0].columns,
+        r#"{"a":"2"}"#
+    );
+    // The end of a session is that of the connection, and not of the statement.
+    let kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND application_name = 'latido' AND datname = current_database()";
+    client.batch_execute(kill).await.unwrap();
+    read(&database, &catalog, &["1"]).await.unwrap();
+    assert!(!database.is_pooled());
 }
 
 #[tokio::test]

@@ -9,7 +9,6 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
-use jiff::civil::Date;
 
 use crate::{Config, ServerState, StaticFile};
 use latido_admin::{Admin, AdminDeps, Readiness, ReadinessReport, SystemTopicViewers};
@@ -27,7 +26,7 @@ use latido_hub::Hub;
 use latido_session::{SessionContext, SessionLimits};
 use latido_shard::{self as shard, RequestHandler, Shards};
 use latido_stream::{
-    Catalog, Column, ColumnKind, ColumnSource, KeyType, Stream, StreamRow, ZoneRule,
+    Catalog, Column, ColumnKind, ColumnSource, KeyType, LocalDay, Stream, StreamRow, ZoneRule,
 };
 use latido_telemetry::Metrics;
 
@@ -101,7 +100,7 @@ impl SnapshotReader for FakeSnapshotReader {
         &'a self,
         _: &'a Stream,
         keys: &'a [Key],
-        _: &'a [Date],
+        _: &'a [LocalDay],
     ) -> ReadFuture<'a, Vec<ReadRow>> {
         let clock_us = Clock::system().now().as_microsecond();
         let columns = format!(r#"{{"total_citas":{}}}"#, self.0.load(Ordering::SeqCst));

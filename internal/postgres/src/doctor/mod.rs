@@ -1,6 +1,7 @@
 //! The checks that `latido doctor` prints: the state of each part, with remedies for problems.
 
 mod finding;
+mod policies;
 mod role;
 mod server;
 mod stream;
@@ -26,6 +27,7 @@ pub async fn examine(database: &Database, catalog: &Catalog) -> Vec<Finding> {
         findings.extend(stream::examine(database, stream).await);
         for table in &stream.tables {
             findings.extend(table::examine(database, stream, table).await);
+            findings.extend(policies::examine(database, stream, table).await);
         }
     }
     findings

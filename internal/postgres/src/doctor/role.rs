@@ -9,17 +9,19 @@ use crate::pool::Database;
 const MAX_NAMED: usize = 3;
 
 /// Reads the role, its attributes, and three lists: the tables that it owns, the tables that it may
-/// write, and the schemas in which it may create objects.
+/// write, and the schemas in which it may create objects. Bypassing row-level security is no excess
+/// privilege in a database that has it.
 const PRIVILEGES_SQL: &str = "WITH schemas AS (
     SELECT n.oid, n.nspname::pg_catalog.text AS name FROM pg_catalog.pg_namespace n
     WHERE NOT pg_catalog.starts_with(n.nspname::pg_catalog.text, 'pg_') AND n.nspname OPERATOR(pg_catalog.<>) 'information_schema'),
   ours AS (
-    SELECT c.oid, c.relowner, c.oid::pg_catalog.regclass::pg_catalog.text AS name
+    SELECT c.oid, c.relowner, c.relrowsecurity AS has_row_security, c.oid::pg_catalog.regclass::pg_catalog.text AS name
     FROM pg_catalog.pg_class c JOIN schemas n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
     WHERE c.relkind OPERATOR(pg_catalog.=) ANY ('{r,p}'::pg_catalog.\"char\"[]))
   SELECT r.rolname::pg_catalog.text, r.rolsuper,
     pg_catalog.array_remove(ARRAY[CASE WHEN r.rolcreaterole THEN 'create roles' END, CASE WHEN r.rolcreatedb THEN 'create databases' END,
-      CASE WHEN r.rolreplication THEN 'replicate' END, CASE WHEN r.rolbypassrls THEN 'bypass row security' END], NULL),
+      CASE WHEN r.rolreplication THEN 'replicate' END,
+      CASE WHEN r.rolbypassrls AND NOT EXISTS (SELECT FROM ours WHERE has_row_security) THEN 'bypass row security' END], NULL),
     ARRAY(SELECT name FROM ours WHERE pg_catalog.pg_has_role(relowner, 'USAGE') ORDER BY name),
     ARRAY(SELECT name FROM ours WHERE pg_catalog.has_table_privilege(oid, 'INSERT, UPDATE, DELETE, TRUNCATE')
       OR pg_catalog.has_any_column_privilege(oid, 'INSERT, UPDATE') ORDER BY name),

@@ -1,18 +1,18 @@
 //! Checks a stream's query: its form, plan and duration, and its permission query.
 
 use jiff::civil::date;
+use jiff::tz::TimeZone;
 use serde_json::Value;
-use tokio_postgres::types::{FromSql, ToSql, Type};
+use tokio_postgres::types::{FromSql, Type};
 
 use crate::doctor::finding::Finding;
 use crate::error::DatabaseError;
-use crate::key_array;
 use crate::pool::Database;
-use crate::prepared_stream::PreparedStream;
+use crate::prepared_stream::{KeyedStatement, PreparedStream};
 use crate::quote::{quote_ident, quote_qualified};
 use crate::triggers::{DiscoveryError, discover};
 use latido_base::ident::{Key, UserId};
-use latido_stream::{KeyType, SourceTable, Stream};
+use latido_stream::{KeyType, LocalDay, SourceTable, Stream};
 
 /// The number of rows that a sequential scan may touch without a warning.
 const SMALL_SCAN_ROWS: f64 = 10_000.0;
@@ -74,7 +74,7 @@ async fn check_verification(
     let compared = async {
         let key = example_key(database, stream, prepared).await?;
         let differing = database
-            .mismatched_keys(stream, std::slice::from_ref(&key), &[date(2000, 1, 1)])
+            .mismatched_keys(stream, std::slice::from_ref(&key), &[example_day()])
             .await?;
         Ok(differing.is_empty())
     };
@@ -110,28 +110,26 @@ async fn explain_plan(
     prepared: &PreparedStream,
 ) -> Result<Value, DatabaseError> {
     let key = example_key(database, stream, prepared).await?;
-    let values = key_array::key_parameter(&prepared.key_array_type, &[&key]);
-    let todays = vec![date(2000, 1, 1)];
-    let params: [(&(dyn ToSql + Sync), Type); 2] = [
-        (&*values, prepared.key_array_type.clone()),
-        (&todays, Type::DATE_ARRAY),
-    ];
-    let used = if prepared.takes_today {
-        &params[..]
-    } else {
-        &params[..1]
+    let statement = KeyedStatement {
+        sql: format!(
+            "EXPLAIN (ANALYZE, VERBOSE, FORMAT JSON) {}",
+            prepared.read.sql
+        ),
+        day_arrays: prepared.read.day_arrays.clone(),
     };
-    let sql = format!(
-        "EXPLAIN (ANALYZE, VERBOSE, FORMAT JSON) {}",
-        prepared.read_sql
-    );
+    let what = format!("the query of stream {}", stream.name);
     let rows = database
-        .query(&format!("the query of stream {}", stream.name), &sql, used)
+        .run_prepared(prepared, &what, &statement, &[key], &[example_day()])
         .await?;
     let plan = rows
         .first()
         .and_then(|row| row.try_get::<_, ExplainJson>(0).ok());
     Ok(plan.map_or(Value::Null, |ExplainJson(mut plan)| plan[0].take()))
+}
+
+/// Returns a day for queries whose result does not matter.
+fn example_day() -> LocalDay {
+    LocalDay::new(date(2000, 1, 1), &TimeZone::UTC)
 }
 
 /// Returns an existing key, or a well-formed placeholder if there is none.

@@ -2,7 +2,7 @@
 
 use tokio_postgres::error::SqlState;
 
-use crate::error::DatabaseError;
+use crate::error::{DatabaseError, KeyMismatch};
 
 /// The reason why a stream's table cannot have the stream's triggers.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -73,6 +73,9 @@ pub enum InstallError {
     /// Tables that cannot have triggers, all of them at once.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
     UnsupportedTables(Vec<TableProblem>),
+    /// Key columns that spell keys in another way than the server, all of them at once.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    KeyMismatches(Vec<KeyMismatch>),
     /// Another session holds a lock on the table for a long time: a long transaction, a migration,
     /// or a VACUUM FULL.
     #[error(

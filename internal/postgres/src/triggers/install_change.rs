@@ -9,4 +9,6 @@ pub enum InstallChange {
     Unchanged(String),
     /// The triggers were removed, because their stream or table is no longer configured.
     Removed(String),
+    /// Nothing changed, but something deserves attention.
+    Warning(String),
 }

@@ -5,9 +5,8 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
-use jiff::civil::Date;
-
 use crate::definition::Stream;
+use crate::local_day::LocalDay;
 use crate::snapshot::StreamRow;
 use latido_base::ident::Key;
 
@@ -37,13 +36,13 @@ pub struct ReadRow {
 
 /// Reads the rows and zones of a stream's keys.
 pub trait SnapshotReader: Send + Sync {
-    /// Reads one row per key, in any order; `todays[i]` is the local date of `keys[i]`. The future
-    /// must end within seconds, regardless of the database's state.
+    /// Reads one row per key, in any order; `todays[i]` is the current local day of `keys[i]`. The
+    /// future must end within seconds, regardless of the database's state.
     fn read<'a>(
         &'a self,
         stream: &'a Stream,
         keys: &'a [Key],
-        todays: &'a [Date],
+        todays: &'a [LocalDay],
     ) -> ReadFuture<'a, Vec<ReadRow>>;
 
     /// Returns those keys for which the stream's query and its verification query give different
@@ -52,7 +51,7 @@ pub trait SnapshotReader: Send + Sync {
         &'a self,
         _stream: &'a Stream,
         _keys: &'a [Key],
-        _todays: &'a [Date],
+        _todays: &'a [LocalDay],
     ) -> ReadFuture<'a, Vec<Key>> {
         Box::pin(std::future::ready(Ok(Vec::new())))
     }

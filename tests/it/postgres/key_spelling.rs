@@ -1,0 +1,172 @@
+//! The spelling of keys: a key has one text in the server and in the column that holds it, or the
+//! stream is refused.
+
+use latido_base::ident::{Key, UserId};
+use latido_postgres::{Config, Database, DatabaseError, FindingLevel, InstallError, examine};
+use latido_stream::{Catalog, Stream, ZoneRule};
+
+use super::reading::{keys, today};
+use super::{empty_database, estadisticas, table};
+
+const UPPER: &str = "6F1C9C1E-50A5-4B1F-9D53-0C9D6F0A7A11";
+
+/// Returns a stream over the table `t`, whose key is `k`.
+fn stream(parameter: &str) -> Stream {
+    Stream {
+        name: "una".to_owned(),
+        query: format!(
+            "SELECT u.k, (SELECT count(*) FROM t WHERE t.k::text = u.k::text) AS n FROM unnest($1::{parameter}[]) AS u (k)"
+        ),
+        authorize_query: None,
+        tables: vec![table("t", Some("k"), &[])],
+        ..estadisticas()
+    }
+}
+
+#[tokio::test]
+async fn keys_with_two_spellings_are_refused() {
+    let (_home, client, url) = empty_database().await;
+    client
+        .batch_execute(
+            "CREATE COLLATION ci (provider = icu, locale = 'und-u-ks-level2', deterministic = false); CREATE DOMAIN nombre AS text",
+        )
+        .await
+        .unwrap();
+    for (column, parameter, parts) in [
+        (
+            "varchar(36)",
+            "uuid",
+            &[
+                "character varying(36)",
+                "uuid[]",
+                "`$1::text[]`",
+                "TYPE uuid",
+            ][..],
+        ),
+        ("nombre", "uuid", &["nombre", "uuid[]", "`$1::text[]`"]),
+        (
+            "text",
+            "bigint",
+            &["text", "int8[]", "`$1::text[]`", "TYPE bigint"],
+        ),
+        ("uuid", "text", &["uuid", "text[]", "`$1::uuid[]`"]),
+        (
+            "smallint",
+            "varchar",
+            &["smallint", "varchar[]", "`$1::bigint[]`"],
+        ),
+        ("uuid", "int", &["uuid", "int4[]", "`$1::uuid[]`"]),
+        (
+            "text COLLATE ci",
+            "text",
+            &["text", "text[]", "deterministic collation"],
+        ),
+    ] {
+        let create = format!("DROP TABLE IF EXISTS t; CREATE TABLE t (k {column})");
+        client.batch_execute(&create).await.unwrap();
+        let database = Database::open(&Config::new(&url)).unwrap();
+        let catalog = Catalog::new(vec![stream(parameter)]);
+        let error = database.prepare(&catalog).await.unwrap_err();
+        assert!(
+            matches!(error, DatabaseError::KeyMismatch(_)),
+            "{column} {parameter}: {error}"
+        );
+        let text = error.to_string();
+        for part in ["stream una", "key k", "table t"].iter().chain(parts) {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+        let findings = examine(&database, &catalog).await;
+        let query = findings
+            .iter()
+            .find(|finding| finding.subject == "stream una: query")
+            .unwrap();
+        assert_eq!((query.level, &query.detail), (FindingLevel::Failure, &text));
+        let error = database.check_streams(&catalog).await.unwrap_err();
+        assert!(
+            matches!(&error, InstallError::KeyMismatches(all) if all.len() == 1),
+            "{error}"
+        );
+        assert_eq!(error.to_string(), text);
+    }
+}
+
+#[tokio::test]
+async fn keys_with_one_spelling_are_accepted() {
+    let (_home, client, url) = empty_database().await;
+    client
+        .batch_execute(
+            "CREATE DOMAIN clave AS uuid; CREATE COLLATION icu (provider = icu, locale = 'es')",
+        )
+        .await
+        .unwrap();
+    for (column, parameter) in [
+        ("uuid", "uuid"),
+        ("clave", "uuid"),
+        ("int", "bigint"),
+        ("bigint", "smallint"),
+        ("varchar(40)", "text"),
+        ("text COLLATE icu", "varchar"),
+    ] {
+        let create = format!("DROP TABLE IF EXISTS t; CREATE TABLE t (k {column})");
+        client.batch_execute(&create).await.unwrap();
+        let database = Database::open(&Config::new(&url)).unwrap();
+        let catalog = Catalog::new(vec![stream(parameter)]);
+        if let Err(error) = database.prepare(&catalog).await {
+            panic!("{column} {parameter}: {error}");
+        }
+        let warnings = database.check_streams(&catalog).await.unwrap();
+        assert_eq!(warnings, Vec::<String>::new());
+    }
+}
+
+/// Queries of the user may return a key as their table spells it.
+#[tokio::test]
+async fn returned_keys_are_understood_in_any_spelling() {
+    let (_home, client, url) = empty_database().await;
+    client
+        .batch_execute(&format!(
+            "CREATE TABLE t (k uuid); CREATE TABLE lugares (id varchar, zona text, dueno text);
+             INSERT INTO lugares VALUES ('{UPPER}', 'America/Lima', 'ana')"
+        ))
+        .await
+        .unwrap();
+    let database = Database::open(&Config::new(&url)).unwrap();
+    let zoned = |sql: &str| Stream {
+        zone_rule: ZoneRule::Query {
+            sql: sql.to_owned(),
+            default: "UTC".to_owned(),
+        },
+        authorize_query: Some(
+            "SELECT id FROM lugares WHERE id::uuid = ANY ($2::uuid[]) AND dueno = $1".to_owned(),
+        ),
+        ..stream("uuid")
+    };
+    let catalog = Catalog::new(vec![zoned(
+        "SELECT id, zona FROM lugares WHERE id::uuid = ANY ($1::uuid[])",
+    )]);
+    database.prepare(&catalog).await.unwrap();
+    let (_, stream) = catalog.iter().next().unwrap();
+    let lower = keys(&[&UPPER.to_lowercase()]);
+    let zones = database.zones(stream, &lower).await.unwrap();
+    assert_eq!(
+        zones,
+        [(lower[0].clone(), "America/Lima".to_owned())].into()
+    );
+    let allowed = database
+        .allowed_keys(stream, &UserId::new("ana"), &lower)
+        .await
+        .unwrap();
+    assert_eq!(allowed, lower);
+    let read = database.read(stream, &lower, &[today()]).await.unwrap();
+    assert_eq!(read[0].key, Key::from_canonical(&UPPER.to_lowercase()));
+
+    // A zone query whose keys are of another kind would look for other spellings.
+    let catalog = Catalog::new(vec![zoned(
+        "SELECT id, zona FROM lugares WHERE id = ANY ($1::text[])",
+    )]);
+    let error = database.prepare(&catalog).await.unwrap_err().to_string();
+    assert!(
+        error.contains("time zone query") && error.contains("same kind"),
+        "{error}"
+    );
+}
