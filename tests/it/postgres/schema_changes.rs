@@ -192,20 +192,20 @@ async fn large_first_update_does_not_slow_later_ones() {
     assert!(quickest < Duration::from_millis(10), "{quickest:?}");
 }
 
+/// The triggers of a version that did not catch its errors.
+const OLD_TRIGGERS: &str = r#"CREATE SCHEMA latido; COMMENT ON SCHEMA latido IS 'latido: triggers';
+    CREATE FUNCTION latido.estadisticas_citas_ff86264d() RETURNS trigger LANGUAGE plpgsql AS $$
+      BEGIN PERFORM pg_notify('latido', NEW."negocio_id"::text); RETURN NULL; END $$;
+    COMMENT ON FUNCTION latido.estadisticas_citas_ff86264d() IS 'latido: changes';
+    CREATE TRIGGER latido_estadisticas_ff86264d_ins AFTER INSERT ON citas FOR EACH ROW
+      EXECUTE FUNCTION latido.estadisticas_citas_ff86264d();"#;
+
 #[tokio::test]
 async fn install_removes_stale_triggers_before_it_refuses() {
     let (_home, client, database) = schema_database().await;
-    // As an earlier version installed them: without a handler.
+    client.batch_execute(OLD_TRIGGERS).await.unwrap();
     client
-        .batch_execute(
-            r#"CREATE SCHEMA latido; COMMENT ON SCHEMA latido IS 'latido: triggers';
-            CREATE FUNCTION latido.estadisticas_citas_ff86264d() RETURNS trigger LANGUAGE plpgsql AS $$
-              BEGIN PERFORM pg_notify('latido', NEW."negocio_id"::text); RETURN NULL; END $$;
-            COMMENT ON FUNCTION latido.estadisticas_citas_ff86264d() IS 'latido: changes';
-            CREATE TRIGGER latido_estadisticas_ff86264d_ins AFTER INSERT ON citas FOR EACH ROW
-              EXECUTE FUNCTION latido.estadisticas_citas_ff86264d();
-            ALTER TABLE citas RENAME negocio_id TO negocio"#,
-        )
+        .batch_execute("ALTER TABLE citas RENAME negocio_id TO negocio")
         .await
         .unwrap();
     let insert = "INSERT INTO citas DEFAULT VALUES";
@@ -222,6 +222,23 @@ async fn install_removes_stale_triggers_before_it_refuses() {
         .unwrap();
     database.install(&builtin()).await.unwrap();
     assert!(database.triggers(&builtin()).await.unwrap().are_current());
+}
+
+/// The table still has a key column, but the installation may refuse for another reason.
+#[tokio::test]
+async fn triggers_without_a_handler_are_stale() {
+    let (_home, client, database) = schema_database().await;
+    client.batch_execute(OLD_TRIGGERS).await.unwrap();
+    let state = async || {
+        let report = database.triggers(&builtin()).await.unwrap();
+        report.stream_state(StreamId(0))
+    };
+    assert_eq!(state().await, TriggerState::Outdated);
+    database.remove_stale_triggers(&builtin()).await.unwrap();
+    assert_eq!(state().await, TriggerState::Missing);
+    database.install(&builtin()).await.unwrap();
+    database.remove_stale_triggers(&builtin()).await.unwrap();
+    assert_eq!(state().await, TriggerState::Current);
 }
 
 #[tokio::test]

@@ -119,6 +119,9 @@ impl Database {
     }
 }
 
+/// The beginning of the handler in the source of a function that fails no write.
+const FAILURE_HANDLER: &str = "EXCEPTION WHEN OTHERS";
+
 /// All functions that Latido installed in a database.
 #[derive(Debug, Default)]
 pub(super) struct InstalledTriggers {
@@ -262,6 +265,20 @@ impl InstalledTriggers {
         } else {
             TriggerState::Outdated
         }
+    }
+
+    /// Returns the functions that belong to none of these tables, and those of versions that did
+    /// not catch their errors.
+    pub(super) fn stale_functions(&self, wanted: &[WatchedTable]) -> Vec<&TriggerFunction> {
+        let names: Vec<_> = wanted.iter().map(WatchedTable::function_name).collect();
+        let is_stale = |function: &&TriggerFunction| {
+            !names.contains(&function.name) || !function.source.contains(FAILURE_HANDLER)
+        };
+        let functions = self.functions.iter();
+        functions
+            .filter(|function| function.name != SHARED_FUNCTION)
+            .filter(is_stale)
+            .collect()
     }
 
     /// Returns the functions that belong to none of these tables.

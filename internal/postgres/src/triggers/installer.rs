@@ -33,7 +33,7 @@ impl Database {
         let (wanted, problems) = discover::discover_tables(self, catalog).await?;
         let found = InstalledTriggers::read(self).await?;
         if !problems.is_empty() {
-            self.remove_stale(&found, &wanted).await?;
+            self.remove_stale_of(&found, &wanted).await?;
             return Err(InstallError::UnsupportedTables(problems));
         }
         let mut changes = Vec::new();
@@ -67,15 +67,21 @@ impl Database {
         Ok(changes)
     }
 
-    /// Removes the functions that fit no table, with their triggers. A table that has lost its key
-    /// column keeps triggers of an earlier version otherwise, which fail its writes.
-    async fn remove_stale(
+    /// Removes the triggers that fit no table of the catalog, and those that could fail a write. It
+    /// is for an installation that refuses: they do not stay, whatever the reason.
+    pub async fn remove_stale_triggers(&self, catalog: &Catalog) -> Result<(), InstallError> {
+        let (wanted, _) = discover::discover_tables(self, catalog).await?;
+        let found = InstalledTriggers::read(self).await?;
+        self.remove_stale_of(&found, &wanted).await
+    }
+
+    async fn remove_stale_of(
         &self,
         found: &InstalledTriggers,
         wanted: &[WatchedTable],
     ) -> Result<(), InstallError> {
         let stale: Vec<_> = found
-            .unused_functions(wanted)
+            .stale_functions(wanted)
             .iter()
             .map(|function| function.removal_section())
             .collect();
