@@ -73,7 +73,7 @@ impl MountedService for Paths {
         self.0.iter().any(|one| one.matches(path))
     }
 
-    fn body_limit(&self) -> usize {
+    fn body_limit(&self, _: &Parts) -> usize {
         MAX_PAYLOAD_BYTES
     }
 

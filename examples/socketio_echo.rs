@@ -51,6 +51,7 @@ impl SocketIoApp for Echo {
     ) -> Option<(Box<dyn SocketHandler>, Mailbox)> {
         let mailbox = self.exchange.connect(Identity::default(), &[]).ok()?;
         let auth = if auth.is_null() { json!({}) } else { auth };
+        link.mark_identified();
         link.emit("auth", &auth);
         Some((Box::new(Parrot { link: link.clone() }), mailbox))
     }

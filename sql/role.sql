@@ -1,10 +1,18 @@
--- The role that `latido serve` connects as: it may read the columns that the built-in stream and authorize.sql name, and nothing else.
+-- The role that `latido serve` connects as: it may read the columns that the built-in stream and authorize.sql name, and write to no table.
 -- Listening, notifying and the advisory locks of the interest gate need no grant. Run it once as the owner of the tables, who is also the
 -- one to run `latido install` (triggers are the tables' business, not this role's):
 --
 --   psql "$OWNERS_URL" -f sql/role.sql        then  \password latido
 --
--- Streams of your own: grant SELECT on the columns that their queries read. Running it again changes nothing.
+-- Streams of your own and the apps need more: `latido grants --role latido --apply`, as the same owner and with the server's settings, gives
+-- all that is needed; without --apply it prints it. Running either again changes nothing.
+--
+-- What every role of a PostgreSQL server may do by default, this one may do too, with its password and outside of the server's read-only
+-- sessions: notify, take advisory locks, make temporary tables and large objects (disk space), and call functions that PUBLIC may call.
+-- To take the two of them that cost disk space away from every role that has no grant of its own (only if nothing else needs them):
+--
+--   REVOKE TEMPORARY ON DATABASE … FROM PUBLIC;                                                     as the owner of the database
+--   REVOKE EXECUTE ON FUNCTION lo_creat(int), lo_create(oid), lo_from_bytea(oid, bytea) FROM PUBLIC;     as a superuser
 DO $$
 BEGIN
   IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'latido') THEN

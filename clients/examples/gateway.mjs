@@ -44,7 +44,7 @@ async function show() {
   const [django, home] = [await api(), mkdtempSync(join(tmpdir(), 'latido-example-'))];
   const server = new Program('latido', ['serve'], {
     HOST: '127.0.0.1', PORT: '0', DATABASE_URL: 'postgresql://nobody@127.0.0.1:1/nothing', JWT_SECRET: 'only for this example, and long enough',
-    LATIDO_APPS: 'gateway', GATEWAY_PORT: '0', GATEWAY_API_KEY: 'example', GATEWAY_API_URL: `http://127.0.0.1:${django.address().port}`,
+    LATIDO_APPS: 'gateway', GATEWAY_PORT: '0', GATEWAY_API_KEY: 'only for this example', GATEWAY_API_URL: `http://127.0.0.1:${django.address().port}`,
   }, home);
   const url = `http://127.0.0.1:${await server.says(/"listener":"127\.0\.0\.1:(\d+)"/)}`;
   console.log(`the gateway listens on ${url}; its dashboard is ${url}/dashboard.html`);

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use latido::app::SERVING_ROLE;
 use latido::config::{Flags, duration};
 
 /// The text below the help of every command that takes settings.
@@ -59,6 +60,18 @@ pub(crate) enum CliCommand {
         /// Print the SQL and change nothing
         #[arg(long)]
         dry_run: bool,
+    },
+    /// Print the GRANTs that the role of `latido serve` needs, for the streams and the apps; run after install
+    #[command(after_help = SETTINGS_HELP)]
+    Grants {
+        #[command(flatten)]
+        flags: Flags,
+        /// The role that serves
+        #[arg(long, default_value = SERVING_ROLE)]
+        role: String,
+        /// Run them as well, in one transaction
+        #[arg(long)]
+        apply: bool,
     },
     /// Connect and report, line by line, whether everything is as it should be; 1 if something would fail
     #[command(after_help = SETTINGS_HELP)]

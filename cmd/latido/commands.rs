@@ -28,6 +28,11 @@ pub(crate) fn install(settings: Settings, dry_run: bool) -> anyhow::Result<()> {
     ))
 }
 
+/// Runs `latido grants`.
+pub(crate) fn grants(settings: Settings, role: &str, apply: bool) -> anyhow::Result<()> {
+    print(&block_on(app::grants(settings, role, apply))?)
+}
+
 /// Runs `latido uninstall`, or prints its SQL.
 pub(crate) fn uninstall(settings: Settings, dry_run: bool) -> anyhow::Result<()> {
     if dry_run {

@@ -50,6 +50,9 @@ fn run(
         CliCommand::Uninstall { flags, dry_run } => {
             commands::uninstall(settings(flags, Purpose::Install)?, dry_run)
         }
+        CliCommand::Grants { flags, role, apply } => {
+            commands::grants(settings(flags, Purpose::Install)?, &role, apply)
+        }
         CliCommand::Doctor { flags } => commands::doctor(settings(flags, Purpose::Doctor)?),
         CliCommand::Settings { markdown } => commands::settings(markdown),
         CliCommand::Token(args) => token::print(&settings(Flags::default(), Purpose::Token)?, args),

@@ -1,8 +1,8 @@
 //! Access control of a complete server: revoked tokens, hashed keys, TLS and proxies.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use latido::app::Config;
 use latido::config::{ConfigSources, Purpose, Settings};
@@ -17,15 +17,18 @@ use crate::harness::{
 
 const CHANNEL: &str = "estadisticas:6f1c9c1e-50a5-4b1f-9d53-0c9d6f0a7a11";
 
-/// A token issuer whose introspection endpoint gives the same result for every token.
-struct TestIssuer {
-    url: String,
-    valid: Arc<AtomicBool>,
+/// A token issuer whose introspection endpoint gives the same result for every token. To a GET it
+/// answers as the API that knows the user of a token.
+pub(crate) struct TestIssuer {
+    pub(crate) url: String,
+    pub(crate) valid: Arc<AtomicBool>,
+    /// The tokens that are revoked in any case.
+    pub(crate) revoked: Arc<Mutex<Vec<String>>>,
     requests: Arc<AtomicUsize>,
 }
 
 impl TestIssuer {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/introspect", listener.local_addr().unwrap());
         let (valid, questions) = (
@@ -35,22 +38,37 @@ impl TestIssuer {
         let issuing = Self {
             url,
             valid: Arc::clone(&valid),
+            revoked: Arc::default(),
             requests: Arc::clone(&questions),
         };
+        let revoked = Arc::clone(&issuing.revoked);
         tokio::spawn(async move {
             loop {
                 let (mut socket, _) = listener.accept().await.unwrap();
                 let mut received = Vec::new();
-                while !received.ends_with(b"\"}")
+                while !(received.ends_with(b"\"}")
+                    || received.starts_with(b"GET") && received.ends_with(b"\r\n\r\n"))
                     && socket
                         .read_buf(&mut received)
                         .await
                         .is_ok_and(|count| count > 0)
                 {}
                 questions.fetch_add(1, Ordering::SeqCst);
-                let body = json!({"valid": valid.load(Ordering::SeqCst)}).to_string();
+                let asked = String::from_utf8_lossy(&received);
+                let is_revoked = revoked
+                    .lock()
+                    .unwrap()
+                    .iter()
+                    .any(|token: &String| asked.contains(token));
+                let is_valid = valid.load(Ordering::SeqCst) && !is_revoked;
+                let (status, body) = match received.starts_with(b"GET") {
+                    true if is_valid => (200, json!({"id": 1, "rol": "cliente"})),
+                    true => (401, json!({})),
+                    false => (200, json!({"valid": is_valid})),
+                };
+                let body = body.to_string();
                 let head = format!(
-                    "HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+                    "HTTP/1.1 {status} X\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
                     body.len()
                 );
                 let _ = socket.write_all(format!("{head}{body}").as_bytes()).await;

@@ -1,6 +1,8 @@
 //! The built-in apps, tested against a real PostgreSQL and over real sockets.
 
 mod echo_app;
+mod grants;
+mod hostile_schema;
 mod messaging;
 mod modules;
 mod own_app;

@@ -19,6 +19,7 @@ mod dashboard;
 mod dependencies;
 mod draining;
 mod embedded;
+mod entry_points;
 mod features;
 mod harness;
 mod heartbeat;

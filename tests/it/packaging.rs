@@ -338,6 +338,7 @@ fn compose_file_gives_the_server_no_privileges() {
     for (name, user) in [
         ("role", "999:999"),
         ("install", "65532:65532"),
+        ("grants", "65532:65532"),
         ("latido", "65532:65532"),
     ] {
         let (service, user) = (&services()[name], format!("user: \"{user}\""));
@@ -368,13 +369,23 @@ fn compose_file_serves_as_the_read_only_role() {
         "DATABASE_URL: postgresql://latido:${LATIDO_PASSWORD}@postgres:5432/"
     ));
     assert!(!contains_word(&services["latido"], "POSTGRES_PASSWORD"));
+    for name in ["install", "grants"] {
+        assert!(contains_word(
+            &services[name],
+            "DATABASE_URL: postgresql://citas:${POSTGRES_PASSWORD}@postgres:5432/"
+        ));
+        assert!(!contains_word(&services[name], "LATIDO_PASSWORD"));
+    }
     assert!(contains_word(
-        &services["install"],
-        "DATABASE_URL: postgresql://citas:${POSTGRES_PASSWORD}@postgres:5432/"
+        &services["grants"],
+        r#"command: ["grants", "--role=latido", "--apply"]"#
     ));
-    assert!(!contains_word(&services["install"], "LATIDO_PASSWORD"));
-    let waits = section(&services["latido"], "depends_on");
-    for name in ["role:", "install:"] {
+    for (service, name) in [
+        ("latido", "grants:"),
+        ("grants", "role:"),
+        ("grants", "install:"),
+    ] {
+        let waits = section(&services[service], "depends_on");
         let at = waits.iter().position(|(_, line)| line == name).unwrap();
         assert_eq!(
             waits[at + 1].1,

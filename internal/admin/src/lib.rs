@@ -17,6 +17,6 @@ mod system_topic_viewers;
 
 pub use admin::{Admin, AdminDeps, DependencyStatus, VERSION};
 pub use latido_stream::{Readiness, ReadinessReport, StreamReport};
-pub use process_stats::memory_bytes;
+pub use process_stats::{load_average, memory_bytes};
 pub use status_json::{client_json, event_json, room_json};
 pub use system_topic_viewers::SystemTopicViewers;

@@ -51,8 +51,9 @@ pub(super) fn open_files() -> (Option<u64>, Option<u64>) {
     )
 }
 
-/// Returns the machine's load average over the last minute.
-pub(super) fn load_average() -> Option<f64> {
+/// Returns the machine's load average over the last minute. Returns `None` on systems without
+/// `/proc`.
+pub fn load_average() -> Option<f64> {
     fs::read_to_string("/proc/loadavg")
         .ok()?
         .split(' ')

@@ -15,7 +15,20 @@ pub struct Config {
     /// The most new connections per second, also as a burst. Further ones get `503` and are closed.
     /// `None` means no limit.
     pub max_handshakes_per_second: Option<u32>,
+    /// The most HTTP requests of one user per second, on average; five times as many may come
+    /// at once. Further ones get `429`.
+    pub max_requests_per_user: u32,
 }
+
+/// The default of [`Config::max_requests_per_user`].
+pub const REQUESTS_PER_USER: u32 = 100;
+/// The seconds of requests that a user may make at once.
+pub(crate) const REQUEST_BURST: u32 = 5;
+/// The invalid tokens without the name of a key that an address may send per second, on average.
+/// Each costs the time of several signatures.
+pub(crate) const INVALID_TOKENS_PER_SECOND: u32 = 2;
+/// The invalid tokens without the name of a key that an address may send at once.
+pub(crate) const INVALID_TOKEN_BURST: u32 = 20;
 
 impl Default for Config {
     fn default() -> Self {
@@ -24,6 +37,7 @@ impl Default for Config {
             max_connections_per_address: None,
             max_connections_per_user: None,
             max_handshakes_per_second: None,
+            max_requests_per_user: REQUESTS_PER_USER,
         }
     }
 }

@@ -5,16 +5,18 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::config::Config;
+use crate::config::{Config, INVALID_TOKEN_BURST, INVALID_TOKENS_PER_SECOND, REQUEST_BURST};
+use crate::keyed_rate_limit::KeyedRateLimit;
 use crate::permit_set::PermitSet;
 use latido_base::ident::UserId;
 use latido_base::token_bucket::SharedTokenBucket;
+use latido_net::client_network;
 
 /// The smallest number of table entries at which idle ones are removed.
 const MIN_SWEEP: usize = 64;
@@ -28,6 +30,8 @@ pub struct ConnectionLimits {
     per_user: Option<Arc<PerKeyLimit<UserId>>>,
     /// The limit on new connections per second, if there is one.
     connect_rate: Option<Arc<SharedTokenBucket>>,
+    requests_per_user: Arc<KeyedRateLimit<UserId>>,
+    invalid_tokens: Arc<KeyedRateLimit<IpAddr>>,
 }
 
 /// A separate limit for each key of one kind (an address or a user).
@@ -93,7 +97,30 @@ impl ConnectionLimits {
             per_address,
             per_user,
             connect_rate,
+            requests_per_user: Arc::new(KeyedRateLimit::new(
+                config.max_requests_per_user,
+                config.max_requests_per_user.saturating_mul(REQUEST_BURST),
+            )),
+            invalid_tokens: Arc::new(KeyedRateLimit::new(
+                INVALID_TOKENS_PER_SECOND,
+                INVALID_TOKEN_BURST,
+            )),
         }
+    }
+
+    /// Counts an HTTP request of a user. Returns `false` if the user makes too many.
+    pub fn try_take_request(&self, user: &UserId) -> bool {
+        self.requests_per_user.try_take(user.clone())
+    }
+
+    /// Returns whether a token that is costly to check may come from this address.
+    pub fn may_check_costly_token(&self, address: IpAddr) -> bool {
+        self.invalid_tokens.has_token(&client_network(address))
+    }
+
+    /// Counts a costly token that was invalid.
+    pub fn count_invalid_costly_token(&self, address: IpAddr) {
+        self.invalid_tokens.try_take(client_network(address));
     }
 
     /// Counts a new connection of any listener against the limit per second.
@@ -199,15 +226,6 @@ impl<K: Hash + Eq> PerKeyLimit<K> {
             .entry(key)
             .or_insert_with(|| Arc::new(Semaphore::new(self.limit)));
         Arc::clone(semaphore).try_acquire_owned().ok()
-    }
-}
-
-/// Maps an address to the key it is limited by. One IPv6 client controls a whole /64, so its prefix
-/// counts as one address.
-fn client_network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64)),
-        v4 @ IpAddr::V4(_) => v4,
     }
 }
 

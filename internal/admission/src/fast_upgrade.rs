@@ -8,7 +8,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use http::header::{CONTENT_LENGTH, EXPECT, HeaderName, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, EXPECT, HOST, HeaderName, TRANSFER_ENCODING};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Response};
 use tokio::sync::OwnedSemaphorePermit;
@@ -80,7 +80,7 @@ fn parse_request(bytes: &[u8]) -> Option<(RequestHead, usize)> {
     let Ok(httparse::Status::Complete(used)) = request.parse(bytes) else {
         return None;
     };
-    if request.method != Some("GET") || request.version != Some(1) {
+    if request.method != Some("GET") || request.version != Some(1) || has_bare_lf(&bytes[..used]) {
         return None;
     }
     let target = request.path.filter(|target| target.starts_with(WS_PATH))?;
@@ -95,9 +95,21 @@ fn parse_request(bytes: &[u8]) -> Option<(RequestHead, usize)> {
     let plain = ![CONTENT_LENGTH, TRANSFER_ENCODING, EXPECT]
         .iter()
         .any(|name| headers.contains_key(name));
-    plain.then(|| {
+    let has_one_host = headers.get_all(HOST).iter().count() == 1;
+    (plain && has_one_host).then(|| {
         let query = target.query().unwrap_or_default();
         (RequestHead::new_get(headers, query), used)
+    })
+}
+
+/// Returns whether a line of a head ends without CR. The parser accepts that, the regular path does
+/// not.
+fn has_bare_lf(head: &[u8]) -> bool {
+    let mut last = 0;
+    head.iter().any(|&byte| {
+        let is_bare = byte == b'\n' && last != b'\r';
+        last = byte;
+        is_bare
     })
 }
 
@@ -134,7 +146,6 @@ mod tests {
         let (head, used) = parse_request(format!("{HEAD}more").as_bytes()).unwrap();
         assert_eq!((used, head.token().as_deref()), (HEAD.len(), Some("a b")));
         assert_eq!(head.header(HeaderName::from_static("x")), "1, 2");
-        assert!(parse_request(b"GET /ws HTTP/1.1\r\n\r\n").is_some());
     }
 
     #[test]
@@ -155,6 +166,10 @@ mod tests {
             ("Host: x", "Transfer-Encoding: chunked"),
             ("Host: x", "Expect: 100-continue"),
             ("Host: x", "Host : x"),
+            ("Host: x", "Hosts: x"),
+            ("Host: x", "Host: x\r\nHost: x"),
+            ("Host: x\r", "Host: x"),
+            ("HTTP/1.1\r", "HTTP/1.1"),
             ("Host: x", "Host: \u{1}"),
             ("Host: x", &vec!["A: b"; MAX_HEADERS].join("\r\n")),
         ] {

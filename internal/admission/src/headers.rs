@@ -1,10 +1,9 @@
-//! Values of headers, queries and path segments.
+//! Values of headers.
 
 use std::borrow::Cow;
 
 use http::HeaderMap;
 use http::header::{HeaderName, ORIGIN};
-use percent_encoding::percent_decode_str;
 
 use latido_net::Origins;
 
@@ -19,11 +18,6 @@ pub fn joined_header(headers: &HeaderMap, name: impl Into<HeaderName>) -> Cow<'_
     lines.fold(first, |joined, line| {
         Cow::Owned(format!("{joined}, {line}"))
     })
-}
-
-/// Decodes a path segment. Returns `None` if it is not UTF-8.
-pub fn decode_segment(raw: &str) -> Option<Cow<'_, str>> {
-    percent_decode_str(raw).decode_utf8().ok()
 }
 
 /// Returns whether a request's page may connect. CORS does not protect WebSockets, so the server

@@ -31,6 +31,11 @@ impl TrustedProxies {
         self.0.contains(address)
     }
 
+    /// Returns whether every address of some kind counts as a trusted proxy.
+    pub fn trusts_everyone(&self) -> bool {
+        self.0.has_everyone()
+    }
+
     /// Returns the client's address: the connection's remote address, or the one that a trusted
     /// proxy names. The port is the connection's.
     pub fn client_addr(&self, peer: SocketAddr, headers: &HeaderMap) -> SocketAddr {

@@ -10,6 +10,9 @@ use crate::Secret;
 /// The prefix of a hashed key, for configurations that should not hold the key itself.
 const HASH_PREFIX: &str = "sha256:";
 
+/// The length below which a key in plain text can be guessed, in bytes.
+pub(crate) const MIN_KEY_BYTES: usize = 16;
+
 /// An API key, kept only as its SHA-256.
 #[derive(Clone)]
 pub struct ApiKey([u8; 32]);

@@ -4,7 +4,7 @@
 //! `POST {"token": …}` → `{"valid": bool}` (or RFC 7662's `active`). A response is cached for the
 //! configured time. Each token in use is queried again at that interval, once for all its
 //! connections. For that the token itself is kept, because it must be sent. Responses are cached
-//! under the token's hash.
+//! under the hash of the token's signed part.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -18,6 +18,7 @@ use reqwest::{Client, StatusCode, Url};
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
+use crate::signed_part::signed_part;
 use crate::{Immediate, KeyError, Secret, TokenError, issuer_client};
 use latido_base::backoff::Jitter;
 use latido_base::drain::Drain;
@@ -292,8 +293,10 @@ impl fmt::Debug for Introspector {
     }
 }
 
+/// Returns the hash under which a token's answer is kept: that of the part which is signed. A token
+/// whose signature was changed into another valid one therefore has the same answer.
 fn token_digest(token: &str) -> TokenDigest {
-    Sha256::digest(token).into()
+    Sha256::digest(signed_part(token)).into()
 }
 
 #[cfg(test)]

@@ -1,10 +1,14 @@
 use std::sync::atomic::AtomicUsize;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
+
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::{Principal, TokenSpec, Verifier, VerifierConfig, issue};
+use crate::{Principal, TokenSpec, Verifier, VerifierConfig, issue, test_keys};
 use latido_base::clock::Clock;
 
 const SECRET: &str = "a secret for tests only, of more than 32 bytes";
@@ -56,6 +60,15 @@ impl FakeIntrospectionIssuer {
     }
 
     fn verifier(&self, every: Duration, fails_open: bool) -> (Verifier, Drain) {
+        self.verifier_with(every, fails_open, VerifierConfig::default())
+    }
+
+    fn verifier_with(
+        &self,
+        every: Duration,
+        fails_open: bool,
+        config: VerifierConfig,
+    ) -> (Verifier, Drain) {
         let url = Secret::new(format!("http://{}/introspect", self.address));
         let config = VerifierConfig {
             secrets: vec![Secret::new(SECRET)],
@@ -64,7 +77,7 @@ impl FakeIntrospectionIssuer {
                 interval: every,
                 fails_open,
             }),
-            ..VerifierConfig::default()
+            ..config
         };
         let (verifier, drain) = (
             Verifier::new(&config, Clock::system()).unwrap(),
@@ -167,6 +180,44 @@ async fn revoked_token_is_rejected() {
             "the response is cached"
         );
     }
+}
+
+/// The order of the curve P-256 (SEC 2 §2.4.2).
+const P256_ORDER: [u8; 32] = [
+    0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xbc, 0xe6,
+    0xfa, 0xad, 0xa7, 0x17, 0x9e, 0x84, 0xf3, 0xb9, 0xca, 0xc2, 0xfc, 0x63, 0x25, 0x51,
+];
+
+/// Replaces `s` of an ES256 signature by `order - s`, which is valid as well.
+fn with_other_signature(token: &str) -> String {
+    let (signed, signature) = token.rsplit_once('.').unwrap();
+    let mut signature = URL_SAFE_NO_PAD.decode(signature).unwrap();
+    let mut borrow = 0;
+    for (byte, order) in signature[32..].iter_mut().zip(P256_ORDER).rev() {
+        let difference = i16::from(order) - i16::from(*byte) - borrow;
+        borrow = i16::from(difference < 0);
+        *byte = u8::try_from(difference.rem_euclid(256)).unwrap();
+    }
+    format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
+}
+
+#[tokio::test]
+async fn revoked_token_with_another_valid_signature_stays_revoked() {
+    let issuer = FakeIntrospectionIssuer::responding_with(r#"{"valid":false}"#).await;
+    let keys = VerifierConfig {
+        public_keys: Some(test_keys::P256.public.into()),
+        ..VerifierConfig::default()
+    };
+    let (verifier, _drain) = issuer.verifier_with(HOUR, false, keys);
+    let claims = serde_json::json!({"id": "u1", "exp": Clock::system().unix_s() + 600});
+    let key = EncodingKey::from_ec_pem(test_keys::P256.private.as_bytes()).unwrap();
+    let token = jsonwebtoken::encode(&Header::new(Algorithm::ES256), &claims, &key).unwrap();
+    assert_eq!(reason(&verifier, &token).await, "revoked");
+    issuer.set_response(response("200 OK", r#"{"valid":true}"#));
+    let other = with_other_signature(&token);
+    assert_ne!(token, other);
+    assert_eq!(reason(&verifier, &other).await, "revoked");
+    assert_eq!(issuer.query_count(), 1, "the answer is cached for both");
 }
 
 #[tokio::test]

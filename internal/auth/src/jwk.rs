@@ -59,16 +59,24 @@ impl KeySet {
         self.0.len()
     }
 
-    /// Returns the keys that may have signed a token with that `kid`. A missing id, on either side,
-    /// excludes no key.
+    /// Returns whether a key has that very id.
+    pub(super) fn has_key(&self, kid: Option<&str>) -> bool {
+        kid.is_some() && self.0.iter().any(|key| key.id.as_deref() == kid)
+    }
+
+    /// Returns the keys that may have signed a token with that `kid`, those with that very id
+    /// first. A missing id, on either side, excludes no key.
     pub(super) fn candidates<'a>(
         &'a self,
         kid: Option<&'a str>,
     ) -> impl Iterator<Item = &'a VerifyingKey> + Clone {
-        self.0.iter().filter(move |key| match (kid, &key.id) {
-            (Some(kid), Some(id)) => kid == id,
-            _ => true,
-        })
+        let is_named = move |key: &&VerifyingKey| kid.is_some() && key.id.as_deref() == kid;
+        let named = self.0.iter().filter(is_named);
+        named.chain(
+            self.0
+                .iter()
+                .filter(move |key| kid.is_none() || key.id.is_none()),
+        )
     }
 }
 

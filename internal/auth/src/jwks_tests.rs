@@ -381,6 +381,32 @@ async fn same_key_id_at_two_issuers_means_two_keys() {
 }
 
 #[tokio::test]
+async fn few_keys_are_tried_for_a_token_that_names_none() {
+    let old = test_keys::RSA.public;
+    let published = [old, old, old, old, test_keys::OTHER_RSA.public];
+    let named: Vec<_> = ["a", "b", "c", "d", "e"]
+        .into_iter()
+        .zip(published)
+        .collect();
+    let issuer = FakeKeyIssuer::start(key_set_response(&named)).await;
+    let (verifier, _drain) = issuer.verifier(NEVER);
+    assert_eq!(reason(&verifier, &old_key_token(None)).await, "accepted");
+    assert_eq!(
+        reason(&verifier, &new_key_token(Some("e"))).await,
+        "accepted"
+    );
+    assert_eq!(reason(&verifier, &new_key_token(None)).await, "signature");
+    assert!(verifier.tries_many_keys(&new_key_token(None)));
+    for cheap in [
+        &new_key_token(Some("e")),
+        &new_key_token(Some("unknown")),
+        "junk",
+    ] {
+        assert!(!verifier.tries_many_keys(cheap), "{cheap}");
+    }
+}
+
+#[tokio::test]
 async fn endless_response_times_out() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let config = VerifierConfig {

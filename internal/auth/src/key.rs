@@ -86,6 +86,8 @@ pub(super) struct VerifyingKey {
     pub(super) id: Option<String>,
     pub(super) algorithms: &'static [Algorithm],
     pub(super) key: DecodingKey,
+    /// The length of its signatures, or `None` if that depends on the algorithm.
+    pub(super) signature_bytes: Option<usize>,
 }
 
 impl VerifyingKey {
@@ -96,6 +98,7 @@ impl VerifyingKey {
             id: None,
             algorithms: HMAC,
             key: DecodingKey::from_secret(secret.expose().as_bytes()),
+            signature_bytes: None,
         })
     }
 
@@ -127,20 +130,17 @@ impl VerifyingKey {
         // rejected now.
         let verifies =
             |algorithm| (rust_crypto::DEFAULT_PROVIDER.verifier_factory)(&algorithm, &key).is_ok();
-        let algorithms = match key.family() {
-            jsonwebtoken::AlgorithmFamily::Rsa => {
-                check_rsa(&key)?;
-                RSA
-            }
-            jsonwebtoken::AlgorithmFamily::Ec if verifies(Algorithm::ES256) => P256,
-            jsonwebtoken::AlgorithmFamily::Ec if verifies(Algorithm::ES384) => P384,
+        let (algorithms, signature_bytes) = match key.family() {
+            jsonwebtoken::AlgorithmFamily::Rsa => (RSA, check_rsa(&key)?.div_ceil(8)),
+            jsonwebtoken::AlgorithmFamily::Ec if verifies(Algorithm::ES256) => (P256, 64),
+            jsonwebtoken::AlgorithmFamily::Ec if verifies(Algorithm::ES384) => (P384, 96),
             jsonwebtoken::AlgorithmFamily::Ed
                 if key
                     .try_get_as_bytes()
                     .is_ok_and(|bytes| bytes.len() == ED25519_BYTES)
                     && verifies(Algorithm::EdDSA) =>
             {
-                ED25519
+                (ED25519, 64)
             }
             _ => return Err(KeyError::Pem),
         };
@@ -148,6 +148,7 @@ impl VerifyingKey {
             id,
             algorithms,
             key,
+            signature_bytes: Some(signature_bytes),
         })
     }
 }
@@ -192,14 +193,15 @@ pub(super) fn public_keys(pem: &str) -> Result<Vec<VerifyingKey>, KeyError> {
         .collect()
 }
 
-fn check_rsa(key: &DecodingKey) -> Result<(), KeyError> {
+/// Returns the size of a key's modulus in bits, if it is accepted.
+fn check_rsa(key: &DecodingKey) -> Result<usize, KeyError> {
     let jwk = Jwk::from_decoding_key(key, None).map_err(|_| KeyError::Pem)?;
     let AlgorithmParameters::RSA(parameters) = jwk.algorithm else {
         return Err(KeyError::Pem);
     };
     let bits = modulus_bits(&parameters.n).ok_or(KeyError::Pem)?;
     if RSA_BITS.contains(&bits) {
-        Ok(())
+        Ok(bits)
     } else {
         Err(KeyError::RsaSize { bits })
     }

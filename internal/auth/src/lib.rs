@@ -13,13 +13,16 @@ mod jwk;
 mod jwks;
 mod key;
 mod numeric_date;
+mod permission_lease;
 mod policy;
 mod principal;
 mod settings;
 mod signature;
+mod signed_part;
 #[cfg(any(test, feature = "testing"))]
 pub mod test_keys;
 mod token_error;
+mod token_lifetime;
 mod verifier;
 
 pub use latido_base::secret::Secret;
@@ -32,11 +35,17 @@ pub use issue::{IssueError, TokenSpec, issue};
 pub use issuer_client::check_url;
 pub use jwks::JwksTimings;
 pub use key::{KeyError, MIN_SECRET_BYTES, check_public_keys, check_secret};
-pub use latido_stream::{PermissionFuture, PermissionLookupError, PermissionSource};
+pub use latido_stream::{
+    PermissionFuture, PermissionLookupError, PermissionPairsFuture, PermissionSource,
+};
 pub use numeric_date::LEEWAY_S;
+pub use permission_lease::PermissionLease;
 pub use policy::{Config as PolicyConfig, Decision, Policy};
 pub use principal::{Grants, Principal, VerifiedToken};
-pub use settings::{KeyRequirement, VARIABLES, read_issuer_url, read_public_keys};
+pub use settings::{
+    KeyRequirement, VARIABLES, read_issuer, read_issuer_url, read_public_keys, warn_if_short,
+};
 pub use signature::MAX_TOKEN_BYTES;
 pub use token_error::{Immediate, TokenError};
+pub use token_lifetime::{REVOCATION_CHECK, TokenEnd, TokenLifetime};
 pub use verifier::{Config as VerifierConfig, Verifier};

@@ -4,9 +4,13 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use moka::sync::Cache;
 
 use crate::Principal;
+use crate::permission_lease::{LeaseTable, PermissionLease, RecheckSchedule};
+use latido_base::backoff::Jitter;
+use latido_base::drain::Drain;
 use latido_base::ident::{Channel, Topic, UserId};
 use latido_base::single_flight::SingleFlight;
 use latido_stream::{Catalog, PermissionLookupError, PermissionSource, SYSTEM_STREAM, Stream};
@@ -15,6 +19,11 @@ use latido_stream::{Catalog, PermissionLookupError, PermissionSource, SYSTEM_STR
 pub(crate) const ADMIN_ROLE: &str = "admin_sistema";
 /// The default time a cached answer counts.
 pub(crate) const CACHE_TTL: Duration = Duration::from_secs(10);
+
+/// The default time within which a withdrawn right has ended.
+pub(crate) const RECHECK: Duration = Duration::from_secs(60);
+/// The rights that one statement looks up again.
+const PAIRS_PER_STATEMENT: usize = 500;
 
 /// The admin roles, and the cache of the database's answers.
 #[derive(Debug, Clone)]
@@ -26,6 +35,8 @@ pub struct Config {
     pub cache_ttl: Duration,
     /// The most answers in the cache.
     pub cache_entries: u64,
+    /// The time within which a right that the database no longer grants has ended.
+    pub recheck: Duration,
 }
 
 impl Default for Config {
@@ -34,6 +45,7 @@ impl Default for Config {
             admin_roles: vec![ADMIN_ROLE.to_owned()],
             cache_ttl: CACHE_TTL,
             cache_entries: 100_000,
+            recheck: RECHECK,
         }
     }
 }
@@ -58,6 +70,8 @@ pub struct Policy {
     source: Arc<dyn PermissionSource>,
     cache: Cache<PermissionQuery, bool>,
     in_flight: SingleFlight<PermissionQuery, PermissionResult>,
+    leases: LeaseTable,
+    schedule: RecheckSchedule,
 }
 
 impl Policy {
@@ -72,6 +86,87 @@ impl Policy {
             source,
             cache,
             in_flight: SingleFlight::default(),
+            leases: LeaseTable::default(),
+            schedule: RecheckSchedule::within(config.recheck),
+        }
+    }
+
+    /// Starts the task that looks up the rights in use again. Must be called once, in the runtime.
+    pub fn start(self: &Arc<Self>, catalog: &Arc<Catalog>, drain: &Drain) {
+        let (policy, catalog) = (Arc::clone(self), Arc::clone(catalog));
+        drain.spawn_until_stop(async move {
+            loop {
+                // The interval is randomised, so that a fleet of servers does not query all at
+                // once.
+                let pause = Jitter::SHORTEN.apply(policy.schedule.round, fastrand::f64());
+                tokio::time::sleep(pause).await;
+                policy.recheck_leases(&catalog).await;
+            }
+        });
+    }
+
+    /// Returns the interval at which the owner of a lease must look at it.
+    pub fn lease_check(&self) -> Duration {
+        self.schedule.owner_check
+    }
+
+    /// Returns the lease of a right that only the database grants. Returns `None` if a claim or the
+    /// role grants it, so that it ends with the token.
+    pub fn lease(
+        &self,
+        principal: &Principal,
+        catalog: &Catalog,
+        channel: &Channel,
+    ) -> Option<Arc<PermissionLease>> {
+        let topic = &channel.topic;
+        let needs_lease = topic.stream != SYSTEM_STREAM
+            && !self.is_admin(principal)
+            && catalog.get(topic.stream).authorize_query.is_some()
+            && !principal.grants().allows(catalog, channel);
+        needs_lease.then(|| self.leases.acquire(principal.user(), topic))
+    }
+
+    /// Looks up every right in use, and withdraws those that the database no longer grants. A
+    /// failed look-up withdraws nothing.
+    pub async fn recheck_leases(&self, catalog: &Catalog) {
+        for (stream, rights) in self.leases.in_use() {
+            let stream = catalog.get(stream);
+            for batch in rights.chunks(PAIRS_PER_STATEMENT) {
+                self.recheck_batch(stream, batch).await;
+            }
+        }
+    }
+
+    async fn recheck_batch(&self, stream: &Stream, rights: &[PermissionQuery]) {
+        let pairs: Vec<_> = rights
+            .iter()
+            .map(|(user, topic)| (user.clone(), topic.key.clone()))
+            .collect();
+        let answers = match self.source.allowed_pairs(stream, &pairs) {
+            Some(answers) => answers.await,
+            None => {
+                let single = pairs
+                    .iter()
+                    .map(|(user, key)| self.source.allowed(stream, user, key));
+                join_all(single).await
+            }
+        };
+        let mut failures = answers.iter().filter_map(|answer| answer.as_ref().err());
+        if let Some(error) = failures.next() {
+            let failed = 1 + failures.count();
+            tracing::warn!(stream = stream.name, failed, %error, "permissions in use could not be looked up again");
+        }
+        for (right, answer) in rights.iter().zip(answers) {
+            if answer == Ok(false) {
+                self.cache.insert(right.clone(), false);
+                tracing::info!(
+                    stream = stream.name,
+                    key = right.1.key.as_str(),
+                    user = right.0.as_str(),
+                    "a permission was withdrawn in the database"
+                );
+                self.leases.withdraw(&right.0, &right.1);
+            }
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::TokenLifetime;
 use crate::introspection::RevocationState;
 use crate::numeric_date::LEEWAY_S;
 use latido_base::ident::{Channel, UserId};
@@ -72,6 +73,11 @@ impl Principal {
     pub(super) fn with_revocation(mut self, state: Arc<RevocationState>) -> Self {
         self.extra.get_or_insert_default().revocation = Some(state);
         self
+    }
+
+    /// Returns the end of the token, for what outlives the principal.
+    pub fn lifetime(&self) -> TokenLifetime {
+        TokenLifetime::new(self.ends_at_s(), self.revocation().cloned())
     }
 
     /// Returns whether the token may be revoked before it expires, so that

@@ -3,6 +3,7 @@
 use latido_base::secret::Secret;
 use latido_settings::{SettingsReader, Variable, variables};
 
+use crate::api_key::MIN_KEY_BYTES;
 use crate::introspection::{self, IntrospectionConfig};
 use crate::policy::{self, Config as PolicyConfig};
 use crate::verifier::Config as VerifierConfig;
@@ -39,6 +40,8 @@ variables! {
             "Roles (claim rol or role) that may watch everything, separated by commas; none: no role. The default is safe, because only the issuer of tokens can put a role into one";
         plain AUTHORIZE_CACHE_SECONDS "SECONDS" = seconds(policy::CACHE_TTL),
             "Time for which the database's answer about a permission is valid";
+        plain AUTHORIZE_RECHECK_SECONDS "SECONDS" = seconds(policy::RECHECK),
+            "Time within which a permission that the database no longer grants ends open connections";
     }
 }
 
@@ -69,7 +72,7 @@ impl VerifierConfig {
             public_keys,
             jwks_url,
             introspection: IntrospectionConfig::from_settings(r),
-            issuer: r.text(&JWT_ISSUER).map(ToOwned::to_owned),
+            issuer: read_issuer(r, &JWT_ISSUER),
             audience: r.text(&JWT_AUDIENCE).map(ToOwned::to_owned),
             ..Self::default()
         }
@@ -121,6 +124,24 @@ fn require_keys(r: &mut SettingsReader<'_>, requirement: KeyRequirement) {
 }
 
 impl IntrospectionConfig {
+    /// Reads the endpoint for the tokens of an app with keys of its own. If the variable is unset,
+    /// the endpoint is `base`, that of the streams' tokens; the word `none` stands for none.
+    pub fn of_app(
+        r: &mut SettingsReader<'_>,
+        variable: &Variable,
+        base: Option<&Self>,
+    ) -> Option<Self> {
+        match r.text(variable) {
+            None => base.cloned(),
+            Some("none") => None,
+            Some(_) => Some(Self {
+                url: Secret::new(read_issuer_url(r, variable)?),
+                interval: base.map_or(introspection::INTERVAL, |base| base.interval),
+                fails_open: base.is_some_and(|base| base.fails_open),
+            }),
+        }
+    }
+
     /// Reads the endpoint for revoked tokens. Returns `None` if there is none.
     fn from_settings(r: &mut SettingsReader<'_>) -> Option<Self> {
         let interval = r.seconds(&JWT_INTROSPECTION_SECONDS, 1..=3_600);
@@ -145,17 +166,43 @@ impl PolicyConfig {
                 .or(file_roles)
                 .unwrap_or(defaults.admin_roles),
             cache_ttl: r.seconds(&AUTHORIZE_CACHE_SECONDS, 1..=3_600),
+            recheck: r.seconds(&AUTHORIZE_RECHECK_SECONDS, 2..=86_400),
             ..defaults
         }
     }
 }
 
 impl ApiKey {
-    /// Reads an API key or its hash. Returns `None` if it is missing or invalid.
+    /// Reads an API key or its hash. Returns `None` if it is missing or invalid. A short key is
+    /// warned of.
     pub fn from_settings(r: &mut SettingsReader<'_>, variable: &Variable) -> Option<Self> {
         let key = r.secret(variable)?;
+        warn_if_short(r, variable, &key);
         r.ok_or_record(variable.name, Self::parse(&key))
     }
+}
+
+/// Warns of a secret that can be guessed. The hash of a key is long enough.
+pub fn warn_if_short(r: &mut SettingsReader<'_>, variable: &Variable, secret: &Secret) {
+    if secret.bytes() < MIN_KEY_BYTES {
+        r.warnings.push(format!(
+            "{}: {} bytes can be guessed; expected at least {MIN_KEY_BYTES} (openssl rand -hex 32)",
+            variable.name,
+            secret.bytes()
+        ));
+    }
+}
+
+/// Reads the required issuer of tokens. A variable that is set but empty is warned of, because it
+/// looks like a requirement and is none.
+pub fn read_issuer(r: &mut SettingsReader<'_>, variable: &Variable) -> Option<String> {
+    if r.is_empty(variable) {
+        r.warnings.push(format!(
+            "{}: empty, so tokens of any issuer are accepted; set it, or remove it",
+            variable.name
+        ));
+    }
+    r.text(variable).map(ToOwned::to_owned)
 }
 
 /// Reads public keys from PEM text, in which `\n` may stand for a line break, or from the file at a
@@ -183,4 +230,74 @@ pub fn read_issuer_url(r: &mut SettingsReader<'_>, variable: &Variable) -> Optio
     let url = r.text(variable)?;
     r.ok_or_record(variable.name, check_url(url));
     Some(url.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use latido_settings::ConfigSources;
+
+    use super::*;
+
+    variables! {
+        const TEST_VARIABLES;
+        "Tests" {
+            secret KEY "KEY" = none, "A key";
+            secret OWN_URL "URL" = none, "An address";
+        }
+    }
+
+    fn warnings(
+        variables: &[(&str, &str)],
+        read: impl FnOnce(&mut SettingsReader<'_>),
+    ) -> Vec<String> {
+        let sources = ConfigSources::from_variables(variables);
+        let mut r = SettingsReader::new(&sources);
+        read(&mut r);
+        assert!(r.errors.is_empty(), "{}", r.errors);
+        r.warnings
+    }
+
+    #[test]
+    fn short_keys_are_warned_of() {
+        assert_eq!(TEST_VARIABLES.len(), 2);
+        let hash = format!("sha256:{}", "0".repeat(64));
+        for (key, count) in [("short", 1), ("0123456789abcdef", 0), (hash.as_str(), 0)] {
+            let found = warnings(&[("KEY", key)], |r| drop(ApiKey::from_settings(r, &KEY)));
+            assert_eq!(found.len(), count, "{found:?}");
+            assert!(found.iter().all(|text| !text.contains(key)), "{found:?}");
+        }
+    }
+
+    #[test]
+    fn empty_issuer_is_warned_of() {
+        for (variables, count) in [
+            (&[][..], 0),
+            (&[("JWT_ISSUER", "")], 1),
+            (&[("JWT_ISSUER", "https://issuer.example")], 0),
+        ] {
+            let found = warnings(variables, |r| drop(read_issuer(r, &JWT_ISSUER)));
+            assert_eq!(found.len(), count, "{found:?}");
+        }
+    }
+
+    #[test]
+    fn app_with_own_keys_asks_the_issuer_of_the_streams_unless_it_names_another() {
+        let base = IntrospectionConfig {
+            url: Secret::new("https://issuer.example/introspect"),
+            interval: std::time::Duration::from_secs(7),
+            fails_open: true,
+        };
+        let url = |value: Option<&str>, base: Option<&IntrospectionConfig>| {
+            let variables: Vec<_> = value.map(|value| ("OWN_URL", value)).into_iter().collect();
+            let sources = ConfigSources::from_variables(&variables);
+            let r = &mut SettingsReader::new(&sources);
+            let config = IntrospectionConfig::of_app(r, &OWN_URL, base);
+            config.map(|config| config.url.expose().to_owned())
+        };
+        let own = "https://other.example/introspect";
+        assert_eq!(url(None, Some(&base)).as_deref(), Some(base.url.expose()));
+        assert_eq!(url(Some(own), Some(&base)).as_deref(), Some(own));
+        assert_eq!(url(Some("none"), Some(&base)), None);
+        assert_eq!(url(None, None), None);
+    }
 }

@@ -6,8 +6,8 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, Validation};
-use serde::Deserialize;
-use serde_json::Value;
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Deserializer};
 
 use crate::TokenError;
 use crate::claims::ClaimSet;
@@ -22,8 +22,14 @@ struct TokenHeader {
     alg: String,
     kid: Option<String>,
     /// Extensions that a reader must understand or reject (RFC 7515 §4.1.11). None is supported,
-    /// and the library does not check this member.
-    crit: Option<Value>,
+    /// and the library does not check this member. `null` is a value like any other.
+    #[serde(default, deserialize_with = "is_present")]
+    crit: bool,
+}
+
+/// Returns `true` for any value; without the member the default is used.
+fn is_present<'de, D: Deserializer<'de>>(member: D) -> Result<bool, D::Error> {
+    IgnoredAny::deserialize(member).map(|_| true)
 }
 
 /// Reads the algorithm and the key id of a token's header.
@@ -39,7 +45,7 @@ pub(super) fn read_header(token: &str) -> Result<(Algorithm, Option<String>), To
         .decode(encoded)
         .map_err(|_| TokenError::Malformed)?;
     let header: TokenHeader = serde_json::from_slice(&json).map_err(|_| TokenError::Malformed)?;
-    if header.crit.is_some() || token.split('.').count() != 3 {
+    if header.crit || token.split('.').count() != 3 {
         return Err(TokenError::Malformed);
     }
     let algorithm = Algorithm::from_str(&header.alg).map_err(|_| TokenError::Algorithm)?;
@@ -47,20 +53,36 @@ pub(super) fn read_header(token: &str) -> Result<(Algorithm, Option<String>), To
 }
 
 /// Returns the claims, if one of `keys` made the signature with that algorithm and accepts that
-/// algorithm.
+/// algorithm. A key whose signatures have another length is not tried, and no more than `max_tries`
+/// are.
 pub(super) fn decode_claims<'k>(
     token: &str,
     algorithm: Algorithm,
     keys: impl Iterator<Item = &'k VerifyingKey>,
+    max_tries: usize,
 ) -> Result<ClaimSet, TokenError> {
-    let mut outcome = Err(TokenError::Algorithm);
+    let mut outcome = TokenError::Algorithm;
+    let (length, mut tries) = (signature_bytes(token), 0);
     for key in keys.filter(|key| key.algorithms.contains(&algorithm)) {
+        if key.signature_bytes.is_some_and(|bytes| bytes != length) || tries == max_tries {
+            if outcome == TokenError::Algorithm {
+                outcome = TokenError::Signature;
+            }
+            continue;
+        }
+        tries += 1;
         match jsonwebtoken::decode::<ClaimSet>(token, &key.key, &signature_validation(algorithm)) {
             Ok(data) => return Ok(data.claims),
-            Err(error) => outcome = Err(token_error(error.kind())),
+            Err(error) => outcome = token_error(error.kind()),
         }
     }
-    outcome
+    Err(outcome)
+}
+
+/// Returns the length of a token's signature, in bytes.
+fn signature_bytes(token: &str) -> usize {
+    let encoded = token.rsplit('.').next().unwrap_or_default();
+    encoded.len() * 3 / 4
 }
 
 /// The library checks form and signature. The claims are checked here: the library has no clock but

@@ -295,6 +295,8 @@ fn critical_extensions_and_malformed_headers_are_rejected() {
         json!({}),
         json!([]),
         json!({"alg": "HS256", "kid": 1}),
+        json!({"alg": "HS256", "crit": null}),
+        json!({"alg": "HS256", "crit": []}),
     ] {
         assert_eq!(
             reason(&with_secret(), &unsigned(&header, &claims(), "AAAA")),

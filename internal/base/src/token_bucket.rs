@@ -28,9 +28,14 @@ impl TokenRate {
 
     /// Creates a rate in tokens per hour. The bucket holds one hour's tokens.
     pub fn per_hour(tokens: u32) -> Self {
+        Self::per_hour_in_bursts(tokens, tokens)
+    }
+
+    /// Creates a rate in tokens per hour, with the largest number of tokens that a bucket holds.
+    pub fn per_hour_in_bursts(tokens: u32, burst: u32) -> Self {
         Self {
             per_second: f64::from(tokens) / 3600.0,
-            burst: f64::from(tokens),
+            burst: f64::from(burst.min(tokens)),
         }
     }
 

@@ -7,9 +7,8 @@ use crate::fan_out::PendingWakes;
 use crate::state::BusState;
 use crate::{
     BusEvent, BusTotals, ConnectionId, ConnectionSlot, ConnectionSummary, DisconnectReason,
-    EncodingId, EventQueue, HistorySlice, Identity, JoinError, JoinOutcome, JoinRequest,
-    Overloaded, PresenceCounts, PresentUser, Publish, PublishReceipt, TopicName, TopicPolicy,
-    TopicSummary,
+    EncodingId, EventQueue, Identity, JoinError, JoinOutcome, JoinRequest, Overloaded,
+    PresenceCounts, PresentUser, Publish, PublishReceipt, TopicName, TopicPolicy, TopicSummary,
 };
 use latido_base::ident::UserId;
 
@@ -121,22 +120,6 @@ impl EventBus {
         history
             .map(|history| history.newest(limit))
             .unwrap_or_default()
-    }
-
-    /// Returns the retained messages of a topic after `seq`.
-    pub fn history_since(&self, topic: &TopicName, seq: u64) -> HistorySlice {
-        let state = self.lock();
-        let history = state
-            .connections
-            .topic_by_name(topic)
-            .and_then(|topic| topic.history.as_ref());
-        history.map_or(
-            HistorySlice {
-                events: Vec::new(),
-                is_complete: false,
-            },
-            |history| history.since(seq),
-        )
     }
 
     /// Returns the users present on a topic, sorted by user id.

@@ -10,17 +10,6 @@ use crate::BusEvent;
 pub(super) struct EventHistory {
     capacity: usize,
     events: VecDeque<Arc<BusEvent>>,
-    /// The highest sequence number that was evicted.
-    evicted_seq: u64,
-}
-
-/// The retained part of a topic's events after some sequence number.
-#[derive(Debug, Clone)]
-pub struct HistorySlice {
-    /// The events, oldest first.
-    pub events: Vec<Arc<BusEvent>>,
-    /// `true` if no event of the range was evicted.
-    pub is_complete: bool,
 }
 
 impl EventHistory {
@@ -28,7 +17,6 @@ impl EventHistory {
         Self {
             capacity,
             events: VecDeque::new(),
-            evicted_seq: 0,
         }
     }
 
@@ -49,25 +37,13 @@ impl EventHistory {
 
     fn trim(&mut self) {
         while self.events.len() > self.capacity {
-            self.evicted_seq = self
-                .events
-                .pop_front()
-                .map_or(self.evicted_seq, |event| event.seq);
+            self.events.pop_front();
         }
     }
 
     /// Returns at most `limit` events, newest first.
     pub(super) fn newest(&self, limit: usize) -> Vec<Arc<BusEvent>> {
         self.events.iter().rev().take(limit).cloned().collect()
-    }
-
-    /// Returns all retained events after `seq`.
-    pub(super) fn since(&self, seq: u64) -> HistorySlice {
-        let from = self.events.partition_point(|event| event.seq <= seq);
-        HistorySlice {
-            events: self.events.range(from..).cloned().collect(),
-            is_complete: self.evicted_seq <= seq,
-        }
     }
 }
 
@@ -81,7 +57,7 @@ mod tests {
     }
 
     #[test]
-    fn newest_events_stay_and_gaps_are_reported() {
+    fn newest_events_stay_in_a_history() {
         let mut history = EventHistory::new(3);
         for seq in [2, 4, 4, 6, 8] {
             history.push(&Arc::new(BusEvent::new(
@@ -93,23 +69,7 @@ mod tests {
         }
         assert_eq!(seqs(&history.newest(2)), [8, 6]);
         assert_eq!(seqs(&history.newest(9)), [8, 6, 4]);
-        for (from, expected, complete) in [
-            (0, vec![4, 6, 8], false),
-            (2, vec![4, 6, 8], true),
-            (6, vec![8], true),
-            (9, vec![], true),
-        ] {
-            let slice = history.since(from);
-            assert_eq!(
-                (seqs(&slice.events), slice.is_complete),
-                (expected, complete),
-                "since {from}"
-            );
-        }
         history.resize(1);
-        assert_eq!(
-            (seqs(&history.newest(9)), history.since(4).is_complete),
-            (vec![8], false)
-        );
+        assert_eq!(seqs(&history.newest(9)), [8]);
     }
 }

@@ -42,7 +42,6 @@ mod summary;
 pub use delivery_batch::{ClientDelivery, DeliveryBatch, EncodeFn, EventBacklog, SlowConsumer};
 pub use event::{BusEvent, EncodingId, EventBody, EventMessage, TopicName};
 pub use event_bus::EventBus;
-pub use history::HistorySlice;
 pub use identity::{ConnectionId, Identity};
 pub use join::{JoinError, JoinOutcome, JoinRequest, MAX_TOPICS};
 pub use mailbox::Mailbox;

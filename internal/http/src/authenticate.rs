@@ -1,20 +1,28 @@
 //! Authentication and permissions, shared by WebSockets, snapshots and event streams.
 
+use std::net::IpAddr;
+
 use tokio::time::timeout;
 use tracing::debug;
 use warp::http::StatusCode;
 
 use crate::error::{ApiError, RETRY_SOON};
 use crate::state::ServerState;
-use latido_admission::{MethodNotAllowed, RequestHead, decode_segment};
+use latido_admission::{MethodNotAllowed, RequestHead};
 use latido_auth::{Decision, Principal, TokenError};
 use latido_base::ident::Channel;
+use latido_net::query::decode_segment;
 use latido_stream::ChannelError;
+
+/// The text for every token that is not accepted.
+const INVALID_TOKEN: &str =
+    "the token is not valid; expected one that is signed, unexpired and meant for this server";
 
 /// Verifies the request's token and returns its principal.
 ///
 /// # Errors
-/// 401 without a valid token, 503 if the token could not be checked in time.
+/// 401 without a valid token, 429 if the address sent too many invalid ones that are costly to
+/// check, 503 if the token could not be checked in time.
 pub(super) async fn authenticate(
     state: &ServerState,
     head: &RequestHead,
@@ -26,27 +34,45 @@ pub(super) async fn authenticate(
         );
         return Err(response.with_metric_label(TokenError::Missing.reason()));
     };
+    let costly_from = client_ip(state, head).filter(|_| state.verifier.tries_many_keys(&token));
+    let limits = &state.rules.limits;
+    if costly_from.is_some_and(|address| !limits.may_check_costly_token(address)) {
+        return Err(ApiError::too_many(
+            "token_rate",
+            "too many invalid tokens from this address",
+        ));
+    }
     let verified = timeout(state.config.answer_timeout, state.verifier.verify(&token)).await;
-    verified
-        .unwrap_or(Err(TokenError::KeysUnavailable))
-        .map_err(|error| {
-            debug!(
-                reason = error.reason(),
-                peer = head.remote_addr_text(),
-                "a token was refused"
-            );
-            let response = match error {
-                _ if error.is_temporary() => {
-                    ApiError::unavailable("unavailable", error.to_string(), RETRY_SOON)
-                }
-                _ => ApiError::unauthorized(r#"Bearer error="invalid_token""#, error.to_string()),
-            };
-            response.with_metric_label(error.reason())
-        })
+    let verified = verified.unwrap_or(Err(TokenError::KeysUnavailable));
+    if let (Err(_), Some(address)) = (&verified, costly_from) {
+        limits.count_invalid_costly_token(address);
+    }
+    verified.map_err(|error| {
+        debug!(
+            reason = error.reason(),
+            peer = head.remote_addr_text(),
+            "a token was refused"
+        );
+        let response = if error.is_temporary() {
+            ApiError::unavailable("unavailable", error.to_string(), RETRY_SOON)
+        } else {
+            // The response does not name the reason: it would help to forge a token. The log and
+            // the metric do.
+            ApiError::unauthorized(r#"Bearer error="invalid_token""#, INVALID_TOKEN)
+        };
+        response.with_metric_label(error.reason())
+    })
+}
+
+/// Returns the client's address, as a trusted proxy names it.
+fn client_ip(state: &ServerState, head: &RequestHead) -> Option<IpAddr> {
+    let peer = head.remote_addr?;
+    let client = state.config.proxies.client_addr(peer, &head.headers);
+    Some(client.ip())
 }
 
 /// Authenticates a request for `<stream>/<key>` and checks the permission to read it. The checks
-/// run in this order: stream, method, token, key, permission.
+/// run in this order: stream, method, token, the user's rate of requests, key, permission.
 pub(super) async fn authorize_read(
     state: &ServerState,
     stream: &str,
@@ -63,6 +89,12 @@ pub(super) async fn authorize_read(
         .ok_or_else(ApiError::not_found)?;
     method(head)?;
     let principal = authenticate(state, head).await?;
+    if !state.rules.limits.try_take_request(principal.user()) {
+        return Err(ApiError::too_many(
+            "request_rate",
+            "too many requests of this user",
+        ));
+    }
     let channel = resolve_channel(state, &stream, &key)?;
     check_permission(state, &principal, &channel).await?;
     Ok((channel, principal))

@@ -35,6 +35,9 @@ pub struct Config {
     /// The most new connections per second, also as a burst. Further ones get `503` and are closed.
     /// `None` means no limit.
     pub max_handshakes_per_second: Option<u32>,
+    /// The most requests for snapshots and event streams of one user per second, on average.
+    /// Further ones get `429`.
+    pub max_requests_per_user: u32,
     /// The files of [`ServerState::tls`](crate::ServerState). `None` means no TLS.
     pub tls: Option<TlsFiles>,
     /// The proxies whose `X-Forwarded-For` is trusted.
@@ -105,6 +108,7 @@ impl Config {
             max_connections_per_address: self.max_connections_per_address,
             max_connections_per_user: self.max_connections_per_user,
             max_handshakes_per_second: self.max_handshakes_per_second,
+            max_requests_per_user: self.max_requests_per_user,
         }
     }
 }
@@ -116,6 +120,7 @@ impl Default for Config {
             max_connections_per_address: None,
             max_connections_per_user: None,
             max_handshakes_per_second: None,
+            max_requests_per_user: admission::REQUESTS_PER_USER,
             tls: None,
             proxies: TrustedProxies::default(),
             origins: Origins::Any,

@@ -4,7 +4,8 @@
 //! They require no token, so they answer only this machine. The peer must be a loopback address.
 //! The `Host` must be a name of this machine; a foreign name that resolves to it is a rebinding
 //! attack. And no page of another origin may send the request. The last rule is checked here and
-//! not left to CORS, which by default lets any page read.
+//! not left to CORS, which by default lets any page read. A request that a proxy forwarded is
+//! refused: its peer is this machine, whoever sent it.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -39,6 +40,22 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(4);
 const RETRY_AFTER: Duration = Duration::from_secs(2);
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
+/// The headers that proxies, load balancers and tunnels add to the requests that they forward.
+const PROXY_HEADERS: [&str; 12] = [
+    "forwarded",
+    "via",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+    "x-forwarded-port",
+    "x-forwarded-server",
+    "x-original-forwarded-for",
+    "x-real-ip",
+    "x-client-ip",
+    "cf-connecting-ip",
+    "true-client-ip",
+];
 
 /// Builds `GET /demo/session`, `GET /demo/operator` and `POST /demo/citas`, for
 /// [`crate::ServerState::extra_routes`].
@@ -159,7 +176,8 @@ fn malformed_body() -> ApiError {
 
 /// Checks that the request comes from this machine, as far as a server can know; see the module.
 fn require_local(peer: Option<SocketAddr>, headers: &HeaderMap) -> Result<(), ApiError> {
-    let local = peer.is_some_and(|peer| is_loopback(peer.ip()));
+    let is_forwarded = PROXY_HEADERS.iter().any(|name| headers.contains_key(*name));
+    let local = peer.is_some_and(|peer| is_loopback(peer.ip())) && !is_forwarded;
     // Two `Host` lines would be ambiguous, so both are rejected.
     let host = single_header(headers, &HOST).filter(|host| is_local_host(host));
     let Some(host) = host.filter(|_| local) else {
@@ -246,7 +264,7 @@ mod tests {
             "another machine"
         );
         let host = ("host", "localhost:8080");
-        let cases: [&[_]; 8] = [
+        let cases: [&[_]; 12] = [
             &[],
             &[("host", "evil.example")],
             &[host, ("host", "evil.example")],
@@ -259,6 +277,10 @@ mod tests {
                 ("origin", "http://evil.example"),
             ],
             &[host, ("sec-fetch-site", "cross-site")],
+            &[host, ("x-forwarded-for", "127.0.0.1")],
+            &[host, ("forwarded", "")],
+            &[host, ("via", "1.1 proxy")],
+            &[host, ("x-real-ip", "8.8.8.8")],
         ];
         for headers in cases {
             assert!(!is_admitted("127.0.0.1:5", headers), "{headers:?}");

@@ -77,6 +77,11 @@ impl ApiError {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, code, message).retry_after(after)
     }
 
+    /// Builds a 429 that asks the client to retry soon.
+    pub(super) fn too_many(code: &'static str, message: &'static str) -> Self {
+        Self::new(StatusCode::TOO_MANY_REQUESTS, code, message).retry_after(RETRY_SOON)
+    }
+
     pub(super) fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.push((name, value));
         self

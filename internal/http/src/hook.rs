@@ -15,9 +15,10 @@ use crate::error::ApiError;
 use crate::response::{Response, json_response};
 use crate::state::ServerState;
 use crate::{body, hook_body};
-use latido_admission::{RequestHead, decode_segment};
+use latido_admission::RequestHead;
 use latido_base::ident::{StreamId, Topic};
 use latido_base::token_bucket::SharedTokenBucket;
+use latido_net::query::decode_segment;
 
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 

@@ -24,6 +24,8 @@ mod dashboard;
 mod demo_routes;
 mod error;
 mod etag;
+mod head_guard;
+mod head_scanner;
 mod health;
 mod hook;
 mod hook_body;

@@ -34,8 +34,8 @@ pub trait MountedService: Send + Sync {
     /// Returns whether a path belongs to this service.
     fn matches(&self, path: &str) -> bool;
 
-    /// Returns the largest request body in bytes.
-    fn body_limit(&self) -> usize;
+    /// Returns the largest body of a request with that head, in bytes.
+    fn body_limit(&self, head: &Parts) -> usize;
 
     /// Classifies a request.
     ///
@@ -43,6 +43,16 @@ pub trait MountedService: Send + Sync {
     ///
     /// Returns the response if the request is not valid.
     fn classify(&self, head: &Parts) -> Result<RequestKind, Box<Response<Bytes>>>;
+
+    /// Admits a request that opens a session. The head has the address of the peer; what is added to
+    /// its extensions stays with the session.
+    ///
+    /// # Errors
+    ///
+    /// Returns the response if there is no room for the session.
+    fn admit(&self, _head: &mut Parts) -> Result<(), Box<Response<Bytes>>> {
+        Ok(())
+    }
 
     /// Handles a request that asks for no WebSocket. It may take as long as a poll does.
     fn handle(&self, request: Request<Bytes>) -> BoxFuture<'static, Response<Bytes>>;

@@ -127,12 +127,16 @@ impl MountHandler {
             // it.
             head.extensions
                 .insert(Arc::new(self.acquire_session(client.ip())?));
+            if let Err(response) = self.mount.admit(&mut head) {
+                return Ok(response.map(Into::into));
+            }
         }
         if kind.is_websocket {
             return self.upgrade(peer, head, upgrade);
         }
         let frames = body.into_data_stream();
-        let collected = timeout(BODY_TIMEOUT, collect_body(frames, self.mount.body_limit()));
+        let limit = self.mount.body_limit(&head);
+        let collected = timeout(BODY_TIMEOUT, collect_body(frames, limit));
         let body = match collected.await {
             Ok(Ok(body)) => Bytes::from(body),
             Ok(Err(BodyReadError::TooLarge)) => {

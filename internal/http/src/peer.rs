@@ -18,6 +18,8 @@ struct PeerState {
     /// Set once a complete request head has arrived. Relaxed is enough: only this connection's task
     /// writes and reads it.
     request_seen: AtomicBool,
+    /// Set by each response that is no upgrade, with the same ordering for the same reason.
+    upgrade_refused: AtomicBool,
 }
 
 impl Peer {
@@ -26,6 +28,7 @@ impl Peer {
             address,
             permit: Mutex::new(Some(permit)),
             request_seen: AtomicBool::new(false),
+            upgrade_refused: AtomicBool::new(false),
         }))
     }
 
@@ -45,6 +48,16 @@ impl Peer {
     /// Notes that a complete request head has arrived.
     pub(super) fn set_request_seen(&self) {
         self.0.request_seen.store(true, Ordering::Relaxed);
+    }
+
+    /// Notes that the last request was answered and is no upgrade.
+    pub(super) fn set_upgrade_refused(&self) {
+        self.0.upgrade_refused.store(true, Ordering::Relaxed);
+    }
+
+    /// Returns whether [`Peer::set_upgrade_refused`] was called since this was last asked.
+    pub(super) fn take_upgrade_refused(&self) -> bool {
+        self.0.upgrade_refused.swap(false, Ordering::Relaxed)
     }
 
     /// Returns whether a complete request head has arrived.

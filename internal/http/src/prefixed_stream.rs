@@ -8,17 +8,24 @@ use bytes::{Buf as _, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-/// A socket whose first bytes were already read; reads return those first.
-#[derive(Debug)]
+use crate::head_guard::HeadGuard;
+
+/// A socket whose first bytes were already read; reads return those first. Until an upgrade, a
+/// guard watches the request heads.
 pub(super) struct PrefixedStream {
     prefix: Bytes,
     socket: TcpStream,
+    guard: Option<Box<HeadGuard>>,
 }
 
 impl PrefixedStream {
     /// Puts bytes that were already read in front of a socket.
-    pub(super) fn new(prefix: Bytes, socket: TcpStream) -> Self {
-        Self { prefix, socket }
+    pub(super) fn new(prefix: Bytes, socket: TcpStream, guard: HeadGuard) -> Self {
+        Self {
+            prefix,
+            socket,
+            guard: Some(Box::new(guard)),
+        }
     }
 
     /// Takes the socket out of the runtime. Also returns all bytes that came behind the request:
@@ -35,13 +42,12 @@ impl PrefixedStream {
         Self {
             prefix: [read, &self.prefix].concat().into(),
             socket: self.socket,
+            guard: None,
         }
     }
-}
 
-impl AsyncRead for PrefixedStream {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
+    fn poll_read_unguarded(
+        &mut self,
         context: &mut Context<'_>,
         into: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
@@ -52,6 +58,29 @@ impl AsyncRead for PrefixedStream {
         into.put_slice(&self.prefix[..count]);
         self.prefix.advance(count);
         Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncRead for PrefixedStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = into.filled().len();
+        let read = self.poll_read_unguarded(context, into);
+        let Some(guard) = &mut self.guard else {
+            return read;
+        };
+        match read {
+            Poll::Ready(Ok(())) => {
+                guard.on_read(&mut into.filled_mut()[before..]);
+                read
+            }
+            Poll::Ready(Err(_)) => read,
+            // To the HTTP library, an overdue head looks like the end of the stream.
+            Poll::Pending => guard.poll_overdue(context).map(Ok),
+        }
     }
 }
 

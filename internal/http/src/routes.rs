@@ -27,7 +27,10 @@ use latido_admission::RequestHead;
 
 /// Builds the filter that answers every request.
 pub(super) fn routes(state: &Arc<ServerState>, mounts: &AppMounts) -> BoxedRoutes {
-    let own = own_routes(state, mounts);
+    let page = StaticFiles::new(state.assets);
+    let operators = with_errors(state, dashboard::routes(state, &page));
+    let own = canonical_path().and(own_routes(state, mounts, page));
+    let own = own.or(operators).unify().boxed();
     let http_apps = app_routes(state, mounts);
     let websocket_apps = with_errors(state, app_websockets(state, mounts));
     let routes = if mounts.is_dedicated {
@@ -35,7 +38,8 @@ pub(super) fn routes(state: &Arc<ServerState>, mounts: &AppMounts) -> BoxedRoute
     } else {
         own.or(http_apps).unify().or(websocket_apps).unify().boxed()
     };
-    let all = routes.or(channel_routes(state)).unify();
+    let channels = canonical_path().and(channel_routes(state));
+    let all = routes.or(channels).unify();
     with_errors(
         state,
         all.map(Ok)
@@ -46,16 +50,29 @@ pub(super) fn routes(state: &Arc<ServerState>, mounts: &AppMounts) -> BoxedRoute
     )
 }
 
-/// Routes the addresses of the server itself, in the order in which they are tried.
-fn own_routes(state: &Arc<ServerState>, mounts: &AppMounts) -> BoxedRoutes {
-    let page = StaticFiles::new(state.assets);
-    let operators = dashboard::routes(state, &page);
+/// Accepts a path that is written in its one form: without empty segments, so also without a slash
+/// at the end. warp ignores them, but the rules of a proxy in front may not (`/metrics/`).
+fn canonical_path() -> impl Filter<Extract = (), Error = Rejection> + Clone {
+    warp::path::full()
+        .and_then(|path: FullPath| {
+            let path = path.as_str();
+            let is_canonical = path == "/" || !(path.ends_with('/') || path.contains("//"));
+            ready(if is_canonical {
+                Ok(())
+            } else {
+                Err(warp::reject::not_found())
+            })
+        })
+        .untuple_one()
+}
+
+/// Routes the addresses of the server itself, except the operators', in the order in which they are
+/// tried.
+fn own_routes(state: &Arc<ServerState>, mounts: &AppMounts, page: StaticFiles) -> BoxedRoutes {
     live_routes(state, mounts)
         .or(health_routes(state))
         .unify()
         .or(specification_routes(state))
-        .unify()
-        .or(with_errors(state, operators))
         .unify()
         .or(with_errors(state, static_files(page)))
         .unify()

@@ -30,11 +30,14 @@ use latido_telemetry::Metrics;
 
 /// Refusal reasons used in alerts. They are exported at zero from the start, because Prometheus
 /// sees no increase in a series that first appears at one.
-const KNOWN_REFUSALS: [&str; 10] = [
+const KNOWN_REFUSALS: [&str; 13] = [
     "connection_limit",
     "address_limit",
     "user_limit",
     "handshake_rate",
+    "request_rate",
+    "token_rate",
+    "slow_head",
     "hook_key",
     "signature",
     "expired",
@@ -119,7 +122,8 @@ pub(super) fn listener_context(state: &Arc<ServerState>, mounts: &AppMounts) -> 
         Arc::new(move |token| app.claims_token(token))
     });
     let mount = mounts.socketio_mount.clone();
-    let server = HttpServer::new(config, routes(state, mounts), mount, metrics, drain);
+    let server = HttpServer::new(config, routes(state, mounts), mount, metrics, drain)
+        .dedicated(mounts.is_dedicated);
     ListenerContext {
         acceptor: Arc::new(if state.tls.is_some() {
             acceptor.without_responses()

@@ -8,10 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use hyper::Request;
 use hyper::body::Incoming;
+use hyper::header::HOST;
 use hyper::server::conn::http1::Builder;
 use hyper::service::{Service as _, service_fn};
+use hyper::{Request, StatusCode, Version};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpStream;
@@ -23,6 +24,7 @@ use warp::Filter as _;
 use crate::config::Config;
 use crate::cors::{CorsDecision, allow_credentials};
 use crate::error::ApiError;
+use crate::head_guard::HeadGuard;
 use crate::mount::MountedService;
 use crate::mount_handler::MountHandler;
 use crate::peer::Peer;
@@ -35,6 +37,9 @@ use latido_telemetry::Metrics;
 
 /// The largest request head, and the most response bytes that hyper buffers per connection.
 const BUFFER_BYTES: usize = 16 * 1024;
+
+/// The address of the metrics.
+const METRICS_PATH: &str = "/metrics";
 
 /// The grace for a connection without a request when the server stops.
 const IDLE_GRACE: Duration = Duration::from_millis(500);
@@ -49,6 +54,8 @@ pub(super) struct HttpServer {
     http: Builder,
     /// The runtime that serves connections which a shard hands back.
     runtime: Handle,
+    /// True if the addresses of apps come before the server's own.
+    is_dedicated: bool,
 }
 
 /// The stage of a connection, which decides its deadline.
@@ -89,6 +96,7 @@ impl HttpServer {
             mount: mount.map(|mount| MountHandler::new(mount, config, drain)),
             http,
             runtime: Handle::current(),
+            is_dedicated: false,
         }
     }
 
@@ -105,6 +113,13 @@ impl HttpServer {
         Self::new(config, no_routes, Some(mount), metrics, drain)
     }
 
+    /// Declares that the listener belongs to apps.
+    #[must_use]
+    pub(super) fn dedicated(mut self, is_dedicated: bool) -> Self {
+        self.is_dedicated = is_dedicated;
+        self
+    }
+
     /// Serves a connection until either end closes it, it is upgraded, or the drain's grace has
     /// passed.
     async fn serve_connection(self: Arc<Self>, pending: PendingConnection, received: Bytes) {
@@ -114,11 +129,13 @@ impl HttpServer {
             permits,
             accepted_at,
         } = pending;
+        let peer = Peer::new(address, permits);
+        let metrics = Arc::clone(&self.metrics);
+        let guard = HeadGuard::new(peer.clone(), self.config.head_timeout, metrics);
         let socket = match TcpStream::from_std(socket) {
-            Ok(socket) => PrefixedStream::new(received, socket),
+            Ok(socket) => PrefixedStream::new(received, socket, guard),
             Err(error) => return debug!(%error, peer = %address, "a socket could not be watched"),
         };
-        let peer = Peer::new(address, permits);
         let service = service_fn(|request| {
             peer.set_request_seen();
             Arc::clone(&self).handle(peer.clone(), request)
@@ -167,28 +184,53 @@ impl HttpServer {
         peer: Peer,
         mut request: Request<Incoming>,
     ) -> Result<Response, Infallible> {
-        let cors = CorsDecision::from_request(&self.config.origins, request.headers());
+        let cors = self.cors_decision(&request);
         let mount = self
             .mount
             .as_ref()
             .filter(|mount| mount.matches(request.uri().path()));
         let respond = |error: ApiError| error.into_response(&self.metrics);
-        let mut response = match (cors.preflight(request.method(), request.headers()), mount) {
-            (Some(preflight), _) => preflight.unwrap_or_else(respond),
-            (None, Some(mount)) => mount.handle(&peer, request).await.unwrap_or_else(respond),
-            (None, None) => {
-                request.extensions_mut().insert(peer);
+        let preflight = cors.preflight(request.method(), request.headers());
+        let mut response = match (check_host(&request), preflight, mount) {
+            (Err(invalid), _, _) => respond(invalid),
+            (Ok(()), Some(preflight), _) => preflight.unwrap_or_else(respond),
+            (Ok(()), None, Some(mount)) => {
+                mount.handle(&peer, request).await.unwrap_or_else(respond)
+            }
+            (Ok(()), None, None) => {
+                request.extensions_mut().insert(peer.clone());
                 TowerToHyperService::new(warp::service(self.routes.clone()))
                     .call(request)
                     .await?
             }
         };
+        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            peer.set_upgrade_refused();
+        }
         cors.apply(&self.config.origins, &mut response);
         if mount.is_some() {
             allow_credentials(&mut response);
         }
         Ok(response)
     }
+
+    /// Decides about CORS. No page may read the metrics, unless the address is an app's.
+    fn cors_decision(&self, request: &Request<Incoming>) -> CorsDecision {
+        if !self.is_dedicated && request.uri().path() == METRICS_PATH {
+            return CorsDecision::NoHeaders;
+        }
+        CorsDecision::from_request(&self.config.origins, request.headers())
+    }
+}
+
+/// Rejects a request of HTTP/1.1 without exactly one `Host` (RFC 9112 §3.2). Two servers in a row
+/// might each believe another one.
+fn check_host<B>(request: &Request<B>) -> Result<(), ApiError> {
+    let count = request.headers().get_all(HOST).iter().count();
+    if count == 1 || (count == 0 && request.version() < Version::HTTP_11) {
+        return Ok(());
+    }
+    Err(ApiError::bad_request("host", "expected one header Host").close_connection())
 }
 
 impl ConnectionHandler for HttpServer {

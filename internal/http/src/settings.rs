@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use latido_admission::{REQUESTS_PER_USER, TrustedProxies};
 use latido_auth::ApiKey;
 use latido_session::SessionLimits;
 use latido_settings::{SettingsReader, variables};
@@ -53,8 +54,10 @@ variables! {
             "Maximum number of open WebSockets and event streams of one user. More get 429";
         plain MAX_HANDSHAKES_PER_SECOND "N" = shown("no limit"),
             "New connections per second, on average; as many more may come at once. More get 503, and open connections are not affected";
+        plain MAX_REQUESTS_PER_USER "N" = u32(REQUESTS_PER_USER),
+            "Snapshots and event streams that one user may request per second, on average; five times as many may come at once. More get 429";
         plain HANDSHAKE_SECONDS "SECONDS" = seconds(HEAD_TIMEOUT),
-            "Maximum time from a connection to its complete request";
+            "Maximum time from a connection to its complete request, and from the first byte of a later request to its complete head";
     }
 }
 
@@ -96,9 +99,7 @@ impl Config {
                 .parse(&ALLOWED_ORIGINS, EXPECTED_ORIGINS, |text| text.parse().ok())
                 .unwrap_or_default(),
             tls: TlsFiles::from_settings(r),
-            proxies: r
-                .parse(&TRUSTED_PROXIES, EXPECTED_PROXIES, |text| text.parse().ok())
-                .unwrap_or_default(),
+            proxies: trusted_proxies(r),
             metrics_enabled: r.boolean(&METRICS),
             max_connections: r
                 .optional_number(&MAX_CONNECTIONS, 1..=LARGEST_LIMIT)
@@ -108,12 +109,27 @@ impl Config {
             max_connections_per_user: r
                 .optional_number(&MAX_CONNECTIONS_PER_USER, 1..=LARGEST_LIMIT),
             max_handshakes_per_second: r.optional_number(&MAX_HANDSHAKES_PER_SECOND, 1..=1_000_000),
+            max_requests_per_user: r.number(&MAX_REQUESTS_PER_USER, 1..=1_000_000),
             head_timeout: r.seconds(&HANDSHAKE_SECONDS, 1..=60),
             unacknowledged_timeout: unacknowledged_timeout(limits),
             drain_grace,
             ..Self::default()
         }
     }
+}
+
+/// Reads the proxies. A list that trusts everybody is warned of.
+fn trusted_proxies(r: &mut SettingsReader<'_>) -> TrustedProxies {
+    let proxies: TrustedProxies = r
+        .parse(&TRUSTED_PROXIES, EXPECTED_PROXIES, |text| text.parse().ok())
+        .unwrap_or_default();
+    if proxies.trusts_everyone() {
+        r.warnings.push(format!(
+            "{}: trusts every address, so every client can name another one in X-Forwarded-For; expected the proxies alone",
+            TRUSTED_PROXIES.name
+        ));
+    }
+    proxies
 }
 
 impl TlsFiles {

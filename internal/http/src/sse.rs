@@ -18,26 +18,23 @@ use crate::response::Response;
 use crate::snapshot::frame_data;
 use crate::state::ServerState;
 use latido_admission::RequestHead;
-use latido_auth::Principal;
-use latido_base::clock::Clock;
+use latido_auth::{PermissionLease, TokenLifetime};
 use latido_base::drain::Drain;
 use latido_hub::{AsyncSubscriber, SubscriberEvent};
 
 /// The header that stops nginx from buffering events.
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
-/// The longest sleep towards a token's expiry, because the wall clock may be set meanwhile.
-const EXPIRY_CHECK: Duration = Duration::from_secs(5);
-
 /// The range of the reconnect delay, in milliseconds, sent to clients when the server stops. The
 /// delay is random so that clients do not reconnect all at once.
 const RECONNECT_DELAY_MS: std::ops::Range<u64> = 1_000..5_000;
 
-/// One client's event stream. It ends with the token, the server, or the client.
+/// One client's event stream. It ends with the token, the right to the
+/// channel, the server, or the client.
 struct EventStream {
     watcher: AsyncSubscriber,
     event: String,
-    expired: Pin<Box<dyn Future<Output = ()> + Send + Sync>>,
+    ended: Pin<Box<dyn Future<Output = ()> + Send + Sync>>,
     drain: Drain,
     /// The permits that count the stream against the limits while it lasts.
     _permits: Vec<OwnedSemaphorePermit>,
@@ -66,7 +63,11 @@ pub(super) async fn stream_events(
         _permits: permits,
         watcher: state.hub.subscribe_async(&channel),
         event: state.catalog.get(channel.topic.stream).event.clone(),
-        expired: Box::pin(token_ended(state.clock.clone(), principal)),
+        ended: Box::pin(right_ended(
+            Arc::clone(&state),
+            principal.lifetime(),
+            state.policy.lease(&principal, &state.catalog, &channel),
+        )),
         drain: state.drain.clone(),
     };
     let events = warp::sse::keep_alive()
@@ -89,7 +90,7 @@ async fn next_event(
     let update = tokio::select! {
         biased;
         () = feed.drain.stopping() => return Some((Ok(restart_event()), None)),
-        () = &mut feed.expired => return None,
+        () = &mut feed.ended => return None,
         update = feed.watcher.next() => update,
     };
     let event = match update {
@@ -110,14 +111,24 @@ fn restart_event() -> Event {
         .retry(Duration::from_millis(fastrand::u64(RECONNECT_DELAY_MS)))
 }
 
-/// Completes when the token has expired or was revoked.
-async fn token_ended(clock: Clock, principal: Principal) {
-    loop {
-        let left_s =
-            u64::try_from(principal.ends_at_s().saturating_sub(clock.unix_s())).unwrap_or(0);
-        if left_s == 0 || principal.is_revoked() {
-            return;
+/// Completes when the token has expired or was revoked, or the database has withdrawn the right.
+async fn right_ended(
+    state: Arc<ServerState>,
+    lifetime: TokenLifetime,
+    lease: Option<Arc<PermissionLease>>,
+) {
+    let token_ended = lifetime.wait_for_end(&state.clock);
+    let Some(lease) = lease else {
+        token_ended.await;
+        return;
+    };
+    let withdrawn = async {
+        while !lease.is_withdrawn() {
+            tokio::time::sleep(state.policy.lease_check()).await;
         }
-        tokio::time::sleep(Duration::from_secs(left_s).min(EXPIRY_CHECK)).await;
+    };
+    tokio::select! {
+        _ = token_ended => {}
+        () = withdrawn => {}
     }
 }

@@ -1,26 +1,93 @@
-//! The commands `latido install`, `uninstall` and `doctor`, which change or examine a database.
+//! The commands `latido install`, `uninstall`, `grants` and `doctor`, which change or examine a
+//! database.
 
-use crate::config::Settings;
+use crate::config::{Settings, builtin_reads};
 use latido_app_kit::{App, AppSchema};
 use latido_auth::check_secret;
-use latido_postgres::{Database, Finding, InstallChange, examine};
+use latido_postgres::{
+    Database, Finding, InstallChange, ServingNeeds, TableGrant, examine_for, grant_script,
+};
 use latido_stream::Catalog;
 
-/// Opens the configured database and builds the catalog of streams.
-fn open_database(settings: Settings) -> anyhow::Result<(Database, Catalog)> {
-    let database = Database::open(&settings.postgres)?;
-    Ok((database, Catalog::new(settings.streams)))
+/// The role that `sql/role.sql` creates to serve, and the default of `latido grants`.
+pub const SERVING_ROLE: &str = "latido";
+
+/// The configured database, the streams, and what serving them needs.
+struct Installation {
+    database: Database,
+    catalog: Catalog,
+    tables: Vec<TableGrant>,
+    apps: Vec<&'static AppSchema>,
+}
+
+impl Installation {
+    /// Opens the configured database, without connecting.
+    fn open(settings: Settings) -> anyhow::Result<Self> {
+        Ok(Self {
+            database: Database::open(&settings.postgres)?,
+            tables: builtin_reads(&settings.streams),
+            apps: app_schemas(&settings.enabled_apps),
+            catalog: Catalog::new(settings.streams),
+        })
+    }
+
+    fn needs(&self) -> ServingNeeds<'_> {
+        ServingNeeds {
+            catalog: &self.catalog,
+            tables: &self.tables,
+            apps: &self.apps,
+        }
+    }
 }
 
 /// Installs the tables of enabled apps and the triggers of every stream.
 ///
 /// # Errors
-/// Returns an error if the database is unavailable, a table or column is missing, or a lock cannot
-/// be acquired.
+/// Returns an error if the database is unavailable, a table or column is missing, a lock cannot be
+/// acquired, or objects of the same names belong to other roles.
 pub async fn install(settings: Settings) -> anyhow::Result<Vec<InstallChange>> {
-    let schemas = app_schemas(&settings.enabled_apps);
-    let (database, catalog) = open_database(settings)?;
-    install_all(&database, &catalog, &schemas).await
+    let installation = Installation::open(settings)?;
+    let Installation {
+        database,
+        catalog,
+        apps,
+        ..
+    } = &installation;
+    let mut changes = install_all(database, catalog, apps).await?;
+    changes.extend(check_serving_role(&installation).await);
+    Ok(changes)
+}
+
+/// Returns a warning if the documented serving role exists and lacks privileges. What cannot be
+/// checked is left to the doctor.
+async fn check_serving_role(installation: &Installation) -> Option<InstallChange> {
+    let database = &installation.database;
+    let grants = database.serving_grants(installation.needs()).await.ok()?;
+    let missing = database
+        .missing_grants(SERVING_ROLE, &grants)
+        .await
+        .ok()??;
+    let names: Vec<_> = missing.iter().map(ToString::to_string).collect();
+    let text = format!(
+        "the role {SERVING_ROLE} lacks {}; if it is to serve, run `latido grants --role {SERVING_ROLE} --apply`",
+        names.join(", ")
+    );
+    (!names.is_empty()).then_some(InstallChange::Warning(text))
+}
+
+/// Returns the statements that give a role every privilege that a server needs. With `apply` they
+/// are run as well, in one transaction.
+///
+/// # Errors
+/// Returns an error if the database is unavailable, a table is missing, or the statements fail.
+pub async fn grants(settings: Settings, role: &str, apply: bool) -> anyhow::Result<String> {
+    let installation = Installation::open(settings)?;
+    let database = &installation.database;
+    let grants = database.serving_grants(installation.needs()).await?;
+    if apply {
+        database.grant_all(role, &grants).await?;
+    }
+    Ok(grant_script(role, &grants))
 }
 
 /// Installs the apps' tables first and then the triggers, because the stream of an app reads its
@@ -45,18 +112,22 @@ pub(super) async fn install_all(
     Ok(changes)
 }
 
-/// Returns the script that [`install`] would run.
+/// Returns the script that [`install`] would run now.
 ///
 /// # Errors
 /// The same errors as [`install`].
 pub async fn install_sql(settings: Settings) -> anyhow::Result<String> {
-    let schemas = app_schemas(&settings.enabled_apps);
-    let (database, catalog) = open_database(settings)?;
+    let Installation {
+        database,
+        catalog,
+        apps,
+        ..
+    } = Installation::open(settings)?;
     database.check_streams(&catalog).await?;
-    let scripts = schemas
-        .iter()
-        .map(|schema| database.install_app_sql(schema));
-    let mut script: String = scripts.collect();
+    let mut script = String::new();
+    for schema in apps {
+        script.push_str(&database.install_app_sql(schema).await?);
+    }
     script.push_str(&database.install_sql(&catalog).await?);
     Ok(script)
 }
@@ -77,7 +148,7 @@ pub async fn uninstall(settings: Settings) -> anyhow::Result<Vec<InstallChange>>
         .iter()
         .filter_map(|app| app.schema())
         .collect();
-    let (database, _) = open_database(settings)?;
+    let database = Database::open(&settings.postgres)?;
     Ok(database.uninstall(&schemas).await?)
 }
 
@@ -91,7 +162,7 @@ pub async fn uninstall_sql(settings: Settings) -> anyhow::Result<String> {
         .iter()
         .filter_map(|app| app.schema())
         .collect();
-    let (database, _) = open_database(settings)?;
+    let database = Database::open(&settings.postgres)?;
     Ok(database.uninstall_sql(&schemas).await?)
 }
 
@@ -102,10 +173,10 @@ pub async fn uninstall_sql(settings: Settings) -> anyhow::Result<String> {
 pub async fn doctor(settings: Settings) -> anyhow::Result<Vec<Finding>> {
     let mut findings = examine_settings(&settings);
     let apps = settings.enabled_apps.clone();
-    let (database, catalog) = open_database(settings)?;
-    findings.extend(examine(&database, &catalog).await);
+    let installation = Installation::open(settings)?;
+    findings.extend(examine_for(&installation.database, installation.needs()).await);
     for app in apps {
-        findings.extend(app.examine(&database).await);
+        findings.extend(app.examine(&installation.database).await);
     }
     Ok(findings)
 }

@@ -120,14 +120,15 @@ async fn run(
     install_all(&database, &config.catalog, &app_schemas)
         .await
         .context("the triggers could not be installed")?;
+    add_own_secret(&mut config.verifier)?;
     let demo = Demo::new(
         Arc::new(PostgresScripts(scripts)),
         Clock::system(),
         zone,
-        token_signer(&mut config.verifier, None)?,
+        token_signer(&config.verifier, None),
     );
     let demo = Arc::new(match config.policy.admin_roles.first().cloned() {
-        Some(role) => demo.with_operator_tokens(token_signer(&mut config.verifier, Some(role))?),
+        Some(role) => demo.with_operator_tokens(token_signer(&config.verifier, Some(role))),
         None => demo,
     });
     config.demo = Some(Arc::clone(&demo));
@@ -163,18 +164,23 @@ async fn check_no_foreign_data(scripts: &ScriptRunner) -> anyhow::Result<()> {
     }
 }
 
-/// Returns a function that signs demo tokens, with the configured secret or with a random one for
-/// this process.
+/// Puts a random secret before the configured ones. The demo gives its tokens to whoever reaches
+/// it, so they must count in this process only: a configured secret may be that of a server in
+/// production. Its tokens are still accepted.
+fn add_own_secret(verifier: &mut VerifierConfig) -> anyhow::Result<()> {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes)
+        .map_err(|error| anyhow::anyhow!("the system gives no random bytes: {error}"))?;
+    let own = Secret::new(STANDARD.encode(bytes));
+    verifier.secrets.insert(0, own);
+    Ok(())
+}
+
+/// Returns a function that signs demo tokens with the first secret, the demo's own.
 fn token_signer(
-    verifier: &mut VerifierConfig,
+    verifier: &VerifierConfig,
     role: Option<String>,
-) -> anyhow::Result<impl Fn() -> anyhow::Result<String> + Send + Sync + use<>> {
-    if verifier.secrets.is_empty() {
-        let mut bytes = [0; 32];
-        getrandom::fill(&mut bytes)
-            .map_err(|error| anyhow::anyhow!("the system gives no random bytes: {error}"))?;
-        verifier.secrets.push(Secret::new(STANDARD.encode(bytes)));
-    }
+) -> impl Fn() -> anyhow::Result<String> + Send + Sync + use<> {
     let secret = verifier.secrets[0].clone();
     let spec = TokenSpec {
         user: ADMIN_USER.to_owned(),
@@ -186,7 +192,7 @@ fn token_signer(
         issuer: verifier.issuer.clone(),
         audience: verifier.audience.clone(),
     };
-    Ok(move || Ok(issue(&secret, &spec, &Clock::system(), TOKEN_LIFETIME)?))
+    move || Ok(issue(&secret, &spec, &Clock::system(), TOKEN_LIFETIME)?)
 }
 
 fn demo_info(
@@ -214,4 +220,28 @@ fn demo_info(
         database_url: cluster.map(|cluster| cluster.url(DATABASE)),
         server_description: cluster.map(|cluster| cluster.server_description().to_owned()),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use latido_auth::Verifier;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn demo_tokens_are_signed_with_a_secret_of_their_own() {
+        let production = VerifierConfig {
+            secrets: vec![Secret::new("the secret of a server in production")],
+            ..VerifierConfig::default()
+        };
+        let mut demo = production.clone();
+        add_own_secret(&mut demo).unwrap();
+        let token = token_signer(&demo, Some("admin_sistema".to_owned()))().unwrap();
+        let verify = async |config: &VerifierConfig| {
+            let verifier = Verifier::new(config, Clock::system()).unwrap();
+            verifier.verify(&token).await.is_ok()
+        };
+        assert!(verify(&demo).await);
+        assert!(!verify(&production).await);
+    }
 }

@@ -14,7 +14,9 @@ mod stream_core;
 mod trigger_monitor;
 
 pub use config::Config;
-pub use database_commands::{doctor, install, install_sql, uninstall, uninstall_sql};
+pub use database_commands::{
+    SERVING_ROLE, doctor, grants, install, install_sql, uninstall, uninstall_sql,
+};
 #[cfg(feature = "demo")]
 pub use demo::{DemoInfo, demo};
 pub use serve::serve;

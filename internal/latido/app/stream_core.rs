@@ -50,6 +50,7 @@ impl StreamCore {
         verifier.start(drain);
         let permissions = Arc::new(database.clone());
         let policy = Arc::new(Policy::new(config.policy.clone(), permissions));
+        policy.start(&catalog, drain);
         let deps = ShardDeps {
             hub: Arc::clone(&hub),
             context: SessionContext {
@@ -100,13 +101,10 @@ impl StreamCore {
             adapters::forward_hints(self.engine.clone(), Arc::clone(metrics), routes),
         );
         let engine = self.engine.clone();
-        self.watch_locks.start(
-            &self.database,
-            listener.watch_state(),
-            metrics,
-            drain,
-            move |event| engine.on_watch_locks(&event),
-        );
+        self.watch_locks
+            .start(&self.database, &listener, metrics, drain, move |event| {
+                engine.on_watch_locks(&event)
+            });
         let delivery = trigger_monitor::DeliveryState {
             listener: listener.watch_state(),
             watch_locks: self.watch_locks.watch_state(),

@@ -2,10 +2,43 @@
 
 use std::sync::OnceLock;
 
+use latido_postgres::TableGrant;
 use latido_stream::{SourceTable, Stream, ZoneRule};
 
 /// The name of the built-in stream. A stream of that name in `latido.toml` replaces it.
 pub(super) const ESTADISTICAS: &str = "estadisticas";
+
+const AUTHORIZE: &str = include_str!("../../../sql/authorize.sql");
+
+/// The reads of `sql/authorize.sql`.
+const AUTHORIZE_READS: [TableGrant; 2] = [
+    TableGrant::new("negocios", "SELECT", &["id", "admin_negocio_id"]),
+    TableGrant::new("usuarios", "SELECT", &["id", "rol"]),
+];
+
+/// The reads of `sql/history/estadisticas.sql` besides those of the built-in stream.
+const HISTORY_READS: [TableGrant; 3] = [
+    TableGrant::new("latido_history.cut", "SELECT", &["live_from"]),
+    TableGrant::new("latido_history.closed", "SELECT", &[]),
+    TableGrant::new("latido_history.deltas", "SELECT", &[]),
+];
+
+/// Returns what the queries in `sql/` read beyond the tables that these streams list.
+pub(crate) fn builtin_reads(streams: &[Stream]) -> Vec<TableGrant> {
+    let uses_authorize = |stream: &Stream| {
+        let query = stream.authorize_query.as_deref();
+        query.is_some_and(|query| query.trim() == AUTHORIZE.trim())
+    };
+    let uses_history = |stream: &Stream| stream.query.contains("latido_history.");
+    let mut reads = Vec::new();
+    if streams.iter().any(uses_authorize) {
+        reads.extend(AUTHORIZE_READS);
+    }
+    if streams.iter().any(uses_history) {
+        reads.extend(HISTORY_READS);
+    }
+    reads
+}
 
 /// Returns the built-in stream with `zone` as its time zone.
 pub(super) fn estadisticas(zone: &str) -> Stream {
@@ -13,7 +46,7 @@ pub(super) fn estadisticas(zone: &str) -> Stream {
         name: ESTADISTICAS.to_owned(),
         query: include_str!("../../../sql/estadisticas.sql").to_owned(),
         verification: None,
-        authorize_query: Some(include_str!("../../../sql/authorize.sql").to_owned()),
+        authorize_query: Some(AUTHORIZE.to_owned()),
         zone_rule: ZoneRule::Fixed(zone.to_owned()),
         event: "stats".to_owned(),
         key_field: "negocio_id".to_owned(),

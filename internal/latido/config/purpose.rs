@@ -13,7 +13,7 @@ pub enum Purpose {
     /// `latido demo`: requires nothing. It brings its own database and secret, and listens on
     /// loopback.
     Demo,
-    /// `latido install` and `uninstall`: require a database.
+    /// `latido install`, `uninstall` and `grants`: require a database.
     Install,
     /// `latido doctor`: requires a database. It reports a weak or missing secret itself, so that is
     /// no error here.

@@ -76,7 +76,7 @@ fn check_and_format(message: &WsMessage<'_>) -> String {
         WsMessage::Text(text) => assert!(text.len() <= MESSAGE_BYTES as usize),
         WsMessage::Binary(bytes) => assert!(bytes.len() <= MESSAGE_BYTES as usize),
         WsMessage::Ping(payload) => assert!(payload.len() <= 125),
-        WsMessage::Pong | WsMessage::Close { .. } => {}
+        WsMessage::Pong | WsMessage::Fragment | WsMessage::Close { .. } => {}
     }
     format!("{message:?}")
 }

@@ -10,5 +10,5 @@ pub use host::{Host, is_loopback};
 pub use https_client::{
     BodyError, HttpsClientError, HttpsClientOptions, error_chain, https_client, read_body,
 };
-pub use network::{InvalidNetworks, Networks};
+pub use network::{InvalidNetworks, Networks, client_network};
 pub use origin::{InvalidOrigin, Origins};

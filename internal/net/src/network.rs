@@ -1,6 +1,6 @@
 //! Lists of IP networks, as settings write them.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
 use ipnet::IpNet;
@@ -27,6 +27,11 @@ impl Networks {
         self.0.iter().any(|network| network.contains(&address))
     }
 
+    /// Returns whether one of the networks has every address of its kind (`0.0.0.0/0`).
+    pub fn has_everyone(&self) -> bool {
+        self.0.iter().any(|network| network.prefix_len() == 0)
+    }
+
     /// Returns whether the list is empty.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -46,6 +51,15 @@ impl FromStr for Networks {
             .map(|entry| parse_network(entry).ok_or(InvalidNetworks))
             .collect::<Result<_, _>>()
             .map(Self)
+    }
+}
+
+/// Maps an address to the key it is limited by. One IPv6 client controls a whole /64, so its prefix
+/// counts as one address.
+pub fn client_network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64)),
+        v4 @ IpAddr::V4(_) => v4,
     }
 }
 
@@ -126,6 +140,20 @@ mod tests {
         }
         for empty in ["", " ", ","] {
             assert!(empty.parse::<Networks>().unwrap().is_empty());
+        }
+    }
+
+    #[test]
+    fn network_of_everyone_is_noticed() {
+        for (list, expected) in [
+            ("10.0.0.0/8,0.0.0.0/0", true),
+            ("::/0", true),
+            ("::ffff:0.0.0.0/96", true),
+            ("10.0.0.0/8,::1", false),
+            ("", false),
+        ] {
+            let networks: Networks = list.parse().unwrap();
+            assert_eq!(networks.has_everyone(), expected, "{list}");
         }
     }
 

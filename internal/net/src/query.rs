@@ -1,8 +1,12 @@
-//! Values of a query string (`a=1&b=2`, without the question mark).
+//! Values of a query string (`a=1&b=2`, without the question mark) and of path segments.
 //!
-//! The rule: pairs are separated by `&`, and the first pair that has the name and a value that is
+//! The rule of a query: pairs are separated by `&`, and the first pair that has the name and a value that is
 //! not empty counts. Names and values are decoded as forms write them (URL standard, section 5.1):
 //! `+` is a blank, and `%41` is `A`.
+
+use std::borrow::Cow;
+
+use percent_encoding::percent_decode_str;
 
 /// The character that decoding puts in the place of bytes that are not UTF-8.
 const REPLACEMENT: char = char::REPLACEMENT_CHARACTER;
@@ -23,6 +27,11 @@ pub fn value(query: &str, name: &str) -> Option<String> {
 pub fn raw_value<'a>(query: &'a str, name: &str) -> Option<&'a str> {
     let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
     pairs.find(|(key, _)| *key == name).map(|(_, value)| value)
+}
+
+/// Percent-decodes a path segment. Returns `None` if it is not UTF-8.
+pub fn decode_segment(raw: &str) -> Option<Cow<'_, str>> {
+    percent_decode_str(raw).decode_utf8().ok()
 }
 
 #[cfg(test)]

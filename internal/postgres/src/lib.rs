@@ -14,7 +14,9 @@ mod prepared_stream;
 
 mod doctor;
 mod error;
+mod grants;
 mod notification_stream;
+mod permission_batch;
 mod triggers;
 mod watch_locks;
 
@@ -23,6 +25,7 @@ mod install_check;
 mod key_array;
 mod key_column;
 mod listener;
+mod notify_queue;
 mod pool;
 mod query;
 mod quote;
@@ -40,8 +43,9 @@ mod write_connection;
 
 pub use config::{Config, ConfigError, UrlSetting};
 
-pub use doctor::{Finding, FindingLevel, examine};
+pub use doctor::{Finding, FindingLevel, examine, examine_for};
 pub use error::{DatabaseError, KeyMismatch};
+pub use grants::{Grant, ServingNeeds, TableGrant, grant_script};
 
 pub use change_hint::CHANNEL;
 #[cfg(any(test, fuzzing, feature = "testing"))]

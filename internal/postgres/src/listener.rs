@@ -8,17 +8,17 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use tokio::time::{Instant, sleep};
 use tokio_postgres::AsyncMessage;
 
 use crate::change_hint::{CHANNEL, HintBatch, is_probe};
 use crate::notification_stream::{
     DisconnectCause, NotificationStream, RECONNECTS, connect_and_verify, reconnect_pause,
 };
+use crate::notify_queue::QueueMonitor;
 use crate::pool::Database;
 use crate::trigger_health::TriggerHealth;
 use latido_base::drain::Drain;
@@ -31,11 +31,6 @@ const NOT_DELIVERING_PAUSE: Duration = Duration::from_secs(60);
 
 /// The shortest lifetime of a connection that resets the reconnect pause.
 const STABLE_AFTER: Duration = Duration::from_secs(10);
-
-/// The interval of reading the fill level of the server's notification queue, and the level that is
-/// worth a warning. At level 1, writers' commits fail.
-const QUEUE_CHECK_INTERVAL: Duration = Duration::from_secs(60);
-const QUEUE_WARNING_LEVEL: f64 = 0.5;
 
 /// The largest number of messages taken from a busy connection before they are forwarded.
 const MAX_BATCH_MESSAGES: usize = 4096;
@@ -55,7 +50,7 @@ pub enum ListenerState {
 #[derive(Debug, Clone)]
 pub struct NotificationListener {
     state: watch::Receiver<ListenerState>,
-    queue_usage: Arc<AtomicU64>,
+    queue_has_room: watch::Receiver<bool>,
     trigger_health: TriggerHealth,
 }
 
@@ -74,7 +69,7 @@ impl NotificationListener {
         S: Fn(ChangeHint) + Send + Sync + 'static,
     {
         let (state_tx, state) = watch::channel(ListenerState::Connecting);
-        let queue_usage = Arc::new(AtomicU64::new(0));
+        let (has_room, queue_has_room) = watch::channel(true);
         let trigger_health = TriggerHealth::default();
         let task = ListenerTask {
             database: database.clone(),
@@ -86,10 +81,15 @@ impl NotificationListener {
             sink: Box::new(sink),
         };
         drain.spawn_until_stop(task.run());
-        drain.spawn_until_stop(monitor_queue(database.clone(), queue_usage.clone()));
+        let monitor = QueueMonitor {
+            database: database.clone(),
+            metrics: Arc::clone(metrics),
+            has_room,
+        };
+        drain.spawn_until_stop(monitor.run());
         Self {
             state,
-            queue_usage,
+            queue_has_room,
             trigger_health,
         }
     }
@@ -109,9 +109,10 @@ impl NotificationListener {
         &self.trigger_health
     }
 
-    /// Returns the last known fill level of the server's notification queue, from 0 to 1.
-    pub fn queue_usage(&self) -> f64 {
-        f64::from_bits(self.queue_usage.load(Ordering::Relaxed))
+    /// Returns a receiver of whether the server's notification queue has room. Without room,
+    /// writers should send nothing.
+    pub fn watch_queue(&self) -> watch::Receiver<bool> {
+        self.queue_has_room.clone()
     }
 }
 
@@ -253,37 +254,6 @@ impl ListenerTask {
         }
         batch.into_hints().into_iter().for_each(&self.sink);
         message.map(drop)
-    }
-}
-
-/// Watches the notification queue. It belongs to the whole server, so any client that never reads
-/// can fill it.
-async fn monitor_queue(database: Database, usage: Arc<AtomicU64>) {
-    let mut due = interval(QUEUE_CHECK_INTERVAL);
-    due.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        due.tick().await;
-        let result = database
-            .query(
-                "the queue's level",
-                "SELECT pg_catalog.pg_notification_queue_usage()",
-                &[],
-            )
-            .await;
-        let Some(level) = result
-            .ok()
-            .and_then(|rows| rows.first()?.try_get::<_, f64>(0).ok())
-        else {
-            continue;
-        };
-        // Only this task writes the value. Relaxed: no other data depends on it.
-        usage.store(level.to_bits(), Ordering::Relaxed);
-        if level > QUEUE_WARNING_LEVEL {
-            tracing::warn!(
-                usage = level,
-                "the server's notification queue is filling: some client listens in a long transaction or never reads; at 1 writers fail"
-            );
-        }
     }
 }
 

@@ -263,7 +263,7 @@ pub(super) fn build_authorize_sql(sql: &str) -> String {
 }
 
 /// Removes the trailing semicolons and comment lines of a statement, as files may end with them.
-fn trim_statement(sql: &str) -> &str {
+pub(super) fn trim_statement(sql: &str) -> &str {
     let mut rest = sql;
     loop {
         let shorter = rest.trim_end().trim_end_matches(';');

@@ -6,8 +6,8 @@ use crate::error::DatabaseError;
 use crate::pool::Database;
 use latido_base::ident::{Key, UserId};
 use latido_stream::{
-    Column, ColumnSource, LocalDay, PermissionFuture, PermissionLookupError, PermissionSource,
-    ReadError, ReadFuture, ReadRow, SnapshotReader, Stream,
+    Column, ColumnSource, LocalDay, PermissionFuture, PermissionLookupError, PermissionPairsFuture,
+    PermissionSource, ReadError, ReadFuture, ReadRow, SnapshotReader, Stream,
 };
 
 impl SnapshotReader for Database {
@@ -75,6 +75,14 @@ impl PermissionSource for Database {
             keys.map(|keys| keys.contains(key))
                 .map_err(|error| PermissionLookupError(error.to_string().into()))
         })
+    }
+
+    fn allowed_pairs<'a>(
+        &'a self,
+        stream: &'a Stream,
+        pairs: &'a [(UserId, Key)],
+    ) -> Option<PermissionPairsFuture<'a>> {
+        Some(Box::pin(self.allowed_pairs(stream, pairs)))
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod close;
 mod effect;
+mod error_effect;
 mod limits;
 mod rate_limit;
 mod session;
@@ -11,6 +12,6 @@ mod settings;
 pub use close::CloseReason;
 pub use effect::{PermissionAnswer, ReauthError, RoomPosition, SessionEffect};
 pub use limits::SessionLimits;
-pub use rate_limit::{MessageRateLimit, RateDecision};
+pub use rate_limit::{MessageRateLimit, RateDecision, message_cost};
 pub use session::{Session, SessionContext};
 pub use settings::VARIABLES;

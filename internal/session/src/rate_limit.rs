@@ -1,10 +1,20 @@
-//! The rate limit of a client's messages: a token bucket in eight bytes.
+//! The rate limit of a client's messages, frames and bytes: a token bucket in eight bytes.
 
 use std::time::Duration;
 
 use latido_base::token_bucket::TokenRate;
 
 use crate::SessionLimits;
+use crate::limits::MESSAGE_BYTES;
+
+/// The bytes of a message that count as one message: the default size of the largest one.
+const BYTES_PER_TOKEN: usize = MESSAGE_BYTES as usize;
+
+/// Returns the number of messages that a message of `bytes` counts as. A fragment before the last
+/// one, a ping and a pong count as one each, with 0 bytes.
+pub fn message_cost(bytes: usize) -> u32 {
+    u32::try_from(bytes.div_ceil(BYTES_PER_TOKEN).max(1)).unwrap_or(u32::MAX)
+}
 
 /// The number of messages that a client may still send.
 #[derive(Debug, Clone, Copy)]
@@ -38,20 +48,23 @@ impl MessageRateLimit {
         }
     }
 
-    /// Counts one message and decides about it.
-    pub fn check(&mut self, limits: &SessionLimits, now_s: u32) -> RateDecision {
+    /// Counts a message of that [cost](message_cost) and decides about it.
+    pub fn check(&mut self, limits: &SessionLimits, cost: u32, now_s: u32) -> RateDecision {
         if now_s > self.refilled_s && limits.messages_per_second > 0 {
             let elapsed = Duration::from_secs((now_s - self.refilled_s).into());
             let rate = TokenRate::per_second(limits.messages_per_second, limits.message_burst);
             self.refilled_s = now_s;
             self.level = whole(rate.refill(self.level.max(0).into(), elapsed));
         }
-        self.level = self.level.saturating_sub(1);
+        let was_allowed = self.level >= 0;
+        self.level = self
+            .level
+            .saturating_sub(i32::try_from(cost).unwrap_or(i32::MAX));
         match self.level {
             0.. => RateDecision::Allow,
             level if level < -burst_size(limits) => RateDecision::Disconnect,
-            level => RateDecision::Drop {
-                is_first: level == -1,
+            _ => RateDecision::Drop {
+                is_first: was_allowed,
             },
         }
     }
@@ -82,7 +95,7 @@ mod tests {
             ..SessionLimits::default()
         };
         let mut limit = MessageRateLimit::new(&limits, 0);
-        let at = |limit: &mut MessageRateLimit, s| limit.check(&limits, s);
+        let at = |limit: &mut MessageRateLimit, s| limit.check(&limits, 1, s);
         assert_eq!(
             [0, 0, 0].map(|s| at(&mut limit, s)),
             [RateDecision::Allow; 3]
@@ -97,5 +110,29 @@ mod tests {
             [true; 3]
         );
         assert_eq!(at(&mut limit, 1), RateDecision::Disconnect);
+    }
+
+    #[test]
+    fn large_message_counts_as_several() {
+        assert_eq!([0, 1, BYTES_PER_TOKEN].map(message_cost), [1, 1, 1]);
+        assert_eq!(
+            [BYTES_PER_TOKEN + 1, 10 * BYTES_PER_TOKEN].map(message_cost),
+            [2, 10]
+        );
+        let limits = SessionLimits {
+            message_burst: 3,
+            ..SessionLimits::default()
+        };
+        let mut limit = MessageRateLimit::new(&limits, 0);
+        assert_eq!(limit.check(&limits, 2, 0), RateDecision::Allow);
+        assert_eq!(
+            limit.check(&limits, 2, 0),
+            RateDecision::Drop { is_first: true }
+        );
+        assert_eq!(
+            limit.check(&limits, 2, 0),
+            RateDecision::Drop { is_first: false }
+        );
+        assert_eq!(limit.check(&limits, 2, 0), RateDecision::Disconnect);
     }
 }

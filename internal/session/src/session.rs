@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
+use crate::error_effect::{error, error_code, forbidden};
 use crate::rate_limit::{MessageRateLimit, RateDecision};
 use crate::{
     CloseReason, PermissionAnswer, ReauthError, RoomPosition, SessionEffect, SessionLimits,
 };
-use latido_auth::{Decision, Policy, Principal};
+use latido_auth::{Decision, PermissionLease, Policy, Principal, TokenEnd};
 use latido_base::ident::Channel;
 use latido_protocol::{ClientCommand, ErrorCode, ServerReply, native};
-use latido_stream::{Catalog, ChannelError};
+use latido_stream::Catalog;
 
 /// The data that all sessions of a server share.
 #[derive(Debug, Clone)]
@@ -28,6 +29,8 @@ struct Subscription {
     name: Arc<str>,
     /// The position in the room, or `None` while the permission check is pending.
     position: Option<RoomPosition>,
+    /// The right, if only the database grants it.
+    lease: Option<Arc<PermissionLease>>,
 }
 
 /// The session of one native connection.
@@ -59,10 +62,15 @@ impl Session {
         &self.principal
     }
 
-    /// Counts a message of any kind against the rate limit. Returns `Some` if the message must not
-    /// be handled.
-    pub fn check_rate(&mut self, context: &SessionContext, now_s: u32) -> Option<SessionEffect> {
-        match self.rate_limit.check(&context.limits, now_s) {
+    /// Counts a message or a fragment, with the [cost](crate::message_cost) of its bytes, against
+    /// the rate limit. Returns `Some` if the message must not be handled.
+    pub fn check_rate(
+        &mut self,
+        context: &SessionContext,
+        cost: u32,
+        now_s: u32,
+    ) -> Option<SessionEffect> {
+        match self.rate_limit.check(&context.limits, cost, now_s) {
             RateDecision::Allow => None,
             RateDecision::Drop { is_first: true } => {
                 let message = format!(
@@ -132,6 +140,7 @@ impl Session {
         self.subscriptions.push(Subscription {
             name: channel.name,
             position: None,
+            lease: None,
         });
         effect
     }
@@ -196,19 +205,62 @@ impl Session {
             .collect()
     }
 
-    /// Stores the position of a new subscription. The name becomes the shard's own copy, which all
-    /// its subscribers share.
-    pub fn on_subscribed(&mut self, name: &Arc<str>, position: RoomPosition) {
+    /// Stores the position of a new subscription, and the lease of the right to it. The name
+    /// becomes the shard's own copy, which all its subscribers share.
+    pub fn on_subscribed(
+        &mut self,
+        channel: &Channel,
+        position: RoomPosition,
+        context: &SessionContext,
+    ) {
+        let SessionContext {
+            catalog, policy, ..
+        } = context;
+        let lease = policy.lease(&self.principal, catalog, channel);
         if let Some(subscription) = self
             .subscriptions
             .iter_mut()
-            .find(|subscription| subscription.name == *name)
+            .find(|subscription| subscription.name == channel.name)
         {
             *subscription = Subscription {
-                name: Arc::clone(name),
+                name: Arc::clone(&channel.name),
                 position: Some(position),
+                lease,
             };
         }
+    }
+
+    /// Returns whether a right of this client may be withdrawn in the database, so that
+    /// [`Session::check_leases`] must be called now and then.
+    pub fn has_leases(&self) -> bool {
+        self.subscriptions
+            .iter()
+            .any(|subscription| subscription.lease.is_some())
+    }
+
+    /// Cancels the subscriptions whose rights the database has withdrawn, unless a claim grants them
+    /// meanwhile.
+    pub fn check_leases(&mut self, context: &SessionContext) -> Vec<SessionEffect> {
+        let SessionContext {
+            catalog, policy, ..
+        } = context;
+        let mut effects = Vec::new();
+        for index in (0..self.subscriptions.len()).rev() {
+            let subscription = &mut self.subscriptions[index];
+            let lease = subscription.lease.as_ref();
+            if !lease.is_some_and(|lease| lease.is_withdrawn()) {
+                continue;
+            }
+            match catalog.resolve(&subscription.name) {
+                Ok(channel)
+                    if policy.decide(&self.principal, catalog, &channel) == Decision::Allowed =>
+                {
+                    subscription.lease = policy.lease(&self.principal, catalog, &channel);
+                }
+                _ => effects.append(&mut self.revoke(index)),
+            }
+        }
+        effects
     }
 
     /// Updates a subscription that moved within its room.
@@ -291,10 +343,11 @@ impl Session {
             let Ok(channel) = context.catalog.resolve(&self.subscriptions[index].name) else {
                 continue;
             };
-            match context
-                .policy
-                .decide(&self.principal, &context.catalog, &channel)
-            {
+            let SessionContext {
+                catalog, policy, ..
+            } = context;
+            self.subscriptions[index].lease = policy.lease(&self.principal, catalog, &channel);
+            match policy.decide(&self.principal, catalog, &channel) {
                 Decision::Allowed => {}
                 Decision::NeedsLookup => effects.push(SessionEffect::CheckPermission(channel)),
                 Decision::Forbidden => effects.append(&mut self.revoke(index)),
@@ -307,11 +360,10 @@ impl Session {
     /// when it has expired or was revoked.
     pub fn on_timer(&mut self, unix_s: i64, limits: &SessionLimits) -> SessionEffect {
         let at = self.principal.expires_at_s();
-        if self.principal.is_revoked() {
-            return SessionEffect::Close(CloseReason::Revoked);
-        }
-        if unix_s >= self.principal.ends_at_s() {
-            return SessionEffect::Close(CloseReason::Expired);
+        match self.principal.lifetime().ended(unix_s) {
+            Some(TokenEnd::Revoked) => return SessionEffect::Close(CloseReason::Revoked),
+            Some(TokenEnd::Expired) => return SessionEffect::Close(CloseReason::Expired),
+            None => {}
         }
         if !self.has_warned && unix_s >= at - i64::from(limits.expiry_notice_s) {
             self.has_warned = true;
@@ -328,29 +380,5 @@ impl Session {
         } else {
             at - i64::from(limits.expiry_notice_s)
         }
-    }
-}
-
-fn error(code: ErrorCode, message: String, channel: Option<String>) -> SessionEffect {
-    SessionEffect::Reply(ServerReply::Error {
-        code,
-        message,
-        channel,
-    })
-}
-
-fn forbidden(name: String) -> SessionEffect {
-    error(
-        ErrorCode::Forbidden,
-        "this token may not read this channel".into(),
-        Some(name),
-    )
-}
-
-fn error_code(reason: &ChannelError) -> ErrorCode {
-    match reason {
-        ChannelError::Unknown { .. } => ErrorCode::UnknownChannel,
-        ChannelError::InvalidKey(_) => ErrorCode::InvalidKey,
-        ChannelError::NotReady => ErrorCode::Unavailable,
     }
 }

@@ -37,6 +37,11 @@ impl<'a> SettingsReader<'a> {
         self.sources.get(variable).map(str::trim)
     }
 
+    /// Returns whether the variable is set, but to nothing. It then counts as unset.
+    pub fn is_empty(&self, variable: &Variable) -> bool {
+        self.sources.is_empty(variable)
+    }
+
     /// Returns the trimmed value or the default.
     pub fn text_or_default(&self, setting: &Setting<&'static str>) -> &'a str {
         self.text(setting).unwrap_or(setting.default)

@@ -91,6 +91,15 @@ impl ConfigSources {
         }
     }
 
+    /// Returns whether some source sets a variable, but none to a value.
+    pub(crate) fn is_empty(&self, variable: &Variable) -> bool {
+        let name = variable.name;
+        let is_set = self.flags.contains_key(name)
+            || self.environment.contains_key(name)
+            || self.dotenv.contains_key(name);
+        is_set && self.get(variable).is_none()
+    }
+
     /// Returns the value of a variable from the source with the highest precedence.
     pub(crate) fn get(&self, variable: &Variable) -> Option<&str> {
         let name = variable.name;

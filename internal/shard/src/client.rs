@@ -5,12 +5,10 @@ use std::sync::Arc;
 use crate::handler_state::HandlerState;
 use crate::outbox::Outbox;
 use latido_admission::PermitSet;
+use latido_auth::REVOCATION_CHECK;
 use latido_base::ident::UserId;
 use latido_protocol::websocket::FrameReader;
-use latido_session::{CloseReason, RoomPosition, Session, SessionLimits};
-
-/// The interval of the revocation checks of a connection's token, in seconds.
-const REVOCATION_CHECK_S: u32 = 2;
+use latido_session::{CloseReason, RoomPosition, Session, SessionContext, SessionLimits};
 
 /// The stage in the life of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -130,11 +128,11 @@ impl ShardClient {
 
     /// Returns the second at which something is due if nothing happens before. `now_s` is on the
     /// shard's clock, `unix_s` on the wall clock.
-    pub(super) fn next_deadline_s(&self, limits: &SessionLimits, now_s: u32, unix_s: i64) -> u32 {
+    pub(super) fn next_deadline_s(&self, context: &SessionContext, now_s: u32, unix_s: i64) -> u32 {
         if let ConnectionState::Closing { until_s, .. } = self.state {
             return until_s;
         }
-        let limits = self.limits(limits);
+        let limits = self.limits(&context.limits);
         let is_pinged = self.awaiting_pong || limits.heartbeat_s >= limits.idle_timeout_s;
         let idle = self.last_received_s.saturating_add(if is_pinged {
             limits.idle_timeout_s
@@ -147,15 +145,18 @@ impl ShardClient {
             .map_or(u32::MAX, |outbox| outbox.progress_s + limits.slow_client_s);
         let token_in = self.next_timer(limits).saturating_sub(unix_s).max(1);
         let token = now_s.saturating_add(u32::try_from(token_in).unwrap_or(u32::MAX));
-        let revoked = if self
-            .session()
-            .is_some_and(|session| session.principal().may_be_revoked())
-        {
-            now_s + REVOCATION_CHECK_S
-        } else {
-            u32::MAX
-        };
-        idle.min(slow).min(token).min(revoked)
+        let check = self.session().and_then(|session| {
+            let token = session
+                .principal()
+                .may_be_revoked()
+                .then_some(REVOCATION_CHECK);
+            let rights = session.has_leases().then(|| context.policy.lease_check());
+            token.into_iter().chain(rights).min()
+        });
+        let check = check.map_or(u32::MAX, |check| {
+            now_s.saturating_add(u32::try_from(check.as_secs()).unwrap_or(u32::MAX))
+        });
+        idle.min(slow).min(token).min(check)
     }
 }
 

@@ -141,7 +141,7 @@ impl ShardWorker {
             return;
         }
         let unix_s = self.deps.clock.unix_s();
-        let deadline = client.next_deadline_s(&self.deps.context.limits, self.clock.now_s, unix_s);
+        let deadline = client.next_deadline_s(&self.deps.context, self.clock.now_s, unix_s);
         if deadline < client.timer_at_s {
             client.timer_at_s = self.clock.timers.put(
                 deadline,

@@ -117,18 +117,20 @@ impl ShardWorker {
         true
     }
 
-    /// Handles a message of an app connection, except a close frame.
+    /// Handles a message of an app connection, except a close frame. `cost` is what it counts
+    /// against the rate limit.
     pub(super) fn on_app_message(
         &mut self,
         slot: u32,
         client: &mut ShardClient,
         message: WsMessage<'_>,
+        cost: u32,
     ) {
         let now_s = self.clock.now_s;
         let ProtocolState::App(app) = &mut client.protocol else {
             return;
         };
-        match app.rate_limit.check(&app.limits, now_s) {
+        match app.rate_limit.check(&app.limits, cost, now_s) {
             RateDecision::Allow => {}
             RateDecision::Drop { is_first: true } => {
                 return self.call_handler(slot, client, |handler, _, actions| {
@@ -148,7 +150,7 @@ impl ShardWorker {
                 handler.on_message(ClientMessage::Binary(&bytes), now, actions)
             }),
             WsMessage::Ping(payload) => self.push(slot, client, pong_frame(&payload)),
-            WsMessage::Pong | WsMessage::Close { .. } => {}
+            WsMessage::Pong | WsMessage::Fragment | WsMessage::Close { .. } => {}
         }
     }
 

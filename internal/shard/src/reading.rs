@@ -10,7 +10,9 @@ use latido_base::clock::monotonic_now;
 use latido_base::ident::Channel;
 use latido_protocol::websocket::{Chunk, WsMessage, echo_close_frame, pong_frame};
 use latido_protocol::{ErrorCode, Frame, ServerReply, native};
-use latido_session::{CloseReason, PermissionAnswer, ReauthError, RoomPosition, SessionEffect};
+use latido_session::{
+    CloseReason, PermissionAnswer, ReauthError, RoomPosition, SessionEffect, message_cost,
+};
 
 /// The buffers read from one client before other clients are served.
 const READS_PER_TURN: usize = 4;
@@ -81,11 +83,14 @@ impl ShardWorker {
         if let WsMessage::Close { code, .. } = message {
             return self.close_with(slot, client, CloseReason::Client, &echo_close_frame(code));
         }
-        self.deps.metrics.messages_received.inc();
+        if message != WsMessage::Fragment {
+            self.deps.metrics.messages_received.inc();
+        }
+        let cost = message_cost(message.data_bytes());
         let ProtocolState::Native(session) = &mut client.protocol else {
-            return self.on_app_message(slot, client, message);
+            return self.on_app_message(slot, client, message, cost);
         };
-        if let Some(effect) = session.check_rate(&self.deps.context, self.clock.now_s) {
+        if let Some(effect) = session.check_rate(&self.deps.context, cost, self.clock.now_s) {
             return self.apply(slot, client, effect);
         }
         match message {
@@ -100,7 +105,7 @@ impl ShardWorker {
             }
             WsMessage::Binary(_) => self.close(slot, client, CloseReason::Binary),
             WsMessage::Ping(payload) => self.push(slot, client, pong_frame(&payload)),
-            WsMessage::Pong | WsMessage::Close { .. } => {}
+            WsMessage::Pong | WsMessage::Fragment | WsMessage::Close { .. } => {}
         }
     }
 
@@ -193,7 +198,7 @@ impl ShardWorker {
             return;
         };
         if let Some(session) = client.session_mut() {
-            session.on_subscribed(&channel.name, position);
+            session.on_subscribed(channel, position, &self.deps.context);
         }
         self.set_flags(client);
         let mut bytes = encode_reply(&ServerReply::Subscribed(Arc::clone(&channel.name)));

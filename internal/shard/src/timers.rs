@@ -63,5 +63,11 @@ impl ShardWorker {
             SessionEffect::Reply(_) if is_app && session.channels().len() == 0 => {}
             effect => self.apply(slot, client, effect),
         }
+        let withdrawn = client
+            .session_mut()
+            .map(|session| session.check_leases(&self.deps.context));
+        for effect in withdrawn.into_iter().flatten() {
+            self.apply(slot, client, effect);
+        }
     }
 }

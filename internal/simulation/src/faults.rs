@@ -51,7 +51,8 @@ impl SimWorld {
                 let token = format!("{good_for_s} {claims} {}", viewer(v));
                 self.viewers[viewer(v)].send(&json!({"type": "auth", "data": {"token": token}}));
             }
-            SimStep::Grant(v, k, may) => self.permissions[viewer(v)][usize::from(key(k))] = may,
+            SimStep::Grant(v, k, may) => self.grant(viewer(v), key(k), may),
+            SimStep::Recheck => self.recheck_permissions(),
             SimStep::Answer(at, known) => self.answer_request(at.into(), known),
             SimStep::Hook(k) => self.call_hook(key(k)),
             SimStep::DuringBroadcast(rounds, from, count, what) => {
@@ -180,7 +181,7 @@ impl SimWorld {
                     user.as_str().parse::<usize>().unwrap(),
                     key_number(&channel.topic.key),
                 );
-                let may = self.permissions[v][usize::from(k)];
+                let may = self.permissions.lock().unwrap()[v][usize::from(k)];
                 if known && may {
                     self.viewers[v].allowed.insert(k);
                 }
@@ -198,6 +199,13 @@ impl SimWorld {
                 // one.
                 asked.respond_token(self.verify(&token, known));
             }
+        }
+    }
+
+    fn grant(&mut self, v: usize, k: u8, may: bool) {
+        self.permissions.lock().unwrap()[v][usize::from(k)] = may;
+        if may {
+            self.withdrawn.remove(&(v, k));
         }
     }
 

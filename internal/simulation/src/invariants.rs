@@ -15,6 +15,9 @@ use latido_hub::LatestColumns;
 /// The longest time until the engine notices a jump of the wall clock.
 const MAX_CLOCK_DELAY: Duration = Duration::from_secs(15);
 
+/// The time by which a timer may be late, since timers have whole seconds.
+const LEASE_MARGIN: Duration = Duration::from_secs(3);
+
 impl SimWorld {
     /// Returns the row of a key in the database for today.
     fn expected_row(&self, key: u8) -> String {
@@ -34,12 +37,30 @@ impl SimWorld {
             .try_for_each(|(number, viewer)| self.check_viewer(number, viewer))
     }
 
+    /// Asserts that no viewer keeps a channel whose right was withdrawn and that no claim grants.
+    fn check_rights(&self, number: usize, viewer: &SimViewer) -> Result<(), Violation> {
+        let longest = self.server.lease_check() + LEASE_MARGIN;
+        for name in viewer.subscribed.keys() {
+            let key = key_of(name);
+            let has_claim = number == 0 && key < 2;
+            let since = self.withdrawn.get(&(number, key));
+            let withdrawn = since.map(|at| self.now.saturating_duration_since(*at));
+            if !has_claim && withdrawn.is_some_and(|time| time > longest) {
+                return Err(format!(
+                    "viewer {number} keeps {name} without the right to it"
+                ));
+            }
+        }
+        Ok(())
+    }
+
     /// Asserts that a viewer that reads has the hub's newest frame: nothing is held back once its
     /// socket accepts data.
     fn check_viewer(&self, number: usize, viewer: &SimViewer) -> Result<(), Violation> {
         if viewer.is_paused {
             return Ok(());
         }
+        self.check_rights(number, viewer)?;
         for (name, seen) in &viewer.subscribed {
             let newest = self
                 .server

@@ -108,6 +108,8 @@ pub(super) enum SimStep {
     Renew(u8, u16, bool),
     /// Sets the permission of a user in the database.
     Grant(u8, u8, bool),
+    /// Looks up the rights in use again.
+    Recheck,
     /// Answers a pending request of the shard's queues, or fails it.
     Answer(u8, bool),
     Hook(u8),
@@ -278,7 +280,8 @@ fn draw_step(random: &mut fastrand::Rng) -> SimStep {
         317..321 => SimStep::Resume(a),
         321..325 => SimStep::ReadBytes(a, b),
         325..328 => SimStep::Renew(a, if flag { 3600 } else { u16::from(b) }, random.bool()),
-        328..332 => SimStep::Grant(a, b, flag),
+        328..330 => SimStep::Grant(a, b, flag),
+        330..332 => SimStep::Recheck,
         332..342 => SimStep::Answer(a, b > 20),
         342..348 => SimStep::Hook(a),
         348..380 => SimStep::Advance(u16::from(a)),

@@ -1,11 +1,13 @@
 //! One instance of the server, with its real parts and simulated surroundings.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
+
 use crate::reads::{ReadQueue, key_number};
-use crate::script::KEYS;
+use crate::script::{KEYS, VIEWERS};
 use latido_auth::{
     PermissionFuture, PermissionSource, Policy, PolicyConfig, Verifier, VerifierConfig,
 };
@@ -34,6 +36,8 @@ pub(super) struct SimServer {
     pub(super) hub: Arc<Hub>,
     pub(super) shard: SimulatedShard,
     pub(super) interest: WatchLocks,
+    policy: Arc<Policy>,
+    catalog: Arc<Catalog>,
     viewer_losses: Arc<[AtomicU64]>,
 }
 
@@ -54,21 +58,39 @@ impl Interest for CountingInterest {
     }
 }
 
-/// A permission source that is never queried: the world answers the requests of the queues.
-struct UnusedPermissions;
+/// The permissions of each user in the database.
+pub(super) type Permissions = Arc<Mutex<[[bool; KEYS as usize]; VIEWERS]>>;
 
-impl PermissionSource for UnusedPermissions {
-    fn allowed<'a>(&'a self, _: &'a Stream, _: &'a UserId, _: &'a Key) -> PermissionFuture<'a> {
-        Box::pin(std::future::ready(Ok(false)))
+/// The source that rechecks ask. The world answers the requests of the queues.
+struct SimulatedPermissions(Permissions);
+
+impl PermissionSource for SimulatedPermissions {
+    fn allowed<'a>(
+        &'a self,
+        _: &'a Stream,
+        user: &'a UserId,
+        key: &'a Key,
+    ) -> PermissionFuture<'a> {
+        let viewer = user.as_str().parse::<usize>().unwrap_or(VIEWERS);
+        let permissions = self.0.lock().unwrap();
+        let rights = permissions.get(viewer);
+        let may = rights.is_some_and(|keys| keys[usize::from(key_number(key))]);
+        Box::pin(std::future::ready(Ok(may)))
     }
 }
 
-static POLICY: LazyLock<Arc<Policy>> = LazyLock::new(|| {
+/// Creates the policy of one server. A cached answer outlasts the run, because the cache has a clock
+/// of its own.
+fn policy(permissions: &Permissions) -> Arc<Policy> {
+    let config = PolicyConfig {
+        cache_ttl: NEVER,
+        ..PolicyConfig::default()
+    };
     Arc::new(Policy::new(
-        PolicyConfig::default(),
-        Arc::new(UnusedPermissions),
+        config,
+        Arc::new(SimulatedPermissions(Arc::clone(permissions))),
     ))
-});
+}
 
 pub(super) fn topic(key: u8) -> Topic {
     Topic {
@@ -114,7 +136,12 @@ fn engine_config(lossy: bool, zones: bool) -> engine::Config {
 }
 
 impl SimServer {
-    pub(super) fn start(lossy: bool, zones: bool, reads: &ReadQueue) -> Self {
+    pub(super) fn start(
+        lossy: bool,
+        zones: bool,
+        reads: &ReadQueue,
+        permissions: &Permissions,
+    ) -> Self {
         let (catalog, clock, metrics, drain) = (
             catalog(zones),
             Clock::system(),
@@ -131,7 +158,7 @@ impl SimServer {
         let engine = Engine::new(&config, &catalog, interest_counter, Arc::clone(&metrics));
         let hub = Arc::new(Hub::new(Arc::clone(&catalog), engine.observer()));
         let verifier = Arc::new(Verifier::new(&VerifierConfig::default(), clock.clone()).unwrap());
-        let policy = Arc::clone(&POLICY);
+        let policy = policy(permissions);
         let shard = SimulatedShard::new(shard::ShardDeps {
             hub: Arc::clone(&hub),
             context: SessionContext {
@@ -141,7 +168,7 @@ impl SimServer {
             },
             request_handler: RequestHandler {
                 verifier,
-                policy,
+                policy: Arc::clone(&policy),
                 catalog: Arc::clone(&catalog),
             },
             clock: clock.clone(),
@@ -152,7 +179,7 @@ impl SimServer {
             &engine,
             engine::EngineDeps {
                 config,
-                catalog,
+                catalog: Arc::clone(&catalog),
                 hub: Arc::clone(&hub),
                 reader: Arc::new(reads.clone()),
                 clock,
@@ -165,8 +192,21 @@ impl SimServer {
             hub,
             shard,
             interest,
+            policy,
+            catalog,
             viewer_losses,
         }
+    }
+
+    /// Looks up the rights in use again, as the policy's task does.
+    pub(super) fn recheck_permissions(&self) {
+        let recheck = self.policy.recheck_leases(&self.catalog).now_or_never();
+        recheck.expect("the source answers at once");
+    }
+
+    /// Returns the time within which a withdrawn right ends after a recheck.
+    pub(super) fn lease_check(&self) -> Duration {
+        self.policy.lease_check()
     }
 
     /// Returns the number of times the key lost its last viewer.

@@ -1,9 +1,10 @@
 //! All parts of a run, and the passage of time in it.
 
+use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
@@ -13,7 +14,7 @@ use tokio::sync::Semaphore;
 use crate::database_model::{DatabaseModel, today};
 use crate::reads::{LIMIT, ReadQueue};
 use crate::script::{KEYS, Script, VIEWERS};
-use crate::server::{SimServer, ZONE, topic};
+use crate::server::{Permissions, SimServer, ZONE, topic};
 use crate::viewer::SimViewer;
 use crate::violation::Violation;
 use latido_admission::PermitSet;
@@ -51,8 +52,9 @@ pub(super) struct SimWorld {
     pub(super) hooks: Vec<PendingHook>,
     /// The number of commits that the newest answered read saw, by key.
     pub(super) answered: [u64; KEYS as usize],
-    /// The permissions of each user in the database.
-    pub(super) permissions: [[bool; KEYS as usize]; VIEWERS],
+    pub(super) permissions: Permissions,
+    /// The rights that a recheck found withdrawn, and the time of the first such recheck.
+    pub(super) withdrawn: BTreeMap<(usize, u8), Instant>,
     pub(super) lock_holder: LockHolderState,
     pub(super) reads_flow: bool,
     /// True while the listener is connected and the server knows it.
@@ -82,7 +84,8 @@ impl SimWorld {
             Duration::from_micros(u64::try_from(start_wall_us).unwrap()),
         );
         let reads = ReadQueue::default();
-        let server = SimServer::start(script.lossy, script.zones, &reads);
+        let permissions: Permissions = Arc::new(Mutex::new([[true; KEYS as usize]; VIEWERS]));
+        let server = SimServer::start(script.lossy, script.zones, &reads, &permissions);
         let locks = (0..KEYS)
             .map(|key| server.interest.locks_of_key(&topic(key)))
             .collect();
@@ -97,7 +100,8 @@ impl SimWorld {
             requests: Vec::new(),
             hooks: Vec::new(),
             answered: [0; KEYS as usize],
-            permissions: [[true; KEYS as usize]; VIEWERS],
+            permissions,
+            withdrawn: BTreeMap::new(),
             lock_holder: LockHolderState::Down,
             reads_flow: true,
             is_listener_up: false,
@@ -130,9 +134,23 @@ impl SimWorld {
         self.hooks.clear();
         self.database.drop_server_connections();
         (self.is_listener_up, self.lock_holder, self.lost) = (false, LockHolderState::Down, false);
-        self.server = SimServer::start(self.lossy, self.zones, &self.reads);
+        self.withdrawn.clear();
+        self.server = SimServer::start(self.lossy, self.zones, &self.reads, &self.permissions);
         self.listener_back();
         self.lock_holder_back();
+    }
+
+    /// Looks up the rights in use again, and notes those that the database no longer grants.
+    pub(super) fn recheck_permissions(&mut self) {
+        self.server.recheck_permissions();
+        let permissions = self.permissions.lock().unwrap();
+        for (viewer, keys) in permissions.iter().enumerate() {
+            for (key, may) in (0..).zip(keys) {
+                if !may {
+                    self.withdrawn.entry((viewer, key)).or_insert(self.now);
+                }
+            }
+        }
     }
 
     /// Connects a viewer through a socket that fills quickly.

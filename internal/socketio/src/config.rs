@@ -30,6 +30,18 @@ pub struct Config {
     /// The messages allowed at once on top of the average. The client is disconnected if as many
     /// again are dropped in a row, or are waiting.
     pub message_burst: u32,
+    /// The time from the opening of a session until its client has identified itself to an app. The
+    /// whole connection ends otherwise, and also if the client is not identified again in that time
+    /// after its last identity has ended.
+    pub identify_timeout: Duration,
+    /// The maximum number of sessions whose clients are not identified yet.
+    pub unidentified_sessions: usize,
+    /// The maximum number of such sessions from one address.
+    pub unidentified_sessions_per_address: usize,
+    /// The bytes that the client of a session may send before it is identified.
+    pub unidentified_session_bytes: usize,
+    /// The bytes that all such clients together may have sent.
+    pub unidentified_total_bytes: usize,
 }
 
 impl Default for Config {
@@ -52,6 +64,11 @@ impl From<&SessionLimits> for Config {
             slow_client: Duration::from_secs(limits.slow_client_s.into()),
             messages_per_second: limits.messages_per_second,
             message_burst: limits.message_burst,
+            identify_timeout: Duration::from_millis(10_500),
+            unidentified_sessions: 10_000,
+            unidentified_sessions_per_address: 1_000,
+            unidentified_session_bytes: 64 * 1024,
+            unidentified_total_bytes: 64 * 1024 * 1024,
         }
     }
 }

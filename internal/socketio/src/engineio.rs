@@ -28,12 +28,15 @@ use http::uri::PathAndQuery;
 use http::{Method, Request, Response, Uri};
 use http_body_util::Full;
 use tokio::time::sleep;
+use tracing::debug;
 
 use crate::engineio_service::{EngineIoService, session_request};
+use crate::polling::{packet_count, session_closed, too_many_sessions};
 use crate::prelude_stream::{PreludeStream, SessionGuard};
 use crate::query::classify;
+use crate::session_meter::{SessionMeter, SessionTable};
 use latido_base::drain::Drain;
-use latido_http::{DuplexStream, MountedService, RequestKind};
+use latido_http::{DuplexStream, MountedService, PeerAddress, RequestKind};
 use latido_net::query::raw_value;
 use latido_protocol::Frame;
 
@@ -60,6 +63,8 @@ pub struct EngineIoMount<S> {
     ping_interval: Duration,
     /// The sessions with a recent upgrade request. The lock is held for one lookup.
     upgrading: Mutex<HashMap<Box<str>, Instant>>,
+    /// The meters of the sessions. `None` if sessions have no limits.
+    sessions: Option<Arc<SessionTable>>,
     drain: Drain,
 }
 
@@ -79,8 +84,31 @@ impl<S: EngineIoService> EngineIoMount<S> {
             body_limit,
             ping_interval,
             upgrading: Mutex::default(),
+            sessions: None,
             drain: drain.clone(),
         }
+    }
+
+    /// Limits the sessions, and ends those whose clients do not identify themselves in time.
+    #[must_use]
+    pub(super) fn with_sessions(mut self, sessions: Arc<SessionTable>) -> Self {
+        let (table, service, path) = (Arc::clone(&sessions), self.service.clone(), self.path);
+        self.drain.spawn_until_stop(async move {
+            loop {
+                sleep(table.check_interval()).await;
+                for (sid, meter) in table.overdue() {
+                    debug!("a Socket.IO client did not identify itself in time");
+                    close_session(&service, path, &sid, &meter).await;
+                }
+            }
+        });
+        self.sessions = Some(sessions);
+        self
+    }
+
+    /// Returns the meter of the session that a request names.
+    fn meter_of(&self, head: &Parts) -> Option<Arc<SessionMeter>> {
+        self.sessions.as_ref()?.find(session_id(head)?)
     }
 
     fn record_upgrade(&self, sid: &str) {
@@ -113,15 +141,32 @@ impl<S: EngineIoService> MountedService for EngineIoMount<S> {
             .is_some_and(|rest| rest.is_empty() || rest == "/")
     }
 
-    fn body_limit(&self) -> usize {
-        self.body_limit
+    fn body_limit(&self, head: &Parts) -> usize {
+        self.sessions.as_ref().map_or(self.body_limit, |sessions| {
+            sessions.body_limit(session_id(head), self.body_limit)
+        })
+    }
+
+    fn admit(&self, head: &mut Parts) -> Result<(), Box<Response<Bytes>>> {
+        let Some(sessions) = &self.sessions else {
+            return Ok(());
+        };
+        let address = head.extensions.get().map(|PeerAddress(peer)| peer.ip());
+        match sessions.admit(address) {
+            Ok(meter) => {
+                head.extensions.insert(meter);
+                Ok(())
+            }
+            Err(error) => {
+                debug!(%error, "a Socket.IO session was refused");
+                Err(Box::new(too_many_sessions()))
+            }
+        }
     }
 
     fn classify(&self, head: &Parts) -> Result<RequestKind, Box<Response<Bytes>>> {
         let kind = classify(head)?;
-        if let Some(sid) =
-            raw_value(head.uri.query().unwrap_or_default(), "sid").filter(|_| kind.is_websocket)
-        {
+        if let Some(sid) = session_id(head).filter(|_| kind.is_websocket) {
             self.record_upgrade(sid);
         }
         Ok(kind)
@@ -131,7 +176,9 @@ impl<S: EngineIoService> MountedService for EngineIoMount<S> {
         let (head, body) = request.into_parts();
         if classify(&head).is_ok_and(|kind| kind.opens_session) {
             let (service, interval) = (self.service.clone(), self.ping_interval);
-            let handshake = async move { open_session(&service, head, interval).await };
+            let sessions = self.sessions.clone();
+            let handshake =
+                async move { open_session(&service, head, interval, sessions.as_deref()).await };
             return Box::pin(async {
                 handshake
                     .await
@@ -139,9 +186,19 @@ impl<S: EngineIoService> MountedService for EngineIoMount<S> {
             });
         }
         let is_upgrading = head.method == Method::GET
-            && raw_value(head.uri.query().unwrap_or_default(), "sid")
-                .is_some_and(|sid| self.is_upgrading(sid));
+            && session_id(&head).is_some_and(|sid| self.is_upgrading(sid));
         let service = self.service.clone();
+        if head.method == Method::POST
+            && let Some(meter) = self.meter_of(&head)
+            && let Err(error) = meter.count(packet_count(&body), body.len())
+        {
+            debug!(%error, "a Socket.IO client exceeded a limit");
+            let (path, sid) = (self.path, Box::from(session_id(&head).unwrap_or_default()));
+            return Box::pin(async move {
+                close_session(&service, path, &sid, &meter).await;
+                session_closed()
+            });
+        }
         Box::pin(async move {
             if is_upgrading {
                 sleep(UPGRADE_POLL_WAIT).await;
@@ -153,27 +210,27 @@ impl<S: EngineIoService> MountedService for EngineIoMount<S> {
     }
 
     fn take_upgraded(&self, stream: Box<dyn DuplexStream>, head: Request<()>) {
-        let (service, drain) = (self.service.clone(), self.drain.clone());
+        let (service, drain, sessions) = (
+            self.service.clone(),
+            self.drain.clone(),
+            self.sessions.clone(),
+        );
         let (parts, ()) = head.into_parts();
-        if let Some(sid) = raw_value(parts.uri.query().unwrap_or_default(), "sid") {
+        if let Some(sid) = session_id(&parts) {
             let guard = SessionGuard {
                 service: service.clone(),
                 path: self.path,
                 sid: sid.into(),
                 drain,
             };
-            let prelude = PreludeStream {
-                stream,
-                replayed: Bytes::new(),
-                to_skip: 0,
-                handshake: Bytes::new(),
-                _guard: guard,
-            };
+            let prelude = PreludeStream::new(stream, guard, self.meter_of(&parts));
             return service.take_upgraded(Box::new(prelude), Request::from_parts(parts, ()));
         }
         let (path, interval) = (self.path, self.ping_interval);
         self.drain.spawn(async move {
-            let Ok((sid, response)) = open_session(&service, parts.clone(), interval).await else {
+            let meter = parts.extensions.get::<Arc<SessionMeter>>().cloned();
+            let opened = open_session(&service, parts, interval, sessions.as_deref()).await;
+            let Ok((sid, response)) = opened else {
                 return;
             };
             let handshake = String::from_utf8_lossy(response.body())
@@ -184,17 +241,32 @@ impl<S: EngineIoService> MountedService for EngineIoMount<S> {
                 sid: Arc::clone(&sid),
                 drain,
             };
-            let prelude = PreludeStream {
-                stream,
-                replayed: Bytes::from_static(PROBE),
-                to_skip: PROBE_RESPONSE.len(),
-                handshake: Bytes::copy_from_slice(Frame::text(&handshake).as_bytes()),
-                _guard: guard,
-            };
+            let prelude = PreludeStream::new(stream, guard, meter).with_beginning(
+                Bytes::from_static(PROBE),
+                PROBE_RESPONSE.len(),
+                Bytes::copy_from_slice(Frame::text(&handshake).as_bytes()),
+            );
             let head = session_request(path, &sid, "websocket", Method::GET, ());
             service.take_upgraded(Box::new(prelude), head);
         });
     }
+}
+
+/// Returns the id of the session that a request names.
+fn session_id(head: &Parts) -> Option<&str> {
+    raw_value(head.uri.query().unwrap_or_default(), "sid")
+}
+
+/// Closes a session, whatever its transport is.
+async fn close_session<S: EngineIoService>(
+    service: &S,
+    path: &str,
+    sid: &str,
+    meter: &SessionMeter,
+) {
+    meter.closing().cancel();
+    let close = session_request(path, sid, "polling", Method::POST, Full::from("1"));
+    service.send_request(close).await;
 }
 
 /// Opens a session with the head of a request, and answers its first ping. Returns the session's id
@@ -207,6 +279,7 @@ async fn open_session<S: EngineIoService>(
     service: &S,
     mut head: Parts,
     interval: Duration,
+    sessions: Option<&SessionTable>,
 ) -> Result<(Arc<str>, Response<Bytes>), Response<Bytes>> {
     let query = head.uri.query().unwrap_or_default();
     let rest = query
@@ -220,11 +293,15 @@ async fn open_session<S: EngineIoService>(
     if let Ok(target) = PathAndQuery::try_from(target) {
         head.uri = Uri::from(target);
     }
+    let meter = head.extensions.get::<Arc<SessionMeter>>().cloned();
     let response = service
         .send_request(Request::from_parts(head, Full::default()))
         .await;
     let sid: Option<Arc<str>> = parse_sid(response.body()).map(Into::into);
     let Some(sid) = sid else { return Err(response) };
+    if let (Some(sessions), Some(meter)) = (sessions, &meter) {
+        sessions.register(&sid, meter);
+    }
     service
         .send_request(session_request(
             &path,

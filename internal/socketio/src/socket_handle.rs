@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -11,6 +12,7 @@ use socketioxide::extract::{AckSender, SocketRef};
 
 use crate::args::{Args, SingleArg};
 use crate::emit::Emit;
+use crate::session_meter::SessionMeter;
 use latido_http::PeerAddress;
 
 /// A handle to a connected socket of one namespace. Clones refer to the same socket.
@@ -61,6 +63,25 @@ impl SocketHandle {
             .extensions
             .get()
             .map(|PeerAddress(address)| *address)
+    }
+
+    /// Notes that the client has proved who it is. A client that does not do so in time loses its
+    /// whole connection, and until then it may send few bytes.
+    pub fn mark_identified(&self) {
+        if let Some(meter) = self.meter() {
+            meter.identify(self.namespace());
+        }
+    }
+
+    /// Notes that the client has left the namespace, and its identity with it.
+    pub(super) fn forget_identity(&self) {
+        if let Some(meter) = self.meter() {
+            meter.leave(self.namespace());
+        }
+    }
+
+    fn meter(&self) -> Option<&Arc<SessionMeter>> {
+        self.socket.req_parts().extensions.get()
     }
 
     /// Sends an event with one argument. A client whose buffer is full is disconnected, so that

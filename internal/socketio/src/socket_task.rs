@@ -38,6 +38,7 @@ pub(super) async fn serve_socket(
     mut messages: InboxReceiver,
 ) {
     let gone = messages.disconnected();
+    let _identity = IdentityGuard(socket.clone());
     let rate_limit = EventRateLimit::new(&context.config);
     let resolved = tokio::select! {
         biased;
@@ -67,6 +68,15 @@ pub(super) async fn serve_socket(
         task.disconnect(end);
     } else {
         task.drain_inbox(&mut messages);
+    }
+}
+
+/// Ends the identity of a socket with its task.
+struct IdentityGuard(SocketHandle);
+
+impl Drop for IdentityGuard {
+    fn drop(&mut self) {
+        self.0.forget_identity();
     }
 }
 

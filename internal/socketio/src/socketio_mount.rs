@@ -22,6 +22,7 @@ use crate::app::SocketIoApp;
 use crate::config::Config;
 use crate::engineio::{EngineIoMount, PING_LEAD};
 use crate::inbox::{Enqueue, SocketInbox};
+use crate::session_meter::SessionTable;
 use crate::socket_handle::SocketHandle;
 use crate::socket_task::{NamespaceContext, serve_socket};
 use latido_base::drain::Drain;
@@ -87,7 +88,8 @@ impl SocketIoMount {
             let _ = timeout(CLOSE_TIMEOUT, io.close()).await;
             closed.cancel();
         });
-        Arc::new(Self::new(service, PATH, limit, config.ping_interval, drain))
+        let mount = Self::new(service, PATH, limit, config.ping_interval, drain);
+        Arc::new(mount.with_sessions(SessionTable::new(config)))
     }
 }
 

@@ -17,8 +17,8 @@ pub use key_type::{InvalidKey, KeyType, MAX_KEY_BYTES};
 pub use local_day::LocalDay;
 pub use ports::{
     ChangeHint, ColumnSource, HintSink, Interest, NoInterest, NotifyState, PermissionFuture,
-    PermissionLookupError, PermissionSource, ReadError, ReadFuture, ReadRow, Readiness,
-    ReadinessFuture, ReadinessReport, SnapshotReader, StreamReport, WatchLockEvent,
+    PermissionLookupError, PermissionPairsFuture, PermissionSource, ReadError, ReadFuture, ReadRow,
+    Readiness, ReadinessFuture, ReadinessReport, SnapshotReader, StreamReport, WatchLockEvent,
 };
 pub use snapshot::{Snapshot, StreamRow};
 pub use system_topics::{SYSTEM_STATE_CHANNEL, SYSTEM_STREAM, SYSTEM_STREAM_NAME, SystemTopic};

@@ -2,6 +2,7 @@
 //! in one process.
 
 use std::fmt;
+use std::sync::atomic::AtomicU64;
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
@@ -86,6 +87,8 @@ pub struct Metrics {
     pub active_verifications: Gauge,
     /// 1 while notifications arrive, otherwise 0.
     pub listener_up: Gauge,
+    /// The fill level of the database server's notification queue, from 0 to 1.
+    pub notify_queue_usage: Gauge<f64, AtomicU64>,
     /// Key buckets whose watch lock is held, so that writers know that they are watched.
     pub interest_held: Gauge,
     /// Key buckets that are watched but whose watch lock is not held yet.
@@ -264,6 +267,11 @@ impl Metrics {
             "listener_up",
             "1 while notifications arrive",
             self.listener_up.clone(),
+        );
+        r.register(
+            "notify_queue_usage",
+            "Fill level of the database server's notification queue, from 0 to 1",
+            self.notify_queue_usage.clone(),
         );
         r.register(
             "interest_held",

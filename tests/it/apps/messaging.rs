@@ -1,6 +1,8 @@
 //! The messaging app over Phoenix Channels.
 
 mod channels;
+mod forgery;
+mod limits;
 mod store;
 
 use latido_app_messaging::{MessagingDatabase, SCHEMA};
@@ -13,15 +15,15 @@ use crate::harness::claims;
 use crate::harness::cluster::TestDatabase;
 use crate::harness::{TestApp, TestSocket, within};
 
-const ANA: Uuid = Uuid::from_u128(0xaaaa_0000_0000_4000_8000_0000_0000_0001);
-const EVA: Uuid = Uuid::from_u128(0xaaaa_0000_0000_4000_8000_0000_0000_0002);
+pub(super) const ANA: Uuid = Uuid::from_u128(0xaaaa_0000_0000_4000_8000_0000_0000_0001);
+pub(super) const EVA: Uuid = Uuid::from_u128(0xaaaa_0000_0000_4000_8000_0000_0000_0002);
 /// A user who belongs to no conversation.
 const OUTSIDER: Uuid = Uuid::from_u128(0xaaaa_0000_0000_4000_8000_0000_0000_0003);
-const CONVERSATION: Uuid = Uuid::from_u128(0xcccc_0000_0000_4000_8000_0000_0000_0001);
+pub(super) const CONVERSATION: Uuid = Uuid::from_u128(0xcccc_0000_0000_4000_8000_0000_0000_0001);
 const SECOND_CONVERSATION: Uuid = Uuid::from_u128(0xcccc_0000_0000_4000_8000_0000_0000_0002);
 
 /// Inserts two conversations between Ana and Eva.
-async fn insert_conversations(client: &Client) {
+pub(super) async fn insert_conversations(client: &Client) {
     for conversation in [CONVERSATION, SECOND_CONVERSATION] {
         let members = [ANA, EVA]
             .map(|user| format!("('{conversation}', '{user}')"))

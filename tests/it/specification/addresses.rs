@@ -154,6 +154,7 @@ fn every_error_code_is_documented_and_vice_versa() {
         "Self::new(",
         "bad_request(",
         "ApiError::unavailable(",
+        "ApiError::too_many(",
         "pub fn label(self) -> &'static str {",
     ];
     let mut codes = BTreeSet::new();

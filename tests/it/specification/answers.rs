@@ -245,11 +245,13 @@ async fn every_response_matches_the_document() {
     assert_all_responses_seen(&recorder);
 }
 
-/// Starts a server without a demo, with low limits for hooks and for connections per user.
+/// Starts a server without a demo, with low limits for hooks, and for connections and requests per
+/// user.
 async fn with_low_limits(seen: SeenResponses) -> ResponseRecorder {
     let app = TestApp::with(|config| {
         (config.http.hook_per_second, config.http.hook_burst) = (1, 1);
         config.http.max_connections_per_user = Some(1);
+        config.http.max_requests_per_user = 1;
     });
     let mut recorder = ResponseRecorder::start(app.await).await;
     recorder.seen = seen;

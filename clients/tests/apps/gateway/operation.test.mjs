@@ -40,10 +40,9 @@ describe('publishers', () => {
 
   test('a stranger publishes nothing', async () => {
     const body = { type: 'reserva:creada', data: {} };
-    for (const headers of [{ 'x-forwarded-for': '8.8.8.8' }, { 'x-api-key': 'wrong', 'x-forwarded-for': '8.8.8.8' }, { origin: 'https://evil.example' }]) {
+    for (const headers of [{}, { 'x-api-key': 'wrong' }, { 'x-forwarded-for': '8.8.8.8' }, { origin: 'https://evil.example' }]) {
       assert.equal((await world.post('/dashboard/emit-event', body, headers)).status, 401);
     }
-    assert.equal((await world.post('/dashboard/emit-event', body, {})).status, 200, 'this machine needs no key');
     assert.equal((await world.post('/dashboard/emit-event', body, { authorization: `Bearer ${KEY}`, 'x-forwarded-for': '8.8.8.8' })).status, 200);
     const huge = await world.post('/dashboard/emit-event', { type: 'a', data: 'x'.repeat(400_000) });
     assert.equal(huge.status, 413);

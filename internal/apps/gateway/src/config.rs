@@ -28,7 +28,7 @@ pub(crate) struct Config {
     pub admin_ids: Vec<String>,
     /// The key that publishers and readers of the dashboard present.
     pub api_key: Option<ApiKey>,
-    /// The networks that need no key, in addition to loopback addresses.
+    /// The networks whose requests need no key. A wrong key is refused there, too.
     pub trusted_networks: Networks,
     /// Set if the identity that a client claims is accepted unchecked, except the administrator
     /// role.

@@ -1,7 +1,6 @@
 //! The JSON responses of the dashboard, in the shapes of both versions.
 
 use std::collections::HashMap;
-use std::fs;
 use std::sync::atomic::Ordering;
 
 use jiff::Timestamp;
@@ -11,7 +10,7 @@ use crate::authenticator::ApiState;
 use crate::rooms::{HISTORY_LENGTH, RoomService, SocketInfo};
 use crate::user::{HISTORY_ROOM, Role};
 use crate::wire;
-use latido_admin::{VERSION, memory_bytes};
+use latido_admin::{VERSION, load_average, memory_bytes};
 use latido_base::time_format::{from_unix_us, iso_millis};
 use latido_event_bus::{ConnectionId, TopicName};
 
@@ -216,18 +215,8 @@ pub(super) fn stats_json(service: &RoomService) -> Value {
         "activeConnections": service.event_bus.totals().connections,
         "totalRooms": collect_sockets_and_rooms(service).1.len(),
         "eventsPerMinute": service.counters.delivered_per_minute.last_minute(service.clock.unix_s()),
-        "systemLoad": system_load(),
+        "systemLoad": load_average(),
     })
-}
-
-/// Returns the machine's load average over the last minute. Returns `None` without `/proc/loadavg`.
-fn system_load() -> Option<f64> {
-    fs::read_to_string("/proc/loadavg")
-        .ok()?
-        .split(' ')
-        .next()?
-        .parse()
-        .ok()
 }
 
 /// Returns up to `limit` recent events, newest first, in the version 2 shape.

@@ -1,38 +1,43 @@
-//! The check whether a request comes from a publisher: by a key, or by the address.
+//! The check whether a request comes from a publisher: by its key, or by its network.
 
-use std::net::IpAddr;
-
+use latido_app_kit::PresentedKey;
 use latido_http::AppRequest;
 use latido_net::{Host, is_loopback};
 
 use crate::shared::GatewayShared;
 
-/// The headers that a proxy adds. With one of them, the peer address is the proxy's, not the
+/// The headers that a proxy adds. With one of them, the peer address may be the proxy's and not the
 /// client's.
 const PROXY_HEADERS: [&str; 3] = ["x-forwarded-for", "forwarded", "x-real-ip"];
 
 impl GatewayShared {
-    /// Returns `true` if a request needs no further authorization: it has the key, or it comes
-    /// directly from a trusted address and not from a foreign page in a browser.
+    /// Returns `true` if a request needs no further authorization: it has the key, or it has none
+    /// and comes from a network that the operator trusts. A wrong key is refused everywhere.
     pub(super) fn is_trusted(&self, request: &AppRequest) -> bool {
-        if self.api_keys.match_header_or_bearer(request) {
-            return true;
+        match self.api_keys.check_header_or_bearer(request) {
+            PresentedKey::Valid => true,
+            PresentedKey::Wrong => false,
+            PresentedKey::Missing => self.is_from_trusted_network(request),
         }
-        let is_direct = PROXY_HEADERS
-            .iter()
-            .all(|name| request.header_bytes(name).is_none());
-        let client = request
-            .client
-            .filter(|_| is_direct && is_same_origin(request));
-        client.is_some_and(|client| self.is_trusted_address(client.ip(), request))
     }
 
-    fn is_trusted_address(&self, address: IpAddr, request: &AppRequest) -> bool {
-        // Any DNS name can point to this address (DNS rebinding), and a browser on this machine
-        // would follow it; so the Host header must be a plain address or `localhost`.
-        let is_local =
-            is_loopback(address) && request.header("host").is_none_or(is_localhost_or_ip);
-        is_local || self.config.trusted_networks.contains(address)
+    /// Returns `true` if a listed network contains the client. Requests of a foreign page in a
+    /// browser there, and requests that a proxy there forwards by its own account, do not count.
+    fn is_from_trusted_network(&self, request: &AppRequest) -> bool {
+        let Some(client) = request.client.map(|client| client.ip()) else {
+            return false;
+        };
+        let is_forwarded = PROXY_HEADERS
+            .iter()
+            .any(|name| request.header_bytes(name).is_some());
+        // Any DNS name can point to this machine (DNS rebinding), and a browser here would follow
+        // it; so the Host header must be a plain address or `localhost`.
+        let is_rebound =
+            is_loopback(client) && !request.header("host").is_none_or(is_localhost_or_ip);
+        self.config.trusted_networks.contains(client)
+            && !is_forwarded
+            && !is_rebound
+            && is_same_origin(request)
     }
 }
 

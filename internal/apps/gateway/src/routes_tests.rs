@@ -299,7 +299,10 @@ async fn other_responses_have_the_contract_fields() {
 
 #[tokio::test]
 async fn requests_of_foreign_pages_are_refused() {
-    let gateway = gateway(with_key());
+    let gateway = gateway(Config {
+        trusted_networks: "127.0.0.0/8".parse().unwrap(),
+        ..with_key()
+    });
     for (host, origin, allowed) in [
         ("localhost:4000", None, true),
         ("127.0.0.1:4000", Some("http://127.0.0.1:4000"), true),
@@ -340,11 +343,17 @@ async fn requests_need_a_key_or_a_trusted_address() {
         ),
         ("8.8.8.8", Some(("x-api-key", "a key of the test")), false),
         ("8.8.8.8", Some(("authorization", "Token anything")), false),
-        ("127.0.0.1", None, true),
-        ("[::1]", None, true),
+        // A set key counts on this machine as well: a proxy here need not name its clients.
+        ("127.0.0.1", None, false),
+        ("[::1]", None, false),
+        ("127.0.0.1", Some(("x-api-key", KEY)), true),
         ("10.1.2.3", None, true),
-        ("127.0.0.1", Some(("x-forwarded-for", "8.8.8.8")), false),
-        ("127.0.0.1", Some(("origin", "https://evil.example")), false),
+        ("10.1.2.3", Some(("x-api-key", KEY)), true),
+        ("10.1.2.3", Some(("x-api-key", "a key of the test")), false),
+        ("10.1.2.3", Some(("x-api-key", "")), false),
+        ("10.1.2.3", Some(("authorization", "Bearer x")), false),
+        ("10.1.2.3", Some(("x-forwarded-for", "8.8.8.8")), false),
+        ("10.1.2.3", Some(("origin", "https://evil.example")), false),
     ] {
         for request in [post(), get()] {
             let request = header.iter().fold(request, |request, (name, value)| {

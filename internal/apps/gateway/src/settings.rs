@@ -15,7 +15,7 @@ const EXPECTED_API_URL: &str =
 const EXPECTED_NETWORKS: &str =
     "addresses or networks such as 10.0.0.0/8,192.168.1.7, separated by commas";
 const EXPECTED_API_KEY: &str =
-    "the key that publishers send, or GATEWAY_TRUSTED_CIDRS: where they need none";
+    "the key that publishers send, or GATEWAY_TRUSTED_CIDRS: the networks where they need none";
 
 variables! {
     /// The variables of the gateway app.
@@ -36,7 +36,7 @@ variables! {
         secret GATEWAY_API_KEY "KEY" = none,
             "Key that publishers and readers of its dashboard must send (X-API-Key or Bearer), or sha256: and its hexadecimal hash. Needed, unless GATEWAY_TRUSTED_CIDRS is set";
         plain GATEWAY_TRUSTED_CIDRS "LIST" = none,
-            "Networks that need no key, separated by commas, in addition to this machine. Unset: none";
+            "Networks whose publishers and dashboard readers need no key, separated by commas; this machine too only if listed. Never list the address of a proxy. Unset: none";
         plain GATEWAY_TRUST_CLIENTS "BOOL" = bool(false),
             "Accepts what clients say about themselves without asking the API, as the old server did. Only for a migration behind a trusted network";
         plain GATEWAY_INACTIVE_MINUTES "MINUTES" = u64(config::INACTIVITY_MINUTES),

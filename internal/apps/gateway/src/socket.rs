@@ -14,6 +14,7 @@ use crate::rooms::{HISTORY_LENGTH, RoomMember};
 use crate::shared::GatewayShared;
 use crate::user::{ClientVersion, Role, id_text};
 use crate::wire;
+use latido_base::secret::Secret;
 use latido_base::time_format::iso_millis;
 use latido_event_bus::{BusEvent, Mailbox};
 use latido_socketio::{Args, ClientEvent, Emit, SocketHandle, SocketHandler, SocketIoApp};
@@ -58,6 +59,7 @@ impl SocketIoApp for GatewaySocketIo {
             member,
             auth_deadline: deadline,
             failed_attempts: 0,
+            accepted: None,
         };
         Some((Box::new(socket), mailbox))
     }
@@ -75,6 +77,15 @@ struct GatewaySocket {
     auth_deadline: Option<Instant>,
     /// The number of failed authentication attempts since the last success.
     failed_attempts: u32,
+    /// The accepted token, with the instant at which the API is asked about it again.
+    accepted: Option<(AcceptedToken, Instant)>,
+}
+
+/// A token that the API has accepted, and the identity that the client claimed with it.
+#[derive(Clone)]
+struct AcceptedToken {
+    token: Secret,
+    claim: IdentityClaim,
 }
 
 /// A reply: an event name and its payload.
@@ -119,10 +130,18 @@ impl SocketHandler for GatewaySocket {
     }
 
     fn next_timer(&self) -> Option<Instant> {
-        self.auth_deadline
+        let recheck = self.accepted.as_ref().map(|(_, at)| *at);
+        self.auth_deadline.into_iter().chain(recheck).min()
     }
 
     fn on_timer(&mut self) {
+        let now = Instant::now();
+        if self.accepted.as_ref().is_some_and(|(_, at)| *at <= now) {
+            self.recheck_token();
+        }
+        if self.auth_deadline.is_none_or(|at| at > now) {
+            return;
+        }
         self.auth_deadline = None;
         self.handle
             .emit("error", &wire::message_payload("No autenticado"));
@@ -169,8 +188,27 @@ impl GatewaySocket {
         }
         self.auth_deadline = None;
         self.failed_attempts = 0;
+        self.handle.mark_identified();
+        let token = Secret::new(text("token").unwrap_or_default());
+        let recheck_at = Instant::now() + self.gateway.config.api_cache_ttl;
+        self.accepted = Some((AcceptedToken { token, claim }, recheck_at));
         self.gateway.mark_changed();
         None
+    }
+
+    /// Asks the API about the token again, and disconnects the client if it is no longer valid. An
+    /// API that does not answer disconnects nobody.
+    fn recheck_token(&mut self) {
+        let Some((accepted, at)) = &mut self.accepted else {
+            return;
+        };
+        *at = Instant::now() + self.gateway.config.api_cache_ttl;
+        let (AcceptedToken { token, claim }, handle) = (accepted.clone(), self.handle.clone());
+        let authenticator = &self.gateway.authenticator;
+        authenticator.spawn_recheck(token, claim, move || {
+            handle.emit("auth_error", &wire::message_payload("Token inválido"));
+            handle.disconnect();
+        });
     }
 
     fn handle_event(&mut self, event: &str, argument: &Value) -> SocketReply {

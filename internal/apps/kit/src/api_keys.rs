@@ -15,6 +15,17 @@ const BEARER_PREFIX: &[u8] = b"Bearer ";
 #[derive(Debug, Clone, Default)]
 pub struct ApiKeys(Vec<ApiKey>);
 
+/// The outcome of comparing the key that a request presents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PresentedKey {
+    /// The request presents no key.
+    Missing,
+    /// The request presents a key, and it is none of the configured ones.
+    Wrong,
+    /// The request presents one of the configured keys.
+    Valid,
+}
+
 /// The reason for rejecting a list of keys. The text does not repeat the keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum KeyListError {
@@ -65,13 +76,21 @@ impl ApiKeys {
             .is_some_and(|key| self.matches(key))
     }
 
-    /// Returns `true` if the request has one of these keys in `X-API-Key`, or in `Authorization`
-    /// after `Bearer`.
-    pub fn match_header_or_bearer(&self, request: &AppRequest) -> bool {
+    /// Compares the keys that the request presents in `X-API-Key`, and in `Authorization` after
+    /// `Bearer`. One valid key is enough.
+    pub fn check_header_or_bearer(&self, request: &AppRequest) -> PresentedKey {
+        let key = request.header_bytes(API_KEY_HEADER);
         let bearer = request
             .header_bytes("authorization")
             .and_then(|value| value.strip_prefix(BEARER_PREFIX));
-        self.match_header(request) | bearer.is_some_and(|key| self.matches(key))
+        let is_valid = |key: Option<&[u8]>| key.is_some_and(|key| self.matches(key));
+        if is_valid(key) | is_valid(bearer) {
+            PresentedKey::Valid
+        } else if key.is_some() || bearer.is_some() {
+            PresentedKey::Wrong
+        } else {
+            PresentedKey::Missing
+        }
     }
 }
 
@@ -129,28 +148,30 @@ mod tests {
     fn keys_are_read_from_the_permitted_headers_only() {
         let keys = parse(HASH).unwrap();
         let request = |name, value| AppRequest::new("POST", "/").with_header(name, value);
+        use PresentedKey::{Missing, Valid, Wrong};
         for (name, value, in_header, in_either) in [
-            ("x-api-key", "key", true, true),
-            ("X-API-Key", "key", true, true),
-            ("x-api-key", "Bearer key", false, false),
-            ("authorization", "Bearer key", false, true),
-            ("authorization", "bearer key", false, false),
-            ("authorization", "Bearer  key", false, false),
-            ("authorization", "key", false, false),
-            ("x-key", "key", false, false),
+            ("x-api-key", "key", true, Valid),
+            ("X-API-Key", "key", true, Valid),
+            ("x-api-key", "Bearer key", false, Wrong),
+            ("x-api-key", "", false, Wrong),
+            ("authorization", "Bearer key", false, Valid),
+            ("authorization", "bearer key", false, Missing),
+            ("authorization", "Bearer  key", false, Wrong),
+            ("authorization", "key", false, Missing),
+            ("x-key", "key", false, Missing),
         ] {
             let request = request(name, value);
             assert_eq!(
                 (
                     keys.match_header(&request),
-                    keys.match_header_or_bearer(&request)
+                    keys.check_header_or_bearer(&request)
                 ),
                 (in_header, in_either),
                 "{name}: {value}"
             );
         }
         let both = request("x-api-key", "no").with_header("authorization", "Bearer key");
-        assert!(keys.match_header_or_bearer(&both));
+        assert_eq!(keys.check_header_or_bearer(&both), Valid);
     }
 
     #[test]

@@ -20,7 +20,7 @@ pub use app_list::{AppError, AppList};
 pub use notifications::{Notification, NotificationHandler};
 pub use services::{AppDeps, AppServices};
 
-pub use api_keys::{ApiKeys, KeyListError};
+pub use api_keys::{ApiKeys, KeyListError, PresentedKey};
 pub use ids::{id_text, is_id};
 pub use json_error::ErrorFormat;
 pub use latido_postgres::AppSchema;

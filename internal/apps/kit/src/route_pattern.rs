@@ -1,6 +1,8 @@
 //! Path patterns of routes, and the parameters of a path. Pure.
 
-use percent_encoding::percent_decode_str;
+use std::borrow::Cow;
+
+use latido_net::query;
 
 /// The pattern of a route's path, such as `/api/users/{user}/message`.
 ///
@@ -73,8 +75,7 @@ impl PathParams {
 
 /// Percent-decodes a path segment. Returns `None` if the result is not UTF-8.
 pub fn decode_segment(raw: &str) -> Option<String> {
-    let decoded = percent_decode_str(raw).decode_utf8().ok()?;
-    Some(decoded.into_owned())
+    query::decode_segment(raw).map(Cow::into_owned)
 }
 
 /// Returns `true` if a path is this folder or below it.

@@ -17,6 +17,12 @@ pub(crate) struct Config {
     pub messages_per_hour: u32,
     /// The number of times that one user may start typing per hour; at least 1.
     pub typing_per_hour: u32,
+    /// The number of reactions that one user may add or remove per hour; at least 1.
+    pub reactions_per_hour: u32,
+    /// The number of times that one user may set a status per hour; at least 1.
+    pub statuses_per_hour: u32,
+    /// The number of channels that one user may join per hour; at least 1.
+    pub joins_per_hour: u32,
     /// The periods in which messages may be retried, edited and deleted.
     pub windows: MessageWindows,
     /// The limits of one socket. The server does not ping it, because clients send their own
@@ -37,6 +43,9 @@ impl Config {
             default_api_version: ClientApiVersion::default(),
             messages_per_hour: PER_HOUR,
             typing_per_hour: PER_HOUR,
+            reactions_per_hour: PER_HOUR,
+            statuses_per_hour: STATUSES_PER_HOUR,
+            joins_per_hour: JOINS_PER_HOUR,
             windows: MessageWindows::default(),
             limits: socket_limits(SessionLimits::default()),
             pool_size: POOL_SIZE,
@@ -44,8 +53,18 @@ impl Config {
     }
 }
 
-/// The default number of messages, and of beginnings to type, of one user per hour.
+/// The default number of messages, of beginnings to type and of reactions of one user per hour.
 pub(crate) const PER_HOUR: u32 = 1000;
+/// The default number of status changes of one user per hour. Each one goes to all members of all
+/// joined conversations.
+pub(crate) const STATUSES_PER_HOUR: u32 = 360;
+/// The default number of joins of one user per hour: 100 channels, once a minute.
+pub(crate) const JOINS_PER_HOUR: u32 = 6000;
+/// The largest numbers of these at once. Three devices with 100 channels each may reconnect
+/// together.
+pub(crate) const REACTION_BURST: u32 = 60;
+pub(crate) const STATUS_BURST: u32 = 20;
+pub(crate) const JOIN_BURST: u32 = 400;
 /// The default number of database connections.
 pub(crate) const POOL_SIZE: usize = 8;
 /// The largest frame, in bytes: a content of the largest size with every character of it escaped.

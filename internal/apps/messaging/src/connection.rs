@@ -12,6 +12,7 @@ use crate::frames::encode_event;
 use crate::name::NAME;
 use crate::shared::{MessagingShared, OPERATION_TIMEOUT};
 use crate::store::{StoreOperation, StoreResponse};
+use crate::user_rate_limit::UserRateLimit;
 use latido_auth::Principal;
 use latido_base::ident::UserId;
 use latido_event_bus::{BusEvent, ConnectionId, EncodingId, Identity, JoinRequest};
@@ -20,9 +21,6 @@ use latido_protocol::phoenix::SerializerVersion;
 use latido_shard::{
     Actions, AsyncResult, ClientMessage, HandlerContext, ProtocolHandler, Timestamp,
 };
-
-/// The interval between checks of a token that may be revoked, in seconds.
-const REVOCATION_CHECK_S: i64 = 10;
 
 /// The verified identity of a client that connects, taken from its token.
 #[derive(Debug, Clone)]
@@ -51,8 +49,8 @@ pub(super) struct PhoenixConnection {
     /// The membership check in progress. It is repeated if a membership ends meanwhile.
     pub(super) membership_check: Option<StoreOperation>,
     pub(super) has_expired: bool,
-    /// The time of the next revocation check, in Unix seconds.
-    pub(super) revocation_check_at_s: i64,
+    /// The time of the next check of the token, in Unix seconds.
+    pub(super) token_check_at_s: i64,
     /// The user's removal count when the channels were last compared with the event bus.
     pub(super) seen_removals: u64,
 }
@@ -91,6 +89,7 @@ impl PhoenixConnection {
             shared.clock.unix_s(),
             shared.presence_tracker.removal_count(verified.user_id),
         );
+        let token_check_at_s = verified.principal.lifetime().next_check_s(connected_at_s);
         Self {
             shared,
             session,
@@ -100,7 +99,7 @@ impl PhoenixConnection {
             connected_at_s,
             membership_check: None,
             has_expired: false,
-            revocation_check_at_s: connected_at_s + REVOCATION_CHECK_S,
+            token_check_at_s,
             seen_removals,
         }
     }
@@ -133,7 +132,20 @@ impl PhoenixConnection {
                 ChannelEffect::Typing(channel, is_typing) => {
                     self.publish_typing(&channel, is_typing, now, Some(actions))
                 }
-                ChannelEffect::SetStatus(status) => self.set_status(&status, now),
+                ChannelEffect::SetStatus(status, push) => {
+                    let outcome = acquire(&self.shared.status_limit, self.verified.user_id, now);
+                    let mut replies = Vec::new();
+                    if let Some(push) = push {
+                        self.session
+                            .status_reply(&push, &status, outcome, &mut replies);
+                    }
+                    if outcome.is_ok() {
+                        self.set_status(&status, now);
+                    }
+                    replies
+                        .into_iter()
+                        .for_each(|reply| effects.push_front(reply));
+                }
             }
         }
     }
@@ -175,11 +187,16 @@ impl PhoenixConnection {
         now: Timestamp,
         actions: &mut Actions<'_>,
     ) -> Result<(), OperationError> {
-        if matches!(operation, StoreOperation::Send(..)) {
-            self.shared
-                .message_limit
-                .try_acquire(self.verified.user_id, now.unix_s)
-                .map_err(|reached| OperationError::RateLimited(reached.retry_after_s))?;
+        let limit = match operation {
+            StoreOperation::Send(..) => Some(&self.shared.message_limit),
+            StoreOperation::React(..) => Some(&self.shared.reaction_limit),
+            StoreOperation::SyncUser | StoreOperation::CheckMembership(_) => {
+                Some(&self.shared.join_limit)
+            }
+            _ => None,
+        };
+        if let Some(limit) = limit {
+            acquire(limit, self.verified.user_id, now)?;
         }
         self.membership_check =
             matches!(operation, StoreOperation::CheckMembership(_)).then(|| operation.clone());
@@ -239,6 +256,13 @@ impl PhoenixConnection {
     }
 }
 
+/// Takes one token of the user's allowance.
+fn acquire(limit: &UserRateLimit, user: Uuid, now: Timestamp) -> Result<(), OperationError> {
+    limit
+        .try_acquire(user, now.unix_s)
+        .map_err(|reached| OperationError::RateLimited(reached.retry_after_s))
+}
+
 impl ProtocolHandler for PhoenixConnection {
     fn on_message(
         &mut self,
@@ -267,26 +291,21 @@ impl ProtocolHandler for PhoenixConnection {
     fn on_timer(&mut self, now: Timestamp, actions: &mut Actions<'_>) {
         let mut effects = Vec::new();
         self.session.on_timer(now.unix_s, &mut effects);
-        let principal = &self.verified.principal;
-        let is_over = now.unix_s >= principal.ends_at_s() || principal.is_revoked();
-        if is_over && !self.has_expired {
+        let lifetime = self.verified.principal.lifetime();
+        if lifetime.ended(now.unix_s).is_some() && !self.has_expired {
             self.has_expired = true;
             effects.push(ChannelEffect::Close(4001, "token expired"));
         }
-        self.revocation_check_at_s = now.unix_s + REVOCATION_CHECK_S;
+        self.token_check_at_s = lifetime.next_check_s(now.unix_s);
         self.apply_effects(effects, now, actions);
     }
 
     fn next_timer(&self) -> Option<i64> {
-        let principal = &self.verified.principal;
-        let expiry = (!self.has_expired).then(|| principal.ends_at_s());
-        let revocation_check =
-            (!self.has_expired && principal.may_be_revoked()).then_some(self.revocation_check_at_s);
+        let token_check = (!self.has_expired).then_some(self.token_check_at_s);
         self.session
             .next_timer()
             .into_iter()
-            .chain(expiry)
-            .chain(revocation_check)
+            .chain(token_check)
             .min()
     }
 

@@ -9,7 +9,7 @@ use latido_event_bus::EventBus;
 
 use crate::change_feed::{ChangeFeed, MembershipEpoch};
 use crate::change_source::ChangeSource;
-use crate::config::Config;
+use crate::config::{Config, JOIN_BURST, REACTION_BURST, STATUS_BURST};
 use crate::database::MessagingDatabase;
 use crate::feed_trigger::FeedTrigger;
 use crate::presence::{self, MessagingTopicPolicy, PresenceTracker};
@@ -90,6 +90,9 @@ impl MessagingApp {
             trigger,
             message_limit: UserRateLimit::new(config.messages_per_hour),
             typing_limit: UserRateLimit::new(config.typing_per_hour),
+            reaction_limit: UserRateLimit::in_bursts(config.reactions_per_hour, REACTION_BURST),
+            status_limit: UserRateLimit::in_bursts(config.statuses_per_hour, STATUS_BURST),
+            join_limit: UserRateLimit::in_bursts(config.joins_per_hour, JOIN_BURST),
             default_api_version: config.default_api_version,
             windows: config.windows,
             limits: config.limits,

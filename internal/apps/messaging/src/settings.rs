@@ -1,10 +1,13 @@
 //! The settings of the messaging app.
 
-use latido_auth::{VerifierConfig, check_secret, read_issuer_url, read_public_keys};
+use latido_auth::{
+    IntrospectionConfig, VerifierConfig, check_secret, read_issuer, read_issuer_url,
+    read_public_keys,
+};
 use latido_settings::{SettingsReader, variables};
 
 use crate::api_version::ClientApiVersion;
-use crate::config::{Config, PER_HOUR, POOL_SIZE};
+use crate::config::{Config, JOINS_PER_HOUR, PER_HOUR, POOL_SIZE, STATUSES_PER_HOUR};
 use crate::store::MessageWindows;
 use crate::store::RETRY_WINDOW;
 
@@ -22,12 +25,20 @@ variables! {
             "Required value of iss in its tokens";
         plain MESSAGING_JWT_AUDIENCE "TEXT" = shown("the server's"),
             "Value that aud of its tokens must be or contain";
+        secret MESSAGING_JWT_INTROSPECTION_URL "URL" = shown("JWT_INTROSPECTION_URL"),
+            "Address (https) that reports whether one of those tokens was revoked. none: they are valid until they expire";
         plain MESSAGING_DIALECT "head|document" = shown("head"),
             "Message format of a client that has not yet shown its own (docs/apps/messaging.md)";
         plain MESSAGING_MESSAGES_PER_HOUR "N" = u32(PER_HOUR),
             "Messages per hour of one user, on all devices together";
         plain MESSAGING_TYPING_PER_HOUR "N" = u32(PER_HOUR),
             "How often per hour one user may begin to type";
+        plain MESSAGING_REACTIONS_PER_HOUR "N" = u32(PER_HOUR),
+            "Reactions that one user may add or remove per hour, at most 60 at once";
+        plain MESSAGING_STATUSES_PER_HOUR "N" = u32(STATUSES_PER_HOUR),
+            "How often per hour one user may set a status, at most 20 times at once";
+        plain MESSAGING_JOINS_PER_HOUR "N" = u32(JOINS_PER_HOUR),
+            "Channels that one user may join per hour, on all devices together, at most 400 at once";
         plain MESSAGING_RETRY_SECONDS "SECONDS" = seconds(RETRY_WINDOW),
             "Time for which a message with the same number and content counts as a retry of the first";
         plain MESSAGING_POOL_SIZE "N" = usize(POOL_SIZE),
@@ -49,6 +60,9 @@ impl Config {
                 .unwrap_or_default(),
             messages_per_hour: r.number(&MESSAGING_MESSAGES_PER_HOUR, 1..=10_000_000),
             typing_per_hour: r.number(&MESSAGING_TYPING_PER_HOUR, 1..=10_000_000),
+            reactions_per_hour: r.number(&MESSAGING_REACTIONS_PER_HOUR, 1..=10_000_000),
+            statuses_per_hour: r.number(&MESSAGING_STATUSES_PER_HOUR, 1..=10_000_000),
+            joins_per_hour: r.number(&MESSAGING_JOINS_PER_HOUR, 1..=10_000_000),
             windows: MessageWindows {
                 retry: r.seconds(&MESSAGING_RETRY_SECONDS, 1..=86_400),
                 ..defaults.windows
@@ -70,7 +84,7 @@ fn verifier(r: &mut SettingsReader<'_>, server: &VerifierConfig) -> VerifierConf
     let public_keys = read_public_keys(r, &MESSAGING_JWT_PUBLIC_KEY);
     let jwks_url = read_issuer_url(r, &MESSAGING_JWT_JWKS_URL);
     let has_own_keys = secret.is_some() || public_keys.is_some() || jwks_url.is_some();
-    let issuer = r.text(&MESSAGING_JWT_ISSUER).map(ToOwned::to_owned);
+    let issuer = read_issuer(r, &MESSAGING_JWT_ISSUER);
     let audience = r.text(&MESSAGING_JWT_AUDIENCE).map(ToOwned::to_owned);
     if has_own_keys {
         return VerifierConfig {
@@ -80,7 +94,11 @@ fn verifier(r: &mut SettingsReader<'_>, server: &VerifierConfig) -> VerifierConf
             issuer,
             audience,
             key_fields: Vec::new(),
-            introspection: None,
+            introspection: IntrospectionConfig::of_app(
+                r,
+                &MESSAGING_JWT_INTROSPECTION_URL,
+                server.introspection.as_ref(),
+            ),
             ..server.clone()
         };
     }

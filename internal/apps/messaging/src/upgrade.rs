@@ -13,12 +13,20 @@ use crate::connection::{PhoenixConnection, VerifiedClient};
 use crate::name::NAME;
 use crate::running::MessagingApp;
 use crate::shared::MessagingShared;
+use latido_app_kit::ErrorFormat;
 use latido_http::{AppRequest, AppResponse, HandlerSpec, WebSocketApp};
 use latido_protocol::phoenix::SerializerVersion;
 use latido_shard::ProtocolHandler;
 
 /// The paths that clients connect to; the mobile app uses the second one.
 const PATHS: [&str; 2] = ["/socket/websocket", "/messaging/socket/websocket"];
+
+/// The form of the app's error responses.
+const ERRORS: ErrorFormat = ErrorFormat {
+    body: |_, message| json!({"error": message}),
+    not_found: "nothing is here",
+    method_not_allowed: "this address has another method",
+};
 
 /// The subprotocol that Phoenix 1.8 clients offer in addition to the token, and that the server
 /// selects.
@@ -57,7 +65,7 @@ async fn upgrade(
                 true => unavailable(),
                 false => {
                     tracing::debug!(reason = error.reason(), "a messaging client was refused");
-                    forbidden(&error.to_string())
+                    forbidden("the token is not valid")
                 }
             })?;
     let user = principal
@@ -85,12 +93,11 @@ async fn upgrade(
 }
 
 fn forbidden(reason: &str) -> AppResponse {
-    AppResponse::json(403, json!({"error": reason}).to_string())
+    ERRORS.forbidden(reason)
 }
 
 fn unavailable() -> AppResponse {
-    AppResponse::json(503, json!({"error": "unavailable"}).to_string())
-        .with_header("retry-after", "1")
+    ERRORS.retry_later("unavailable")
 }
 
 /// Extracts the token from the subprotocols that a client offers.

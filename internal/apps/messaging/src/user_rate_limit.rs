@@ -10,7 +10,8 @@ use uuid::Uuid;
 /// The number of users to remember before those with a full allowance are forgotten.
 const MAX_REMEMBERED_USERS: usize = 10_000;
 
-/// A token bucket per user. It holds one hour's allowance and refills at an even pace.
+/// A token bucket per user. It holds one hour's allowance or a smaller burst, and refills at an
+/// even pace.
 #[derive(Debug)]
 pub(super) struct UserRateLimit {
     rate: TokenRate,
@@ -27,9 +28,15 @@ pub(super) struct RateLimitReached {
 }
 
 impl UserRateLimit {
+    /// Creates a limit that one burst may use up.
     pub(super) fn new(per_hour: u32) -> Self {
+        Self::in_bursts(per_hour, per_hour)
+    }
+
+    /// Creates a limit of which at most `burst` can be used at once.
+    pub(super) fn in_bursts(per_hour: u32, burst: u32) -> Self {
         Self {
-            rate: TokenRate::per_hour(per_hour),
+            rate: TokenRate::per_hour_in_bursts(per_hour, burst),
             buckets: Mutex::default(),
         }
     }

@@ -5,13 +5,11 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use jiff::tz::TimeZone;
-use moka::sync::Cache;
 use serde_json::{Value, json};
-use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use latido_app_kit::ApiKeys;
-use latido_auth::Verifier;
+use latido_auth::{TokenLifetime, Verifier};
 use latido_base::clock::Clock;
 use latido_base::drain::Drain;
 use latido_base::ident::UserId;
@@ -20,18 +18,18 @@ use latido_event_bus::{
 };
 
 use crate::authenticator::ClientAuthenticator;
+use crate::claim_attempts::ClaimAttempts;
 use crate::config::Config;
 use crate::device::password::PasswordDigester;
 use crate::events::EventBuilder;
 use crate::page::WebPage;
+use crate::password_queue::PasswordQueue;
 use crate::service::ModuleService;
 use crate::store::ModuleStore;
 use crate::time_format::{Millis, to_iso_string};
 use crate::topics;
 use crate::user::{AuthMethod, WebUser};
-
-/// The time after which wrong codes are forgotten.
-const WRONG_CODES_TTL: Duration = Duration::from_secs(3600);
+use crate::verified_passwords::VerifiedPasswords;
 
 /// The running app, shared by its routes, sockets and tasks.
 pub(super) struct ModulesApp {
@@ -43,11 +41,11 @@ pub(super) struct ModulesApp {
     /// The keys of the emit API.
     pub(super) emit_keys: ApiKeys,
     pub(super) password_digester: PasswordDigester,
-    /// Half as many permits as cores: password checks must leave CPU time for the connected
-    /// clients.
-    pub(super) password_check_permits: Arc<Semaphore>,
-    /// The number of wrong codes of each user and for each module.
-    pub(super) wrong_codes: Cache<String, u32>,
+    /// Half as many checks at a time as cores: password checks must leave CPU time for the
+    /// connected clients.
+    pub(super) password_queue: Arc<PasswordQueue>,
+    pub(super) verified_passwords: VerifiedPasswords,
+    pub(super) claim_attempts: ClaimAttempts,
 }
 
 impl std::fmt::Debug for ModulesApp {
@@ -108,6 +106,7 @@ impl ModulesApp {
             );
         }
         let emit_keys = config.api_key.clone().into_iter().collect();
+        let password_digester = PasswordDigester::new(&key);
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Ok(Self {
             service: Arc::new(office),
@@ -116,12 +115,10 @@ impl ModulesApp {
             config,
             drain,
             emit_keys,
-            password_digester: PasswordDigester::new(&key),
-            password_check_permits: Arc::new(Semaphore::new((cores / 2).max(1))),
-            wrong_codes: Cache::builder()
-                .max_capacity(10_000)
-                .time_to_live(WRONG_CODES_TTL)
-                .build(),
+            verified_passwords: VerifiedPasswords::new(password_digester.clone()),
+            password_digester,
+            password_queue: PasswordQueue::new((cores / 2).max(1)),
+            claim_attempts: ClaimAttempts::default(),
         })
     }
 
@@ -199,10 +196,15 @@ impl ModulesApp {
         json!({"users": {"online": null}, "modules": {"online": summary["onlineModules"]}, "timestamp": to_iso_string(self.service.now())})
     }
 
-    /// Returns the instant that corresponds to this Unix second, at most an hour ahead.
-    pub(super) fn instant_at(&self, unix_s: i64) -> Instant {
-        let wait = u64::try_from(unix_s - self.service.now() / 1000).unwrap_or(0);
+    /// Returns the instant of the next check of a token, at most an hour ahead.
+    pub(super) fn next_token_check(&self, lifetime: &TokenLifetime) -> Instant {
+        let now_s = self.service.now() / 1000;
+        let wait = u64::try_from(lifetime.next_check_s(now_s) - now_s).unwrap_or(0);
         // The limit makes the caller check again, because the wall clock may jump.
         Instant::now() + Duration::from_secs(wait.clamp(1, 3600))
     }
 }
+
+#[cfg(test)]
+#[path = "app_tests.rs"]
+mod tests;

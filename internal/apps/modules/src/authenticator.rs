@@ -111,9 +111,7 @@ impl ClientAuthenticator {
                     .role()
                     .is_some_and(|role| self.admin_roles.iter().any(|admin| admin == role)),
                 nickname: None,
-                auth_method: AuthMethod::Token {
-                    ends_at_s: principal.ends_at_s(),
-                },
+                auth_method: AuthMethod::Token(principal.lifetime()),
             })),
             Err(error) if error.is_temporary() => Err(AuthUnavailable),
             Err(error) => {

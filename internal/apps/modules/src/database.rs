@@ -5,8 +5,8 @@
 use std::sync::Arc;
 
 use latido_postgres::{
-    AppSchema, Database, DatabaseError, Row, SimpleQueryMessage, ToSql, Type, WriteConnection,
-    quote_literal,
+    AppSchema, Database, DatabaseError, Row, SimpleQueryMessage, TableGrant, ToSql, Type,
+    WriteConnection, quote_literal,
 };
 
 use crate::name::NAME;
@@ -19,16 +19,32 @@ pub(super) static SCHEMA: AppSchema = AppSchema {
     install_sql: include_str!("../../../../sql/apps/modules.sql"),
     uninstall_sql: include_str!("../../../../sql/apps/modules_uninstall.sql"),
     kept: &["users", "session", "modules", "module_state"],
+    grants: &[
+        TableGrant::new("users", "SELECT", &["id"]),
+        TableGrant::new("session", "SELECT", &["sid", "sess", "expire"]),
+        TableGrant::new("modules", "SELECT", &[]),
+        TableGrant::new(
+            "modules",
+            "UPDATE",
+            &["user_id", "claimed", "status", "last_seen"],
+        ),
+        TableGrant::new("module_state", "SELECT", &[]),
+        TableGrant::new("module_state", "INSERT", &[]),
+        TableGrant::new("module_state", "UPDATE", &[]),
+    ],
+    called_functions: &[],
 };
 
 /// The default query for the owner of a session, as connect-pg-simple stores it. `$1` is the
 /// session id.
-pub(crate) const SESSION_SQL: &str = "SELECT sess->>'user_id' AS user_id, sess->>'is_admin' AS is_admin, sess->>'nickname' AS nickname \
-    FROM session WHERE sid = $1 AND expire > now()";
+pub(crate) const SESSION_SQL: &str = "SELECT sess OPERATOR(pg_catalog.->>) 'user_id' AS user_id, sess OPERATOR(pg_catalog.->>) 'is_admin' AS is_admin, \
+    sess OPERATOR(pg_catalog.->>) 'nickname' AS nickname \
+    FROM session WHERE sid OPERATOR(pg_catalog.=) $1 AND expire OPERATOR(pg_catalog.>) pg_catalog.now()";
 
-const MODULE_COLUMNS: &str = "m.module_id::text, m.name::text, m.type::text, m.user_id::text, coalesce(m.claimed, false), \
-    (extract(epoch FROM coalesce(s.last_seen, m.last_seen)) * 1000)::bigint, s.telemetry::text \
-    FROM modules m LEFT JOIN module_state s ON s.module_id = m.module_id::text";
+const MODULE_COLUMNS: &str = "m.module_id::pg_catalog.text, m.name::pg_catalog.text, m.type::pg_catalog.text, m.user_id::pg_catalog.text, \
+    coalesce(m.claimed, false), \
+    (extract(epoch FROM coalesce(s.last_seen, m.last_seen)) OPERATOR(pg_catalog.*) 1000)::bigint, s.telemetry::pg_catalog.text \
+    FROM modules m LEFT JOIN module_state s ON s.module_id OPERATOR(pg_catalog.=) m.module_id::pg_catalog.text";
 
 /// A row of `modules` with the last known state.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -112,7 +128,8 @@ impl ModulesDatabase {
         // Works with any column types: ids are cast to text, and `is_admin` may be everything that
         // PostgreSQL accepts as a boolean.
         let session_sql = format!(
-            "SELECT latido_s.user_id::text, coalesce(latido_s.is_admin::text, 'false')::boolean, latido_s.nickname::text \
+            "SELECT latido_s.user_id::pg_catalog.text, coalesce(latido_s.is_admin::pg_catalog.text, 'false')::boolean, \
+             latido_s.nickname::pg_catalog.text \
              FROM (\n{sql}\n) AS latido_s WHERE latido_s.user_id IS NOT NULL LIMIT 1"
         );
         Self {
@@ -132,8 +149,9 @@ impl ModulesDatabase {
         limit: usize,
     ) -> Result<Vec<StoredModule>, DatabaseError> {
         let sql = format!(
-            "SELECT {MODULE_COLUMNS} WHERE $1::text IS NULL OR m.module_id::text COLLATE \"C\" > $1 \
-             ORDER BY m.module_id::text COLLATE \"C\" LIMIT $2"
+            "SELECT {MODULE_COLUMNS} WHERE $1::pg_catalog.text IS NULL \
+                OR (m.module_id::pg_catalog.text COLLATE pg_catalog.\"C\") OPERATOR(pg_catalog.>) $1 \
+             ORDER BY m.module_id::pg_catalog.text COLLATE pg_catalog.\"C\" LIMIT $2"
         );
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let params: [(&(dyn ToSql + Sync), Type); 2] = [(&after, Type::TEXT), (&limit, Type::INT8)];
@@ -149,7 +167,9 @@ impl ModulesDatabase {
     /// # Errors
     /// The same errors as [`Self::page_after`].
     pub(crate) async fn by_ids(&self, ids: &[String]) -> Result<Vec<StoredModule>, DatabaseError> {
-        let sql = format!("SELECT {MODULE_COLUMNS} WHERE m.module_id::text = ANY ($1)");
+        let sql = format!(
+            "SELECT {MODULE_COLUMNS} WHERE m.module_id::pg_catalog.text OPERATOR(pg_catalog.=) ANY ($1)"
+        );
         let rows = self
             .database
             .query("modules", &sql, &[(&ids, Type::TEXT_ARRAY)])
@@ -166,7 +186,8 @@ impl ModulesDatabase {
         &self,
         module: &str,
     ) -> Result<Option<DeviceCredentials>, DatabaseError> {
-        const SQL: &str = "SELECT module_password_hash::text, coalesce(claimed, false) FROM modules WHERE module_id::text = $1";
+        const SQL: &str = "SELECT module_password_hash::pg_catalog.text, coalesce(claimed, false) FROM modules \
+            WHERE module_id::pg_catalog.text OPERATOR(pg_catalog.=) $1";
         let label = "a module's credentials";
         let rows = self
             .database
@@ -226,7 +247,8 @@ impl ModulesDatabase {
         // Literals instead of parameters, because literals take the type of the column.
         let sql = format!(
             "UPDATE modules SET user_id = {}, claimed = true \
-             WHERE module_id = {} AND NOT coalesce(claimed, false) AND user_id IS NULL AND module_code = {}",
+             WHERE module_id OPERATOR(pg_catalog.=) {} AND NOT coalesce(claimed, false) AND user_id IS NULL \
+               AND module_code OPERATOR(pg_catalog.=) {}",
             quote_literal(user),
             quote_literal(module),
             quote_literal(code),
@@ -246,15 +268,19 @@ impl ModulesDatabase {
     /// # Errors
     /// Returns an error if the database is unavailable or rejects the statement.
     pub(crate) async fn save_states(&self, states: &[ModuleStateRow]) -> Result<(), DatabaseError> {
+        // An unnest of several arrays is always that of `pg_catalog`.
         const SQL: &str = "WITH told AS ( \
-                SELECT t.id, t.online, to_timestamp(t.seen / 1000.0) AS seen, t.telemetry::jsonb AS telemetry \
-                FROM unnest($1::text[], $2::bool[], $3::float8[], $4::text[]) AS t (id, online, seen, telemetry) \
-                JOIN modules m ON m.module_id::text = t.id), \
+                SELECT t.id, t.online, \
+                       pg_catalog.to_timestamp(t.seen OPERATOR(pg_catalog./) 1000.0::double precision) AS seen, \
+                       t.telemetry::pg_catalog.jsonb AS telemetry \
+                FROM unnest($1::pg_catalog.text[], $2::boolean[], $3::double precision[], $4::pg_catalog.text[]) \
+                  AS t (id, online, seen, telemetry) \
+                JOIN modules m ON m.module_id::pg_catalog.text OPERATOR(pg_catalog.=) t.id), \
             marked AS ( \
                 UPDATE modules m SET status = CASE WHEN t.online THEN 'online' ELSE 'offline' END, last_seen = coalesce(t.seen, m.last_seen) \
-                FROM told t WHERE m.module_id::text = t.id) \
+                FROM told t WHERE m.module_id::pg_catalog.text OPERATOR(pg_catalog.=) t.id) \
             INSERT INTO module_state AS s (module_id, online, last_seen, telemetry, updated_at) \
-            SELECT id, online, seen, telemetry, now() FROM told \
+            SELECT id, online, seen, telemetry, pg_catalog.now() FROM told \
             ON CONFLICT (module_id) DO UPDATE SET online = excluded.online, last_seen = coalesce(excluded.last_seen, s.last_seen), \
                 telemetry = coalesce(excluded.telemetry, s.telemetry), updated_at = excluded.updated_at";
         let ids: Vec<&str> = states.iter().map(|state| &*state.id).collect();
@@ -290,7 +316,7 @@ impl ModulesDatabase {
     /// The same errors as [`Self::save_states`].
     pub(crate) async fn mark_all_offline(&self) -> Result<(), DatabaseError> {
         const SQL: &str = "UPDATE module_state SET online = false WHERE online; \
-            UPDATE modules SET status = 'offline' WHERE status = 'online'";
+            UPDATE modules SET status = 'offline' WHERE status OPERATOR(pg_catalog.=) 'online'";
         self.write_connection
             .run("the modules' state", async |client| {
                 client.batch_execute(SQL).await

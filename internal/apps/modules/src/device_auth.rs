@@ -1,6 +1,6 @@
 //! The authentication of devices, and the messages that follow it.
 
-use std::sync::Arc;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -13,6 +13,7 @@ use crate::app::ModulesApp;
 use crate::device::frame;
 use crate::device::password;
 use crate::device::session::{DeviceSession, PasswordCheck};
+use crate::password_queue::QueueError;
 
 /// The time limit of a device's password check.
 const PASSWORD_CHECK_TIMEOUT: Duration = Duration::from_secs(8);
@@ -22,8 +23,8 @@ const PASSWORD_CHECK_TIMEOUT: Duration = Duration::from_secs(8);
 enum PasswordCheckError {
     #[error(transparent)]
     Database(#[from] DatabaseError),
-    #[error("the server stops")]
-    Stopping(#[from] tokio::sync::AcquireError),
+    #[error(transparent)]
+    Queue(#[from] QueueError),
     #[error(transparent)]
     Task(#[from] tokio::task::JoinError),
 }
@@ -38,16 +39,21 @@ impl ModulesApp {
         )
     }
 
-    /// Checks a module's password. bcrypt is slow by design, so it runs on a blocking thread, a
-    /// limited number at a time.
+    /// Checks a module's password for a device at this address. bcrypt is slow by design, so it
+    /// runs on a blocking thread, a limited number at a time.
     pub(super) async fn verify_password(
         &self,
+        address: Option<IpAddr>,
         module: &str,
         password: Option<Secret>,
     ) -> PasswordCheck {
-        let check = self.check_password(module, password);
+        let check = self.check_password(address, module, password);
         match timeout(PASSWORD_CHECK_TIMEOUT, check).await {
             Ok(Ok(check)) => check,
+            Ok(Err(PasswordCheckError::Queue(error))) => {
+                tracing::debug!(%error, "a module's password was not checked");
+                PasswordCheck::Unavailable
+            }
             Ok(Err(error)) => {
                 tracing::warn!(%error, "a module's password could not be checked");
                 PasswordCheck::Unavailable
@@ -58,6 +64,7 @@ impl ModulesApp {
 
     async fn check_password(
         &self,
+        address: Option<IpAddr>,
         module: &str,
         password: Option<Secret>,
     ) -> Result<PasswordCheck, PasswordCheckError> {
@@ -70,17 +77,24 @@ impl ModulesApp {
                 is_claimed && self.config.trust_clients,
             ));
         };
-        let permit = Arc::clone(&self.password_check_permits)
-            .acquire_owned()
-            .await?;
         let hash = credentials
             .and_then(|credentials| credentials.password_hash)
             .map(Secret::new);
-        let is_match = tokio::task::spawn_blocking(move || {
+        let is_known = |hash: &Secret| self.verified_passwords.contains(module, &password, hash);
+        if hash.as_ref().is_some_and(is_known) {
+            return Ok(PasswordCheck::accepted_if(is_claimed));
+        }
+        let permit = self.password_queue.acquire(address, module).await?;
+        let verifying = tokio::task::spawn_blocking(move || {
             let _permit = permit;
-            password::verify(&password, hash.as_ref())
+            let is_match = password::verify(&password, hash.as_ref());
+            hash.filter(|_| is_match).map(|hash| (password, hash))
         });
-        Ok(PasswordCheck::accepted_if(is_match.await? && is_claimed))
+        let verified = verifying.await?;
+        if let Some((password, hash)) = &verified {
+            self.verified_passwords.insert(module, password, hash);
+        }
+        Ok(PasswordCheck::accepted_if(verified.is_some() && is_claimed))
     }
 
     /// Returns the first two messages to an authenticated device, with its last known state.

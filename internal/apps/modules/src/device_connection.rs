@@ -1,5 +1,6 @@
 //! Device connections on the raw WebSocket `/esp32`, run by the shards.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use latido_base::ident::UserId;
@@ -21,6 +22,8 @@ const ENCODING: EncodingId = EncodingId(4);
 
 pub(super) struct DeviceConnection {
     app: Arc<ModulesApp>,
+    /// The address of the device, if it is known.
+    address: Option<IpAddr>,
     /// `None` if the event bus refused the connection, which is then closed.
     conn: Option<ConnectionId>,
     session: DeviceSession,
@@ -28,7 +31,11 @@ pub(super) struct DeviceConnection {
 
 impl DeviceConnection {
     /// Creates the handler of a connection that has not sent anything yet.
-    pub(super) fn new(app: Arc<ModulesApp>, context: &HandlerContext) -> Self {
+    pub(super) fn new(
+        app: Arc<ModulesApp>,
+        address: Option<IpAddr>,
+        context: &HandlerContext,
+    ) -> Self {
         let conn = app
             .service
             .event_bus
@@ -41,7 +48,12 @@ impl DeviceConnection {
             )
             .ok();
         let session = app.new_device_session();
-        Self { app, conn, session }
+        Self {
+            app,
+            address,
+            conn,
+            session,
+        }
     }
 
     fn apply_effect(
@@ -55,8 +67,9 @@ impl DeviceConnection {
             Some(DeviceEffect::Send(text)) => actions.send_text(&text),
             Some(DeviceEffect::Close(close)) => actions.close(close.code(), close.reason()),
             Some(DeviceEffect::CheckPassword { module, password }) => {
-                let app = Arc::clone(&self.app);
-                if !actions.spawn(async move { app.verify_password(&module, password).await }) {
+                let (app, address) = (Arc::clone(&self.app), self.address);
+                let check = async move { app.verify_password(address, &module, password).await };
+                if !actions.spawn(check) {
                     let effect = self.session.on_auth_result(PasswordCheck::Unavailable, now);
                     self.apply_effect(effect, now, actions);
                 }

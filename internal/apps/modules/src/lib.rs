@@ -12,6 +12,7 @@
 mod admin_stats;
 mod app;
 mod authenticator;
+mod claim_attempts;
 mod client_request;
 mod config;
 mod database;
@@ -28,10 +29,12 @@ mod module_claims;
 mod name;
 mod page;
 mod page_requests;
+mod password_queue;
 mod persistence;
 mod registry;
 mod routes;
 mod row_notifications;
+mod row_reader;
 mod row_sync;
 mod service;
 mod service_state;
@@ -46,6 +49,7 @@ mod time_format;
 mod topics;
 mod upgrade;
 mod user;
+mod verified_passwords;
 
 use std::sync::Arc;
 
@@ -82,7 +86,8 @@ impl App for Modules {
     }
 
     fn configure(&self, reader: &mut SettingsReader<'_>, server: &ServerSettings<'_>) -> Starter {
-        let config = Config::from_settings(reader, server.time_zone);
+        let introspection = server.verifier.introspection.as_ref();
+        let config = Config::from_settings(reader, server.time_zone, introspection);
         Arc::new(move |deps| start::start(&config, deps))
     }
 }

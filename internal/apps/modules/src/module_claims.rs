@@ -5,10 +5,6 @@ use latido_auth::Secret;
 use crate::app::ModulesApp;
 use crate::user::WebUser;
 
-/// The number of wrong codes per user and per module after which claims are refused, until those
-/// codes are forgotten.
-const MAX_WRONG_CODES: u32 = 10;
-
 /// The reason for refusing to claim a module. The texts are part of the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum ClaimError {
@@ -31,26 +27,17 @@ impl ModulesApp {
         module: &str,
         code: &Secret,
     ) -> Result<bool, ClaimError> {
-        let counters = [
-            format!("user:{}", user.id.as_str()),
-            format!("module:{module}"),
-        ];
-        if counters.iter().any(|counter| {
-            self.wrong_codes
-                .get(counter)
-                .is_some_and(|wrong| wrong >= MAX_WRONG_CODES)
-        }) {
-            return Err(ClaimError::TooManyWrongCodes);
+        let now_s = self.service.now() / 1000;
+        self.claim_attempts
+            .start(&user.id, module, now_s)
+            .map_err(|_| ClaimError::TooManyWrongCodes)?;
+        let claimed = self.store.claim(module, code, user.id.as_str()).await;
+        if !matches!(claimed, Ok(false)) {
+            self.claim_attempts.take_back(&user.id, module);
         }
-        match self.store.claim(module, code, user.id.as_str()).await {
+        match claimed {
             Ok(true) => {}
-            Ok(false) => {
-                for counter in counters {
-                    let wrong = self.wrong_codes.get(&counter).unwrap_or_default();
-                    self.wrong_codes.insert(counter, wrong + 1);
-                }
-                return Err(ClaimError::WrongCode);
-            }
+            Ok(false) => return Err(ClaimError::WrongCode),
             Err(error) => {
                 tracing::warn!(%error, "a module could not be claimed");
                 return Err(ClaimError::Unavailable);

@@ -1,21 +1,15 @@
-//! The app's background tasks: the timers, saving module states, and following the table's rows.
+//! The app's background tasks: the timers, and saving module states.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::FutureExt as _;
 use serde_json::Value;
-use tokio::sync::mpsc;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 use crate::database::ModuleStateRow;
-use crate::row_notifications::RowHint;
-use latido_base::backoff::Backoff;
-use latido_postgres::DatabaseError;
 
 use crate::app::ModulesApp;
 use crate::registry::ModuleId;
-use crate::row_sync;
 use crate::service::ModuleService;
 
 /// The interval between saves of modules that came online or went offline. Every `FULL_SAVE_ROUNDS`
@@ -24,8 +18,6 @@ const SAVE_INTERVAL: Duration = Duration::from_secs(1);
 const FULL_SAVE_ROUNDS: u32 = 5;
 /// The largest number of modules in one save statement.
 const MAX_ROWS_PER_SAVE: usize = 500;
-/// The pauses before failed row reads are repeated.
-const READ_RETRIES: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(5));
 
 impl ModulesApp {
     /// Runs the timers of the service when they are due.
@@ -65,50 +57,6 @@ impl ModulesApp {
                 }
             }
         }
-    }
-
-    /// Reads the rows that the hints name.
-    pub(super) async fn watch_rows(self: Arc<Self>, mut hint_receiver: mpsc::Receiver<RowHint>) {
-        let mut is_initialised = false;
-        while let Some(mut hint) = hint_receiver.recv().await {
-            // A full read covers all hints that are already queued.
-            while let Some(Some(more)) =
-                (hint == RowHint::All).then(|| hint_receiver.recv().now_or_never().flatten())
-            {
-                hint = if more == RowHint::All { more } else { hint };
-            }
-            let mut backoff = READ_RETRIES;
-            loop {
-                let result = async {
-                    if !is_initialised {
-                        self.store.mark_all_offline().await?;
-                        is_initialised = true;
-                    }
-                    match &hint {
-                        RowHint::Rows(ids) if self.service.lock().is_loaded => {
-                            self.sync_rows(ids).await
-                        }
-                        RowHint::Rows(_) | RowHint::All => {
-                            row_sync::sync_all(&self.service, &*self.store, self.config.max_modules)
-                                .await
-                        }
-                    }
-                };
-                match result.await {
-                    Ok(()) => break,
-                    Err(error) => {
-                        tracing::warn!(%error, "the table of modules could not be read; retrying")
-                    }
-                }
-                sleep(backoff.next_pause()).await;
-                // A full read covers everything that changed during the failure.
-                hint = RowHint::All;
-            }
-        }
-    }
-
-    pub(super) async fn sync_rows(&self, ids: &[String]) -> Result<(), DatabaseError> {
-        row_sync::sync_rows(&self.service, &*self.store, ids, self.config.max_modules).await
     }
 }
 

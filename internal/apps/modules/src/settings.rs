@@ -1,6 +1,9 @@
 //! The settings of the modules app.
 
-use latido_auth::{ApiKey, VerifierConfig, check_secret, read_issuer_url};
+use latido_auth::{
+    ApiKey, IntrospectionConfig, Secret, VerifierConfig, check_secret, read_issuer,
+    read_issuer_url, warn_if_short,
+};
 use latido_net::Origins;
 use latido_settings::{SettingsReader, variables};
 
@@ -26,6 +29,8 @@ variables! {
             "Required value of iss in tokens of MODULES_JWT_SECRET and MODULES_JWT_JWKS_URL. Unset: any";
         plain MODULES_JWT_AUDIENCE "TEXT" = none,
             "Value that aud of those tokens must be or contain. Unset: any";
+        secret MODULES_JWT_INTROSPECTION_URL "URL" = shown("JWT_INTROSPECTION_URL"),
+            "Address (https) that reports whether one of those tokens was revoked. none: they are valid until they expire";
         plain MODULES_ADMIN_ROLES "LIST" = text(ADMIN_ROLE),
             "Roles (claim rol or role) of this app's administrators; none: no role";
         secret MODULES_SESSION_SECRET "TEXT" = none,
@@ -52,18 +57,20 @@ variables! {
 }
 
 impl Config {
-    /// Reads the settings. `time_zone` is the default zone for displayed times.
-    pub(super) fn from_settings(r: &mut SettingsReader<'_>, time_zone: &str) -> Self {
+    /// Reads the settings. `time_zone` is the default zone for displayed times, and
+    /// `introspection` reports revoked tokens of the streams.
+    pub(super) fn from_settings(
+        r: &mut SettingsReader<'_>,
+        time_zone: &str,
+        introspection: Option<&IntrospectionConfig>,
+    ) -> Self {
         let defaults = Self::default();
-        let secrets = [MODULES_SESSION_SECRET, MODULES_SESSION_SECRET_PREVIOUS];
+        let session_secrets = session_secrets(r);
         let zone = r.time_zone(&MODULES_TIMEZONE, "Europe/Paris");
         r.require(&MODULES_API_KEY, EXPECTED_API_KEY);
         Self {
-            verifier: verifier(r),
-            session_secrets: secrets
-                .iter()
-                .filter_map(|secret| r.secret(secret))
-                .collect(),
+            verifier: verifier(r, introspection),
+            session_secrets,
             session_cookie: r.text_or_default(&MODULES_SESSION_COOKIE).to_owned(),
             session_sql: session_sql(r).unwrap_or(defaults.session_sql),
             session_ttl: r.seconds(&MODULES_SESSION_SECONDS, 1..=3_600),
@@ -88,14 +95,29 @@ fn allowed_origins(r: &mut SettingsReader<'_>) -> Vec<String> {
     origins.unwrap_or_default().listed().to_vec()
 }
 
+/// Reads the secrets of session cookies. Short ones are warned of.
+fn session_secrets(r: &mut SettingsReader<'_>) -> Vec<Secret> {
+    let mut secrets = Vec::new();
+    for variable in [MODULES_SESSION_SECRET, MODULES_SESSION_SECRET_PREVIOUS] {
+        if let Some(secret) = r.secret(&variable) {
+            warn_if_short(r, &variable, &secret);
+            secrets.push(secret);
+        }
+    }
+    secrets
+}
+
 /// Reads the app's own token keys. Returns `None` if it uses those of the streams.
-fn verifier(r: &mut SettingsReader<'_>) -> Option<VerifierConfig> {
+fn verifier(
+    r: &mut SettingsReader<'_>,
+    introspection: Option<&IntrospectionConfig>,
+) -> Option<VerifierConfig> {
     let secret = r.secret(&MODULES_JWT_SECRET);
     let jwks_url = read_issuer_url(r, &MODULES_JWT_JWKS_URL);
     if let Some(secret) = &secret {
         r.ok_or_record(MODULES_JWT_SECRET.name, check_secret(secret, false));
     }
-    let issuer = r.text(&MODULES_JWT_ISSUER).map(ToOwned::to_owned);
+    let issuer = read_issuer(r, &MODULES_JWT_ISSUER);
     let audience = r.text(&MODULES_JWT_AUDIENCE).map(ToOwned::to_owned);
     if secret.is_none() && jwks_url.is_none() {
         if issuer.is_some() || audience.is_some() {
@@ -109,6 +131,11 @@ fn verifier(r: &mut SettingsReader<'_>) -> Option<VerifierConfig> {
         jwks_url,
         issuer,
         audience,
+        introspection: IntrospectionConfig::of_app(
+            r,
+            &MODULES_JWT_INTROSPECTION_URL,
+            introspection,
+        ),
         ..VerifierConfig::default()
     })
 }
@@ -139,7 +166,7 @@ mod tests {
     fn read(variables: &[(&str, &str)]) -> Result<Config, String> {
         let sources = ConfigSources::from_variables(variables);
         let r = &mut SettingsReader::new(&sources);
-        let config = Config::from_settings(r, "Europe/Paris");
+        let config = Config::from_settings(r, "Europe/Paris", None);
         if r.errors.is_empty() {
             Ok(config)
         } else {

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use latido_auth::Secret;
+use latido_auth::{Secret, TokenEnd};
 use latido_event_bus::{BusEvent, ConnectionId, Identity, Mailbox};
 use latido_socketio::{ClientEvent, Emit, SocketHandle, SocketHandler, SocketIoApp};
 
@@ -196,10 +196,13 @@ impl SocketHandler for ClientSocket {
                 AuthMethod::Unverified => {
                     self.deadline = Instant::now() + Duration::from_secs(3600)
                 }
-                AuthMethod::Token { ends_at_s } if self.app.service.now() / 1000 >= ends_at_s => {
-                    self.disconnect_with_error("Token expired")
+                AuthMethod::Token(lifetime) => {
+                    match lifetime.ended(self.app.service.now() / 1000) {
+                        Some(TokenEnd::Expired) => self.disconnect_with_error("Token expired"),
+                        Some(TokenEnd::Revoked) => self.disconnect_with_error("Token revoked"),
+                        None => self.deadline = self.app.next_token_check(&lifetime),
+                    }
                 }
-                AuthMethod::Token { ends_at_s } => self.deadline = self.app.instant_at(ends_at_s),
                 AuthMethod::Session(_) => self.recheck_session(),
             },
         }
@@ -226,7 +229,10 @@ impl ClientSocket {
         self.app.drain.spawn_until_stop(async move {
             let found = app.authenticator.authenticate(&credentials).await;
             match &found {
-                Ok(Some(user)) => app.set_client_identity(conn, user, None),
+                Ok(Some(user)) => {
+                    link.mark_identified();
+                    app.set_client_identity(conn, user, None)
+                }
                 Ok(None) => {}
                 Err(unavailable) => {
                     link.emit("error", &json!({"message": unavailable.to_string()}))
@@ -245,10 +251,11 @@ impl ClientSocket {
 
     pub(super) fn set_user(&mut self, user: WebUser) {
         self.deadline = match user.auth_method {
-            AuthMethod::Token { ends_at_s } => self.app.instant_at(ends_at_s),
+            AuthMethod::Token(ref lifetime) => self.app.next_token_check(lifetime),
             AuthMethod::Session(_) => Instant::now() + self.app.authenticator.session_ttl,
             AuthMethod::Unverified => Instant::now() + Duration::from_secs(3600),
         };
+        self.handle.mark_identified();
         self.state = ClientState::User(user);
     }
 
@@ -295,7 +302,9 @@ impl ClientSocket {
         let now = self.app.service.now();
         let mut effect = session.on_message(frame::parse_event(event, payload), now);
         if let Some(DeviceEffect::CheckPassword { module, password }) = effect {
-            let result = self.app.verify_password(&module, password).await;
+            let address = self.handle.peer().map(|peer| peer.ip());
+            let check = self.app.verify_password(address, &module, password);
+            let result = check.await;
             effect = session.on_auth_result(result, self.app.service.now());
         }
         match effect {
@@ -323,6 +332,7 @@ impl ClientSocket {
             self.send_error(DeviceClose::AuthFailed.reason());
             return self.handle.disconnect();
         }
+        self.handle.mark_identified();
         let [connected, success] = self.app.connected_messages(module);
         self.handle.emit("connected", &connected);
         self.handle.emit("auth_success", &success);

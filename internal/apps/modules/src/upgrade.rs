@@ -46,12 +46,13 @@ impl WebSocketApp for DeviceUpgrade {
         path == DEVICE_PATH
     }
 
-    fn upgrade(&self, _asked: AppRequest) -> BoxFuture<'static, Result<HandlerSpec, AppResponse>> {
+    fn upgrade(&self, request: AppRequest) -> BoxFuture<'static, Result<HandlerSpec, AppResponse>> {
         let (app, limits) = (Arc::clone(&self.app), self.limits);
+        let address = request.client.map(|client| client.ip());
         // Devices authenticate in their first frame, so every upgrade is accepted.
         Box::pin(async move {
             Ok(HandlerSpec::new(NAME, move |context| {
-                Box::new(DeviceConnection::new(app, &context))
+                Box::new(DeviceConnection::new(app, address, &context))
             })
             .limits(limits))
         })

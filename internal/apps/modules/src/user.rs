@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use latido_auth::TokenLifetime;
 use latido_base::ident::UserId;
 
 /// The longest id of a user or a module, in bytes.
@@ -27,8 +28,8 @@ pub(super) struct WebUser {
 /// The basis of an identity, which also determines its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum AuthMethod {
-    /// A token, which expires at this Unix second.
-    Token { ends_at_s: i64 },
+    /// A token, which ends by its expiry or its revocation.
+    Token(TokenLifetime),
     /// A session, which is looked up again periodically.
     Session(SessionId),
     /// The client's own claim, if the operator has enabled that.

@@ -7,7 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
 
 use crate::wire::{AuthFrame, ClaimedUser, WireId};
-use latido_auth::{Principal, VerifiedToken};
+use latido_auth::{Principal, TokenLifetime, VerifiedToken};
 use latido_base::ident::UserId;
 
 /// The claims that may contain the user's id. The first one that is present counts.
@@ -23,8 +23,6 @@ pub(super) struct TokenClaims {
     pub(super) user: UserId,
     /// The id of each workspace and the user's role in it.
     workspaces: Vec<(Box<str>, Option<Arc<str>>)>,
-    /// The expiry time of the token, in Unix seconds.
-    pub(super) expires_at_s: i64,
     pub(super) principal: Arc<Principal>,
 }
 
@@ -36,8 +34,8 @@ pub(super) struct WorkspaceMember {
     /// The user's id as JSON, in the form in which the client sent it.
     pub(super) user_json: Box<str>,
     pub(super) role: Option<Arc<str>>,
-    /// The expiry time in Unix seconds. `None` if there is no token.
-    pub(super) expires_at_s: Option<i64>,
+    /// The end of the token. `None` if there is no token.
+    pub(super) lifetime: Option<TokenLifetime>,
 }
 
 impl TokenClaims {
@@ -63,7 +61,6 @@ impl TokenClaims {
         Self {
             user,
             workspaces,
-            expires_at_s: principal.ends_at_s(),
             principal: Arc::new(principal),
         }
     }
@@ -86,7 +83,7 @@ impl TokenClaims {
             user: self.user.clone(),
             user_json,
             role: role.clone(),
-            expires_at_s: Some(self.expires_at_s),
+            lifetime: Some(self.principal.lifetime()),
         })
     }
 }
@@ -101,7 +98,7 @@ pub(super) fn unverified_membership(auth: &AuthFrame) -> Option<WorkspaceMember>
         user: UserId::new(&user.text),
         user_json: user.json.clone(),
         role: None,
-        expires_at_s: None,
+        lifetime: None,
     })
 }
 
@@ -132,7 +129,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use latido_auth::Grants;
+    use latido_auth::{Grants, TokenEnd};
 
     fn credentials(claims: &Value) -> TokenClaims {
         let principal = Principal::new(UserId::new("456"), 100, None, Grants::default());
@@ -167,7 +164,11 @@ mod tests {
             ),
             ("123", "456", Some("owner"))
         );
-        assert_eq!(member.expires_at_s, Some(105));
+        let lifetime = member.lifetime.unwrap();
+        assert_eq!(
+            [104, 105].map(|now_s| lifetime.ended(now_s)),
+            [None, Some(TokenEnd::Expired)]
+        );
         assert_eq!(
             &*token_claims
                 .membership(&auth(&json!("507f"), None))

@@ -1,7 +1,6 @@
 //! The settings of the workspace app.
 
-use latido_app_kit::{ApiKeys, KeyListError};
-use latido_auth::Secret;
+use latido_app_kit::ApiKeys;
 
 /// The settings of the workspace app.
 #[derive(Debug, Clone, Default)]
@@ -10,14 +9,4 @@ pub(crate) struct Config {
     pub keys: ApiKeys,
     /// Set if the ids of an `auth` frame without a token are accepted unchecked.
     pub trusts_client_ids: bool,
-}
-
-impl Config {
-    /// Parses a comma-separated list of keys, each in plain text or as `sha256:` and its hash.
-    ///
-    /// # Errors
-    /// Returns a [`KeyListError`] if the list is empty or contains an invalid key.
-    pub(crate) fn parse_keys(list: &Secret) -> Result<ApiKeys, KeyListError> {
-        ApiKeys::parse(list)
-    }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::claims::{TokenClaims, USER_CLAIMS, WorkspaceMember, unverified_membership};
 use crate::shared::{ENCODING, WorkspaceShared, user_topic, workspace_topic};
 use crate::wire::{self, AuthFrame, WorkspaceFrame};
-use latido_auth::{TokenError, VerifiedToken};
+use latido_auth::{TokenEnd, TokenError, VerifiedToken};
 use latido_base::ident::UserId;
 use latido_event_bus::{BusEvent, ConnectionId, Identity, JoinRequest};
 use latido_protocol::Frame;
@@ -41,7 +41,7 @@ pub(super) struct WorkspaceConnection {
     /// Set if the native session follows the user of the `auth` frame.
     native_follows_auth: bool,
     member: Option<WorkspaceMember>,
-    /// The next deadline in Unix seconds: for `auth`, then the token's expiry.
+    /// The next deadline in Unix seconds: for `auth`, then the next check of the token.
     deadline_s: Option<i64>,
     /// An `auth` frame whose token is being verified, and the messages received since.
     pending_auth: Option<(AuthFrame, VecDeque<String>)>,
@@ -229,7 +229,10 @@ impl WorkspaceConnection {
             Frame::text(wire::AUTH_SUCCESS),
         );
         let _ = exchange.set_identity(id, identity, &joins);
-        self.deadline_s = member.expires_at_s;
+        self.deadline_s = member
+            .lifetime
+            .as_ref()
+            .map(|lifetime| lifetime.next_check_s(self.shared.clock.unix_s()));
         self.member = Some(member);
     }
 
@@ -283,10 +286,19 @@ impl ProtocolHandler for WorkspaceConnection {
             return;
         }
         self.deadline_s = None;
-        let (reason, text) = if self.member.is_some() {
-            ("token", "token expired; come back with a new one")
-        } else {
-            ("auth_deadline", "unauthorized")
+        let lifetime = self
+            .member
+            .as_ref()
+            .and_then(|member| member.lifetime.as_ref());
+        let (reason, text) = match lifetime.map(|lifetime| lifetime.ended(now.unix_s)) {
+            None => ("auth_deadline", "unauthorized"),
+            Some(Some(TokenEnd::Expired)) => ("token", "token expired; come back with a new one"),
+            Some(Some(TokenEnd::Revoked)) => ("token", "token revoked; come back with a new one"),
+            Some(None) => {
+                let next = lifetime.map(|lifetime| lifetime.next_check_s(now.unix_s));
+                self.deadline_s = next;
+                return;
+            }
         };
         self.refuse(
             reason,

@@ -1,5 +1,6 @@
 //! The settings of the workspace app.
 
+use latido_app_kit::ApiKeys;
 use latido_auth::Secret;
 use latido_settings::{SettingsReader, variables};
 
@@ -22,7 +23,7 @@ impl Config {
         let list = r
             .secret(&WORKSPACE_API_KEY)
             .unwrap_or_else(|| Secret::new(""));
-        let keys = r.ok_or_record(WORKSPACE_API_KEY.name, Self::parse_keys(&list));
+        let keys = r.ok_or_record(WORKSPACE_API_KEY.name, ApiKeys::parse(&list));
         Self {
             keys: keys.unwrap_or_default(),
             trusts_client_ids: r.boolean(&WORKSPACE_TRUST_CLIENT_IDS),

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use crate::config::Config;
 use crate::shared::{NAME, WorkspaceShared};
 use crate::upgrade::WorkspaceUpgrade;
-use latido_app_kit::Router;
+use latido_app_kit::{ApiKeys, Router};
 use latido_auth::{Secret, Verifier, VerifierConfig};
 use latido_base::clock::Clock;
 use latido_event_bus::{ConnectionSlot, Delivery, EventQueue};
@@ -84,7 +84,7 @@ impl WorkspaceWorld {
         let clock = Clock::system();
         let verifier = Arc::new(Verifier::new(&keys, clock.clone()).unwrap());
         let config = Config {
-            keys: Config::parse_keys(&Secret::new(KEY)).unwrap(),
+            keys: ApiKeys::parse(&Secret::new(KEY)).unwrap(),
             ..config
         };
         let shared = WorkspaceShared::new(

@@ -11,9 +11,9 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use tracing::debug;
-use warp::http::header::{ACCEPT, HeaderName, VARY};
+use warp::http::header::{ACCEPT, HeaderName, LOCATION, VARY};
 use warp::http::{HeaderValue, StatusCode};
-use warp::path::Tail;
+use warp::path::{FullPath, Tail};
 use warp::{Filter, Rejection, path};
 
 use crate::authenticate::authenticate;
@@ -53,12 +53,38 @@ pub(super) fn routes(
     first
         .or(second)
         .unify()
+        .and(path::full())
         .and(path::tail())
         .and(request_head())
-        .then(move |version, tail: Tail, head: RequestHead| {
-            let (state, page) = (Arc::clone(&state), page.clone());
-            async move { handle(&state, &page, version, tail.as_str(), &head).await }
-        })
+        .then(
+            move |version, full: FullPath, tail: Tail, head: RequestHead| {
+                let (state, page) = (Arc::clone(&state), page.clone());
+                async move {
+                    match to_canonical(full.as_str(), &head.query)? {
+                        Some(redirect) => Ok(redirect),
+                        None => handle(&state, &page, version, tail.as_str(), &head).await,
+                    }
+                }
+            },
+        )
+}
+
+/// Redirects a path with a slash at the end, as clients of the older system wrote them. Returns
+/// `None` for a path in its one spelling.
+fn to_canonical(path: &str, query: &str) -> Result<Option<Response>, ApiError> {
+    if path.contains("//") {
+        return Err(ApiError::not_found());
+    }
+    let Some(canonical) = path.strip_suffix('/') else {
+        return Ok(None);
+    };
+    let separator = if query.is_empty() { "" } else { "?" };
+    let target = format!("{canonical}{separator}{query}");
+    let target = HeaderValue::try_from(target).map_err(|_| ApiError::not_found())?;
+    let mut response = Response::new("".into());
+    *response.status_mut() = StatusCode::PERMANENT_REDIRECT;
+    response.headers_mut().insert(LOCATION, target);
+    Ok(Some(response))
 }
 
 async fn handle(
@@ -68,7 +94,7 @@ async fn handle(
     path: &str,
     head: &RequestHead,
 ) -> Result<Response, ApiError> {
-    let segments: Vec<_> = path.trim_end_matches('/').split('/').collect();
+    let segments: Vec<_> = path.split('/').collect();
     match segments.as_slice() {
         [""] if version == DashboardVersion::V1 && head.header(ACCEPT).contains("text/html") => {
             page.serve(PAGE, head).map(with_vary)

@@ -217,8 +217,11 @@ async fn bytes_sent_before_the_accept_are_answered() {
     // More bytes than one read takes, and then the end of the stream.
     let mut long = send(&[head.as_bytes(), &ping.repeat(1_000)].concat(), true);
     let (mut other, mut refused) = (
-        send(b"GET /health HTTP/1.1\r\nConnection: close\r\n\r\n", false),
-        send(b"GET /ws HTTP/1.1\r\n\r\n", false),
+        send(
+            b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+            false,
+        ),
+        send(b"GET /ws HTTP/1.1\r\nHost: x\r\n\r\n", false),
     );
     let (mut late, gone) = (send(b"", false), send(b"", true));
     assert!(shard.run_until_idle());

@@ -8,6 +8,7 @@ mod connections;
 mod hooks;
 mod limits;
 mod secrets;
+mod strict_requests;
 mod tls;
 mod upgrade_paths;
 mod upgrades;

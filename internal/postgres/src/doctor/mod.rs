@@ -2,26 +2,40 @@
 
 mod finding;
 mod policies;
+mod queue;
 mod role;
 mod server;
 mod stream;
 mod table;
 
+use crate::grants::ServingNeeds;
 use crate::pool::Database;
 use latido_stream::Catalog;
 
 pub use finding::{Finding, FindingLevel};
 
+/// Checks the database for a server without apps; see [`examine_for`].
+pub async fn examine(database: &Database, catalog: &Catalog) -> Vec<Finding> {
+    let needs = ServingNeeds {
+        catalog,
+        tables: &[],
+        apps: &[],
+    };
+    examine_for(database, needs).await
+}
+
 /// Checks the database, from the connection to the plan of every stream's query. Changes nothing,
 /// but runs each stream's query once.
-pub async fn examine(database: &Database, catalog: &Catalog) -> Vec<Finding> {
+pub async fn examine_for(database: &Database, needs: ServingNeeds<'_>) -> Vec<Finding> {
+    let catalog = needs.catalog;
     if let Err(error) = database.check_connection().await {
         let remedy = "check host, port, user, password and sslmode of DATABASE_URL, and that the server runs";
         return vec![Finding::failure("connection", error.to_string()).remedy(remedy)];
     }
     let mut findings = server::examine(database).await;
-    findings.push(role::examine(database).await);
+    findings.extend(role::examine(database, needs).await);
     findings.push(server::check_listen(database).await);
+    findings.push(queue::examine(database).await);
     findings.extend(table::trigger_findings(database, catalog).await);
     for (_, stream) in catalog.iter() {
         findings.extend(stream::examine(database, stream).await);

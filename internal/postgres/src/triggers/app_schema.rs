@@ -5,8 +5,11 @@ use tokio_postgres::SimpleQueryMessage;
 use tokio_postgres::types::Type;
 
 use super::error::InstallError;
-use super::generate::{SETTINGS_SQL, ScriptSection, build_script};
+use super::generate::ScriptSection;
 use super::install_change::InstallChange;
+use super::ownership::ObjectNames;
+use super::transaction::transaction_script;
+use crate::grants::TableGrant;
 use crate::pool::Database;
 use crate::quote::quote_literal;
 
@@ -29,6 +32,10 @@ pub struct AppSchema {
     pub uninstall_sql: &'static str,
     /// The tables and sequences that stay, because their data belongs to the application.
     pub kept: &'static [&'static str],
+    /// The privileges on tables that the serving role needs for the app.
+    pub grants: &'static [TableGrant],
+    /// The functions of the SQL that the app calls.
+    pub called_functions: &'static [&'static str],
 }
 
 impl AppSchema {
@@ -60,6 +67,23 @@ impl Database {
     /// Returns an error if the database is unavailable, a lock cannot be acquired, or the role may
     /// not create the objects.
     pub async fn install_app(&self, schema: &AppSchema) -> Result<InstallChange, InstallError> {
+        let (todo, change) = self.plan_app(schema).await?;
+        self.run_sections(&todo).await?;
+        Ok(change)
+    }
+
+    /// Returns the script that [`Database::install_app`] would run now.
+    ///
+    /// # Errors
+    /// Returns an error if the database is unavailable.
+    pub async fn install_app_sql(&self, schema: &AppSchema) -> Result<String, InstallError> {
+        Ok(transaction_script(&self.plan_app(schema).await?.0))
+    }
+
+    async fn plan_app(
+        &self,
+        schema: &AppSchema,
+    ) -> Result<(Vec<ScriptSection>, InstallChange), InstallError> {
         let subject = schema.installed_subject();
         let private = self.open_dedicated_direct().await?;
         let query = format!(
@@ -71,16 +95,26 @@ impl Database {
         let rows = result.map_err(|error| InstallError::from_driver(subject.clone(), &error))?;
         let mark = schema.mark();
         let is_current = |message: &SimpleQueryMessage| matches!(message, SimpleQueryMessage::Row(row) if row.get(0) == Some(mark.as_str()));
+        let guard = self.app_guard(schema);
         if rows.iter().any(is_current) {
-            return Ok(InstallChange::Unchanged(subject));
+            return Ok((vec![guard], InstallChange::Unchanged(subject)));
         }
-        self.run_sections(&[self.app_section(schema)]).await?;
-        Ok(InstallChange::Installed(subject))
+        // Before and after, because somebody may have been faster than the first check.
+        let todo = vec![guard.clone(), self.app_section(schema), guard];
+        Ok((todo, InstallChange::Installed(subject)))
     }
 
-    /// Returns the script that [`Database::install_app`] would run.
-    pub fn install_app_sql(&self, schema: &AppSchema) -> String {
-        build_script(SETTINGS_SQL, &[self.app_section(schema)])
+    /// Returns the section that fails if objects of the app's names belong to somebody else.
+    fn app_guard(&self, schema: &AppSchema) -> ScriptSection {
+        let mut names = ObjectNames::of_script(schema.install_sql);
+        let is_own = |name: &&String| !schema.kept.contains(&name.as_str());
+        names.guarded = names.relations.iter().filter(is_own).cloned().collect();
+        let home = "pg_catalog.current_setting('latido.home')";
+        let guard = names.guard_section(schema.installed_subject(), home);
+        // The check itself must not see the search path, which it needs to find the schema.
+        let path = "SELECT pg_catalog.set_config('latido.home', pg_catalog.current_schema()::pg_catalog.text, true);\n\
+                    SET LOCAL search_path = pg_catalog;";
+        self.section_on_default_path(guard.subject, &format!("{path}\n{}", guard.sql))
     }
 
     fn app_section(&self, schema: &AppSchema) -> ScriptSection {

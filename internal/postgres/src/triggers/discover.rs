@@ -11,7 +11,7 @@ use crate::watch_locks::probe_sql;
 use latido_stream::{Catalog, SourceTable, Stream};
 
 /// Returns every table of every stream that can have triggers, and the problems of the others.
-pub(super) async fn discover_tables(
+pub(crate) async fn discover_tables(
     database: &Database,
     catalog: &Catalog,
 ) -> Result<(Vec<WatchedTable>, Vec<TableProblem>), DatabaseError> {
@@ -108,6 +108,31 @@ fn types_of(has: &[(String, String)], key: Option<&KeyColumn>, listed: &[String]
     let is_used = |name: &String| listed.contains(name) || key.is_some_and(|key| key.name == *name);
     let used = has.iter().filter(|(name, _)| is_used(name));
     used.map(|(_, data_type)| data_type.clone()).collect()
+}
+
+/// Finds a table that a part of the server other than a stream needs, as a stream's tables are
+/// found. Returns its schema and name.
+///
+/// # Errors
+/// Returns an error if there is no such table, or if the database fails.
+pub(crate) async fn find_relation(
+    database: &Database,
+    part: &str,
+    table: &str,
+) -> Result<(String, String), DiscoveryError> {
+    let rows = query_rows(database, include_str!("find_table.sql"), &table, Type::TEXT).await?;
+    let text = |column: usize| {
+        let row = rows.first()?;
+        row.try_get::<_, Option<String>>(column).ok().flatten()
+    };
+    text(1).zip(text(2)).ok_or_else(|| {
+        TableProblem::NotInstalled {
+            part: part.to_owned(),
+            table: table.to_owned(),
+            searched: text(4).unwrap_or_default(),
+        }
+        .into()
+    })
 }
 
 /// Returns whether row triggers may be used with the gate. They run as the writer, so every role

@@ -2,6 +2,7 @@
 
 use tokio_postgres::error::SqlState;
 
+use super::ownership::NOT_OWNED_CODE;
 use crate::error::{DatabaseError, KeyMismatch};
 
 /// The reason why a stream's table cannot have the stream's triggers.
@@ -13,6 +14,18 @@ pub enum TableProblem {
         /// The stream's name.
         stream: String,
         /// The table's name as configured.
+        table: String,
+        /// The schemas of the search path.
+        searched: String,
+    },
+    /// A part of the server other than a stream needs a table that is not there.
+    #[error(
+        "{part}: no table {table}; looked in the schemas {searched}; run `latido install` first"
+    )]
+    NotInstalled {
+        /// The app's name, or what else needs the table.
+        part: String,
+        /// The table's name.
         table: String,
         /// The schemas of the search path.
         searched: String,
@@ -96,6 +109,17 @@ pub enum InstallError {
         /// The message text of the server.
         message: String,
     },
+    /// Objects of the names that the installation needs belong to other roles.
+    #[error(
+        "{subject} can't be installed upon what belongs to another role: {objects}. Nothing was changed; \
+         install as that role, or drop these if they are nobody's"
+    )]
+    NotOwned {
+        /// The description of what was to be installed.
+        subject: String,
+        /// The objects with their owners.
+        objects: String,
+    },
     /// Any other error of the database.
     #[error("{0}")]
     Database(#[from] DatabaseError),
@@ -107,6 +131,10 @@ impl InstallError {
             Some(db) if *db.code() == SqlState::INSUFFICIENT_PRIVILEGE => Self::PermissionDenied {
                 subject,
                 message: db.message().to_owned(),
+            },
+            Some(db) if db.code().code() == NOT_OWNED_CODE => Self::NotOwned {
+                subject,
+                objects: db.message().to_owned(),
             },
             _ => Self::Database(DatabaseError::from_driver(&subject, error)),
         }

@@ -14,9 +14,8 @@ use sha2::{Digest, Sha256};
 
 use crate::quote::{dollar_quote, quote_ident, quote_literal, quote_qualified};
 pub(crate) use crate::triggers::function_body::KeyColumn;
-use crate::triggers::function_body::{
-    FunctionParts, MAX_NAMED_KEYS, fill_template, stream_and_key,
-};
+pub(super) use crate::triggers::function_body::fill_template;
+use crate::triggers::function_body::{FunctionParts, MAX_NAMED_KEYS, stream_and_key};
 use crate::triggers::trigger_event::{TRIGGER_EVENTS, TriggerEvent, TriggerKind};
 use crate::watch_locks::{hash_sql, try_first_sql, try_second_sql};
 use latido_stream::MAX_KEY_BYTES;

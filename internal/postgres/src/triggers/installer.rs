@@ -1,70 +1,82 @@
-//! The installing transaction: what it sets, which lock it takes, and how often it tries.
+//! Plans an installation or a removal, and runs it as one transaction with several attempts.
 
 use std::time::Duration;
 
 use tokio::time::sleep;
-use tokio_postgres::Client;
-use tokio_postgres::error::SqlState;
 
+use crate::grants::{Grant, grant_script};
 use crate::pool::Database;
 use crate::triggers::app_schema::AppSchema;
 use crate::triggers::discover;
 use crate::triggers::error::InstallError;
-use crate::triggers::generate::{
-    SCHEMA, SETTINGS_SQL, ScriptSection, WatchedTable, build_script, script_sections,
-};
+use crate::triggers::generate::{SCHEMA, ScriptSection, WatchedTable, script_sections};
 use crate::triggers::inspect::{InstalledTriggers, TriggerState};
 use crate::triggers::install_change::InstallChange;
+use crate::triggers::ownership::ObjectNames;
+use crate::triggers::transaction::{run_transaction, transaction_script};
+use crate::triggers::trigger_event::TRIGGER_EVENTS;
 use latido_base::backoff::Jitter;
 use latido_stream::Catalog;
-
-/// The lock that prevents two installations at the same time.
-const INSTALL_LOCK_SQL: &str = "SELECT pg_catalog.pg_advisory_xact_lock(7233748251341);";
 
 /// The number of attempts to take the locks, and the pause between them, in which writers continue.
 const MAX_ATTEMPTS: u32 = 6;
 const ATTEMPT_PAUSE: Duration = Duration::from_millis(400);
+
+/// The sections to run, and the changes to report afterwards.
+type Plan = (Vec<ScriptSection>, Vec<InstallChange>);
 
 impl Database {
     /// Installs the triggers that the catalog needs, and removes those of streams and tables that
     /// it no longer contains. All of this is one transaction on the listener's address, with short
     /// lock time-outs. Current triggers are not touched.
     pub async fn install(&self, catalog: &Catalog) -> Result<Vec<InstallChange>, InstallError> {
+        match self.plan_install(catalog).await {
+            Ok((todo, changes)) => {
+                self.run_sections(&todo).await?;
+                Ok(changes)
+            }
+            Err(error) => {
+                if let InstallError::UnsupportedTables(_) = error {
+                    self.remove_stale_triggers(catalog).await?;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Returns the script that [`Database::install`] would run now, for reading or for psql.
+    pub async fn install_sql(&self, catalog: &Catalog) -> Result<String, InstallError> {
+        let (todo, _) = self.plan_install(catalog).await?;
+        Ok(transaction_script(&todo))
+    }
+
+    async fn plan_install(&self, catalog: &Catalog) -> Result<Plan, InstallError> {
         let (wanted, problems) = discover::discover_tables(self, catalog).await?;
-        let found = InstalledTriggers::read(self).await?;
         if !problems.is_empty() {
-            self.remove_stale_of(&found, &wanted).await?;
             return Err(InstallError::UnsupportedTables(problems));
         }
-        let mut changes = Vec::new();
+        let found = InstalledTriggers::read(self).await?;
         let mut todo: Vec<ScriptSection> = found
             .unused_functions(&wanted)
             .iter()
             .map(|left| left.removal_section())
             .collect();
-        changes.extend(
-            todo.iter()
-                .map(|section| InstallChange::Removed(section.subject.clone())),
-        );
+        let mut changes: Vec<_> = todo
+            .iter()
+            .map(|section| InstallChange::Removed(section.subject.clone()))
+            .collect();
         let gated = discover::uses_gate(self).await?;
         let mut all = script_sections(&wanted, gated).into_iter();
-        let shared = all.next().filter(|_| !found.shared_function_matches(gated));
-        let tables: Vec<_> = wanted
-            .iter()
-            .zip(all)
-            .map(|(table, section)| (found.table_state(table), section))
-            .collect();
-        todo.extend(shared);
-        for (state, section) in tables {
-            if state == TriggerState::Current {
+        todo.extend(all.next().filter(|_| !found.shared_function_matches(gated)));
+        for (table, section) in wanted.iter().zip(all) {
+            if found.table_state(table) == TriggerState::Current {
                 changes.push(InstallChange::Unchanged(section.subject));
             } else {
                 changes.push(InstallChange::Installed(section.subject.clone()));
                 todo.push(section);
             }
         }
-        self.run_sections(&todo).await?;
-        Ok(changes)
+        Ok((guard_sections(&wanted, todo), changes))
     }
 
     /// Removes the triggers that fit no table of the catalog, and those that could fail a write. It
@@ -72,16 +84,8 @@ impl Database {
     pub async fn remove_stale_triggers(&self, catalog: &Catalog) -> Result<(), InstallError> {
         let (wanted, _) = discover::discover_tables(self, catalog).await?;
         let found = InstalledTriggers::read(self).await?;
-        self.remove_stale_of(&found, &wanted).await
-    }
-
-    async fn remove_stale_of(
-        &self,
-        found: &InstalledTriggers,
-        wanted: &[WatchedTable],
-    ) -> Result<(), InstallError> {
         let stale: Vec<_> = found
-            .stale_functions(wanted)
+            .stale_functions(&wanted)
             .iter()
             .map(|function| function.removal_section())
             .collect();
@@ -93,19 +97,6 @@ impl Database {
             );
         }
         Ok(())
-    }
-
-    /// Returns the script that [`Database::install`] would run on an empty database, for reading or
-    /// for psql.
-    pub async fn install_sql(&self, catalog: &Catalog) -> Result<String, InstallError> {
-        let (wanted, problems) = discover::discover_tables(self, catalog).await?;
-        if !problems.is_empty() {
-            return Err(InstallError::UnsupportedTables(problems));
-        }
-        Ok(build_script(
-            SETTINGS_SQL,
-            &script_sections(&wanted, discover::uses_gate(self).await?),
-        ))
     }
 
     /// Removes everything that was ever installed, for any catalog and for these apps, and the
@@ -122,13 +113,22 @@ impl Database {
     /// Returns the script that [`Database::uninstall`] would run now.
     pub async fn uninstall_sql(&self, apps: &[&AppSchema]) -> Result<String, InstallError> {
         let (todo, _) = self.plan_uninstall(apps).await?;
-        Ok(build_script(SETTINGS_SQL, &todo))
+        Ok(transaction_script(&todo))
     }
 
-    async fn plan_uninstall(
-        &self,
-        apps: &[&AppSchema],
-    ) -> Result<(Vec<ScriptSection>, Vec<InstallChange>), InstallError> {
+    /// Gives a role these privileges, in one transaction.
+    ///
+    /// # Errors
+    /// Returns an error if there is no such role, or this role may not grant them.
+    pub async fn grant_all(&self, role: &str, grants: &[Grant]) -> Result<(), InstallError> {
+        let section = ScriptSection {
+            subject: format!("the privileges of {role}"),
+            sql: grant_script(role, grants),
+        };
+        self.run_sections(&[section]).await
+    }
+
+    async fn plan_uninstall(&self, apps: &[&AppSchema]) -> Result<Plan, InstallError> {
         let (mut todo, changes) = plan_removal(&InstalledTriggers::read(self).await?);
         // The last, because their search path is another.
         todo.extend(apps.iter().map(|schema| self.app_removal(schema)));
@@ -153,8 +153,27 @@ impl Database {
     }
 }
 
+/// Adds the check that nothing of these names belongs to somebody else: before the other sections,
+/// and after them, because somebody may have been faster than the first check.
+fn guard_sections(tables: &[WatchedTable], mut todo: Vec<ScriptSection>) -> Vec<ScriptSection> {
+    let triggers = tables
+        .iter()
+        .flat_map(|table| TRIGGER_EVENTS.map(|event| table.trigger_name(event)));
+    let names = ObjectNames {
+        schemas: vec![SCHEMA.to_owned()],
+        triggers: triggers.collect(),
+        ..ObjectNames::default()
+    };
+    let guard = names.guard_section(format!("schema {SCHEMA}"), "NULL");
+    if !todo.is_empty() {
+        todo.push(guard.clone());
+    }
+    todo.insert(0, guard);
+    todo
+}
+
 /// Returns the sections that remove everything found, and the changes to report.
-fn plan_removal(found: &InstalledTriggers) -> (Vec<ScriptSection>, Vec<InstallChange>) {
+fn plan_removal(found: &InstalledTriggers) -> Plan {
     let mut todo: Vec<ScriptSection> = found
         .functions
         .iter()
@@ -171,29 +190,4 @@ fn plan_removal(found: &InstalledTriggers) -> (Vec<ScriptSection>, Vec<InstallCh
         });
     }
     (todo, changes)
-}
-
-async fn run_transaction(client: &Client, todo: &[ScriptSection]) -> Result<(), InstallError> {
-    let begin = ScriptSection {
-        subject: "the transaction".to_owned(),
-        sql: format!("BEGIN READ WRITE;\n{SETTINGS_SQL}\n{INSTALL_LOCK_SQL}"),
-    };
-    let commit = ScriptSection {
-        subject: "the transaction".to_owned(),
-        sql: "COMMIT".to_owned(),
-    };
-    for section in std::iter::once(&begin).chain(todo).chain([&commit]) {
-        if let Err(error) = client.batch_execute(&section.sql).await {
-            // The connection itself may have failed; then there is nothing to roll back.
-            let _ = client.batch_execute("ROLLBACK").await;
-            let locked = error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE);
-            let subject = section.subject.clone();
-            return Err(if locked {
-                InstallError::Locked { subject }
-            } else {
-                InstallError::from_driver(subject, &error)
-            });
-        }
-    }
-    Ok(())
 }

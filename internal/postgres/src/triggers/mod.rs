@@ -8,6 +8,8 @@ pub(super) mod generate;
 mod inspect;
 mod install_change;
 mod installer;
+mod ownership;
+mod transaction;
 mod trigger_event;
 
 pub use app_schema::AppSchema;

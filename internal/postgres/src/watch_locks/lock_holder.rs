@@ -32,6 +32,8 @@ pub(super) struct LockHolder {
     pub(super) shared: Arc<WatchLocksShared>,
     pub(super) database: Database,
     pub(super) listener_state: watch::Receiver<ListenerState>,
+    /// `false` while writers must be silent, because the server's notification queue is filling.
+    pub(super) queue_has_room: watch::Receiver<bool>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) sink: Box<dyn Fn(WatchLockEvent) + Send + Sync>,
 }
@@ -43,16 +45,15 @@ type PendingLockWait =
 impl LockHolder {
     pub(super) async fn run(mut self) {
         loop {
-            if self
-                .listener_state
-                .wait_for(|state| *state == ListenerState::Listening)
-                .await
-                .is_err()
+            let is_listening = |state: &ListenerState| *state == ListenerState::Listening;
+            let has_room = |has_room: &bool| *has_room;
+            if self.queue_has_room.wait_for(has_room).await.is_err()
+                || self.listener_state.wait_for(is_listening).await.is_err()
             {
                 return;
             }
             let reason = match self.hold_locks().await {
-                Ok(()) => "the connection to the database is no longer a direct one".to_owned(),
+                Ok(reason) => reason.to_owned(),
                 Err(error) => error.to_string(),
             };
             if self.shared.is_connected.send_replace(false) {
@@ -73,8 +74,9 @@ impl LockHolder {
         }
     }
 
-    /// Holds locks until the connection is lost, or proves not to be a direct one.
-    async fn hold_locks(&mut self) -> Result<(), DatabaseError> {
+    /// Holds locks until the connection is lost, or until they must not be held any more. Returns
+    /// the reason for that.
+    async fn hold_locks(&mut self) -> Result<&'static str, DatabaseError> {
         let holder = self.database.open_dedicated_direct().await?;
         query_ints(&holder, "SET idle_session_timeout = 0")
             .await
@@ -103,7 +105,12 @@ impl LockHolder {
                 () = sleep(LOCK_PING_INTERVAL) => drop(query_ints(&holder, "").await?),
                 changed = self.listener_state.changed() => {
                     if changed.is_err() || *self.listener_state.borrow_and_update() == ListenerState::NotDelivering {
-                        return Ok(());
+                        return Ok("the connection to the database is no longer a direct one");
+                    }
+                }
+                changed = self.queue_has_room.changed() => {
+                    if changed.is_err() || !*self.queue_has_room.borrow_and_update() {
+                        return Ok("the notification queue is filling, so writers must be silent");
                     }
                 }
             }

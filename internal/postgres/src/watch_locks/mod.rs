@@ -17,6 +17,9 @@
 //! keys this affects 1 writer in 100 instead of 1 in 10. When the connection is lost, the locks are
 //! lost too: they are taken again, and then everything is read again.
 //!
+//! While the server's notification queue is half full, no locks are held: then every writer is
+//! silent, so that no commit can fail because of a notification. The sweep finds the changes.
+//!
 //! The locks are session locks, so the connection must be a direct one. They are only requested
 //! while the listener has proven that.
 
@@ -29,7 +32,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::{Notify, watch};
 
-use crate::{Database, ListenerState};
+use crate::{Database, NotificationListener};
 use latido_base::clock::monotonic_now;
 use latido_base::drain::Drain;
 use latido_base::ident::{StreamId, Topic};
@@ -64,12 +67,13 @@ impl WatchLocks {
         }
     }
 
-    /// Takes and releases locks until the server stops, while `listening` proves that the
-    /// connection to the database is a direct one. One task calls `sink`; it must not block.
+    /// Takes and releases locks until the server stops, while the listener proves that the
+    /// connection to the database is a direct one and that the notification queue has room. One
+    /// task calls `sink`; it must not block.
     pub fn start<S>(
         &self,
         database: &Database,
-        listening: watch::Receiver<ListenerState>,
+        listener: &NotificationListener,
         metrics: &Arc<Metrics>,
         drain: &Drain,
         sink: S,
@@ -79,7 +83,8 @@ impl WatchLocks {
         let holder = lock_holder::LockHolder {
             shared: Arc::clone(&self.shared),
             database: database.clone(),
-            listener_state: listening,
+            listener_state: listener.watch_state(),
+            queue_has_room: listener.watch_queue(),
             metrics: Arc::clone(metrics),
             sink: Box::new(sink),
         };

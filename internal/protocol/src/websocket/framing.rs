@@ -23,6 +23,9 @@ pub enum WsMessage<'a> {
     Ping(Cow<'a, [u8]>),
     /// A pong, solicited or not. It proves that the client is alive.
     Pong,
+    /// A fragment of a message that more fragments follow, possibly an empty one. It says nothing
+    /// yet, but it is work, so the owner counts it against the client's rate.
+    Fragment,
     /// A close frame. The server must reply with [`crate::websocket::echo_close_frame`] and end the
     /// connection; the reader ignores later bytes.
     Close {
@@ -31,6 +34,17 @@ pub enum WsMessage<'a> {
         /// The client's reason, possibly empty, at most 123 bytes. It is untrusted input.
         reason: Cow<'a, str>,
     },
+}
+
+impl WsMessage<'_> {
+    /// Returns the payload bytes of a data message, over all its fragments, or 0 for any other.
+    pub fn data_bytes(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Binary(bytes) => bytes.len(),
+            Self::Ping(_) | Self::Pong | Self::Fragment | Self::Close { .. } => 0,
+        }
+    }
 }
 
 /// The bytes of one read that are not parsed yet. It borrows the shared buffer.
@@ -96,7 +110,7 @@ impl FrameReader {
         }
     }
 
-    /// Returns the next message in `chunk`, or `None` once the chunk is used up.
+    /// Returns the next message or fragment in `chunk`, or `None` once the chunk is used up.
     ///
     /// After a close frame or an error, all further bytes are discarded.
     ///
@@ -142,30 +156,26 @@ impl FrameReader {
         &mut self,
         chunk: &mut Chunk<'a>,
     ) -> Result<Option<WsMessage<'a>>, ProtocolError> {
-        loop {
-            let Some((header, got)) = self.next_frame(chunk)? else {
-                return Ok(None);
-            };
-            let left = usize::try_from(header.len).unwrap_or(usize::MAX) - got;
-            let piece = chunk.take(left);
-            mask::apply(piece, header.mask, got);
-            let complete = piece.len() == left;
-            if complete && got == 0 && self.is_complete_message(header) {
-                return complete_message(header.opcode, Cow::Borrowed(piece)).map(Some);
-            }
-            // If the header ends exactly at the end of the chunk, there is nothing to keep, and the
-            // payload may still arrive in one piece.
-            if complete || !piece.is_empty() {
-                self.buffer(header, piece)?;
-            }
-            if !complete {
-                self.partial().frame = Some((header, got + piece.len()));
-                return Ok(None);
-            }
-            if let Some(message) = self.finish_frame(header)? {
-                return Ok(Some(message));
-            }
+        let Some((header, got)) = self.next_frame(chunk)? else {
+            return Ok(None);
+        };
+        let left = usize::try_from(header.len).unwrap_or(usize::MAX) - got;
+        let piece = chunk.take(left);
+        mask::apply(piece, header.mask, got);
+        let complete = piece.len() == left;
+        if complete && got == 0 && self.is_complete_message(header) {
+            return complete_message(header.opcode, Cow::Borrowed(piece)).map(Some);
         }
+        // If the header ends exactly at the end of the chunk, there is nothing to keep, and the
+        // payload may still arrive in one piece.
+        if complete || !piece.is_empty() {
+            self.buffer(header, piece)?;
+        }
+        if !complete {
+            self.partial().frame = Some((header, got + piece.len()));
+            return Ok(None);
+        }
+        self.finish_frame(header).map(Some)
     }
 
     /// Returns the current frame, either in progress or starting in `chunk`, with the number of
@@ -262,27 +272,19 @@ impl FrameReader {
     }
 
     /// Completes a frame that arrived in several pieces, or a fragment.
-    fn finish_frame(
-        &mut self,
-        header: FrameHeader,
-    ) -> Result<Option<WsMessage<'static>>, ProtocolError> {
+    fn finish_frame(&mut self, header: FrameHeader) -> Result<WsMessage<'static>, ProtocolError> {
         let partial = self.partial();
         if header.opcode.is_control() {
             let payload = std::mem::take(&mut partial.control);
-            return complete_message(header.opcode, Cow::Owned(payload)).map(Some);
+            return complete_message(header.opcode, Cow::Owned(payload));
         }
-        if !header.fin {
-            return Ok(None);
-        }
-        let message = partial
-            .fragments
-            .take()
-            .map(FragmentBuffer::finish)
-            .transpose()?;
-        Ok(message.map(|complete| match complete {
-            CompleteMessage::Text(text) => WsMessage::Text(Cow::Owned(text)),
-            CompleteMessage::Binary(bytes) => WsMessage::Binary(Cow::Owned(bytes)),
-        }))
+        let message = header.fin.then(|| partial.fragments.take()).flatten();
+        let complete = message.map(FragmentBuffer::finish).transpose()?;
+        Ok(match complete {
+            Some(CompleteMessage::Text(text)) => WsMessage::Text(Cow::Owned(text)),
+            Some(CompleteMessage::Binary(bytes)) => WsMessage::Binary(Cow::Owned(bytes)),
+            None => WsMessage::Fragment,
+        })
     }
 
     fn partial(&mut self) -> &mut PartialInput {

@@ -32,6 +32,7 @@ fn owned(message: WsMessage<'_>) -> WsMessage<'static> {
         WsMessage::Binary(bytes) => WsMessage::Binary(bytes.into_owned().into()),
         WsMessage::Ping(bytes) => WsMessage::Ping(bytes.into_owned().into()),
         WsMessage::Pong => WsMessage::Pong,
+        WsMessage::Fragment => WsMessage::Fragment,
         WsMessage::Close { code, reason } => WsMessage::Close {
             code,
             reason: reason.into_owned().into(),
@@ -40,7 +41,7 @@ fn owned(message: WsMessage<'_>) -> WsMessage<'static> {
 }
 
 /// Feeds the bytes in pieces of the given sizes, each in its own buffer. The rest forms the last
-/// piece.
+/// piece. Fragments before the last one are left out.
 fn read_split(
     reader: &mut FrameReader,
     bytes: &[u8],
@@ -55,6 +56,7 @@ fn read_split(
         let mut chunk = Chunk::new(&mut buffer);
         loop {
             match reader.next(&mut chunk) {
+                Ok(Some(WsMessage::Fragment)) => {}
                 Ok(Some(message)) => messages.push(owned(message)),
                 Ok(None) => break,
                 Err(error) => return (messages, Some(error)),
@@ -149,6 +151,24 @@ fn errors_are_reported_at_the_first_invalid_byte() {
     // missing (Autobahn case 6.4).
     let bad = frame(0x81, b"Hello-\xc2\xb5\xff-and so on");
     assert_eq!(code_of(&bad[..bad.len() - 9]), Some(1007));
+}
+
+#[test]
+fn each_fragment_is_reported() {
+    let mut bytes = [
+        frame(0x01, b""),
+        frame(0x00, b""),
+        frame(0x00, b"a"),
+        frame(0x80, b"b"),
+    ]
+    .concat();
+    let mut reader = FrameReader::new(MAX);
+    let mut chunk = Chunk::new(&mut bytes);
+    for _ in 0..3 {
+        assert_eq!(reader.next(&mut chunk), Ok(Some(WsMessage::Fragment)));
+    }
+    assert_eq!(reader.next(&mut chunk), Ok(Some(text("ab"))));
+    assert_eq!(reader.next(&mut chunk), Ok(None));
 }
 
 #[test]

@@ -11,6 +11,8 @@ mod snapshot_reader;
 pub use column_source::ColumnSource;
 pub use hint_sink::{ChangeHint, HintSink, WatchLockEvent};
 pub use interest::{Interest, NoInterest, NotifyState};
-pub use permission_source::{PermissionFuture, PermissionLookupError, PermissionSource};
+pub use permission_source::{
+    PermissionFuture, PermissionLookupError, PermissionPairsFuture, PermissionSource,
+};
 pub use readiness::{Readiness, ReadinessFuture, ReadinessReport, StreamReport};
 pub use snapshot_reader::{ReadError, ReadFuture, ReadRow, SnapshotReader};

@@ -17,6 +17,10 @@ pub struct PermissionLookupError(pub Arc<str>);
 pub type PermissionFuture<'a> =
     Pin<Box<dyn Future<Output = Result<bool, PermissionLookupError>> + Send + 'a>>;
 
+/// The future that [`PermissionSource::allowed_pairs`] returns.
+pub type PermissionPairsFuture<'a> =
+    Pin<Box<dyn Future<Output = Vec<Result<bool, PermissionLookupError>>> + Send + 'a>>;
+
 /// A source of permissions: it runs a stream's authorisation query.
 pub trait PermissionSource: Send + Sync {
     /// Returns whether `user` may read `key` of `stream`. Called only for streams with such a
@@ -27,4 +31,14 @@ pub trait PermissionSource: Send + Sync {
         user: &'a UserId,
         key: &'a Key,
     ) -> PermissionFuture<'a>;
+
+    /// Returns whether each of these users may read the key beside it, in their order. Returns
+    /// `None` if the source cannot ask about several at once.
+    fn allowed_pairs<'a>(
+        &'a self,
+        _stream: &'a Stream,
+        _pairs: &'a [(UserId, Key)],
+    ) -> Option<PermissionPairsFuture<'a>> {
+        None
+    }
 }

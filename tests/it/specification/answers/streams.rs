@@ -174,5 +174,16 @@ impl ResponseRecorder {
             let _taken = request(self).send().await.expect("a response");
             self.expect(429, "POST", path, request(self)).await;
         }
+        let mut last = 200;
+        for _ in 0..100 {
+            let request = self.ask("GET", READ, B1).bearer_auth(&token);
+            let response = request.send().await.expect("a response");
+            last = response.status().as_u16();
+            self.check_response("GET", READ, response).await;
+            if last == 429 {
+                break;
+            }
+        }
+        assert_eq!(last, 429);
     }
 }

@@ -69,7 +69,11 @@ pub(super) fn events_for(change: &MessagingChange, context: &ChangeContext) -> V
         timestamp: rfc3339(change.at_us),
         events: Vec::new(),
     };
-    let message = change.message.and_then(|id| context.messages.get(&id));
+    // The content goes to the message's own conversation only, whatever the change says.
+    let message = change
+        .message
+        .and_then(|id| context.messages.get(&id))
+        .filter(|message| message.conversation_id == change.conversation);
     match (&*change.kind, message, change.user) {
         // If the message no longer exists, its deletion is a later change with its own events.
         ("message_added", Some(message), _) => message_added(&mut builder, message, context),

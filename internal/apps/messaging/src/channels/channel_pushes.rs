@@ -31,14 +31,26 @@ impl ChannelSession {
             }
             ParsedPush::Typing(is_typing) => self.set_typing(index, is_typing, now_s, effects),
             ParsedPush::Status(status, is_answered) => {
-                if is_answered {
-                    self.reply(&push, ReplyStatus::Ok, &json!({"status": status}), effects);
-                }
-                effects.push(ChannelEffect::SetStatus(status));
+                let push = is_answered.then(|| Box::new(push));
+                effects.push(ChannelEffect::SetStatus(status, push));
             }
             ParsedPush::Reply(response) => self.reply(&push, ReplyStatus::Ok, &response, effects),
             ParsedPush::Error(error) => self.reply_error(&push, &error, effects),
             ParsedPush::Ignore => {}
+        }
+    }
+
+    /// Builds the reply to a push that sets a status.
+    pub(crate) fn status_reply(
+        &self,
+        push: &Push,
+        status: &str,
+        outcome: Result<(), OperationError>,
+        effects: &mut Vec<ChannelEffect>,
+    ) {
+        match outcome {
+            Ok(()) => self.reply(push, ReplyStatus::Ok, &json!({"status": status}), effects),
+            Err(failure) => self.reply_error(push, &reply::failure_payload(failure), effects),
         }
     }
 

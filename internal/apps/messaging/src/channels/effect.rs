@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use crate::api_version::ClientApiVersion;
 use crate::store::StoreOperation;
+use latido_protocol::phoenix::Push;
 
 /// One effect for the connection to carry out, in the order of the list.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,8 +21,9 @@ pub(crate) enum ChannelEffect {
     SwitchVersion(ClientApiVersion),
     /// Publishes that the user types in this conversation, or has stopped.
     Typing(Box<str>, bool),
-    /// Sets the status that the user wants to show.
-    SetStatus(String),
+    /// Sets the status that the user wants to show, unless that happens too often, and replies to
+    /// the push if there is one (`ChannelSession::status_reply`).
+    SetStatus(String, Option<Box<Push>>),
     /// Closes the connection with this code and reason.
     Close(u16, &'static str),
 }

@@ -17,16 +17,21 @@ pub(super) fn reply_for(
     api_version: ClientApiVersion,
     answer: Result<StoreResponse, OperationError>,
 ) -> (ReplyStatus, Value) {
-    let answer = answer.map_err(|failure| match failure {
+    let answer = answer.map_err(failure_payload);
+    match answer.and_then(|answer| response_payload(reply_style, api_version, answer)) {
+        Ok(response) => (ReplyStatus::Ok, response),
+        Err(ErrorPayload(response)) => (ReplyStatus::Error, response),
+    }
+}
+
+/// Returns the payload of the reply to a push whose operation was not executed.
+pub(super) fn failure_payload(failure: OperationError) -> ErrorPayload {
+    match failure {
         OperationError::Unavailable => error_reason("unavailable"),
         OperationError::Overloaded => error_reason("overloaded"),
         OperationError::RateLimited(seconds) => {
             ErrorPayload(json!({"reason": "rate_limit_exceeded", "retry_after": seconds}))
         }
-    });
-    match answer.and_then(|answer| response_payload(reply_style, api_version, answer)) {
-        Ok(response) => (ReplyStatus::Ok, response),
-        Err(ErrorPayload(response)) => (ReplyStatus::Error, response),
     }
 }
 

@@ -4,6 +4,10 @@
 //! cursor is therefore a database snapshot. A read returns the changes that the cursor's snapshot
 //! did not see and that the read's own snapshot sees. The two snapshots meet without a gap, however
 //! long a transaction takes.
+//!
+//! A row of the log is a hint. What it says is compared with the tables in the same statement, and
+//! a row that they contradict is passed over: a message's change belongs to the message's own
+//! conversation, and an addition or removal counts if the tables show it.
 
 use latido_postgres::{DatabaseError, Row, ToSql, Type};
 use uuid::Uuid;
@@ -12,6 +16,7 @@ use crate::database::messaging_database::{MessagingDatabase, values};
 
 /// The maximum number of changes in one page. More may follow.
 const PAGE_SIZE: i64 = 200;
+const CHANGES_SQL: &str = include_str!("changes.sql");
 
 /// The position of a reader in the change log. A reader without one starts with the changes from
 /// now on.
@@ -60,7 +65,8 @@ pub struct ChangePage {
 impl MessagingDatabase {
     /// Returns a cursor at the end of the log.
     pub async fn cursor(&self) -> Result<ChangeCursor, DatabaseError> {
-        let sql = "SELECT pg_current_snapshot()::text, coalesce(max(id), 0) FROM messaging_changes";
+        let sql = "SELECT pg_catalog.pg_current_snapshot()::pg_catalog.text, coalesce(pg_catalog.max(id), 0::bigint) \
+                   FROM messaging_changes";
         let rows = self.query("the last change", sql, &[]).await?;
         let row = rows
             .first()
@@ -74,30 +80,25 @@ impl MessagingDatabase {
 
     /// Returns the changes after the cursor, at most 200.
     pub async fn changes(&self, cursor: &ChangeCursor) -> Result<ChangePage, DatabaseError> {
-        let sql = "SELECT s.bound::text, c.id, c.kind, c.conversation_id, c.message_id, c.user_id, c.detail::text,
-                          (extract(epoch FROM c.at) * 1000000)::bigint
-                   FROM (SELECT coalesce($3::text::pg_snapshot, pg_current_snapshot()) AS bound) s
-                   LEFT JOIN LATERAL (
-                       SELECT * FROM messaging_changes c
-                       WHERE (c.id > $2 OR c.xid = ANY (ARRAY(SELECT pg_snapshot_xip($1::text::pg_snapshot))))
-                         AND NOT pg_visible_in_snapshot(c.xid, $1::text::pg_snapshot)
-                         AND pg_visible_in_snapshot(c.xid, s.bound) AND c.id > $4
-                       ORDER BY c.id LIMIT $5) c ON true
-                   ORDER BY c.id";
         let upper_snapshot = cursor
             .page
             .as_ref()
             .map(|(upper_snapshot, _)| upper_snapshot);
         let after = cursor.page.as_ref().map_or(-1, |(_, after)| *after);
         let params = values![cursor.snapshot => TEXT, cursor.last_id => INT8, upper_snapshot => TEXT, after => INT8, PAGE_SIZE => INT8];
-        let rows = self.query("the changes", sql, params).await?;
+        let rows = self.query("the changes", CHANGES_SQL, params).await?;
         let row = rows
             .first()
             .ok_or_else(|| DatabaseError::unfit("the changes", "a row", "none"))?;
         let upper_snapshot = read_text(row, 0)?;
-        let changes: Vec<MessagingChange> = rows.iter().filter_map(MessagingChange::read).collect();
-        let highest = changes.last().map_or(after, |change| change.id);
-        let more = changes.len() == usize::try_from(PAGE_SIZE).unwrap_or(usize::MAX);
+        let found: Vec<(MessagingChange, bool)> =
+            rows.iter().filter_map(MessagingChange::read).collect();
+        let highest = found.last().map_or(after, |(change, _)| change.id);
+        let more = found.len() == usize::try_from(PAGE_SIZE).unwrap_or(usize::MAX);
+        let changes = found
+            .into_iter()
+            .filter_map(|(change, is_confirmed)| is_confirmed.then_some(change))
+            .collect();
         let cursor = if more {
             ChangeCursor {
                 page: Some((upper_snapshot, highest)),
@@ -119,24 +120,30 @@ impl MessagingDatabase {
 
     /// Deletes changes older than a day. No running server is that far behind.
     pub async fn delete_old_changes(&self) -> Result<(), DatabaseError> {
-        let sql = "WITH gone AS (DELETE FROM messaging_changes WHERE at < now() - interval '1 day' RETURNING 1)
-                   SELECT count(*) FROM gone";
-        self.query("old changes", sql, &[]).await.map(drop)
+        self.query("old changes", "SELECT messaging_forget()", &[])
+            .await
+            .map(drop)
     }
 }
 
 impl MessagingChange {
-    /// Returns `None` for the row that only carries the bounding snapshot.
-    fn read(row: &Row) -> Option<Self> {
-        Some(Self {
+    /// Reads a change, and whether the tables confirm it. Returns `None` for the row that only
+    /// carries the bounding snapshot.
+    fn read(row: &Row) -> Option<(Self, bool)> {
+        let change = Self {
             id: row.try_get::<_, Option<i64>>(1).ok()??,
             kind: row.try_get(2).ok()?,
             conversation: row.try_get(3).ok()?,
             message: row.try_get(4).ok()?,
             user: row.try_get(5).ok()?,
-            detail: row.try_get(6).ok()?,
+            detail: row
+                .try_get::<_, Option<String>>(6)
+                .ok()?
+                .unwrap_or_default(),
             at_us: row.try_get(7).ok()?,
-        })
+        };
+        let is_confirmed = row.try_get::<_, Option<bool>>(8).ok()?.unwrap_or(false);
+        Some((change, is_confirmed))
     }
 }
 

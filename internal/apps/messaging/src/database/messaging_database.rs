@@ -2,31 +2,12 @@
 
 use std::time::Duration;
 
-use latido_postgres::{AppSchema, Database, DatabaseError, Row, ToSql, Type, TypedParams};
+use latido_postgres::{Database, DatabaseError, Row, ToSql, Type, TypedParams};
 use uuid::Uuid;
 
 use crate::database::rows::{
     self, ConversationSummary, MessageReaction, ReactionOutcome, StoredConversation, StoredMessage,
     WriteOutcome,
-};
-use crate::name::NAME;
-
-/// The tables, triggers and functions of the app. The tables of messages stay when it is
-/// uninstalled: they are data of the application. The sequence stays with them, so that a later
-/// installation continues above the highest position. The change log is the app's own.
-pub static SCHEMA: AppSchema = AppSchema {
-    app: NAME,
-    version_table: "messaging_changes",
-    install_sql: include_str!("../../../../../sql/apps/messaging.sql"),
-    uninstall_sql: include_str!("../../../../../sql/apps/messaging_uninstall.sql"),
-    kept: &[
-        "conversations",
-        "conversation_members",
-        "messages",
-        "delivery_statuses",
-        "message_reactions",
-        "messaging_position",
-    ],
 };
 
 /// The maximum number of conversations in a list.
@@ -99,7 +80,7 @@ impl MessagingDatabase {
 
     /// Checks that the messaging schema exists and can be queried.
     pub async fn check_schema(&self) -> Result<(), DatabaseError> {
-        let sql = "SELECT pg_current_snapshot()::text, id FROM messaging_changes ORDER BY id DESC LIMIT 1";
+        let sql = "SELECT pg_catalog.pg_current_snapshot()::pg_catalog.text, id FROM messaging_changes ORDER BY id DESC LIMIT 1";
         self.query("the messaging schema", sql, &[]).await.map(drop)
     }
 
@@ -110,7 +91,8 @@ impl MessagingDatabase {
         user: Uuid,
         id: Uuid,
     ) -> Result<(bool, Option<StoredConversation>), DatabaseError> {
-        let sql = "SELECT c.id, c.type, c.metadata::text, c.is_active, messaging_member($1, c.id) FROM conversations c WHERE c.id = $2";
+        let sql = "SELECT c.id, c.type, c.metadata::pg_catalog.text, c.is_active, messaging_member($1, c.id)
+                   FROM conversations c WHERE c.id OPERATOR(pg_catalog.=) $2";
         let rows = self
             .query("a membership", sql, values![user => UUID, id => UUID])
             .await?;
@@ -134,7 +116,7 @@ impl MessagingDatabase {
         retry: Duration,
     ) -> Result<WriteOutcome, DatabaseError> {
         let sql = rows::outcome_sql(
-            "messaging_send($1, $2, $3, $4, $5::text::jsonb, $6, $7, $8, $9, make_interval(secs => $10))",
+            "messaging_send($1, $2, $3, $4, $5::pg_catalog.text::pg_catalog.jsonb, $6, $7, $8, $9, pg_catalog.make_interval(secs => $10))",
         );
         let params = values![
             user => UUID, conversation => UUID, draft.kind => TEXT, draft.content => BYTEA, draft.metadata => TEXT,
@@ -154,7 +136,7 @@ impl MessagingDatabase {
         within: Duration,
     ) -> Result<WriteOutcome, DatabaseError> {
         let sql = rows::outcome_sql(
-            "messaging_edit($1, $2, $3, $4, $5::text::jsonb, make_interval(secs => $6))",
+            "messaging_edit($1, $2, $3, $4, $5::pg_catalog.text::pg_catalog.jsonb, pg_catalog.make_interval(secs => $6))",
         );
         let params = values![
             user => UUID, conversation => UUID, message => UUID, content => BYTEA, metadata => TEXT, within.as_secs_f64() => FLOAT8,
@@ -171,7 +153,9 @@ impl MessagingDatabase {
         everyone: bool,
         within: Duration,
     ) -> Result<WriteOutcome, DatabaseError> {
-        let sql = rows::outcome_sql("messaging_delete($1, $2, $3, $4, make_interval(secs => $5))");
+        let sql = rows::outcome_sql(
+            "messaging_delete($1, $2, $3, $4, pg_catalog.make_interval(secs => $5))",
+        );
         let params = values![user => UUID, conversation => UUID, message => UUID, everyone => BOOL, within.as_secs_f64() => FLOAT8];
         WriteOutcome::read_first(&self.query("a deleted message", &sql, params).await?)
     }
@@ -220,7 +204,7 @@ impl MessagingDatabase {
         message: Uuid,
         reaction: &str,
     ) -> Result<ReactionOutcome, DatabaseError> {
-        let sql = "SELECT reason, id, (extract(epoch FROM at) * 1000000)::bigint FROM messaging_react($1, $2, $3, $4)";
+        let sql = "SELECT reason, id, (extract(epoch FROM at) OPERATOR(pg_catalog.*) 1000000)::bigint FROM messaging_react($1, $2, $3, $4)";
         let params = values![user => UUID, conversation => UUID, message => UUID, reaction => TEXT];
         let rows = self.query("a reaction", sql, params).await?;
         let read_reaction = |row: &Row| {
@@ -308,7 +292,7 @@ impl MessagingDatabase {
 
     /// Returns the current state of these messages. Deleted rows are absent.
     pub async fn messages(&self, ids: &[Uuid]) -> Result<Vec<StoredMessage>, DatabaseError> {
-        let sql = rows::messages_sql("messages m WHERE m.id = ANY($1)");
+        let sql = rows::messages_sql("messages m WHERE m.id OPERATOR(pg_catalog.=) ANY ($1)");
         let rows = self
             .query("changed messages", &sql, values![ids => UUID_ARRAY])
             .await?;
@@ -320,7 +304,8 @@ impl MessagingDatabase {
         &self,
         ids: &[Uuid],
     ) -> Result<Vec<StoredConversation>, DatabaseError> {
-        let sql = "SELECT c.id, c.type, c.metadata::text, c.is_active FROM conversations c WHERE c.id = ANY($1)";
+        let sql = "SELECT c.id, c.type, c.metadata::pg_catalog.text, c.is_active
+                   FROM conversations c WHERE c.id OPERATOR(pg_catalog.=) ANY ($1)";
         let rows = self
             .query("changed conversations", sql, values![ids => UUID_ARRAY])
             .await?;
@@ -336,7 +321,8 @@ impl MessagingDatabase {
         users: &[Uuid],
     ) -> Result<Vec<(Uuid, Uuid)>, DatabaseError> {
         let sql = "SELECT conversation_id, user_id FROM conversation_members
-                   WHERE conversation_id = ANY($1) AND is_active AND ($2::uuid[] IS NULL OR user_id = ANY($2))";
+                   WHERE conversation_id OPERATOR(pg_catalog.=) ANY ($1) AND is_active
+                     AND ($2::pg_catalog.uuid[] IS NULL OR user_id OPERATOR(pg_catalog.=) ANY ($2))";
         let filter = (users.len() <= MAX_FILTERED_USERS).then_some(users);
         let rows = self
             .query(
@@ -354,8 +340,9 @@ impl MessagingDatabase {
     /// Returns the users that share a conversation with this user, at most 5,000.
     pub async fn contacts(&self, user: Uuid) -> Result<Vec<Uuid>, DatabaseError> {
         let sql = "SELECT DISTINCT theirs.user_id FROM conversation_members ours
-                   JOIN conversation_members theirs USING (conversation_id)
-                   WHERE ours.user_id = $1 AND ours.is_active AND theirs.is_active AND theirs.user_id <> $1
+                   JOIN conversation_members theirs ON theirs.conversation_id OPERATOR(pg_catalog.=) ours.conversation_id
+                   WHERE ours.user_id OPERATOR(pg_catalog.=) $1 AND ours.is_active AND theirs.is_active
+                     AND theirs.user_id OPERATOR(pg_catalog.<>) $1
                    LIMIT $2";
         let rows = self
             .query("contacts", sql, values![user => UUID, MAX_CONTACTS => INT8])

@@ -4,9 +4,11 @@
 mod changes;
 mod messaging_database;
 mod rows;
+mod schema;
 
 pub use changes::ChangeCursor;
 pub(crate) use changes::{ChangePage, MessagingChange};
-pub use messaging_database::{MessageDraft, MessagingDatabase, SCHEMA};
+pub use messaging_database::{MessageDraft, MessagingDatabase};
 pub(crate) use rows::{ConversationSummary, MessageReaction, StoredConversation};
 pub use rows::{ReactionOutcome, StoredMessage, WriteOutcome};
+pub use schema::SCHEMA;

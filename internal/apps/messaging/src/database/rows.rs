@@ -106,38 +106,16 @@ pub enum ReactionOutcome {
 macro_rules! message_columns {
     ($row:literal) => {
         concat!(
-            $row,
-            ".id, ",
-            $row,
-            ".conversation_id, ",
-            $row,
-            ".sender_id, ",
-            $row,
-            ".reply_to_id, ",
-            $row,
-            ".message_type::text, ",
-            $row,
-            ".content, ",
-            $row,
-            ".metadata::text, ",
-            $row,
-            ".client_random, ",
-            "(extract(epoch FROM ",
-            $row,
-            ".sent_at) * 1000000)::bigint, (extract(epoch FROM ",
-            $row,
-            ".edited_at) * 1000000)::bigint, ",
-            $row,
-            ".is_deleted, ",
-            $row,
-            ".delete_for_everyone, ",
-            "CASE WHEN EXISTS (SELECT FROM delivery_statuses s WHERE s.message_id = ",
-            $row,
+            $row, ".id, ", $row, ".conversation_id, ", $row, ".sender_id, ", $row, ".reply_to_id, ",
+            $row, ".message_type::pg_catalog.text, ", $row, ".content, ", $row, ".metadata::pg_catalog.text, ",
+            $row, ".client_random, ",
+            "(extract(epoch FROM ", $row, ".sent_at) OPERATOR(pg_catalog.*) 1000000)::bigint, ",
+            "(extract(epoch FROM ", $row, ".edited_at) OPERATOR(pg_catalog.*) 1000000)::bigint, ",
+            $row, ".is_deleted, ", $row, ".delete_for_everyone, ",
+            "CASE WHEN EXISTS (SELECT FROM delivery_statuses s WHERE s.message_id OPERATOR(pg_catalog.=) ", $row,
             ".id AND s.read_at IS NOT NULL) THEN 'read' ",
-            "WHEN EXISTS (SELECT FROM delivery_statuses s WHERE s.message_id = ",
-            $row,
-            ".id AND s.delivered_at IS NOT NULL) ",
-            "THEN 'delivered' ELSE 'sent' END"
+            "WHEN EXISTS (SELECT FROM delivery_statuses s WHERE s.message_id OPERATOR(pg_catalog.=) ", $row,
+            ".id AND s.delivered_at IS NOT NULL) THEN 'delivered' ELSE 'sent' END"
         )
     };
 }
@@ -162,10 +140,12 @@ pub(super) fn outcome_sql(call: &str) -> String {
 /// Builds a query for the user's newest messages without a delivery row for which `done` holds.
 pub(super) fn messages_without_receipt_sql(done: &str) -> String {
     let from = format!(
-        "conversation_members c JOIN conversations v ON v.id = c.conversation_id AND v.is_active
-         JOIN messages m ON m.conversation_id = c.conversation_id
-         WHERE c.user_id = $1 AND c.is_active AND m.sender_id <> $1 AND NOT m.is_deleted AND m.sent_at >= c.joined_at
-           AND NOT EXISTS (SELECT FROM delivery_statuses d WHERE d.message_id = m.id AND d.user_id = $1 AND {done})
+        "conversation_members c JOIN conversations v ON v.id OPERATOR(pg_catalog.=) c.conversation_id AND v.is_active
+         JOIN messages m ON m.conversation_id OPERATOR(pg_catalog.=) c.conversation_id
+         WHERE c.user_id OPERATOR(pg_catalog.=) $1 AND c.is_active AND m.sender_id OPERATOR(pg_catalog.<>) $1
+           AND NOT m.is_deleted AND m.sent_at OPERATOR(pg_catalog.>=) c.joined_at
+           AND NOT EXISTS (SELECT FROM delivery_statuses d
+                           WHERE d.message_id OPERATOR(pg_catalog.=) m.id AND d.user_id OPERATOR(pg_catalog.=) $1 AND {done})
          ORDER BY m.position DESC LIMIT $2"
     );
     messages_sql(&from)
@@ -173,17 +153,22 @@ pub(super) fn messages_without_receipt_sql(done: &str) -> String {
 
 pub(super) fn summaries_sql() -> String {
     format!(
-        "SELECT c.id, c.type::text, c.metadata::text, c.is_active, ours.settings::text,
-                (SELECT count(*) FROM conversation_members o WHERE o.conversation_id = c.id AND o.is_active),
-                (SELECT count(*) FROM (SELECT FROM messages u WHERE u.conversation_id = c.id AND u.sender_id <> $1 AND NOT u.is_deleted
-                     AND u.sent_at >= ours.joined_at
-                     AND NOT EXISTS (SELECT FROM delivery_statuses d
-                                     WHERE d.message_id = u.id AND d.user_id = $1 AND d.read_at IS NOT NULL)
-                     LIMIT $3) unread),
-                (extract(epoch FROM c.updated_at) * 1000000)::bigint, {}
-         FROM conversation_members ours JOIN conversations c ON c.id = ours.conversation_id
-         LEFT JOIN LATERAL (SELECT * FROM messages l WHERE l.conversation_id = c.id ORDER BY l.position DESC LIMIT 1) m ON true
-         WHERE ours.user_id = $1 AND ours.is_active AND c.is_active
+        "SELECT c.id, c.type::pg_catalog.text, c.metadata::pg_catalog.text, c.is_active, ours.settings::pg_catalog.text,
+                (SELECT pg_catalog.count(*) FROM conversation_members o
+                  WHERE o.conversation_id OPERATOR(pg_catalog.=) c.id AND o.is_active),
+                (SELECT pg_catalog.count(*) FROM (
+                   SELECT FROM messages u
+                    WHERE u.conversation_id OPERATOR(pg_catalog.=) c.id AND u.sender_id OPERATOR(pg_catalog.<>) $1
+                      AND NOT u.is_deleted AND u.sent_at OPERATOR(pg_catalog.>=) ours.joined_at
+                      AND NOT EXISTS (SELECT FROM delivery_statuses d
+                                      WHERE d.message_id OPERATOR(pg_catalog.=) u.id AND d.user_id OPERATOR(pg_catalog.=) $1
+                                        AND d.read_at IS NOT NULL)
+                    LIMIT $3) unread),
+                (extract(epoch FROM c.updated_at) OPERATOR(pg_catalog.*) 1000000)::bigint, {}
+         FROM conversation_members ours JOIN conversations c ON c.id OPERATOR(pg_catalog.=) ours.conversation_id
+         LEFT JOIN LATERAL (SELECT * FROM messages l WHERE l.conversation_id OPERATOR(pg_catalog.=) c.id
+                            ORDER BY l.position DESC LIMIT 1) m ON true
+         WHERE ours.user_id OPERATOR(pg_catalog.=) $1 AND ours.is_active AND c.is_active
          ORDER BY coalesce(m.sent_at, c.updated_at) DESC, c.id LIMIT $2",
         message_columns!("m")
     )

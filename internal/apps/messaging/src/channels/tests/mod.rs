@@ -66,13 +66,19 @@ impl SessionHarness {
 
     /// Returns the frames that were sent as event and payload; for replies, as status and response.
     fn take_frames(&mut self) -> Vec<(String, Value)> {
-        let frames = self
-            .take_effects()
-            .into_iter()
-            .filter_map(|step| match step {
-                ChannelEffect::SendText(text) => serde_json::from_str::<Value>(&text).ok(),
-                _ => None,
-            });
+        let mut sent = Vec::new();
+        for step in self.take_effects() {
+            match step {
+                ChannelEffect::SetStatus(status, Some(push)) => {
+                    self.session.status_reply(&push, &status, Ok(()), &mut sent)
+                }
+                step => sent.push(step),
+            }
+        }
+        let frames = sent.into_iter().filter_map(|step| match step {
+            ChannelEffect::SendText(text) => serde_json::from_str::<Value>(&text).ok(),
+            _ => None,
+        });
         let received = frames.map(|frame| match frame[3].as_str() {
             Some("phx_reply") => (
                 frame[4]["status"].as_str().unwrap().to_owned(),

@@ -1,0 +1,260 @@
+//! Looks up the permissions of many users in one statement.
+//!
+//! An `authorize` query answers for one user: `$1` is the user, `$2` are the keys. For many, the
+//! query becomes a lateral subquery of a list of users, and the two parameters become columns of
+//! that list. If the query does not allow that, each user gets a statement.
+
+use std::collections::{HashMap, HashSet};
+
+use tokio_postgres::types::{ToSql, Type};
+
+use crate::error::DatabaseError;
+use crate::pool::Database;
+use crate::prepare::trim_statement;
+use latido_base::ident::{Key, UserId};
+use latido_stream::{PermissionLookupError, Stream};
+
+/// The columns that stand for `$1` and `$2`. The name of their table must not occur in the query.
+const USER: &str = "latido_asked.latido_user";
+const KEYS: &str = "latido_asked.latido_keys";
+
+/// A user with the keys that are asked about.
+type Question<'a> = (&'a UserId, Vec<&'a Key>);
+
+impl Database {
+    /// Returns whether each of these users may read the key beside it, in their order.
+    pub(super) async fn allowed_pairs(
+        &self,
+        stream: &Stream,
+        pairs: &[(UserId, Key)],
+    ) -> Vec<Result<bool, PermissionLookupError>> {
+        let together = match stream.authorize_query.as_deref().and_then(build_batch_sql) {
+            Some(sql) if pairs.len() > 1 => self.ask_together(stream, &sql, pairs).await.ok(),
+            _ => None,
+        };
+        match together {
+            Some(allowed) => pairs
+                .iter()
+                .map(|(user, key)| {
+                    Ok(allowed.contains(&(user.as_str().into(), key.as_str().into())))
+                })
+                .collect(),
+            None => self.ask_each(stream, pairs).await,
+        }
+    }
+
+    async fn ask_together(
+        &self,
+        stream: &Stream,
+        sql: &str,
+        pairs: &[(UserId, Key)],
+    ) -> Result<HashSet<(String, String)>, DatabaseError> {
+        // A text in PostgreSQL cannot hold NUL, and no user has such an id.
+        let pairs = pairs
+            .iter()
+            .filter(|(user, _)| !user.as_str().contains('\0'));
+        let (users, keys): (Vec<&str>, Vec<&str>) = pairs
+            .map(|(user, key)| (user.as_str(), key.as_str()))
+            .unzip();
+        let what = format!("the authorize query of stream {}", stream.name);
+        let params: [(&(dyn ToSql + Sync), Type); 2] =
+            [(&users, Type::TEXT_ARRAY), (&keys, Type::TEXT_ARRAY)];
+        let _permit = self.acquire_permission_slot().await?;
+        let rows = self.query(&what, sql, &params).await?;
+        let pair = |row: &tokio_postgres::Row| {
+            let user: Option<String> = row.try_get(0).ok()?;
+            let key: Option<String> = row.try_get(1).ok()?;
+            user.zip(key)
+        };
+        Ok(rows.iter().filter_map(pair).collect())
+    }
+
+    /// Asks with one statement for each user. A user whose statement fails does not spoil the
+    /// others.
+    async fn ask_each(
+        &self,
+        stream: &Stream,
+        pairs: &[(UserId, Key)],
+    ) -> Vec<Result<bool, PermissionLookupError>> {
+        let mut answers: HashMap<&UserId, Result<HashSet<Key>, PermissionLookupError>> =
+            HashMap::new();
+        for (user, keys) in questions(pairs) {
+            let keys: Vec<Key> = keys.into_iter().cloned().collect();
+            let allowed = self.allowed_keys(stream, user, &keys).await;
+            let allowed = allowed
+                .map(|allowed| allowed.into_iter().collect())
+                .map_err(|error| PermissionLookupError(error.to_string().into()));
+            answers.insert(user, allowed);
+        }
+        let answer = |(user, key): &(UserId, Key)| match answers.get(user) {
+            Some(Ok(allowed)) => Ok(allowed.contains(key)),
+            Some(Err(error)) => Err(error.clone()),
+            None => Ok(false),
+        };
+        pairs.iter().map(answer).collect()
+    }
+}
+
+/// Groups pairs by user.
+fn questions(pairs: &[(UserId, Key)]) -> Vec<Question<'_>> {
+    let mut by_user: HashMap<&UserId, Vec<&Key>> = HashMap::new();
+    for (user, key) in pairs {
+        by_user.entry(user).or_default().push(key);
+    }
+    by_user.into_iter().collect()
+}
+
+/// Builds the statement for many users: `$1` are users, and `$2` the key beside each. Returns `None`
+/// if the query has another parameter, or uses the name that stands for them.
+fn build_batch_sql(authorize: &str) -> Option<String> {
+    if authorize.contains("latido_asked") {
+        return None;
+    }
+    let query = replace_parameters(trim_statement(authorize))?;
+    Some(format!(
+        "SELECT {USER}, a.k::pg_catalog.text\n\
+         FROM (SELECT p.u, pg_catalog.array_agg(p.k) \
+         FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.text[]), \
+         pg_catalog.unnest($2::pg_catalog.text[])) AS p (u, k) GROUP BY p.u) \
+         AS latido_asked (latido_user, latido_keys)\n\
+         CROSS JOIN LATERAL (\n{query}\n) AS a (k)"
+    ))
+}
+
+/// Replaces `$1` and `$2` outside of strings, quoted names and comments. Returns `None` if the query
+/// has another parameter, or does not end outside of them.
+fn replace_parameters(sql: &str) -> Option<String> {
+    let mut replaced = String::with_capacity(sql.len() + 64);
+    let mut rest = sql;
+    let mut last = ' ';
+    while let Some(next) = rest.chars().next() {
+        let skipped = match next {
+            '\'' => quoted_len(rest, '\'', matches!(last, 'e' | 'E'))?,
+            '"' => quoted_len(rest, '"', false)?,
+            '-' if rest.starts_with("--") => rest.find('\n').unwrap_or(rest.len()),
+            '/' if rest.starts_with("/*") => comment_len(rest)?,
+            '$' if !is_name_char(last) => {
+                let digits = rest[1..].chars().take_while(char::is_ascii_digit).count();
+                if digits == 0 {
+                    dollar_quoted_len(rest)?
+                } else {
+                    replaced.push_str(match &rest[1..=digits] {
+                        "1" => USER,
+                        "2" => KEYS,
+                        _ => return None,
+                    });
+                    rest = &rest[digits + 1..];
+                    last = '1';
+                    continue;
+                }
+            }
+            other => other.len_utf8(),
+        };
+        let (front, after) = rest.split_at(skipped);
+        replaced.push_str(front);
+        last = front.chars().next_back().unwrap_or(' ');
+        rest = after;
+    }
+    Some(replaced)
+}
+
+fn is_name_char(c: char) -> bool {
+    c.is_alphanumeric() || matches!(c, '_' | '$')
+}
+
+/// Returns the length of a quoted text at the front. A doubled quote belongs to it, and in an
+/// escape string also what follows a backslash.
+fn quoted_len(text: &str, quote: char, has_escapes: bool) -> Option<usize> {
+    let mut chars = text.char_indices().skip(1).peekable();
+    while let Some((at, c)) = chars.next() {
+        if c == '\\' && has_escapes {
+            chars.next();
+        } else if c == quote {
+            if chars.peek().is_none_or(|(_, next)| *next != quote) {
+                return Some(at + 1);
+            }
+            chars.next();
+        }
+    }
+    None
+}
+
+/// Returns the length of a comment at the front. Comments nest.
+fn comment_len(text: &str) -> Option<usize> {
+    let (mut depth, mut at) = (0_usize, 0);
+    loop {
+        let rest = &text[at..];
+        if rest.starts_with("/*") {
+            (depth, at) = (depth + 1, at + 2);
+        } else if rest.starts_with("*/") {
+            (depth, at) = (depth - 1, at + 2);
+            if depth == 0 {
+                return Some(at);
+            }
+        } else {
+            at += rest.chars().next()?.len_utf8();
+        }
+    }
+}
+
+/// Returns the length of a dollar-quoted text at the front.
+fn dollar_quoted_len(text: &str) -> Option<usize> {
+    let tag = text[1..]
+        .chars()
+        .take_while(|c| is_name_char(*c) && *c != '$');
+    let tag_len = 2 + tag.map(char::len_utf8).sum::<usize>();
+    let tag = text.get(..tag_len).filter(|tag| tag.ends_with('$'))?;
+    let end = text[tag_len..].find(tag)?;
+    Some(tag_len + end + tag_len)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_are_replaced_where_they_are_parameters() {
+        for (sql, expected) in [
+            ("SELECT $1", format!("SELECT {USER}")),
+            (
+                "WHERE u = $1::text AND k = ANY($2::text[])",
+                format!("WHERE u = {USER}::text AND k = ANY({KEYS}::text[])"),
+            ),
+            (
+                "'$1' \"$2\" -- $1\n$1",
+                format!("'$1' \"$2\" -- $1\n{USER}"),
+            ),
+            ("'it''s $1' || $1", format!("'it''s $1' || {USER}")),
+            (r"E'\'$1' || $1", format!(r"E'\'$1' || {USER}")),
+            (r"'\' || $1", format!(r"'\' || {USER}")),
+            (
+                "/* $1 /* $2 */ $1 */ $2",
+                format!("/* $1 /* $2 */ $1 */ {KEYS}"),
+            ),
+            (
+                "$$ $1 $$ || $a$ $1 $$ $a$ || $1",
+                format!("$$ $1 $$ || $a$ $1 $$ $a$ || {USER}"),
+            ),
+            ("a$1 + ñ$2 + $1", format!("a$1 + ñ$2 + {USER}")),
+        ] {
+            assert_eq!(
+                replace_parameters(sql).as_deref(),
+                Some(&*expected),
+                "{sql}"
+            );
+        }
+        for other in [
+            "$3", "$12", "$0", "'open $1", "/* open", "$a$ open", "\"open",
+        ] {
+            assert_eq!(replace_parameters(other), None, "{other}");
+        }
+        assert_eq!(build_batch_sql("SELECT latido_asked.x WHERE $1 = $2"), None);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_replaced_or_rejected(text in "([$'\"/*-]|\\PC|\n){0,40}") {
+            let _ = build_batch_sql(&text);
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! Socket.IO clients that do not say who they are.
+
+use std::time::{Duration, Instant};
+
+use reqwest::{Method, StatusCode};
+use serde_json::json;
+
+use super::{next_packet, open_socketio};
+use crate::harness::{TestApp, claims};
+
+const MODULES: [(&str, &str); 2] = [
+    ("LATIDO_APPS", "modules"),
+    ("MODULES_API_KEY", "a key of this test"),
+];
+
+/// Opens a polling session and returns its address.
+async fn open_polling(app: &TestApp) -> String {
+    let path = "/socket.io/?EIO=4&transport=polling";
+    let (status, body) = app.get(path).await;
+    assert_eq!(status, 200, "{body}");
+    let sid = body.split('"').nth(3).unwrap();
+    format!("{path}&sid={sid}")
+}
+
+async fn post(app: &TestApp, path: &str, body: String) -> StatusCode {
+    let request = app.request(Method::POST, path).body(body);
+    request.send().await.unwrap().status()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn polling_session_without_identity_may_send_little() {
+    let app = TestApp::with_settings(&MODULES, |_| {}).await;
+    let path = open_polling(&app).await;
+    assert_eq!(post(&app, &path, "40".into()).await, 200);
+    assert_eq!(post(&app, &path, "x".repeat(700_000)).await, 413);
+    // An event whose attachments are announced and do not come stays in memory.
+    let path = open_polling(&app).await;
+    assert_eq!(post(&app, &path, "40".into()).await, 200);
+    let placeholders = vec![r#"{"_placeholder":true,"num":0}"#; 10].join(",");
+    let unfinished = format!(r#"4510-["x",{placeholders}]"#);
+    assert_eq!(post(&app, &path, unfinished).await, 200);
+    let mut refused = None;
+    for _ in 0..4 {
+        let status = post(&app, &path, format!("b{}", "AAAA".repeat(5_000))).await;
+        refused = (status != 200).then_some(status);
+        if refused.is_some() {
+            break;
+        }
+    }
+    assert_eq!(refused, Some(StatusCode::BAD_REQUEST));
+    assert_eq!(app.get(&path).await.0, 400, "the session is closed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn empty_packets_of_a_poll_count() {
+    let app = TestApp::with_settings(&MODULES, |_| {}).await;
+    let path = open_polling(&app).await;
+    let pings = vec!["2"; 2_000].join("\u{1e}");
+    assert_eq!(post(&app, &path, pings).await, 400);
+    assert_eq!(app.get(&path).await.0, 400, "the session is closed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn client_without_identity_loses_its_whole_connection() {
+    let app = TestApp::with_settings(&MODULES, |_| {}).await;
+    let started = Instant::now();
+    let mut silent = open_socketio(&app).await;
+    let mut joined = open_socketio(&app).await;
+    joined.send_raw("40".into()).await;
+    next_packet(&mut joined, "40").await;
+    let mut known = open_socketio(&app).await;
+    let token = app.sign(&json!({"id": 7, "exp": claims::now() + 600}));
+    known
+        .send_raw(format!("40{}", json!({"token": token})).into())
+        .await;
+    next_packet(&mut known, "40").await;
+    let polling = open_polling(&app).await;
+    for socket in [&mut silent, &mut joined] {
+        while socket
+            .next_text()
+            .await
+            .starts_with(|c: char| c.is_ascii_digit())
+        {}
+    }
+    assert!(started.elapsed() < Duration::from_secs(60));
+    assert!(started.elapsed() > Duration::from_secs(8));
+    assert_eq!(app.get(&polling).await.0, 400, "the session is closed");
+    known.send_raw(r#"42["request_stats"]"#.into()).await;
+    next_packet(&mut known, "42").await;
+}
