@@ -114,7 +114,7 @@ impl Database {
     }
 
     async fn connect_grant(&self) -> Result<Grant, DatabaseError> {
-        let sql = "SELECT pg_catalog.current_database()::text";
+        let sql = "SELECT pg_catalog.current_database()::pg_catalog.text";
         let rows = self.query("the database's name", sql, &[]).await?;
         let name = rows.first().and_then(|row| row.try_get(0).ok());
         Ok(Grant {
