@@ -6,6 +6,7 @@
 
 mod connections;
 mod doctor;
+mod inference;
 mod installing;
 mod key_spelling;
 mod listening;
@@ -15,6 +16,7 @@ mod pooler_proxy;
 mod privileges;
 mod queue;
 mod reading;
+mod reads;
 mod row_security;
 mod tls;
 mod triggers;

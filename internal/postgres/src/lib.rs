@@ -5,6 +5,7 @@
 //! reads on request and forwards notifications. Reads work on a direct connection and behind a
 //! transaction pooler; LISTEN needs a direct connection.
 
+mod certificate_v1;
 mod columns;
 mod config;
 mod connect;
@@ -28,7 +29,9 @@ mod listener;
 mod notify_queue;
 mod pool;
 mod query;
+mod query_reads;
 mod quote;
+mod read_gap;
 mod readiness;
 mod row_security;
 mod script_runner;
@@ -38,6 +41,8 @@ mod statement_shape;
 mod table_lookup;
 mod tls;
 mod url;
+mod url_error;
+mod url_params;
 mod write_connection;
 
 pub use config::{Config, ConfigError, UrlSetting};
@@ -49,9 +54,13 @@ pub use grants::{Grant, ServingNeeds, TableGrant, grant_script};
 pub use change_hint::CHANNEL;
 #[cfg(any(test, fuzzing, feature = "testing"))]
 pub use change_hint::parse_hints;
+#[cfg(any(test, fuzzing, feature = "testing"))]
+pub use latido_inference as inference;
 pub use listener::{ListenerState, NotificationListener};
 pub use pool::{Database, TypedParams};
+pub use query_reads::QueryReadsError;
 pub use quote::quote_literal;
+pub use read_gap::ReadGap;
 pub use readiness::ReadinessProbe;
 pub use script_runner::ScriptRunner;
 pub use settings::{VARIABLES, require_url};
@@ -60,7 +69,7 @@ pub use triggers::{
     AppSchema, InstallChange, InstallError, TableProblem, TableTriggers, TriggerReport,
     TriggerState,
 };
-pub use url::UrlError;
+pub use url_error::UrlError;
 pub use watch_locks::WatchLocks;
 pub use write_connection::WriteConnection;
 

@@ -304,11 +304,14 @@ pub(super) fn shared_comment(gated: bool) -> String {
     format!("{COMMENT_PREFIX} sends what changed; sha256:{hash}")
 }
 
+/// Returns the comment of the schema, which may continue with a record of what the queries read.
+pub(super) fn schema_comment() -> String {
+    format!("{COMMENT_PREFIX} triggers for live statistics; latido uninstall removes them")
+}
+
 /// Returns all sections that install the triggers of these tables, in order.
 pub(super) fn script_sections(tables: &[WatchedTable], gated: bool) -> Vec<ScriptSection> {
-    let schema_comment = quote_literal(&format!(
-        "{COMMENT_PREFIX} triggers for live statistics; latido uninstall removes them"
-    ));
+    let schema_comment = quote_literal(&schema_comment());
     let (body, comment) = (
         dollar_quote(&shared_body(gated)),
         quote_literal(&shared_comment(gated)),

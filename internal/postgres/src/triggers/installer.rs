@@ -55,7 +55,9 @@ impl Database {
             .collect();
         let gated = discover::uses_gate(self).await?;
         let mut all = script_sections(&wanted, gated).into_iter();
-        todo.extend(all.next().filter(|_| !found.shared_function_matches(gated)));
+        let shared = all.next().filter(|_| !found.shared_function_matches(gated));
+        let recorded = self.reads_section(catalog, shared.is_some()).await?;
+        todo.extend(shared);
         for (table, section) in wanted.iter().zip(all) {
             if found.table_state(table) == TriggerState::Current {
                 changes.push(InstallChange::Unchanged(section.subject));
@@ -64,6 +66,7 @@ impl Database {
                 todo.push(section);
             }
         }
+        todo.extend(recorded);
         Ok((guard_sections(&wanted, todo), changes))
     }
 
