@@ -40,6 +40,7 @@ mod sources;
 mod statement_shape;
 mod table_lookup;
 mod tls;
+mod trigger_health;
 mod url;
 mod url_error;
 mod url_params;
@@ -65,6 +66,7 @@ pub use readiness::ReadinessProbe;
 pub use script_runner::ScriptRunner;
 pub use settings::{VARIABLES, require_url};
 pub use tls::DatabaseTlsError;
+pub use trigger_health::TriggerHealth;
 pub use triggers::{
     AppSchema, InstallChange, InstallError, TableProblem, TableTriggers, TriggerReport,
     TriggerState,
