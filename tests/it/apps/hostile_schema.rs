@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use latido::config::{ConfigSources, Purpose, Settings};
 use latido_app_messaging::{
     MessageDraft, MessagingDatabase, ReactionOutcome, SCHEMA, WriteOutcome,
 };
@@ -169,7 +170,11 @@ async fn modules_are_not_captured() {
 #[tokio::test(flavor = "multi_thread")]
 async fn server_with_modules_is_not_captured() {
     let home = TestDatabase::create(&["sql/schema.sql", "tests/it/sql/people.sql"]).await;
-    TestApp::install_on(home.url()).await;
+    let mut variables = vec![("DATABASE_URL", home.url())];
+    variables.extend(VARIABLES);
+    let sources = ConfigSources::from_variables(&variables);
+    let settings = Settings::read(&sources, Purpose::Install).unwrap();
+    latido::app::install(settings).await.unwrap();
     let client = home.client().await;
     make_hostile(&client).await;
     let writer = home.client().await;
