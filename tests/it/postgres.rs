@@ -6,6 +6,7 @@
 
 mod connections;
 mod doctor;
+mod hostile_schema;
 mod inference;
 mod installing;
 mod key_spelling;
@@ -18,6 +19,7 @@ mod queue;
 mod reading;
 mod reads;
 mod row_security;
+mod schema_changes;
 mod tls;
 mod triggers;
 

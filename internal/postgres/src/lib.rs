@@ -38,8 +38,11 @@ mod script_runner;
 mod settings;
 mod sources;
 mod statement_shape;
+mod statement_text;
+mod stream_probe;
 mod table_lookup;
 mod tls;
+mod trigger_health;
 mod url;
 mod url_error;
 mod url_params;
@@ -65,6 +68,7 @@ pub use readiness::ReadinessProbe;
 pub use script_runner::ScriptRunner;
 pub use settings::{VARIABLES, require_url};
 pub use tls::DatabaseTlsError;
+pub use trigger_health::TriggerHealth;
 pub use triggers::{
     AppSchema, InstallChange, InstallError, TableProblem, TableTriggers, TriggerReport,
     TriggerState,

@@ -85,6 +85,8 @@ pub struct Metrics {
     pub verifications: LabelledCounter,
     /// Streams that are read with their verification query because their own query was wrong.
     pub active_verifications: Gauge,
+    /// The streams of which the database refuses a query.
+    pub broken_streams: Gauge,
     /// 1 while notifications arrive, otherwise 0.
     pub listener_up: Gauge,
     /// The fill level of the database server's notification queue, from 0 to 1.
@@ -95,6 +97,8 @@ pub struct Metrics {
     pub interest_missing: Gauge,
     /// Keys that changed so often that a timer read them for a while.
     pub hot_keys: Counter,
+    /// Failures that triggers reported: the writes succeeded, and every key was read again.
+    pub trigger_failures: Counter,
     /// Times that the listener lost its connection or failed to connect.
     pub listener_reconnects: Counter,
     /// 1 while viewers are notified that the data may be stale, otherwise 0.
@@ -210,6 +214,11 @@ impl Metrics {
             self.verifications.clone(),
         );
         r.register(
+            "trigger_failures",
+            "Batches of notifications in which a trigger reported that it failed, so that every key is read again",
+            self.trigger_failures.clone(),
+        );
+        r.register(
             "listener_reconnects",
             "Times that the listener had to connect again",
             self.listener_reconnects.clone(),
@@ -255,6 +264,11 @@ impl Metrics {
             "checks_standing_in",
             help,
             self.active_verifications.clone(),
+        );
+        r.register(
+            "broken_streams",
+            "Streams of which the database refuses a query",
+            self.broken_streams.clone(),
         );
         r.register(
             "listener_up",

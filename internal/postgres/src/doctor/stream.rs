@@ -11,7 +11,7 @@ use crate::pool::Database;
 use crate::prepared_stream::{KeyedStatement, PreparedStream};
 use crate::quote::{quote_ident, quote_qualified};
 use crate::triggers::{DiscoveryError, discover};
-use latido_base::ident::{Key, UserId};
+use latido_base::ident::Key;
 use latido_stream::{KeyType, LocalDay, SourceTable, Stream};
 
 /// The number of rows that a sequential scan may touch without a warning.
@@ -35,15 +35,10 @@ pub(super) async fn examine(database: &Database, stream: &Stream) -> Vec<Finding
     });
     findings.extend(check_verification(database, stream, &prepared).await);
     if stream.authorize_query.is_some() {
-        findings.push(
-            match database
-                .allowed_keys(stream, &UserId::new("latido doctor"), &[])
-                .await
-            {
-                Ok(_) => Finding::ok(subject(stream, "authorize"), "valid"),
-                Err(error) => failure_finding(stream, "authorize", &error),
-            },
-        );
+        findings.push(match database.probe_permissions(stream).await {
+            Ok(_) => Finding::ok(subject(stream, "authorize"), "valid"),
+            Err(error) => failure_finding(stream, "authorize", &error),
+        });
     }
     findings
 }
@@ -170,7 +165,7 @@ async fn existing_key(
         quote_ident(&key.name),
         quote_qualified(&found.schema, &found.table),
     );
-    let sql = format!("SELECT {key}::text FROM {table} WHERE {key} IS NOT NULL LIMIT 1");
+    let sql = format!("SELECT {key}::pg_catalog.text FROM {table} WHERE {key} IS NOT NULL LIMIT 1");
     let rows = database.query("the doctor", &sql, &[]).await?;
     Ok(rows.first().and_then(|row| row.try_get(0).ok()))
 }

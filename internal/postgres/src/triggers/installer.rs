@@ -30,9 +30,18 @@ impl Database {
     /// it no longer contains. All of this is one transaction on the listener's address, with short
     /// lock time-outs. Current triggers are not touched.
     pub async fn install(&self, catalog: &Catalog) -> Result<Vec<InstallChange>, InstallError> {
-        let (todo, changes) = self.plan_install(catalog).await?;
-        self.run_sections(&todo).await?;
-        Ok(changes)
+        match self.plan_install(catalog).await {
+            Ok((todo, changes)) => {
+                self.run_sections(&todo).await?;
+                Ok(changes)
+            }
+            Err(error) => {
+                if let InstallError::UnsupportedTables(_) = error {
+                    self.remove_stale_triggers(catalog).await?;
+                }
+                Err(error)
+            }
+        }
     }
 
     /// Returns the script that [`Database::install`] would run now, for reading or for psql.
@@ -42,7 +51,10 @@ impl Database {
     }
 
     async fn plan_install(&self, catalog: &Catalog) -> Result<Plan, InstallError> {
-        let wanted = discover::discover_tables(self, catalog).await?;
+        let (wanted, problems) = discover::discover_tables(self, catalog).await?;
+        if !problems.is_empty() {
+            return Err(InstallError::UnsupportedTables(problems));
+        }
         let found = InstalledTriggers::read(self).await?;
         let mut todo: Vec<ScriptSection> = found
             .unused_functions(&wanted)
@@ -68,6 +80,26 @@ impl Database {
         }
         todo.extend(recorded);
         Ok((guard_sections(&wanted, todo), changes))
+    }
+
+    /// Removes the triggers that fit no table of the catalog, and those that could fail a write. It
+    /// is for an installation that refuses: they do not stay, whatever the reason.
+    pub async fn remove_stale_triggers(&self, catalog: &Catalog) -> Result<(), InstallError> {
+        let (wanted, _) = discover::discover_tables(self, catalog).await?;
+        let found = InstalledTriggers::read(self).await?;
+        let stale: Vec<_> = found
+            .stale_functions(&wanted)
+            .iter()
+            .map(|function| function.removal_section())
+            .collect();
+        self.run_sections(&stale).await?;
+        for section in &stale {
+            tracing::warn!(
+                table = section.subject,
+                "removed triggers that do not fit their table any more"
+            );
+        }
+        Ok(())
     }
 
     /// Removes everything that was ever installed, for any catalog and for these apps, and the
