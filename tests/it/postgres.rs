@@ -6,6 +6,7 @@
 
 mod connections;
 mod doctor;
+mod hostile_schema;
 mod installing;
 mod key_spelling;
 mod listening;
@@ -16,6 +17,7 @@ mod privileges;
 mod queue;
 mod reading;
 mod row_security;
+mod schema_changes;
 mod tls;
 mod triggers;
 

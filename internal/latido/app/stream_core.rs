@@ -108,6 +108,7 @@ impl StreamCore {
         let delivery = trigger_monitor::DeliveryState {
             listener: listener.watch_state(),
             watch_locks: self.watch_locks.watch_state(),
+            triggers: listener.trigger_health().clone(),
         };
         drain.spawn_until_stop(trigger_monitor::run(
             self.database.clone(),

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use latido_base::backoff::Jitter;
 use latido_engine::Engine;
-use latido_postgres::{Database, ListenerState, TriggerState};
+use latido_postgres::{Database, ListenerState, TriggerHealth, TriggerState};
 use latido_stream::Catalog;
 
 /// The pause between two attempts to prepare the streams, before jitter.
@@ -23,6 +23,8 @@ pub(super) struct DeliveryState {
     pub(super) listener: watch::Receiver<ListenerState>,
     /// `true` while the watch locks are held, by which writers learn which keys are watched.
     pub(super) watch_locks: watch::Receiver<bool>,
+    /// Where the state of the triggers is recorded for `/ready`.
+    pub(super) triggers: TriggerHealth,
 }
 
 /// Prepares the streams, then monitors the triggers until the server stops.
@@ -35,13 +37,15 @@ pub(super) async fn run(
     let DeliveryState {
         mut listener,
         mut watch_locks,
+        triggers,
     } = delivery;
     prepare_streams(&database, &catalog).await;
     let mut reported = None;
     loop {
         let is_delivering = *listener.borrow_and_update() == ListenerState::Listening
             && *watch_locks.borrow_and_update();
-        let installed = is_delivering && check_triggers(&database, &catalog, &mut reported).await;
+        let installed =
+            is_delivering && check_triggers(&database, &catalog, &triggers, &mut reported).await;
         engine.set_triggers_complete(installed);
         tokio::select! {
             changed = listener.changed() => if changed.is_err() { return },
@@ -71,12 +75,14 @@ async fn prepare_streams(database: &Database, catalog: &Catalog) {
 async fn check_triggers(
     database: &Database,
     catalog: &Catalog,
+    health: &TriggerHealth,
     reported: &mut Option<bool>,
 ) -> bool {
     // A database that does not respond gives no information about its triggers.
     let Ok(triggers) = database.triggers(catalog).await else {
         return reported.unwrap_or(false);
     };
+    health.set_report(&triggers);
     let current = triggers.are_current();
     if reported.replace(current) != Some(current) && !current {
         for table in triggers

@@ -37,6 +37,7 @@ mod sources;
 mod statement_shape;
 mod table_lookup;
 mod tls;
+mod trigger_health;
 mod url;
 mod write_connection;
 
@@ -56,6 +57,7 @@ pub use readiness::ReadinessProbe;
 pub use script_runner::ScriptRunner;
 pub use settings::{VARIABLES, require_url};
 pub use tls::DatabaseTlsError;
+pub use trigger_health::TriggerHealth;
 pub use triggers::{
     AppSchema, InstallChange, InstallError, TableProblem, TableTriggers, TriggerReport,
     TriggerState,

@@ -36,7 +36,10 @@ impl Readiness for ReadinessProbe {
             let streams = self
                 .catalog
                 .iter()
-                .map(|(_, stream)| stream_report(stream))
+                .map(|(id, stream)| StreamReport {
+                    degraded: self.listener.trigger_health().problem(id),
+                    ..stream_report(stream)
+                })
                 .collect();
             let ready = database_problem.is_none() && self.catalog.is_ready();
             ReadinessReport {
@@ -58,6 +61,7 @@ fn stream_report(stream: &Stream) -> StreamReport {
     StreamReport {
         name: stream.name.clone(),
         problem,
+        degraded: None,
     }
 }
 

@@ -72,14 +72,14 @@ impl Database {
         needs: ServingNeeds<'_>,
     ) -> Result<Vec<Grant>, InstallError> {
         let mut tables = TableColumns::default();
-        for watched in discover::discover_tables(self, needs.catalog).await? {
+        let (watched, mut problems) = discover::discover_tables(self, needs.catalog).await?;
+        for watched in watched {
             let mut columns = watched.change_columns;
             if !columns.is_empty() {
                 columns.extend(watched.key.map(|key| key.name));
             }
             tables.add(&watched.schema, &watched.table, "SELECT", &columns);
         }
-        let mut problems = Vec::new();
         let mut functions = Vec::new();
         let apps = needs.apps.iter().flat_map(|app| {
             let owner = app.app;

@@ -145,7 +145,7 @@ impl Database {
         &self,
         schema: &AppSchema,
     ) -> Result<Option<InstallChange>, InstallError> {
-        let sql = "SELECT FROM pg_catalog.pg_class WHERE relname = $1 AND relkind = 'r' \
+        let sql = "SELECT FROM pg_catalog.pg_class WHERE relname OPERATOR(pg_catalog.=) $1 AND relkind OPERATOR(pg_catalog.=) 'r' \
                    AND pg_catalog.starts_with(pg_catalog.obj_description(oid, 'pg_class'), $2)";
         let params = [
             (&schema.version_table as _, Type::TEXT),

@@ -10,6 +10,7 @@ fn citas_table() -> WatchedTable {
             is_text: false,
         }),
         change_columns: ["negocio_id", "fecha", "estado"].map(str::to_owned).into(),
+        column_types: ["uuid", "date", "estado"].map(str::to_owned).into(),
         relations: vec![("public".to_owned(), "citas".to_owned())],
         trigger_kind: TriggerKind::Statements,
     }
@@ -17,7 +18,7 @@ fn citas_table() -> WatchedTable {
 
 #[test]
 fn script_equals_the_reviewed_one() {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/install/");
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/triggers/");
     let by_rows = WatchedTable {
         trigger_kind: TriggerKind::Rows,
         ..citas_table()

@@ -30,22 +30,63 @@ impl Database {
     /// it no longer contains. All of this is one transaction on the listener's address, with short
     /// lock time-outs. Current triggers are not touched.
     pub async fn install(&self, catalog: &Catalog) -> Result<Vec<InstallChange>, InstallError> {
-        let (todo, changes) = self.plan_install(catalog).await?;
+        let (wanted, problems) = discover::discover_tables(self, catalog).await?;
+        let found = InstalledTriggers::read(self).await?;
+        if !problems.is_empty() {
+            self.remove_stale_of(&found, &wanted).await?;
+            return Err(InstallError::UnsupportedTables(problems));
+        }
+        let (todo, changes) = self.plan_install(&found, &wanted).await?;
         self.run_sections(&todo).await?;
         Ok(changes)
     }
 
     /// Returns the script that [`Database::install`] would run now, for reading or for psql.
     pub async fn install_sql(&self, catalog: &Catalog) -> Result<String, InstallError> {
-        let (todo, _) = self.plan_install(catalog).await?;
+        let (wanted, problems) = discover::discover_tables(self, catalog).await?;
+        if !problems.is_empty() {
+            return Err(InstallError::UnsupportedTables(problems));
+        }
+        let found = InstalledTriggers::read(self).await?;
+        let (todo, _) = self.plan_install(&found, &wanted).await?;
         Ok(transaction_script(&todo))
     }
 
-    async fn plan_install(&self, catalog: &Catalog) -> Result<Plan, InstallError> {
-        let wanted = discover::discover_tables(self, catalog).await?;
+    /// Removes the triggers that fit no table of the catalog, and those that could fail a write. It
+    /// is for an installation that refuses: they do not stay, whatever the reason.
+    pub async fn remove_stale_triggers(&self, catalog: &Catalog) -> Result<(), InstallError> {
+        let (wanted, _) = discover::discover_tables(self, catalog).await?;
         let found = InstalledTriggers::read(self).await?;
+        self.remove_stale_of(&found, &wanted).await
+    }
+
+    async fn remove_stale_of(
+        &self,
+        found: &InstalledTriggers,
+        wanted: &[WatchedTable],
+    ) -> Result<(), InstallError> {
+        let stale: Vec<_> = found
+            .stale_functions(wanted)
+            .iter()
+            .map(|function| function.removal_section())
+            .collect();
+        self.run_sections(&stale).await?;
+        for section in &stale {
+            tracing::warn!(
+                table = section.subject,
+                "removed triggers that do not fit their table any more"
+            );
+        }
+        Ok(())
+    }
+
+    async fn plan_install(
+        &self,
+        found: &InstalledTriggers,
+        wanted: &[WatchedTable],
+    ) -> Result<Plan, InstallError> {
         let mut todo: Vec<ScriptSection> = found
-            .unused_functions(&wanted)
+            .unused_functions(wanted)
             .iter()
             .map(|left| left.removal_section())
             .collect();
@@ -54,7 +95,7 @@ impl Database {
             .map(|section| InstallChange::Removed(section.subject.clone()))
             .collect();
         let gated = discover::uses_gate(self).await?;
-        let mut all = script_sections(&wanted, gated).into_iter();
+        let mut all = script_sections(wanted, gated).into_iter();
         todo.extend(all.next().filter(|_| !found.shared_function_matches(gated)));
         for (table, section) in wanted.iter().zip(all) {
             if found.table_state(table) == TriggerState::Current {
@@ -64,7 +105,7 @@ impl Database {
                 todo.push(section);
             }
         }
-        Ok((guard_sections(&wanted, todo), changes))
+        Ok((guard_sections(wanted, todo), changes))
     }
 
     /// Removes everything that was ever installed, for any catalog and for these apps, and the
