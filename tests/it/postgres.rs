@@ -8,6 +8,7 @@ mod connections;
 mod doctor;
 mod hostile_schema;
 mod installing;
+mod instances;
 mod key_spelling;
 mod listening;
 mod local_days;
