@@ -27,12 +27,19 @@ demo-angular: tools ## the same with an Angular dashboard on http://127.0.0.1:42
 	cd clients && { [ node_modules/.package-lock.json -nt package-lock.json ] || npm ci --no-audit --no-fund; } && npm run build
 	program="$$(.ci/binary --release)" && exec node clients/demo/serve/main.mjs --latido "$$program"
 
-test: ## all tests; nothing needs to be running
+# The tests that another version of PostgreSQL could fail.
+DATABASE_TESTS := postgres:: change_path:: convergence:: history:: interest_gate:: apps::
+
+test: ## all tests; nothing needs to be running. PG=14 to PG=18: those of the database, on that version
 	@.ci/tools test
+ifdef PG
+	programs="$$(.ci/postgres $(PG))" && PG_BIN="$$programs" cargo test --locked -p latido --test it -- $(DATABASE_TESTS)
+else
 	cargo test --locked --workspace --doc
 	@$(MAKE) --no-print-directory clients
 	cargo test --locked --workspace --exclude latido --lib
 	cargo test --locked -p latido --lib --bins --tests
+endif
 
 one: tools ## the tests whose path contains T, and no other crate's: T=name, T=engine::dirty_set, T=it::change_path
 	@.ci/one '$(T)'

@@ -25,10 +25,24 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // An error here cannot be reported anywhere else.
-            let _ = writeln!(std::io::stderr(), "latido: {error:#}");
+            let _ = writeln!(std::io::stderr(), "latido: {}", error_text(&error));
             ExitCode::from(if error.is::<ConfigErrors>() { 2 } else { 1 })
         }
     }
+}
+
+/// Returns the error and its causes in one line. A cause whose text the error includes already is
+/// left out.
+fn error_text(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
 }
 
 fn run(

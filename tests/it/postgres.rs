@@ -7,6 +7,7 @@
 mod connections;
 mod doctor;
 mod hostile_schema;
+mod inference;
 mod installing;
 mod instances;
 mod key_spelling;
@@ -17,6 +18,7 @@ mod pooler_proxy;
 mod privileges;
 mod queue;
 mod reading;
+mod reads;
 mod row_security;
 mod schema_changes;
 mod tls;

@@ -156,17 +156,21 @@ impl Policy {
             let failed = 1 + failures.count();
             tracing::warn!(stream = stream.name, failed, %error, "permissions in use could not be looked up again");
         }
+        let mut withdrawn = 0;
         for (right, answer) in rights.iter().zip(answers) {
             if answer == Ok(false) {
                 self.cache.insert(right.clone(), false);
-                tracing::info!(
-                    stream = stream.name,
-                    key = right.1.key.as_str(),
-                    user = right.0.as_str(),
-                    "a permission was withdrawn in the database"
-                );
+                withdrawn += 1;
                 self.leases.withdraw(&right.0, &right.1);
             }
+        }
+        if withdrawn > 0 {
+            let stream = &stream.name;
+            tracing::info!(
+                stream,
+                withdrawn,
+                "permissions in use were withdrawn in the database"
+            );
         }
     }
 

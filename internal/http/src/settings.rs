@@ -183,6 +183,16 @@ mod tests {
     }
 
     #[test]
+    fn proxy_list_of_everyone_is_warned_of() {
+        for (list, count) in [("10.0.0.0/8", 0), ("0.0.0.0/0", 1)] {
+            let sources = ConfigSources::from_variables(&[("TRUSTED_PROXIES", list)]);
+            let r = &mut SettingsReader::new(&sources);
+            trusted_proxies(r);
+            assert_eq!(r.warnings.len(), count, "{:?}", r.warnings);
+        }
+    }
+
+    #[test]
     fn slow_client_is_disconnected_by_the_shard_before_the_kernel() {
         for seconds in [1, 30, 300] {
             let config = config(&[("SLOW_CLIENT_SECONDS", &seconds.to_string())]);

@@ -40,6 +40,7 @@ pub(super) async fn run(
         triggers,
     } = delivery;
     prepare_streams(&database, &catalog).await;
+    report_read_gaps(&database, &catalog).await;
     let mut reported = None;
     loop {
         let is_delivering = *listener.borrow_and_update() == ListenerState::Listening
@@ -68,6 +69,15 @@ async fn prepare_streams(database: &Database, catalog: &Catalog) {
         tokio::time::sleep(Jitter::AROUND.apply(RETRY_PAUSE, fastrand::f64())).await;
     }
     tracing::info!(streams = catalog.iter().count(), "streams prepared");
+}
+
+/// Logs where the streams' tables differ from what `latido install` found that the queries read.
+async fn report_read_gaps(database: &Database, catalog: &Catalog) {
+    // A database that does not respond gives no information.
+    let gaps = database.recorded_read_gaps(catalog).await;
+    for (stream, gap) in gaps.unwrap_or_default() {
+        tracing::warn!(stream, gap = %gap, "{}", gap.remedy());
+    }
 }
 
 /// Returns `true` if the triggers of every stream are installed and up to date. Logs a change to

@@ -91,10 +91,17 @@ pub(super) fn read(
         )
     };
     let name = LATIDO_CONFIG.name;
-    let text = std::fs::read_to_string(path)
+    let text = read_text(path)
         .map_err(|error| errors.add(name, unreadable(error)))
         .ok()?;
     parse(&text, path, default_zone, errors)
+}
+
+/// Reads a text file. A byte order mark at its beginning, which editors on Windows write, is left
+/// out.
+fn read_text(path: &Path) -> std::io::Result<String> {
+    let text = std::fs::read_to_string(path)?;
+    Ok(text.trim_start_matches('\u{feff}').to_owned())
 }
 
 /// Parses `text` and returns the names of its streams, for fuzzing.
@@ -255,7 +262,7 @@ impl StreamParser<'_> {
 
     fn read_file(&mut self, field: &str, relative: &str) -> Option<String> {
         let path: PathBuf = self.dir.join(relative);
-        std::fs::read_to_string(&path)
+        read_text(&path)
             .map_err(|error| {
                 self.add_error(
                     Some(field),

@@ -6,6 +6,9 @@
 
 #[cfg(test)]
 mod bounded;
+mod tree;
+
+pub use tree::tree;
 
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
@@ -34,6 +37,7 @@ pub const TARGETS: &[FuzzTarget] = &[
     ("token", token),
     ("notice", notice),
     ("streams", streams),
+    ("tree", tree),
     #[cfg(feature = "app-messaging")]
     ("phoenix", phoenix),
 ];

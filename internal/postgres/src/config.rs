@@ -1,11 +1,12 @@
 //! The settings of the database connection.
 
+use std::fmt;
 use std::time::Duration;
 
 use latido_base::secret::Secret;
 
 use crate::instance::InstanceName;
-use crate::url::UrlError;
+use crate::url_error::UrlError;
 
 /// The default number of pooled connections.
 pub(crate) const POOL_SIZE: usize = 8;
@@ -79,9 +80,18 @@ pub enum UrlSetting {
     ListenUrl,
 }
 
+impl fmt::Display for UrlSetting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Url => "DATABASE_URL",
+            Self::ListenUrl => "LISTEN_DATABASE_URL",
+        })
+    }
+}
+
 /// A setting that cannot work, regardless of the database's state.
 #[derive(Debug, thiserror::Error)]
-#[error("{mistake}")]
+#[error("{setting}: {mistake}")]
 pub struct ConfigError {
     /// The setting with the error.
     pub setting: UrlSetting,

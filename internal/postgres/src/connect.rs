@@ -15,7 +15,8 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use crate::config::Config;
 use crate::quote::quote_literal;
 use crate::tls;
-use crate::url::{DatabaseUrl, UrlError};
+use crate::url::DatabaseUrl;
+use crate::url_error::UrlError;
 
 /// An open connection that a task must poll.
 pub(super) type RawConnection =
@@ -28,11 +29,14 @@ pub(super) struct Endpoint {
     tls_connector: MakeRustlsConnect,
     pub(super) is_pooled: bool,
     search_path: Option<String>,
+    /// The time-out of a statement, if the URL sets one.
+    pub(super) statement_timeout: Option<Duration>,
     row_security: bool,
 }
 
 impl Endpoint {
-    pub(super) fn parse(url: &str, config: &Config) -> Result<Self, UrlError> {
+    /// Parses a URL and reads the certificates that it names. Returns all mistakes together.
+    pub(super) fn parse(url: &str, config: &Config) -> Result<Self, Vec<UrlError>> {
         let mut target = DatabaseUrl::parse(url)?;
         let driver = &mut target.driver;
         if driver.get_connect_timeout().is_none() {
@@ -41,12 +45,13 @@ impl Endpoint {
         if driver.get_application_name().is_none() {
             driver.application_name(&config.application_name);
         }
-        let tls = tls::connector(&target.tls)?;
+        let tls = tls::connector(&target.tls).map_err(|error| vec![error.into()])?;
         Ok(Self {
             driver: target.driver,
             tls_connector: tls,
             is_pooled: target.is_pooled,
             search_path: target.search_path,
+            statement_timeout: target.statement_timeout,
             row_security: config.row_security,
         })
     }

@@ -5,6 +5,7 @@
 //! reads on request and forwards notifications. Reads work on a direct connection and behind a
 //! transaction pooler; LISTEN needs a direct connection.
 
+mod certificate_v1;
 mod columns;
 mod config;
 mod connect;
@@ -29,7 +30,9 @@ mod listener;
 mod notify_queue;
 mod pool;
 mod query;
+mod query_reads;
 mod quote;
+mod read_gap;
 mod readiness;
 mod row_security;
 mod script_runner;
@@ -40,6 +43,8 @@ mod table_lookup;
 mod tls;
 mod trigger_health;
 mod url;
+mod url_error;
+mod url_params;
 mod write_connection;
 
 pub use config::{Config, ConfigError, UrlSetting};
@@ -52,9 +57,13 @@ pub use instance::InstanceName;
 pub use change_hint::CHANNEL;
 #[cfg(any(test, fuzzing, feature = "testing"))]
 pub use change_hint::parse_hints;
+#[cfg(any(test, fuzzing, feature = "testing"))]
+pub use latido_inference as inference;
 pub use listener::{ListenerState, NotificationListener};
 pub use pool::{Database, TypedParams};
+pub use query_reads::QueryReadsError;
 pub use quote::quote_literal;
+pub use read_gap::ReadGap;
 pub use readiness::ReadinessProbe;
 pub use script_runner::ScriptRunner;
 pub use settings::{VARIABLES, require_url};
@@ -64,7 +73,7 @@ pub use triggers::{
     AppSchema, InstallChange, InstallError, TableProblem, TableTriggers, TriggerReport,
     TriggerState,
 };
-pub use url::UrlError;
+pub use url_error::UrlError;
 pub use watch_locks::WatchLocks;
 pub use write_connection::WriteConnection;
 

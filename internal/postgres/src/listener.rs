@@ -104,15 +104,15 @@ impl NotificationListener {
         self.state.clone()
     }
 
+    /// Returns the health of the triggers, which this listener and whoever inspects them report to.
+    pub fn trigger_health(&self) -> &TriggerHealth {
+        &self.trigger_health
+    }
+
     /// Returns a receiver of whether the server's notification queue has room. Without room,
     /// writers should send nothing.
     pub fn watch_queue(&self) -> watch::Receiver<bool> {
         self.queue_has_room.clone()
-    }
-
-    /// Returns the health of the triggers, which this listener and whoever inspects them report to.
-    pub fn trigger_health(&self) -> &TriggerHealth {
-        &self.trigger_health
     }
 }
 

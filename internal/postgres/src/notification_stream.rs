@@ -126,6 +126,7 @@ pub(super) async fn connect_and_verify(
     let channel = channels.first().copied().unwrap_or_default();
     for _ in 0..MAX_PROBES {
         if probe_delivery(database, channel, &mut connection).await? {
+            keep_session(&client, &mut connection).await?;
             return Ok(NotificationStream::new(client, connection));
         }
     }
@@ -140,6 +141,23 @@ pub(super) async fn connect_and_verify(
     )
     .await;
     Err(DisconnectCause::NotDelivering)
+}
+
+/// Prevents the server from ending the session for being idle. Only now is it known that the
+/// session belongs to this connection alone.
+async fn keep_session(
+    client: &Client,
+    connection: &mut RawConnection,
+) -> Result<(), DisconnectCause> {
+    let set = timeout(
+        PROBE_TIMEOUT,
+        client.batch_execute("SET idle_session_timeout = 0"),
+    );
+    match poll_while(connection, set).await? {
+        // A pooler may refuse the setting; the pings keep its session busy anyway.
+        Ok(_) => Ok(()),
+        Err(_) => Err(DisconnectCause::Broken("SET was not answered".to_owned())),
+    }
 }
 
 /// Returns the command for each of the channels.

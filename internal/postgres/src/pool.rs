@@ -19,6 +19,7 @@ use crate::connect::{DedicatedConnection, Endpoint, PoolConnector, PoolerDetecti
 use crate::error::{DatabaseError, ErrorScope};
 use crate::instance::InstanceName;
 use crate::prepared_stream::PreparedStream;
+use crate::url_error::UrlError;
 
 /// The time that the client waits beyond the server's statement time-out, for the network in both
 /// directions.
@@ -58,10 +59,15 @@ impl Database {
     /// Parses the settings, without connecting. Connections belong to the runtime that first uses
     /// them.
     pub fn open(config: &Config) -> Result<Self, ConfigError> {
-        let mistake = |setting| move |mistake| ConfigError { setting, mistake };
+        let mistake = |setting| {
+            move |mistakes: Vec<UrlError>| ConfigError {
+                setting,
+                mistake: mistakes.into_iter().next().unwrap_or(UrlError::Malformed),
+            }
+        };
         let url = match &config.url {
             Some(url) => Endpoint::parse(url.expose(), config),
-            None => Err(super::UrlError::Missing),
+            None => Err(vec![UrlError::Missing]),
         }
         .map_err(mistake(UrlSetting::Url))?;
         let direct = match &config.listen_url {
@@ -69,6 +75,11 @@ impl Database {
                 Endpoint::parse(listen.expose(), config).map_err(mistake(UrlSetting::ListenUrl))?
             }
             None => url.clone(),
+        };
+        let statement_timeout = url.statement_timeout.unwrap_or(config.statement_timeout);
+        let config = &Config {
+            statement_timeout,
+            ..config.clone()
         };
         let link = Arc::new(PoolerDetection::new(url.is_pooled));
         let reader = PoolConnector::new(url.clone(), link.clone(), config);
@@ -86,9 +97,8 @@ impl Database {
             .build()
             .map_err(|e| ConfigError {
                 setting: UrlSetting::Url,
-                mistake: super::UrlError::Driver(e.to_string()),
+                mistake: UrlError::Driver(e.to_string()),
             })?;
-        let statement_timeout = config.statement_timeout;
         let permissions = Semaphore::new((config.pool_size / 2).max(1));
         let (config, prepared) = (config.clone(), RwLock::default());
         Ok(Self {
@@ -146,6 +156,11 @@ impl Database {
     /// Closes the pool's connections; later statements fail.
     pub fn close(&self) {
         self.inner.pool.close();
+    }
+
+    /// Returns the address for reads.
+    pub(super) fn endpoint(&self) -> &Endpoint {
+        &self.inner.endpoint
     }
 
     /// Returns the address for LISTEN and for installing triggers.

@@ -5,6 +5,7 @@ use latido_settings::{SettingsReader, Variable, variables};
 
 use crate::config::Config;
 use crate::config::{POOL_SIZE, STATEMENT_TIMEOUT};
+use crate::connect::Endpoint;
 use crate::instance::InstanceName;
 
 const EXPECTED_URL: &str = "postgresql://user:password@host:port/database";
@@ -55,17 +56,18 @@ pub fn require_url(r: &mut SettingsReader<'_>) {
     r.require(&DATABASE_URL, EXPECTED_URL);
 }
 
+/// Reads a URL and records every mistake in it, also in the certificates that it names.
 fn url(r: &mut SettingsReader<'_>, variable: &Variable) -> Option<Secret> {
-    r.parse(variable, EXPECTED_URL, database_url)
-        .map(Secret::new)
-}
-
-/// Checks the scheme and the characters of a PostgreSQL URL. The driver parses the rest later.
-fn database_url(text: &str) -> Option<&str> {
-    let rest = text
-        .strip_prefix("postgresql://")
-        .or_else(|| text.strip_prefix("postgres://"))?;
-    (!rest.is_empty() && !text.contains(char::is_whitespace)).then_some(text)
+    let text = r.text(variable)?;
+    match Endpoint::parse(text, &Config::default()) {
+        Ok(_) => Some(Secret::new(text)),
+        Err(mistakes) => {
+            for mistake in mistakes {
+                r.errors.add(variable.name, mistake.to_string());
+            }
+            None
+        }
+    }
 }
 
 #[cfg(test)]
@@ -75,11 +77,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_postgres_urls_are_accepted() {
-        assert!(database_url("postgresql://u:p@h:6543/db?sslmode=require").is_some());
+    fn all_mistakes_of_urls_are_reported_together() {
+        let sources = ConfigSources::from_variables(&[
+            (
+                "DATABASE_URL",
+                "postgresql://u:p@h:6543/db?sslmode=on&nonsense=1&sslidentity=a.p12",
+            ),
+            ("LISTEN_DATABASE_URL", "mysql://h/db"),
+        ]);
+        let r = &mut SettingsReader::new(&sources);
+        assert!(Config::from_settings(r).url.is_none());
         assert_eq!(
-            ["mysql://h/db", "postgres://", "h/db", "postgres://h /db"].map(database_url),
-            [None; 4]
+            r.errors.to_string(),
+            "4 mistakes in the configuration:\
+             \n  DATABASE_URL: parameter `sslmode`: expected disable, allow, prefer, require, verify-ca or verify-full\
+             \n  DATABASE_URL: unknown parameter `nonsense`\
+             \n  DATABASE_URL: parameter `sslidentity` is not supported; expected sslcert and sslkey, two files in PEM form\
+             \n  LISTEN_DATABASE_URL: expected postgresql://user:password@host:port/database"
         );
     }
 

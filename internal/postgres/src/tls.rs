@@ -5,7 +5,10 @@ use std::sync::Arc;
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::crypto::{
+    CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature,
+    verify_tls13_signature_with_raw_key,
+};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
@@ -13,6 +16,8 @@ use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
 };
 use tokio_postgres_rustls::MakeRustlsConnect;
+
+use crate::certificate_v1::{self, PublicKeyV1};
 
 /// The TLS mode that `sslmode` selects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +64,8 @@ pub(super) struct TlsOptions {
     pub(super) roots: TrustedRoots,
     /// The client certificate and its key, as files.
     pub(super) identity: Option<(PathBuf, PathBuf)>,
+    /// True if the server's name is sent in clear when TLS begins.
+    pub(super) sends_server_name: bool,
 }
 
 /// An error in the certificates or their use.
@@ -100,6 +107,7 @@ pub(super) fn connector(choice: &TlsOptions) -> Result<MakeRustlsConnect, Databa
             builder.with_client_auth_cert(chain, key)?
         }
     };
+    config.enable_sni = choice.sends_server_name;
     // Only `sslnegotiation=direct` needs it, and other servers accept it.
     config.alpn_protocols = vec![b"postgresql".to_vec()];
     Ok(MakeRustlsConnect::new(config))
@@ -124,8 +132,13 @@ fn build_verifier(
     };
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(certificates.iter().cloned());
-    if roots.is_empty() {
-        return Err(DatabaseTlsError::NoRoots);
+    match &choice.roots {
+        TrustedRoots::System if roots.is_empty() => return Err(DatabaseTlsError::NoRoots),
+        TrustedRoots::File(path) if roots.is_empty() => {
+            let reason = "holds no certificate that can verify another (of X.509 version 3)";
+            return Err(file_error("sslrootcert", path, &reason));
+        }
+        _ => {}
     }
     let chain = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone())
         .build()
@@ -181,6 +194,37 @@ struct ServerVerifier {
     verify_name: bool,
 }
 
+/// The reason for refusing a certificate of version 1 where it must be verified.
+const VERSION_1_TEXT: &str = "the server's certificate is of X.509 version 1, which names no host and cannot be verified; \
+     make one of version 3 with a subjectAltName (openssl: -addext or -extfile), or use sslmode=require";
+
+impl ServerVerifier {
+    /// Checks the handshake's signature of TLS 1.2 by the key of a certificate of version 1.
+    fn verify_version_1(
+        &self,
+        message: &[u8],
+        key: &PublicKeyV1<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        let of_scheme = algorithms.mapping.iter();
+        let is_valid = of_scheme
+            .filter(|(scheme, _)| *scheme == signature.scheme)
+            .flat_map(|(_, algorithms)| algorithms.iter())
+            .filter(|algorithm| algorithm.public_key_alg_id().as_ref() == key.algorithm)
+            .any(|algorithm| {
+                algorithm
+                    .verify_signature(key.key, message, signature.signature())
+                    .is_ok()
+            });
+        if is_valid {
+            Ok(HandshakeSignatureValid::assertion())
+        } else {
+            Err(CertificateError::BadSignature.into())
+        }
+    }
+}
+
 impl ServerCertVerifier for ServerVerifier {
     fn verify_server_cert(
         &self,
@@ -193,6 +237,9 @@ impl ServerCertVerifier for ServerVerifier {
         let Some(chain) = &self.chain_verifier else {
             return Ok(ServerCertVerified::assertion());
         };
+        if certificate_v1::public_key(end_entity).is_some() {
+            return Err(Error::General(VERSION_1_TEXT.to_owned()));
+        }
         if self
             .pinned
             .iter()
@@ -221,6 +268,9 @@ impl ServerCertVerifier for ServerVerifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
+        if let Some(key) = certificate_v1::public_key(certificate) {
+            return self.verify_version_1(message, &key, signature);
+        }
         verify_tls12_signature(
             message,
             certificate,
@@ -235,6 +285,14 @@ impl ServerCertVerifier for ServerVerifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
+        if let Some(key) = certificate_v1::public_key(certificate) {
+            return verify_tls13_signature_with_raw_key(
+                message,
+                &key.info,
+                signature,
+                &self.provider.signature_verification_algorithms,
+            );
+        }
         verify_tls13_signature(
             message,
             certificate,

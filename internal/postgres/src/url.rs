@@ -4,11 +4,13 @@
 //! The driver knows three TLS modes and refuses unknown parameters, so the additional parameters
 //! are removed first.
 
-use std::path::PathBuf;
+use std::time::Duration;
 
 use tokio_postgres::config::{Host, SslMode};
 
-use crate::tls::{DatabaseTlsError, TlsMode, TlsOptions, TrustedRoots};
+use crate::tls::{TlsMode, TlsOptions};
+use crate::url_error::UrlError;
+use crate::url_params::{ExtraParams, percent_decode};
 
 /// The port of the transaction pooler of Supabase and other providers.
 const POOLER_PORT: u16 = 6543;
@@ -18,92 +20,6 @@ const POOLER_PORT: u16 = 6543;
 /// the URL override them.
 const DEFAULT_PARAMS: &str =
     "keepalives_idle=5&keepalives_interval=2&keepalives_retries=3&tcp_user_timeout=6";
-
-const FORM: &str = "postgresql://user:password@host:port/database";
-
-/// The parameters that are passed to the driver.
-const DRIVER_PARAMS: [&str; 18] = [
-    "application_name",
-    "channel_binding",
-    "connect_timeout",
-    "dbname",
-    "host",
-    "hostaddr",
-    "keepalives",
-    "keepalives_idle",
-    "keepalives_interval",
-    "keepalives_retries",
-    "load_balance_hosts",
-    "options",
-    "password",
-    "port",
-    "sslnegotiation",
-    "target_session_attrs",
-    "tcp_user_timeout",
-    "user",
-];
-
-/// The parameters of other libraries that have no effect here.
-const IGNORED_PARAMS: [&str; 22] = [
-    "binary_parameters",
-    "client_encoding",
-    "connection_limit",
-    "default_query_exec_mode",
-    "fallback_application_name",
-    "gssencmode",
-    "max_connections",
-    "max_pool_size",
-    "pool_max_conns",
-    "pool_size",
-    "pool_timeout",
-    "prepare",
-    "preparethreshold",
-    "sslcompression",
-    "sslidentity",
-    "sslaccept",
-    "socket_timeout",
-    "statement_cache_capacity",
-    "statement_cache_size",
-    "supa",
-    "uselibpqcompat",
-    "workaround",
-];
-
-/// An unusable URL. The error never holds the URL, nor any part of it that could be a password.
-#[derive(Debug, thiserror::Error)]
-pub enum UrlError {
-    /// No database is configured.
-    #[error("missing; expected {FORM}")]
-    Missing,
-    /// The text is not a PostgreSQL URL.
-    #[error("expected {FORM}")]
-    Malformed,
-    /// A reserved character in the password is not percent-encoded.
-    #[error(
-        "expected {FORM}, with reserved characters of user and password percent-encoded (@ is %40, / is %2F, ? is %3F, % is %25)"
-    )]
-    UnescapedCharacter,
-    /// The URL contains no host.
-    #[error("no host; expected {FORM}, or ?host=/folder/of/the/socket")]
-    NoHost,
-    /// A parameter is unknown here and to the driver.
-    #[error("unknown parameter `{0}`")]
-    UnknownParameter(String),
-    /// A parameter has an invalid value.
-    #[error("parameter `{name}`: expected {expected}")]
-    InvalidValue {
-        /// The name of the parameter.
-        name: &'static str,
-        /// The values that are accepted.
-        expected: &'static str,
-    },
-    /// The driver's error for the rest of the URL; its messages name options, never values.
-    #[error("expected {FORM}: {0}")]
-    Driver(String),
-    /// An error in the certificates that the URL names.
-    #[error(transparent)]
-    Tls(#[from] DatabaseTlsError),
-}
 
 /// A parsed URL: the address of the server and the connection's options.
 #[derive(Debug, Clone)]
@@ -115,80 +31,129 @@ pub(super) struct DatabaseUrl {
     pub(super) is_pooled: bool,
     /// The search path for unqualified names, if the URL sets one.
     pub(super) search_path: Option<String>,
+    /// The time-out of a statement, if the URL sets one.
+    pub(super) statement_timeout: Option<Duration>,
 }
 
 impl DatabaseUrl {
-    /// Parses a connection URL.
-    pub(super) fn parse(url: &str) -> Result<Self, UrlError> {
+    /// Parses a connection URL. Returns all mistakes in its parameters together.
+    pub(super) fn parse(url: &str) -> Result<Self, Vec<UrlError>> {
+        let one = |error| vec![error];
         let url = url.trim();
         let rest = ["postgres://", "postgresql://"]
             .iter()
             .find_map(|p| url.strip_prefix(p))
-            .ok_or(UrlError::Malformed)?;
+            .ok_or(UrlError::Malformed)
+            .map_err(one)?;
+        if rest.contains(char::is_whitespace) {
+            return Err(one(UrlError::Malformed));
+        }
         let (authority, query) = rest.split_once('?').unwrap_or((rest, ""));
+        let address = Address::parse(authority, query).map_err(one)?;
+        let (mut own, mut mistakes) = (ExtraParams::default(), Vec::new());
+        let mut passed = vec![DEFAULT_PARAMS.to_owned()];
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            let accepted = match pair.split_once('=') {
+                Some((name, raw)) => own.accept(name, raw),
+                None => Err(UrlError::Malformed),
+            };
+            match accepted {
+                Ok(parameter) => passed.extend(parameter),
+                Err(mistake) => mistakes.push(mistake),
+            }
+        }
+        let driver = address.with_params(&own, passed).parse();
+        let driver = driver.map_err(|error| UrlError::Driver(driver_reason(&error)));
+        match driver.and_then(|driver| own.into_url(driver)) {
+            Ok(url) if mistakes.is_empty() => Ok(url),
+            Ok(_) => Err(mistakes),
+            Err(mistake) => {
+                mistakes.push(mistake);
+                Err(mistakes)
+            }
+        }
+    }
+}
+
+/// What stands before the question mark.
+struct Address<'a> {
+    /// The user and password, with the `@` after them.
+    user: &'a str,
+    hosts: &'a str,
+    /// The database, with the `/` before it.
+    database: &'a str,
+}
+
+impl<'a> Address<'a> {
+    fn parse(authority: &'a str, query: &str) -> Result<Self, UrlError> {
         if authority.matches('@').count() > 1 || query.contains('@') {
             return Err(UrlError::UnescapedCharacter);
         }
-        let mut own = ExtraParams::default();
-        let mut passed = vec![DEFAULT_PARAMS.to_owned()];
-        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-            let (name, raw) = pair.split_once('=').ok_or(UrlError::Malformed)?;
-            passed.extend(own.accept(name, raw)?);
+        let (user, place) = authority.split_at(authority.find('@').map_or(0, |at| at + 1));
+        let (hosts, database) = place.split_at(place.find('/').unwrap_or(place.len()));
+        // A `/` in the password ends the address too early.
+        if user.contains('/') {
+            return Err(UrlError::UnescapedCharacter);
         }
-        let joined = format!("postgresql://{authority}?{}", passed.join("&"));
-        own.into_url(
-            joined
-                .parse()
-                .map_err(|e| UrlError::Driver(driver_reason(&e)))?,
+        percent_decode(user)?;
+        percent_decode(database)?;
+        Ok(Self {
+            user,
+            hosts,
+            database,
+        })
+    }
+
+    /// Returns the URL for the driver. As in libpq, `host` and `port` replace the address before
+    /// the question mark; the driver would add to it.
+    fn with_params(&self, own: &ExtraParams, mut passed: Vec<String>) -> String {
+        let mut hosts = self.hosts.to_owned();
+        if own.hosts.is_some() || own.ports.is_some() {
+            let (names, ports): (Vec<_>, Vec<_>) = self.hosts.split(',').map(split_port).unzip();
+            match (&own.hosts, &own.ports) {
+                // The driver gives each host before the question mark a port, so they go there.
+                (None, Some(ports)) => hosts = join_ports(&names, ports),
+                (_, Some(ports)) => passed.push(format!("port={ports}")),
+                (_, None) if ports.iter().any(|port| !port.is_empty()) => {
+                    passed.push(format!("port={}", ports.join(",")));
+                }
+                (_, None) => {}
+            }
+        }
+        if let Some(named) = &own.hosts {
+            passed.push(format!("host={named}"));
+            hosts.clear();
+        }
+        format!(
+            "postgresql://{}{hosts}{}?{}",
+            self.user,
+            self.database,
+            passed.join("&")
         )
     }
 }
 
-/// The parameters that the driver does not know.
-#[derive(Default)]
-struct ExtraParams {
-    mode: Option<TlsMode>,
-    roots: Option<TrustedRoots>,
-    certificate: Option<PathBuf>,
-    key: Option<PathBuf>,
-    is_pooled: bool,
-    search_path: Option<String>,
+/// Splits `host:port`; an IPv6 address stands in brackets.
+fn split_port(host: &str) -> (&str, &str) {
+    match host.rsplit_once(':') {
+        Some((name, port)) if !port.contains(']') => (name, port),
+        _ => (host, ""),
+    }
+}
+
+/// Gives each host its port: one for all, or one for each.
+fn join_ports(names: &[&str], ports: &str) -> String {
+    let ports: Vec<_> = ports.split(',').collect();
+    let last = ports.last().copied().unwrap_or_default();
+    let joined: Vec<_> = names
+        .iter()
+        .enumerate()
+        .map(|(n, name)| format!("{name}:{}", ports.get(n).unwrap_or(&last)))
+        .collect();
+    joined.join(",")
 }
 
 impl ExtraParams {
-    /// Keeps a parameter that is not for the driver; returns any other in the driver's form.
-    fn accept(&mut self, name: &str, raw: &str) -> Result<Option<String>, UrlError> {
-        let value = percent_decode(raw)?;
-        match name {
-            "sslmode" => {
-                self.mode = Some(TlsMode::parse(&value).ok_or(UrlError::InvalidValue {
-                    name: "sslmode",
-                    expected: TlsMode::NAMES,
-                })?)
-            }
-            "sslrootcert" if value == "system" => self.roots = Some(TrustedRoots::System),
-            "sslrootcert" => self.roots = Some(TrustedRoots::File(value.into())),
-            "sslcert" => self.certificate = Some(value.into()),
-            "sslkey" => self.key = Some(value.into()),
-            "pgbouncer" => self.is_pooled = value == "true" || value == "1",
-            "schema" if value == "public" => {}
-            "schema" => self.search_path = Some(super::quote::quote_ident(&value)),
-            "search_path" => self.search_path = Some(value),
-            "target_session_attrs" if value == "primary" => {
-                return Ok(Some("target_session_attrs=read-write".to_owned()));
-            }
-            _ if DRIVER_PARAMS.contains(&name) => return Ok(Some(format!("{name}={raw}"))),
-            _ if IGNORED_PARAMS.contains(&name.to_ascii_lowercase().as_str()) => {
-                tracing::debug!(
-                    parameter = name,
-                    "a parameter of the database URL has no effect here"
-                );
-            }
-            _ => return Err(unknown_parameter(name)),
-        }
-        Ok(None)
-    }
-
     fn into_url(self, mut driver: tokio_postgres::Config) -> Result<DatabaseUrl, UrlError> {
         // For TLS, the driver takes the server's name from `host` alone.
         if driver.get_hosts().is_empty() {
@@ -216,56 +181,8 @@ impl ExtraParams {
             tls,
             is_pooled: pooled,
             search_path: self.search_path,
+            statement_timeout: self.statement_timeout,
         })
-    }
-
-    /// Applies libpq's rules. Unix sockets are never encrypted. With root certificates given,
-    /// `require` verifies them. With the system's roots a mere `verify-ca` would be worthless, so
-    /// it is refused.
-    fn tls_options(&self, local: bool) -> Result<TlsOptions, UrlError> {
-        let system = self.roots == Some(TrustedRoots::System);
-        let mode = match self.mode {
-            _ if local => TlsMode::Disable,
-            None if system => TlsMode::VerifyFull,
-            None => TlsMode::Prefer,
-            Some(TlsMode::Disable | TlsMode::VerifyFull) if system => {
-                self.mode.unwrap_or(TlsMode::VerifyFull)
-            }
-            Some(_) if system => {
-                return Err(UrlError::InvalidValue {
-                    name: "sslmode",
-                    expected: "verify-full where sslrootcert=system",
-                });
-            }
-            Some(TlsMode::Require) if self.roots.is_some() => TlsMode::VerifyCa,
-            Some(mode) => mode,
-        };
-        let identity = match (self.certificate.clone(), self.key.clone()) {
-            (Some(certificate), Some(key)) => Some((certificate, key)),
-            (None, None) => None,
-            _ => {
-                return Err(UrlError::InvalidValue {
-                    name: "sslcert",
-                    expected: "sslcert and sslkey together",
-                });
-            }
-        };
-        Ok(TlsOptions {
-            mode,
-            roots: self.roots.clone().unwrap_or(TrustedRoots::System),
-            identity,
-        })
-    }
-}
-
-/// Names a parameter only if it looks like one: after a stray `?` in a password, the rest of the
-/// password would appear here.
-fn unknown_parameter(name: &str) -> UrlError {
-    let plain = name.len() <= 40 && name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
-    if plain {
-        UrlError::UnknownParameter(name.to_owned())
-    } else {
-        UrlError::UnescapedCharacter
     }
 }
 
@@ -274,26 +191,6 @@ fn driver_reason(error: &tokio_postgres::Error) -> String {
     error
         .source()
         .map_or_else(|| error.to_string(), ToString::to_string)
-}
-
-/// Decodes percent-encoding; the result must be UTF-8.
-fn percent_decode(raw: &str) -> Result<String, UrlError> {
-    let mut bytes = Vec::with_capacity(raw.len());
-    let mut rest = raw.as_bytes();
-    while let Some((&first, tail)) = rest.split_first() {
-        rest = tail;
-        if first == b'%' {
-            let (digits, tail) = rest
-                .split_at_checked(2)
-                .ok_or(UrlError::UnescapedCharacter)?;
-            let digits = std::str::from_utf8(digits).map_err(|_| UrlError::UnescapedCharacter)?;
-            bytes.push(u8::from_str_radix(digits, 16).map_err(|_| UrlError::UnescapedCharacter)?);
-            rest = tail;
-        } else {
-            bytes.push(first);
-        }
-    }
-    String::from_utf8(bytes).map_err(|_| UrlError::UnescapedCharacter)
 }
 
 #[cfg(test)]

@@ -6,6 +6,13 @@ fn mode(url: &str) -> TlsMode {
     DatabaseUrl::parse(url).unwrap().tls.mode
 }
 
+/// Returns all mistakes in one text.
+fn mistakes(url: &str) -> String {
+    let mistakes = DatabaseUrl::parse(url).unwrap_err();
+    let texts: Vec<_> = mistakes.iter().map(ToString::to_string).collect();
+    texts.join("; ")
+}
+
 #[test]
 fn sslmode_has_the_meaning_of_libpq() {
     assert_eq!(mode("postgres://u@h/d"), TlsMode::Prefer);
@@ -32,9 +39,7 @@ fn sslmode_has_the_meaning_of_libpq() {
         TlsMode::Disable
     );
     assert!(DatabaseUrl::parse("postgres://u@h/d?sslmode=require&sslrootcert=system").is_err());
-    let error = DatabaseUrl::parse("postgres://u@h/d?sslmode=on")
-        .unwrap_err()
-        .to_string();
+    let error = mistakes("postgres://u@h/d?sslmode=on");
     assert!(error.contains("verify-full"), "{error}");
 }
 
@@ -90,12 +95,65 @@ fn errors_never_show_the_password() {
     ];
     for url in urls {
         let error = DatabaseUrl::parse(url).unwrap_err();
-        assert!(!format!("{error} {error:?}").contains("3cret"), "{error}");
+        let texts = format!("{} {error:?}", mistakes(url));
+        assert!(!texts.contains("3cret"), "{texts}");
     }
     assert_eq!(
-        DatabaseUrl::parse("postgres://u@h/d?nonsense=1")
-            .unwrap_err()
-            .to_string(),
-        "unknown parameter `nonsense`"
+        mistakes("postgres://u@h/d?nonsense=1&other=2&sslsni=maybe"),
+        "unknown parameter `nonsense`; unknown parameter `other`; parameter `sslsni`: expected 1 or 0"
     );
+}
+
+#[test]
+fn parameters_replace_the_address_before_them() {
+    let target = DatabaseUrl::parse("postgres://u@db.example:5433/d?host=/run/pg").unwrap();
+    assert_eq!(target.driver.get_hosts(), [Host::Unix("/run/pg".into())]);
+    assert_eq!(target.driver.get_ports(), [5433]);
+    assert_eq!(target.driver.get_user(), Some("u"));
+    let target = DatabaseUrl::parse("postgres://u@a,b/d?port=6000").unwrap();
+    assert_eq!(target.driver.get_ports(), [6000, 6000]);
+    assert_eq!(target.driver.get_hosts().len(), 2);
+    let target = DatabaseUrl::parse("postgres://u@[::1]:7000/d?host=h&port=7001").unwrap();
+    assert_eq!(
+        (target.driver.get_hosts(), target.driver.get_ports()),
+        (&[Host::Tcp("h".to_owned())][..], &[7001][..])
+    );
+    let target = DatabaseUrl::parse("postgres://u@[::1]:7000/d").unwrap();
+    assert_eq!(target.driver.get_ports(), [7000]);
+}
+
+#[test]
+fn parameters_of_drivers_have_their_meaning() {
+    assert_eq!(mode("postgres://u@h/d?sslmode=no-verify"), TlsMode::Require);
+    assert_eq!(mode("postgres://u@h/d?ssl=true"), TlsMode::Require);
+    assert_eq!(mode("postgres://u@h/d?ssl=false"), TlsMode::Disable);
+    assert_eq!(
+        mode("postgres://u@h/d?sslmode=require&sslaccept=strict"),
+        TlsMode::VerifyFull
+    );
+    let url = "postgres://u@h/d?currentSchema=app,public&ApplicationName=panel&statement_timeout=2500&sslsni=0";
+    let target = DatabaseUrl::parse(url).unwrap();
+    assert_eq!(target.search_path.as_deref(), Some("app,public"));
+    assert_eq!(target.driver.get_application_name(), Some("panel"));
+    assert_eq!(target.statement_timeout, Some(Duration::from_millis(2500)));
+    assert!(!target.tls.sends_server_name);
+    let prisma = "postgres://u@h/d?connection_limit=5&pool_timeout=3&socket_timeout=9&single_use_connections=true&sslaccept=accept_invalid_certs";
+    assert!(DatabaseUrl::parse(prisma).is_ok());
+    let unsupported = mistakes("postgres://u@h/d?sslidentity=a.p12&sslpassword=x");
+    assert!(
+        unsupported.contains("sslcert and sslkey") && unsupported.contains("without a password")
+    );
+}
+
+#[test]
+fn reserved_characters_in_a_password_are_explained() {
+    for url in [
+        "postgres://u:p@ss@h/d",
+        "postgres://u:p/ss@h/d",
+        "postgres://u:100%@h/d",
+        "postgres://u:p?ss@h/d",
+    ] {
+        assert!(mistakes(url).contains("@ is %40"), "{url}");
+    }
+    assert!(DatabaseUrl::parse("postgres://u:p%40ss%25@h/d").is_ok());
 }

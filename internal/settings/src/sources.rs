@@ -72,6 +72,8 @@ impl ConfigSources {
 
     fn read_dotenv(&mut self, text: &str) {
         let mut last = None;
+        // Editors on Windows begin a file with a byte order mark.
+        let text = text.trim_start_matches('\u{feff}');
         for line in dotenvy::from_read_iter(text.as_bytes()) {
             match line {
                 Ok((name, value)) => {
@@ -144,7 +146,7 @@ mod tests {
             ConfigSources::from_variables(&[("PORT", "2"), ("HOST", "::1"), ("TIMEZONE", "")]);
         sources.flags.insert("PORT", "1".to_owned());
         sources.read_dotenv(
-            "PORT=3\nHOST=127.0.0.1\nTIMEZONE=Asia/Tokyo\n# comment\nJWT_SECRET='a $b'\n",
+            "\u{feff}PORT=3\nHOST=127.0.0.1\nTIMEZONE=Asia/Tokyo\n# comment\nJWT_SECRET='a $b'\n",
         );
         let values =
             [PORT, HOST, TIMEZONE, JWT_SECRET].map(|v| sources.get(&v).unwrap().to_owned());

@@ -1,12 +1,14 @@
 //! The spelling of keys: a key has one text in the server and in the column that holds it, or the
 //! stream is refused.
 
+use latido::app;
 use latido_base::ident::{Key, UserId};
 use latido_postgres::{Config, Database, DatabaseError, FindingLevel, InstallError, examine};
 use latido_stream::{Catalog, Stream, ZoneRule};
 
 use super::reading::{keys, today};
 use super::{empty_database, estadisticas, table};
+use crate::harness::{TempFolder, settings};
 
 const UPPER: &str = "6F1C9C1E-50A5-4B1F-9D53-0C9D6F0A7A11";
 
@@ -169,4 +171,49 @@ async fn returned_keys_are_understood_in_any_spelling() {
         error.contains("time zone query") && error.contains("same kind"),
         "{error}"
     );
+}
+
+/// `latido install` changes nothing, with or without `--dry-run`.
+#[tokio::test]
+async fn install_refuses_keys_with_two_spellings() {
+    let (_home, client, url) = empty_database().await;
+    client
+        .batch_execute("CREATE TABLE t (k varchar(36))")
+        .await
+        .unwrap();
+    let folder = TempFolder::new();
+    let file = folder.write(
+        "latido.toml",
+        r#"
+        builtin_streams = false
+        [streams.una]
+        query = "SELECT u.k, (SELECT count(*) FROM t WHERE t.k = u.k::text) AS n FROM unnest($1::uuid[]) AS u (k)"
+        key_field = "k"
+        [[streams.una.tables]]
+        table = "t"
+        key = "k"
+        "#,
+    );
+    let variables = [("LATIDO_CONFIG", file.to_str().unwrap())];
+    for error in [
+        app::install(settings(&url, &variables)).await.unwrap_err(),
+        app::install_sql(settings(&url, &variables))
+            .await
+            .unwrap_err(),
+    ] {
+        let text = error.to_string();
+        for part in [
+            "key k of table t",
+            "character varying(36)",
+            "uuid[]",
+            "`$1::text[]`",
+        ] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+    }
+    let triggers = client
+        .query_one("SELECT count(*) FROM pg_trigger", &[])
+        .await
+        .unwrap();
+    assert_eq!(triggers.get::<_, i64>(0), 0);
 }

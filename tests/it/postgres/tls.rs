@@ -6,9 +6,10 @@ use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
+use base64::Engine;
 use latido_base::secret::Secret;
 use latido_postgres::{Config, ConfigError, Database, DatabaseError, UrlSetting};
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SigningKey};
 
 use crate::harness::cluster::OwnCluster;
 
@@ -97,6 +98,63 @@ fn certificates() -> (String, String, String) {
     (certificate.pem(), own.pem(), key.serialize_pem())
 }
 
+/// Returns a certificate in the form of X.509 version 1, signed by its own key. It has neither a
+/// version nor extensions, and is otherwise the one for `localhost`.
+fn version_1_certificate() -> (String, String) {
+    let key = KeyPair::generate().unwrap();
+    let made = CertificateParams::new(["localhost".to_owned()])
+        .unwrap()
+        .self_signed(&key)
+        .unwrap();
+    let signed = first_element(contents(made.der()));
+    let mut rest = contents(signed);
+    let mut kept = Vec::new();
+    while !rest.is_empty() {
+        let element = first_element(rest);
+        // The version is [0] and the extensions are [3].
+        if element[0] & 0xE0 != 0xA0 {
+            kept.extend_from_slice(element);
+        }
+        rest = &rest[element.len()..];
+    }
+    let signed_v1 = der(0x30, &kept);
+    let signature = key.sign(&signed_v1).unwrap();
+    let algorithm = first_element(&contents(made.der())[signed.len()..]);
+    let bits = der(0x03, &[&[0], &signature[..]].concat());
+    let whole = der(0x30, &[&signed_v1, algorithm, &bits].concat());
+    let text = base64::engine::general_purpose::STANDARD.encode(whole);
+    let label = "CERTIFICATE";
+    (
+        format!("-----BEGIN {label}-----\n{text}\n-----END {label}-----\n"),
+        key.serialize_pem(),
+    )
+}
+
+/// Returns the bytes of a DER element's header and contents.
+fn der(tag: u8, contents: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(contents.len()).unwrap().to_be_bytes();
+    [&[tag, 0x82], &length[..], contents].concat()
+}
+
+/// Returns the lengths of a DER element's header and contents.
+fn lengths(element: &[u8]) -> (usize, usize) {
+    match element[1] {
+        0x81 => (3, usize::from(element[2])),
+        0x82 => (4, usize::from(u16::from_be_bytes([element[2], element[3]]))),
+        short => (2, usize::from(short)),
+    }
+}
+
+fn first_element(bytes: &[u8]) -> &[u8] {
+    let (header, contents) = lengths(bytes);
+    &bytes[..header + contents]
+}
+
+fn contents(element: &[u8]) -> &[u8] {
+    let (header, contents) = lengths(element);
+    &element[header..header + contents]
+}
+
 /// Writes a file with the server's owner and mode 0600. The server refuses a key that others may
 /// read or that belongs to another user.
 fn write_server_file(folder: &Path, name: &str, text: &str) {
@@ -174,6 +232,40 @@ async fn password_is_bound_to_the_certificate() {
         .await
         .unwrap_err();
     assert!(!error.to_string().contains("sesame"), "{error}");
+}
+
+#[tokio::test]
+async fn certificate_of_version_1_works_where_nothing_is_verified() {
+    let Some(mut server) = TlsServer::start().await else {
+        return;
+    };
+    let folder = server.cluster.data_dir().to_owned();
+    let (certificate, key) = version_1_certificate();
+    write_server_file(&folder, "server.crt", &certificate);
+    write_server_file(&folder, "server.key", &key);
+    for versions in ["TLSv1.2", "TLSv1.3"] {
+        let set = format!("ALTER SYSTEM SET ssl_max_protocol_version = '{versions}'");
+        let client = server.cluster.client().await;
+        client.batch_execute(&set).await.unwrap();
+        server.cluster.restart().await;
+        for parameters in ["sslmode=prefer", "sslmode=require"] {
+            server
+                .connect("postgres", "localhost", parameters)
+                .await
+                .unwrap_or_else(|error| panic!("{versions} {parameters}: {error}"));
+        }
+        for mode in ["verify-ca", "verify-full"] {
+            let root = server.authority.display();
+            let parameters = format!("sslmode={mode}&sslrootcert={root}");
+            let error = server
+                .connect("postgres", "localhost", &parameters)
+                .await
+                .unwrap_err()
+                .to_string();
+            assert!(error.contains("X.509 version 1"), "{error}");
+            assert_eq!(error.matches("X.509").count(), 1, "{error}");
+        }
+    }
 }
 
 #[test]

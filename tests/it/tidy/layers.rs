@@ -18,7 +18,9 @@ const LAYERS: &[(&str, &str)] = &[
     ("protocol", "base stream"),
     ("hub", "base stream protocol"),
     ("event-bus", "base protocol"),
-    ("postgres", "base settings telemetry stream"),
+    // It knows no database: the caller reads the catalogs for it.
+    ("inference", ""),
+    ("postgres", "base inference settings telemetry stream"),
     ("engine", "base settings telemetry stream protocol hub"),
     ("session", "base settings stream auth protocol"),
     (
@@ -105,6 +107,7 @@ const COMMAND_CRATES: &[&str] = &[
 /// The files and folders whose results depend only on their arguments.
 const PURE: &[&str] = &[
     "internal/base/src/ident.rs",
+    "internal/inference/src/",
     "internal/stream/src/",
     "internal/protocol/src/",
     "internal/session/src/",

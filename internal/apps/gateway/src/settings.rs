@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use latido_auth::ApiKey;
+use latido_net::Networks;
 use latido_settings::{SettingsReader, list, variables};
 
 use crate::config;
@@ -61,6 +62,12 @@ impl Config {
         let trusted = r.parse(&GATEWAY_TRUSTED_CIDRS, EXPECTED_NETWORKS, |text| {
             text.parse().ok()
         });
+        if trusted.as_ref().is_some_and(Networks::has_everyone) {
+            r.warnings.push(format!(
+                "{}: has every address, so nobody needs a key; expected the networks of publishers alone",
+                GATEWAY_TRUSTED_CIDRS.name
+            ));
+        }
         if r.text(&GATEWAY_TRUSTED_CIDRS).is_none() {
             r.require(&GATEWAY_API_KEY, EXPECTED_API_KEY);
         }
@@ -134,6 +141,17 @@ mod tests {
         ] {
             let errors = read(&[(name, value)]).unwrap_err();
             assert!(errors.contains(name), "{errors}");
+        }
+    }
+
+    #[test]
+    fn network_of_everyone_is_warned_of() {
+        for (networks, count) in [("10.0.0.0/8", 0), ("10.0.0.0/8,0.0.0.0/0", 1), ("::/0", 1)] {
+            let variables = [("GATEWAY_TRUSTED_CIDRS", networks)];
+            let sources = ConfigSources::from_variables(&variables);
+            let r = &mut SettingsReader::new(&sources);
+            Config::from_settings(r);
+            assert_eq!(r.warnings.len(), count, "{:?}", r.warnings);
         }
     }
 

@@ -3,6 +3,7 @@
 use super::backend::{admin, token};
 use super::upgrades::{UPGRADE, frame, read_response};
 use super::*;
+use latido_auth::{Verifier, VerifierConfig, test_keys};
 
 /// Sends bytes on a new connection and reads to its end.
 async fn send(server: &TestServer, bytes: &str) -> TestResponse {
@@ -59,12 +60,11 @@ async fn line_that_ends_without_cr_is_rejected() {
             let mut socket = server.connect().await;
             let both = format!("{first}{bare}");
             socket.write_all(both.as_bytes()).await.unwrap();
-            assert_eq!(read_response(&mut socket).await.status, 404);
-            assert_eq!(
-                TestResponse::read(&mut socket).await.status,
-                400,
-                "{bare:?}"
-            );
+            let mut answers = Vec::new();
+            socket.read_to_end(&mut answers).await.unwrap();
+            let answers = String::from_utf8(answers).unwrap();
+            assert!(answers.starts_with("HTTP/1.1 404 "), "{answers}");
+            assert!(answers.contains("HTTP/1.1 400 "), "{bare:?}: {answers}");
         }
     }
 }
@@ -241,4 +241,34 @@ async fn refusal_of_a_token_does_not_name_the_reason() {
         ));
     }
     assert_eq!(bodies.len(), 1, "{bodies:?}");
+}
+
+#[tokio::test]
+async fn address_that_sends_costly_invalid_tokens_is_refused() {
+    let mut backend = HttpBackend::new(Config::default());
+    let keys = [&test_keys::RSA, &test_keys::OTHER_RSA].map(|pair| pair.public);
+    let config = VerifierConfig {
+        public_keys: Some(keys.join("\n")),
+        ..VerifierConfig::default()
+    };
+    let verifier = Verifier::new(&config, backend.state.clock.clone()).unwrap();
+    backend.state.verifier = Arc::new(verifier);
+    let server = TestServer::start(backend);
+    // The header has an algorithm and no key, and the signature the length of a key's.
+    let junk = format!("eyJhbGciOiJSUzI1NiJ9.e30.{}", "A".repeat(342));
+    let header = format!("Authorization: Bearer {junk}");
+    let mut statuses = Vec::new();
+    for _ in 0..60 {
+        statuses.push(server.get("/estadisticas/7", &[&header]).await.status);
+        if statuses.last() == Some(&429) {
+            break;
+        }
+    }
+    assert!(statuses.len() > 10, "a few are checked: {statuses:?}");
+    assert_eq!((statuses[0], statuses.last()), (401, Some(&429)));
+    let cheap = token("ana", 60, Some("7"));
+    let other = server
+        .get(&format!("/estadisticas/7?token={cheap}"), &[])
+        .await;
+    assert_eq!(other.status, 401, "another kind of token is checked");
 }

@@ -3,6 +3,7 @@
 mod finding;
 mod policies;
 mod queue;
+mod reads;
 mod role;
 mod server;
 mod stream;
@@ -38,7 +39,14 @@ pub async fn examine_for(database: &Database, needs: ServingNeeds<'_>) -> Vec<Fi
     findings.push(queue::examine(database).await);
     findings.extend(table::trigger_findings(database, catalog).await);
     for (_, stream) in catalog.iter() {
-        findings.extend(stream::examine(database, stream).await);
+        let of_query = stream::examine(database, stream).await;
+        let is_valid = of_query
+            .iter()
+            .all(|finding| finding.level != FindingLevel::Failure);
+        findings.extend(of_query);
+        if is_valid {
+            findings.extend(reads::examine(database, stream).await);
+        }
         for table in &stream.tables {
             findings.extend(table::examine(database, stream, table).await);
             findings.extend(policies::examine(database, stream, table).await);

@@ -104,6 +104,13 @@ pub(crate) async fn discover_table(
     })
 }
 
+/// Returns the types of the key and of the listed columns.
+fn types_of(has: &[(String, String)], key: Option<&KeyColumn>, listed: &[String]) -> Vec<String> {
+    let is_used = |name: &String| listed.contains(name) || key.is_some_and(|key| key.name == *name);
+    let used = has.iter().filter(|(name, _)| is_used(name));
+    used.map(|(_, data_type)| data_type.clone()).collect()
+}
+
 /// Finds a table that a part of the server other than a stream needs, as a stream's tables are
 /// found. Returns its schema and name.
 ///
@@ -127,13 +134,6 @@ pub(crate) async fn find_relation(
         }
         .into()
     })
-}
-
-/// Returns the types of the key and of the listed columns.
-fn types_of(has: &[(String, String)], key: Option<&KeyColumn>, listed: &[String]) -> Vec<String> {
-    let is_used = |name: &String| listed.contains(name) || key.is_some_and(|key| key.name == *name);
-    let used = has.iter().filter(|(name, _)| is_used(name));
-    used.map(|(_, data_type)| data_type.clone()).collect()
 }
 
 /// Returns whether row triggers may be used with the gate. They run as the writer, so every role

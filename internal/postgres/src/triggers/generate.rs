@@ -15,9 +15,8 @@ use sha2::{Digest, Sha256};
 use crate::instance::InstanceName;
 use crate::quote::{dollar_quote, quote_ident, quote_literal, quote_qualified};
 pub(crate) use crate::triggers::function_body::KeyColumn;
-use crate::triggers::function_body::{
-    FunctionParts, MAX_NAMED_KEYS, fill_template, stream_and_key,
-};
+pub(super) use crate::triggers::function_body::fill_template;
+use crate::triggers::function_body::{FunctionParts, MAX_NAMED_KEYS, stream_and_key};
 use crate::triggers::trigger_event::{TRIGGER_EVENTS, TriggerEvent, TriggerKind};
 use crate::watch_locks::{hash_sql, try_first_sql, try_second_sql};
 use latido_stream::MAX_KEY_BYTES;
@@ -214,15 +213,18 @@ pub(super) fn shared_comment(gated: bool) -> String {
     format!("{COMMENT_PREFIX} sends what changed; sha256:{hash}")
 }
 
+/// Returns the comment of the schema, which may continue with a record of what the queries read.
+pub(super) fn schema_comment() -> String {
+    format!("{COMMENT_PREFIX} triggers for live statistics; latido uninstall removes them")
+}
+
 /// Returns all sections that install the triggers of these tables, in order.
 pub(super) fn script_sections(
     instance: &InstanceName,
     tables: &[WatchedTable],
     gated: bool,
 ) -> Vec<ScriptSection> {
-    let schema_comment = quote_literal(&format!(
-        "{COMMENT_PREFIX} triggers for live statistics; latido uninstall removes them"
-    ));
+    let schema_comment = quote_literal(&schema_comment());
     let (body, comment) = (
         dollar_quote(&shared_body(gated)),
         quote_literal(&shared_comment(gated)),

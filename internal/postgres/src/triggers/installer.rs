@@ -10,8 +10,7 @@ use crate::pool::Database;
 use crate::triggers::app_schema::AppSchema;
 use crate::triggers::discover;
 use crate::triggers::error::InstallError;
-use crate::triggers::function_body::fill_template;
-use crate::triggers::generate::{ScriptSection, WatchedTable, script_sections};
+use crate::triggers::generate::{ScriptSection, WatchedTable, fill_template, script_sections};
 use crate::triggers::inspect::{InstalledTriggers, TriggerState};
 use crate::triggers::install_change::InstallChange;
 use crate::triggers::ownership::ObjectNames;
@@ -32,26 +31,56 @@ impl Database {
     /// it no longer contains. All of this is one transaction on the listener's address, with short
     /// lock time-outs. Current triggers are not touched.
     pub async fn install(&self, catalog: &Catalog) -> Result<Vec<InstallChange>, InstallError> {
-        let (wanted, problems) = discover::discover_tables(self, catalog).await?;
-        let found = InstalledTriggers::read(self).await?;
-        if !problems.is_empty() {
-            self.remove_stale_of(&found, &wanted).await?;
-            return Err(InstallError::UnsupportedTables(problems));
+        match self.plan_install(catalog).await {
+            Ok((todo, changes)) => {
+                self.run_sections(&todo).await?;
+                Ok(changes)
+            }
+            Err(error) => {
+                if let InstallError::UnsupportedTables(_) = error {
+                    self.remove_stale_triggers(catalog).await?;
+                }
+                Err(error)
+            }
         }
-        let (todo, changes) = self.plan_install(&found, &wanted).await?;
-        self.run_sections(&todo).await?;
-        Ok(changes)
     }
 
     /// Returns the script that [`Database::install`] would run now, for reading or for psql.
     pub async fn install_sql(&self, catalog: &Catalog) -> Result<String, InstallError> {
+        let (todo, _) = self.plan_install(catalog).await?;
+        Ok(transaction_script(&todo))
+    }
+
+    async fn plan_install(&self, catalog: &Catalog) -> Result<Plan, InstallError> {
         let (wanted, problems) = discover::discover_tables(self, catalog).await?;
         if !problems.is_empty() {
             return Err(InstallError::UnsupportedTables(problems));
         }
         let found = InstalledTriggers::read(self).await?;
-        let (todo, _) = self.plan_install(&found, &wanted).await?;
-        Ok(transaction_script(&todo))
+        let mut todo: Vec<ScriptSection> = found
+            .unused_functions(&wanted)
+            .iter()
+            .map(|left| left.removal_section())
+            .collect();
+        let mut changes: Vec<_> = todo
+            .iter()
+            .map(|section| InstallChange::Removed(section.subject.clone()))
+            .collect();
+        let gated = discover::uses_gate(self).await?;
+        let mut all = script_sections(self.instance(), &wanted, gated).into_iter();
+        let shared = all.next().filter(|_| !found.shared_function_matches(gated));
+        let recorded = self.reads_section(catalog, shared.is_some()).await?;
+        todo.extend(shared);
+        for (table, section) in wanted.iter().zip(all) {
+            if found.table_state(table) == TriggerState::Current {
+                changes.push(InstallChange::Unchanged(section.subject));
+            } else {
+                changes.push(InstallChange::Installed(section.subject.clone()));
+                todo.push(section);
+            }
+        }
+        todo.extend(recorded);
+        Ok((guard_sections(self.instance(), &wanted, todo), changes))
     }
 
     /// Removes the triggers that fit no table of the catalog, and those that could fail a write. It
@@ -59,16 +88,8 @@ impl Database {
     pub async fn remove_stale_triggers(&self, catalog: &Catalog) -> Result<(), InstallError> {
         let (wanted, _) = discover::discover_tables(self, catalog).await?;
         let found = InstalledTriggers::read(self).await?;
-        self.remove_stale_of(&found, &wanted).await
-    }
-
-    async fn remove_stale_of(
-        &self,
-        found: &InstalledTriggers,
-        wanted: &[WatchedTable],
-    ) -> Result<(), InstallError> {
         let stale: Vec<_> = found
-            .stale_functions(wanted)
+            .stale_functions(&wanted)
             .iter()
             .map(|function| function.removal_section())
             .collect();
@@ -80,34 +101,6 @@ impl Database {
             );
         }
         Ok(())
-    }
-
-    async fn plan_install(
-        &self,
-        found: &InstalledTriggers,
-        wanted: &[WatchedTable],
-    ) -> Result<Plan, InstallError> {
-        let mut todo: Vec<ScriptSection> = found
-            .unused_functions(wanted)
-            .iter()
-            .map(|left| left.removal_section())
-            .collect();
-        let mut changes: Vec<_> = todo
-            .iter()
-            .map(|section| InstallChange::Removed(section.subject.clone()))
-            .collect();
-        let gated = discover::uses_gate(self).await?;
-        let mut all = script_sections(self.instance(), wanted, gated).into_iter();
-        todo.extend(all.next().filter(|_| !found.shared_function_matches(gated)));
-        for (table, section) in wanted.iter().zip(all) {
-            if found.table_state(table) == TriggerState::Current {
-                changes.push(InstallChange::Unchanged(section.subject));
-            } else {
-                changes.push(InstallChange::Installed(section.subject.clone()));
-                todo.push(section);
-            }
-        }
-        Ok((guard_sections(self.instance(), wanted, todo), changes))
     }
 
     /// Removes everything that was ever installed, for any catalog and for these apps, and the

@@ -9,8 +9,9 @@ mod inspect;
 mod install_change;
 mod installer;
 mod ownership;
+pub(super) mod recorded_reads;
 mod transaction;
-mod trigger_event;
+pub(super) mod trigger_event;
 
 pub use app_schema::AppSchema;
 pub(crate) use error::DiscoveryError;

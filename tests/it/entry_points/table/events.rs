@@ -351,3 +351,18 @@ async fn events_of_the_gateway_are_denied() {
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn frames_of_devices_without_a_password_are_denied() {
+    let server = GuardedServer::start().await;
+    for (kind, token) in KINDS.iter().zip(&server.tokens) {
+        for (event, _, _) in DEVICES {
+            let mut socket = connect(&server.app, "/esp32?", token.as_ref())
+                .await
+                .unwrap();
+            socket.send(&json!({"type": event, "moduleId": "M1"})).await;
+            let answer = socket.next_text().await;
+            assert_answer(&format!("{event} with {kind} credential"), &answer, Denied);
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! Finds the tables and columns that a query reads, from PostgreSQL's own parse tree.
+//!
+//! The tree is the text that `pg_proc.prosqlbody`, `pg_rewrite.ev_action` and `pg_policy.polqual`
+//! hold, and that `debug_print_parse` prints. Its form has been the same from PostgreSQL 14 to 18,
+//! but it is no promised interface: an unknown form is refused, never guessed.
+//!
+//! The crate is pure. [`Exploration`] names the catalog entries that it needs, the caller reads
+//! them from the database, and [`Exploration::finish`] returns the answer.
+
+mod block;
+mod builtin;
+mod column_sets;
+mod exploration;
+mod facts;
+mod narrow;
+mod node;
+mod note;
+mod parse;
+mod query_reads;
+mod refusal;
+mod relation_use;
+mod visit;
+
+pub use exploration::Exploration;
+pub use facts::{FunctionFacts, OperatorFacts, PendingFacts, RelationFacts};
+pub use node::{Node, UnreadableTree, Value};
+pub use note::Note;
+pub use parse::parse_tree;
+pub use query_reads::{QueryReads, ReadColumns, TableReads};
+pub use refusal::Refusal;
+
+/// The newest major version of PostgreSQL whose trees were tried.
+pub const NEWEST_MAJOR: u32 = 18;

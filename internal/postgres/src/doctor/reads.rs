@@ -1,0 +1,112 @@
+//! Compares what a stream's query reads with the tables that the stream lists.
+
+use crate::doctor::finding::Finding;
+use crate::doctor::stream::subject;
+use crate::pool::Database;
+use crate::query_reads::QueryReadsError;
+use crate::read_gap::{ReadTable, read_gaps};
+use crate::triggers::recorded_reads::{defining_query, watched_tables};
+use latido_inference::{Note, QueryReads, Refusal};
+use latido_stream::Stream;
+
+/// Returns the findings about what the query reads. A query that cannot be prepared has a finding
+/// already.
+pub(super) async fn examine(database: &Database, stream: &Stream) -> Vec<Finding> {
+    let subject = subject(stream, "reads");
+    let reads = match database.query_reads(defining_query(stream)).await {
+        Ok(reads) => reads,
+        Err(error) => return vec![unknown_reads(subject, &error)],
+    };
+    match watched_tables(database, stream).await {
+        Ok(watched) => {
+            let is_hidden = reads.hidden_functions().next().is_some();
+            let tables = ReadTable::all(&reads);
+            // Tables that the tree does not show are taken for those of hidden functions.
+            let without = read_gaps(&tables, &watched, false).len();
+            let gaps = read_gaps(&tables, &watched, is_hidden);
+            let explains_hidden = without > gaps.len();
+            let mut findings: Vec<_> = gaps
+                .iter()
+                .map(|gap| Finding::warning(&subject, gap.to_string()).remedy(gap.remedy()))
+                .collect();
+            findings.extend(
+                reads
+                    .notes
+                    .iter()
+                    .filter_map(|note| note_finding(&subject, note, explains_hidden)),
+            );
+            if gaps.is_empty() {
+                findings.insert(0, Finding::ok(subject, summary(&reads)));
+            }
+            findings
+        }
+        Err(error) => vec![Finding::failure(subject, error.to_string())],
+    }
+}
+
+fn unknown_reads(subject: String, error: &QueryReadsError) -> Finding {
+    match error {
+        QueryReadsError::Refused(
+            Refusal::Writes(_) | Refusal::Locks | Refusal::Temporary(_) | Refusal::NotAQuery,
+        )
+        | QueryReadsError::Database(_) => Finding::failure(subject, error.to_string()),
+        QueryReadsError::Refused(_) | QueryReadsError::UnknownVersion { .. } => Finding::warning(
+            subject,
+            format!("not known, so the stream's tables were not compared: {error}"),
+        ),
+    }
+}
+
+/// Returns what the query reads, in one line.
+fn summary(reads: &QueryReads) -> String {
+    let tables: Vec<_> = reads
+        .tables
+        .iter()
+        .map(|table| format!("{} ({})", table.name, table.columns))
+        .collect();
+    let tables = if tables.is_empty() {
+        "no table".to_owned()
+    } else {
+        tables.join(", ")
+    };
+    let through: Vec<_> = reads
+        .notes
+        .iter()
+        .filter_map(|note| match note {
+            Note::View(name) => Some(format!("through the view {name}")),
+            Note::Function(name) => Some(format!("through the function {name}")),
+            Note::Policy(name) => Some(format!("with the policies of {name}")),
+            _ => None,
+        })
+        .collect();
+    let joined: String = through.iter().map(|part| format!(", {part}")).collect();
+    format!("as listed: {tables}{joined}")
+}
+
+/// Returns a finding about a note that is worth attention.
+fn note_finding(subject: &str, note: &Note, explains_hidden: bool) -> Option<Finding> {
+    let remedy = match note {
+        Note::View(_)
+        | Note::Function(_)
+        | Note::Extension(_)
+        | Note::Children(_)
+        | Note::Policy(_) => return None,
+        Note::Hidden(_) if explains_hidden => return None,
+        Note::Hidden(_) => "list the tables that the function reads among the stream's tables",
+        Note::Clock(_) | Note::ClockLiteral => {
+            "use the local day of each key, $2 and $3, which the server reads again at midnight"
+        }
+        Note::TimestampWithDate => {
+            "declare $2 and $3 as the column is, timestamp[] or timestamptz[]: the bounds of the local day"
+        }
+        Note::Random => "leave it out of the query",
+        Note::Session(_) => "use the key, or `authorize`, where viewers should differ",
+        Note::MaterializedView(_)
+        | Note::ForeignTable(_)
+        | Note::Catalog(_)
+        | Note::Sequence
+        | Note::Outside(_) => "call the hook after a change, or rely on the sweep",
+        Note::SystemColumn => "leave out `columns`, so that every UPDATE counts",
+    };
+    Some(Finding::warning(subject, note.to_string()).remedy(remedy))
+}

@@ -1,0 +1,149 @@
+//! Records what each query reads when its triggers are installed, so that a server can compare
+//! without asking again. The record is a part of the schema's comment.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use tokio_postgres::types::Type;
+
+use crate::error::DatabaseError;
+use crate::pool::Database;
+use crate::query_reads::QueryReadsError;
+use crate::quote::{quote_ident, quote_literal};
+use crate::read_gap::{ReadGap, ReadTable, read_gaps};
+use crate::triggers::discover;
+use crate::triggers::generate::{ScriptSection, WatchedTable, schema_comment, sha256_hex};
+use latido_stream::{Catalog, Stream};
+
+/// What stands before the record in the schema's comment.
+const MARKER: &str = "\nreads: ";
+
+const COMMENT_SQL: &str =
+    "SELECT pg_catalog.obj_description(n.oid, 'pg_namespace') FROM pg_catalog.pg_namespace n
+WHERE n.nspname OPERATOR(pg_catalog.=) $1";
+
+/// The reads of all streams, by the stream's name.
+type Record = BTreeMap<String, RecordedStream>;
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct RecordedStream {
+    /// The SHA-256 hash of the query's text.
+    query: String,
+    tables: Vec<ReadTable>,
+    /// True if a function hides what it reads.
+    #[serde(default)]
+    hidden: bool,
+}
+
+impl Database {
+    /// Returns the section that records what the queries read, or `None` if that is recorded
+    /// already. Logs each difference from the configuration. A query that is not understood is
+    /// left out.
+    pub(super) async fn reads_section(
+        &self,
+        catalog: &Catalog,
+        is_schema_replaced: bool,
+    ) -> Result<Option<ScriptSection>, DatabaseError> {
+        let mut record = Record::new();
+        for (_, stream) in catalog.iter() {
+            if let Some(reads) = self.record_stream(stream).await? {
+                record.insert(stream.name.clone(), reads);
+            }
+        }
+        if !is_schema_replaced && self.recorded_reads().await?.as_ref() == Some(&record) {
+            return Ok(None);
+        }
+        let json = serde_json::to_string(&record).unwrap_or_default();
+        let comment = quote_literal(&format!("{}{MARKER}{json}", schema_comment()));
+        let instance = self.instance();
+        let schema = quote_ident(instance.as_str());
+        Ok(Some(ScriptSection {
+            subject: format!("schema {instance}"),
+            sql: format!("COMMENT ON SCHEMA {schema} IS {comment};\n"),
+        }))
+    }
+
+    async fn record_stream(
+        &self,
+        stream: &Stream,
+    ) -> Result<Option<RecordedStream>, DatabaseError> {
+        let query = defining_query(stream);
+        match self.query_reads(query).await {
+            Ok(reads) => Ok(Some(RecordedStream {
+                query: sha256_hex(query),
+                tables: ReadTable::all(&reads),
+                hidden: reads.hidden_functions().next().is_some(),
+            })),
+            Err(QueryReadsError::Database(error)) => Err(error),
+            Err(error) => {
+                tracing::warn!(stream = stream.name, %error, "not known what the query reads");
+                Ok(None)
+            }
+        }
+    }
+
+    async fn recorded_reads(&self) -> Result<Option<Record>, DatabaseError> {
+        let rows = self
+            .query(
+                "a look at the recorded reads",
+                COMMENT_SQL,
+                &[(&self.instance().as_str(), Type::NAME)],
+            )
+            .await?;
+        let comment: Option<String> = rows.first().and_then(|row| row.try_get(0).ok().flatten());
+        let comment = comment.unwrap_or_default();
+        let json = comment.split_once(MARKER).map(|(_, json)| json);
+        Ok(json.and_then(|json| serde_json::from_str(json).ok()))
+    }
+
+    /// Compares the configuration with what `latido install` recorded. Returns each difference with
+    /// its stream. Streams without a record have none.
+    ///
+    /// # Errors
+    /// Returns an error if the database fails.
+    pub async fn recorded_read_gaps(
+        &self,
+        catalog: &Catalog,
+    ) -> Result<Vec<(String, ReadGap)>, DatabaseError> {
+        let Some(record) = self.recorded_reads().await? else {
+            return Ok(Vec::new());
+        };
+        let mut gaps = Vec::new();
+        for (_, stream) in catalog.iter() {
+            let Some(recorded) = record.get(&stream.name) else {
+                continue;
+            };
+            let found = if recorded.query == sha256_hex(defining_query(stream)) {
+                let watched = watched_tables(self, stream).await?;
+                read_gaps(&recorded.tables, &watched, recorded.hidden)
+            } else {
+                vec![ReadGap::QueryChanged]
+            };
+            gaps.extend(found.into_iter().map(|gap| (stream.name.clone(), gap)));
+        }
+        Ok(gaps)
+    }
+}
+
+/// Returns the query that defines the numbers: the one that verifies another, if there is one. The
+/// other reads sums that triggers of their own keep.
+pub(crate) fn defining_query(stream: &Stream) -> &str {
+    let check = stream.verification.as_ref();
+    check.map_or(&stream.query, |check| &check.query)
+}
+
+/// Returns the tables of a stream that can have triggers.
+pub(crate) async fn watched_tables(
+    database: &Database,
+    stream: &Stream,
+) -> Result<Vec<WatchedTable>, DatabaseError> {
+    let mut watched = Vec::new();
+    for table in &stream.tables {
+        match discover::discover_table(database, stream, table).await {
+            Ok(found) => watched.push(found),
+            Err(crate::triggers::DiscoveryError::Table(_)) => {}
+            Err(crate::triggers::DiscoveryError::Database(error)) => return Err(error),
+        }
+    }
+    Ok(watched)
+}
