@@ -12,6 +12,7 @@ const LINGER_MS = 1000;
 const CONNECTING: Status = { state: 'connecting' };
 const OPEN: Status = { state: 'open' };
 const IDLE: Status = { state: 'closed' };
+const FAILING: Status = { state: 'stale' };
 
 interface Watcher {
   observer: Observer<any>;
@@ -30,6 +31,8 @@ interface Topic {
   joined?: boolean | undefined;
   /** A value has come on this connection. */
   fed?: boolean | undefined;
+  /** The server can't read it now, while it reads others. */
+  failing?: boolean | undefined;
   /** The server has refused it on this connection. */
   refused?: Status | undefined;
   linger?: unknown;
@@ -83,7 +86,7 @@ export class Latido {
     const tell = (topic: Topic) =>
       each(topic.watchers, (watcher) => {
         const isUp = /open|stale/.test(this.status.state);
-        const status = topic.refused ?? (isUp && !topic.joined ? CONNECTING : this.status);
+        const status = topic.refused ?? (isUp && !topic.joined ? CONNECTING : isUp && topic.failing ? FAILING : this.status);
         const { state, error } = status;
         if (status === watcher.told) return;
         watcher.told = status;
@@ -102,7 +105,7 @@ export class Latido {
     const detach = (status: Status) => {
       clock.clearTimeout(asking);
       asking = undefined;
-      topics.forEach((topic) => (topic.asked = topic.joined = topic.fed = topic.refused = undefined));
+      topics.forEach((topic) => (topic.asked = topic.joined = topic.fed = topic.failing = topic.refused = undefined));
       set(status);
     };
 
@@ -120,6 +123,11 @@ export class Latido {
     const complain = (code: string, message: string | undefined, topic: Topic | undefined) => {
       // The new token was refused on this connection; on another it may do, if it is another user's.
       if (code === 'unauthorized') retry(code);
+      else if (code === 'unavailable' && topic?.joined) {
+        // It is still subscribed, and its next value says that it can be read again.
+        topic.failing = true;
+        tell(topic);
+      }
       else if (code === 'unavailable' || code === 'rate_limited') {
         // It concerns the moment, and perhaps not this channel alone.
         topics.forEach((topic) => (topic.asked = !!(topic.joined || topic.refused)));
@@ -151,6 +159,7 @@ export class Latido {
           proven();
           topic.joined = true;
           topic.refused = undefined;
+          if (channel) topic.failing = undefined;
           tell(topic);
           if (!channel || !isNewer(v, topic.version, !topic.fed)) return;
           topic.version = v;

@@ -181,6 +181,24 @@ describe('frames', () => {
     assert.ok(!socket.sent.some(({ type }) => type === 'unsubscribe'), 'there is nothing to leave');
   });
 
+  it('that say that a channel can not be read mark it until its next value', async () => {
+    const { socket, seen, clock, latido } = await connected();
+    const others: string[] = [];
+    socket.value('a:1', 1);
+    latido.watch('b:2', { status: (state) => others.push(state) });
+    socket.says({ type: 'subscribed', data: { channel: 'b:2' } });
+    socket.says({ type: 'error', data: { code: 'unavailable', message: 'later', channel: 'a:1' } });
+    assert.equal(seen.states.at(-1), 'stale');
+    socket.says({ type: 'subscribed', data: { channel: 'a:1' } });
+    assert.equal(seen.states.at(-1), 'stale');
+    socket.value('a:1', 2);
+    assert.equal(seen.states.at(-1), 'open');
+    await clock.pass(8000);
+    assert.ok(!others.includes('stale'), 'other channels are not concerned');
+    assert.deepEqual(seen.errors, []);
+    assert.equal(socket.sent.filter(({ type }) => type === 'subscribe').length, 2, 'and nothing is asked again');
+  });
+
   it('that say «not now» are followed by another question', async () => {
     const { socket, seen, clock, latido } = await connected();
     const asked = () => socket.sent.filter(({ type, data }) => type === 'subscribe' && data.channel === 'b:2').length;

@@ -27,7 +27,7 @@ impl PermissionSource for FakePermissionSource {
                 gate.acquire().await.unwrap().forget();
             }
             if self.is_down.load(Ordering::SeqCst) {
-                return Err(PermissionLookupError("away".into()));
+                return Err(PermissionLookupError::Unavailable("away".into()));
             }
             Ok(key.as_str().parse::<i64>().unwrap() % 2 == 0)
         })

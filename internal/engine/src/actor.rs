@@ -18,7 +18,6 @@ use crate::read_batch::ReadBatch;
 use crate::read_cost::TypicalCost;
 use crate::read_slots::ReadSlots;
 use crate::shared::{EngineShared, ReadWaiter};
-use crate::stream_health::StreamHealth;
 use latido_base::clock::monotonic_now;
 use latido_base::ident::{Key, Topic};
 use latido_protocol::Staleness;
@@ -56,8 +55,6 @@ pub(super) struct EngineActor {
     metrics: Arc<Metrics>,
     calendar: Calendar,
     database_health: DatabaseHealth,
-    /// The health of each stream, indexed by stream.
-    stream_health: Vec<StreamHealth>,
     /// The statements under way: usually one batch for each stream, and a few single keys.
     statements: FuturesUnordered<BoxFuture<'static, EngineEvent>>,
     slots: ReadSlots,
@@ -85,7 +82,6 @@ impl EngineActor {
             shared,
             calendar,
             database_health: DatabaseHealth::default(),
-            stream_health: vec![StreamHealth::default(); typical_cost.len()],
             statements: FuturesUnordered::new(),
             slots: ReadSlots::new(typical_cost.len()),
             running_solos: 0,

@@ -132,7 +132,15 @@ impl<W> DirtySet<W> {
 
     /// Removes a topic without viewers. Its waiters are dropped, since no read follows.
     pub(super) fn unwatch(&mut self, topic: &Topic) {
-        self.keys.swap_remove(topic);
+        let state = self.keys.swap_remove(topic);
+        if state.is_some_and(|state| state.failures > 0) {
+            // The pause of a failing key must not delay the first read for its next viewer.
+            let before = self.delayed.len();
+            self.delayed.retain(|Reverse((_, other))| other != topic);
+            if self.delayed.len() < before {
+                self.queued.remove(topic);
+            }
+        }
     }
 
     /// Marks a key that may have changed.
@@ -145,6 +153,9 @@ impl<W> DirtySet<W> {
         }
         if let Some(waiting) = &mut state.pending {
             waiting.sources.insert(source);
+            if let Some(at) = state.take_earlier_retry(source, now) {
+                self.delayed.push(Reverse((at, topic.clone())));
+            }
             return MarkOutcome::Coalesced;
         }
         state.pending = Some(PendingRead {
@@ -243,23 +254,6 @@ impl<W> DirtySet<W> {
                 || self.reading.contains(*topic)
         };
         self.keys.iter().filter(is_unsettled).count()
-    }
-
-    /// Returns whether the database rejected the key's last read.
-    pub(super) fn is_failing(&self, topic: &Topic) -> bool {
-        self.keys.get(topic).is_some_and(|state| state.failures > 0)
-    }
-
-    /// Returns whether every watched key of the stream failed alone, which means that the stream
-    /// itself fails.
-    pub(super) fn all_failing(&self, stream: StreamId) -> bool {
-        let mut failing = self
-            .keys
-            .iter()
-            .filter(|(t, _)| t.stream == stream)
-            .map(|(_, s)| s.failures > 0)
-            .peekable();
-        failing.peek().is_some() && failing.all(|fails| fails)
     }
 
     /// Puts a marked key into its queue, unless it is being read; then [`DirtySet::finish`] does

@@ -29,7 +29,7 @@ fn step() -> impl Strategy<Value = DirtySetStep> {
         2 => key.prop_map(DirtySetStep::Hook),
         4 => Just(DirtySetStep::Take),
         2 => Just(DirtySetStep::Solo),
-        4 => (0usize..4, 0u8..4).prop_map(|(n, how)| DirtySetStep::Finish(n, how)),
+        4 => (0usize..4, 0u8..5).prop_map(|(n, how)| DirtySetStep::Finish(n, how)),
         3 => (1u64..60).prop_map(DirtySetStep::Advance),
     ]
 }
@@ -159,8 +159,9 @@ impl ModelRun {
             BatchOutcome::Done { is_slow: true },
             BatchOutcome::Unavailable,
             BatchOutcome::Rejected,
+            BatchOutcome::Broken,
         ][usize::from(how)];
-        if !matches!(outcome, BatchOutcome::Done { .. }) {
+        if matches!(outcome, BatchOutcome::Unavailable | BatchOutcome::Rejected) {
             let again = batch
                 .keys
                 .iter()

@@ -13,6 +13,9 @@ use latido_base::ident::{StreamId, Topic};
 /// The largest number of heavy keys that are remembered after their last viewer left.
 const MAX_HEAVY_KEYS: usize = 1024;
 
+/// The shortest pause of a failing key before an attempt that follows a change of its rows.
+const RETRY_AFTER_CHANGE: Duration = Duration::from_millis(250);
+
 impl<W> DirtySet<W> {
     /// Removes queued keys without viewers. Otherwise they would stay until their turn, which does
     /// not come while the database is away.
@@ -42,6 +45,11 @@ impl<W> DirtySet<W> {
             if at > now {
                 self.delayed.push(Reverse((at, topic)));
                 break;
+            }
+            // An entry that an earlier attempt replaced.
+            let planned = self.keys.get(&topic).and_then(|state| state.not_before);
+            if planned.is_some_and(|planned| planned < at) {
+                continue;
             }
             self.queued.remove(&topic);
             self.enqueue(&topic, now);
@@ -192,6 +200,7 @@ impl<W> DirtySet<W> {
             match outcome {
                 BatchOutcome::Done { is_slow: slow } => {
                     state.failures = 0;
+                    state.retry_after_change_at = None;
                     state.max_batch_keys = match key.cost {
                         KeyCost::Heavy => 1,
                         _ if slow => shared,
@@ -223,10 +232,16 @@ impl<W> DirtySet<W> {
                     let pause = self.pacing.backoff.pause_after(state.failures);
                     // A read that fails after seconds, by a time-out, must not keep the database
                     // busy more than half of the time.
-                    let pause = pause.max(now.saturating_duration_since(batch.started_at));
+                    let elapsed = now.saturating_duration_since(batch.started_at);
+                    let pause = pause.max(elapsed);
+                    state.retry_after_change_at = Some(now + elapsed.max(RETRY_AFTER_CHANGE));
                     state.failures = state.failures.saturating_add(1);
                     state.not_before = Some(now + pause);
                     state.merge_pending(key.sources, key.since, Vec::new());
+                    notified.extend(key.waiters);
+                }
+                BatchOutcome::Broken => {
+                    state.not_before = None;
                     notified.extend(key.waiters);
                 }
                 BatchOutcome::Unavailable => {

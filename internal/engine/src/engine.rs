@@ -55,7 +55,7 @@ impl Engine {
             .init_labels(HintSource::ALL.map(HintSource::as_str));
         metrics
             .read_failures
-            .init_labels(["unavailable", "rejected"]);
+            .init_labels(["unavailable", "rejected", "broken"]);
         metrics.verifications.init_labels(VERIFICATION_RESULTS);
         let dirty = DirtySet::new(config.pacing.clone(), catalog.iter().count());
         let state = Mutex::new(EngineState {

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crate::hint_source::HintSources;
+use crate::hint_source::{HintSource, HintSources};
 use crate::hot_keys::HotKeyDetector;
 
 /// A key that is marked and not yet read: the sources of its hints, the time of the oldest hint,
@@ -20,6 +20,9 @@ pub(super) struct KeyState<W> {
     pub(super) pending: Option<PendingRead<W>>,
     pub(super) not_before: Option<Instant>,
     pub(super) failures: u32,
+    /// The earliest time to try a key again that failed, if a hint says that its rows changed,
+    /// because the change may have repaired it.
+    pub(super) retry_after_change_at: Option<Instant>,
     /// The largest number of keys that may share a statement with this one. Halved after a slow
     /// batch, doubled after a fast one.
     pub(super) max_batch_keys: usize,
@@ -40,12 +43,28 @@ impl<W> KeyState<W> {
             pending: None,
             not_before: None,
             failures: 0,
+            retry_after_change_at: None,
             max_batch_keys,
             hooked_at: None,
             first_read_at: None,
             awaits_notifications: false,
             hot_key: HotKeyDetector::default(),
         }
+    }
+
+    /// Moves the next attempt of a failing key forward if `source` reports a change of its rows.
+    /// Returns the new time, for which the key must be queued, if it is earlier.
+    pub(super) fn take_earlier_retry(
+        &mut self,
+        source: HintSource,
+        now: Instant,
+    ) -> Option<Instant> {
+        let reports_change = matches!(source, HintSource::Trigger | HintSource::Hook);
+        let at = self.retry_after_change_at.take_if(|_| reports_change)?;
+        let at = at.max(now);
+        self.not_before.filter(|planned| at < *planned)?;
+        self.not_before = Some(at);
+        Some(at)
     }
 
     /// Merges the hints and waiters of a failed read with those that arrived meanwhile.

@@ -24,7 +24,6 @@ mod read_pacing;
 mod read_slots;
 mod settings;
 mod shared;
-mod stream_health;
 mod verification_rotation;
 
 #[cfg(any(test, feature = "simulation"))]

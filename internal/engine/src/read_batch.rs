@@ -58,4 +58,6 @@ pub(super) enum BatchOutcome {
     /// The database refused the statement. The keys of a larger batch are retried one by one; a key
     /// that was alone is retried later.
     Rejected,
+    /// The stream cannot be read, whatever the keys are. They are marked again when it can.
+    Broken,
 }

@@ -48,8 +48,13 @@ impl SimulatedActor {
         self.0.deadline()
     }
 
-    /// Returns whether the key is marked, or will be by a timer.
+    /// Returns whether the key is marked, or will be by a timer, or when its stream works again.
     pub fn is_pending(&self, topic: &Topic) -> bool {
+        self.0.deps.catalog.status(topic.stream).is_broken() || self.is_marked(topic)
+    }
+
+    /// Returns whether the key is marked, or will be by a timer.
+    pub fn is_marked(&self, topic: &Topic) -> bool {
         self.0.shared.lock().dirty.is_pending(topic)
     }
 }

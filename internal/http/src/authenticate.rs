@@ -12,7 +12,7 @@ use latido_admission::{MethodNotAllowed, RequestHead};
 use latido_auth::{Decision, Principal, TokenError};
 use latido_base::ident::Channel;
 use latido_net::query::decode_segment;
-use latido_stream::ChannelError;
+use latido_stream::{ChannelError, PermissionLookupError};
 
 /// The text for every token that is not accepted.
 const INVALID_TOKEN: &str =
@@ -110,6 +110,9 @@ fn resolve_channel(state: &ServerState, stream: &str, key: &str) -> Result<Chann
             ChannelError::NotReady => {
                 ApiError::unavailable("not_ready", error.to_string(), RETRY_SOON)
             }
+            ChannelError::Broken => {
+                ApiError::unavailable("unavailable", error.to_string(), RETRY_SOON)
+            }
         })
 }
 
@@ -131,15 +134,21 @@ async fn check_permission(
         Decision::Forbidden => return Err(forbidden()),
         Decision::NeedsLookup => {}
     }
-    let stream = state.catalog.get(channel.topic.stream);
+    let id = channel.topic.stream;
+    let stream = state.catalog.get(id);
     let lookup = state
         .policy
         .authorize(principal.user(), stream, &channel.topic);
     match timeout(state.config.answer_timeout, lookup).await {
         Ok(Ok(true)) => Ok(()),
         Ok(Ok(false)) => Err(forbidden()),
+        Ok(Err(PermissionLookupError::Broken(problem))) => {
+            state.catalog.status(id).set_permissions_broken(problem);
+            let message = ChannelError::Broken.to_string();
+            Err(ApiError::unavailable("unavailable", message, RETRY_SOON))
+        }
         // The policy has already logged the reason.
-        Ok(Err(_)) | Err(_) => Err(ApiError::unavailable(
+        Ok(Err(PermissionLookupError::Unavailable(_))) | Err(_) => Err(ApiError::unavailable(
             "unavailable",
             "the permission could not be looked up; ask again",
             RETRY_SOON,

@@ -26,6 +26,12 @@ pub(super) fn serve_metrics(state: &ServerState, head: &RequestHead) -> Result<R
         .metrics
         .sockets
         .set(i64::try_from(state.rules.limits.in_use()).unwrap_or(i64::MAX));
+    let statuses = state.catalog.iter().map(|(id, _)| state.catalog.status(id));
+    let broken = statuses.filter(|status| status.problem().is_some()).count();
+    state
+        .metrics
+        .broken_streams
+        .set(i64::try_from(broken).unwrap_or(i64::MAX));
     let gauges = SampledGauges {
         topics,
         subscribers,

@@ -15,8 +15,9 @@ use crate::etag::etag_matches;
 use crate::response::{Response, json_response};
 use crate::state::ServerState;
 use latido_admission::RequestHead;
-use latido_hub::{SubscriberEvent, VersionedFrame};
+use latido_hub::{SubscriberEvent, Unreadable, VersionedFrame};
 use latido_protocol::Frame;
+use latido_protocol::native::UNREADABLE_MESSAGE;
 
 /// The header that is present while the database can't be read and the values may be old.
 const X_STALE: HeaderName = HeaderName::from_static("x-stale");
@@ -32,16 +33,11 @@ pub(super) async fn serve_snapshot(
     let (channel, _) =
         authorize_read(&state, &stream, &key, &head, RequestHead::require_read).await?;
     let mut watcher = state.hub.subscribe_async(&channel);
-    let timed_out = |_| {
-        ApiError::unavailable(
-            "unavailable",
-            "the statistics could not be read in time; ask again",
-            RETRY_SOON,
-        )
-    };
-    let newest = timeout(state.config.answer_timeout, watcher.next_frame())
+    let unavailable = |message| ApiError::unavailable("unavailable", message, RETRY_SOON);
+    let newest = timeout(state.config.answer_timeout, watcher.next_readable_frame())
         .await
-        .map_err(timed_out)?;
+        .map_err(|_| unavailable("the statistics could not be read in time; ask again"))?
+        .map_err(|Unreadable| unavailable(UNREADABLE_MESSAGE))?;
     let stale = matches!(
         watcher.next().now_or_never(),
         Some(SubscriberEvent::Status(_))

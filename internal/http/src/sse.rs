@@ -98,6 +98,9 @@ async fn next_event(
             .event(feed.event.as_str())
             .id(newest.version.0.to_string())
             .data(frame_data(&newest.frame)),
+        SubscriberEvent::Unreadable(error) => {
+            Event::default().event("error").data(frame_data(&error))
+        }
         SubscriberEvent::Status(status) => {
             Event::default().event("status").data(frame_data(&status))
         }

@@ -30,8 +30,8 @@ impl std::fmt::Debug for Hub {
 pub struct HubSubscription {
     /// The room whose frames the viewer will get.
     pub room: RoomId,
-    /// The newest frame. With `None` the topic has not been read yet, and the first frame follows
-    /// later.
+    /// The newest frame: a snapshot, or the error that the topic cannot be read. With `None` the
+    /// topic has not been read yet, and the first frame follows later.
     pub latest: Option<VersionedFrame>,
     /// The status frame to send along while the database cannot be read.
     pub staleness_frame: Option<Frame>,
@@ -83,6 +83,18 @@ impl Hub {
         self.lock().publish(topic, row, |channel, snapshot| {
             self.encode(channel, snapshot)
         })
+    }
+
+    /// Tells the topic's viewers that it cannot be read now. Repeating it sends nothing. The next
+    /// published row ends the state. Returns `true` if viewers were told.
+    pub fn set_unreadable(&self, topic: &Topic) -> bool {
+        self.lock().set_unreadable(topic)
+    }
+
+    /// Makes every shard try again the subscriptions that wait for a stream, because a stream works
+    /// now.
+    pub fn retry_subscriptions(&self) {
+        self.lock().retry_subscriptions();
     }
 
     /// Notifies every viewer that the data is stale or fresh again. Repeating the current state

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use proptest::prelude::*;
 
 use super::*;
-use crate::SubscriberEvent;
+use crate::{FrameContent, SubscriberEvent};
 use latido_base::ident::{Key, StreamId, Version};
 use latido_stream::{KeyType, Stream};
 
@@ -137,6 +137,56 @@ fn returning_topic_continues_after_its_old_versions() {
     assert_eq!(
         hub.publish(&topic("7"), &row("7", 2, 900)),
         PublishOutcome::First(Version(1_001))
+    );
+}
+
+#[test]
+fn failing_topic_is_told_once_and_to_new_viewers() {
+    let (hub, _) = hub();
+    let shard = hub.register_shard(|| {});
+    let room = hub.subscribe(shard.id(), &channel("estadisticas:7")).room;
+    assert!(!hub.set_unreadable(&topic("8")), "nobody watches it");
+    hub.publish(&topic("7"), &row("7", 1, 50));
+    shard.take();
+    assert!(hub.set_unreadable(&topic("7")) && !hub.set_unreadable(&topic("7")));
+    let told = shard.take().frames.swap_remove(&room).unwrap();
+    assert_eq!(told.content, FrameContent::Unreadable);
+    assert!(
+        told.frame
+            .payload()
+            .contains(r#""channel":"estadisticas:7""#)
+    );
+    let alias = hub.subscribe(shard.id(), &channel("estadisticas:negocio_7"));
+    let latest = alias.latest.unwrap();
+    assert_eq!(
+        (latest.content, latest.version),
+        (FrameContent::Unreadable, told.version)
+    );
+    assert!(latest.frame.payload().contains("estadisticas:negocio_7"));
+    // An equal row is sent all the same, and it is newer than the error.
+    assert_eq!(
+        hub.publish(&topic("7"), &row("7", 1, 50)),
+        PublishOutcome::Recovered(Version(52))
+    );
+    assert_eq!(shard.take().frames.len(), 2);
+    assert_eq!(
+        hub.publish(&topic("7"), &row("7", 1, 60)),
+        PublishOutcome::Unchanged
+    );
+}
+
+#[test]
+fn topic_that_was_never_read_can_fail() {
+    let (hub, _) = hub();
+    let shard = hub.register_shard(|| {});
+    let room = hub.subscribe(shard.id(), &channel("estadisticas:7")).room;
+    assert!(hub.set_unreadable(&topic("7")));
+    hub.publish(&topic("7"), &row("7", 1, 50));
+    let pending = shard.take();
+    assert_eq!(
+        pending.frames[&room].content,
+        FrameContent::Snapshot,
+        "the newest wins"
     );
 }
 

@@ -19,11 +19,11 @@ mod subscriber;
 #[cfg(any(test, feature = "testing"))]
 mod testing;
 
-pub use frame::{PublishOutcome, RoomId, VersionedFrame};
+pub use frame::{FrameContent, PublishOutcome, RoomId, VersionedFrame};
 pub use hub::{Hub, HubSubscription};
 pub use observer::WatchObserver;
 pub use pending_frames::{PendingFrames, ShardFrames, ShardFramesId};
 pub use room_stats::{RoomStats, RoomSummary};
-pub use subscriber::{AsyncSubscriber, SubscriberEvent};
+pub use subscriber::{AsyncSubscriber, SubscriberEvent, Unreadable};
 #[cfg(any(test, feature = "testing"))]
 pub use testing::LatestColumns;

@@ -11,13 +11,22 @@ use latido_protocol::Frame;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ShardFramesId(pub(super) usize);
 
-/// The frames that a shard has not yet taken: at most one per room, and one status.
+/// The work that a shard has not yet taken: at most one frame per room, one status, and the request
+/// to try waiting subscriptions again.
 #[derive(Debug, Default)]
 pub struct PendingFrames {
     /// The newest frame of each room that changed.
     pub frames: IterMap<RoomId, VersionedFrame>,
     /// The newest status frame, which goes to every session.
     pub status: Option<Frame>,
+    /// True if a stream works now, so that subscriptions that wait for one must be tried again.
+    pub retries_subscriptions: bool,
+}
+
+impl PendingFrames {
+    fn is_empty(&self) -> bool {
+        self.frames.is_empty() && self.status.is_none() && !self.retries_subscriptions
+    }
 }
 
 /// The state shared by publishers, which write it, and the shard's thread, which empties it. A
@@ -71,6 +80,10 @@ impl ShardFrames {
         self.update(|pending| pending.status = Some(status.clone()));
     }
 
+    pub(super) fn put_retry(&self) {
+        self.update(|pending| pending.retries_subscriptions = true);
+    }
+
     /// Changes the pending frames. Wakes the shard only if nothing was pending before, so that a
     /// burst causes one wake-up.
     fn update(&self, change: impl FnOnce(&mut PendingFrames)) {
@@ -79,7 +92,7 @@ impl ShardFrames {
             .frames
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        let was_empty = pending.frames.is_empty() && pending.status.is_none();
+        let was_empty = pending.is_empty();
         change(&mut pending);
         drop(pending);
         if was_empty {

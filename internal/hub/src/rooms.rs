@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use crate::frame::{PublishOutcome, RoomId, VersionedFrame};
+use crate::frame::{FrameContent, PublishOutcome, RoomId, VersionedFrame};
 use crate::pending_frames::{ShardFrames, ShardFramesId};
 use latido_base::ident::{Channel, Topic, Version};
-use latido_protocol::{Frame, Staleness};
+use latido_protocol::{Frame, Staleness, native};
 use latido_stream::{SYSTEM_STREAM, Snapshot, StreamRow};
 
 pub(super) struct HubRoom {
@@ -27,8 +27,19 @@ pub(super) struct HubRoom {
 #[derive(Default)]
 pub(super) struct TopicState {
     pub(super) latest_snapshot: Option<Snapshot>,
+    /// The version that the current error took, while the topic cannot be read.
+    pub(super) unreadable: Option<Version>,
     /// The topic's rooms: usually one, and more when clients use several names for it.
     rooms: Vec<RoomId>,
+}
+
+impl TopicState {
+    /// Returns the version of the last snapshot or of the current error. `retired` counts for a
+    /// topic without either.
+    fn last_version(&self, retired: Version) -> Version {
+        let snapshot = self.latest_snapshot.as_ref().map(|s| s.version);
+        self.unreadable.max(snapshot).unwrap_or(retired)
+    }
 }
 
 pub(super) struct HubRooms {
@@ -161,15 +172,16 @@ impl HubRooms {
     ) -> Option<VersionedFrame> {
         let room = self.rooms.get_mut(&id)?;
         if room.latest_frame.is_none() {
-            let snapshot = self
-                .topics
-                .get(&room.channel.topic)?
-                .latest_snapshot
-                .as_ref()?;
-            room.latest_frame = Some(VersionedFrame {
-                version: snapshot.version,
-                frame: encode(snapshot),
-            });
+            let topic = self.topics.get(&room.channel.topic)?;
+            room.latest_frame = match (topic.unreadable, &topic.latest_snapshot) {
+                (Some(version), _) => Some(unreadable_frame(&room.channel, version)),
+                (None, Some(snapshot)) => Some(VersionedFrame {
+                    version: snapshot.version,
+                    frame: encode(snapshot),
+                    content: FrameContent::Snapshot,
+                }),
+                (None, None) => return None,
+            };
         }
         if let Some(subscribers) = &room.async_subscribers {
             subscribers.send_if_modified(|seen| replace_older(seen, room.latest_frame.as_ref()));
@@ -203,30 +215,58 @@ impl HubRooms {
         row: &StreamRow,
         encode: impl Fn(&Channel, &Snapshot) -> Frame,
     ) -> PublishOutcome {
+        let retired = self.retired_version;
         let Some(state) = self.topics.get_mut(topic) else {
             return PublishOutcome::Unwatched;
         };
-        if state
-            .latest_snapshot
-            .as_ref()
-            .is_some_and(|s| *s.columns == *row.columns)
-        {
+        let was_unreadable = state.unreadable.is_some();
+        let latest = state.latest_snapshot.as_ref();
+        if !was_unreadable && latest.is_some_and(|s| *s.columns == *row.columns) {
             return PublishOutcome::Unchanged;
         }
-        let first = state.latest_snapshot.is_none();
-        let previous = state
-            .latest_snapshot
-            .as_ref()
-            .map_or(self.retired_version, |s| s.version);
-        let snapshot = Snapshot::after(previous, row);
-        for id in &state.rooms {
+        let is_first = latest.is_none();
+        let snapshot = Snapshot::after(state.last_version(retired), row);
+        let version = snapshot.version;
+        state.unreadable = None;
+        state.latest_snapshot = Some(snapshot.clone());
+        self.send_to_rooms(topic, |channel| VersionedFrame {
+            version,
+            frame: encode(channel, &snapshot),
+            content: FrameContent::Snapshot,
+        });
+        match (was_unreadable, is_first) {
+            (true, _) => PublishOutcome::Recovered(version),
+            (false, true) => PublishOutcome::First(version),
+            (false, false) => PublishOutcome::Changed(version),
+        }
+    }
+
+    /// Tells the topic's viewers that it cannot be read, unless they were told. Returns `true` if
+    /// they were not.
+    pub(super) fn set_unreadable(&mut self, topic: &Topic) -> bool {
+        let retired = self.retired_version;
+        let Some(state) = self.topics.get_mut(topic) else {
+            return false;
+        };
+        if state.unreadable.is_some() {
+            return false;
+        }
+        // The error takes a version of its own, so that it and the snapshots around it replace one
+        // another like snapshots do. It is not on the wire.
+        let version = state.last_version(retired).next(0);
+        state.unreadable = Some(version);
+        self.send_to_rooms(topic, |channel| unreadable_frame(channel, version));
+        true
+    }
+
+    /// Hands a frame to every viewer of the topic, encoded once per room.
+    fn send_to_rooms(&mut self, topic: &Topic, encode: impl Fn(&Channel) -> VersionedFrame) {
+        let rooms = self.topics.get(topic).map_or(&[][..], |state| &state.rooms);
+        for id in rooms {
             let Some(room) = self.rooms.get_mut(id) else {
                 continue;
             };
-            let versioned = VersionedFrame {
-                version: snapshot.version,
-                frame: encode(&room.channel, &snapshot),
-            };
+            let versioned = encode(&room.channel);
             for (shard, _) in self
                 .shards
                 .iter()
@@ -240,13 +280,11 @@ impl HubRooms {
             }
             room.latest_frame = Some(versioned);
         }
-        let version = snapshot.version;
-        state.latest_snapshot = Some(snapshot);
-        if first {
-            PublishOutcome::First(version)
-        } else {
-            PublishOutcome::Changed(version)
-        }
+    }
+
+    /// Makes every shard try again the subscriptions that wait for a stream to work.
+    pub(super) fn retry_subscriptions(&self) {
+        self.shards.iter().for_each(ShardFrames::put_retry);
     }
 
     pub(super) fn set_staleness(&mut self, staleness: Staleness, frame: &Frame) {
@@ -270,6 +308,14 @@ impl HubRooms {
 
     pub(super) fn counts(&self) -> (usize, usize) {
         (self.topics.len(), self.viewers)
+    }
+}
+
+fn unreadable_frame(channel: &Channel, version: Version) -> VersionedFrame {
+    VersionedFrame {
+        version,
+        frame: native::encode_unreadable(channel),
+        content: FrameContent::Unreadable,
     }
 }
 

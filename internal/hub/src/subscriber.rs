@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use crate::frame::{RoomId, VersionedFrame};
+use crate::frame::{FrameContent, RoomId, VersionedFrame};
 use crate::hub::Hub;
 use latido_base::ident::Channel;
 use latido_protocol::Frame;
@@ -19,11 +19,17 @@ pub struct AsyncSubscriber {
     status: watch::Receiver<Option<Frame>>,
 }
 
+/// The error for a topic that cannot be read now, although the database answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unreadable;
+
 /// A frame or a status that an [`AsyncSubscriber`] received.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SubscriberEvent {
     /// A frame with a new snapshot of the topic.
     Frame(VersionedFrame),
+    /// The error that the topic cannot be read now. A frame follows once it can.
+    Unreadable(Frame),
     /// A status frame: the data is stale, or fresh again.
     Status(Frame),
 }
@@ -56,7 +62,10 @@ impl AsyncSubscriber {
                 biased;
                 Ok(()) = self.frames.changed() => {
                     if let Some(frame) = self.frames.borrow_and_update().clone() {
-                        return SubscriberEvent::Frame(frame);
+                        return match frame.content {
+                            FrameContent::Snapshot => SubscriberEvent::Frame(frame),
+                            FrameContent::Unreadable => SubscriberEvent::Unreadable(frame.frame),
+                        };
                     }
                 }
                 Ok(()) = self.status.changed() => {
@@ -70,6 +79,20 @@ impl AsyncSubscriber {
     }
 
     /// Waits for the next snapshot and skips status frames. Cancel-safe.
+    ///
+    /// # Errors
+    /// Returns an error if the topic cannot be read now.
+    pub async fn next_readable_frame(&mut self) -> Result<VersionedFrame, Unreadable> {
+        loop {
+            match self.next().await {
+                SubscriberEvent::Frame(frame) => return Ok(frame),
+                SubscriberEvent::Unreadable(_) => return Err(Unreadable),
+                SubscriberEvent::Status(_) => {}
+            }
+        }
+    }
+
+    /// Waits for the next snapshot and skips status frames and errors. Cancel-safe.
     pub async fn next_frame(&mut self) -> VersionedFrame {
         loop {
             if let SubscriberEvent::Frame(frame) = self.next().await {

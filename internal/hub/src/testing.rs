@@ -31,6 +31,13 @@ impl Hub {
             })
     }
 
+    /// Returns whether the viewers of a topic were told that it cannot be read.
+    pub fn is_unreadable(&self, topic: &Topic) -> bool {
+        let state = self.lock();
+        let topic = state.topics.get(topic);
+        topic.is_some_and(|topic| topic.unreadable.is_some())
+    }
+
     /// Returns the version of a watched topic's last snapshot, if there is one.
     pub fn latest_version(&self, topic: &Topic) -> Option<Version> {
         self.lock()

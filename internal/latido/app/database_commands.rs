@@ -1,11 +1,12 @@
 //! The commands `latido install`, `uninstall`, `grants` and `doctor`, which change or examine a
 //! database.
 
-use crate::config::{Settings, builtin_reads};
+use crate::config::{BUILTIN_REMEDY, Settings, builtin_reads, is_builtin};
 use latido_app_kit::{App, AppSchema};
 use latido_auth::check_secret;
 use latido_postgres::{
-    Database, Finding, InstallChange, ServingNeeds, TableGrant, examine_for, grant_script,
+    Database, Finding, InstallChange, InstallError, ServingNeeds, TableGrant, TableProblem,
+    examine_for, grant_script,
 };
 use latido_stream::Catalog;
 
@@ -106,10 +107,27 @@ pub(super) async fn install_all(
     for schema in schemas {
         changes.push(database.install_app(schema).await?);
     }
-    changes.extend(database.install(catalog).await?);
+    let installed = database.install(catalog).await;
+    changes.extend(installed.map_err(|error| add_remedy(error, catalog))?);
     let warnings = database.check_streams(catalog).await?;
     changes.extend(warnings.into_iter().map(InstallChange::Warning));
     Ok(changes)
+}
+
+/// Adds to the error of an installation how to do without the built-in stream, if it is the cause.
+fn add_remedy(error: InstallError, catalog: &Catalog) -> anyhow::Error {
+    let concerns_builtin = match &error {
+        InstallError::UnsupportedTables(problems) => problems.iter().any(|problem| {
+            matches!(problem, TableProblem::NotFound { stream, .. }
+                if catalog.iter().any(|(_, s)| s.name == *stream && is_builtin(s)))
+        }),
+        _ => false,
+    };
+    if concerns_builtin {
+        anyhow::anyhow!("{error}\n{BUILTIN_REMEDY}")
+    } else {
+        error.into()
+    }
 }
 
 /// Returns the script that [`install`] would run now.
@@ -128,7 +146,8 @@ pub async fn install_sql(settings: Settings) -> anyhow::Result<String> {
     for schema in apps {
         script.push_str(&database.install_app_sql(schema).await?);
     }
-    script.push_str(&database.install_sql(&catalog).await?);
+    let triggers = database.install_sql(&catalog).await;
+    script.push_str(&triggers.map_err(|error| add_remedy(error, &catalog))?);
     Ok(script)
 }
 

@@ -11,6 +11,7 @@ mod serve;
 mod server;
 mod socketio_apps;
 mod stream_core;
+mod stream_monitor;
 mod trigger_monitor;
 
 pub use config::Config;

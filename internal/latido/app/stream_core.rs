@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::app::config::Config;
 use crate::app::notification_routes::NotificationRoutes;
+use crate::app::stream_monitor::StreamMonitor;
 use crate::app::{adapters, trigger_monitor};
 use latido_admin::{Admin, AdminDeps, Readiness, SystemTopicViewers};
 use latido_app_kit::AppDeps;
@@ -86,8 +87,8 @@ impl StreamCore {
         })
     }
 
-    /// Starts the LISTEN connection, the watch locks and the check of the triggers. Returns the
-    /// probe that `/ready` asks.
+    /// Starts the LISTEN connection, the watch locks, and the checks of the streams and of their
+    /// triggers. Returns the probe that `/ready` asks.
     pub(super) fn listen(&self, routes: NotificationRoutes) -> Arc<dyn Readiness> {
         let (metrics, drain) = (&self.deps.metrics, &self.deps.drain);
         let catalog = &self.deps.context.catalog;
@@ -110,12 +111,22 @@ impl StreamCore {
             watch_locks: self.watch_locks.watch_state(),
             triggers: listener.trigger_health().clone(),
         };
-        drain.spawn_until_stop(trigger_monitor::run(
+        let streams = StreamMonitor {
+            database: self.database.clone(),
+            catalog: Arc::clone(catalog),
+            engine: self.engine.clone(),
+            hub: Arc::clone(&self.deps.hub),
+        };
+        let triggers = trigger_monitor::run(
             self.database.clone(),
             Arc::clone(catalog),
             self.engine.clone(),
             delivery,
-        ));
+        );
+        drain.spawn_until_stop(async move {
+            streams.prepare_all().await;
+            tokio::join!(streams.run(), triggers);
+        });
         Arc::new(ReadinessProbe::new(
             self.database.clone(),
             Arc::clone(catalog),

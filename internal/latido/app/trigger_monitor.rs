@@ -1,18 +1,14 @@
-//! Prepares the streams' queries, and monitors the triggers so that the engine knows if every
-//! change is notified.
+//! Monitors the triggers, so that the engine knows if every change is notified.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
 
-use latido_base::backoff::Jitter;
 use latido_engine::Engine;
 use latido_postgres::{Database, ListenerState, TriggerHealth, TriggerState};
 use latido_stream::Catalog;
 
-/// The pause between two attempts to prepare the streams, before jitter.
-const RETRY_PAUSE: Duration = Duration::from_millis(500);
 /// The interval at which the triggers are checked without other events: another process may install
 /// or drop them.
 const CHECK_INTERVAL: Duration = Duration::from_secs(60);
@@ -27,7 +23,7 @@ pub(super) struct DeliveryState {
     pub(super) triggers: TriggerHealth,
 }
 
-/// Prepares the streams, then monitors the triggers until the server stops.
+/// Monitors the triggers until the server stops.
 pub(super) async fn run(
     database: Database,
     catalog: Arc<Catalog>,
@@ -39,7 +35,6 @@ pub(super) async fn run(
         mut watch_locks,
         triggers,
     } = delivery;
-    prepare_streams(&database, &catalog).await;
     report_read_gaps(&database, &catalog).await;
     let mut reported = None;
     loop {
@@ -56,21 +51,6 @@ pub(super) async fn run(
     }
 }
 
-/// Prepares the streams and retries until that succeeds. Until then no channel is valid, and
-/// clients are asked to come back later.
-async fn prepare_streams(database: &Database, catalog: &Catalog) {
-    let mut reported = String::new();
-    while let Err(error) = database.prepare(catalog).await {
-        let error = error.to_string();
-        if error != reported {
-            tracing::warn!(%error, "the streams can't be prepared yet; retrying");
-            reported = error;
-        }
-        tokio::time::sleep(Jitter::AROUND.apply(RETRY_PAUSE, fastrand::f64())).await;
-    }
-    tracing::info!(streams = catalog.iter().count(), "streams prepared");
-}
-
 /// Logs where the streams' tables differ from what `latido install` found that the queries read.
 async fn report_read_gaps(database: &Database, catalog: &Catalog) {
     // A database that does not respond gives no information.
@@ -80,8 +60,8 @@ async fn report_read_gaps(database: &Database, catalog: &Catalog) {
     }
 }
 
-/// Returns `true` if the triggers of every stream are installed and up to date. Logs a change to
-/// `false` once.
+/// Returns `true` if the triggers of every stream that works are installed and up to date. Logs a
+/// change to `false` once.
 async fn check_triggers(
     database: &Database,
     catalog: &Catalog,
@@ -93,13 +73,16 @@ async fn check_triggers(
         return reported.unwrap_or(false);
     };
     health.set_report(&triggers);
-    let current = triggers.are_current();
-    if reported.replace(current) != Some(current) && !current {
-        for table in triggers
-            .tables
-            .iter()
-            .filter(|table| table.state != TriggerState::Current)
-        {
+    // A broken stream, whose table may not exist, does not make the others be polled.
+    let outdated: Vec<_> = triggers
+        .tables
+        .iter()
+        .filter(|table| table.state > TriggerState::NotAlways)
+        .filter(|table| catalog.status(table.stream).is_working())
+        .collect();
+    let current = outdated.is_empty();
+    if reported.replace(current) != Some(current) {
+        for table in outdated {
             let stream = &catalog.get(table.stream).name;
             tracing::warn!(stream, table = table.table, state = %table.state, "run `latido install`: until then only the hook and the sweep detect changes");
         }

@@ -8,6 +8,7 @@ use latido_stream::{SourceTable, Stream, ZoneRule};
 /// The name of the built-in stream. A stream of that name in `latido.toml` replaces it.
 pub(super) const ESTADISTICAS: &str = "estadisticas";
 
+const QUERY: &str = include_str!("../../../sql/estadisticas.sql");
 const AUTHORIZE: &str = include_str!("../../../sql/authorize.sql");
 
 /// The reads of `sql/authorize.sql`.
@@ -22,6 +23,15 @@ const HISTORY_READS: [TableGrant; 3] = [
     TableGrant::new("latido_history.closed", "SELECT", &[]),
     TableGrant::new("latido_history.deltas", "SELECT", &[]),
 ];
+
+/// Returns whether this is the built-in stream, and not one of that name in `latido.toml`.
+pub(crate) fn is_builtin(stream: &Stream) -> bool {
+    stream.name == ESTADISTICAS && stream.query == QUERY
+}
+
+/// The remedy for a database in which the built-in stream cannot work.
+pub(crate) const BUILTIN_REMEDY: &str = "the built-in stream estadisticas reads a table citas; \
+     in a database without it, write `builtin_streams = false` into latido.toml";
 
 /// Returns what the queries in `sql/` read beyond the tables that these streams list.
 pub(crate) fn builtin_reads(streams: &[Stream]) -> Vec<TableGrant> {
@@ -44,7 +54,7 @@ pub(crate) fn builtin_reads(streams: &[Stream]) -> Vec<TableGrant> {
 pub(super) fn estadisticas(zone: &str) -> Stream {
     Stream {
         name: ESTADISTICAS.to_owned(),
-        query: include_str!("../../../sql/estadisticas.sql").to_owned(),
+        query: QUERY.to_owned(),
         verification: None,
         authorize_query: Some(AUTHORIZE.to_owned()),
         zone_rule: ZoneRule::Fixed(zone.to_owned()),

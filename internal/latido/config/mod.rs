@@ -14,7 +14,7 @@ mod stream_file;
 mod variables;
 
 pub use app_settings::EnabledApp;
-pub(crate) use builtin::builtin_reads;
+pub(crate) use builtin::{BUILTIN_REMEDY, builtin_reads, is_builtin};
 pub use flags::Flags;
 pub use latido_http::raise_open_file_limit;
 pub use latido_settings::{ConfigErrors, ConfigSources, duration, markdown_page, plain_table};

@@ -39,6 +39,8 @@ mod script_runner;
 mod settings;
 mod sources;
 mod statement_shape;
+mod statement_text;
+mod stream_probe;
 mod table_lookup;
 mod tls;
 mod trigger_health;

@@ -10,7 +10,7 @@ use tokio_postgres::types::{ToSql, Type};
 
 use crate::error::DatabaseError;
 use crate::pool::Database;
-use crate::prepare::trim_statement;
+use crate::statement_text::single_statement;
 use latido_base::ident::{Key, UserId};
 use latido_stream::{PermissionLookupError, Stream};
 
@@ -81,9 +81,12 @@ impl Database {
         for (user, keys) in questions(pairs) {
             let keys: Vec<Key> = keys.into_iter().cloned().collect();
             let allowed = self.allowed_keys(stream, user, &keys).await;
-            let allowed = allowed
-                .map(|allowed| allowed.into_iter().collect())
-                .map_err(|error| PermissionLookupError(error.to_string().into()));
+            let allowed = match allowed {
+                Ok(allowed) => Ok(allowed.into_iter().collect()),
+                // The query cannot look up this user's id or this key.
+                Err(error) if keys.len() == 1 && error.is_data_exception() => Ok(HashSet::new()),
+                Err(error) => Err(PermissionLookupError::Unavailable(error.to_string().into())),
+            };
             answers.insert(user, allowed);
         }
         let answer = |(user, key): &(UserId, Key)| match answers.get(user) {
@@ -110,7 +113,7 @@ fn build_batch_sql(authorize: &str) -> Option<String> {
     if authorize.contains("latido_asked") {
         return None;
     }
-    let query = replace_parameters(trim_statement(authorize))?;
+    let query = replace_parameters(single_statement(authorize).ok()?)?;
     Some(format!(
         "SELECT {USER}, a.k::pg_catalog.text\n\
          FROM (SELECT p.u, pg_catalog.array_agg(p.k) \

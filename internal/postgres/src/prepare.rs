@@ -15,10 +15,15 @@ use crate::pool::Database;
 use crate::prepared_stream::{KeyedStatement, PreparedStream};
 use crate::quote::quote_ident;
 use crate::statement_shape::StatementShape;
+use crate::statement_text::single_statement;
 use latido_stream::{Column, KeyType, Stream, ZoneRule};
 
 /// The time-out of describing one statement.
 const DESCRIBE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The server's own limit for describing one statement, in milliseconds. It ends before the
+/// time-out, so that a locked table is told from a database that does not respond.
+const DESCRIBE_STATEMENT_MS: u32 = 4_000;
 
 /// Describes all the stream's statements and checks that they have the required form.
 pub(super) async fn describe_stream(
@@ -27,16 +32,8 @@ pub(super) async fn describe_stream(
 ) -> Result<PreparedStream, DatabaseError> {
     let private = database.open_dedicated().await?;
     let what = format!("the query of stream {}", stream.name);
-    let found = match (
-        describe_statement(
-            database,
-            &private,
-            &what,
-            trim_statement(stream.active_query()),
-        )
-        .await,
-        stream.pending_verification(),
-    ) {
+    let described = describe_statement(database, &private, &what, stream.active_query()).await;
+    let found = match (described, stream.pending_verification()) {
         (Err(error @ DatabaseError::Rejected { .. }), Some(check))
             if error
                 .sqlstate()
@@ -44,7 +41,7 @@ pub(super) async fn describe_stream(
         {
             tracing::error!(stream = stream.name, %error, "the stream is read with its check from now on");
             check.activate();
-            describe_statement(database, &private, &what, trim_statement(&check.query)).await?
+            describe_statement(database, &private, &what, &check.query).await?
         }
         (result, _) => result?,
     };
@@ -104,7 +101,7 @@ async fn prepare_comparison(
     (key, data): (&str, &[String]),
 ) -> Result<KeyedStatement, DatabaseError> {
     let what = format!("the check of stream {}", stream.name);
-    let same = describe_statement(database, private, &what, trim_statement(check)).await?;
+    let same = describe_statement(database, private, &what, check).await?;
     if !same.is_like(found) {
         return Err(DatabaseError::unfit(
             what,
@@ -128,7 +125,7 @@ async fn prepare_zones(
     of: KeyType,
 ) -> Result<(String, Type), DatabaseError> {
     let what = format!("the time zone query of stream {}", stream.name);
-    let found = describe_statement(database, private, &what, trim_statement(sql)).await?;
+    let found = describe_statement(database, private, &what, sql).await?;
     match (found.params.as_slice(), found.columns.len()) {
         ([keys], 2) if key_type(keys) == Some(of) => Ok((build_zones_sql(sql), keys.clone())),
         _ => {
@@ -140,8 +137,9 @@ async fn prepare_zones(
     }
 }
 
-/// Describes a statement. A transaction makes a pooler use one server session from the request to
-/// the clean-up.
+/// Describes a statement alone, which gives its parameters. A transaction makes a pooler use one
+/// server session from the request to the clean-up. A locked table must not make the stream wait, so
+/// the server gives up by itself.
 async fn describe_statement(
     database: &Database,
     private: &DedicatedConnection,
@@ -149,13 +147,14 @@ async fn describe_statement(
     sql: &str,
 ) -> Result<StatementShape, DatabaseError> {
     let client = &private.client;
+    let sql = single_statement(sql)
+        .map_err(|error| DatabaseError::unfit(what, "one statement", error.to_string()))?;
     let work = async {
-        client
-            .batch_execute(&format!(
-                "BEGIN READ ONLY; {}",
-                database.local_read_settings()
-            ))
-            .await?;
+        let begin = format!(
+            "BEGIN READ ONLY; SET LOCAL statement_timeout = {DESCRIBE_STATEMENT_MS}; {}",
+            database.local_read_settings()
+        );
+        client.batch_execute(&begin).await?;
         let result = client.prepare(sql).await;
         let result = result.map(|statement| StatementShape {
             params: statement.params().to_vec(),
@@ -214,7 +213,7 @@ fn build_read_sql(query: &str, key: &str, data: &[String]) -> String {
         "SELECT {}, \
          (SELECT (extract(epoch FROM pg_catalog.clock_timestamp()) OPERATOR(pg_catalog.*) 1000000)::bigint), pg_catalog.clock_timestamp(), pg_catalog.statement_timestamp()\nFROM (\n{}\n) AS d",
         build_row_sql(key, data),
-        trim_statement(query),
+        embeddable(query),
     )
 }
 
@@ -238,7 +237,7 @@ fn build_mismatch_sql(query: &str, check: &str, key: &str, data: &[String]) -> S
         format!(
             "(\nSELECT {} FROM (\n{}\n) AS d\n)",
             build_row_sql(key, data),
-            trim_statement(sql)
+            embeddable(sql)
         )
     });
     format!(
@@ -250,7 +249,7 @@ fn build_mismatch_sql(query: &str, check: &str, key: &str, data: &[String]) -> S
 fn build_zones_sql(sql: &str) -> String {
     format!(
         "SELECT z.k::pg_catalog.text, z.zone::pg_catalog.text\nFROM (\n{}\n) AS z (k, zone)",
-        trim_statement(sql)
+        embeddable(sql)
     )
 }
 
@@ -258,46 +257,19 @@ fn build_zones_sql(sql: &str) -> String {
 pub(super) fn build_authorize_sql(sql: &str) -> String {
     format!(
         "SELECT a.k::pg_catalog.text\nFROM (\n{}\n) AS a (k)",
-        trim_statement(sql)
+        embeddable(sql)
     )
 }
 
-/// Removes the trailing semicolons and comment lines of a statement, as files may end with them.
-pub(super) fn trim_statement(sql: &str) -> &str {
-    let mut rest = sql;
-    loop {
-        let shorter = rest.trim_end().trim_end_matches(';');
-        let start_of_line = shorter.rfind('\n').map_or(0, |at| at + 1);
-        let shorter = if shorter[start_of_line..].trim_start().starts_with("--") {
-            &shorter[..start_of_line]
-        } else {
-            shorter
-        };
-        if shorter.len() == rest.len() {
-            return rest;
-        }
-        rest = shorter;
-    }
+/// Returns a statement in the form in which it can be part of another. [`describe_statement`] has
+/// refused texts with several statements before; here they are an error of the server.
+fn embeddable(sql: &str) -> &str {
+    single_statement(sql).unwrap_or(sql)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn trailing_semicolons_and_comments_are_removed() {
-        for sql in [
-            "SELECT 1",
-            "SELECT 1;",
-            "SELECT 1 ;\n",
-            "SELECT 1;\n-- that was all;\n\n",
-            "SELECT 1\n  -- a\n-- b\n;",
-        ] {
-            assert_eq!(trim_statement(sql).trim_end(), "SELECT 1", "{sql:?}");
-        }
-        assert_eq!(trim_statement("SELECT 1 -- one"), "SELECT 1 -- one");
-        assert_eq!(trim_statement("-- nothing"), "");
-    }
 
     #[test]
     fn read_keeps_order_and_names_of_columns() {

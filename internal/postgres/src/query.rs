@@ -190,6 +190,7 @@ impl Database {
         stream: &Stream,
     ) -> Result<Arc<PreparedStream>, DatabaseError> {
         let prepared = Arc::new(prepare::describe_stream(self, stream).await?);
+        self.run_without_keys(stream, &prepared).await?;
         let known = stream.key_type.get_or_init(|| prepared.key_type);
         if *known != prepared.key_type {
             let what = format!("the query of stream {}", stream.name);

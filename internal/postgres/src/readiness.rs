@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use crate::listener::{ListenerState, NotificationListener};
 use crate::pool::Database;
-use latido_stream::{Catalog, Readiness, ReadinessFuture, ReadinessReport, Stream, StreamReport};
+use latido_stream::{
+    Catalog, Readiness, ReadinessFuture, ReadinessReport, Stream, StreamReport, StreamStatus,
+};
 
 /// Reports the readiness of the database, the listener and the streams for `/ready`.
 #[derive(Debug)]
@@ -33,17 +35,18 @@ impl Readiness for ReadinessProbe {
             let database_problem = answer
                 .is_err()
                 .then(|| "the database does not answer".to_owned());
-            let streams = self
-                .catalog
-                .iter()
-                .map(|(id, stream)| StreamReport {
-                    degraded: self.listener.trigger_health().problem(id),
-                    ..stream_report(stream)
-                })
-                .collect();
-            let ready = database_problem.is_none() && self.catalog.is_ready();
+            let statuses = || self.catalog.iter().map(|(id, _)| self.catalog.status(id));
+            let streams = self.catalog.iter().zip(statuses());
+            let streams = streams.map(|((id, stream), status)| StreamReport {
+                degraded: self.listener.trigger_health().problem(id),
+                ..stream_report(stream, status)
+            });
+            let streams: Vec<_> = streams.collect();
+            // A broken stream does not take the others out of service.
+            let works = streams.is_empty() || statuses().any(StreamStatus::is_working);
+            let is_examined = statuses().all(StreamStatus::is_examined);
             ReadinessReport {
-                is_ready: ready,
+                is_ready: database_problem.is_none() && is_examined && works,
                 database_problem,
                 listener: listener_state_name(self.listener.state()),
                 streams,
@@ -52,12 +55,12 @@ impl Readiness for ReadinessProbe {
     }
 }
 
-fn stream_report(stream: &Stream) -> StreamReport {
-    let problem = stream
-        .key_type
-        .get()
-        .is_none()
-        .then(|| "its query has not been prepared yet".to_owned());
+fn stream_report(stream: &Stream, status: &StreamStatus) -> StreamReport {
+    let unprepared = || "its query has not been prepared yet".to_owned();
+    let problem = match status.problem() {
+        Some(problem) => Some(problem.summary),
+        None => (!status.is_examined()).then(unprepared),
+    };
     StreamReport {
         name: stream.name.clone(),
         problem,

@@ -18,14 +18,11 @@ impl SnapshotReader for Database {
         todays: &'a [LocalDay],
     ) -> ReadFuture<'a, Vec<ReadRow>> {
         Box::pin(async move {
-            let rows = self
-                .read_timed(stream, keys, todays)
-                .await
-                .map_err(to_read_error)?;
-            Ok(rows
-                .into_iter()
-                .map(|(row, took)| ReadRow { row, took })
-                .collect())
+            let rows = match self.read_timed(stream, keys, todays).await {
+                Ok(rows) => rows.into_iter(),
+                Err(error) => return Err(self.diagnose_read(stream, error).await),
+            };
+            Ok(rows.map(|(row, took)| ReadRow { row, took }).collect())
         })
     }
 
@@ -72,8 +69,12 @@ impl PermissionSource for Database {
             let keys = self
                 .allowed_keys(stream, user, std::slice::from_ref(key))
                 .await;
-            keys.map(|keys| keys.contains(key))
-                .map_err(|error| PermissionLookupError(error.to_string().into()))
+            match keys {
+                Ok(keys) => Ok(keys.contains(key)),
+                // The id of the user or the key is none that the query can look up.
+                Err(error) if error.is_data_exception() => Ok(false),
+                Err(error) => Err(self.diagnose_lookup(stream, error).await),
+            }
         })
     }
 
@@ -83,6 +84,24 @@ impl PermissionSource for Database {
         pairs: &'a [(UserId, Key)],
     ) -> Option<PermissionPairsFuture<'a>> {
         Some(Box::pin(self.allowed_pairs(stream, pairs)))
+    }
+}
+
+impl Database {
+    /// Classifies the error of an authorisation query. It concerns the stream if the query is
+    /// invalid, also without keys.
+    async fn diagnose_lookup(
+        &self,
+        stream: &Stream,
+        error: DatabaseError,
+    ) -> PermissionLookupError {
+        if error.is_invalid_statement()
+            && let Err(refused) = self.probe_permissions(stream).await
+            && refused.is_invalid_statement()
+        {
+            return PermissionLookupError::Broken(refused.stream_problem());
+        }
+        PermissionLookupError::Unavailable(error.to_string().into())
     }
 }
 

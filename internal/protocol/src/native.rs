@@ -126,6 +126,21 @@ pub fn encode_staleness(staleness: Staleness) -> Frame {
     Frame::text(&json!({"type": "status", "data": data}).to_string())
 }
 
+/// The message of the error for a channel that cannot be read.
+pub const UNREADABLE_MESSAGE: &str =
+    "this channel cannot be read now; its numbers follow once it can";
+
+/// Encodes the error that a channel cannot be read now, for all clients that subscribed under the
+/// channel's name.
+pub fn encode_unreadable(channel: &Channel) -> Frame {
+    let reply = ServerReply::Error {
+        code: ErrorCode::Unavailable,
+        message: UNREADABLE_MESSAGE.to_owned(),
+        channel: Some(channel.name.to_string()),
+    };
+    Frame::text(&encode_reply(&reply))
+}
+
 /// Encodes the `data` of a snapshot: the key as the client wrote it, the row's columns, and the
 /// time.
 pub fn encode_data(stream: &Stream, channel: &Channel, snapshot: &Snapshot) -> String {
@@ -229,6 +244,10 @@ mod tests {
         ] {
             assert_eq!(encode_reply(&reply), text);
         }
+        assert_eq!(
+            encode_unreadable(&channel("a:b")).payload(),
+            r#"{"type":"error","data":{"code":"unavailable","message":"this channel cannot be read now; its numbers follow once it can","channel":"a:b"}}"#
+        );
         assert_eq!(
             encode_staleness(Staleness::StaleSince(9)).payload(),
             r#"{"type":"status","data":{"stale":true,"since":9}}"#

@@ -39,6 +39,9 @@ pub enum PermissionAnswer {
     Forbidden,
     /// The database was unavailable, so the permission is unknown.
     Unknown,
+    /// The database refuses the stream's query for permissions, so the permission is unknown until
+    /// the query works.
+    Broken,
 }
 
 /// The reason for which a new token does not replace the old one.

@@ -24,6 +24,6 @@ pub(crate) fn error_code(reason: &ChannelError) -> ErrorCode {
     match reason {
         ChannelError::Unknown { .. } => ErrorCode::UnknownChannel,
         ChannelError::InvalidKey(_) => ErrorCode::InvalidKey,
-        ChannelError::NotReady => ErrorCode::Unavailable,
+        ChannelError::NotReady | ChannelError::Broken => ErrorCode::Unavailable,
     }
 }

@@ -8,6 +8,7 @@ mod limits;
 mod rate_limit;
 mod session;
 mod settings;
+mod subscription;
 
 pub use close::CloseReason;
 pub use effect::{PermissionAnswer, ReauthError, RoomPosition, SessionEffect};

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use crate::error_effect::{error, error_code, forbidden};
 use crate::rate_limit::{MessageRateLimit, RateDecision};
+use crate::subscription::{Subscription, SubscriptionState};
 use crate::{
     CloseReason, PermissionAnswer, ReauthError, RoomPosition, SessionEffect, SessionLimits,
 };
-use latido_auth::{Decision, PermissionLease, Policy, Principal, TokenEnd};
+use latido_auth::{Decision, Policy, Principal, TokenEnd};
 use latido_base::ident::Channel;
 use latido_protocol::{ClientCommand, ErrorCode, ServerReply, native};
-use latido_stream::Catalog;
+use latido_stream::{Catalog, ChannelError};
 
 /// The data that all sessions of a server share.
 #[derive(Debug, Clone)]
@@ -21,16 +22,6 @@ pub struct SessionContext {
     pub policy: Arc<Policy>,
     /// The limits of one client.
     pub limits: SessionLimits,
-}
-
-/// A channel that the client subscribed to.
-#[derive(Debug)]
-struct Subscription {
-    name: Arc<str>,
-    /// The position in the room, or `None` while the permission check is pending.
-    position: Option<RoomPosition>,
-    /// The right, if only the database grants it.
-    lease: Option<Arc<PermissionLease>>,
 }
 
 /// The session of one native connection.
@@ -104,20 +95,30 @@ impl Session {
     }
 
     fn subscribe(&mut self, name: String, context: &SessionContext) -> SessionEffect {
+        // A subscription that waits for its stream is tried again, as if it were new.
+        self.subscriptions
+            .retain(|subscription| *subscription.name != *name || !subscription.awaits_stream());
         if let Some(subscription) = self
             .subscriptions
             .iter()
             .find(|subscription| *subscription.name == *name)
         {
             return subscription
-                .position
+                .position()
                 .map_or(SessionEffect::None, |position| {
                     SessionEffect::Resend(Arc::clone(&subscription.name), position)
                 });
         }
         let channel = match context.catalog.resolve(&name) {
             Ok(channel) => channel,
-            Err(reason) => return error(error_code(&reason), reason.to_string(), Some(name)),
+            Err(reason) => {
+                if reason == ChannelError::Broken
+                    && self.subscriptions.len() < context.limits.channels
+                {
+                    self.push(name.as_str().into(), SubscriptionState::AwaitsStream);
+                }
+                return error(error_code(&reason), reason.to_string(), Some(name));
+            }
         };
         if self.subscriptions.len() >= context.limits.channels {
             let message = format!(
@@ -134,15 +135,31 @@ impl Session {
             Decision::Allowed => SessionEffect::Subscribe(channel.clone()),
             Decision::NeedsLookup => SessionEffect::CheckPermission(channel.clone()),
         };
-        // Grown by one element at a time: most clients have one channel, and no client has so many
-        // that copying them matters.
+        self.push(channel.name, SubscriptionState::AwaitsPermission);
+        effect
+    }
+
+    /// Adds a subscription. The list grows by one element at a time: most clients have one channel,
+    /// and no client has so many that copying them matters.
+    fn push(&mut self, name: Arc<str>, state: SubscriptionState) {
         self.subscriptions.reserve_exact(1);
         self.subscriptions.push(Subscription {
-            name: channel.name,
-            position: None,
+            name,
+            state,
             lease: None,
         });
-        effect
+    }
+
+    /// Tries the subscriptions again that wait for a stream, because a stream works now. Those whose
+    /// stream still does not work go on waiting, and the client is not told again.
+    pub fn retry_subscriptions(&mut self, context: &SessionContext) -> Vec<SessionEffect> {
+        let waiting = self.subscriptions.iter().filter(|s| s.awaits_stream());
+        let names: Vec<_> = waiting.map(|s| Arc::clone(&s.name)).collect();
+        names
+            .into_iter()
+            .filter(|name| !matches!(context.catalog.resolve(name), Err(ChannelError::Broken)))
+            .map(|name| self.subscribe(name.to_string(), context))
+            .collect()
     }
 
     fn unsubscribe(&mut self, name: String) -> SessionEffect {
@@ -158,7 +175,7 @@ impl Session {
             );
         };
         let subscription = self.subscriptions.swap_remove(index);
-        match subscription.position {
+        match subscription.position() {
             Some(position) => SessionEffect::Unsubscribe(subscription.name, position),
             None => SessionEffect::Reply(ServerReply::Unsubscribed(subscription.name)),
         }
@@ -178,10 +195,18 @@ impl Session {
         else {
             return Vec::new();
         };
-        match (answer, self.subscriptions[index].position) {
+        match (answer, self.subscriptions[index].position()) {
             (PermissionAnswer::Allowed, None) => vec![SessionEffect::Subscribe(channel)],
-            (PermissionAnswer::Allowed | PermissionAnswer::Unknown, Some(_)) => Vec::new(),
+            (
+                PermissionAnswer::Allowed | PermissionAnswer::Unknown | PermissionAnswer::Broken,
+                Some(_),
+            ) => Vec::new(),
             (PermissionAnswer::Forbidden, _) => self.revoke(index),
+            (PermissionAnswer::Broken, None) => {
+                self.subscriptions[index].state = SubscriptionState::AwaitsStream;
+                let (name, broken) = (channel.name.to_string(), ChannelError::Broken);
+                vec![error(error_code(&broken), broken.to_string(), Some(name))]
+            }
             (PermissionAnswer::Unknown, None) => {
                 self.subscriptions.swap_remove(index);
                 let message = "the database can't be asked now; subscribe again later".into();
@@ -198,7 +223,7 @@ impl Session {
     fn revoke(&mut self, index: usize) -> Vec<SessionEffect> {
         let subscription = self.subscriptions.swap_remove(index);
         let leave = subscription
-            .position
+            .position()
             .map(|position| SessionEffect::Unsubscribe(Arc::clone(&subscription.name), position));
         std::iter::once(forbidden(subscription.name.to_string()))
             .chain(leave)
@@ -224,7 +249,7 @@ impl Session {
         {
             *subscription = Subscription {
                 name: Arc::clone(&channel.name),
-                position: Some(position),
+                state: SubscriptionState::Active(position),
                 lease,
             };
         }
@@ -265,23 +290,22 @@ impl Session {
 
     /// Updates a subscription that moved within its room.
     pub fn on_position_moved(&mut self, position: RoomPosition) {
-        let positions = self
-            .subscriptions
-            .iter_mut()
-            .filter_map(|subscription| subscription.position.as_mut());
-        for current in positions.filter(|current| current.room == position.room) {
-            current.member = position.member;
+        for subscription in &mut self.subscriptions {
+            if let SubscriptionState::Active(current) = &mut subscription.state
+                && current.room == position.room
+            {
+                current.member = position.member;
+            }
         }
     }
 
     /// Returns the positions of all active subscriptions.
     pub fn positions(&self) -> impl Iterator<Item = RoomPosition> {
-        self.subscriptions
-            .iter()
-            .filter_map(|subscription| subscription.position)
+        self.subscriptions.iter().filter_map(Subscription::position)
     }
 
-    /// Returns the names of all channels that are subscribed or waiting for a permission check.
+    /// Returns the names of all channels that are subscribed, or wait for a permission check or for
+    /// their stream.
     pub fn channels(&self) -> impl ExactSizeIterator<Item = &Arc<str>> {
         self.subscriptions
             .iter()

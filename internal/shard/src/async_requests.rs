@@ -14,7 +14,7 @@ use latido_base::clock::monotonic_now;
 use latido_base::drain::Drain;
 use latido_base::ident::{Channel, UserId};
 use latido_session::{PermissionAnswer, ReauthError};
-use latido_stream::Catalog;
+use latido_stream::{Catalog, PermissionLookupError};
 
 /// The requests that may wait in a queue. Beyond that, the client receives an error and may retry.
 const QUEUE_CAPACITY: usize = 4096;
@@ -107,12 +107,19 @@ impl RequestHandler {
             RESPONSE_TIMEOUT.saturating_sub(monotonic_now().saturating_duration_since(queued_at));
         let command = match request {
             AsyncRequest::CheckPermission(user, channel) => {
-                let stream = self.catalog.get(channel.topic.stream);
+                let id = channel.topic.stream;
+                let stream = self.catalog.get(id);
                 let authorize = self.policy.authorize(&user, stream, &channel.topic);
                 let answer = match within(remaining, authorize).await {
                     Some(Ok(true)) => PermissionAnswer::Allowed,
                     Some(Ok(false)) => PermissionAnswer::Forbidden,
-                    Some(Err(_)) | None => PermissionAnswer::Unknown,
+                    Some(Err(PermissionLookupError::Broken(problem))) => {
+                        self.catalog.status(id).set_permissions_broken(problem);
+                        PermissionAnswer::Broken
+                    }
+                    Some(Err(PermissionLookupError::Unavailable(_))) | None => {
+                        PermissionAnswer::Unknown
+                    }
                 };
                 ShardCommand::permission_response(slot, generation, channel, answer)
             }

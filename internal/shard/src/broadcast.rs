@@ -1,7 +1,7 @@
 //! Broadcasts to rooms, in bounded slices.
 
 use crate::broadcast_queue::SLICE;
-use crate::client::ConnectionState;
+use crate::client::{ConnectionState, ShardClient};
 use crate::outbox::{Outbox, SendResult, send};
 use crate::rooms::ShardMember;
 use crate::worker::ShardWorker;
@@ -27,14 +27,34 @@ impl ShardWorker {
             }
         }
         if let Some(status) = pending.status {
-            for slot in 0..u32::try_from(self.connections.clients.len()).unwrap_or(u32::MAX) {
-                self.with_client(slot, |worker, client| {
-                    if client.state == ConnectionState::Open && client.positions().next().is_some()
-                    {
-                        worker.push(slot, client, status.as_bytes().to_vec());
-                    }
-                });
-            }
+            self.for_each_open_client(|worker, slot, client| {
+                if client.positions().next().is_some() {
+                    worker.push(slot, client, status.as_bytes().to_vec());
+                }
+            });
+        }
+        if pending.retries_subscriptions {
+            self.for_each_open_client(Self::retry_subscriptions);
+        }
+    }
+
+    fn for_each_open_client(&mut self, mut act: impl FnMut(&mut Self, u32, &mut ShardClient)) {
+        for slot in 0..u32::try_from(self.connections.clients.len()).unwrap_or(u32::MAX) {
+            self.with_client(slot, |worker, client| {
+                if client.state == ConnectionState::Open {
+                    act(worker, slot, client);
+                }
+            });
+        }
+    }
+
+    fn retry_subscriptions(&mut self, slot: u32, client: &mut ShardClient) {
+        let context = &self.deps.context;
+        let effects = client
+            .session_mut()
+            .map(|session| session.retry_subscriptions(context));
+        for effect in effects.into_iter().flatten() {
+            self.apply(slot, client, effect);
         }
     }
 

@@ -227,6 +227,7 @@ mod tests {
         VersionedFrame {
             version: Version(version),
             frame: Frame::text("1"),
+            content: latido_hub::FrameContent::Snapshot,
         }
     }
 

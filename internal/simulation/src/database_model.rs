@@ -24,6 +24,8 @@ pub(super) struct DatabaseModel {
     pub(super) is_listening: bool,
     pub(super) is_up: bool,
     pub(super) poisoned: BTreeSet<u8>,
+    /// The streams whose query is refused.
+    pub(super) broken: BTreeSet<u8>,
     /// The locks that the writers of each key try.
     locks: Vec<[u16; 2]>,
     pub(super) clock_us: i64,
@@ -54,6 +56,7 @@ impl DatabaseModel {
             is_listening: false,
             is_up: true,
             poisoned: BTreeSet::new(),
+            broken: BTreeSet::new(),
             locks,
             clock_us,
             latest_us: clock_us,

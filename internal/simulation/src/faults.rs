@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::reads::{SimulatedRead, key_number};
-use crate::script::{GroupMove, KEYS, SimStep, TRANSACTIONS, VIEWERS};
+use crate::reads::{FailingKeys, ReadFault, SimulatedRead, key_number};
+use crate::script::{GroupMove, KEYS, SimStep, TRANSACTIONS, VIEWERS, stream_of};
 use crate::server::topic;
 use crate::viewer::channel;
 use crate::violation::Violation;
@@ -20,6 +20,10 @@ pub(super) const MS: Duration = Duration::from_millis(1);
 
 fn key(key: u8) -> u8 {
     key % KEYS
+}
+
+fn stream(stream: u8) -> u8 {
+    stream % 2
 }
 
 fn viewer(viewer: u8) -> usize {
@@ -248,7 +252,12 @@ impl SimWorld {
         let at = usize::from(at) % reads.len();
         match *step {
             SimStep::Execute(_) => reads[at].execute(&self.database),
-            SimStep::Fail(_, rejected) => reads.remove(at).fail(rejected),
+            SimStep::Fail(_, is_rejected) => {
+                let read = reads.remove(at);
+                drop(reads);
+                let faults = [ReadFault::Unavailable, ReadFault::Rejected];
+                self.fail(read, faults[usize::from(is_rejected)]);
+            }
             _ => {
                 let mut read = reads.remove(at);
                 drop(reads);
@@ -258,9 +267,35 @@ impl SimWorld {
         }
     }
 
+    pub(super) fn fail(&mut self, read: SimulatedRead, fault: ReadFault) {
+        self.record_failure(read.failing_keys(Some(fault)));
+        read.fail(fault);
+    }
+
+    /// Records which viewers must be told that their channel cannot be read, and which may be.
+    fn record_failure(&mut self, failing: FailingKeys) {
+        let keys: Vec<u8> = match failing {
+            FailingKeys::None => return,
+            FailingKeys::One(key) => {
+                if self.server.hub.latest_columns(&topic(key)) != LatestColumns::Unwatched {
+                    self.refused.insert(key, self.server.left(key));
+                }
+                vec![key]
+            }
+            FailingKeys::OfStream(stream) => {
+                (0..KEYS).filter(|key| stream_of(*key) == stream).collect()
+            }
+        };
+        for viewer in &mut self.viewers {
+            viewer.may_be_told.extend(&keys);
+        }
+    }
+
     pub(super) fn finish(&mut self, read: SimulatedRead) {
+        self.record_failure(read.failing_keys(None));
         if let Some((keys, seen)) = read.finish() {
             for key in keys {
+                self.refused.remove(&key);
                 let answered = &mut self.answered[usize::from(key)];
                 *answered = (*answered).max(seen);
             }
@@ -310,6 +345,9 @@ impl SimWorld {
                 self.lock_holder_notices();
             }
             SimStep::DatabaseUp => self.database.is_up = true,
+            SimStep::Break(s) => drop(self.database.broken.insert(stream(s))),
+            SimStep::Mend(s) => drop(self.database.broken.remove(&stream(s))),
+            SimStep::Examine => self.examine_streams(),
             SimStep::Poison(k) => drop(self.database.poisoned.insert(key(k))),
             SimStep::Cure(k) => drop(self.database.poisoned.remove(&key(k))),
             _ => {}

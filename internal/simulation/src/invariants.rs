@@ -62,6 +62,16 @@ impl SimWorld {
         }
         self.check_rights(number, viewer)?;
         for (name, seen) in &viewer.subscribed {
+            let is_unreadable = self.server.hub.is_unreadable(&topic(key_of(name)));
+            if is_unreadable != seen.is_told {
+                return Err(format!(
+                    "viewer {number} reads and was told of a failure of {name}: {}, and it fails: {is_unreadable}",
+                    seen.is_told
+                ));
+            }
+            if is_unreadable {
+                continue;
+            }
             let newest = self
                 .server
                 .hub
@@ -82,6 +92,7 @@ impl SimWorld {
         if current == LatestColumns::Unwatched {
             return Ok(());
         }
+        self.check_failing_key(key)?;
         let truth = self.expected_row(key);
         if current == LatestColumns::Known(truth.as_str().into())
             || self.server.actor.is_pending(&topic(key))
@@ -118,6 +129,23 @@ impl SimWorld {
         ))
     }
 
+    /// Asserts that the viewers of a key are told if its last read was refused, or if its stream is
+    /// broken.
+    fn check_failing_key(&self, key: u8) -> Result<(), Violation> {
+        let topic = topic(key);
+        let (actor, status) = (&self.server.actor, self.server.catalog.status(topic.stream));
+        let is_refused = self.refused.get(&key) == Some(&self.server.left(key));
+        let is_read = || {
+            let reads = self.reads.0.lock().unwrap();
+            reads.iter().any(|read| read.keys.contains(&key))
+        };
+        let is_broken = status.is_broken() && !actor.is_marked(&topic) && !is_read();
+        if (is_refused || is_broken) && !self.server.hub.is_unreadable(&topic) {
+            return Err(format!("key {key} cannot be read, and nobody was told"));
+        }
+        Ok(())
+    }
+
     /// Asserts the final state: every viewer shows the database's numbers, and no response is
     /// pending.
     pub(super) fn check_final_state(&self) -> Result<(), Violation> {
@@ -139,6 +167,9 @@ impl SimWorld {
                         "viewer {number}: {name} shows {wrong} {current}, and it is {truth}"
                     ));
                 }
+            }
+            if viewer.subscribed.values().any(|seen| seen.is_told) {
+                return Err(format!("viewer {number} still takes a channel for failing"));
             }
             if viewer.is_stale && !viewer.subscribed.is_empty() {
                 return Err(format!(

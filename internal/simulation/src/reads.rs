@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use crate::database_model::{DatabaseModel, zone};
+use crate::script::stream_of;
 use latido_base::ident::Key;
 use latido_engine::{ReadError, ReadFuture, ReadRow, SnapshotReader};
-use latido_stream::{LocalDay, Stream, StreamRow};
+use latido_stream::{LocalDay, Stream, StreamProblem, StreamRow};
 
 /// The time within which a statement ends, whatever the database does.
 pub(super) const LIMIT: Duration = Duration::from_secs(5);
@@ -27,6 +28,21 @@ pub(super) struct SimulatedRead {
     /// The number of commits that it saw, set when it was executed.
     pub(super) seen: Option<u64>,
     pub(super) what: ReadKind,
+}
+
+/// The way in which a statement fails without a result of the database model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ReadFault {
+    Rejected,
+    Unavailable,
+}
+
+/// The keys that a result proves to fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum FailingKeys {
+    None,
+    One(u8),
+    OfStream(u8),
 }
 
 /// The kind of a statement, with its result.
@@ -123,6 +139,25 @@ impl SimulatedRead {
         }
     }
 
+    /// Returns the keys whose viewers must be told after this result: a key that was refused alone,
+    /// or any key of a stream that is refused.
+    pub(super) fn failing_keys(&self, fails: Option<ReadFault>) -> FailingKeys {
+        let ReadKind::Rows { rows, .. } = &self.what else {
+            return FailingKeys::None;
+        };
+        let is_rejected = match (fails, rows) {
+            (Some(fault), _) => fault == ReadFault::Rejected,
+            (None, Some(Err(ReadError::Broken(_)))) => {
+                return FailingKeys::OfStream(stream_of(self.keys[0]));
+            }
+            (None, rows) => matches!(rows, Some(Err(ReadError::Rejected(_)))),
+        };
+        match self.keys[..] {
+            [key] if is_rejected => FailingKeys::One(key),
+            _ => FailingKeys::None,
+        }
+    }
+
     /// Delivers the result. Returns the keys and the number of commits that the read saw, if it
     /// succeeded.
     pub(super) fn finish(self) -> Option<(Vec<u8>, u64)> {
@@ -149,11 +184,11 @@ impl SimulatedRead {
     }
 
     /// Delivers an error instead of a result.
-    pub(super) fn fail(self, rejected: bool) {
+    pub(super) fn fail(self, fault: ReadFault) {
         let unavailable = ReadError::Unavailable("the connection ended".to_owned());
         match self.what {
             ReadKind::Rows { answer, .. } => {
-                let error = if rejected {
+                let error = if fault == ReadFault::Rejected {
                     ReadError::Rejected("canceling statement".to_owned())
                 } else {
                     unavailable
@@ -170,6 +205,15 @@ impl SimulatedRead {
 fn select_rows(database: &DatabaseModel, keys: &[u8], todays: &[LocalDay]) -> RowsResult {
     if !database.is_up {
         return Err(ReadError::Unavailable("the database is down".to_owned()));
+    }
+    if keys
+        .iter()
+        .any(|key| database.broken.contains(&stream_of(*key)))
+    {
+        return Err(ReadError::Broken(StreamProblem {
+            summary: "refused".to_owned(),
+            detail: "a column does not exist".to_owned(),
+        }));
     }
     if keys.iter().any(|key| database.poisoned.contains(key)) {
         return Err(ReadError::Rejected("division by zero".to_owned()));

@@ -7,7 +7,12 @@ use crate::faults::MS;
 use crate::script::TRANSACTIONS;
 use crate::violation::Violation;
 use crate::world::{LockHolderState, SimWorld};
+use latido_base::ident::StreamId;
 use latido_engine::HintSource;
+
+fn number(id: StreamId) -> u8 {
+    u8::try_from(id.0).unwrap()
+}
 
 impl SimWorld {
     // A short version of the adapters and the trigger monitor of `app`.
@@ -81,6 +86,18 @@ impl SimWorld {
         }
     }
 
+    /// Examines the streams that the server knows to be broken, as the stream monitor of `app` does.
+    pub(super) fn examine_streams(&self) {
+        let server = &self.server;
+        for (id, _) in server.catalog.iter() {
+            let works = self.database.is_up && !self.database.broken.contains(&number(id));
+            if works && server.catalog.status(id).set_working() {
+                server.engine.mark_all(Some(id), HintSource::Resync);
+                server.hub.retry_subscriptions();
+            }
+        }
+    }
+
     /// Stops the server in order: it notifies every client that reads, and ends.
     pub(super) fn shut_down(&mut self, spread_ms: u64) -> Result<(), Violation> {
         self.server.shard.shutdown(spread_ms);
@@ -101,6 +118,7 @@ impl SimWorld {
     pub(super) fn recover(&mut self) -> Result<u64, Violation> {
         self.database.is_up = true;
         self.database.poisoned.clear();
+        self.database.broken.clear();
         (0..TRANSACTIONS).for_each(|transaction| self.database.commit(transaction));
         self.reads_flow = true;
         self.viewers
@@ -112,6 +130,7 @@ impl SimWorld {
         for round in 0..80 {
             (0..self.database.notifications.len()).for_each(|_| self.deliver(0));
             (0..self.requests.len()).for_each(|_| self.answer_request(0, true));
+            self.examine_streams();
             self.advance(if round < 40 { 20 * MS } else { 1_000 * MS })?;
         }
         // Midnight may have come in the last of these moments. A heavy key pauses for as long as

@@ -6,6 +6,10 @@ pub(super) const WIDE: u8 = 4;
 
 /// The number of keys that are written and watched.
 pub(super) const KEYS: u8 = 6;
+/// The streams. The first one has the keys below [`SECOND_STREAM_FROM`], the second one the others.
+pub(super) const STREAMS: [&str; 2] = ["estadisticas", "ventas"];
+/// The first key of the second stream.
+const SECOND_STREAM_FROM: u8 = 3;
 /// The number of clients, each with its own user.
 pub(super) const VIEWERS: usize = 4;
 /// The number of transactions that can be open at the same time.
@@ -91,6 +95,11 @@ pub(super) enum SimStep {
     Fail(u8, bool),
     DatabaseDown,
     DatabaseUp,
+    /// Makes the database refuse the query of this stream, or accept it again.
+    Break(u8),
+    Mend(u8),
+    /// Lets the server examine the streams that do not work.
+    Examine,
     /// Makes every read of this key fail.
     Poison(u8),
     Cure(u8),
@@ -122,6 +131,11 @@ pub(super) enum SimStep {
     /// Stops the server in order, or abruptly (below), and starts another one.
     Shutdown(u16),
     Restart,
+}
+
+/// Returns the number of the stream that has this key.
+pub(super) fn stream_of(key: u8) -> u8 {
+    u8::from(key >= SECOND_STREAM_FROM)
 }
 
 impl Script {
@@ -248,7 +262,7 @@ fn random_write(random: &mut fastrand::Rng) -> CitaWrite {
 /// Draws mostly ordinary steps, and each fault now and then.
 fn draw_step(random: &mut fastrand::Rng) -> SimStep {
     let (a, b, flag) = (random.u8(..), random.u8(..), random.bool());
-    match random.u16(0..400) {
+    match random.u16(0..412) {
         0..60 => SimStep::Change(a, random_write(random)),
         60..90 => SimStep::Write(a, b, random_write(random)),
         90..105 => SimStep::Commit(a),
@@ -290,6 +304,9 @@ fn draw_step(random: &mut fastrand::Rng) -> SimStep {
         394..397 => SimStep::DatabaseClockJump(random.i16(-30_000..10_000)),
         397 => SimStep::Advance(60_000),
         398 => SimStep::Shutdown(u16::from(a)),
+        400..404 => SimStep::Break(a),
+        404..408 => SimStep::Mend(a),
+        408..412 => SimStep::Examine,
         _ => SimStep::Restart,
     }
 }

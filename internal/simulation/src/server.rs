@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 
 use crate::reads::{ReadQueue, key_number};
-use crate::script::{KEYS, VIEWERS};
+use crate::script::{KEYS, STREAMS, VIEWERS, stream_of};
 use latido_auth::{
     PermissionFuture, PermissionSource, Policy, PolicyConfig, Verifier, VerifierConfig,
 };
@@ -31,13 +31,13 @@ const NEVER: Duration = Duration::from_secs(100_000);
 
 /// One instance of the server.
 pub(super) struct SimServer {
+    pub(super) catalog: Arc<Catalog>,
     pub(super) engine: Engine,
     pub(super) actor: SimulatedActor,
     pub(super) hub: Arc<Hub>,
     pub(super) shard: SimulatedShard,
     pub(super) interest: WatchLocks,
     policy: Arc<Policy>,
-    catalog: Arc<Catalog>,
     viewer_losses: Arc<[AtomicU64]>,
 }
 
@@ -94,7 +94,7 @@ fn policy(permissions: &Permissions) -> Arc<Policy> {
 
 pub(super) fn topic(key: u8) -> Topic {
     Topic {
-        stream: StreamId(0),
+        stream: StreamId(u16::from(stream_of(key))),
         key: Key::from_canonical(&key.to_string()),
     }
 }
@@ -107,12 +107,12 @@ fn catalog(zones: bool) -> Arc<Catalog> {
         },
         false => ZoneRule::Fixed(ZONE.to_owned()),
     };
-    let fake = Stream::test_stream("estadisticas", Some(KeyType::Integer));
-    Arc::new(Catalog::new(vec![Stream {
-        zone_rule: zone,
+    let streams = STREAMS.map(|name| Stream {
+        zone_rule: zone.clone(),
         authorize_query: Some(String::new()),
-        ..fake
-    }]))
+        ..Stream::test_stream(name, Some(KeyType::Integer))
+    });
+    Arc::new(Catalog::new(streams.into()))
 }
 
 /// Returns the settings of the engine. In runs without lost notifications, no sweep hides a lost
@@ -187,13 +187,13 @@ impl SimServer {
             },
         );
         Self {
+            catalog,
             engine,
             actor,
             hub,
             shard,
             interest,
             policy,
-            catalog,
             viewer_losses,
         }
     }

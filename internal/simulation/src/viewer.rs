@@ -7,8 +7,9 @@ use std::os::unix::net::UnixStream;
 use serde_json::{Value, json};
 
 use crate::reads::key_number;
-use crate::script::KEYS;
+use crate::script::{KEYS, STREAMS, stream_of};
 use crate::violation::Violation;
+use latido_protocol::native::UNREADABLE_MESSAGE;
 
 /// The last row of a channel on this connection.
 #[derive(Default, Clone)]
@@ -17,6 +18,8 @@ pub(super) struct LastRow {
     pub(super) data: Value,
     /// True if the next frame may repeat this one, because the client subscribed again.
     repeats: bool,
+    /// True if the viewer was told that the channel cannot be read, and no row came since.
+    pub(super) is_told: bool,
 }
 
 /// The simulated client; see the documentation of this module.
@@ -34,6 +37,8 @@ pub(super) struct SimViewer {
     best_versions: BTreeMap<u8, u64>,
     /// The keys that this user was ever permitted to read.
     pub(super) allowed: BTreeSet<u8>,
+    /// The keys that ever failed, so that the viewer may be told that they cannot be read.
+    pub(super) may_be_told: BTreeSet<u8>,
     /// The time by which the connection must have ended, in Unix seconds.
     pub(super) ends_at_s: i64,
     pub(super) is_stale: bool,
@@ -45,13 +50,15 @@ pub(super) struct SimViewer {
 
 /// Returns one of the two names of a key's channel.
 pub(super) fn channel(key: u8, long: bool) -> String {
-    format!("estadisticas:{}{key}", if long { "negocio_" } else { "" })
+    let stream = STREAMS[usize::from(stream_of(key))];
+    format!("{stream}:{}{key}", if long { "negocio_" } else { "" })
 }
 
 /// Returns the key of a channel name.
 pub(super) fn key_of(name: &str) -> u8 {
     key_number(&latido_base::ident::Key::from_canonical(
-        name.trim_start_matches("estadisticas:")
+        name.split_once(':')
+            .map_or(name, |(_, key)| key)
             .trim_start_matches("negocio_"),
     ))
 }
@@ -215,6 +222,9 @@ impl SimViewer {
             }
             "unsubscribed" => self.forget_channel(&name()),
             "error" if message["data"]["code"] == "forbidden" => self.forget_channel(&name()),
+            "error" if message["data"]["message"] == UNREADABLE_MESSAGE => {
+                self.on_unreadable(&name())?;
+            }
             "authenticated" => {
                 self.ends_at_s = message["data"]["expires_at"].as_i64().unwrap_or_default()
                     + latido_auth::LEEWAY_S;
@@ -230,6 +240,21 @@ impl SimViewer {
     fn forget_channel(&mut self, name: &str) {
         self.subscribed.remove(name);
         self.is_stale &= !self.subscribed.is_empty();
+    }
+
+    /// A viewer is told that a channel cannot be read only if its key or its stream failed.
+    fn on_unreadable(&mut self, name: &str) -> Result<(), Violation> {
+        if !self.may_be_told.contains(&key_of(name)) {
+            return Err(format!(
+                "{name} works, and its viewer is told that it does not"
+            ));
+        }
+        let Some(seen) = self.subscribed.get_mut(name) else {
+            return Err(format!("an error of {name}, which it does not hold"));
+        };
+        // A row between two errors may have been replaced by the second one.
+        seen.is_told = true;
+        Ok(())
     }
 
     fn on_stats(&mut self, message: &Value, now_s: i64, jumped: bool) -> Result<(), Violation> {
@@ -260,6 +285,7 @@ impl SimViewer {
                 now_s - self.ends_at_s
             ));
         }
+        seen.is_told = false;
         (seen.version, seen.data) = (version, message["data"].clone());
         Ok(())
     }

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use tokio::sync::Semaphore;
 
 use crate::database_model::{DatabaseModel, today};
-use crate::reads::{LIMIT, ReadQueue};
+use crate::reads::{LIMIT, ReadFault, ReadQueue};
 use crate::script::{KEYS, Script, VIEWERS};
 use crate::server::{Permissions, SimServer, ZONE, topic};
 use crate::viewer::SimViewer;
@@ -50,6 +50,9 @@ pub(super) struct SimWorld {
     pub(super) viewers: Vec<SimViewer>,
     pub(super) requests: Vec<PendingRequest>,
     pub(super) hooks: Vec<PendingHook>,
+    /// The keys whose last read was refused alone, with the number of times that they had lost their
+    /// last viewer by then.
+    pub(super) refused: BTreeMap<u8, u64>,
     /// The number of commits that the newest answered read saw, by key.
     pub(super) answered: [u64; KEYS as usize],
     pub(super) permissions: Permissions,
@@ -99,6 +102,7 @@ impl SimWorld {
                 .collect(),
             requests: Vec::new(),
             hooks: Vec::new(),
+            refused: BTreeMap::new(),
             answered: [0; KEYS as usize],
             permissions,
             withdrawn: BTreeMap::new(),
@@ -132,6 +136,7 @@ impl SimWorld {
         self.reads.0.lock().unwrap().clear();
         self.requests.clear();
         self.hooks.clear();
+        self.refused.clear();
         self.database.drop_server_connections();
         (self.is_listener_up, self.lock_holder, self.lost) = (false, LockHolderState::Down, false);
         self.withdrawn.clear();
@@ -302,8 +307,11 @@ impl SimWorld {
             .partition(|read| self.now >= read.asked + LIMIT);
         *reads = rest;
         drop(reads);
-        late.into_iter()
-            .for_each(|read| read.fail(self.database.is_up));
+        let fault = match self.database.is_up {
+            true => ReadFault::Rejected,
+            false => ReadFault::Unavailable,
+        };
+        late.into_iter().for_each(|read| self.fail(read, fault));
     }
 
     /// Lets reads progress at their own pace: executed first, and answered a little later.

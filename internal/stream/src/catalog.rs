@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::definition::Stream;
 use crate::key_type::InvalidKey;
+use crate::stream_status::StreamStatus;
 use crate::system_topics;
 use crate::system_topics::{SYSTEM_STREAM, SystemChannel};
 use latido_base::ident::{Channel, Key, StreamId, Topic};
@@ -24,12 +25,17 @@ pub enum ChannelError {
     /// The type of the keys is still unknown, because the database has not been reached.
     #[error("not ready: the database has not been reached yet")]
     NotReady,
+    /// The type of the keys is still unknown, because the database refuses the stream's query.
+    #[error("this stream cannot be read now; its numbers follow once it can")]
+    Broken,
 }
 
 /// All streams of a server.
 #[derive(Debug)]
 pub struct Catalog {
     streams: Vec<Arc<Stream>>,
+    /// The state of each stream's queries, indexed by stream.
+    statuses: Vec<StreamStatus>,
     /// The stream of the server's own topics. They are encoded like a stream but not listed in
     /// `streams`.
     system_stream: Arc<Stream>,
@@ -43,6 +49,7 @@ impl Catalog {
         let ids = (0..).map(StreamId);
         let by_name = streams.iter().map(|s| s.name.clone()).zip(ids).collect();
         Self {
+            statuses: streams.iter().map(|_| StreamStatus::default()).collect(),
             streams,
             system_stream: Arc::new(system_topics::system_stream()),
             by_name,
@@ -66,14 +73,24 @@ impl Catalog {
         }
     }
 
+    /// Returns the state of the queries of a stream of this catalog.
+    ///
+    /// # Panics
+    /// Panics if the id comes from another catalog, or is [`SYSTEM_STREAM`], which has no query.
+    pub fn status(&self, id: StreamId) -> &StreamStatus {
+        &self.statuses[usize::from(id.0)]
+    }
+
     /// Returns the id of the stream with this name.
     pub fn find(&self, name: &str) -> Option<StreamId> {
         self.by_name.get(name).copied()
     }
 
-    /// Returns `true` if the key type of every stream is known.
+    /// Returns `true` if the database has accepted or refused the query of every stream. A refused
+    /// one does not stop the others.
     pub fn is_ready(&self) -> bool {
-        self.streams.iter().all(|s| s.key_type.get().is_some())
+        self.iter()
+            .all(|(id, stream)| stream.key_type.get().is_some() || self.status(id).is_examined())
     }
 
     /// Resolves a channel name of the form `stream:key`.
@@ -100,9 +117,13 @@ impl Catalog {
     ///
     /// # Errors
     /// Returns an error if the key is invalid or its type is not known yet.
-    pub fn parse_key(&self, stream: StreamId, key: &str) -> Result<Key, ChannelError> {
-        let stream = self.get(stream);
-        let key_type = stream.key_type.get().ok_or(ChannelError::NotReady)?;
+    pub fn parse_key(&self, id: StreamId, key: &str) -> Result<Key, ChannelError> {
+        let stream = self.get(id);
+        let unknown_type = || match self.status(id).is_broken() {
+            true => ChannelError::Broken,
+            false => ChannelError::NotReady,
+        };
+        let key_type = stream.key_type.get().ok_or_else(unknown_type)?;
         Ok(key_type.parse(key, stream.key_prefix())?)
     }
 

@@ -7,6 +7,7 @@ mod key_type;
 mod local_day;
 mod ports;
 mod snapshot;
+mod stream_status;
 mod system_topics;
 mod verification_query;
 
@@ -21,5 +22,6 @@ pub use ports::{
     Readiness, ReadinessFuture, ReadinessReport, SnapshotReader, StreamReport, WatchLockEvent,
 };
 pub use snapshot::{Snapshot, StreamRow};
+pub use stream_status::{StreamProblem, StreamStatus};
 pub use system_topics::{SYSTEM_STATE_CHANNEL, SYSTEM_STREAM, SYSTEM_STREAM_NAME, SystemTopic};
 pub use verification_query::VerificationQuery;

@@ -85,6 +85,8 @@ pub struct Metrics {
     pub verifications: LabelledCounter,
     /// Streams that are read with their verification query because their own query was wrong.
     pub active_verifications: Gauge,
+    /// The streams of which the database refuses a query.
+    pub broken_streams: Gauge,
     /// 1 while notifications arrive, otherwise 0.
     pub listener_up: Gauge,
     /// The fill level of the database server's notification queue, from 0 to 1.
@@ -262,6 +264,11 @@ impl Metrics {
             "checks_standing_in",
             help,
             self.active_verifications.clone(),
+        );
+        r.register(
+            "broken_streams",
+            "Streams of which the database refuses a query",
+            self.broken_streams.clone(),
         );
         r.register(
             "listener_up",

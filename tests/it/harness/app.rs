@@ -129,6 +129,14 @@ impl TestApp {
         install_triggers(url, &[]).await;
     }
 
+    /// Installs the triggers in the database at `url`, with these settings variables.
+    pub(crate) async fn try_install_on(
+        url: &str,
+        variables: &[(&str, &str)],
+    ) -> anyhow::Result<()> {
+        app::install(settings(url, variables)).await.map(drop)
+    }
+
     /// Starts a server on its own PostgreSQL cluster, which the test can kill and restart.
     pub(crate) async fn on_own_cluster() -> Self {
         let cluster = OwnCluster::start(&SCHEMA_FILES).await;

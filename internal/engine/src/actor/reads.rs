@@ -40,6 +40,11 @@ impl EngineActor {
             };
             drop(state);
             match batch {
+                // No statement would work. The viewers are told, and all watched keys of the stream
+                // are marked when it works again.
+                Some(batch) if self.deps.catalog.status(batch.stream).is_broken() => {
+                    self.finish_batch(batch, BatchOutcome::Broken, now);
+                }
                 Some(batch) => self.start_batch(batch),
                 None => return,
             }
@@ -87,7 +92,7 @@ impl EngineActor {
             Err(ReadError::Unavailable(reason)) => {
                 return self.on_read(batch, Err(ReadError::Unavailable(reason)));
             }
-            Err(error @ ReadError::Rejected(_)) => {
+            Err(error @ (ReadError::Rejected(_) | ReadError::Broken(_))) => {
                 tracing::warn!(%error, "the time zones of keys could not be read; the default is taken");
                 HashMap::new()
             }
@@ -125,35 +130,30 @@ impl EngineActor {
         } else {
             self.slots.release(batch.stream, batch.started_at);
         }
-        let stream = batch.stream;
         let outcome = match rows {
             Ok(rows) => {
                 let slow = self.record_cost(&mut batch, &rows, now);
                 self.publish_rows(&mut batch, rows, now);
                 self.database_health.record_success();
-                self.stream_health[usize::from(stream.0)].record_success();
                 BatchOutcome::Done { is_slow: slow }
             }
             Err(error) => self.record_failure(&batch, &error, now),
         };
+        self.finish_batch(batch, outcome, now);
+    }
+
+    /// Hands a batch back to the dirty set, and tells the viewers of keys that cannot be read.
+    fn finish_batch(&self, batch: ReadBatch<ReadWaiter>, outcome: BatchOutcome, now: Instant) {
+        let is_certain = batch.keys.len() == 1 && outcome == BatchOutcome::Rejected;
+        if is_certain || outcome == BatchOutcome::Broken {
+            for key in &batch.keys {
+                self.deps.hub.set_unreadable(&key.topic);
+            }
+        }
         let mut state = self.shared.lock();
-        let alone = batch
-            .keys
-            .first()
-            .filter(|_| batch.keys.len() == 1 && outcome == BatchOutcome::Rejected);
-        let was_healthy = alone.map(|key| !state.dirty.is_failing(&key.topic));
         let (waiters, succeeded) = state.dirty.finish(batch, outcome, now);
         self.shared.apply_polling_changes(&mut state.dirty, now);
-        let all_fail = was_healthy.is_some() && state.dirty.all_failing(stream);
         drop(state);
-        if let Some(was_healthy) = was_healthy {
-            self.stream_health[usize::from(stream.0)].record_failure(
-                was_healthy,
-                all_fail,
-                now,
-                self.deps.clock.unix_s(),
-            );
-        }
         for waiter in waiters {
             // The receiver may be gone already.
             let _ = waiter.send(succeeded);
@@ -195,6 +195,29 @@ impl EngineActor {
                     );
                 }
                 BatchOutcome::Rejected
+            }
+            ReadError::Broken(problem) => {
+                self.metrics.read_failures.increment("broken");
+                self.database_health.record_success();
+                if self
+                    .deps
+                    .catalog
+                    .status(batch.stream)
+                    .set_broken(problem.clone())
+                {
+                    tracing::error!(%stream, %error, "the stream cannot be read: its viewers are told, and the other streams go on");
+                    self.metrics.recent_events.record(
+                        RecentEventKind::ReadFailed,
+                        "broken",
+                        Some(stream),
+                    );
+                    // The viewers of its other keys are told as well.
+                    self.shared
+                        .lock()
+                        .dirty
+                        .mark_all(Some(batch.stream), HintSource::Resync, now);
+                }
+                BatchOutcome::Broken
             }
         }
     }
@@ -254,6 +277,7 @@ impl EngineActor {
                 .change_to_frame_seconds
                 .observe(now.saturating_duration_since(taken.since)),
             PublishOutcome::Changed(_)
+            | PublishOutcome::Recovered(_)
             | PublishOutcome::Unwatched
             | PublishOutcome::Unchanged
             | PublishOutcome::First(_) => {}

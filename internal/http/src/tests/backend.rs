@@ -137,7 +137,7 @@ struct DenyingPermissionSource;
 impl PermissionSource for DenyingPermissionSource {
     fn allowed<'a>(&'a self, _: &'a Stream, user: &'a UserId, _: &'a Key) -> PermissionFuture<'a> {
         let answer = if user.as_str() == BROKEN {
-            Err(PermissionLookupError("no".into()))
+            Err(PermissionLookupError::Unavailable("no".into()))
         } else {
             Ok(false)
         };

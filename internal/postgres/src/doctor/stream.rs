@@ -11,7 +11,7 @@ use crate::pool::Database;
 use crate::prepared_stream::{KeyedStatement, PreparedStream};
 use crate::quote::{quote_ident, quote_qualified};
 use crate::triggers::{DiscoveryError, discover};
-use latido_base::ident::{Key, UserId};
+use latido_base::ident::Key;
 use latido_stream::{KeyType, LocalDay, SourceTable, Stream};
 
 /// The number of rows that a sequential scan may touch without a warning.
@@ -35,15 +35,10 @@ pub(super) async fn examine(database: &Database, stream: &Stream) -> Vec<Finding
     });
     findings.extend(check_verification(database, stream, &prepared).await);
     if stream.authorize_query.is_some() {
-        findings.push(
-            match database
-                .allowed_keys(stream, &UserId::new("latido doctor"), &[])
-                .await
-            {
-                Ok(_) => Finding::ok(subject(stream, "authorize"), "valid"),
-                Err(error) => failure_finding(stream, "authorize", &error),
-            },
-        );
+        findings.push(match database.probe_permissions(stream).await {
+            Ok(_) => Finding::ok(subject(stream, "authorize"), "valid"),
+            Err(error) => failure_finding(stream, "authorize", &error),
+        });
     }
     findings
 }

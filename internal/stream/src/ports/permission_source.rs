@@ -5,13 +5,20 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use crate::definition::Stream;
+use crate::stream_status::StreamProblem;
 use latido_base::ident::{Key, UserId};
 
 /// The error for a failed authorisation query. Its creator makes sure that it contains no
 /// credentials.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the authorisation query failed: {0}")]
-pub struct PermissionLookupError(pub Arc<str>);
+pub enum PermissionLookupError {
+    /// The permission is unknown now; a later attempt may succeed.
+    #[error("the authorisation query failed: {0}")]
+    Unavailable(Arc<str>),
+    /// The database refuses the query for every user and key.
+    #[error("the authorisation query is refused: {0}")]
+    Broken(StreamProblem),
+}
 
 /// The future that [`PermissionSource::allowed`] returns.
 pub type PermissionFuture<'a> =

@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::definition::Stream;
 use crate::local_day::LocalDay;
 use crate::snapshot::StreamRow;
+use crate::stream_status::StreamProblem;
 use latido_base::ident::Key;
 
 /// The boxed result of a read, because the trait must be object-safe.
@@ -19,9 +20,13 @@ pub enum ReadError {
     /// The database cannot be reached now; a later attempt may succeed.
     #[error("{0}")]
     Unavailable(String),
-    /// The database refused this statement, or the statement ran into its time-out.
+    /// The database refused this statement, or the statement ran into its time-out, because of one
+    /// of the keys. Without keys the statement works.
     #[error("{0}")]
     Rejected(String),
+    /// The database refuses the stream's statement whatever the keys are.
+    #[error(transparent)]
+    Broken(StreamProblem),
 }
 
 /// A row and the time that reading it took.

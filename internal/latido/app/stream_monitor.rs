@@ -1,0 +1,127 @@
+//! Prepares the streams, each on its own, and tries again those that do not work.
+//!
+//! A stream that the database refuses stops no other one. Its channels are told; as soon as the
+//! database accepts it, they get their numbers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+
+use latido_base::backoff::{BackoffRange, Jitter};
+use latido_base::ident::StreamId;
+use latido_engine::{Engine, HintSource};
+use latido_hub::Hub;
+use latido_postgres::{Database, DatabaseError};
+use latido_stream::{Catalog, Stream};
+
+use crate::config::{BUILTIN_REMEDY, is_builtin};
+
+/// The pause between two attempts while the database does not answer, before jitter.
+const UNREACHED_PAUSE: Duration = Duration::from_millis(500);
+/// The pauses between two attempts to use a stream that the database refuses.
+const BROKEN_PAUSES: BackoffRange =
+    BackoffRange::new(Duration::from_millis(500), Duration::from_secs(10));
+/// The interval at which the state of a stream is looked at. No statement is sent for that.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The parts of the server that a stream's state concerns. Clones share them.
+#[derive(Clone)]
+pub(super) struct StreamMonitor {
+    pub(super) database: Database,
+    pub(super) catalog: Arc<Catalog>,
+    pub(super) engine: Engine,
+    pub(super) hub: Arc<Hub>,
+}
+
+impl StreamMonitor {
+    /// Waits until the database has accepted or refused every stream. Before, no client is admitted.
+    pub(super) async fn prepare_all(&self) {
+        let all = self.catalog.iter();
+        join_all(all.map(|(id, stream)| self.examine_first(id, stream))).await;
+        let statuses = self.catalog.iter().map(|(id, _)| self.catalog.status(id));
+        let streams = statuses.filter(|status| status.is_working()).count();
+        tracing::info!(streams, "streams prepared");
+    }
+
+    /// Tries every stream again while it does not work, until the server stops.
+    pub(super) async fn run(&self) {
+        let all = self.catalog.iter();
+        join_all(all.map(|(id, stream)| self.repair(id, stream))).await;
+    }
+
+    /// Examines a stream until the database has accepted or refused it.
+    async fn examine_first(&self, id: StreamId, stream: &Stream) {
+        let mut is_reported = false;
+        while let Err(Unreached(error)) = self.examine(id, stream).await {
+            if !std::mem::replace(&mut is_reported, true) {
+                let stream = &stream.name;
+                tracing::warn!(stream, %error, "the stream can't be prepared yet; retrying");
+            }
+            pause(UNREACHED_PAUSE).await;
+        }
+    }
+
+    async fn repair(&self, id: StreamId, stream: &Stream) {
+        let mut attempts = 0;
+        loop {
+            if self.catalog.status(id).needs_examination() {
+                pause(BROKEN_PAUSES.pause_after(attempts)).await;
+                attempts += 1;
+                // If the database does not answer, the next attempt finds out.
+                let _unreached = self.examine(id, stream).await;
+            } else {
+                attempts = 0;
+                tokio::time::sleep(LOOK_INTERVAL).await;
+            }
+        }
+    }
+
+    /// Examines a stream once, and records the result.
+    ///
+    /// # Errors
+    /// Returns an error if the database does not answer.
+    async fn examine(&self, id: StreamId, stream: &Stream) -> Result<(), Unreached> {
+        let status = self.catalog.status(id);
+        match self.database.probe_stream(stream).await {
+            Err(error @ DatabaseError::Unavailable { .. }) => return Err(Unreached(error)),
+            Err(error) => {
+                let problem = error.stream_problem();
+                if status.problem().as_ref() != Some(&problem) {
+                    report_broken(stream, &error);
+                }
+                status.set_broken(problem);
+                return Ok(());
+            }
+            Ok(()) => {}
+        }
+        let mut is_repaired = status.set_working();
+        if status.has_broken_permissions() && self.database.probe_permissions(stream).await.is_ok()
+        {
+            is_repaired |= status.set_permissions_working();
+        }
+        if is_repaired {
+            tracing::info!(stream = stream.name, "the stream works again");
+            self.engine.mark_all(Some(id), HintSource::Resync);
+            self.hub.retry_subscriptions();
+        }
+        Ok(())
+    }
+}
+
+/// The error for a database that did not answer.
+struct Unreached(DatabaseError);
+
+fn report_broken(stream: &Stream, error: &DatabaseError) {
+    let remedy = if is_builtin(stream) {
+        BUILTIN_REMEDY
+    } else {
+        "it is tried again; `latido doctor` examines it"
+    };
+    let stream = &stream.name;
+    tracing::error!(stream, %error, remedy, "the stream cannot be read; the other streams go on");
+}
+
+async fn pause(duration: Duration) {
+    tokio::time::sleep(Jitter::AROUND.apply(duration, fastrand::f64())).await;
+}
