@@ -468,12 +468,8 @@ async fn trigger_kind_follows_the_table_and_the_gate() {
         let received = tap.keys("INSERT INTO citas VALUES ('a')").await;
         assert_eq!(received, if gate { set(&[]) } else { set(&["a"]) });
     }
-    client
-        .batch_execute(
-            "CREATE TABLE mas (negocio_id text, estado text); ALTER TABLE mas INHERIT citas",
-        )
-        .await
-        .unwrap();
+    let child = "CREATE TABLE mas (negocio_id text, estado text); ALTER TABLE mas INHERIT citas";
+    client.batch_execute(child).await.unwrap();
     assert!(!open(true).triggers(&catalog).await.unwrap().are_current());
     open(true).install(&catalog).await.unwrap();
     tap.watcher = Some(watch_everything(&home).await);
@@ -484,14 +480,8 @@ async fn trigger_kind_follows_the_table_and_the_gate() {
         .await
         .unwrap();
     open(true).install(&catalog).await.unwrap();
-    let by_row: i64 = client
-        .query_one(
-            "SELECT count(*) FROM pg_trigger WHERE tgname LIKE 'latido%' AND tgtype & 1 = 1",
-            &[],
-        )
-        .await
-        .unwrap()
-        .get(0);
+    let count = "SELECT count(*) FROM pg_trigger WHERE tgname LIKE 'latido%' AND tgtype & 1 = 1";
+    let by_row: i64 = client.query_one(count, &[]).await.unwrap().get(0);
     assert_eq!(
         by_row, 0,
         "a role without permission to call the functions must still be able to write"
