@@ -9,6 +9,7 @@ mod doctor;
 mod hostile_schema;
 mod inference;
 mod installing;
+mod instances;
 mod key_spelling;
 mod listening;
 mod local_days;

@@ -16,6 +16,7 @@ mod prepared_stream;
 mod doctor;
 mod error;
 mod grants;
+mod instance;
 mod notification_stream;
 mod permission_batch;
 mod triggers;
@@ -53,6 +54,7 @@ pub use config::{Config, ConfigError, UrlSetting};
 pub use doctor::{Finding, FindingLevel, examine, examine_for};
 pub use error::{DatabaseError, KeyMismatch};
 pub use grants::{Grant, ServingNeeds, TableGrant, grant_script};
+pub use instance::InstanceName;
 
 pub use change_hint::CHANNEL;
 #[cfg(any(test, fuzzing, feature = "testing"))]

@@ -84,10 +84,7 @@ impl NotificationTap {
 
     /// Runs SQL on another connection and returns the payloads that it caused.
     pub(super) async fn payloads_of(&mut self, client: &Client, sql: &str) -> Vec<String> {
-        client
-            .batch_execute(sql)
-            .await
-            .unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+        client.batch_execute(sql).await.expect(sql);
         self.payloads_since().await
     }
 
@@ -98,18 +95,13 @@ impl NotificationTap {
 }
 
 pub(super) fn keys(payloads: &[String]) -> BTreeSet<String> {
-    let parse = |payload: &String| serde_json::from_str::<Vec<Option<String>>>(payload).unwrap();
-    let is_key = |item: &Option<String>| item.is_some();
-    payloads
-        .iter()
-        .map(|payload| parse(payload).split_off(1))
-        // After «every key», the reason follows.
-        .flat_map(|keys| match keys.iter().all(is_key) {
-            true => keys,
-            false => vec![None],
-        })
-        .map(|key| key.unwrap_or("*".to_owned()))
-        .collect()
+    let keys = |payload: &String| {
+        let items: Vec<Option<String>> = serde_json::from_str(payload).unwrap();
+        // After «every key», the reason may follow.
+        let every = items.contains(&None).then(|| set(&["*"]));
+        every.unwrap_or_else(|| items.into_iter().skip(1).flatten().collect())
+    };
+    payloads.iter().flat_map(keys).collect()
 }
 
 pub(super) fn set(keys: &[&str]) -> BTreeSet<String> {
@@ -476,12 +468,8 @@ async fn trigger_kind_follows_the_table_and_the_gate() {
         let received = tap.keys("INSERT INTO citas VALUES ('a')").await;
         assert_eq!(received, if gate { set(&[]) } else { set(&["a"]) });
     }
-    client
-        .batch_execute(
-            "CREATE TABLE mas (negocio_id text, estado text); ALTER TABLE mas INHERIT citas",
-        )
-        .await
-        .unwrap();
+    let child = "CREATE TABLE mas (negocio_id text, estado text); ALTER TABLE mas INHERIT citas";
+    client.batch_execute(child).await.unwrap();
     assert!(!open(true).triggers(&catalog).await.unwrap().are_current());
     open(true).install(&catalog).await.unwrap();
     tap.watcher = Some(watch_everything(&home).await);
@@ -492,14 +480,8 @@ async fn trigger_kind_follows_the_table_and_the_gate() {
         .await
         .unwrap();
     open(true).install(&catalog).await.unwrap();
-    let by_row: i64 = client
-        .query_one(
-            "SELECT count(*) FROM pg_trigger WHERE tgname LIKE 'latido%' AND tgtype & 1 = 1",
-            &[],
-        )
-        .await
-        .unwrap()
-        .get(0);
+    let count = "SELECT count(*) FROM pg_trigger WHERE tgname LIKE 'latido%' AND tgtype & 1 = 1";
+    let by_row: i64 = client.query_one(count, &[]).await.unwrap().get(0);
     assert_eq!(
         by_row, 0,
         "a role without permission to call the functions must still be able to write"

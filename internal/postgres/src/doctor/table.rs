@@ -58,7 +58,8 @@ pub(super) async fn trigger_findings(database: &Database, catalog: &Catalog) -> 
     };
     let mut findings: Vec<_> = found.tables.iter().map(one).collect();
     for name in found.unused_functions {
-        let detail = format!("function latido.{name} belongs to no table that is configured");
+        let instance = database.instance();
+        let detail = format!("function {instance}.{name} belongs to no table that is configured");
         findings.push(
             Finding::warning("triggers", detail).remedy("run `latido install`, which removes it"),
         );

@@ -92,6 +92,7 @@ pub(crate) async fn discover_table(
         TriggerKind::Statements
     };
     Ok(WatchedTable {
+        instance: database.instance().clone(),
         stream: stream.name.clone(),
         schema,
         table: name,

@@ -5,6 +5,7 @@
 //! by the writer's search path. Functions for statements pin theirs; functions for rows qualify
 //! every name, because a setting would cost a writer more than all their other work.
 
+use crate::instance::InstanceName;
 use crate::quote::{quote_ident, quote_literal};
 use crate::triggers::trigger_event::TriggerKind;
 use crate::watch_locks::{hash_sql, try_first_sql, try_second_sql};
@@ -37,6 +38,7 @@ impl KeyColumn {
 /// The parts of a watched table that its function depends on.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct FunctionParts<'a> {
+    pub(super) instance: &'a InstanceName,
     pub(super) stream: &'a str,
     pub(super) key: Option<&'a KeyColumn>,
     pub(super) change_columns: &'a [String],
@@ -46,13 +48,14 @@ pub(super) struct FunctionParts<'a> {
 impl FunctionParts<'_> {
     /// Returns the function's source, as `pg_proc.prosrc` holds it.
     pub(super) fn source(&self) -> String {
-        let stream = quote_literal(self.stream);
+        let (schema, stream) = (self.instance.sql(), quote_literal(self.stream));
         let failed = failure_handler(self.stream);
         let columns = self.columns_sql("latido_r");
         let Some(key) = self.key else {
             return fill_template(
                 include_str!("keyless.sql"),
                 &[
+                    ("schema", &schema),
                     ("stream", &stream),
                     ("columns", &columns),
                     ("failed", &failed),
@@ -77,6 +80,7 @@ impl FunctionParts<'_> {
             ("key", &new_key),
             ("old_key", &old_key),
             ("limit", &limit),
+            ("schema", &schema),
             ("failed", &failed),
         ];
         fill_template(include_str!("table.sql"), &values)

@@ -12,6 +12,7 @@
 
 use sha2::{Digest, Sha256};
 
+use crate::instance::InstanceName;
 use crate::quote::{dollar_quote, quote_ident, quote_literal, quote_qualified};
 pub(crate) use crate::triggers::function_body::KeyColumn;
 pub(super) use crate::triggers::function_body::fill_template;
@@ -26,8 +27,6 @@ use latido_stream::MAX_KEY_BYTES;
 pub(super) const SETTINGS_SQL: &str = "SET LOCAL lock_timeout = '800ms';\nSET LOCAL statement_timeout = '60s';\n\
                         SET LOCAL client_min_messages = warning;\nSET LOCAL search_path = pg_catalog;";
 
-/// The schema of all installed functions.
-pub(super) const SCHEMA: &str = "latido";
 /// The prefix of the comments on installed objects; objects without it belong to others.
 pub(super) const COMMENT_PREFIX: &str = "latido:";
 /// The name of the shared function.
@@ -43,6 +42,8 @@ const MAX_NAME_BYTES: usize = 63;
 /// A table of a stream, as found in the database.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct WatchedTable {
+    /// The installation that the triggers belong to.
+    pub instance: InstanceName,
     pub stream: String,
     pub schema: String,
     pub table: String,
@@ -81,7 +82,7 @@ impl WatchedTable {
 
     pub(super) fn trigger_name(&self, event: TriggerEvent) -> String {
         truncate_name(
-            &format!("latido_{}", self.stream),
+            &format!("{}_{}", self.instance, self.stream),
             &format!("_{}_{}", self.short_hash(), event.suffix),
         )
     }
@@ -93,6 +94,7 @@ impl WatchedTable {
 
     fn function_parts(&self) -> FunctionParts<'_> {
         FunctionParts {
+            instance: &self.instance,
             stream: &self.stream,
             key: self.key.as_ref(),
             change_columns: &self.change_columns,
@@ -122,7 +124,7 @@ impl WatchedTable {
     }
 
     fn script_section(&self) -> ScriptSection {
-        let function = quote_qualified(SCHEMA, &self.function_name());
+        let function = quote_qualified(self.instance.as_str(), &self.function_name());
         let (body, comment) = (
             dollar_quote(&self.function_body()),
             quote_literal(&self.function_comment()),
@@ -217,19 +219,25 @@ pub(super) fn schema_comment() -> String {
 }
 
 /// Returns all sections that install the triggers of these tables, in order.
-pub(super) fn script_sections(tables: &[WatchedTable], gated: bool) -> Vec<ScriptSection> {
+pub(super) fn script_sections(
+    instance: &InstanceName,
+    tables: &[WatchedTable],
+    gated: bool,
+) -> Vec<ScriptSection> {
     let schema_comment = quote_literal(&schema_comment());
     let (body, comment) = (
         dollar_quote(&shared_body(gated)),
         quote_literal(&shared_comment(gated)),
     );
+    let schema = instance.sql();
     let values = [
-        ("schema_comment", schema_comment.as_str()),
+        ("schema", schema.as_str()),
+        ("schema_comment", &schema_comment),
         ("body", &body),
         ("comment", &comment),
     ];
     let shared = ScriptSection {
-        subject: format!("schema {SCHEMA}"),
+        subject: format!("schema {instance}"),
         sql: fill_template(include_str!("shared.sql"), &values),
     };
     std::iter::once(shared)

@@ -2,6 +2,7 @@ use super::*;
 
 fn citas_table() -> WatchedTable {
     WatchedTable {
+        instance: InstanceName::default(),
         stream: "estadisticas".to_owned(),
         schema: "public".to_owned(),
         table: "citas".to_owned(),
@@ -30,7 +31,7 @@ fn script_equals_the_reviewed_one() {
     let scripts = forms.map(|(watched, name, reviewed)| {
         let script = build_script(
             "SET LOCAL lock_timeout = '800ms';",
-            &script_sections(&[watched], true),
+            &script_sections(&InstanceName::default(), &[watched], true),
         );
         if std::env::var_os("LATIDO_UPDATE_GOLDEN").is_some() {
             std::fs::write(format!("{folder}{name}"), &script).unwrap();

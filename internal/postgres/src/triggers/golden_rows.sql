@@ -58,7 +58,7 @@ BEGIN
 END
 $latido$;
 REVOKE ALL ON FUNCTION latido.changed(text, text[]) FROM PUBLIC;
-COMMENT ON FUNCTION latido.changed(text, text[]) IS 'latido: sends what changed; sha256:5d6f9cd456c329dd96c2d17cca82bf907f177b50752f95cd0d0ed2403228fefa';
+COMMENT ON FUNCTION latido.changed(text, text[]) IS 'latido: sends what changed; sha256:eba858c349df7c41bf4acc6761097132af4238372a166fac859b238c7c85c9ec';
 
 -- Stream estadisticas, table "public"."citas"
 CREATE OR REPLACE FUNCTION "latido"."estadisticas_citas_ff86264d"() RETURNS trigger LANGUAGE plpgsql SECURITY INVOKER AS $latido$

@@ -2,11 +2,13 @@
 
 use std::fmt;
 
+use tokio_postgres::types::Type;
+
 use crate::error::DatabaseError;
 use crate::pool::Database;
 use crate::quote::{quote_ident, quote_qualified};
 use crate::triggers::generate::{
-    SCHEMA, SHARED_FUNCTION, ScriptSection, WatchedTable, shared_body, shared_comment,
+    SHARED_FUNCTION, ScriptSection, WatchedTable, shared_body, shared_comment,
 };
 use crate::triggers::trigger_event::TRIGGER_EVENTS;
 use crate::triggers::trigger_event::TriggerKind;
@@ -132,6 +134,7 @@ pub(super) struct InstalledTriggers {
 /// One installed function, with the triggers that call it.
 #[derive(Debug)]
 pub(super) struct TriggerFunction {
+    schema: String,
     pub(super) name: String,
     arguments: String,
     source: String,
@@ -154,8 +157,10 @@ impl InstalledTriggers {
     pub(super) async fn read(database: &Database) -> Result<Self, DatabaseError> {
         let what = "a look at the triggers";
         let schema = "SELECT pg_catalog.starts_with(pg_catalog.obj_description(oid, 'pg_namespace'), 'latido:') \
-                      FROM pg_catalog.pg_namespace WHERE nspname OPERATOR(pg_catalog.=) 'latido'";
-        let rows = database.query(what, schema, &[]).await?;
+                      FROM pg_catalog.pg_namespace WHERE nspname OPERATOR(pg_catalog.=) $1";
+        let instance = database.instance().as_str();
+        let params = [(&instance as _, Type::NAME)];
+        let rows = database.query(what, schema, &params).await?;
         let marked: Option<bool> = rows.first().and_then(|row| row.try_get(0).ok().flatten());
         let has_unmarked_schema = !rows.is_empty() && marked.is_none();
         let mut installed = Self {
@@ -163,11 +168,11 @@ impl InstalledTriggers {
             owns_schema: marked.unwrap_or(false),
         };
         for row in database
-            .query(what, include_str!("find_installed.sql"), &[])
+            .query(what, include_str!("find_installed.sql"), &params)
             .await?
         {
             installed
-                .add_row(&row)
+                .add_row(instance, &row)
                 .map_err(|e| DatabaseError::from_driver(what, &e))?;
         }
         // Restored without comments; it is dropped only if nothing else is in it.
@@ -175,12 +180,17 @@ impl InstalledTriggers {
         Ok(installed)
     }
 
-    fn add_row(&mut self, row: &tokio_postgres::Row) -> Result<(), tokio_postgres::Error> {
+    fn add_row(
+        &mut self,
+        instance: &str,
+        row: &tokio_postgres::Row,
+    ) -> Result<(), tokio_postgres::Error> {
         let (name, arguments): (String, String) = (row.try_get(0)?, row.try_get(1)?);
         let same = |last: &TriggerFunction| last.name == name && last.arguments == arguments;
         if !self.functions.last().is_some_and(same) {
             let (source, comment) = (row.try_get(2)?, row.try_get(3)?);
             self.functions.push(TriggerFunction {
+                schema: instance.to_owned(),
                 name,
                 arguments,
                 source,
@@ -323,7 +333,7 @@ impl TriggerFunction {
             .collect();
         sql.push_str(&format!(
             "DROP FUNCTION IF EXISTS {}({});\n",
-            quote_qualified(SCHEMA, &self.name),
+            quote_qualified(&self.schema, &self.name),
             self.arguments
         ));
         let tables: Vec<_> = self
@@ -334,7 +344,7 @@ impl TriggerFunction {
         let subject = tables
             .first()
             .cloned()
-            .unwrap_or_else(|| format!("function {}", quote_qualified(SCHEMA, &self.name)));
+            .unwrap_or_else(|| format!("function {}", quote_qualified(&self.schema, &self.name)));
         ScriptSection { subject, sql }
     }
 }

@@ -16,6 +16,6 @@ BEGIN
       RETURN NULL;
     END IF;
   END IF;
-  PERFORM latido.changed({stream}, NULL);
+  PERFORM {schema}.changed({stream}, NULL);
   RETURN NULL;
 {failed}END

@@ -30,7 +30,7 @@ BEGIN
       END IF;
     END IF;
   ELSE
-    PERFORM latido.changed({stream}, NULL);
+    PERFORM {schema}.changed({stream}, NULL);
     RETURN NULL;
   END IF;
   IF NOT latido_many AND latido_keys IS NULL AND latido_key IS NOT NULL THEN
@@ -54,7 +54,7 @@ BEGIN
   END IF;
   -- An expression costs less than PERFORM, which is a statement.
   IF latido_keys IS NOT NULL THEN
-    latido_done := latido.changed({stream}, latido_keys) IS NULL;
+    latido_done := {schema}.changed({stream}, latido_keys) IS NULL;
   END IF;
   RETURN NULL;
 {failed}END
