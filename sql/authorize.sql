@@ -2,30 +2,34 @@
 -- The owner of a business (negocios.admin_negocio_id), and of any business a user whose usuarios.rol is admin_sistema.
 
 -- Ids become the type of their column here, so that its index serves; what is no id of that type is nobody's, not an error.
+-- Functions, operators and types are those of pg_catalog, so that none in another schema of the search path is taken instead.
 WITH tipo AS MATERIALIZED (
-  SELECT a.attrelid::regclass AS tabla,
-         CASE format_type(a.atttypid, NULL)
-           WHEN 'uuid'     THEN '^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$'
-           WHEN 'bigint'   THEN '^-?([0-9]{1,18}|[1-8][0-9]{18})$'
-           WHEN 'integer'  THEN '^-?([0-9]{1,9}|1[0-9]{9})$'
-           WHEN 'smallint' THEN '^-?([0-9]{1,4}|[12][0-9]{4})$'
-           ELSE ''
+  SELECT a.attrelid::pg_catalog.regclass AS tabla,
+         CASE WHEN a.atttypid OPERATOR(pg_catalog.=) 'pg_catalog.uuid'::pg_catalog.regtype THEN '^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$'
+              WHEN a.atttypid OPERATOR(pg_catalog.=) 'pg_catalog.int8'::pg_catalog.regtype THEN '^-?([0-9]{1,18}|[1-8][0-9]{18})$'
+              WHEN a.atttypid OPERATOR(pg_catalog.=) 'pg_catalog.int4'::pg_catalog.regtype THEN '^-?([0-9]{1,9}|1[0-9]{9})$'
+              WHEN a.atttypid OPERATOR(pg_catalog.=) 'pg_catalog.int2'::pg_catalog.regtype THEN '^-?([0-9]{1,4}|[12][0-9]{4})$'
+              ELSE ''
          END AS forma
-  FROM pg_attribute a
-  WHERE a.attrelid IN ('usuarios'::regclass, 'negocios'::regclass) AND a.attname = 'id'
+  FROM pg_catalog.pg_attribute a
+  WHERE a.attrelid OPERATOR(pg_catalog.=) ANY (ARRAY['usuarios'::pg_catalog.regclass, 'negocios'::pg_catalog.regclass]::pg_catalog.oid[])
+    AND a.attname OPERATOR(pg_catalog.=) 'id'
 ),
 usuario AS MATERIALIZED (
-  SELECT (json_populate_record(NULL::usuarios, json_build_object('id', $1::text))).id
-  FROM tipo WHERE tabla = 'usuarios'::regclass AND $1::text ~ forma
+  SELECT (pg_catalog.json_populate_record(NULL::usuarios, pg_catalog.json_build_object('id', $1::pg_catalog.text))).id
+  FROM tipo
+  WHERE tabla OPERATOR(pg_catalog.=) 'usuarios'::pg_catalog.regclass AND $1::pg_catalog.text OPERATOR(pg_catalog.~) forma
 ),
 pedido AS MATERIALIZED (
-  SELECT clave, (json_populate_record(NULL::negocios, json_build_object('id', clave))).id
-  FROM unnest($2::text[]) AS clave, tipo
-  WHERE tabla = 'negocios'::regclass AND clave ~ forma
+  SELECT clave, (pg_catalog.json_populate_record(NULL::negocios, pg_catalog.json_build_object('id', clave))).id
+  FROM pg_catalog.unnest($2::pg_catalog.text[]) AS clave, tipo
+  WHERE tabla OPERATOR(pg_catalog.=) 'negocios'::pg_catalog.regclass AND clave OPERATOR(pg_catalog.~) forma
 )
 SELECT p.clave
-FROM pedido p JOIN negocios n ON n.id = p.id JOIN usuario u ON n.admin_negocio_id::text = u.id::text
+FROM pedido p
+JOIN negocios n ON n.id OPERATOR(pg_catalog.=) p.id
+JOIN usuario u ON n.admin_negocio_id::pg_catalog.text OPERATOR(pg_catalog.=) u.id::pg_catalog.text
 UNION
 SELECT p.clave
-FROM pedido p, usuario u JOIN usuarios quien ON quien.id = u.id
-WHERE quien.rol::text = 'admin_sistema'
+FROM pedido p, usuario u JOIN usuarios quien ON quien.id OPERATOR(pg_catalog.=) u.id
+WHERE quien.rol::pg_catalog.text OPERATOR(pg_catalog.=) 'admin_sistema'

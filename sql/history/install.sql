@@ -4,21 +4,24 @@
 --   psql "$OWNERS_URL" -c "CALL latido_history.close_before(current_date - 7)"        and then every night
 --
 -- Run it as the owner of citas. Running it again replaces the functions and changes nothing else; remove.sql takes all of it away.
+-- Functions, operators and types are those of pg_catalog, named so or by a pinned search path. Only citas is found by the owner's own path.
 -- All is in a schema of its own, so that `latido install` and `latido uninstall` have nothing to do with it.
 BEGIN;
 SET LOCAL client_min_messages = warning;
 
 DO $latido$
 DECLARE
-  it CONSTANT regclass := to_regclass('citas');
-  of_day text;
-  of_state text;
+  it CONSTANT pg_catalog.regclass := pg_catalog.to_regclass('citas');
+  of_day pg_catalog.text;
+  of_state pg_catalog.text;
 BEGIN
   -- One at a time: this script, who closes, who folds.
-  PERFORM pg_advisory_xact_lock(7233748251342);
+  PERFORM pg_catalog.pg_advisory_xact_lock(7233748251342);
   IF it IS NULL THEN
-    RAISE EXCEPTION 'there is no table citas in the search path (%)', current_setting('search_path');
+    RAISE EXCEPTION 'there is no table citas in the search path (%)', pg_catalog.current_setting('search_path');
   END IF;
+  -- Everything below belongs to pg_catalog.
+  PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
   IF (SELECT relkind <> 'r' OR relispartition FROM pg_class WHERE oid = it)
      OR EXISTS (SELECT FROM pg_inherits WHERE it IN (inhparent, inhrelid)) THEN
     RAISE EXCEPTION 'citas must be one plain table: whole partitions come and go, and no trigger tells of it';
@@ -35,6 +38,9 @@ BEGIN
   IF of_day IS DISTINCT FROM 'date' OR of_state IS DISTINCT FROM 'known' THEN
     RAISE EXCEPTION 'expected citas.fecha as date and citas.estado as an enum or text; found % and %', of_day, of_state;
   END IF;
+  -- The tables of the schema are made from this one.
+  PERFORM set_config('latido_history.citas', format('%I.%I', n.nspname, c.relname), true)
+     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = it;
 END
 $latido$;
 
@@ -48,15 +54,21 @@ CREATE TABLE IF NOT EXISTS latido_history.cut (
   live_from date     NOT NULL DEFAULT '-infinity',
   announced date     NOT NULL DEFAULT '-infinity' CHECK (announced >= live_from)
 );
-INSERT INTO latido_history.cut (citas) VALUES ('citas') ON CONFLICT DO NOTHING;
+INSERT INTO latido_history.cut (citas) VALUES (current_setting('latido_history.citas')::regclass) ON CONFLICT DO NOTHING;
 
--- The citas of closed days of each business; none has no row. Made from the table, so that the key has its type.
-CREATE TABLE IF NOT EXISTS latido_history.closed AS
-  SELECT negocio_id, 0::bigint AS total, 0::bigint AS completadas, 0::bigint AS canceladas FROM citas WITH NO DATA;
--- What changed in closed days since they were summed up. Rows are only ever added by writers: who updated a sum would hold up all
--- others of the same business until his COMMIT, and two of them could meet in a deadlock.
-CREATE TABLE IF NOT EXISTS latido_history.deltas AS
-  SELECT negocio_id, fecha, 0::bigint AS total, 0::bigint AS completadas, 0::bigint AS canceladas FROM citas WITH NO DATA;
+DO $latido$
+BEGIN
+  -- The citas of closed days of each business; none has no row. Made from the table, so that the key has its type.
+  EXECUTE format($sql$CREATE TABLE IF NOT EXISTS latido_history.closed AS
+    SELECT negocio_id, 0::bigint AS total, 0::bigint AS completadas, 0::bigint AS canceladas FROM %s WITH NO DATA
+  $sql$, current_setting('latido_history.citas'));
+  -- What changed in closed days since they were summed up. Rows are only ever added by writers: who updated a sum would hold up all
+  -- others of the same business until his COMMIT, and two of them could meet in a deadlock.
+  EXECUTE format($sql$CREATE TABLE IF NOT EXISTS latido_history.deltas AS
+    SELECT negocio_id, fecha, 0::bigint AS total, 0::bigint AS completadas, 0::bigint AS canceladas FROM %s WITH NO DATA
+  $sql$, current_setting('latido_history.citas'));
+END
+$latido$;
 CREATE UNIQUE INDEX IF NOT EXISTS closed_negocio ON latido_history.closed (negocio_id);
 CREATE INDEX IF NOT EXISTS deltas_negocio ON latido_history.deltas (negocio_id);
 -- What is folded leaves dead rows, which readers have to pass until they are swept.
@@ -180,29 +192,30 @@ $latido$;
 -- Closes all days before that one: changes of them stay right, and cost their writers a row more. Two transactions, so it cannot be called
 -- within one. Writers wait for it 0.4 s at most, time and again until `patience` is over; then it fails, and nothing has changed.
 -- A day that is closed already is no error: what was announced is folded.
+-- A procedure with a pinned search path may not COMMIT, so its names are qualified.
 CREATE OR REPLACE PROCEDURE latido_history.close_before(day date, patience interval DEFAULT '30 s') LANGUAGE plpgsql AS $latido$
 DECLARE
-  until CONSTANT timestamptz := clock_timestamp() + patience;
+  until CONSTANT pg_catalog.timestamptz := pg_catalog.clock_timestamp() OPERATOR(pg_catalog.+) patience;
 BEGIN
   -- A day more, for whoever is east of the server. Days that are still written would only make their writers slower.
-  IF day IS NULL OR day > current_date + 1 THEN
+  IF day IS NULL OR day OPERATOR(pg_catalog.>) (current_date OPERATOR(pg_catalog.+) 1) THEN
     RAISE EXCEPTION 'expected a day that is over, or today: all before it is closed; got %', day;
   END IF;
   LOOP
-    PERFORM set_config('lock_timeout', '400ms', true);
+    PERFORM pg_catalog.set_config('lock_timeout', '400ms', true);
     BEGIN
       PERFORM latido_history.alone();
-      EXIT WHEN day <= (SELECT announced FROM latido_history.cut);
+      EXIT WHEN day OPERATOR(pg_catalog.<=) (SELECT announced FROM latido_history.cut);
       PERFORM latido_history.announce(day);
       EXIT;
     EXCEPTION WHEN lock_not_available THEN
-      IF clock_timestamp() > until THEN
+      IF pg_catalog.clock_timestamp() OPERATOR(pg_catalog.>) until THEN
         RAISE EXCEPTION 'citas is being written, vacuumed or changed by somebody who takes longer than %: try again later', patience
           USING ERRCODE = 'lock_not_available';
       END IF;
     END;
     COMMIT;
-    PERFORM pg_sleep(0.2 + random() * 0.4);
+    PERFORM pg_catalog.pg_sleep(0.2 OPERATOR(pg_catalog.+) (pg_catalog.random() OPERATOR(pg_catalog.*) 0.4));
   END LOOP;
   COMMIT;
   PERFORM latido_history.fold();

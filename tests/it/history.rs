@@ -61,7 +61,7 @@ async fn query_differences(
             [&days, &days_after].map(|days| format!("ARRAY[{}]", days.join(", ")));
         query
             .replace("$1", &format!("ARRAY[{}]", keys.join(", ")))
-            .replace("$2::date[]", &format!("{days}::date[]"))
+            .replace("$2::pg_catalog.date[]", &format!("{days}::date[]"))
             .replace("$2", &format!("{days}::date[]"))
             .replace("$3", &format!("{days_after}::date[]"))
     };

@@ -6,8 +6,10 @@
 
 mod connections;
 mod doctor;
+mod hostile_schema;
 mod inference;
 mod installing;
+mod instances;
 mod key_spelling;
 mod listening;
 mod local_days;
@@ -18,6 +20,7 @@ mod queue;
 mod reading;
 mod reads;
 mod row_security;
+mod schema_changes;
 mod tls;
 mod triggers;
 

@@ -11,7 +11,7 @@ use warp::http::StatusCode;
 use crate::error::ApiError;
 use crate::response::{Response, json_response, uncached};
 use crate::state::ServerState;
-use latido_admin::ReadinessReport;
+use latido_admin::{ReadinessReport, StreamReport};
 use latido_admission::RequestHead;
 
 /// The time the readiness check may take, because probes give up after a few seconds.
@@ -53,7 +53,7 @@ fn readiness_json(report: &ReadinessReport, draining: bool) -> Value {
     let streams: Map<_, _> = report
         .streams
         .iter()
-        .map(|s| (s.name.clone(), check_json(s.problem.as_deref())))
+        .map(|stream| (stream.name.clone(), stream_json(stream)))
         .collect();
     json!({
         "ready": report.is_ready && !draining,
@@ -62,6 +62,14 @@ fn readiness_json(report: &ReadinessReport, draining: bool) -> Value {
         "listener": report.listener,
         "streams": streams,
     })
+}
+
+fn stream_json(stream: &StreamReport) -> Value {
+    let mut state = check_json(stream.problem.as_deref());
+    if let Some(degraded) = &stream.degraded {
+        state["degraded"] = json!(degraded);
+    }
+    state
 }
 
 fn check_json(problem: Option<&str>) -> Value {
@@ -74,7 +82,6 @@ fn check_json(problem: Option<&str>) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use latido_admin::StreamReport;
 
     #[test]
     fn problems_are_reported() {
@@ -82,14 +89,22 @@ mod tests {
             is_ready: false,
             database_problem: Some("connection refused".into()),
             listener: "down",
-            streams: vec![StreamReport {
-                name: "estadisticas".into(),
-                problem: None,
-            }],
+            streams: vec![
+                StreamReport {
+                    name: "estadisticas".into(),
+                    problem: None,
+                    degraded: None,
+                },
+                StreamReport {
+                    name: "ventas".into(),
+                    problem: None,
+                    degraded: Some("its triggers fail".into()),
+                },
+            ],
         };
         assert_eq!(
             readiness_json(&report, false).to_string(),
-            r#"{"ready":false,"draining":false,"database":{"ok":false,"problem":"connection refused"},"listener":"down","streams":{"estadisticas":{"ok":true}}}"#
+            r#"{"ready":false,"draining":false,"database":{"ok":false,"problem":"connection refused"},"listener":"down","streams":{"estadisticas":{"ok":true},"ventas":{"ok":true,"degraded":"its triggers fail"}}}"#
         );
     }
 }

@@ -99,7 +99,10 @@ pub(super) async fn install_all(
     schemas: &[&AppSchema],
 ) -> anyhow::Result<Vec<InstallChange>> {
     // Before anything is changed. The streams of apps may lack their tables still.
-    database.check_streams(catalog).await?;
+    if let Err(error) = database.check_streams(catalog).await {
+        database.remove_stale_triggers(catalog).await?;
+        return Err(error.into());
+    }
     let mut changes = Vec::new();
     for schema in schemas {
         changes.push(database.install_app(schema).await?);

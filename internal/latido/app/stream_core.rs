@@ -109,6 +109,7 @@ impl StreamCore {
         let delivery = trigger_monitor::DeliveryState {
             listener: listener.watch_state(),
             watch_locks: self.watch_locks.watch_state(),
+            triggers: listener.trigger_health().clone(),
         };
         let streams = StreamMonitor {
             database: self.database.clone(),

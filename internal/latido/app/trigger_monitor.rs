@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use latido_engine::Engine;
-use latido_postgres::{Database, ListenerState, TriggerState};
+use latido_postgres::{Database, ListenerState, TriggerHealth, TriggerState};
 use latido_stream::Catalog;
 
 /// The interval at which the triggers are checked without other events: another process may install
@@ -19,6 +19,8 @@ pub(super) struct DeliveryState {
     pub(super) listener: watch::Receiver<ListenerState>,
     /// `true` while the watch locks are held, by which writers learn which keys are watched.
     pub(super) watch_locks: watch::Receiver<bool>,
+    /// Where the state of the triggers is recorded for `/ready`.
+    pub(super) triggers: TriggerHealth,
 }
 
 /// Monitors the triggers until the server stops.
@@ -31,13 +33,15 @@ pub(super) async fn run(
     let DeliveryState {
         mut listener,
         mut watch_locks,
+        triggers,
     } = delivery;
     report_read_gaps(&database, &catalog).await;
     let mut reported = None;
     loop {
         let is_delivering = *listener.borrow_and_update() == ListenerState::Listening
             && *watch_locks.borrow_and_update();
-        let installed = is_delivering && check_triggers(&database, &catalog, &mut reported).await;
+        let installed =
+            is_delivering && check_triggers(&database, &catalog, &triggers, &mut reported).await;
         engine.set_triggers_complete(installed);
         tokio::select! {
             changed = listener.changed() => if changed.is_err() { return },
@@ -61,17 +65,19 @@ async fn report_read_gaps(database: &Database, catalog: &Catalog) {
 async fn check_triggers(
     database: &Database,
     catalog: &Catalog,
+    health: &TriggerHealth,
     reported: &mut Option<bool>,
 ) -> bool {
     // A database that does not respond gives no information about its triggers.
     let Ok(triggers) = database.triggers(catalog).await else {
         return reported.unwrap_or(false);
     };
+    health.set_report(&triggers);
     // A broken stream, whose table may not exist, does not make the others be polled.
     let outdated: Vec<_> = triggers
         .tables
         .iter()
-        .filter(|table| table.state != TriggerState::Current)
+        .filter(|table| table.state > TriggerState::NotAlways)
         .filter(|table| catalog.status(table.stream).is_working())
         .collect();
     let current = outdated.is_empty();

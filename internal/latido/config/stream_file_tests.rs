@@ -53,6 +53,20 @@ fn minimal_stream_has_a_query_and_a_key_field() {
 }
 
 #[test]
+fn byte_order_marks_are_left_out() {
+    let folder = std::env::temp_dir().join(format!("latido-marks-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let text = CITAS.replace("SELECT 1", "citas.sql");
+    std::fs::write(folder.join("citas.sql"), "\u{feff}SELECT 2").unwrap();
+    std::fs::write(folder.join("latido.toml"), format!("\u{feff}{text}")).unwrap();
+    let mut mistakes = ConfigErrors::default();
+    let file = read(&folder.join("latido.toml"), "UTC", &mut mistakes);
+    std::fs::remove_dir_all(&folder).unwrap();
+    assert!(mistakes.is_empty(), "{mistakes}");
+    assert_eq!(file.unwrap().streams[0].query, "SELECT 2");
+}
+
+#[test]
 fn complete_stream_is_parsed() {
     let file = parse_text(
         r#"

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
+use crate::trigger_health::TriggerFailure;
 use latido_base::ident::{Key, StreamId};
 use latido_stream::{Catalog, ChangeHint, ChannelError};
 
@@ -20,6 +21,9 @@ const APP_PREFIX: &str = "app:";
 /// that may connect can invent names.
 const MAX_BATCH_APPS: usize = 16;
 
+/// The largest number of failures of triggers in one batch of notifications.
+const MAX_BATCH_FAILURES: usize = 16;
+
 /// The largest number of distinct payloads of an app's channel in a hint. Beyond it, the app must
 /// read everything.
 const MAX_BATCH_PAYLOADS: usize = 1024;
@@ -31,13 +35,15 @@ pub(super) struct HintBatch {
     whole_streams: HashSet<StreamId>,
     keys: HashMap<StreamId, HashSet<Key>>,
     apps: HashSet<String>,
+    /// The failures that triggers reported.
+    failures: BTreeSet<TriggerFailure>,
     /// The payloads of each app channel, or `None` if there were too many.
     payloads: HashMap<&'static str, Option<BTreeSet<String>>>,
 }
 
 impl HintBatch {
     /// Adds the content of a payload: `["stream", key, …]`, or `["stream", null]` for every key of
-    /// the stream.
+    /// the stream. `["stream", null, "table", "sqlstate"]` is also for every key: a trigger failed.
     ///
     /// Any other payload could be a message that this version does not understand, so it counts as
     /// a change of everything. Keys that no client could subscribe to are skipped.
@@ -56,6 +62,19 @@ impl HintBatch {
         let Some(stream) = catalog.find(&name) else {
             return;
         };
+        if let [None, Some(table), Some(sqlstate)] = keys.as_slice()
+            && is_sqlstate(sqlstate)
+        {
+            self.whole_streams.insert(stream);
+            if self.failures.len() < MAX_BATCH_FAILURES {
+                self.failures.insert(TriggerFailure {
+                    stream,
+                    table: table.clone(),
+                    sqlstate: sqlstate.clone(),
+                });
+            }
+            return;
+        }
         let set = self.keys.entry(stream).or_default();
         for key in keys {
             match key.as_deref().map(|key| catalog.parse_key(stream, key)) {
@@ -80,6 +99,11 @@ impl HintBatch {
                 *all = None;
             }
         }
+    }
+
+    /// Removes and returns the failures that triggers reported.
+    pub(super) fn take_failures(&mut self) -> BTreeSet<TriggerFailure> {
+        std::mem::take(&mut self.failures)
     }
 
     /// Returns the hints that the gathered notifications amount to.
@@ -110,6 +134,12 @@ impl HintBatch {
         }
         hints
     }
+}
+
+/// Returns whether the text has the form of an SQLSTATE. It is shown in `/ready`, and every role
+/// that may connect can invent it.
+fn is_sqlstate(text: &str) -> bool {
+    text.len() == 5 && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
 /// Splits a payload into its name and keys. The server limits a payload to 8,000 bytes, so the work
@@ -208,6 +238,28 @@ mod tests {
             .collect();
         let many: Vec<_> = many.iter().map(String::as_str).collect();
         assert_eq!(hints_of(&many), [ChangeHint::Everything(Some(StreamId(0)))]);
+    }
+
+    #[test]
+    fn failure_of_a_trigger_means_every_key_of_its_stream() {
+        let mut batch = HintBatch::default();
+        let failed = r#"["estadisticas",null,"public.citas","42703"]"#;
+        batch.add(&catalog(KeyType::Text), failed);
+        batch.add(&catalog(KeyType::Text), failed);
+        batch.add(
+            &catalog(KeyType::Text),
+            r#"["estadisticas",null,"t","<script>"]"#,
+        );
+        let failures: Vec<_> = batch.take_failures().into_iter().collect();
+        assert_eq!(failures.len(), 1);
+        assert_eq!(
+            (failures[0].table.as_str(), failures[0].sqlstate.as_str()),
+            ("public.citas", "42703")
+        );
+        assert_eq!(
+            batch.into_hints(),
+            [ChangeHint::Everything(Some(StreamId(0)))]
+        );
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use latido_base::secret::Secret;
 
+use crate::instance::InstanceName;
 use crate::url_error::UrlError;
 
 /// The default number of pooled connections.
@@ -35,6 +36,8 @@ pub struct Config {
     /// True if the policies of row-level security filter what sessions read. Otherwise a statement
     /// that a policy would filter is an error.
     pub row_security: bool,
+    /// The name of the installation whose triggers are installed and inspected.
+    pub instance: InstanceName,
     /// True if the pool's sessions refuse to write. Only an app's own pool disables it.
     pub read_only: bool,
     /// The name shown in `pg_stat_activity`; an `application_name` in the URL overrides it.
@@ -51,6 +54,7 @@ impl Default for Config {
             connect_timeout: Duration::from_secs(3),
             interest_gate: true,
             row_security: false,
+            instance: InstanceName::default(),
             read_only: true,
             application_name: "latido".to_owned(),
         }

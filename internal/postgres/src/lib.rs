@@ -16,6 +16,7 @@ mod prepared_stream;
 mod doctor;
 mod error;
 mod grants;
+mod instance;
 mod notification_stream;
 mod permission_batch;
 mod triggers;
@@ -42,6 +43,7 @@ mod statement_text;
 mod stream_probe;
 mod table_lookup;
 mod tls;
+mod trigger_health;
 mod url;
 mod url_error;
 mod url_params;
@@ -52,6 +54,7 @@ pub use config::{Config, ConfigError, UrlSetting};
 pub use doctor::{Finding, FindingLevel, examine, examine_for};
 pub use error::{DatabaseError, KeyMismatch};
 pub use grants::{Grant, ServingNeeds, TableGrant, grant_script};
+pub use instance::InstanceName;
 
 pub use change_hint::CHANNEL;
 #[cfg(any(test, fuzzing, feature = "testing"))]
@@ -67,6 +70,7 @@ pub use readiness::ReadinessProbe;
 pub use script_runner::ScriptRunner;
 pub use settings::{VARIABLES, require_url};
 pub use tls::DatabaseTlsError;
+pub use trigger_health::TriggerHealth;
 pub use triggers::{
     AppSchema, InstallChange, InstallError, TableProblem, TableTriggers, TriggerReport,
     TriggerState,

@@ -20,6 +20,7 @@ use crate::notification_stream::{
 };
 use crate::notify_queue::QueueMonitor;
 use crate::pool::Database;
+use crate::trigger_health::TriggerHealth;
 use latido_base::drain::Drain;
 use latido_stream::{Catalog, ChangeHint};
 use latido_telemetry::Metrics;
@@ -50,6 +51,7 @@ pub enum ListenerState {
 pub struct NotificationListener {
     state: watch::Receiver<ListenerState>,
     queue_has_room: watch::Receiver<bool>,
+    trigger_health: TriggerHealth,
 }
 
 impl NotificationListener {
@@ -68,11 +70,13 @@ impl NotificationListener {
     {
         let (state_tx, state) = watch::channel(ListenerState::Connecting);
         let (has_room, queue_has_room) = watch::channel(true);
+        let trigger_health = TriggerHealth::default();
         let task = ListenerTask {
             database: database.clone(),
             catalog: catalog.clone(),
             app_channels: app_channels.to_vec(),
             metrics: metrics.clone(),
+            trigger_health: trigger_health.clone(),
             state: state_tx,
             sink: Box::new(sink),
         };
@@ -86,6 +90,7 @@ impl NotificationListener {
         Self {
             state,
             queue_has_room,
+            trigger_health,
         }
     }
 
@@ -97,6 +102,11 @@ impl NotificationListener {
     /// Returns a receiver of the state and its changes.
     pub fn watch_state(&self) -> watch::Receiver<ListenerState> {
         self.state.clone()
+    }
+
+    /// Returns the health of the triggers, which this listener and whoever inspects them report to.
+    pub fn trigger_health(&self) -> &TriggerHealth {
+        &self.trigger_health
     }
 
     /// Returns a receiver of whether the server's notification queue has room. Without room,
@@ -112,6 +122,7 @@ struct ListenerTask {
     catalog: Arc<Catalog>,
     app_channels: Vec<&'static str>,
     metrics: Arc<Metrics>,
+    trigger_health: TriggerHealth,
     state: watch::Sender<ListenerState>,
     sink: Box<dyn Fn(ChangeHint) + Send + Sync>,
 }
@@ -236,6 +247,10 @@ impl ListenerTask {
             } else {
                 stream.try_next().await
             };
+        }
+        for failure in batch.take_failures() {
+            let stream = &self.catalog.get(failure.stream).name;
+            self.trigger_health.record(failure, stream, &self.metrics);
         }
         batch.into_hints().into_iter().for_each(&self.sink);
         message.map(drop)

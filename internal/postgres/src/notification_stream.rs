@@ -206,7 +206,7 @@ async fn send_probe(
     database
         .query(
             "the probe",
-            "SELECT pg_catalog.pg_notify($1, $2)::text",
+            "SELECT pg_catalog.pg_notify($1, $2)::pg_catalog.text",
             &params,
         )
         .await

@@ -17,6 +17,7 @@ use tokio_postgres::types::{ToSql, Type};
 use crate::config::{Config, ConfigError, UrlSetting};
 use crate::connect::{DedicatedConnection, Endpoint, PoolConnector, PoolerDetection};
 use crate::error::{DatabaseError, ErrorScope};
+use crate::instance::InstanceName;
 use crate::prepared_stream::PreparedStream;
 use crate::url_error::UrlError;
 
@@ -180,6 +181,11 @@ impl Database {
     /// Returns whether policies of row-level security may filter reads.
     pub(super) fn reads_through_policies(&self) -> bool {
         self.inner.config.row_security
+    }
+
+    /// Returns the name of the installation whose objects are installed and inspected.
+    pub(super) fn instance(&self) -> &InstanceName {
+        &self.inner.config.instance
     }
 
     /// Returns whether triggers are to be installed with the interest gate.

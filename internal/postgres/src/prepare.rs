@@ -211,7 +211,7 @@ fn explain_error(error: &tokio_postgres::Error, sql: &str) -> String {
 fn build_read_sql(query: &str, key: &str, data: &[String]) -> String {
     format!(
         "SELECT {}, \
-         (SELECT (extract(epoch FROM pg_catalog.clock_timestamp()) * 1000000)::bigint), pg_catalog.clock_timestamp(), pg_catalog.statement_timestamp()\nFROM (\n{}\n) AS d",
+         (SELECT (extract(epoch FROM pg_catalog.clock_timestamp()) OPERATOR(pg_catalog.*) 1000000)::bigint), pg_catalog.clock_timestamp(), pg_catalog.statement_timestamp()\nFROM (\n{}\n) AS d",
         build_row_sql(key, data),
         embeddable(query),
     )
@@ -224,7 +224,7 @@ fn build_row_sql(key: &str, data: &[String]) -> String {
         .map(|name| format!("d.{}", quote_ident(name)))
         .collect();
     format!(
-        "d.{}::text, pg_catalog.row_to_json((SELECT r FROM (SELECT {}) AS r))::text",
+        "d.{}::pg_catalog.text, pg_catalog.row_to_json((SELECT r FROM (SELECT {}) AS r))::pg_catalog.text",
         quote_ident(key),
         data.join(", ")
     )
@@ -241,20 +241,24 @@ fn build_mismatch_sql(query: &str, check: &str, key: &str, data: &[String]) -> S
         )
     });
     format!(
-        "SELECT coalesce(a.k, b.k)\nFROM {query} AS a (k, said)\nFULL JOIN {check} AS b (k, said) ON a.k = b.k\nWHERE a.said IS DISTINCT FROM b.said"
+        "SELECT coalesce(a.k, b.k)\nFROM {query} AS a (k, said)\nFULL JOIN {check} AS b (k, said) ON a.k OPERATOR(pg_catalog.=) b.k\n\
+         WHERE a.said OPERATOR(pg_catalog.=) b.said IS NOT TRUE"
     )
 }
 
 fn build_zones_sql(sql: &str) -> String {
     format!(
-        "SELECT z.k::text, z.zone::text\nFROM (\n{}\n) AS z (k, zone)",
+        "SELECT z.k::pg_catalog.text, z.zone::pg_catalog.text\nFROM (\n{}\n) AS z (k, zone)",
         embeddable(sql)
     )
 }
 
 /// Returns the `authorize` query in the form that is sent.
 pub(super) fn build_authorize_sql(sql: &str) -> String {
-    format!("SELECT a.k::text\nFROM (\n{}\n) AS a (k)", embeddable(sql))
+    format!(
+        "SELECT a.k::pg_catalog.text\nFROM (\n{}\n) AS a (k)",
+        embeddable(sql)
+    )
 }
 
 /// Returns a statement in the form in which it can be part of another. [`describe_statement`] has
@@ -275,7 +279,8 @@ mod tests {
             &["b".to_owned(), "A".to_owned()],
         );
         assert!(
-            sql.starts_with(r#"SELECT d."k"::text"#) && sql.contains(r#"(SELECT d."b", d."A")"#),
+            sql.starts_with(r#"SELECT d."k"::pg_catalog.text"#)
+                && sql.contains(r#"(SELECT d."b", d."A")"#),
             "{sql}"
         );
         assert!(sql.ends_with("-- end\n) AS d"), "{sql}");

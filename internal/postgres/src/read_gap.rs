@@ -216,11 +216,13 @@ fn table_gap(read: &ReadTable, watched: &[WatchedTable]) -> Option<ReadGap> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::instance::InstanceName;
     use crate::triggers::generate::KeyColumn;
     use crate::triggers::trigger_event::TriggerKind;
 
     fn watched(table: &str, columns: &[&str]) -> WatchedTable {
         WatchedTable {
+            instance: InstanceName::default(),
             stream: "s".to_owned(),
             schema: "public".to_owned(),
             table: table.to_owned(),
@@ -229,6 +231,7 @@ mod tests {
                 is_text: false,
             }),
             change_columns: columns.iter().map(|c| (*c).to_owned()).collect(),
+            column_types: Vec::new(),
             relations: vec![("public".to_owned(), table.to_owned())],
             trigger_kind: TriggerKind::Rows,
         }

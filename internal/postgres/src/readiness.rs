@@ -37,7 +37,10 @@ impl Readiness for ReadinessProbe {
                 .then(|| "the database does not answer".to_owned());
             let statuses = || self.catalog.iter().map(|(id, _)| self.catalog.status(id));
             let streams = self.catalog.iter().zip(statuses());
-            let streams = streams.map(|((_, stream), status)| stream_report(stream, status));
+            let streams = streams.map(|((id, stream), status)| StreamReport {
+                degraded: self.listener.trigger_health().problem(id),
+                ..stream_report(stream, status)
+            });
             let streams: Vec<_> = streams.collect();
             // A broken stream does not take the others out of service.
             let works = streams.is_empty() || statuses().any(StreamStatus::is_working);
@@ -61,6 +64,7 @@ fn stream_report(stream: &Stream, status: &StreamStatus) -> StreamReport {
     StreamReport {
         name: stream.name.clone(),
         problem,
+        degraded: None,
     }
 }
 

@@ -6,8 +6,11 @@ use latido_settings::{SettingsReader, Variable, variables};
 use crate::config::Config;
 use crate::config::{POOL_SIZE, STATEMENT_TIMEOUT};
 use crate::connect::Endpoint;
+use crate::instance::InstanceName;
 
 const EXPECTED_URL: &str = "postgresql://user:password@host:port/database";
+const EXPECTED_INSTANCE: &str =
+    "1 to 24 lower-case letters, digits and _, beginning with a letter, such as latido_2";
 
 variables! {
     /// The variables of the database connection.
@@ -25,6 +28,8 @@ variables! {
             "Makes install create triggers that stay silent about keys that nobody watches. Servers work with either kind";
         plain ROW_SECURITY "BOOL" = bool(false),
             "Reads only the rows that the policies of row-level security show to the role. Otherwise a query that a policy would filter is refused";
+        plain LATIDO_INSTANCE "NAME" = shown("latido"),
+            "Name of this installation: the schema of its functions and the prefix of its triggers. Two deployments on one database need two names";
     }
 }
 
@@ -38,6 +43,9 @@ impl Config {
             statement_timeout: r.seconds(&STATEMENT_TIMEOUT_SECONDS, 1..=600),
             interest_gate: r.boolean(&INTEREST_GATE),
             row_security: r.boolean(&ROW_SECURITY),
+            instance: r
+                .parse(&LATIDO_INSTANCE, EXPECTED_INSTANCE, InstanceName::parse)
+                .unwrap_or_default(),
             ..Self::default()
         }
     }

@@ -7,6 +7,7 @@ mod error_effect;
 mod limits;
 mod rate_limit;
 mod session;
+mod session_context;
 mod settings;
 mod subscription;
 
@@ -14,5 +15,6 @@ pub use close::CloseReason;
 pub use effect::{PermissionAnswer, ReauthError, RoomPosition, SessionEffect};
 pub use limits::SessionLimits;
 pub use rate_limit::{MessageRateLimit, RateDecision, message_cost};
-pub use session::{Session, SessionContext};
+pub use session::Session;
+pub use session_context::SessionContext;
 pub use settings::VARIABLES;

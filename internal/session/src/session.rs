@@ -6,23 +6,13 @@ use crate::error_effect::{error, error_code, forbidden};
 use crate::rate_limit::{MessageRateLimit, RateDecision};
 use crate::subscription::{Subscription, SubscriptionState};
 use crate::{
-    CloseReason, PermissionAnswer, ReauthError, RoomPosition, SessionEffect, SessionLimits,
+    CloseReason, PermissionAnswer, ReauthError, RoomPosition, SessionContext, SessionEffect,
+    SessionLimits,
 };
-use latido_auth::{Decision, Policy, Principal, TokenEnd};
+use latido_auth::{Decision, Principal, TokenEnd};
 use latido_base::ident::Channel;
 use latido_protocol::{ClientCommand, ErrorCode, ServerReply, native};
-use latido_stream::{Catalog, ChannelError};
-
-/// The data that all sessions of a server share.
-#[derive(Debug, Clone)]
-pub struct SessionContext {
-    /// The catalog of the streams.
-    pub catalog: Arc<Catalog>,
-    /// The policy that decides which user may read a topic.
-    pub policy: Arc<Policy>,
-    /// The limits of one client.
-    pub limits: SessionLimits,
-}
+use latido_stream::ChannelError;
 
 /// The session of one native connection.
 #[derive(Debug)]

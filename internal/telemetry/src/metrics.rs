@@ -97,6 +97,8 @@ pub struct Metrics {
     pub interest_missing: Gauge,
     /// Keys that changed so often that a timer read them for a while.
     pub hot_keys: Counter,
+    /// Failures that triggers reported: the writes succeeded, and every key was read again.
+    pub trigger_failures: Counter,
     /// Times that the listener lost its connection or failed to connect.
     pub listener_reconnects: Counter,
     /// 1 while viewers are notified that the data may be stale, otherwise 0.
@@ -210,6 +212,11 @@ impl Metrics {
             "checks",
             "Keys compared with their stream's check, by result",
             self.verifications.clone(),
+        );
+        r.register(
+            "trigger_failures",
+            "Batches of notifications in which a trigger reported that it failed, so that every key is read again",
+            self.trigger_failures.clone(),
         );
         r.register(
             "listener_reconnects",

@@ -5,6 +5,7 @@ mod citas;
 pub(crate) mod durations;
 mod history;
 mod latency;
+mod partitions;
 pub(crate) mod quiet_keys;
 mod storm;
 pub(crate) mod viewer;
@@ -17,6 +18,7 @@ pub(crate) const ALL: &[Scenario] = &[
     latency::SCENARIO,
     writers::SCENARIO,
     writers::SLOW,
+    partitions::SCENARIO,
     storm::SCENARIO,
     burst::SCENARIO,
     history::SCENARIO,

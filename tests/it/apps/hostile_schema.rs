@@ -5,17 +5,21 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use latido::config::{ConfigSources, Purpose, Settings};
 use latido_app_messaging::{
     MessageDraft, MessagingDatabase, ReactionOutcome, SCHEMA, WriteOutcome,
 };
 use latido_postgres::{Config, Database};
+use serde_json::json;
 use tokio_postgres::Client;
 use uuid::Uuid;
 
+use super::modules::{PASSWORD_HASH, VARIABLES, connect_module, get_summary};
 use crate::harness::cluster::TestDatabase;
+use crate::harness::{TestApp, wait_until};
 
 /// The texts with every name that the apps' SQL uses.
-const TEXTS: [&str; 8] = [
+const TEXTS: [&str; 9] = [
     include_str!("../../../sql/apps/messaging.sql"),
     include_str!("../../../sql/apps/messaging_uninstall.sql"),
     include_str!("../../../sql/apps/modules.sql"),
@@ -24,6 +28,7 @@ const TEXTS: [&str; 8] = [
     include_str!("../../../internal/apps/messaging/src/database/changes.sql"),
     include_str!("../../../internal/apps/messaging/src/database/messaging_database.rs"),
     include_str!("../../../internal/apps/messaging/src/database/rows.rs"),
+    include_str!("../../../internal/apps/modules/src/database.rs"),
 ];
 const HOUR: Duration = Duration::from_secs(3600);
 const ANA: Uuid = Uuid::from_u128(0xa);
@@ -158,6 +163,50 @@ async fn modules_are_not_captured() {
     writer.batch_execute(changes).await.unwrap();
     let stats = stats.replace("$1", "'{all}'").replace("$2", "'{today}'");
     writer.batch_execute(&stats).await.unwrap();
+    writer.batch_execute(uninstall).await.unwrap();
+    assert_eq!(captured(&client).await, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn server_with_modules_is_not_captured() {
+    let home = TestDatabase::create(&["sql/schema.sql", "tests/it/sql/people.sql"]).await;
+    let mut variables = vec![("DATABASE_URL", home.url())];
+    variables.extend(VARIABLES);
+    let sources = ConfigSources::from_variables(&variables);
+    let settings = Settings::read(&sources, Purpose::Install).unwrap();
+    latido::app::install(settings).await.unwrap();
+    let client = home.client().await;
+    make_hostile(&client).await;
+    let writer = home.client().await;
+    let (install, uninstall) = (TEXTS[2], TEXTS[3]);
+    writer.batch_execute(install).await.unwrap();
+    let rows = format!(
+        "INSERT INTO users (id, name) VALUES (7, 'Ana');
+         INSERT INTO modules (module_id, name, module_code, module_password_hash, user_id, claimed) VALUES
+           ('M1', 'Loop', 'c1', '{PASSWORD_HASH}', 7, true), ('M3', NULL, 'c3', NULL, NULL, false)"
+    );
+    writer.batch_execute(&rows).await.unwrap();
+    let mut app = TestApp::on_database_with(home.url(), &VARIABLES, |_| {}).await;
+    wait_until("the rows are known", async || {
+        get_summary(&app, 1, "admin").await["totalModules"] == 2
+    })
+    .await;
+    let mut device = connect_module(&app, "M1").await;
+    device
+        .send(&json!({"type": "telemetry", "uptime": 9}))
+        .await;
+    let update = "UPDATE modules SET name = 'Ring'; DELETE FROM modules WHERE module_id OPERATOR(pg_catalog.=) 'M3'";
+    writer.batch_execute(update).await.unwrap();
+    wait_until("the rows are read again", async || {
+        get_summary(&app, 1, "admin").await["totalModules"] == 1
+    })
+    .await;
+    wait_until("the state is saved", async || {
+        let sql = "SELECT FROM module_state WHERE telemetry IS NOT NULL";
+        !writer.query(sql, &[]).await.unwrap().is_empty()
+    })
+    .await;
+    assert!(app.stop().await);
     writer.batch_execute(uninstall).await.unwrap();
     assert_eq!(captured(&client).await, None);
 }

@@ -6,14 +6,15 @@ use tokio_postgres::Client;
 use crate::harness::{TestApp, TestSocket, claims, wait_until};
 
 const KEY: &str = "a key of this test";
-const VARIABLES: [(&str, &str); 3] = [
+pub(super) const VARIABLES: [(&str, &str); 3] = [
     ("LATIDO_APPS", "modules"),
     ("MODULES_API_KEY", KEY),
     ("MODULES_GROUP_MS", "20"),
 ];
 
 /// A bcrypt hash of `s3cret`. Its cost is far too low for production.
-const PASSWORD_HASH: &str = "$2b$04$abcdefghijklmnopqrstuuLZYjhNQAOdpbzt4WxWlUHjv1wsyH5DG";
+pub(super) const PASSWORD_HASH: &str =
+    "$2b$04$abcdefghijklmnopqrstuuLZYjhNQAOdpbzt4WxWlUHjv1wsyH5DG";
 
 async fn start_app() -> (TestApp, Client) {
     let app = TestApp::with_settings(&VARIABLES, |_| {}).await;
@@ -37,7 +38,7 @@ fn token(app: &TestApp, user: i64, role: &str) -> String {
     app.sign(&json!({"id": user, "rol": role, "exp": claims::now() + 600}))
 }
 
-async fn get_summary(app: &TestApp, user: i64, role: &str) -> Value {
+pub(super) async fn get_summary(app: &TestApp, user: i64, role: &str) -> Value {
     let (status, body) = app
         .get(&format!(
             "/api/modules/stats?token={}",
@@ -69,7 +70,7 @@ async fn connect_device(app: &TestApp) -> TestSocket {
         .unwrap()
 }
 
-async fn connect_module(app: &TestApp, id: &str) -> TestSocket {
+pub(super) async fn connect_module(app: &TestApp, id: &str) -> TestSocket {
     let mut socket = connect_device(app).await;
     socket
         .send(

@@ -290,6 +290,7 @@ impl SecretProbe {
                 assert_eq!(self.record_response(request).await, 401);
                 if root == "/dashboard" {
                     let request = self.gateway_request(Method::GET, &format!("{root}{page}"));
+                    let request = request.header("x-api-key", GATEWAY_KEY);
                     assert_eq!(self.record_response(request).await, 200, "{root}{page}");
                 }
             }

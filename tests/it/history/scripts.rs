@@ -149,7 +149,7 @@ async fn all_key_and_state_types_are_supported() {
             .unwrap();
         let sql = super::SUMMARY_QUERY
             .replace("$1", &format!("ARRAY[7]::{key}[]"))
-            .replace("$2::date[]", "ARRAY[current_date]");
+            .replace("$2::pg_catalog.date[]", "ARRAY[current_date]");
         let row = client.query_one(sql.as_str(), &[]).await.unwrap();
         let numbers: Vec<i64> = (1..5).map(|column| row.get(column)).collect();
         assert_eq!(numbers, [1, 9, 9, 0], "{key}, {state}");

@@ -17,7 +17,7 @@ use tokio_postgres::config::Host;
 use super::pooler_proxy::{PoolerBehaviour, PoolerProxy};
 use super::{A, B, builtin, connect, empty_database};
 use crate::harness::cluster::OwnCluster;
-use crate::harness::{TEST_TIMEOUT, TempFolder, within};
+use crate::harness::{TEST_TIMEOUT, TempFolder, wait_until, within};
 
 struct TestListener {
     hints: mpsc::UnboundedReceiver<ChangeHint>,
@@ -144,6 +144,28 @@ async fn listener_receives_again_after_every_disconnect() {
     assert_malformed_payloads_mean_everything(&client, &mut test_listener).await;
     assert!(test_listener.metrics.listener_reconnects.get() >= 2);
     assert_eq!(test_listener.drain.drain(TEST_TIMEOUT).await, 0);
+}
+
+#[tokio::test]
+async fn listener_outlives_the_time_limit_of_idle_sessions() {
+    let (_home, client, url) = empty_database().await;
+    let limit = "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET idle_session_timeout = 700', current_database()); END $$";
+    client.batch_execute(super::SCHEMA).await.unwrap();
+    client.batch_execute(limit).await.unwrap();
+    let (database, catalog) = (Database::open(&Config::new(&url)).unwrap(), builtin());
+    database.prepare(&catalog).await.unwrap();
+    let mut test_listener = TestListener::open(&database, &catalog);
+    assert_eq!(test_listener.next().await, ChangeHint::Listening);
+    // The limit ends another session that began later and is as idle.
+    let other = connect(&url).await;
+    wait_until("the other session ends", async || other.is_closed()).await;
+    let payload = format!(r#"["estadisticas","{A}"]"#);
+    connect(&url)
+        .await
+        .execute("SELECT pg_notify('latido', $1)", &[&payload])
+        .await
+        .unwrap();
+    assert_eq!(test_listener.next().await, changed_key(A));
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use super::pooler_proxy::{PoolerBehaviour, PoolerProxy};
 use super::reading::{keys, read};
 use super::{builtin, estadisticas};
 use crate::harness::cluster::OwnCluster;
-use crate::harness::{ADMIN_OF_B1, B1, booking_sql};
+use crate::harness::{ADMIN_OF_B1, B1, TestApp, booking_sql};
 
 const SCHEMA_FILES: [&str; 3] = ["sql/schema.sql", "tests/it/sql/people.sql", "sql/role.sql"];
 
@@ -203,4 +203,41 @@ async fn doctor_and_install_name_row_level_security_and_its_remedies() {
         .await
         .unwrap();
     assert!(role().await.detail.contains("bypass row security"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn viewers_are_told_of_filtered_reads_and_get_numbers_again() {
+    let cluster = OwnCluster::start(&SCHEMA_FILES).await;
+    TestApp::install_on(&cluster.url()).await;
+    let owner = cluster.client().await;
+    owner
+        .batch_execute(&booking_sql(B1, "atendida", -400))
+        .await
+        .unwrap();
+    let app = TestApp::on_database(&cluster.url().replacen("postgres@", "latido@", 1)).await;
+    let mut socket = app.connect_socket(&app.token(ADMIN_OF_B1)).await;
+    let channel = format!("estadisticas:{B1}");
+    assert_eq!(socket.subscribe(&channel).await["data"]["total_citas"], 1);
+    app.wait_until_settled().await;
+    owner
+        .batch_execute(
+            "ALTER TABLE citas ENABLE ROW LEVEL SECURITY; UPDATE citas SET estado = 'cancelada'",
+        )
+        .await
+        .unwrap();
+    let told = socket.next_of_type("error").await;
+    assert_eq!(told["data"]["code"], "unavailable", "{told}");
+    assert_eq!(told["data"]["channel"], channel, "{told}");
+    let (_, report) = app.get("/ready").await;
+    assert!(
+        report.contains("row-level security") && report.contains("ROW_SECURITY=true"),
+        "{report}"
+    );
+    owner
+        .batch_execute("ALTER ROLE latido BYPASSRLS")
+        .await
+        .unwrap();
+    socket
+        .stats_until(&channel, |data| data["citas_canceladas"] == 1)
+        .await;
 }

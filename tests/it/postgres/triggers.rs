@@ -20,18 +20,18 @@ pub(super) struct NotificationTap {
     marks: u32,
     _listener: Client,
     /// The connection that watches all keys, if there is a gate.
-    _watcher: Option<Client>,
+    pub(super) watcher: Option<Client>,
 }
 
 /// Both settings of the interest gate. Without it triggers handle the row set of a statement, with
 /// it each row.
-const GATE_SETTINGS: [bool; 2] = [false, true];
+pub(super) const GATE_SETTINGS: [bool; 2] = [false, true];
 
 /// Acquires every lock of the interest gate, like a server that watches everything.
-async fn watch_everything(home: &TestDatabase) -> Client {
+pub(super) async fn watch_everything(home: &TestDatabase) -> Client {
     let watcher = home.client().await;
     watcher
-        .batch_execute("SELECT pg_advisory_lock_shared(1818326127, lock) FROM generate_series(0, 2047) AS lock")
+        .batch_execute("SELECT pg_catalog.pg_advisory_lock_shared(1818326127, lock) FROM pg_catalog.generate_series(0, 2047) AS lock")
         .await
         .unwrap();
     watcher
@@ -56,7 +56,7 @@ impl NotificationTap {
             writer,
             marks: 0,
             _listener: listener,
-            _watcher: None,
+            watcher: None,
         }
     }
 
@@ -70,7 +70,7 @@ impl NotificationTap {
         self.marks += 1;
         let mark = format!("mark {}", self.marks);
         self.writer
-            .execute("SELECT pg_notify('latido', $1)", &[&mark])
+            .execute("SELECT pg_catalog.pg_notify('latido', $1)", &[&mark])
             .await
             .unwrap();
         let mut received = Vec::new();
@@ -82,22 +82,29 @@ impl NotificationTap {
         }
     }
 
+    /// Runs SQL on another connection and returns the payloads that it caused.
+    pub(super) async fn payloads_of(&mut self, client: &Client, sql: &str) -> Vec<String> {
+        client.batch_execute(sql).await.expect(sql);
+        self.payloads_since().await
+    }
+
     /// Runs SQL and returns the keys in its notifications; `*` stands for everything.
     pub(super) async fn keys(&mut self, sql: &str) -> BTreeSet<String> {
         keys(&self.payloads(sql).await)
     }
 }
 
-fn keys(payloads: &[String]) -> BTreeSet<String> {
-    let parse = |payload: &String| serde_json::from_str::<Vec<Option<String>>>(payload).unwrap();
-    payloads
-        .iter()
-        .flat_map(|payload| parse(payload).into_iter().skip(1))
-        .map(|key| key.unwrap_or("*".to_owned()))
-        .collect()
+pub(super) fn keys(payloads: &[String]) -> BTreeSet<String> {
+    let keys = |payload: &String| {
+        let items: Vec<Option<String>> = serde_json::from_str(payload).unwrap();
+        // After «every key», the reason may follow.
+        let every = items.contains(&None).then(|| set(&["*"]));
+        every.unwrap_or_else(|| items.into_iter().skip(1).flatten().collect())
+    };
+    payloads.iter().flat_map(keys).collect()
 }
 
-fn set(keys: &[&str]) -> BTreeSet<String> {
+pub(super) fn set(keys: &[&str]) -> BTreeSet<String> {
     keys.iter().map(|key| (*key).to_owned()).collect()
 }
 
@@ -117,7 +124,7 @@ async fn open_tap(gate: bool) -> (TestDatabase, NotificationTap) {
             .are_current()
     );
     let mut tap = NotificationTap::open(client, &home).await;
-    tap._watcher = Some(watch_everything(&home).await);
+    tap.watcher = Some(watch_everything(&home).await);
     (home, tap)
 }
 
@@ -401,7 +408,7 @@ async fn row_triggers_compare_every_type_and_fit_every_key() {
     let catalog = catalog(vec![table("ajustes", Some(r#"Clave "k""#), &[])]);
     database.install(&catalog).await.unwrap();
     let mut tap = NotificationTap::open(client, &home).await;
-    tap._watcher = Some(watch_everything(&home).await);
+    tap.watcher = Some(watch_everything(&home).await);
     assert_eq!(
         tap.keys("INSERT INTO ajustes VALUES ('a', '{}', '(1,2)'), ('A', '{}', '(1,2)'), (NULL, '1', NULL)").await,
         set(&["a", "A"])
@@ -461,15 +468,11 @@ async fn trigger_kind_follows_the_table_and_the_gate() {
         let received = tap.keys("INSERT INTO citas VALUES ('a')").await;
         assert_eq!(received, if gate { set(&[]) } else { set(&["a"]) });
     }
-    client
-        .batch_execute(
-            "CREATE TABLE mas (negocio_id text, estado text); ALTER TABLE mas INHERIT citas",
-        )
-        .await
-        .unwrap();
+    let child = "CREATE TABLE mas (negocio_id text, estado text); ALTER TABLE mas INHERIT citas";
+    client.batch_execute(child).await.unwrap();
     assert!(!open(true).triggers(&catalog).await.unwrap().are_current());
     open(true).install(&catalog).await.unwrap();
-    tap._watcher = Some(watch_everything(&home).await);
+    tap.watcher = Some(watch_everything(&home).await);
     assert_eq!(tap.keys("UPDATE citas SET estado = 'x'").await, set(&["a"]));
     assert_eq!(tap.keys("INSERT INTO mas VALUES ('m')").await, set(&["m"]));
     client
@@ -477,14 +480,8 @@ async fn trigger_kind_follows_the_table_and_the_gate() {
         .await
         .unwrap();
     open(true).install(&catalog).await.unwrap();
-    let by_row: i64 = client
-        .query_one(
-            "SELECT count(*) FROM pg_trigger WHERE tgname LIKE 'latido%' AND tgtype & 1 = 1",
-            &[],
-        )
-        .await
-        .unwrap()
-        .get(0);
+    let count = "SELECT count(*) FROM pg_trigger WHERE tgname LIKE 'latido%' AND tgtype & 1 = 1";
+    let by_row: i64 = client.query_one(count, &[]).await.unwrap().get(0);
     assert_eq!(
         by_row, 0,
         "a role without permission to call the functions must still be able to write"

@@ -11,9 +11,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 
-/// The maximum number of checks that wait or run: of all addresses, and of one.
-const MAX_QUEUED: usize = 512;
-const MAX_QUEUED_PER_ADDRESS: usize = 64;
+/// The maximum number of checks that wait or run: of all addresses, of one, and of one module at an
+/// address. Each waiting check takes one of the 64 futures that the shards run for all apps, so half
+/// of these stay free.
+const MAX_QUEUED: usize = 32;
+const MAX_QUEUED_PER_ADDRESS: usize = 8;
+const MAX_QUEUED_PER_MODULE: usize = 4;
 /// The bits of an IPv6 address that identify a site (RFC 6177): one has 2^64 addresses at least.
 const SITE_BITS: u32 = 64;
 
@@ -102,9 +105,13 @@ impl PasswordQueue {
 
     fn enter(&self, keys: &[LineKey; 2]) -> Result<[Arc<Semaphore>; 2], QueueError> {
         let mut state = self.lock();
-        let [_, address] = keys;
-        let of_address = state.lines.get(address).map_or(0, |line| line.queued);
-        if state.queued >= MAX_QUEUED || of_address >= MAX_QUEUED_PER_ADDRESS {
+        let [of_module, of_address] = keys
+            .each_ref()
+            .map(|key| state.lines.get(key).map_or(0, |line| line.queued));
+        if state.queued >= MAX_QUEUED
+            || of_address >= MAX_QUEUED_PER_ADDRESS
+            || of_module >= MAX_QUEUED_PER_MODULE
+        {
             return Err(QueueError::Full);
         }
         state.queued += 1;
@@ -198,7 +205,7 @@ mod tests {
         let refused = std::mem::take(&mut *log.lock().unwrap());
         assert_eq!(
             refused.len(),
-            200 - MAX_QUEUED_PER_ADDRESS,
+            200 - MAX_QUEUED_PER_MODULE,
             "the queue is bounded"
         );
         queue_check(&queue, ("192.0.2.7", "M2"), "device", &log);
@@ -206,7 +213,7 @@ mod tests {
         drop(first);
         settle().await;
         let order = std::mem::take(&mut *log.lock().unwrap());
-        assert_eq!(order.len(), MAX_QUEUED_PER_ADDRESS);
+        assert_eq!(order.len(), MAX_QUEUED_PER_MODULE);
         assert!(order[..2].contains(&"device"), "{order:?}");
     }
 
@@ -214,16 +221,17 @@ mod tests {
     async fn another_device_at_the_same_address_waits_for_one_check() {
         let (queue, log) = (PasswordQueue::new(1), Log::default());
         let first = queue.acquire(address(ATTACKER), "M1").await.unwrap();
-        for _ in 2..MAX_QUEUED_PER_ADDRESS {
+        for _ in 1..200 {
             queue_check(&queue, (ATTACKER, "M1"), "attacker", &log);
         }
         settle().await;
+        log.lock().unwrap().clear();
         queue_check(&queue, (ATTACKER, "M2"), "device", &log);
         settle().await;
         drop(first);
         settle().await;
         let order = std::mem::take(&mut *log.lock().unwrap());
-        assert_eq!(order.len(), MAX_QUEUED_PER_ADDRESS - 1);
+        assert_eq!(order.len(), MAX_QUEUED_PER_MODULE);
         assert!(order[..2].contains(&"device"), "{order:?}");
     }
 

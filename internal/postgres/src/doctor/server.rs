@@ -11,11 +11,12 @@ use crate::watch_locks::LOCK_COUNT;
 /// The oldest supported version, 14: the first with CREATE OR REPLACE TRIGGER.
 const MIN_VERSION: i32 = 140_000;
 
-const SERVER_SQL: &str = "SELECT current_setting('server_version_num')::int, current_setting('server_version'), pg_is_in_recovery(),
-       current_setting('TimeZone'), current_setting('max_prepared_transactions')::int,
-       inet_server_addr() IS NULL, (SELECT version FROM pg_stat_ssl WHERE pid = pg_backend_pid() AND ssl),
-       current_setting('max_locks_per_transaction')::bigint
-         * (current_setting('max_connections')::int + current_setting('max_prepared_transactions')::int)";
+const SERVER_SQL: &str = "SELECT pg_catalog.current_setting('server_version_num')::int, pg_catalog.current_setting('server_version'),
+       pg_catalog.pg_is_in_recovery(), pg_catalog.current_setting('TimeZone'),
+       pg_catalog.current_setting('max_prepared_transactions')::int, pg_catalog.inet_server_addr() IS NULL,
+       (SELECT version FROM pg_catalog.pg_stat_ssl WHERE pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid() AND ssl),
+       pg_catalog.current_setting('max_locks_per_transaction')::bigint OPERATOR(pg_catalog.*)
+         (pg_catalog.current_setting('max_connections')::int OPERATOR(pg_catalog.+) pg_catalog.current_setting('max_prepared_transactions')::int)";
 
 pub(super) async fn examine(database: &Database) -> Vec<Finding> {
     match database.query("the doctor", SERVER_SQL, &[]).await {

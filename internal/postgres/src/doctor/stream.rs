@@ -165,7 +165,7 @@ async fn existing_key(
         quote_ident(&key.name),
         quote_qualified(&found.schema, &found.table),
     );
-    let sql = format!("SELECT {key}::text FROM {table} WHERE {key} IS NOT NULL LIMIT 1");
+    let sql = format!("SELECT {key}::pg_catalog.text FROM {table} WHERE {key} IS NOT NULL LIMIT 1");
     let rows = database.query("the doctor", &sql, &[]).await?;
     Ok(rows.first().and_then(|row| row.try_get(0).ok()))
 }

@@ -11,16 +11,19 @@ use crate::triggers::generate::WatchedTable;
 use crate::triggers::{TriggerState, discover};
 use latido_stream::{Catalog, SourceTable, Stream};
 
-const INDEXES_SQL: &str = "SELECT i.indexrelid::regclass::text,
-       ARRAY(SELECT coalesce(a.attname::text, '') FROM unnest(i.indkey::int2[]) WITH ORDINALITY AS k (n, place)
-             LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.n ORDER BY k.place)
-FROM pg_index i WHERE i.indrelid = to_regclass($1) AND i.indisvalid AND i.indpred IS NULL";
+const INDEXES_SQL: &str = "SELECT i.indexrelid::pg_catalog.regclass::pg_catalog.text,
+       ARRAY(SELECT coalesce(a.attname::pg_catalog.text, '') FROM pg_catalog.unnest(i.indkey::pg_catalog.int2[]) WITH ORDINALITY AS k (n, place)
+             LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid OPERATOR(pg_catalog.=) i.indrelid AND a.attnum OPERATOR(pg_catalog.=) k.n
+             ORDER BY k.place)
+FROM pg_catalog.pg_index i
+WHERE i.indrelid OPERATOR(pg_catalog.=) pg_catalog.to_regclass($1) AND i.indisvalid AND i.indpred IS NULL";
 
 /// Reads whether a table is partitioned and whether replication fills it. A partitioned table
 /// cannot have an index made CONCURRENTLY; a replicated table fires no statement triggers.
 const TABLE_KIND_SQL: &str =
-    "SELECT c.relkind = 'p', EXISTS (SELECT FROM pg_subscription_rel s WHERE s.srrelid = c.oid)
-FROM pg_class c WHERE c.oid = to_regclass($1)";
+    "SELECT c.relkind OPERATOR(pg_catalog.=) 'p',
+       EXISTS (SELECT FROM pg_catalog.pg_subscription_rel s WHERE s.srrelid OPERATOR(pg_catalog.=) c.oid)
+FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) pg_catalog.to_regclass($1)";
 
 pub(super) async fn trigger_findings(database: &Database, catalog: &Catalog) -> Vec<Finding> {
     let found = match database.triggers(catalog).await {
@@ -37,6 +40,11 @@ pub(super) async fn trigger_findings(database: &Database, catalog: &Catalog) -> 
             (None, TriggerState::Current) => {
                 Finding::ok(subject, "current, on the table and all its partitions")
             }
+            (None, TriggerState::NotAlways) => Finding::warning(
+                subject,
+                "they fire, but not in sessions with session_replication_role = replica, as restore and replication tools set it",
+            )
+            .remedy("run `latido install`"),
             (None, TriggerState::Outdated) => Finding::failure(
                 subject,
                 "some are missing, disabled, or of another version: changes go unnoticed",
@@ -50,7 +58,8 @@ pub(super) async fn trigger_findings(database: &Database, catalog: &Catalog) -> 
     };
     let mut findings: Vec<_> = found.tables.iter().map(one).collect();
     for name in found.unused_functions {
-        let detail = format!("function latido.{name} belongs to no table that is configured");
+        let instance = database.instance();
+        let detail = format!("function {instance}.{name} belongs to no table that is configured");
         findings.push(
             Finding::warning("triggers", detail).remedy("run `latido install`, which removes it"),
         );

@@ -72,7 +72,11 @@ impl Database {
         needs: ServingNeeds<'_>,
     ) -> Result<Vec<Grant>, InstallError> {
         let mut tables = TableColumns::default();
-        for watched in discover::discover_tables(self, needs.catalog).await? {
+        let (watched_tables, missing) = discover::discover_tables(self, needs.catalog).await?;
+        if !missing.is_empty() {
+            return Err(InstallError::UnsupportedTables(missing));
+        }
+        for watched in watched_tables {
             let mut columns = watched.change_columns;
             if !columns.is_empty() {
                 columns.extend(watched.key.map(|key| key.name));
@@ -110,7 +114,7 @@ impl Database {
     }
 
     async fn connect_grant(&self) -> Result<Grant, DatabaseError> {
-        let sql = "SELECT pg_catalog.current_database()::text";
+        let sql = "SELECT pg_catalog.current_database()::pg_catalog.text";
         let rows = self.query("the database's name", sql, &[]).await?;
         let name = rows.first().and_then(|row| row.try_get(0).ok());
         Ok(Grant {

@@ -8,7 +8,7 @@ use tokio_postgres::{AsyncMessage, Client};
 use crate::error::{DatabaseError, error_text};
 use crate::pool::Database;
 use crate::query_reads::QueryReadsError;
-use crate::query_reads::session::describe;
+use crate::query_reads::session::{LIMITS_SQL, describe};
 
 /// The settings that print the tree of a query as a message to the client.
 const SETTINGS_SQL: &str = "SET LOCAL debug_pretty_print = off; SET LOCAL client_min_messages = log; SET LOCAL debug_print_parse = on";
@@ -21,7 +21,7 @@ pub(super) async fn printed_tree(
     let broken = |reason: String| DatabaseError::unavailable(reason);
     let connecting = database.endpoint().connect_plain().await;
     let (client, mut connection) = connecting.map_err(|error| broken(error_text(&error)))?;
-    let settings = database.local_read_settings();
+    let settings = database.endpoint().local_settings();
     let mut printed = None;
     let mut parsing = std::pin::pin!(parse(&client, &settings, query));
     loop {
@@ -44,9 +44,7 @@ pub(super) async fn printed_tree(
 }
 
 async fn parse(client: &Client, local_settings: &str, query: &str) -> Result<(), QueryReadsError> {
-    let begin = format!(
-        "BEGIN READ ONLY; SET LOCAL lock_timeout = '1s'; SET LOCAL statement_timeout = '5s'; {local_settings} {SETTINGS_SQL}"
-    );
+    let begin = format!("BEGIN READ ONLY; {LIMITS_SQL} {local_settings} {SETTINGS_SQL}");
     let to_error = |error| DatabaseError::from_driver("a look at a query's tree", &error);
     client.batch_execute(&begin).await.map_err(to_error)?;
     let prepared = client.prepare(query).await;

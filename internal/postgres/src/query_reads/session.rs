@@ -15,8 +15,9 @@ use latido_inference::Refusal;
 /// The purpose of the statements, for messages.
 const WHAT: &str = "a look at what a query reads";
 
-/// The limits of the transaction. Without the first it would wait behind an ALTER TABLE.
-const LIMITS_SQL: &str = "SET LOCAL lock_timeout = '1s'; SET LOCAL statement_timeout = '5s'; SET LOCAL client_min_messages = warning;";
+/// The limits of the transaction. Without the first it would wait behind an ALTER TABLE. Policies are
+/// followed, and nothing is read, so their filtering is no error here.
+pub(super) const LIMITS_SQL: &str = "SET LOCAL row_security = on; SET LOCAL lock_timeout = '1s'; SET LOCAL statement_timeout = '5s'; SET LOCAL client_min_messages = warning;";
 
 /// From here on, names in the session's own statements mean those of the system.
 const SYSTEM_PATH_SQL: &str = "SET LOCAL search_path = pg_catalog";
@@ -45,7 +46,7 @@ impl InferenceSession {
     pub(super) async fn open(database: &Database) -> Result<Self, DatabaseError> {
         let mut session = Self {
             connection: database.open_dedicated().await?,
-            local_settings: database.local_read_settings(),
+            local_settings: database.endpoint().local_settings(),
             search_path: String::new(),
         };
         // A standby refuses READ WRITE.

@@ -1,5 +1,7 @@
 //! The database objects of an app: installed before the streams' triggers, and removed with them.
 
+use std::fmt;
+
 use sha2::{Digest as _, Sha256};
 use tokio_postgres::SimpleQueryMessage;
 use tokio_postgres::types::Type;
@@ -10,11 +12,43 @@ use super::install_change::InstallChange;
 use super::ownership::ObjectNames;
 use super::transaction::transaction_script;
 use crate::grants::TableGrant;
+use crate::instance::InstanceName;
 use crate::pool::Database;
 use crate::quote::quote_literal;
 
-/// The beginning of the comment that marks an installed version.
-const MARK: &str = "latido ";
+/// The comments on tables of this name, in any schema.
+const INSTALLED_APPS_SQL: &str = "SELECT pg_catalog.obj_description(oid, 'pg_class') FROM pg_catalog.pg_class
+     WHERE relname::pg_catalog.text OPERATOR(pg_catalog.=) $1 AND relkind OPERATOR(pg_catalog.=) 'r'";
+
+/// The comment that marks the installed version of an app: `latido VERSION`, and the name of the
+/// installation unless it is the default.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct AppMark {
+    version: String,
+    instance: InstanceName,
+}
+
+impl AppMark {
+    fn parse(comment: &str) -> Option<Self> {
+        let mut words = comment.strip_prefix("latido ")?.split(' ');
+        let version = words.next()?.to_owned();
+        let instance = match words.next() {
+            None => InstanceName::default(),
+            Some(name) => InstanceName::parse(name)?,
+        };
+        words.next().is_none().then_some(Self { version, instance })
+    }
+}
+
+impl fmt::Display for AppMark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "latido {}", self.version)?;
+        if self.instance != InstanceName::default() {
+            write!(f, " {}", self.instance)?;
+        }
+        Ok(())
+    }
+}
 
 /// The SQL of an app's tables, functions and triggers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,11 +73,13 @@ pub struct AppSchema {
 }
 
 impl AppSchema {
-    /// Returns the mark that identifies the version of the SQL.
-    fn mark(&self) -> String {
+    /// Returns the version of the SQL.
+    fn version(&self) -> String {
         let hash = Sha256::digest(self.install_sql.as_bytes());
-        let digits = hash.iter().take(8).map(|byte| format!("{byte:02x}"));
-        MARK.to_owned() + &digits.collect::<String>()
+        hash.iter()
+            .take(8)
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
     }
 
     fn installed_subject(&self) -> String {
@@ -93,10 +129,24 @@ impl Database {
         );
         let result = private.client.simple_query(&query).await;
         let rows = result.map_err(|error| InstallError::from_driver(subject.clone(), &error))?;
-        let mark = schema.mark();
-        let is_current = |message: &SimpleQueryMessage| matches!(message, SimpleQueryMessage::Row(row) if row.get(0) == Some(mark.as_str()));
+        let comments = rows.iter().filter_map(|message| match message {
+            SimpleQueryMessage::Row(row) => row.get(0),
+            _ => None,
+        });
+        let installed = comments.filter_map(AppMark::parse).next();
+        let is_current = installed
+            .as_ref()
+            .is_some_and(|mark| mark.version == schema.version());
+        if let Some(other) = installed.filter(|mark| mark.instance != *self.instance())
+            && !is_current
+        {
+            return Err(InstallError::OtherInstance {
+                subject,
+                instance: other.instance,
+            });
+        }
         let guard = self.app_guard(schema);
-        if rows.iter().any(is_current) {
+        if is_current {
             return Ok((vec![guard], InstallChange::Unchanged(subject)));
         }
         // Before and after, because somebody may have been faster than the first check.
@@ -118,17 +168,16 @@ impl Database {
     }
 
     fn app_section(&self, schema: &AppSchema) -> ScriptSection {
-        let (table, mark) = (schema.version_table, quote_literal(&schema.mark()));
+        let mark = AppMark {
+            version: schema.version(),
+            instance: self.instance().clone(),
+        };
+        let (table, mark) = (schema.version_table, quote_literal(&mark.to_string()));
         let comment = format!("COMMENT ON TABLE {table} IS {mark};");
         self.section_on_default_path(
             schema.installed_subject(),
             &format!("{}\n{comment}", schema.install_sql),
         )
-    }
-
-    /// Returns the section that removes an app's objects.
-    pub(super) fn app_removal(&self, schema: &AppSchema) -> ScriptSection {
-        self.section_on_default_path(schema.removed_subject(), schema.uninstall_sql)
     }
 
     /// Builds a section whose SQL sees the search path of the connection.
@@ -140,19 +189,55 @@ impl Database {
         }
     }
 
-    /// Returns the change to report if the app is installed in any schema.
-    pub(super) async fn app_change(
+    /// Returns the section that removes an app's objects, and the change to report if the app is
+    /// installed in any schema. Objects that another installation made or shares stay.
+    pub(super) async fn plan_app_removal(
         &self,
         schema: &AppSchema,
-    ) -> Result<Option<InstallChange>, InstallError> {
-        let sql = "SELECT FROM pg_catalog.pg_class WHERE relname = $1 AND relkind = 'r' \
-                   AND pg_catalog.starts_with(pg_catalog.obj_description(oid, 'pg_class'), $2)";
-        let params = [
-            (&schema.version_table as _, Type::TEXT),
-            (&MARK as _, Type::TEXT),
-        ];
-        let rows = self.query("the installed apps", sql, &params).await?;
-        let is_installed = !rows.is_empty();
-        Ok(is_installed.then(|| InstallChange::Removed(schema.removed_subject())))
+    ) -> Result<(Option<ScriptSection>, Option<InstallChange>), InstallError> {
+        let params = [(&schema.version_table as _, Type::TEXT)];
+        let rows = self
+            .query("the installed apps", INSTALLED_APPS_SQL, &params)
+            .await?;
+        let marks = rows
+            .iter()
+            .filter_map(|row| AppMark::parse(row.try_get::<_, Option<&str>>(0).ok()??));
+        let (own, others): (Vec<_>, Vec<_>) =
+            marks.partition(|mark| mark.instance == *self.instance());
+        if let Some(other) = others.first() {
+            let text = format!(
+                "{} stay: the installation {} uses them",
+                schema.installed_subject(),
+                other.instance
+            );
+            return Ok((None, Some(InstallChange::Warning(text))));
+        }
+        let section = self.section_on_default_path(schema.removed_subject(), schema.uninstall_sql);
+        let change = (!own.is_empty()).then(|| InstallChange::Removed(schema.removed_subject()));
+        Ok((Some(section), change))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mark_of_the_default_installation_has_no_name() {
+        let mark = |instance: InstanceName| AppMark {
+            version: "0123".to_owned(),
+            instance,
+        };
+        let other = InstanceName::parse("staging").unwrap();
+        for (mark, text) in [
+            (mark(InstanceName::default()), "latido 0123"),
+            (mark(other), "latido 0123 staging"),
+        ] {
+            assert_eq!(mark.to_string(), text);
+            assert_eq!(AppMark::parse(text), Some(mark));
+        }
+        for text in ["", "latido", "a table of ours", "latido 1 2 3"] {
+            assert_eq!(AppMark::parse(text), None, "{text}");
+        }
     }
 }

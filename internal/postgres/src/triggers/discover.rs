@@ -6,15 +6,15 @@ use crate::error::DatabaseError;
 use crate::pool::Database;
 use crate::triggers::generate::{KeyColumn, WatchedTable};
 use crate::triggers::trigger_event::TriggerKind;
-use crate::triggers::{DiscoveryError, InstallError, TableProblem};
+use crate::triggers::{DiscoveryError, TableProblem};
 use crate::watch_locks::probe_sql;
 use latido_stream::{Catalog, SourceTable, Stream};
 
-/// Returns every table of every stream, or an error with all their problems.
+/// Returns every table of every stream that can have triggers, and the problems of the others.
 pub(crate) async fn discover_tables(
     database: &Database,
     catalog: &Catalog,
-) -> Result<Vec<WatchedTable>, InstallError> {
+) -> Result<(Vec<WatchedTable>, Vec<TableProblem>), DatabaseError> {
     let (mut found, mut problems) = (Vec::new(), Vec::new());
     for (_, stream) in catalog.iter() {
         for table in &stream.tables {
@@ -22,15 +22,11 @@ pub(crate) async fn discover_tables(
                 Ok(watched) if found.contains(&watched) => {}
                 Ok(watched) => found.push(watched),
                 Err(DiscoveryError::Table(problem)) => problems.push(problem),
-                Err(DiscoveryError::Database(error)) => return Err(error.into()),
+                Err(DiscoveryError::Database(error)) => return Err(error),
             }
         }
     }
-    if problems.is_empty() {
-        Ok(found)
-    } else {
-        Err(InstallError::UnsupportedTables(problems))
-    }
+    Ok((found, problems))
 }
 
 /// Finds one table.
@@ -96,14 +92,23 @@ pub(crate) async fn discover_table(
         TriggerKind::Statements
     };
     Ok(WatchedTable {
+        instance: database.instance().clone(),
         stream: stream.name.clone(),
         schema,
         table: name,
+        column_types: types_of(&columns, key.as_ref(), &watched),
         key,
         change_columns: watched,
         relations,
         trigger_kind: form,
     })
+}
+
+/// Returns the types of the key and of the listed columns.
+fn types_of(has: &[(String, String)], key: Option<&KeyColumn>, listed: &[String]) -> Vec<String> {
+    let is_used = |name: &String| listed.contains(name) || key.is_some_and(|key| key.name == *name);
+    let used = has.iter().filter(|(name, _)| is_used(name));
+    used.map(|(_, data_type)| data_type.clone()).collect()
 }
 
 /// Finds a table that a part of the server other than a stream needs, as a stream's tables are

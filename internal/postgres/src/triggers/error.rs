@@ -4,6 +4,7 @@ use tokio_postgres::error::SqlState;
 
 use super::ownership::NOT_OWNED_CODE;
 use crate::error::{DatabaseError, KeyMismatch};
+use crate::instance::InstanceName;
 
 /// The reason why a stream's table cannot have the stream's triggers.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -119,6 +120,17 @@ pub enum InstallError {
         subject: String,
         /// The objects with their owners.
         objects: String,
+    },
+    /// Another installation on the same database made these objects, in another version.
+    #[error(
+        "{subject} belong to the installation {instance}, which has another version of them. Nothing was changed; \
+         upgrade that one, or give this one a schema of its own (search_path in the URL)"
+    )]
+    OtherInstance {
+        /// The description of what was to be installed.
+        subject: String,
+        /// The name of the other installation.
+        instance: InstanceName,
     },
     /// Any other error of the database.
     #[error("{0}")]

@@ -1,9 +1,20 @@
--- Our functions, each with its triggers: schema, table, name, state, type.
-SELECT p.proname::text, pg_get_function_identity_arguments(p.oid), p.prosrc, obj_description(p.oid, 'pg_proc'),
-       tn.nspname::text, tc.relname::text, t.tgname::text, t.tgenabled::text, t.tgtype
-FROM pg_proc p
-LEFT JOIN pg_trigger t ON t.tgfoid = p.oid AND NOT t.tgisinternal
-LEFT JOIN pg_class tc ON tc.oid = t.tgrelid LEFT JOIN pg_namespace tn ON tn.oid = tc.relnamespace
-WHERE p.pronamespace = (SELECT oid FROM pg_namespace WHERE nspname = 'latido')
-  AND obj_description(p.oid, 'pg_proc') LIKE 'latido:%'
+-- Our functions, each with its triggers: schema, table, name, state, type. A dump that was restored without comments has left their names.
+SELECT p.proname::pg_catalog.text, pg_catalog.pg_get_function_identity_arguments(p.oid), p.prosrc,
+       coalesce(pg_catalog.obj_description(p.oid, 'pg_proc'), ''),
+       tn.nspname::pg_catalog.text, tc.relname::pg_catalog.text, t.tgname::pg_catalog.text, t.tgenabled::pg_catalog.text, t.tgtype
+FROM pg_catalog.pg_proc p
+JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) p.pronamespace
+LEFT JOIN pg_catalog.pg_trigger t ON t.tgfoid OPERATOR(pg_catalog.=) p.oid AND NOT t.tgisinternal
+LEFT JOIN pg_catalog.pg_class tc ON tc.oid OPERATOR(pg_catalog.=) t.tgrelid
+LEFT JOIN pg_catalog.pg_namespace tn ON tn.oid OPERATOR(pg_catalog.=) tc.relnamespace
+WHERE n.nspname OPERATOR(pg_catalog.=) $1
+  AND CASE
+        WHEN pg_catalog.obj_description(p.oid, 'pg_proc') IS NOT NULL
+          THEN pg_catalog.starts_with(pg_catalog.obj_description(p.oid, 'pg_proc'), 'latido:')
+        WHEN p.prorettype OPERATOR(pg_catalog.=) 'pg_catalog.trigger'::pg_catalog.regtype
+          THEN p.proname::pg_catalog.text OPERATOR(pg_catalog.~) '_[0-9a-f]{8}$'
+               AND (t.tgname IS NULL OR t.tgname::pg_catalog.text OPERATOR(pg_catalog.~) pg_catalog.concat('^', $1, '_.*_[0-9a-f]{8}_(ins|upd|del|tru)$'))
+        ELSE p.proname OPERATOR(pg_catalog.=) 'changed'
+               AND pg_catalog.pg_get_function_identity_arguments(p.oid) OPERATOR(pg_catalog.=) 'latido_stream text, latido_keys text[]'
+      END
 ORDER BY 1, 2, 5, 6, 7

@@ -7,11 +7,16 @@
 //! There are two kinds ([`TriggerKind`]). With the interest gate, a plain table has row triggers.
 //! They cost a writer of one row a third of what statement triggers do, and no more for many rows.
 //! They run as the writer and use only rights that every writer has. All other tables have
-//! statement triggers, which name every key once, and one shared function that sends.
+//! statement triggers, which name every key once, and one shared function that sends. The sources
+//! of the functions are built in `function_body`.
 
 use sha2::{Digest, Sha256};
 
+use crate::instance::InstanceName;
 use crate::quote::{dollar_quote, quote_ident, quote_literal, quote_qualified};
+pub(crate) use crate::triggers::function_body::KeyColumn;
+pub(super) use crate::triggers::function_body::fill_template;
+use crate::triggers::function_body::{FunctionParts, MAX_NAMED_KEYS, stream_and_key};
 use crate::triggers::trigger_event::{TRIGGER_EVENTS, TriggerEvent, TriggerKind};
 use crate::watch_locks::{hash_sql, try_first_sql, try_second_sql};
 use latido_stream::MAX_KEY_BYTES;
@@ -22,16 +27,11 @@ use latido_stream::MAX_KEY_BYTES;
 pub(super) const SETTINGS_SQL: &str = "SET LOCAL lock_timeout = '800ms';\nSET LOCAL statement_timeout = '60s';\n\
                         SET LOCAL client_min_messages = warning;\nSET LOCAL search_path = pg_catalog;";
 
-/// The schema of all installed functions.
-pub(super) const SCHEMA: &str = "latido";
 /// The prefix of the comments on installed objects; objects without it belong to others.
 pub(super) const COMMENT_PREFIX: &str = "latido:";
 /// The name of the shared function.
 pub(super) const SHARED_FUNCTION: &str = "changed";
 
-/// The largest number of keys that one statement names. Beyond it, it reports a change of every
-/// key.
-const MAX_NAMED_KEYS: usize = 2000;
 /// The largest payload in bytes; the server accepts 7,999.
 const MAX_PAYLOAD_BYTES: usize = 7900;
 /// The largest size of one key as JSON, in bytes, with quotes and comma, if every byte is escaped.
@@ -42,36 +42,20 @@ const MAX_NAME_BYTES: usize = 63;
 /// A table of a stream, as found in the database.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct WatchedTable {
+    /// The installation that the triggers belong to.
+    pub instance: InstanceName,
     pub stream: String,
     pub schema: String,
     pub table: String,
     pub key: Option<KeyColumn>,
     /// The columns whose change counts; empty means every column.
     pub change_columns: Vec<String>,
+    /// The types of the key and of the listed columns. Sessions keep a function that
+    /// was compiled for other types until it is replaced.
+    pub column_types: Vec<String>,
     /// The relations that get triggers, as schema and name: the table, then its partitions.
     pub relations: Vec<(String, String)>,
     pub trigger_kind: TriggerKind,
-}
-
-/// The column that holds the key.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct KeyColumn {
-    pub name: String,
-    /// True if the column holds text. Texts are compared byte by byte, regardless of the column's
-    /// collation.
-    pub is_text: bool,
-}
-
-impl KeyColumn {
-    /// Returns the SQL for the key of a row under that alias, in the form that is compared.
-    fn comparable_sql(&self, alias: &str) -> String {
-        let collation = if self.is_text {
-            "::text COLLATE \"C\""
-        } else {
-            ""
-        };
-        format!("{alias}.{}{collation}", quote_ident(&self.name))
-    }
 }
 
 /// A part of the script for one table or object.
@@ -98,7 +82,7 @@ impl WatchedTable {
 
     pub(super) fn trigger_name(&self, event: TriggerEvent) -> String {
         truncate_name(
-            &format!("latido_{}", self.stream),
+            &format!("{}_{}", self.instance, self.stream),
             &format!("_{}_{}", self.short_hash(), event.suffix),
         )
     }
@@ -108,107 +92,29 @@ impl WatchedTable {
         sha256_hex(&[&self.stream, &self.schema, &self.table, key].join("\0"))[..8].to_owned()
     }
 
+    fn function_parts(&self) -> FunctionParts<'_> {
+        FunctionParts {
+            instance: &self.instance,
+            stream: &self.stream,
+            key: self.key.as_ref(),
+            change_columns: &self.change_columns,
+            trigger_kind: self.trigger_kind,
+        }
+    }
+
     /// Returns the function's source, as `pg_proc.prosrc` holds it.
     pub(super) fn function_body(&self) -> String {
-        let stream = quote_literal(&self.stream);
-        let columns = self.columns_sql("latido_r");
-        let Some(key) = &self.key else {
-            return fill_template(
-                include_str!("keyless.sql"),
-                &[("stream", &stream), ("columns", &columns)],
-            );
-        };
-        if self.trigger_kind == TriggerKind::Rows {
-            return self.row_function_body(key, &stream);
-        }
-        let (new_key, old_key) = (
-            key.comparable_sql("latido_r"),
-            key.comparable_sql("latido_o"),
-        );
-        let (limit, old_columns) = (
-            (MAX_NAMED_KEYS + 1).to_string(),
-            self.columns_sql("latido_o"),
-        );
-        let values = [
-            ("stream", stream.as_str()),
-            ("columns", &columns),
-            ("old_columns", &old_columns),
-            ("key", &new_key),
-            ("old_key", &old_key),
-            ("limit", &limit),
-        ];
-        fill_template(include_str!("table.sql"), &values)
-    }
-
-    fn row_function_body(&self, key: &KeyColumn, stream: &str) -> String {
-        let column = quote_ident(&key.name);
-        let (new_key, old_key) = (format!("NEW.{column}"), format!("OLD.{column}"));
-        let (columns, old_columns) = (self.columns_sql("NEW"), self.columns_sql("OLD"));
-        let key_of_row = format!("coalesce({new_key}, {old_key})::text");
-        // Keys are compared as text, unless equal values of the type have equal texts; then the
-        // cheaper comparison is used.
-        let same_key = if key.is_text {
-            format!(
-                "(coalesce({old_key}, {new_key})::text COLLATE \"C\") = ({key_of_row} COLLATE \"C\")"
-            )
-        } else {
-            format!("coalesce({old_key}, {new_key}) = coalesce({new_key}, {old_key})")
-        };
-        let (hash_of_row, hash_of_key) = (
-            hash_sql(&format!("{stream} || ':' || {key_of_row}")),
-            hash_sql(&format!("{stream} || ':' || latido_key")),
-        );
-        let (try_first, try_second, bytes) = (
-            try_first_sql("latido_hash"),
-            try_second_sql("latido_hash"),
-            MAX_KEY_BYTES.to_string(),
-        );
-        let values = [
-            ("stream", stream),
-            ("columns", &columns),
-            ("old_columns", &old_columns),
-            ("new_key", &new_key),
-            ("old_key", &old_key),
-            ("same_key", &same_key),
-            ("hash_of_row", &hash_of_row),
-            ("hash_of_key", &hash_of_key),
-            ("try_first", &try_first),
-            ("try_second", &try_second),
-            ("max_key_bytes", &bytes),
-        ];
-        fill_template(include_str!("row.sql"), &values)
-    }
-
-    /// Returns the rights that the function runs with. A row function calls nothing that its writer
-    /// may not call. Changing role and search path would cost more than all its other work.
-    fn function_rights(&self) -> &'static str {
-        match self.trigger_kind {
-            TriggerKind::Rows => "SECURITY INVOKER",
-            TriggerKind::Statements => "SECURITY DEFINER SET search_path = pg_catalog, pg_temp",
-        }
-    }
-
-    /// Returns the SQL for the columns whose change counts, of rows under that alias.
-    fn columns_sql(&self, alias: &str) -> String {
-        let columns: Vec<_> = self
-            .change_columns
-            .iter()
-            .map(|name| format!("{alias}.{}", quote_ident(name)))
-            .collect();
-        if columns.is_empty() {
-            format!("{alias}.*")
-        } else {
-            columns.join(", ")
-        }
+        self.function_parts().source()
     }
 
     /// Returns the function's comment, which identifies it as Latido's and contains its version.
     pub(super) fn function_comment(&self) -> String {
         let hash = sha256_hex(&format!(
-            "{}{}{}",
+            "{}{}{}{}",
             include_str!("function.sql"),
-            self.function_rights(),
-            self.function_body()
+            self.function_parts().rights(),
+            self.function_body(),
+            self.column_types.join(",")
         ));
         format!(
             "{COMMENT_PREFIX} changes of {} for stream {}; sha256:{hash}",
@@ -218,7 +124,7 @@ impl WatchedTable {
     }
 
     fn script_section(&self) -> ScriptSection {
-        let function = quote_qualified(SCHEMA, &self.function_name());
+        let function = quote_qualified(self.instance.as_str(), &self.function_name());
         let (body, comment) = (
             dollar_quote(&self.function_body()),
             quote_literal(&self.function_comment()),
@@ -230,7 +136,7 @@ impl WatchedTable {
             ("stream", stream.as_str()),
             ("table", &table),
             ("function", &function),
-            ("rights", self.function_rights()),
+            ("rights", self.function_parts().rights()),
             ("body", &body),
             ("comment", &comment),
         ];
@@ -267,9 +173,12 @@ pub(super) fn shared_body(gated: bool) -> String {
     let gate = [
         (
             "hash_of_key",
-            hash_sql("latido_stream || ':' || latido_keys[1]"),
+            hash_sql(&stream_and_key("latido_stream", "latido_keys[1]")),
         ),
-        ("hash_of_each", hash_sql("latido_stream || ':' || k.key")),
+        (
+            "hash_of_each",
+            hash_sql(&stream_and_key("latido_stream", "k.key")),
+        ),
         ("try_first", try_first_sql(hash)),
         ("try_second", try_second_sql(hash)),
         ("try_first_each", try_first_sql(each)),
@@ -281,15 +190,15 @@ pub(super) fn shared_body(gated: bool) -> String {
     );
     let gate = if gated { gate.as_str() } else { "" };
     let (keys, bytes) = (MAX_NAMED_KEYS.to_string(), MAX_KEY_BYTES.to_string());
-    let (payload, item) = (
+    let (payload, chunk) = (
         MAX_PAYLOAD_BYTES.to_string(),
-        MAX_KEY_JSON_BYTES.to_string(),
+        (MAX_PAYLOAD_BYTES - MAX_KEY_JSON_BYTES).to_string(),
     );
     let values = [
         ("max_keys", keys.as_str()),
         ("max_key_bytes", &bytes),
         ("max_payload", &payload),
-        ("max_item", &item),
+        ("chunk_bytes", &chunk),
         ("gate", gate),
     ];
     fill_template(include_str!("changed.sql"), &values)
@@ -310,19 +219,25 @@ pub(super) fn schema_comment() -> String {
 }
 
 /// Returns all sections that install the triggers of these tables, in order.
-pub(super) fn script_sections(tables: &[WatchedTable], gated: bool) -> Vec<ScriptSection> {
+pub(super) fn script_sections(
+    instance: &InstanceName,
+    tables: &[WatchedTable],
+    gated: bool,
+) -> Vec<ScriptSection> {
     let schema_comment = quote_literal(&schema_comment());
     let (body, comment) = (
         dollar_quote(&shared_body(gated)),
         quote_literal(&shared_comment(gated)),
     );
+    let schema = instance.sql();
     let values = [
-        ("schema_comment", schema_comment.as_str()),
+        ("schema", schema.as_str()),
+        ("schema_comment", &schema_comment),
         ("body", &body),
         ("comment", &comment),
     ];
     let shared = ScriptSection {
-        subject: format!("schema {SCHEMA}"),
+        subject: format!("schema {instance}"),
         sql: fill_template(include_str!("shared.sql"), &values),
     };
     std::iter::once(shared)
@@ -354,28 +269,6 @@ fn truncate_name(start: &str, end: &str) -> String {
         .find(|at| start.is_char_boundary(*at))
         .unwrap_or(0);
     format!("{}{end}", &start[..cut])
-}
-
-/// Replaces each `{name}` with its value in one pass, so that a value's content is never taken for
-/// a placeholder.
-pub(super) fn fill_template(template: &str, values: &[(&str, &str)]) -> String {
-    let mut text = String::with_capacity(template.len() * 2);
-    let mut rest = template;
-    while let Some(at) = rest.find('{') {
-        text.push_str(&rest[..at]);
-        rest = &rest[at..];
-        let found = values.iter().find_map(|(name, value)| {
-            Some((value, rest[1..].strip_prefix(name)?.strip_prefix('}')?))
-        });
-        if let Some((value, tail)) = found {
-            text.push_str(value);
-            rest = tail;
-        } else {
-            text.push('{');
-            rest = &rest[1..];
-        }
-    }
-    text + rest
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@ use super::*;
 
 fn citas_table() -> WatchedTable {
     WatchedTable {
+        instance: InstanceName::default(),
         stream: "estadisticas".to_owned(),
         schema: "public".to_owned(),
         table: "citas".to_owned(),
@@ -10,6 +11,7 @@ fn citas_table() -> WatchedTable {
             is_text: false,
         }),
         change_columns: ["negocio_id", "fecha", "estado"].map(str::to_owned).into(),
+        column_types: ["uuid", "date", "estado"].map(str::to_owned).into(),
         relations: vec![("public".to_owned(), "citas".to_owned())],
         trigger_kind: TriggerKind::Statements,
     }
@@ -17,7 +19,7 @@ fn citas_table() -> WatchedTable {
 
 #[test]
 fn script_equals_the_reviewed_one() {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/install/");
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/triggers/");
     let by_rows = WatchedTable {
         trigger_kind: TriggerKind::Rows,
         ..citas_table()
@@ -29,7 +31,7 @@ fn script_equals_the_reviewed_one() {
     let scripts = forms.map(|(watched, name, reviewed)| {
         let script = build_script(
             "SET LOCAL lock_timeout = '800ms';",
-            &script_sections(&[watched], true),
+            &script_sections(&InstanceName::default(), &[watched], true),
         );
         if std::env::var_os("LATIDO_UPDATE_GOLDEN").is_some() {
             std::fs::write(format!("{folder}{name}"), &script).unwrap();

@@ -7,58 +7,61 @@ COMMENT ON SCHEMA latido IS 'latido: triggers for live statistics; latido uninst
 CREATE OR REPLACE FUNCTION latido.changed(latido_stream text, latido_keys text[]) RETURNS void LANGUAGE plpgsql AS $latido$
 -- Says that these keys of a stream changed; NULL, or more of them than worth naming: that any key may have.
 DECLARE
-  latido_head text;
-  latido_one text;
+  latido_head pg_catalog.text;
+  latido_one pg_catalog.text;
   latido_hash bigint;
 BEGIN
-  IF cardinality(latido_keys) = 0 THEN
+  IF pg_catalog.cardinality(latido_keys) OPERATOR(pg_catalog.=) 0 THEN
     RETURN;
   END IF;
   -- The most frequent case first, and without a statement of its own.
-  IF cardinality(latido_keys) = 1 AND octet_length(latido_keys[1]) <= 200 THEN
+  IF pg_catalog.cardinality(latido_keys) OPERATOR(pg_catalog.=) 1 AND pg_catalog.octet_length(latido_keys[1]) OPERATOR(pg_catalog.<=) 200 THEN
     NULL;
-  ELSIF latido_keys IS NULL OR cardinality(latido_keys) > 2000
-        OR EXISTS (SELECT FROM unnest(latido_keys) AS k (key) WHERE octet_length(k.key) > 200) THEN
-    PERFORM pg_notify('latido', '[' || to_json(latido_stream)::text || ',null]');
+  ELSIF latido_keys IS NULL OR pg_catalog.cardinality(latido_keys) OPERATOR(pg_catalog.>) 2000
+        OR EXISTS (SELECT FROM pg_catalog.unnest(latido_keys) AS k (key) WHERE pg_catalog.octet_length(k.key) OPERATOR(pg_catalog.>) 200) THEN
+    PERFORM pg_catalog.pg_notify('latido', '[' OPERATOR(pg_catalog.||) pg_catalog.to_json(latido_stream)::pg_catalog.text OPERATOR(pg_catalog.||) ',null]');
     RETURN;
   END IF;
   -- What nobody watches is left out. Servers hold the shared lock of both buckets of each key that they watch: whoever gets the exclusive one
   -- of either knows that none does, and keeps it, so that a server that begins to watch waits until this transaction can be seen. Two,
   -- because another writer may have the first, or a server for another key. Nobody waits here.
-  IF cardinality(latido_keys) = 1 THEN
-    latido_hash := pg_catalog.hashtextextended((latido_stream || ':' || latido_keys[1]) COLLATE pg_catalog."C", 0);
-    IF pg_catalog.pg_try_advisory_xact_lock(1818326127, (latido_hash & 1023)::int)
-       OR pg_catalog.pg_try_advisory_xact_lock(1818326127, ((latido_hash >> 32) & 1023)::int + 1024) THEN
+  IF pg_catalog.cardinality(latido_keys) OPERATOR(pg_catalog.=) 1 THEN
+    latido_hash := pg_catalog.hashtextextended((latido_stream OPERATOR(pg_catalog.||) ':' OPERATOR(pg_catalog.||) latido_keys[1]) COLLATE pg_catalog."C", 0);
+    IF pg_catalog.pg_try_advisory_xact_lock(1818326127, (latido_hash OPERATOR(pg_catalog.&) 1023)::int)
+       OR pg_catalog.pg_try_advisory_xact_lock(1818326127, ((latido_hash OPERATOR(pg_catalog.>>) 32) OPERATOR(pg_catalog.&) 1023)::int OPERATOR(pg_catalog.+) 1024) THEN
       RETURN;
     END IF;
   ELSE
-    SELECT array_agg(k.key) INTO latido_keys
-      FROM (SELECT k.key, pg_catalog.hashtextextended((latido_stream || ':' || k.key) COLLATE pg_catalog."C", 0) FROM unnest(latido_keys) AS k (key) OFFSET 0) AS k (key, hash)
-     WHERE NOT (pg_catalog.pg_try_advisory_xact_lock(1818326127, (k.hash & 1023)::int)
-                OR pg_catalog.pg_try_advisory_xact_lock(1818326127, ((k.hash >> 32) & 1023)::int + 1024));
+    SELECT pg_catalog.array_agg(k.key) INTO latido_keys
+      FROM (SELECT k.key, pg_catalog.hashtextextended((latido_stream OPERATOR(pg_catalog.||) ':' OPERATOR(pg_catalog.||) k.key) COLLATE pg_catalog."C", 0) FROM pg_catalog.unnest(latido_keys) AS k (key) OFFSET 0) AS k (key, hash)
+     WHERE NOT (pg_catalog.pg_try_advisory_xact_lock(1818326127, (k.hash OPERATOR(pg_catalog.&) 1023)::int)
+                OR pg_catalog.pg_try_advisory_xact_lock(1818326127, ((k.hash OPERATOR(pg_catalog.>>) 32) OPERATOR(pg_catalog.&) 1023)::int OPERATOR(pg_catalog.+) 1024));
     IF latido_keys IS NULL THEN
       RETURN;
     END IF;
   END IF;
   -- A payload of 8,000 bytes would fail the statement of the user.
-  latido_head := '[' || to_json(latido_stream)::text;
-  latido_one := latido_head || (SELECT string_agg(',' || to_json(k.key)::text, '') FROM unnest(latido_keys) AS k (key)) || ']';
-  IF octet_length(latido_one) <= 7900 THEN
-    PERFORM pg_notify('latido', latido_one);
+  latido_head := '[' OPERATOR(pg_catalog.||) pg_catalog.to_json(latido_stream)::pg_catalog.text;
+  latido_one := latido_head OPERATOR(pg_catalog.||)
+    (SELECT pg_catalog.string_agg(',' OPERATOR(pg_catalog.||) pg_catalog.to_json(k.key)::pg_catalog.text, '') FROM pg_catalog.unnest(latido_keys) AS k (key))
+    OPERATOR(pg_catalog.||) ']';
+  IF pg_catalog.octet_length(latido_one) OPERATOR(pg_catalog.<=) 7900 THEN
+    PERFORM pg_catalog.pg_notify('latido', latido_one);
     RETURN;
   END IF;
-  PERFORM pg_notify('latido', latido_head || string_agg(c.item, '') || ']')
-    FROM (SELECT i.item, (sum(octet_length(i.item)) OVER (ORDER BY i.n) - octet_length(i.item))
-                         / (7900 - 1203 - octet_length(latido_head)) AS chunk
-            FROM (SELECT ',' || to_json(k.key)::text, k.n FROM unnest(latido_keys) WITH ORDINALITY AS k (key, n)) AS i (item, n)) AS c
+  PERFORM pg_catalog.pg_notify('latido', latido_head OPERATOR(pg_catalog.||) pg_catalog.string_agg(c.item, '') OPERATOR(pg_catalog.||) ']')
+    FROM (SELECT i.item, (pg_catalog.sum(pg_catalog.octet_length(i.item)) OVER (ORDER BY i.n) OPERATOR(pg_catalog.-) pg_catalog.octet_length(i.item))
+                         OPERATOR(pg_catalog./) (6697 OPERATOR(pg_catalog.-) pg_catalog.octet_length(latido_head)) AS chunk
+            FROM (SELECT ',' OPERATOR(pg_catalog.||) pg_catalog.to_json(k.key)::pg_catalog.text, k.n
+                    FROM pg_catalog.unnest(latido_keys) WITH ORDINALITY AS k (key, n)) AS i (item, n)) AS c
    GROUP BY c.chunk;
 END
 $latido$;
 REVOKE ALL ON FUNCTION latido.changed(text, text[]) FROM PUBLIC;
-COMMENT ON FUNCTION latido.changed(text, text[]) IS 'latido: sends what changed; sha256:671aefbf781781a65e71dcabdb06afbf83d54d045a8265dcdb08a5a9af908652';
+COMMENT ON FUNCTION latido.changed(text, text[]) IS 'latido: sends what changed; sha256:eba858c349df7c41bf4acc6761097132af4238372a166fac859b238c7c85c9ec';
 
 -- Stream estadisticas, table "public"."citas"
-CREATE OR REPLACE FUNCTION "latido"."estadisticas_citas_ff86264d"() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $latido$
+CREATE OR REPLACE FUNCTION "latido"."estadisticas_citas_ff86264d"() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off AS $latido$
 #variable_conflict use_column
 DECLARE
   latido_key text;
@@ -69,14 +72,17 @@ DECLARE
   latido_done boolean;
 BEGIN
   -- Most statements write one row, and one row needs no sets: this costs its writer a third of what follows below.
+  -- LIMIT 1: a session keeps the plan of its first call, which must not depend on how many rows that wrote; and plpgsql.extra_errors refuses
+  -- more than one row.
   IF TG_OP = 'INSERT' THEN
-    SELECT (latido_r."negocio_id")::text, EXISTS (SELECT FROM latido_new OFFSET 1) INTO latido_key, latido_many FROM latido_new AS latido_r;
+    SELECT (latido_r."negocio_id")::text, EXISTS (SELECT FROM latido_new OFFSET 1) INTO latido_key, latido_many FROM latido_new AS latido_r LIMIT 1;
   ELSIF TG_OP = 'DELETE' THEN
-    SELECT (latido_r."negocio_id")::text, EXISTS (SELECT FROM latido_old OFFSET 1) INTO latido_key, latido_many FROM latido_old AS latido_r;
+    SELECT (latido_r."negocio_id")::text, EXISTS (SELECT FROM latido_old OFFSET 1) INTO latido_key, latido_many FROM latido_old AS latido_r LIMIT 1;
   ELSIF TG_OP = 'UPDATE' THEN
     -- Images: every type has one, also those without equality.
     SELECT (latido_r."negocio_id")::text, (latido_o."negocio_id")::text, ROW(latido_r."negocio_id", latido_r."fecha", latido_r."estado")::record *<> ROW(latido_o."negocio_id", latido_o."fecha", latido_o."estado")::record, EXISTS (SELECT FROM latido_new OFFSET 1)
-      INTO latido_key, latido_old_key, latido_differs, latido_many FROM latido_new AS latido_r, latido_old AS latido_o;
+      INTO latido_key, latido_old_key, latido_differs, latido_many
+      FROM (SELECT * FROM latido_new LIMIT 1) AS latido_r, (SELECT * FROM latido_old LIMIT 1) AS latido_o;
     IF NOT latido_many THEN
       IF NOT latido_differs THEN
         RETURN NULL;
@@ -114,10 +120,21 @@ BEGIN
     latido_done := latido.changed('estadisticas', latido_keys) IS NULL;
   END IF;
   RETURN NULL;
+EXCEPTION WHEN OTHERS THEN
+  -- A column was renamed, dropped or retyped, or a right revoked. The write goes on: any key may have changed, and the server reports why.
+  BEGIN
+    latido_done := pg_catalog.pg_notify('latido', '["estadisticas",null,' OPERATOR(pg_catalog.||)
+                     pg_catalog.to_json(TG_TABLE_SCHEMA::pg_catalog.text OPERATOR(pg_catalog.||) '.' OPERATOR(pg_catalog.||) TG_TABLE_NAME::pg_catalog.text)::pg_catalog.text
+                     OPERATOR(pg_catalog.||) ',"' OPERATOR(pg_catalog.||) SQLSTATE OPERATOR(pg_catalog.||) '"]') IS NULL;
+  EXCEPTION WHEN OTHERS THEN
+    -- Not even a notification: the sweep finds the change.
+    NULL;
+  END;
+  RETURN NULL;
 END
 $latido$;
 REVOKE ALL ON FUNCTION "latido"."estadisticas_citas_ff86264d"() FROM PUBLIC;
-COMMENT ON FUNCTION "latido"."estadisticas_citas_ff86264d"() IS 'latido: changes of "public"."citas" for stream estadisticas; sha256:0b3bd27ba971b19655092afc1976e14ea45ac7deb57c8dd43e160776c486a232';
+COMMENT ON FUNCTION "latido"."estadisticas_citas_ff86264d"() IS 'latido: changes of "public"."citas" for stream estadisticas; sha256:d9ac8b466e10b5ea21fd4fa578ea24abced6081684768a4c1c9a9862f74e73a6';
 CREATE OR REPLACE TRIGGER "latido_estadisticas_ff86264d_ins" AFTER INSERT ON "public"."citas" REFERENCING NEW TABLE AS latido_new FOR EACH STATEMENT EXECUTE FUNCTION "latido"."estadisticas_citas_ff86264d"();
 CREATE OR REPLACE TRIGGER "latido_estadisticas_ff86264d_upd" AFTER UPDATE ON "public"."citas" REFERENCING OLD TABLE AS latido_old NEW TABLE AS latido_new FOR EACH STATEMENT EXECUTE FUNCTION "latido"."estadisticas_citas_ff86264d"();
 CREATE OR REPLACE TRIGGER "latido_estadisticas_ff86264d_del" AFTER DELETE ON "public"."citas" REFERENCING OLD TABLE AS latido_old FOR EACH STATEMENT EXECUTE FUNCTION "latido"."estadisticas_citas_ff86264d"();

@@ -2,11 +2,13 @@
 
 use std::fmt;
 
+use tokio_postgres::types::Type;
+
 use crate::error::DatabaseError;
 use crate::pool::Database;
 use crate::quote::{quote_ident, quote_qualified};
 use crate::triggers::generate::{
-    SCHEMA, SHARED_FUNCTION, ScriptSection, WatchedTable, shared_body, shared_comment,
+    SHARED_FUNCTION, ScriptSection, WatchedTable, shared_body, shared_comment,
 };
 use crate::triggers::trigger_event::TRIGGER_EVENTS;
 use crate::triggers::trigger_event::TriggerKind;
@@ -20,6 +22,9 @@ use latido_stream::Catalog;
 pub enum TriggerState {
     /// Current triggers exist on the table and each of its partitions.
     Current,
+    /// As current, but some triggers do not fire in sessions with `session_replication_role =
+    /// replica`: someone disabled them and enabled them again without ALWAYS.
+    NotAlways,
     /// Some triggers are missing, disabled, or of another version or configuration.
     Outdated,
     /// The table has no triggers.
@@ -30,6 +35,7 @@ impl fmt::Display for TriggerState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Current => "current",
+            Self::NotAlways => "not always enabled",
             Self::Outdated => "outdated",
             Self::Missing => "missing",
         })
@@ -70,11 +76,11 @@ impl TriggerReport {
             .unwrap_or(TriggerState::Current)
     }
 
-    /// Returns whether every change sends a notification.
+    /// Returns whether every change sends a notification, at least in ordinary sessions.
     pub fn are_current(&self) -> bool {
         self.tables
             .iter()
-            .all(|table| table.state == TriggerState::Current)
+            .all(|table| table.state <= TriggerState::NotAlways)
     }
 }
 
@@ -115,6 +121,9 @@ impl Database {
     }
 }
 
+/// The beginning of the handler in the source of a function that fails no write.
+const FAILURE_HANDLER: &str = "EXCEPTION WHEN OTHERS";
+
 /// All functions that Latido installed in a database.
 #[derive(Debug, Default)]
 pub(super) struct InstalledTriggers {
@@ -125,6 +134,7 @@ pub(super) struct InstalledTriggers {
 /// One installed function, with the triggers that call it.
 #[derive(Debug)]
 pub(super) struct TriggerFunction {
+    schema: String,
     pub(super) name: String,
     arguments: String,
     source: String,
@@ -132,12 +142,13 @@ pub(super) struct TriggerFunction {
     triggers: Vec<InstalledTrigger>,
 }
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 struct InstalledTrigger {
     schema: String,
     table: String,
     name: String,
-    /// The value of `tgenabled`; `A` means that it fires under any `session_replication_role`.
+    /// The value of `tgenabled`: `A` fires under any `session_replication_role`, `O` under its
+    /// default.
     enabled: String,
     tgtype: i16,
 }
@@ -145,33 +156,41 @@ struct InstalledTrigger {
 impl InstalledTriggers {
     pub(super) async fn read(database: &Database) -> Result<Self, DatabaseError> {
         let what = "a look at the triggers";
-        let schema = "SELECT obj_description(oid, 'pg_namespace') LIKE 'latido:%' FROM pg_namespace WHERE nspname = 'latido'";
-        let rows = database.query(what, schema, &[]).await?;
-        let schema_is_ours = rows
-            .first()
-            .and_then(|row| row.try_get::<_, Option<bool>>(0).ok().flatten())
-            .unwrap_or(false);
+        let schema = "SELECT pg_catalog.starts_with(pg_catalog.obj_description(oid, 'pg_namespace'), 'latido:') \
+                      FROM pg_catalog.pg_namespace WHERE nspname OPERATOR(pg_catalog.=) $1";
+        let instance = database.instance().as_str();
+        let params = [(&instance as _, Type::NAME)];
+        let rows = database.query(what, schema, &params).await?;
+        let marked: Option<bool> = rows.first().and_then(|row| row.try_get(0).ok().flatten());
+        let has_unmarked_schema = !rows.is_empty() && marked.is_none();
         let mut installed = Self {
             functions: Vec::new(),
-            owns_schema: schema_is_ours,
+            owns_schema: marked.unwrap_or(false),
         };
         for row in database
-            .query(what, include_str!("find_installed.sql"), &[])
+            .query(what, include_str!("find_installed.sql"), &params)
             .await?
         {
             installed
-                .add_row(&row)
+                .add_row(instance, &row)
                 .map_err(|e| DatabaseError::from_driver(what, &e))?;
         }
+        // Restored without comments; it is dropped only if nothing else is in it.
+        installed.owns_schema |= has_unmarked_schema && !installed.functions.is_empty();
         Ok(installed)
     }
 
-    fn add_row(&mut self, row: &tokio_postgres::Row) -> Result<(), tokio_postgres::Error> {
+    fn add_row(
+        &mut self,
+        instance: &str,
+        row: &tokio_postgres::Row,
+    ) -> Result<(), tokio_postgres::Error> {
         let (name, arguments): (String, String) = (row.try_get(0)?, row.try_get(1)?);
         let same = |last: &TriggerFunction| last.name == name && last.arguments == arguments;
         if !self.functions.last().is_some_and(same) {
             let (source, comment) = (row.try_get(2)?, row.try_get(3)?);
             self.functions.push(TriggerFunction {
+                schema: instance.to_owned(),
                 name,
                 arguments,
                 source,
@@ -218,7 +237,11 @@ impl InstalledTriggers {
             })
         });
         match rows.min(statements) {
-            TriggerState::Current if !self.is_shared_function_current() => TriggerState::Outdated,
+            TriggerState::Current | TriggerState::NotAlways
+                if !self.is_shared_function_current() =>
+            {
+                TriggerState::Outdated
+            }
             state => state,
         }
     }
@@ -236,18 +259,36 @@ impl InstalledTriggers {
         if function.triggers.is_empty() {
             return TriggerState::Missing;
         }
-        let all = table.relations.iter().all(|(schema, name)| {
-            TRIGGER_EVENTS
-                .iter()
-                .all(|event| function.has_trigger(table, schema, name, *event))
-        });
+        let all = |states: &[&str]| {
+            table.relations.iter().all(|(schema, name)| {
+                TRIGGER_EVENTS
+                    .iter()
+                    .all(|event| function.has_trigger(table, schema, name, *event, states))
+            })
+        };
         let same = function.source == table.function_body()
             && function.comment == table.function_comment();
-        if all && same {
+        if same && all(&["A"]) {
             TriggerState::Current
+        } else if same && all(&["A", "O"]) {
+            TriggerState::NotAlways
         } else {
             TriggerState::Outdated
         }
+    }
+
+    /// Returns the functions that belong to none of these tables, and those of versions that did
+    /// not catch their errors.
+    pub(super) fn stale_functions(&self, wanted: &[WatchedTable]) -> Vec<&TriggerFunction> {
+        let names: Vec<_> = wanted.iter().map(WatchedTable::function_name).collect();
+        let is_stale = |function: &&TriggerFunction| {
+            !names.contains(&function.name) || !function.source.contains(FAILURE_HANDLER)
+        };
+        let functions = self.functions.iter();
+        functions
+            .filter(|function| function.name != SHARED_FUNCTION)
+            .filter(is_stale)
+            .collect()
     }
 
     /// Returns the functions that belong to none of these tables.
@@ -267,15 +308,14 @@ impl TriggerFunction {
         schema: &str,
         table: &str,
         event: super::trigger_event::TriggerEvent,
+        states: &[&str],
     ) -> bool {
-        let expected = InstalledTrigger {
-            schema: schema.to_owned(),
-            table: table.to_owned(),
-            name: of.trigger_name(event),
-            enabled: "A".to_owned(),
-            tgtype: event.tgtype(of.trigger_kind),
-        };
-        self.triggers.contains(&expected)
+        let (name, tgtype) = (of.trigger_name(event), event.tgtype(of.trigger_kind));
+        self.triggers.iter().any(|found| {
+            (found.schema.as_str(), found.table.as_str()) == (schema, table)
+                && (&found.name, found.tgtype) == (&name, tgtype)
+                && states.contains(&found.enabled.as_str())
+        })
     }
 
     /// Returns the section that removes the function. Without CASCADE, because other objects that
@@ -293,7 +333,7 @@ impl TriggerFunction {
             .collect();
         sql.push_str(&format!(
             "DROP FUNCTION IF EXISTS {}({});\n",
-            quote_qualified(SCHEMA, &self.name),
+            quote_qualified(&self.schema, &self.name),
             self.arguments
         ));
         let tables: Vec<_> = self
@@ -304,7 +344,7 @@ impl TriggerFunction {
         let subject = tables
             .first()
             .cloned()
-            .unwrap_or_else(|| format!("function {}", quote_qualified(SCHEMA, &self.name)));
+            .unwrap_or_else(|| format!("function {}", quote_qualified(&self.schema, &self.name)));
         ScriptSection { subject, sql }
     }
 }

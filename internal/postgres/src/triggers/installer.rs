@@ -5,11 +5,12 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 use crate::grants::{Grant, grant_script};
+use crate::instance::InstanceName;
 use crate::pool::Database;
 use crate::triggers::app_schema::AppSchema;
 use crate::triggers::discover;
 use crate::triggers::error::InstallError;
-use crate::triggers::generate::{SCHEMA, ScriptSection, WatchedTable, script_sections};
+use crate::triggers::generate::{ScriptSection, WatchedTable, fill_template, script_sections};
 use crate::triggers::inspect::{InstalledTriggers, TriggerState};
 use crate::triggers::install_change::InstallChange;
 use crate::triggers::ownership::ObjectNames;
@@ -30,9 +31,18 @@ impl Database {
     /// it no longer contains. All of this is one transaction on the listener's address, with short
     /// lock time-outs. Current triggers are not touched.
     pub async fn install(&self, catalog: &Catalog) -> Result<Vec<InstallChange>, InstallError> {
-        let (todo, changes) = self.plan_install(catalog).await?;
-        self.run_sections(&todo).await?;
-        Ok(changes)
+        match self.plan_install(catalog).await {
+            Ok((todo, changes)) => {
+                self.run_sections(&todo).await?;
+                Ok(changes)
+            }
+            Err(error) => {
+                if let InstallError::UnsupportedTables(_) = error {
+                    self.remove_stale_triggers(catalog).await?;
+                }
+                Err(error)
+            }
+        }
     }
 
     /// Returns the script that [`Database::install`] would run now, for reading or for psql.
@@ -42,7 +52,10 @@ impl Database {
     }
 
     async fn plan_install(&self, catalog: &Catalog) -> Result<Plan, InstallError> {
-        let wanted = discover::discover_tables(self, catalog).await?;
+        let (wanted, problems) = discover::discover_tables(self, catalog).await?;
+        if !problems.is_empty() {
+            return Err(InstallError::UnsupportedTables(problems));
+        }
         let found = InstalledTriggers::read(self).await?;
         let mut todo: Vec<ScriptSection> = found
             .unused_functions(&wanted)
@@ -54,7 +67,7 @@ impl Database {
             .map(|section| InstallChange::Removed(section.subject.clone()))
             .collect();
         let gated = discover::uses_gate(self).await?;
-        let mut all = script_sections(&wanted, gated).into_iter();
+        let mut all = script_sections(self.instance(), &wanted, gated).into_iter();
         let shared = all.next().filter(|_| !found.shared_function_matches(gated));
         let recorded = self.reads_section(catalog, shared.is_some()).await?;
         todo.extend(shared);
@@ -67,16 +80,33 @@ impl Database {
             }
         }
         todo.extend(recorded);
-        Ok((guard_sections(&wanted, todo), changes))
+        Ok((guard_sections(self.instance(), &wanted, todo), changes))
+    }
+
+    /// Removes the triggers that fit no table of the catalog, and those that could fail a write. It
+    /// is for an installation that refuses: they do not stay, whatever the reason.
+    pub async fn remove_stale_triggers(&self, catalog: &Catalog) -> Result<(), InstallError> {
+        let (wanted, _) = discover::discover_tables(self, catalog).await?;
+        let found = InstalledTriggers::read(self).await?;
+        let stale: Vec<_> = found
+            .stale_functions(&wanted)
+            .iter()
+            .map(|function| function.removal_section())
+            .collect();
+        self.run_sections(&stale).await?;
+        for section in &stale {
+            tracing::warn!(
+                table = section.subject,
+                "removed triggers that do not fit their table any more"
+            );
+        }
+        Ok(())
     }
 
     /// Removes everything that was ever installed, for any catalog and for these apps, and the
     /// schema if nothing else is in it. The data of apps stays.
     pub async fn uninstall(&self, apps: &[&AppSchema]) -> Result<Vec<InstallChange>, InstallError> {
-        let (todo, mut changes) = self.plan_uninstall(apps).await?;
-        for schema in apps {
-            changes.extend(self.app_change(schema).await?);
-        }
+        let (todo, changes) = self.plan_uninstall(apps).await?;
         self.run_sections(&todo).await?;
         Ok(changes)
     }
@@ -100,9 +130,14 @@ impl Database {
     }
 
     async fn plan_uninstall(&self, apps: &[&AppSchema]) -> Result<Plan, InstallError> {
-        let (mut todo, changes) = plan_removal(&InstalledTriggers::read(self).await?);
+        let found = InstalledTriggers::read(self).await?;
+        let (mut todo, mut changes) = plan_removal(self.instance(), &found);
         // The last, because their search path is another.
-        todo.extend(apps.iter().map(|schema| self.app_removal(schema)));
+        for schema in apps {
+            let (section, change) = self.plan_app_removal(schema).await?;
+            todo.extend(section);
+            changes.extend(change);
+        }
         Ok((todo, changes))
     }
 
@@ -126,16 +161,20 @@ impl Database {
 
 /// Adds the check that nothing of these names belongs to somebody else: before the other sections,
 /// and after them, because somebody may have been faster than the first check.
-fn guard_sections(tables: &[WatchedTable], mut todo: Vec<ScriptSection>) -> Vec<ScriptSection> {
+fn guard_sections(
+    instance: &InstanceName,
+    tables: &[WatchedTable],
+    mut todo: Vec<ScriptSection>,
+) -> Vec<ScriptSection> {
     let triggers = tables
         .iter()
         .flat_map(|table| TRIGGER_EVENTS.map(|event| table.trigger_name(event)));
     let names = ObjectNames {
-        schemas: vec![SCHEMA.to_owned()],
+        schemas: vec![instance.to_string()],
         triggers: triggers.collect(),
         ..ObjectNames::default()
     };
-    let guard = names.guard_section(format!("schema {SCHEMA}"), "NULL");
+    let guard = names.guard_section(format!("schema {instance}"), "NULL");
     if !todo.is_empty() {
         todo.push(guard.clone());
     }
@@ -144,7 +183,7 @@ fn guard_sections(tables: &[WatchedTable], mut todo: Vec<ScriptSection>) -> Vec<
 }
 
 /// Returns the sections that remove everything found, and the changes to report.
-fn plan_removal(found: &InstalledTriggers) -> Plan {
+fn plan_removal(instance: &InstanceName, found: &InstalledTriggers) -> Plan {
     let mut todo: Vec<ScriptSection> = found
         .functions
         .iter()
@@ -156,8 +195,11 @@ fn plan_removal(found: &InstalledTriggers) -> Plan {
         .collect();
     if found.owns_schema {
         todo.push(ScriptSection {
-            subject: format!("schema {SCHEMA}"),
-            sql: include_str!("drop_schema.sql").to_owned(),
+            subject: format!("schema {instance}"),
+            sql: fill_template(
+                include_str!("drop_schema.sql"),
+                &[("schema", &instance.sql())],
+            ),
         });
     }
     (todo, changes)

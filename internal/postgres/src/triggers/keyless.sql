@@ -1,5 +1,7 @@
 
 #variable_conflict use_column
+DECLARE
+  latido_done boolean;
 BEGIN
   IF TG_OP = 'INSERT' THEN
     IF NOT EXISTS (SELECT FROM latido_new) THEN RETURN NULL; END IF;
@@ -14,6 +16,6 @@ BEGIN
       RETURN NULL;
     END IF;
   END IF;
-  PERFORM latido.changed({stream}, NULL);
+  PERFORM {schema}.changed({stream}, NULL);
   RETURN NULL;
-END
+{failed}END

@@ -3,6 +3,7 @@
 mod app_schema;
 pub(super) mod discover;
 mod error;
+mod function_body;
 pub(super) mod generate;
 mod inspect;
 mod install_change;

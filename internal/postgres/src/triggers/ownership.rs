@@ -4,7 +4,8 @@
 //! could change what the triggers call, and would so gain the rights of the installing role. The
 //! check runs in the installing transaction, before and after the other statements.
 
-use super::generate::{ScriptSection, fill_template};
+use super::function_body::fill_template;
+use super::generate::ScriptSection;
 use crate::quote::{dollar_quote, quote_literal};
 
 /// The SQLSTATE that the check raises; PostgreSQL itself has none of this class.

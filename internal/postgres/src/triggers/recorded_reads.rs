@@ -12,7 +12,7 @@ use crate::query_reads::QueryReadsError;
 use crate::quote::{quote_ident, quote_literal};
 use crate::read_gap::{ReadGap, ReadTable, read_gaps};
 use crate::triggers::discover;
-use crate::triggers::generate::{SCHEMA, ScriptSection, WatchedTable, schema_comment, sha256_hex};
+use crate::triggers::generate::{ScriptSection, WatchedTable, schema_comment, sha256_hex};
 use latido_stream::{Catalog, Stream};
 
 /// What stands before the record in the schema's comment.
@@ -55,9 +55,10 @@ impl Database {
         }
         let json = serde_json::to_string(&record).unwrap_or_default();
         let comment = quote_literal(&format!("{}{MARKER}{json}", schema_comment()));
-        let schema = quote_ident(SCHEMA);
+        let instance = self.instance();
+        let schema = quote_ident(instance.as_str());
         Ok(Some(ScriptSection {
-            subject: format!("schema {SCHEMA}"),
+            subject: format!("schema {instance}"),
             sql: format!("COMMENT ON SCHEMA {schema} IS {comment};\n"),
         }))
     }
@@ -86,7 +87,7 @@ impl Database {
             .query(
                 "a look at the recorded reads",
                 COMMENT_SQL,
-                &[(&SCHEMA, Type::NAME)],
+                &[(&self.instance().as_str(), Type::NAME)],
             )
             .await?;
         let comment: Option<String> = rows.first().and_then(|row| row.try_get(0).ok().flatten());

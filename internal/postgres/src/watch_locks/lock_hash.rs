@@ -29,7 +29,7 @@ pub(crate) fn hash_sql(text: &str) -> String {
 /// Returns SQL that tries the first lock of a key with this hash, and is true if the lock was free.
 pub(crate) fn try_first_sql(hash: &str) -> String {
     format!(
-        "pg_catalog.pg_try_advisory_xact_lock({LOCK_CLASS}, ({hash} & {})::int)",
+        "pg_catalog.pg_try_advisory_xact_lock({LOCK_CLASS}, ({hash} OPERATOR(pg_catalog.&) {})::int)",
         BUCKETS - 1
     )
 }
@@ -37,7 +37,8 @@ pub(crate) fn try_first_sql(hash: &str) -> String {
 /// Returns SQL that tries the second lock of a key, like [`try_first_sql`].
 pub(crate) fn try_second_sql(hash: &str) -> String {
     format!(
-        "pg_catalog.pg_try_advisory_xact_lock({LOCK_CLASS}, (({hash} >> 32) & {})::int + {BUCKETS})",
+        "pg_catalog.pg_try_advisory_xact_lock({LOCK_CLASS}, \
+         (({hash} OPERATOR(pg_catalog.>>) 32) OPERATOR(pg_catalog.&) {})::int OPERATOR(pg_catalog.+) {BUCKETS})",
         BUCKETS - 1
     )
 }
@@ -49,7 +50,10 @@ pub(crate) fn probe_sql() -> String {
     // encoding other than UTF-8 gives other bytes.
     const PROBE: &str = "latido:la señora del café";
     let expected = hash_text(PROBE.as_bytes()).cast_signed();
-    format!("SELECT {} = {expected}", hash_sql(&format!("'{PROBE}'")))
+    format!(
+        "SELECT {} OPERATOR(pg_catalog.=) {expected}",
+        hash_sql(&format!("'{PROBE}'"))
+    )
 }
 
 /// Computes Postgres's `hashtextextended(text, 0)` on a little-endian machine: Bob Jenkins's

@@ -129,7 +129,7 @@ impl LockHolder {
             .collect::<Vec<_>>()
             .join(",");
         let sql = format!(
-            "SELECT b FROM unnest('{{{list}}}'::int[]) AS b WHERE pg_catalog.pg_try_advisory_lock_shared({LOCK_CLASS}, b)"
+            "SELECT b FROM pg_catalog.unnest('{{{list}}}'::int[]) AS b WHERE pg_catalog.pg_try_advisory_lock_shared({LOCK_CLASS}, b)"
         );
         let held = query_ints(holder, &sql).await?;
         let mut wanted = self.shared.lock();
@@ -160,7 +160,7 @@ impl LockHolder {
             .collect::<Vec<_>>()
             .join(",");
         let sql = format!(
-            "SELECT 0 FROM unnest('{{{list}}}'::int[]) AS b WHERE pg_catalog.pg_advisory_unlock_shared({LOCK_CLASS}, b)"
+            "SELECT 0 FROM pg_catalog.unnest('{{{list}}}'::int[]) AS b WHERE pg_catalog.pg_advisory_unlock_shared({LOCK_CLASS}, b)"
         );
         query_ints(holder, &sql).await.map(drop)
     }

@@ -33,4 +33,7 @@ pub struct StreamReport {
     pub name: String,
     /// The reason why the stream cannot be read. `None` if it can.
     pub problem: Option<String>,
+    /// The reason why changes may be found late or cause needless reads. `None` if every change is
+    /// notified exactly.
+    pub degraded: Option<String>,
 }

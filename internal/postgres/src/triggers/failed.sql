@@ -1,0 +1,11 @@
+EXCEPTION WHEN OTHERS THEN
+  -- A column was renamed, dropped or retyped, or a right revoked. The write goes on: any key may have changed, and the server reports why.
+  BEGIN
+    latido_done := pg_catalog.pg_notify('latido', {head} OPERATOR(pg_catalog.||)
+                     pg_catalog.to_json(TG_TABLE_SCHEMA::pg_catalog.text OPERATOR(pg_catalog.||) '.' OPERATOR(pg_catalog.||) TG_TABLE_NAME::pg_catalog.text)::pg_catalog.text
+                     OPERATOR(pg_catalog.||) ',"' OPERATOR(pg_catalog.||) SQLSTATE OPERATOR(pg_catalog.||) '"]') IS NULL;
+  EXCEPTION WHEN OTHERS THEN
+    -- Not even a notification: the sweep finds the change.
+    NULL;
+  END;
+  RETURN NULL;
