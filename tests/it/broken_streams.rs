@@ -222,7 +222,7 @@ async fn built_in_stream_without_its_table_stops_no_other() {
     let installed = TestApp::try_install_on(database.url(), &[("LATIDO_CONFIG", &own)]).await;
     assert_eq!(installed.err().map(|error| error.to_string()), None);
     let refused = TestApp::try_install_on(database.url(), &[("LATIDO_CONFIG", &both)]).await;
-    let refused = format!("{:#}", refused.err().expect("there is no table citas"));
+    let refused = format!("{:#}", refused.expect_err("there is no table citas"));
     assert!(refused.contains("builtin_streams = false"), "{refused}");
     let app = TestApp::on_database_with(database.url(), &[("LATIDO_CONFIG", &both)], |_| {}).await;
     wait_for_report(&app, "estadisticas", false).await;

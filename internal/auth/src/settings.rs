@@ -262,7 +262,9 @@ mod tests {
         assert_eq!(TEST_VARIABLES.len(), 2);
         let hash = format!("sha256:{}", "0".repeat(64));
         for (key, count) in [("short", 1), ("0123456789abcdef", 0), (hash.as_str(), 0)] {
-            let found = warnings(&[("KEY", key)], |r| drop(ApiKey::from_settings(r, &KEY)));
+            let found = warnings(&[("KEY", key)], |r| {
+                let _key = ApiKey::from_settings(r, &KEY);
+            });
             assert_eq!(found.len(), count, "{found:?}");
             assert!(found.iter().all(|text| !text.contains(key)), "{found:?}");
         }

@@ -36,7 +36,7 @@ pub fn tree(bytes: &[u8]) {
 
 fn supply(exploration: &mut Exploration, pending: &PendingFacts, text: &str) -> Result<(), ()> {
     let relation = |oid: &u32| {
-        let kind = if oid % 2 == 0 { "v" } else { "r" };
+        let kind = if oid.is_multiple_of(2) { "v" } else { "r" };
         RelationFacts {
             oid: *oid,
             schema: "public".to_owned(),
@@ -46,7 +46,8 @@ fn supply(exploration: &mut Exploration, pending: &PendingFacts, text: &str) -> 
             columns: BTreeMap::from([(1, "a".to_owned()), (2, "b".to_owned())]),
             virtual_columns: BTreeMap::from([(2, vec![1])]),
             view_tree: Some(text.to_owned()),
-            policy_trees: (oid % 3 == 0)
+            policy_trees: oid
+                .is_multiple_of(3)
                 .then(|| text.to_owned())
                 .into_iter()
                 .collect(),
@@ -57,7 +58,7 @@ fn supply(exploration: &mut Exploration, pending: &PendingFacts, text: &str) -> 
         oid: *oid,
         schema: "public".to_owned(),
         language: "sql".to_owned(),
-        body_tree: (oid % 2 == 0).then(|| text.to_owned()),
+        body_tree: oid.is_multiple_of(2).then(|| text.to_owned()),
         ..FunctionFacts::default()
     };
     let operator = |oid: &u32| OperatorFacts {

@@ -5,7 +5,7 @@ use std::net::Shutdown;
 
 use crate::client::{ConnectionState, ShardClient};
 use crate::close_queue::ClosingSocket;
-use crate::outbox::{Outbox, receive, send_last};
+use crate::outbox::{Outbox, SendResult, receive, send_last};
 use crate::worker::ShardWorker;
 use latido_protocol::websocket::close_frame;
 use latido_session::CloseReason;
@@ -94,15 +94,23 @@ impl ShardWorker {
 }
 
 impl ShardWorker {
-    /// Closes as many waiting sockets as the current step allows.
+    /// Closes as many waiting sockets as the current step allows. A full socket waits for a later
+    /// step, so that a client that still reads a long message gets the close frame behind it.
     pub(super) fn close_due(&mut self) {
         if self.connections.close_queue.waiting.is_empty() {
             return;
         }
-        let now = self.elapsed();
-        while let Some(socket) = self.connections.close_queue.next(now) {
-            self.close_one(socket);
+        let (now, mut full) = (self.elapsed(), Vec::new());
+        while let Some(mut socket) = self.connections.close_queue.next(now) {
+            if self.send_unsent(&mut socket) {
+                self.connections.close(socket.slot);
+            } else {
+                full.push(socket);
+            }
             self.yield_to_broadcasts();
+        }
+        for socket in full {
+            self.connections.close_queue.put(socket);
         }
     }
 
@@ -111,29 +119,37 @@ impl ShardWorker {
     pub(super) fn close_all(&mut self) -> bool {
         let waiting = std::mem::take(&mut self.connections.close_queue.waiting);
         let were_any = !waiting.is_empty();
-        waiting
-            .into_iter()
-            .for_each(|socket| self.close_one(socket));
+        for mut socket in waiting {
+            let _sent = self.send_unsent(&mut socket);
+            self.connections.close(socket.slot);
+        }
         were_any
     }
 
-    fn close_one(&mut self, ClosingSocket { slot, unsent }: ClosingSocket) {
-        if let Some(mut outbox) = unsent
-            && let Some(socket) = self.connections.socket(slot)
-        {
-            // The kernel resets a connection that is closed with unread bytes. Input after a close
-            // frame is irrelevant, so it is discarded.
-            for _ in 0..MAX_DRAIN_READS {
-                if receive(socket, &mut self.buffers.read).is_none_or(|count| count == 0) {
-                    break;
-                }
+    /// Sends what a socket still has to send before it is closed. Returns `false` if the socket is
+    /// full and its client may still make room for it.
+    fn send_unsent(&mut self, ClosingSocket { slot, unsent }: &mut ClosingSocket) -> bool {
+        let Some(outbox) = unsent else { return true };
+        let Some(socket) = self.connections.socket(*slot) else {
+            return true;
+        };
+        // The kernel resets a connection that is closed with unread bytes. Input after a close
+        // frame is irrelevant, so it is discarded.
+        for _ in 0..MAX_DRAIN_READS {
+            if receive(socket, &mut self.buffers.read).is_none_or(|count| count == 0) {
+                break;
             }
-            let (_, bytes) = outbox.flush(socket, send_last, self.clock.now_s);
-            self.deps.metrics.bytes_sent.inc_by(bytes as u64);
-            // The bytes are on their way in any case. An error means that the connection is gone
-            // already.
-            let _: io::Result<()> = socket.shutdown(Shutdown::Write);
         }
-        self.connections.close(slot);
+        let (result, bytes) = outbox.flush(socket, send_last, self.clock.now_s);
+        self.deps.metrics.bytes_sent.inc_by(bytes as u64);
+        if matches!(result, SendResult::Partial(_))
+            && self.clock.now_s < outbox.progress_s + CLOSE_TIMEOUT_S
+        {
+            return false;
+        }
+        // The bytes are on their way in any case. An error means that the connection is gone
+        // already.
+        let _: io::Result<()> = socket.shutdown(Shutdown::Write);
+        true
     }
 }

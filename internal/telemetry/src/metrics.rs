@@ -136,6 +136,7 @@ impl Metrics {
         };
         m.register_counters();
         m.register_gauges();
+        m.register_histograms();
         m.apps.register(&mut m.registry);
         m
     }
@@ -295,6 +296,10 @@ impl Metrics {
             "1 while viewers are told that numbers may be old",
             self.stale.clone(),
         );
+    }
+
+    fn register_histograms(&mut self) {
+        let r = &mut self.registry;
         r.register(
             "batch_keys",
             "Keys read by one statement",

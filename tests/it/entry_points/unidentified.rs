@@ -36,7 +36,7 @@ async fn polling_session_without_identity_may_send_little() {
     // An event whose attachments are announced and do not come stays in memory.
     let path = open_polling(&app).await;
     assert_eq!(post(&app, &path, "40".into()).await, 200);
-    let placeholders = vec![r#"{"_placeholder":true,"num":0}"#; 10].join(",");
+    let placeholders = [r#"{"_placeholder":true,"num":0}"#; 10].join(",");
     let unfinished = format!(r#"4510-["x",{placeholders}]"#);
     assert_eq!(post(&app, &path, unfinished).await, 200);
     let mut refused = None;
