@@ -111,9 +111,11 @@ mod tests {
             "MESSAGING_JWT_SECRET",
             "MESSAGING_JWT_PUBLIC_KEY",
             "MESSAGING_JWT_JWKS_URL",
+            "MESSAGING_JWT_INTROSPECTION_URL",
             "MODULES_API_KEY",
             "MODULES_JWT_SECRET",
             "MODULES_JWT_JWKS_URL",
+            "MODULES_JWT_INTROSPECTION_URL",
             "MODULES_SESSION_SECRET",
             "MODULES_SESSION_SECRET_PREVIOUS",
         ];
