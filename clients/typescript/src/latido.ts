@@ -12,7 +12,6 @@ const LINGER_MS = 1000;
 const CONNECTING: Status = { state: 'connecting' };
 const OPEN: Status = { state: 'open' };
 const IDLE: Status = { state: 'closed' };
-const FAILING: Status = { state: 'stale' };
 
 interface Watcher {
   observer: Observer<any>;
@@ -31,9 +30,7 @@ interface Topic {
   joined?: boolean | undefined;
   /** A value has come on this connection. */
   fed?: boolean | undefined;
-  /** The server can't read it now, while it reads others. */
-  failing?: boolean | undefined;
-  /** The server has refused it on this connection. */
+  /** The server has refused it on this connection, or, if it has joined, can't read it now. */
   refused?: Status | undefined;
   linger?: unknown;
 }
@@ -86,7 +83,7 @@ export class Latido {
     const tell = (topic: Topic) =>
       each(topic.watchers, (watcher) => {
         const isUp = /open|stale/.test(this.status.state);
-        const status = topic.refused ?? (isUp && !topic.joined ? CONNECTING : isUp && topic.failing ? FAILING : this.status);
+        const status = topic.refused ?? (isUp && !topic.joined ? CONNECTING : this.status);
         const { state, error } = status;
         if (status === watcher.told) return;
         watcher.told = status;
@@ -105,7 +102,7 @@ export class Latido {
     const detach = (status: Status) => {
       clock.clearTimeout(asking);
       asking = undefined;
-      topics.forEach((topic) => (topic.asked = topic.joined = topic.fed = topic.failing = topic.refused = undefined));
+      topics.forEach((topic) => (topic.asked = topic.joined = topic.fed = topic.refused = undefined));
       set(status);
     };
 
@@ -120,14 +117,16 @@ export class Latido {
     /** Asks for every channel that was not asked for, if there is a connection. */
     const ask = () => topics.forEach((topic, channel) => (topic.asked ||= send('subscribe', { channel })));
 
+    const refuse = (topic: Topic, status: Status) => {
+      topic.refused = status;
+      tell(topic);
+    };
+
     const complain = (code: string, message: string | undefined, topic: Topic | undefined) => {
       // The new token was refused on this connection; on another it may do, if it is another user's.
       if (code === 'unauthorized') retry(code);
-      else if (code === 'unavailable' && topic?.joined) {
-        // It is still subscribed, and its next value says that it can be read again.
-        topic.failing = true;
-        tell(topic);
-      }
+      // A key that can't be read, while the server reads others: it is still subscribed, and its next value ends this.
+      else if (code === 'unavailable' && topic?.joined) refuse(topic, { state: 'stale' });
       else if (code === 'unavailable' || code === 'rate_limited') {
         // It concerns the moment, and perhaps not this channel alone.
         topics.forEach((topic) => (topic.asked = !!(topic.joined || topic.refused)));
@@ -138,8 +137,7 @@ export class Latido {
       } else if (topic) {
         topic.joined = false;
         topic.value = undefined;
-        topic.refused = { state: 'closed', error: new LatidoError(code as ErrorCode, message) };
-        tell(topic);
+        refuse(topic, { state: 'closed', error: new LatidoError(code as ErrorCode, message) });
       }
     };
 
@@ -157,9 +155,8 @@ export class Latido {
         else if (type === 'error') complain(data.code, data.message, topic);
         else if (topic && (channel || type === 'subscribed')) {
           proven();
+          if (channel || !topic.joined) topic.refused = undefined;
           topic.joined = true;
-          topic.refused = undefined;
-          if (channel) topic.failing = undefined;
           tell(topic);
           if (!channel || !isNewer(v, topic.version, !topic.fed)) return;
           topic.version = v;
@@ -182,7 +179,7 @@ export class Latido {
     };
 
     const leave = (channel: string, topic: Topic) => {
-      if (topic.asked && !topic.refused) send('unsubscribe', { channel });
+      if (topic.asked && (topic.joined || !topic.refused)) send('unsubscribe', { channel });
       topics.delete(channel);
       if (!topics.size) rest(ended ?? IDLE);
     };
