@@ -51,7 +51,7 @@ impl InferenceSession {
         };
         // A standby refuses READ WRITE.
         if session.begin("READ WRITE").await.is_err() {
-            session.begin("READ ONLY").await.map_err(to_error)?;
+            session.begin_again("READ ONLY").await.map_err(to_error)?;
         }
         let path = "SELECT pg_catalog.current_setting('search_path')";
         let rows = session.query(path, &[]).await?;
@@ -63,16 +63,20 @@ impl InferenceSession {
     }
 
     async fn begin(&self, mode: &str) -> Result<(), Error> {
-        let sql = format!(
-            "ROLLBACK; BEGIN {mode}; {LIMITS_SQL} {}",
-            self.local_settings
-        );
+        let sql = format!("BEGIN {mode}; {LIMITS_SQL} {}", self.local_settings);
         self.execute(&sql).await
+    }
+
+    /// Begins after a failure. PostgreSQL warns of a ROLLBACK without a transaction, so the first
+    /// beginning has none.
+    async fn begin_again(&self, mode: &str) -> Result<(), Error> {
+        self.execute("ROLLBACK").await?;
+        self.begin(mode).await
     }
 
     /// Begins again after a failure, for statements that only read.
     pub(super) async fn restart_read_only(&self) -> Result<(), DatabaseError> {
-        self.begin("READ ONLY").await.map_err(to_error)?;
+        self.begin_again("READ ONLY").await.map_err(to_error)?;
         self.execute(SYSTEM_PATH_SQL).await.map_err(to_error)
     }
 
