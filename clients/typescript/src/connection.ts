@@ -39,7 +39,6 @@ export function connection(
   /** Of the present attempt, until its connection has ended: what an older one still awaits is ignored. */
   let attempt: AbortController | undefined;
   let isOpen = false;
-  let isWaiting = false;
   /** Since the server last did what it is for. */
   let failures = 0;
   let token: string | undefined;
@@ -64,7 +63,7 @@ export function connection(
     clock.clearTimeout(renewal);
     attempt?.abort();
     attempt = socket = undefined;
-    isOpen = isWaiting = false;
+    isOpen = false;
     if (!old) return;
     // `onerror` stays: `ws` throws an error that nobody takes.
     old.onopen = old.onmessage = old.onclose = null;
@@ -73,7 +72,6 @@ export function connection(
 
   const fail = (code: ErrorCode, cause?: unknown) => {
     drop();
-    isWaiting = true;
     after(retryDelayMs(code, failures++, random()), open);
     onLost(new LatidoError(code, code, cause), false);
   };
@@ -189,8 +187,8 @@ export function connection(
     },
     /** Something changed for the better: doesn't wait any longer, or finds out whether the socket still lives. */
     hurry() {
-      if (isWaiting) void open();
-      else if (isOpen) ping();
+      if (isOpen) ping();
+      else if (!attempt) void open();
     },
     /** Gives the connection up for another attempt. */
     retry(code: ErrorCode) {

@@ -83,7 +83,7 @@ export class Latido {
     const tell = (topic: Topic) =>
       each(topic.watchers, (watcher) => {
         const isUp = /open|stale/.test(this.status.state);
-        const status = topic.refused ?? (isUp && !topic.joined ? CONNECTING : this.status);
+        const status = topic.refused ?? (topic.joined || !isUp ? this.status : CONNECTING);
         const { state, error } = status;
         if (status === watcher.told) return;
         watcher.told = status;
@@ -117,19 +117,13 @@ export class Latido {
     /** Asks for every channel that was not asked for, if there is a connection. */
     const ask = () => topics.forEach((topic, channel) => (topic.asked ||= send('subscribe', { channel })));
 
-    const refuse = (topic: Topic, status: Status) => {
-      topic.refused = status;
-      tell(topic);
-    };
-
     const complain = (code: string, message: string | undefined, topic: Topic | undefined) => {
       // The new token was refused on this connection; on another it may do, if it is another user's.
       if (code === 'unauthorized') retry(code);
-      // A key that can't be read, while the server reads others: it is still subscribed, and its next value ends this.
-      else if (code === 'unavailable' && topic?.joined) refuse(topic, { state: 'stale' });
+      else if (code === 'unavailable' && topic?.joined) topic.refused = { state: 'stale' };
       else if (code === 'unavailable' || code === 'rate_limited') {
         // It concerns the moment, and perhaps not this channel alone.
-        topics.forEach((topic) => (topic.asked = !!(topic.joined || topic.refused)));
+        topics.forEach((topic) => (topic.asked = topic.joined !== undefined));
         asking ??= clock.setTimeout(() => {
           asking = undefined;
           ask();
@@ -137,8 +131,9 @@ export class Latido {
       } else if (topic) {
         topic.joined = false;
         topic.value = undefined;
-        refuse(topic, { state: 'closed', error: new LatidoError(code as ErrorCode, message) });
+        topic.refused = { state: 'closed', error: new LatidoError(code as ErrorCode, message) };
       }
+      if (topic) tell(topic);
     };
 
     const address = new URL(url, globalThis.location?.href);
@@ -179,7 +174,7 @@ export class Latido {
     };
 
     const leave = (channel: string, topic: Topic) => {
-      if (topic.asked && (topic.joined || !topic.refused)) send('unsubscribe', { channel });
+      if (topic.asked && topic.joined !== false) send('unsubscribe', { channel });
       topics.delete(channel);
       if (!topics.size) rest(ended ?? IDLE);
     };

@@ -8,7 +8,7 @@ import { gzipSync } from 'node:zlib';
 import { build } from 'esbuild';
 
 /** Of gzip -9 of the minified bundle. */
-const LARGEST_BYTES = 2549;
+const LARGEST_BYTES = 2500;
 
 async function bundle(code: string): Promise<Uint8Array> {
   const stdin = { contents: code, resolveDir: '.', loader: 'ts' as const };
