@@ -6,8 +6,12 @@
 
 #[cfg(test)]
 mod bounded;
+#[cfg(feature = "socketio")]
+mod socketio;
 mod tree;
 
+#[cfg(feature = "socketio")]
+pub use socketio::{engineio, socketio};
 pub use tree::tree;
 
 use std::path::Path;
@@ -40,6 +44,10 @@ pub const TARGETS: &[FuzzTarget] = &[
     ("tree", tree),
     #[cfg(feature = "app-messaging")]
     ("phoenix", phoenix),
+    #[cfg(feature = "socketio")]
+    ("engineio", engineio),
+    #[cfg(feature = "socketio")]
+    ("socketio", socketio),
 ];
 
 const SECRET: &str = "a secret of the fuzzer, of more than 32 bytes";
