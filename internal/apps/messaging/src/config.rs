@@ -69,9 +69,10 @@ pub(crate) const JOIN_BURST: u32 = 400;
 pub(crate) const POOL_SIZE: usize = 8;
 /// The largest frame, in bytes: a content of the largest size with every character of it escaped.
 const MAX_FRAME_BYTES: u32 = 512 * 1024;
-/// The idle timeout, in seconds. Clients send a heartbeat every 30 s, so this allows for one that
-/// is lost.
-const IDLE_TIMEOUT_S: u32 = 60;
+/// The idle timeout, in seconds. Clients send a heartbeat every 30 s, but a browser runs the timers
+/// of a tab in the background once per minute, so their heartbeats are 60 s apart. They get 15 s
+/// more for a busy page and the way to the server; a shard rounds the timeout down by up to 1 s.
+const IDLE_TIMEOUT_S: u32 = 75;
 
 /// Returns the server's limits with the values that differ for this app.
 pub(crate) fn socket_limits(server: SessionLimits) -> SessionLimits {

@@ -16,6 +16,8 @@ mod connection_topics;
 mod database;
 mod feed_trigger;
 mod frames;
+#[cfg(test)]
+mod heartbeat_tests;
 mod name;
 mod payload;
 mod presence;
