@@ -1,5 +1,6 @@
 //! The configuration of the messaging app.
 
+use latido_app_kit::ApiKeys;
 use latido_auth::VerifierConfig;
 use latido_session::SessionLimits;
 
@@ -11,8 +12,11 @@ use crate::store::MessageWindows;
 pub(crate) struct Config {
     /// The keys that verify tokens, and the claims that tokens must carry.
     pub verifier: VerifierConfig,
-    /// The API version that a client is assumed to use until its first version-specific push.
-    pub default_api_version: ClientApiVersion,
+    /// The keys with which servers send notifications. Without any, none can.
+    pub api_keys: ApiKeys,
+    /// The API version that every client is assumed to use until its first version-specific push.
+    /// `None` means that the address decides, to which the client has connected.
+    pub assumed_api_version: Option<ClientApiVersion>,
     /// The number of messages that one user may send per hour; at least 1.
     pub messages_per_hour: u32,
     /// The number of times that one user may start typing per hour; at least 1.
@@ -40,7 +44,8 @@ impl Config {
         verifier.session_claims = &["device_id", "session_id"];
         Self {
             verifier,
-            default_api_version: ClientApiVersion::default(),
+            api_keys: ApiKeys::default(),
+            assumed_api_version: None,
             messages_per_hour: PER_HOUR,
             typing_per_hour: PER_HOUR,
             reactions_per_hour: PER_HOUR,
