@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use crate::long_poll::outgoing::Outgoing;
 use crate::long_poll::request::Status;
+use latido_base::ident::UserId;
 use latido_event_bus::SlowConsumer;
 use latido_http::PermitSet;
 use latido_protocol::Frame;
@@ -82,6 +83,11 @@ impl PollSession {
             end_status: None,
             _permits: permits,
         }
+    }
+
+    /// Returns the user, until the session has ended.
+    pub(super) fn user(&self) -> Option<&UserId> {
+        self.handler.as_ref()?.user()
     }
 
     pub(super) fn has_ended(&self) -> bool {

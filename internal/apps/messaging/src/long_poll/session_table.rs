@@ -96,6 +96,16 @@ impl SessionTable {
         }
     }
 
+    /// Returns the number of sessions of the user of this one. Sessions without a user are of none.
+    pub(super) fn sessions_of_same_user(&self, slot: ConnectionSlot) -> usize {
+        let user = self.get(slot).and_then(PollSession::user);
+        let Some(user) = user else { return 0 };
+        let sessions = self.slots.iter().filter_map(|slot| slot.session.as_ref());
+        sessions
+            .filter(|(_, session)| session.user() == Some(user))
+            .count()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.free.len() == self.slots.len()
     }

@@ -25,6 +25,8 @@ use latido_shard::{
 const QUEUE_CAPACITY: usize = 1024;
 /// The futures of handlers that run at a time.
 const CONCURRENCY: usize = 64;
+/// The largest number of sessions of one user. Those that are not polled end by themselves.
+pub(super) const MAX_SESSIONS_PER_USER: usize = 50;
 /// The interval between two looks at the times of the sessions.
 const TICK: Duration = Duration::from_millis(500);
 /// The range of close codes with which a handler says that the client's token or rights have ended,
@@ -33,7 +35,7 @@ const UNAUTHORIZED_CODES: std::ops::RangeInclusive<u16> = 4001..=4403;
 
 /// A request to the task.
 pub(super) enum Command {
-    /// Opens a session, and responds with its token.
+    /// Opens a session, and responds with its token, or not at all if there is no room.
     Open(
         Box<HandlerSpec>,
         Option<PermitSet>,
@@ -171,6 +173,7 @@ impl SessionWorker {
         }
     }
 
+    /// Opens a session. Returns its token, or `None` if its user has too many.
     fn open(
         &mut self,
         spec: HandlerSpec,
@@ -178,13 +181,19 @@ impl SessionWorker {
         now: Instant,
     ) -> Option<Box<str>> {
         let queue = self.queue.clone();
-        self.table.insert(|connection_slot| {
+        let token = self.table.insert(|connection_slot| {
             let handler = (spec.factory)(HandlerContext {
                 queue,
                 connection_slot,
             });
             PollSession::new(handler, spec.limits.unwrap_or_default(), permits, now)
-        })
+        })?;
+        let slot = self.table.tokens.slot(&token)?;
+        if self.table.sessions_of_same_user(slot) > MAX_SESSIONS_PER_USER {
+            self.table.remove(slot);
+            return None;
+        }
+        Some(token)
     }
 
     /// Passes a message of the client to its handler, within the limits of its connection.

@@ -10,7 +10,7 @@ use tokio::time::{advance, sleep};
 use super::outgoing::MAX_WAITING_FRAMES;
 use super::poll_session::{ABORTED_PAUSE, POLL_PAUSE, POLL_WINDOW, PollAnswer};
 use super::request::{ClientFrame, Status};
-use super::sessions::{Command, Sessions};
+use super::sessions::{Command, MAX_SESSIONS_PER_USER, Sessions};
 use latido_base::clock::Clock;
 use latido_base::drain::Drain;
 use latido_base::ident::UserId;
@@ -41,6 +41,7 @@ struct Echo {
     bus: Arc<EventBus>,
     connection: ConnectionId,
     open: Arc<AtomicUsize>,
+    user: UserId,
 }
 
 impl ProtocolHandler for Echo {
@@ -76,7 +77,7 @@ impl ProtocolHandler for Echo {
     }
 
     fn user(&self) -> Option<&UserId> {
-        None
+        Some(&self.user)
     }
 }
 
@@ -109,6 +110,10 @@ impl Harness {
     }
 
     async fn open(&self) -> ConnectionSlot {
+        self.try_open().await.expect("there is room")
+    }
+
+    async fn try_open(&self) -> Option<ConnectionSlot> {
         let (bus, open) = (Arc::clone(&self.bus), Arc::clone(&self.open));
         let spec = HandlerSpec::new("test", move |context| {
             let joins = [JoinRequest::new(TopicName::new("all"))];
@@ -125,14 +130,17 @@ impl Harness {
                 bus,
                 connection,
                 open,
+                user: UserId::new("ana"),
             })
         });
         let (response, opened) = oneshot::channel();
         self.send(Command::Open(Box::new(spec), None, response))
             .await;
-        let token = opened.await.unwrap();
+        let Ok(token) = opened.await else {
+            return None;
+        };
         assert!(token.starts_with("lp.") && token.len() == 46, "{token}");
-        self.sessions.tokens.slot(&token).unwrap()
+        self.sessions.tokens.slot(&token)
     }
 
     async fn send(&self, command: Command) {
@@ -292,6 +300,18 @@ async fn handler_that_closes_ends_the_session_after_its_frames() {
     harness.say(slot, &["close 4001"]).await;
     harness.wait(POLL_PAUSE + SECOND).await;
     assert_eq!(harness.answer(slot).await, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn sessions_of_a_user_are_limited() {
+    let harness = Harness::start();
+    for _ in 0..MAX_SESSIONS_PER_USER {
+        harness.open().await;
+    }
+    assert_eq!(harness.try_open().await, None);
+    harness.wait(POLL_PAUSE + SECOND).await;
+    assert_eq!(harness.open_handlers(), 0);
+    harness.open().await;
 }
 
 #[tokio::test(start_paused = true)]
