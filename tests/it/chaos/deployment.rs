@@ -11,6 +11,7 @@ use serde_json::json;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{sleep, timeout};
+use tokio_postgres::NoTls;
 
 use crate::chaos::fault::Fault;
 use crate::chaos::viewer::{BusinessNumbers, ChaosViewer, ViewerCounts, ViewerState};
@@ -173,28 +174,49 @@ impl Deployment {
     async fn wait_until_correct(&mut self, after: &str) -> Duration {
         self.is_working.send_replace(false);
         let begun = Instant::now();
-        let mut wrong = "the database does not answer".to_owned();
+        let mut wrong = String::new();
         while begun.elapsed() < RECOVERY_TIMEOUT {
             // The result may still change until the last statement of a writer ends.
-            if let Ok(Some(truth)) = timeout(Duration::from_secs(2), self.database_numbers()).await
-            {
-                match self.first_difference(&truth) {
+            match timeout(Duration::from_secs(2), self.database_numbers()).await {
+                Ok(Ok(truth)) => match self.first_difference(&truth) {
                     None => return begun.elapsed(),
                     Some(other) => wrong = other,
-                }
+                },
+                Ok(Err(error)) => wrong = format!("the database answers: {error}"),
+                Err(_) => wrong = "the database does not answer in two seconds".to_owned(),
             }
             sleep(Duration::from_millis(10)).await;
         }
-        panic!("after {after}: {wrong}");
+        panic!("after {after}: {wrong}; {}", self.database_sessions().await);
     }
 
-    async fn database_numbers(&self) -> Option<HashMap<String, BusinessNumbers>> {
-        let db = try_connect(&self.cluster.url()).await?;
+    async fn database_numbers(&self) -> Result<HashMap<String, BusinessNumbers>, String> {
+        let (db, connection) = tokio_postgres::connect(&self.cluster.url(), NoTls)
+            .await
+            .map_err(|error| format!("{error:?}"))?;
+        tokio::spawn(connection);
         let mut truth = HashMap::new();
         for n in 0..BUSINESSES {
-            truth.insert(business(n), query_numbers(&db, n).await?);
+            let numbers = query_numbers(&db, n).await;
+            truth.insert(business(n), numbers.ok_or("the query failed")?);
         }
-        Some(truth)
+        Ok(truth)
+    }
+
+    /// Returns what the sessions of the database are doing, for the report of a failure.
+    async fn database_sessions(&self) -> String {
+        let listed = async {
+            let db = try_connect(&self.cluster.url()).await?;
+            let sql = "SELECT string_agg(concat_ws(' ', pid, state, wait_event_type, wait_event, \
+                       pg_blocking_pids(pid), now() - xact_start, left(query, 80)), E'\\n') \
+                       FROM pg_stat_activity";
+            let row = db.query_one(sql, &[]).await.ok()?;
+            Some(row.get::<_, String>(0))
+        };
+        match timeout(Duration::from_secs(20), listed).await {
+            Ok(Some(sessions)) => format!("sessions:\n{sessions}"),
+            Ok(None) | Err(_) => "its sessions cannot be listed".to_owned(),
+        }
     }
 
     /// Compares the viewers with the database. Returns a description of the first difference.
