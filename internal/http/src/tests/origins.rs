@@ -76,7 +76,7 @@ async fn own_pages_reach_the_operator_addresses() {
     let token = format!("Authorization: Bearer {}", admin());
     for (origin, status) in [("Origin: http://test", 404), (EVIL, 403)] {
         let headers = [origin, token.as_str(), "Content-Length: 0"];
-        let path = "POST /dashboard/clients/7/close";
+        let path = "POST /dashboard/clients/0-17-3/close";
         let response = server.request(path, &headers, "").await;
         assert_eq!(response.status, status, "{origin}: {}", response.body);
     }
