@@ -5,6 +5,7 @@ mod grants;
 mod hostile_schema;
 mod messaging;
 mod modules;
+mod modules_emit;
 mod own_app;
 mod uninstall;
 mod workspace;
