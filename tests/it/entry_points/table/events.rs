@@ -27,7 +27,11 @@ type Row = (&'static str, Option<Expected>, Expected);
 
 const NATIVE: &[Row] = &[
     ("subscribe", Some(Denied), Denied),
-    ("unsubscribe", Some(Denied), Denied),
+    (
+        "unsubscribe",
+        Some(Denied),
+        Harmless(r#"{"type":"unsubscribed","data":{"channel":"#),
+    ),
     (
         "ping",
         Some(Harmless(r#"{"type":"pong"}"#)),
