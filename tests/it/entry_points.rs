@@ -4,7 +4,7 @@
 mod floods;
 mod revocation;
 mod rights;
-mod table;
+pub(crate) mod table;
 mod unidentified;
 
 use crate::harness::{TestApp, TestSocket};

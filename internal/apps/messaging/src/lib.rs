@@ -45,6 +45,9 @@ use feed_trigger::FeedTrigger;
 use name::NAME;
 use running::MessagingApp;
 
+/// The description of the app's addresses.
+const OPENAPI: &str = include_str!("openapi.json");
+
 /// The app, as the list of apps names it.
 #[derive(Debug)]
 pub struct Messaging;
@@ -71,6 +74,10 @@ impl App for Messaging {
                     .remedy("latido install, with the app switched on"),
             }]
         })
+    }
+
+    fn openapi(&self) -> Option<&'static str> {
+        Some(OPENAPI)
     }
 
     fn configure(&self, reader: &mut SettingsReader<'_>, server: &ServerSettings<'_>) -> Starter {

@@ -154,11 +154,7 @@ async fn view_response(
     head: &RequestHead,
 ) -> Result<Response, ApiError> {
     let operations = &state.admin;
-    let limit = head
-        .query("limit")
-        .and_then(|limit| limit.parse().ok())
-        .unwrap_or(MAX_ITEMS)
-        .min(MAX_ITEMS);
+    let limit = item_limit(head)?;
     let body = match view {
         "clients" => {
             let list = operations
@@ -179,6 +175,21 @@ async fn view_response(
         _ => legacy_json::overview_json(operations, state.clock.unix_s()).await,
     };
     Ok(uncached_json(&body))
+}
+
+/// Returns the most items that a list may have: those that the request asks for, or
+/// [`MAX_ITEMS`].
+fn item_limit(head: &RequestHead) -> Result<usize, ApiError> {
+    let Some(limit) = head.query("limit") else {
+        return Ok(MAX_ITEMS);
+    };
+    if !limit.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(ApiError::bad_request(
+            "bad_request",
+            "expected limit: an integer from 0",
+        ));
+    }
+    Ok(limit.parse().unwrap_or(MAX_ITEMS).min(MAX_ITEMS))
 }
 
 /// Checks every client now for expired tokens and the like, which the server also does by itself
@@ -209,7 +220,16 @@ async fn close_client(
     let invalid =
         |error: InvalidClientId| ApiError::bad_request("invalid_client", error.to_string());
     let id: ClientId = id.parse().map_err(invalid)?;
-    let may_return = head.query("come_back").is_some_and(|value| value == "true");
+    let may_return = match head.query("come_back").as_deref() {
+        None | Some("false") => false,
+        Some("true") => true,
+        Some(_) => {
+            return Err(ApiError::bad_request(
+                "bad_request",
+                "expected come_back: true or false",
+            ));
+        }
+    };
     let reason = if may_return {
         CloseReason::AdminReconnect
     } else {

@@ -8,7 +8,7 @@ use super::{GATEWAY_KEY, GuardedServer, KINDS, literals, sources};
 use crate::harness::{B1, TestSocket, within};
 use crate::specification::base_document;
 
-type Statuses = [u16; 5];
+pub(crate) type Statuses = [u16; 5];
 
 const PUBLIC: Statuses = [200; 5];
 /// The demo's addresses, in a server without a demo.
@@ -44,7 +44,7 @@ const SERVER: &[(&str, Statuses)] = &[
 const OPERATOR_FOLDERS: [&str; 2] = ["/dashboard", "/api/dashboard"];
 
 /// The addresses of apps on the main listener.
-const APPS: &[(&str, &str, Statuses)] = &[
+pub(crate) const APPS: &[(&str, &str, Statuses)] = &[
     ("GET", "/api/health", PUBLIC),
     ("GET", "/api/workspaces/{workspace}/users", KEY),
     ("POST", "/api/workspaces/{workspace}/notify", KEY),
@@ -56,14 +56,14 @@ const APPS: &[(&str, &str, Statuses)] = &[
 ];
 
 /// The addresses of `gateway` on its own listener.
-const GATEWAY: &[(&str, &str, Statuses)] = &[
+pub(crate) const GATEWAY: &[(&str, &str, Statuses)] = &[
     ("GET", "/api/health", PUBLIC),
     ("GET", "/dashboard.html", PUBLIC),
 ];
 
 /// The WebSockets, and the status of an upgrade. Without a token, `/ws` belongs to `workspace`, and
 /// a device says who it is in band.
-const SOCKETS: &[(&str, Statuses)] = &[
+pub(crate) const SOCKETS: &[(&str, Statuses)] = &[
     ("/ws", [101, 401, 101, 401, 401]),
     ("/socket/websocket", [403, 403, 101, 403, 403]),
     ("/messaging/socket/websocket", [403, 403, 101, 403, 403]),
