@@ -24,6 +24,7 @@ use crate::state::ServerState;
 use crate::static_files::StaticFiles;
 use latido_admission::RequestHead;
 use latido_auth::Principal;
+use latido_net::query;
 use latido_session::CloseReason;
 use latido_shard::{ClientId, InvalidClientId};
 
@@ -177,13 +178,19 @@ async fn view_response(
     Ok(uncached_json(&body))
 }
 
+/// Returns the value of a query parameter, also if it is empty.
+fn parameter(head: &RequestHead, name: &str) -> Option<String> {
+    let empty = || query::raw_value(&head.query, name).map(str::to_owned);
+    head.query(name).or_else(empty)
+}
+
 /// Returns the most items that a list may have: those that the request asks for, or
 /// [`MAX_ITEMS`].
 fn item_limit(head: &RequestHead) -> Result<usize, ApiError> {
-    let Some(limit) = head.query("limit") else {
+    let Some(limit) = parameter(head, "limit") else {
         return Ok(MAX_ITEMS);
     };
-    if !limit.bytes().all(|byte| byte.is_ascii_digit()) {
+    if limit.is_empty() || !limit.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(ApiError::bad_request(
             "bad_request",
             "expected limit: an integer from 0",
@@ -220,7 +227,7 @@ async fn close_client(
     let invalid =
         |error: InvalidClientId| ApiError::bad_request("invalid_client", error.to_string());
     let id: ClientId = id.parse().map_err(invalid)?;
-    let may_return = match head.query("come_back").as_deref() {
+    let may_return = match parameter(head, "come_back").as_deref() {
         None | Some("false") => false,
         Some("true") => true,
         Some(_) => {

@@ -33,9 +33,13 @@ impl StreamDocs {
         schema
     }
 
-    /// Builds the schema of a key in a hook's body, which may be a number for integer keys.
+    /// Builds the schema of a key in a hook's body, which may be a number for integer keys, and not
+    /// blank for texts.
     pub(super) fn hook_key_schema(&self, key: &str) -> Value {
         let key = json!({"$ref": key});
+        if self.key_type == Some(KeyType::Text) {
+            return json!({"allOf": [key, {"pattern": r"\S"}]});
+        }
         if self.key_type == Some(KeyType::Integer) {
             json!({"anyOf": [key, {"type": "integer", "minimum": i64::MIN, "maximum": i64::MAX}]})
         } else {
