@@ -91,6 +91,7 @@ fn start(config: &Config, deps: &AppDeps) -> anyhow::Result<AppServices> {
         &config,
         messages,
         trigger.clone(),
+        &deps.verifier,
         deps.clock.clone(),
         &deps.drain,
     )?;

@@ -14,6 +14,7 @@ use crate::name::NAME;
 use crate::running::MessagingApp;
 use crate::shared::MessagingShared;
 use latido_app_kit::ErrorFormat;
+use latido_auth::TokenSender;
 use latido_http::{AppRequest, AppResponse, HandlerSpec, WebSocketApp};
 use latido_protocol::phoenix::SerializerVersion;
 use latido_shard::ProtocolHandler;
@@ -56,18 +57,18 @@ async fn upgrade(
         .query("token")
         .or_else(|| offered_token(offered))
         .ok_or_else(|| forbidden("a token is required"))?;
-    let principal =
-        shared
-            .verifier
-            .verify(&token)
-            .await
-            .map_err(|error| match error.is_temporary() {
-                true => unavailable(),
-                false => {
-                    tracing::debug!(reason = error.reason(), "a messaging client was refused");
-                    forbidden("the token is not valid")
-                }
-            })?;
+    let sender = TokenSender::at(request.client.map(|client| client.ip()));
+    let principal = shared
+        .verifier
+        .verify(&token, &sender)
+        .await
+        .map_err(|error| match error.is_temporary() {
+            true => unavailable(),
+            false => {
+                tracing::debug!(reason = error.reason(), "a messaging client was refused");
+                forbidden("the token is not valid")
+            }
+        })?;
     let user = principal
         .user()
         .as_str()
