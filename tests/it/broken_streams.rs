@@ -286,3 +286,33 @@ async fn authorize_errors_are_forbidden_or_a_broken_stream() {
     assert_eq!(owner.next_of_type("views").await["data"]["n"], 0);
     wait_for_report(&app, "views", true).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn errors_that_are_sent_to_all_viewers_are_counted() {
+    let app = TestApp::with_streams(STREAMS, TABLES).await;
+    let mut viewers = Vec::new();
+    for _ in 0..3 {
+        let mut viewer = app.connect_socket(&admin(&app)).await;
+        viewer.subscribe_as("views:a", "views").await;
+        viewers.push(viewer);
+    }
+    // One of them watches another channel too, and gets its frames in another way.
+    viewers[0].subscribe_as("rows:a", "rows").await;
+    let events = app
+        .request(Method::GET, "/views/a/events")
+        .bearer_auth(admin(&app))
+        .send()
+        .await
+        .expect("a response");
+    assert_eq!(events.status(), 200);
+    execute(
+        &app,
+        "ALTER VIEW seen RENAME TO unseen; INSERT INTO rows VALUES ('a', 1)",
+    )
+    .await;
+    for viewer in &mut viewers {
+        assert_unavailable(&viewer.next_of_type("error").await, "views:a");
+    }
+    let counted = r#"latido_errors_sent_total{code="unavailable"}"#;
+    app.assert_metric_settles(counted, 4.0).await;
+}

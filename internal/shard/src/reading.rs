@@ -247,10 +247,10 @@ impl ShardWorker {
         } else {
             room.turn
         };
-        room.latest
-            .as_ref()
-            .filter(|_| !is_full)
-            .map(|latest| latest.frame.clone())
+        let latest = room.latest.as_ref().filter(|_| !is_full)?;
+        let (frame, content) = (latest.frame.clone(), latest.content);
+        self.count_errors(content, 1);
+        Some(frame)
     }
 
     fn leave_room(&mut self, client: &mut ShardClient, position: RoomPosition) {
