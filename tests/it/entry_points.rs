@@ -3,6 +3,7 @@
 
 mod costly_tokens;
 mod floods;
+mod passwords;
 mod revocation;
 mod rights;
 mod table;
