@@ -6,8 +6,11 @@
 
 #[cfg(test)]
 mod bounded;
+mod frame_rate;
 mod tree;
 
+pub use frame_rate::frame_rate;
+pub use latido_http::fuzz_head_scanner as heads;
 pub use tree::tree;
 
 use std::path::Path;
@@ -32,6 +35,8 @@ pub type FuzzTarget = (&'static str, fn(&[u8]));
 /// All fuzz targets, with their names.
 pub const TARGETS: &[FuzzTarget] = &[
     ("frames", frames),
+    ("frame_rate", frame_rate),
+    ("heads", heads),
     ("messages", messages),
     ("hook", hook),
     ("token", token),
