@@ -56,7 +56,7 @@ mod websocket;
 #[cfg(test)]
 mod tests;
 
-pub use app_http::{AppHandler, HttpApp};
+pub use app_http::{AppHandler, HttpApp, SessionUse};
 pub use app_message::{AppRequest, AppResponse};
 pub use app_mounts::{AppMounts, WebSocketApp};
 pub use assets::STATIC_FILES;
@@ -67,7 +67,7 @@ pub use demo_routes::demo_routes;
 pub use fuzzing::fuzz_head_scanner;
 #[cfg(any(fuzzing, feature = "testing"))]
 pub use hook_body::parse_hint;
-pub use latido_admission::{ConnectionLimits, TrustedProxies, UpgradeRules, json_error};
+pub use latido_admission::{ConnectionLimits, PermitSet, TrustedProxies, UpgradeRules, json_error};
 pub use latido_shard::HandlerSpec;
 pub use listen::{HttpListener, ListenSockets, bind};
 pub use mount::{DuplexStream, MountedService, PeerAddress, RequestKind};

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use reqwest::{Method, Response};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{CHANNEL, next_packet, open_socketio};
 use crate::access_control::TestIssuer;
@@ -23,13 +23,15 @@ struct OpenConnections {
     /// Connections of `workspace`: with a token in the address, and in a frame.
     workspace: Vec<TestSocket>,
     phoenix: TestSocket,
+    /// The address of a session of `messaging` that polls.
+    long_poll: String,
     /// Pages of `modules`: with a token in the handshake, and in an event.
     pages: Vec<TestSocket>,
     polling_page: String,
     events: Response,
 }
 
-fn user_claims() -> serde_json::Value {
+fn user_claims() -> Value {
     json!({
         "id": ADMIN_OF_B1, "sub": ADMIN_OF_B1, "userId": 7, "device_id": "d",
         "workspaces": [{"workspaceId": 1, "role": "owner"}], "exp": claims::now() + LIFETIME_S
@@ -97,6 +99,27 @@ async fn poll_to_the_end(app: &TestApp, path: &str) -> String {
     }
 }
 
+/// Polls once, and returns the status and the session's token.
+async fn poll_phoenix(app: &TestApp, address: &str) -> (Value, Value) {
+    let request = app.request(Method::GET, address);
+    let answer = within(request.send()).await.unwrap().text().await.unwrap();
+    let answer: Value = serde_json::from_str(&answer).unwrap();
+    (answer["status"].clone(), answer["token"].clone())
+}
+
+/// Opens a session of `messaging` that polls, once the app is ready. Returns its address.
+async fn open_long_poll(app: &TestApp, token: &str) -> String {
+    let address = format!("/socket/longpoll?vsn=2.0.0&token={token}");
+    loop {
+        let (status, session) = poll_phoenix(app, &address).await;
+        if status == 410 {
+            return format!("{address}&token={}", session.as_str().unwrap());
+        }
+        assert_eq!(status, 500);
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+}
+
 async fn open_all(app: &TestApp, modules_token: &str) -> OpenConnections {
     let plain = app.sign(&json!({"id": ADMIN_OF_B1, "exp": claims::now() + LIFETIME_S}));
     let operator = json!({"id": 1, "rol": "admin_sistema", "exp": claims::now() + LIFETIME_S});
@@ -125,6 +148,7 @@ async fn open_all(app: &TestApp, modules_token: &str) -> OpenConnections {
         native: vec![native, watching, in_band],
         workspace: vec![connect(app, "/ws?", &token).await, anonymous],
         phoenix: connect(app, "/socket/websocket?vsn=2.0.0&", &token).await,
+        long_poll: open_long_poll(app, &token).await,
         pages: vec![
             open_page(app, modules_token, false).await,
             open_page(app, modules_token, true).await,
@@ -141,6 +165,10 @@ impl OpenConnections {
             assert_eq!(socket.wait_for_close_code().await, Some(4401));
         }
         assert_eq!(self.phoenix.wait_for_close_code().await, Some(4001));
+        while !matches!(
+            poll_phoenix(app, &self.long_poll).await.0.as_u64(),
+            Some(403)
+        ) {}
         within(self.events.bytes()).await.unwrap();
         for page in &mut self.pages {
             let last = next_packet(page, r#"42["client:auth:error""#).await;

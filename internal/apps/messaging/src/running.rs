@@ -95,7 +95,7 @@ impl MessagingApp {
             reaction_limit: UserRateLimit::in_bursts(config.reactions_per_hour, REACTION_BURST),
             status_limit: UserRateLimit::in_bursts(config.statuses_per_hour, STATUS_BURST),
             join_limit: UserRateLimit::in_bursts(config.joins_per_hour, JOIN_BURST),
-            default_api_version: config.default_api_version,
+            assumed_api_version: config.assumed_api_version,
             windows: config.windows,
             limits: config.limits,
             clock,
