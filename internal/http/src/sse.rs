@@ -22,7 +22,7 @@ use latido_admission::RequestHead;
 use latido_auth::{PermissionLease, TokenLifetime};
 use latido_base::ident::Channel;
 use latido_hub::{AsyncSubscriber, SubscriberEvent};
-use latido_protocol::Frame;
+use latido_protocol::{ErrorCode, Frame};
 
 /// The header that stops nginx from buffering events.
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
@@ -143,7 +143,7 @@ async fn next_event(
     let next = async {
         match source {
             Source::Channel { event, watcher } => {
-                Progress::Event(update_event(event, watcher.next().await))
+                Progress::Event(update_event(state, event, watcher.next().await))
             }
             Source::Held {
                 has_status: has_status @ false,
@@ -197,13 +197,15 @@ async fn retry(state: &ServerState, request: &Arc<ReadRequest>) -> Progress {
     }
 }
 
-fn update_event(event: &str, update: SubscriberEvent) -> Event {
+fn update_event(state: &ServerState, event: &str, update: SubscriberEvent) -> Event {
     match update {
         SubscriberEvent::Frame(newest) => Event::default()
             .event(event)
             .id(newest.version.0.to_string())
             .data(event_data(&newest.frame)),
         SubscriberEvent::Unreadable(error) => {
+            let errors = &state.metrics.errors_sent;
+            errors.increment(ErrorCode::Unavailable.as_str());
             Event::default().event("error").data(event_data(&error))
         }
         SubscriberEvent::Status(status) => {

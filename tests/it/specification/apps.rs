@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::ApiDocument;
 use super::answers::WEBSOCKET;
-use crate::entry_points::table::addresses::{APPS, GATEWAY, SOCKETS};
+use crate::entry_points::table::addresses::{APPS, GATEWAY, LONG_POLLS, SOCKETS};
 use crate::harness::{TempFolder, TestApp, http_client};
 
 const APP_NAMES: [&str; 4] = ["workspace", "gateway", "messaging", "modules"];
@@ -88,6 +88,12 @@ async fn every_address_of_an_app_is_described() {
     for (path, _) in SOCKETS {
         let item = main.item(path);
         if item.is_none_or(|item| item.get(WEBSOCKET).is_none()) {
+            missing.insert((*path).to_owned());
+        }
+    }
+    for (path, _) in LONG_POLLS {
+        let item = main.item(path);
+        if item.is_none_or(|item| item.get("get").is_none() || item.get("post").is_none()) {
             missing.insert((*path).to_owned());
         }
     }
