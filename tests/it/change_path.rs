@@ -261,7 +261,7 @@ async fn frames_are_stale_during_a_database_outage_and_right_after_it() {
     app.book(&db, B1, "pendiente", 0).await;
     let mut fresh = false;
     let frame = loop {
-        let frame = socket.next().await;
+        let frame = socket.next_frame().await;
         fresh |= frame["type"] == "status" && frame["data"]["stale"] == false;
         if frame["type"] == "stats" && frame["data"]["total_citas"] == 1 {
             break frame;
@@ -426,7 +426,7 @@ async fn slow_key_does_not_delay_other_keys() {
         app.book(&db, B1, "pendiente", 0).await;
         let mut waiting = vec!["slow:a", "slow:b"];
         while !waiting.is_empty() {
-            let frame = socket.next().await;
+            let frame = socket.next_frame().await;
             assert_ne!(frame["type"], "status", "the database answers: {frame}");
             citas = frame["data"]["citas"].as_i64().unwrap_or(citas);
             waiting.retain(|name| frame["channel"] != *name || frame["data"]["citas"] != round);
