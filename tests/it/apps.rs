@@ -5,6 +5,7 @@ mod grants;
 mod hostile_schema;
 mod messaging;
 mod modules;
+mod modules_emit;
 mod modules_origins;
 mod own_app;
 mod uninstall;

@@ -57,6 +57,8 @@ pub struct AppMounts {
     pub socketio_mount: Option<Arc<dyn MountedService>>,
     /// The origins whose pages may use the cookies of the apps.
     pub cookie_origins: Vec<String>,
+    /// The parts of `/openapi.json` that describe the apps' addresses.
+    pub openapi: Vec<&'static str>,
     /// True if the listener is dedicated to apps: then their addresses are tried before the
     /// server's own.
     pub is_dedicated: bool,
@@ -66,6 +68,12 @@ impl AppMounts {
     /// Returns the HTTP app that answers a path.
     pub(super) fn http_app(&self, path: &str) -> Option<Arc<dyn HttpApp>> {
         self.http_apps.iter().find(|app| app.matches(path)).cloned()
+    }
+
+    /// Returns the app that answers unknown paths, if one does.
+    pub(super) fn unknown_path_app(&self) -> Option<Arc<dyn HttpApp>> {
+        let mut apps = self.http_apps.iter().filter(|_| self.is_dedicated);
+        apps.find(|app| app.unknown_path().is_some()).cloned()
     }
 
     /// Returns the extension of `/ws`, if an app has one.

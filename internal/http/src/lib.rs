@@ -24,6 +24,8 @@ mod dashboard;
 mod demo_routes;
 mod error;
 mod etag;
+#[cfg(any(fuzzing, feature = "testing"))]
+mod fuzzing;
 mod head_guard;
 mod head_scanner;
 mod health;
@@ -61,6 +63,8 @@ pub use assets::STATIC_FILES;
 pub use config::{Config, DRAIN_GRACE, HookPath};
 #[cfg(feature = "demo")]
 pub use demo_routes::demo_routes;
+#[cfg(any(fuzzing, feature = "testing"))]
+pub use fuzzing::fuzz_head_scanner;
 #[cfg(any(fuzzing, feature = "testing"))]
 pub use hook_body::parse_hint;
 pub use latido_admission::{ConnectionLimits, PermitSet, TrustedProxies, UpgradeRules, json_error};

@@ -58,6 +58,7 @@ impl ListenerGroup {
                 "app switched on"
             );
             mounts.apps.push(name);
+            mounts.openapi.extend(app.openapi());
             socketio.add(&services);
             mounts.http_apps.extend(services.http_apps);
             mounts.websocket_apps.extend(services.websocket_apps);

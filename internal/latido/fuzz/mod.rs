@@ -6,10 +6,13 @@
 
 #[cfg(test)]
 mod bounded;
+mod frame_rate;
 #[cfg(feature = "socketio")]
 mod socketio;
 mod tree;
 
+pub use frame_rate::frame_rate;
+pub use latido_http::fuzz_head_scanner as heads;
 #[cfg(feature = "socketio")]
 pub use socketio::{engineio, socketio};
 pub use tree::tree;
@@ -36,6 +39,8 @@ pub type FuzzTarget = (&'static str, fn(&[u8]));
 /// All fuzz targets, with their names.
 pub const TARGETS: &[FuzzTarget] = &[
     ("frames", frames),
+    ("frame_rate", frame_rate),
+    ("heads", heads),
     ("messages", messages),
     ("hook", hook),
     ("token", token),

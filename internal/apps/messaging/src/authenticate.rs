@@ -11,6 +11,7 @@ use crate::api_version::ClientApiVersion;
 use crate::connection::VerifiedClient;
 use crate::shared::MessagingShared;
 use latido_app_kit::ErrorFormat;
+use latido_auth::TokenSender;
 use latido_http::AppRequest;
 use latido_protocol::phoenix::SerializerVersion;
 
@@ -42,18 +43,18 @@ pub(super) async fn authenticate(
     let vsn = SerializerVersion::parse(request.query("vsn").as_deref())
         .ok_or(Rejection::Forbidden("unknown vsn"))?;
     let token = token.ok_or(Rejection::Forbidden("a token is required"))?;
-    let principal =
-        shared
-            .verifier
-            .verify(&token)
-            .await
-            .map_err(|error| match error.is_temporary() {
-                true => Rejection::Unavailable,
-                false => {
-                    tracing::debug!(reason = error.reason(), "a messaging client was refused");
-                    Rejection::Forbidden("the token is not valid")
-                }
-            })?;
+    let sender = TokenSender::at(request.client.map(|client| client.ip()));
+    let principal = shared
+        .verifier
+        .verify(&token, &sender)
+        .await
+        .map_err(|error| match error.is_temporary() {
+            true => Rejection::Unavailable,
+            false => {
+                tracing::debug!(reason = error.reason(), "a messaging client was refused");
+                Rejection::Forbidden("the token is not valid")
+            }
+        })?;
     let user_id = principal
         .user()
         .as_str()

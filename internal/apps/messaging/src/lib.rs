@@ -52,6 +52,9 @@ use name::NAME;
 use notification_api::NotificationApi;
 use running::MessagingApp;
 
+/// The description of the app's addresses.
+const OPENAPI: &str = include_str!("openapi.json");
+
 /// The app, as the list of apps names it.
 #[derive(Debug)]
 pub struct Messaging;
@@ -80,6 +83,10 @@ impl App for Messaging {
         })
     }
 
+    fn openapi(&self) -> Option<&'static str> {
+        Some(OPENAPI)
+    }
+
     fn configure(&self, reader: &mut SettingsReader<'_>, server: &ServerSettings<'_>) -> Starter {
         let config = Config::from_settings(reader, server.verifier);
         Arc::new(move |deps| start(&config, deps))
@@ -102,6 +109,7 @@ fn start(config: &Config, deps: &AppDeps) -> anyhow::Result<AppServices> {
         &config,
         messages,
         trigger.clone(),
+        &deps.verifier,
         deps.clock.clone(),
         &deps.drain,
     )?;

@@ -231,3 +231,19 @@ fn only_known_paths_are_routes() {
         )
     );
 }
+
+#[test]
+fn every_route_and_method_is_described() {
+    let openapi: serde_json::Value = serde_json::from_str(crate::OPENAPI).unwrap();
+    assert_eq!(routes().undocumented_routes(&openapi), [""; 0]);
+    let emit = EMIT_PATH.replace("{method}", "");
+    let described = openapi["paths"].as_object().unwrap().keys();
+    let mut described: Vec<_> = described
+        .filter_map(|path| path.strip_prefix(&emit))
+        .collect();
+    let methods = emit_api::METHODS.iter().flat_map(|method| method.names);
+    let mut methods: Vec<_> = methods.copied().collect();
+    described.sort_unstable();
+    methods.sort_unstable();
+    assert_eq!(described, methods);
+}
