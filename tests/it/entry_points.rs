@@ -1,10 +1,12 @@
 //! The entry points of a complete server: who may come in, how much they may send, and when they
 //! must leave.
 
+mod costly_tokens;
 mod floods;
+mod passwords;
 mod revocation;
 mod rights;
-mod table;
+pub(crate) mod table;
 mod unidentified;
 
 use crate::harness::{TestApp, TestSocket};

@@ -9,7 +9,7 @@ use warp::http::StatusCode;
 use crate::error::{ApiError, RETRY_SOON};
 use crate::state::ServerState;
 use latido_admission::{MethodNotAllowed, RequestHead};
-use latido_auth::{Decision, Principal, TokenError};
+use latido_auth::{Decision, Principal, TokenError, TokenSender};
 use latido_base::ident::Channel;
 use latido_net::query::decode_segment;
 use latido_stream::{ChannelError, PermissionLookupError};
@@ -34,26 +34,19 @@ pub(super) async fn authenticate(
         );
         return Err(response.with_metric_label(TokenError::Missing.reason()));
     };
-    let costly_from = client_ip(state, head).filter(|_| state.verifier.tries_many_keys(&token));
-    let limits = &state.rules.limits;
-    if costly_from.is_some_and(|address| !limits.may_check_costly_token(address)) {
-        return Err(ApiError::too_many(
-            "token_rate",
-            "too many invalid tokens from this address",
-        ));
-    }
-    let verified = timeout(state.config.answer_timeout, state.verifier.verify(&token)).await;
+    let sender = TokenSender::at(client_ip(state, head));
+    let verifying = state.verifier.verify(&token, &sender);
+    let verified = timeout(state.config.answer_timeout, verifying).await;
     let verified = verified.unwrap_or(Err(TokenError::KeysUnavailable));
-    if let (Err(_), Some(address)) = (&verified, costly_from) {
-        limits.count_invalid_costly_token(address);
-    }
     verified.map_err(|error| {
         debug!(
             reason = error.reason(),
             peer = head.remote_addr_text(),
             "a token was refused"
         );
-        let response = if error.is_temporary() {
+        let response = if error == TokenError::TooManyInvalid {
+            ApiError::too_many(error.reason(), error.to_string())
+        } else if error.is_temporary() {
             ApiError::unavailable("unavailable", error.to_string(), RETRY_SOON)
         } else {
             // The response does not name the reason: it would help to forge a token. The log and
@@ -71,15 +64,31 @@ fn client_ip(state: &ServerState, head: &RequestHead) -> Option<IpAddr> {
     Some(client.ip())
 }
 
-/// Authenticates a request for `<stream>/<key>` and checks the permission to read it. The checks
-/// run in this order: stream, method, token, the user's rate of requests, key, permission.
-pub(super) async fn authorize_read(
+/// A request of a known user for the values of a stream.
+pub(super) struct ReadRequest {
+    /// The stream's name and the key, as in the names of channels.
+    channel: String,
+    pub(super) principal: Principal,
+}
+
+impl ReadRequest {
+    /// Resolves the channel and checks the permission to read it.
+    pub(super) async fn authorize(&self, state: &ServerState) -> Result<Channel, ApiError> {
+        let channel = resolve_channel(state, &self.channel)?;
+        check_permission(state, &self.principal, &channel).await?;
+        Ok(channel)
+    }
+}
+
+/// Authenticates a request for `<stream>/<key>`. The checks run in this order: stream, method,
+/// token, the user's rate of requests. [`ReadRequest::authorize`] checks the rest.
+pub(super) async fn authenticate_read(
     state: &ServerState,
     stream: &str,
     key: &str,
     head: &RequestHead,
     method: impl FnOnce(&RequestHead) -> Result<(), MethodNotAllowed>,
-) -> Result<(Channel, Principal), ApiError> {
+) -> Result<ReadRequest, ApiError> {
     let (stream, key) = decode_segment(stream)
         .zip(decode_segment(key))
         .ok_or_else(ApiError::not_found)?;
@@ -95,25 +104,19 @@ pub(super) async fn authorize_read(
             "too many requests of this user",
         ));
     }
-    let channel = resolve_channel(state, &stream, &key)?;
-    check_permission(state, &principal, &channel).await?;
-    Ok((channel, principal))
+    Ok(ReadRequest {
+        channel: format!("{stream}:{key}"),
+        principal,
+    })
 }
 
-fn resolve_channel(state: &ServerState, stream: &str, key: &str) -> Result<Channel, ApiError> {
-    state
-        .catalog
-        .resolve(&format!("{stream}:{key}"))
-        .map_err(|error| match error {
-            ChannelError::Unknown { .. } => ApiError::not_found(),
-            ChannelError::InvalidKey(_) => ApiError::bad_request("invalid_key", error.to_string()),
-            ChannelError::NotReady => {
-                ApiError::unavailable("not_ready", error.to_string(), RETRY_SOON)
-            }
-            ChannelError::Broken => {
-                ApiError::unavailable("unavailable", error.to_string(), RETRY_SOON)
-            }
-        })
+fn resolve_channel(state: &ServerState, name: &str) -> Result<Channel, ApiError> {
+    state.catalog.resolve(name).map_err(|error| match error {
+        ChannelError::Unknown { .. } => ApiError::not_found(),
+        ChannelError::InvalidKey(_) => ApiError::bad_request("invalid_key", error.to_string()),
+        ChannelError::NotReady => ApiError::unavailable("not_ready", error.to_string(), RETRY_SOON),
+        ChannelError::Broken => ApiError::unavailable("unavailable", error.to_string(), RETRY_SOON),
+    })
 }
 
 /// Checks the principal's permission to read the channel.

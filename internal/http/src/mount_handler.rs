@@ -55,7 +55,7 @@ impl MountHandler {
     ) -> Self {
         Self {
             mount,
-            config: config.clone(),
+            config: config.for_mount(),
             sessions: ConnectionLimits::new(&config.limits()),
             shards,
             drain: drain.clone(),

@@ -126,6 +126,10 @@ pub(super) fn listener_context(state: &Arc<ServerState>, mounts: &AppMounts) -> 
         .socketio_mount
         .clone()
         .map(|mount| (mount, Arc::clone(&state.shards)));
+    let config = &Config {
+        cookie_origins: mounts.cookie_origins.clone(),
+        ..config.clone()
+    };
     let server = HttpServer::new(config, routes(state, mounts), mount, metrics, drain)
         .dedicated(mounts.is_dedicated);
     ListenerContext {

@@ -14,6 +14,7 @@
 
 mod app;
 mod args;
+mod client_files;
 mod config;
 mod emit;
 mod engine;
@@ -39,6 +40,7 @@ mod unidentified;
 
 pub use app::{Ack, ClientEvent, ConnectRequest, SocketHandler, SocketIoApp};
 pub use args::Args;
+pub use client_files::{CLIENT_FILES, ClientFile};
 pub use config::Config;
 pub use emit::Emit;
 pub use latido_http::{MountedService, PeerAddress, RequestKind};

@@ -16,6 +16,7 @@ const LAYERS: &[(&str, &str)] = &[
     ("stream", "base"),
     ("auth", "base net settings stream"),
     ("protocol", "base stream"),
+    ("socketio-protocol", ""),
     ("hub", "base stream protocol"),
     ("event-bus", "base protocol"),
     // It knows no database: the caller reads the catalogs for it.
@@ -108,6 +109,7 @@ const PURE: &[&str] = &[
     "internal/inference/src/",
     "internal/stream/src/",
     "internal/protocol/src/",
+    "internal/socketio-protocol/src/",
     "internal/session/src/",
     "internal/engine/src/dirty_set",
     "internal/event-bus/src/delivery_batch",

@@ -48,7 +48,7 @@ pub(super) enum ClientState {
 pub(super) struct ClientSocket {
     pub(super) app: Arc<ModulesApp>,
     /// The address of the client, if it is known.
-    address: Option<IpAddr>,
+    pub(super) address: Option<IpAddr>,
     pub(super) conn: ConnectionId,
     pub(super) state: ClientState,
     pub(super) page: Option<WebPage>,

@@ -149,6 +149,7 @@ impl ClientSocket {
         let credentials = PresentedCredentials {
             token: claim.token.clone(),
             session: None,
+            address: self.address,
         };
         if credentials.is_empty() {
             self.on_claim_checked(claim, Ok(None), actions);

@@ -70,6 +70,7 @@ impl SocketIoApp for ModulesSocketIo {
                 .0
                 .authenticator
                 .cookie_session(|name| socket.request.header(name)),
+            address: socket.request.peer().map(|peer| peer.ip()),
         };
         let address = socket.request.peer().map(|peer| peer.ip());
         let mut client = ClientSocket::new(Arc::clone(&self.0), address, conn);

@@ -8,7 +8,7 @@ use super::{GATEWAY_KEY, GuardedServer, KINDS, literals, sources};
 use crate::harness::{B1, TestSocket, within};
 use crate::specification::base_document;
 
-type Statuses = [u16; 5];
+pub(crate) type Statuses = [u16; 5];
 
 const PUBLIC: Statuses = [200; 5];
 /// The demo's addresses, in a server without a demo.
@@ -44,7 +44,7 @@ const SERVER: &[(&str, Statuses)] = &[
 const OPERATOR_FOLDERS: [&str; 2] = ["/dashboard", "/api/dashboard"];
 
 /// The addresses of apps on the main listener.
-const APPS: &[(&str, &str, Statuses)] = &[
+pub(crate) const APPS: &[(&str, &str, Statuses)] = &[
     ("GET", "/api/health", PUBLIC),
     ("GET", "/api/workspaces/{workspace}/users", KEY),
     ("POST", "/api/workspaces/{workspace}/notify", KEY),
@@ -53,22 +53,34 @@ const APPS: &[(&str, &str, Statuses)] = &[
     ("POST", "/api/modules/emit/{method}", KEY),
     ("GET", "/api/modules/stats", OWN),
     ("GET", "/socket.io/socket.io.js", PUBLIC),
+    ("GET", "/socket.io/socket.io.min.js", PUBLIC),
+    ("GET", "/socket.io/socket.io.esm.min.js", PUBLIC),
+    ("GET", "/socket.io/socket.io.msgpack.min.js", PUBLIC),
+    ("POST", "/messaging/api/v1/notifications", KEY),
 ];
 
 /// The addresses of `gateway` on its own listener.
-const GATEWAY: &[(&str, &str, Statuses)] = &[
+pub(crate) const GATEWAY: &[(&str, &str, Statuses)] = &[
     ("GET", "/api/health", PUBLIC),
     ("GET", "/dashboard.html", PUBLIC),
+    ("GET", "/socket.io/socket.io.min.js", PUBLIC),
 ];
 
 /// The WebSockets, and the status of an upgrade. Without a token, `/ws` belongs to `workspace`, and
 /// a device says who it is in band.
-const SOCKETS: &[(&str, Statuses)] = &[
+pub(crate) const SOCKETS: &[(&str, Statuses)] = &[
     ("/ws", [101, 401, 101, 401, 401]),
     ("/socket/websocket", [403, 403, 101, 403, 403]),
     ("/messaging/socket/websocket", [403, 403, 101, 403, 403]),
     ("/esp32", [101; 5]),
     ("/socket.io", [101; 5]),
+];
+
+/// The addresses of long polling, and the statuses in the bodies of the first polls: 410 is that of
+/// a new session.
+pub(crate) const LONG_POLLS: &[(&str, Statuses)] = &[
+    ("/socket/longpoll", [403, 403, 410, 403, 403]),
+    ("/messaging/socket/longpoll", [403, 403, 410, 403, 403]),
 ];
 
 /// Texts in the apps that begin like an address and are none of their own: prefixes, namespaces,
@@ -83,6 +95,7 @@ const NO_ADDRESSES: &[&str] = &[
     // On a shared listener this is the operators'.
     "/dashboard/stats",
     "/api/v1/profile/",
+    "/messaging/",
     "/proc/loadavg",
 ];
 
@@ -240,13 +253,38 @@ async fn every_websocket_upgrade_answers_as_the_table_says() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn every_first_poll_answers_as_the_table_says() {
+    let server = GuardedServer::start().await;
+    for (path, expected) in LONG_POLLS {
+        for ((kind, token), status) in KINDS.iter().zip(&server.tokens).zip(expected) {
+            let token = token.as_ref().map(|token| format!("&token={token}"));
+            let address = format!("{path}?vsn=2.0.0{}", token.unwrap_or_default());
+            let asking = async {
+                loop {
+                    // The server answers 503 until the change feed knows its start position.
+                    match server.app.get(&address).await {
+                        (503, _) => tokio::task::yield_now().await,
+                        (_, body) => break body,
+                    }
+                }
+            };
+            let body: serde_json::Value = serde_json::from_str(&within(asking).await).unwrap();
+            assert_eq!(body["status"], *status, "{path} with {kind} credential");
+            let post = server.app.request(Method::POST, &address).body("[]");
+            let body = within(post.send()).await.unwrap().text().await.unwrap();
+            assert_eq!(body, r#"{"status":410}"#, "a POST without a session");
+        }
+    }
+}
+
 #[test]
 fn every_address_in_the_code_of_the_apps_has_a_row() {
     let known: BTreeSet<&str> = APPS
         .iter()
         .chain(GATEWAY)
         .map(|(_, path, _)| *path)
-        .chain(SOCKETS.iter().map(|(path, _)| *path))
+        .chain(SOCKETS.iter().chain(LONG_POLLS).map(|(path, _)| *path))
         .chain(NO_ADDRESSES.iter().copied())
         .collect();
     let mut unknown = BTreeSet::new();
