@@ -6,7 +6,7 @@ use reqwest::Method;
 use serde_json::json;
 
 use crate::entry_points::{next_packet, open_socketio};
-use crate::harness::{TestApp, TestSocket, claims, within};
+use crate::harness::{TestApp, TestSocket, claims, http_client, within};
 
 const MODULES: [(&str, &str); 2] = [
     ("LATIDO_APPS", "modules"),
@@ -251,12 +251,19 @@ async fn client_of_version_3_is_served_where_an_app_allows_it() {
 async fn version_3_is_refused_where_no_app_allows_it() {
     let variables = [
         ("LATIDO_APPS", "gateway"),
+        ("GATEWAY_PORT", "0"),
         ("GATEWAY_API_URL", "http://127.0.0.1:9"),
         ("GATEWAY_API_KEY", "the long key of this test"),
     ];
     let app = TestApp::with_settings(&variables, |_| {}).await;
-    let (status, body) = app.get("/socket.io/?EIO=3&transport=polling").await;
-    assert_eq!((status, body.contains(r#""code":5"#)), (400, true), "{body}");
+    let url = format!(
+        "http://{}/socket.io/?EIO=3&transport=polling",
+        app.app_address("gateway")
+    );
+    let response = http_client().get(url).send().await.unwrap();
+    assert_eq!(response.status(), 400);
+    let body = response.text().await.unwrap();
+    assert!(body.contains(r#""code":5"#), "{body}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::args::Args;
+use crate::client_event::ClientEvent;
 use crate::emit::Emit;
 use crate::request_info::RequestInfo;
 use crate::socket_actions::SocketActions;
@@ -99,21 +99,4 @@ pub trait SocketHandler: Send {
     /// Handles the timer that [`SocketHandler::next_timer`] set. The call may come early; then
     /// nothing is due.
     fn on_timer(&mut self, _actions: &mut SocketActions<'_>) {}
-}
-
-/// An event from a client.
-#[derive(Debug)]
-pub struct ClientEvent {
-    /// The name of the event.
-    pub name: String,
-    /// The arguments of the event.
-    pub args: Args,
-    /// The acknowledgement to send once, if the client requested it.
-    pub ack: Option<Ack>,
-}
-
-/// The acknowledgement that a client requested for its event; see [`SocketActions::acknowledge`].
-#[derive(Debug, PartialEq, Eq)]
-pub struct Ack {
-    pub(crate) id: u64,
 }

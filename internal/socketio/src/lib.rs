@@ -14,6 +14,7 @@
 
 mod app;
 mod args;
+mod client_event;
 mod client_files;
 mod config;
 mod emit;
@@ -36,10 +37,12 @@ mod shard_connection;
 mod shard_host;
 mod socket;
 mod socket_actions;
+mod socket_core;
 mod unidentified;
 
-pub use app::{Ack, ClientEvent, ConnectRequest, SocketHandler, SocketIoApp};
+pub use app::{ConnectRequest, SocketHandler, SocketIoApp};
 pub use args::Args;
+pub use client_event::{Ack, ClientEvent};
 pub use client_files::{CLIENT_FILES, ClientFile};
 pub use config::Config;
 pub use emit::Emit;

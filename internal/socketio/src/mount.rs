@@ -17,7 +17,7 @@ use crate::error_response::{EngineIoError, poll_response, post_response, too_man
 use crate::message_service::MessageService;
 use crate::mount_shared::{MountService, MountShared};
 use crate::namespaces::Namespaces;
-use crate::polling_table::PollingHandle;
+use crate::polling_table::{PollingHandle, PollingTable};
 use crate::polling_task::PollingTask;
 use crate::query::{classify, session_id, supports_binary, version};
 use crate::request_info::RequestInfo;
@@ -34,7 +34,10 @@ const PATH: &str = "/socket.io";
 const NAME: &str = "socketio";
 
 /// The service of a listener; see the crate's documentation.
-pub struct SocketIoMount(Arc<MountShared>);
+pub struct SocketIoMount {
+    shared: Arc<MountShared>,
+    polling: Arc<PollingTable>,
+}
 
 impl SocketIoMount {
     /// Creates the service of these apps at `/socket.io/`. When the server stops, it ends the
@@ -46,9 +49,7 @@ impl SocketIoMount {
             ..config.clone()
         };
         let service = MountService::SocketIo(Namespaces::new(apps));
-        Arc::new(Self(Arc::new(MountShared::new(
-            PATH, config, service, drain,
-        ))))
+        Arc::new(Self::new(MountShared::new(PATH, config, service, drain)))
     }
 
     /// Creates a service of messages, without Socket.IO, at `path` and below it.
@@ -59,17 +60,20 @@ impl SocketIoMount {
         drain: &Drain,
     ) -> Arc<Self> {
         let service = MountService::Messages(service);
-        Arc::new(Self(Arc::new(MountShared::new(
-            path,
-            config.clone(),
-            service,
-            drain,
-        ))))
+        let config = config.clone();
+        Arc::new(Self::new(MountShared::new(path, config, service, drain)))
+    }
+
+    fn new(shared: MountShared) -> Self {
+        Self {
+            shared: Arc::new(shared),
+            polling: Arc::default(),
+        }
     }
 
     /// Collects what a new session is made of.
     fn new_session(&self, head: &Parts) -> Result<NewSession, Box<Response<Bytes>>> {
-        let mount = &self.0;
+        let mount = &self.shared;
         let address = head.extensions.get().map(|PeerAddress(peer)| peer.ip());
         let unidentified = match &mount.service {
             MountService::Messages(_) => None,
@@ -96,22 +100,23 @@ impl SocketIoMount {
     /// Opens a session by polling. The response has its first packet.
     fn open_polling(&self, head: &Parts) -> Result<PollingHandle, Box<Response<Bytes>>> {
         let new = self.new_session(head)?;
-        let (mount, sid) = (Arc::clone(&self.0), new.sid);
-        mount.drain.spawn(PollingTask::open(new).run());
-        let opened = mount.polling.find(sid.as_str());
+        let sid = new.sid;
+        let task = PollingTask::open(new, &self.polling);
+        self.shared.drain.spawn(task.run());
+        let opened = self.polling.find(sid.as_str());
         opened.ok_or_else(|| EngineIoError::UnknownSession.refusal())
     }
 }
 
 impl MountedService for SocketIoMount {
     fn matches(&self, path: &str) -> bool {
-        path.strip_prefix(self.0.path)
+        path.strip_prefix(self.shared.path)
             .is_some_and(|rest| rest.is_empty() || rest == "/")
     }
 
     fn body_limit(&self, head: &Parts) -> usize {
-        let config = &self.0.config;
-        let session = session_id(head).and_then(|sid| self.0.polling.find(sid));
+        let config = &self.shared.config;
+        let session = session_id(head).and_then(|sid| self.polling.find(sid));
         match session {
             Some(session) if session.is_identified() => config.max_payload_bytes,
             _ => config
@@ -121,14 +126,13 @@ impl MountedService for SocketIoMount {
     }
 
     fn classify(&self, head: &Parts) -> Result<RequestKind, Box<Response<Bytes>>> {
-        classify(head, self.0.allows_engineio_3())
+        classify(head, self.shared.allows_engineio_3())
     }
 
     fn handle(&self, request: Request<Bytes>) -> BoxFuture<'static, Response<Bytes>> {
         let (head, body) = request.into_parts();
         let session = match session_id(&head) {
             Some(sid) => self
-                .0
                 .polling
                 .find(sid)
                 .ok_or_else(|| EngineIoError::UnknownSession.refusal()),
@@ -158,7 +162,7 @@ impl MountedService for SocketIoMount {
     }
 
     fn upgrade(&self, head: Parts) -> Result<HandlerSpec, Box<Response<Bytes>>> {
-        let mount = Arc::clone(&self.0);
+        let mount = Arc::clone(&self.shared);
         let limits = mount.limits;
         let Some(sid) = session_id(&head) else {
             let new = self.new_session(&head)?;
@@ -167,7 +171,7 @@ impl MountedService for SocketIoMount {
             });
             return Ok(spec.limits(limits));
         };
-        let session = mount
+        let session = self
             .polling
             .find(sid)
             .ok_or_else(|| EngineIoError::UnknownSession.refusal())?;
@@ -186,7 +190,7 @@ impl MountedService for SocketIoMount {
 impl fmt::Debug for SocketIoMount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SocketIoMount")
-            .field("path", &self.0.path)
+            .field("path", &self.shared.path)
             .finish_non_exhaustive()
     }
 }

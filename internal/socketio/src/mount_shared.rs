@@ -7,7 +7,6 @@ use crate::config::{Config, millis};
 use crate::engine::{Millis, Timing};
 use crate::message_service::MessageService;
 use crate::namespaces::Namespaces;
-use crate::polling_table::PollingTable;
 use crate::unidentified::UnidentifiedSessions;
 use latido_base::clock::monotonic_now;
 use latido_base::drain::Drain;
@@ -22,7 +21,6 @@ pub(crate) struct MountShared {
     pub(crate) limits: SessionLimits,
     pub(crate) service: MountService,
     pub(crate) unidentified: Arc<UnidentifiedSessions>,
-    pub(crate) polling: PollingTable,
     pub(crate) drain: Drain,
     /// The origin of all [`Millis`] of the mount.
     started: Instant,
@@ -47,7 +45,6 @@ impl MountShared {
             limits: config.socket_limits(),
             service,
             unidentified: UnidentifiedSessions::new(&config),
-            polling: PollingTable::default(),
             drain: drain.clone(),
             started: monotonic_now(),
             config,

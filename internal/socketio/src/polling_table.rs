@@ -68,7 +68,7 @@ pub(crate) struct MovedSession {
 
 /// The entry of a session in the table, removed when it is dropped.
 pub(crate) struct PollingEntry {
-    table: Arc<crate::mount_shared::MountShared>,
+    table: Arc<PollingTable>,
     sid: SessionId,
     pub(crate) state: Arc<PollingState>,
     pub(crate) commands: mpsc::Receiver<PollingCommand>,
@@ -85,9 +85,9 @@ impl PollingTable {
 }
 
 impl PollingEntry {
-    /// Adds a session to the table of its mount.
+    /// Adds a session to the table.
     pub(crate) fn add(
-        mount: &Arc<crate::mount_shared::MountShared>,
+        table: &Arc<PollingTable>,
         sid: SessionId,
         version: Version,
     ) -> Self {
@@ -101,9 +101,9 @@ impl PollingEntry {
             commands: sender,
             state: Arc::clone(&state),
         };
-        mount.polling.lock().insert(sid, handle);
+        table.lock().insert(sid, handle);
         Self {
-            table: Arc::clone(mount),
+            table: Arc::clone(table),
             sid,
             state,
             commands,
@@ -113,7 +113,7 @@ impl PollingEntry {
 
 impl Drop for PollingEntry {
     fn drop(&mut self) {
-        self.table.polling.lock().remove(&self.sid);
+        self.table.lock().remove(&self.sid);
     }
 }
 

@@ -13,7 +13,7 @@ use crate::engine::{Millis, PollBody, PollStart, SessionEnd};
 use crate::host::SocketOutput;
 use crate::mount_shared::MountShared;
 use crate::polling_host::PollingHost;
-use crate::polling_table::{MovedSession, PollingCommand, PollingEntry};
+use crate::polling_table::{MovedSession, PollingCommand, PollingEntry, PollingTable};
 use crate::session::{BusOutcome, NewSession, Session};
 use latido_session::{MessageRateLimit, RateDecision, message_cost};
 use latido_socketio_protocol::engineio::{PayloadBody, PayloadLimits, decode_payload};
@@ -47,10 +47,10 @@ enum PollingEvent {
 
 impl PollingTask {
     /// Opens a session and adds it to the table of its mount.
-    pub(crate) fn open(new: NewSession) -> Self {
+    pub(crate) fn open(new: NewSession, table: &Arc<PollingTable>) -> Self {
         let mount = Arc::clone(&new.mount);
         let (mut host, outputs) = PollingHost::new(&mount.drain);
-        let entry = PollingEntry::add(&mount, new.sid, new.version);
+        let entry = PollingEntry::add(table, new.sid, new.version);
         let now = mount.now();
         let session = Box::new(Session::polling(new, now, &mut host));
         Self {

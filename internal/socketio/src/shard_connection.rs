@@ -243,14 +243,17 @@ fn forward_output(mut outputs: mpsc::Receiver<SocketOutput>, actions: &mut Actio
 
 impl ProtocolHandler for ShardConnection {
     fn on_open(&mut self, now: Timestamp, actions: &mut Actions<'_>) {
-        if let Stage::New(new) = std::mem::replace(&mut self.stage, Stage::Closed) {
-            let mut host = ShardHost {
-                actions,
-                context: &self.context,
-            };
-            let session = Session::websocket(*new, self.mount.now(), &mut host);
-            self.stage = Stage::Open(Box::new(session));
-        }
+        self.stage = match std::mem::replace(&mut self.stage, Stage::Closed) {
+            Stage::New(new) => {
+                let mut host = ShardHost {
+                    actions,
+                    context: &self.context,
+                };
+                let session = Session::websocket(*new, self.mount.now(), &mut host);
+                Stage::Open(Box::new(session))
+            }
+            stage => stage,
+        };
         self.finish_call(now, actions);
     }
 

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use futures_util::FutureExt as _;
 use serde::Serialize;
 
-use crate::app::Ack;
 use crate::args::Args;
+use crate::client_event::Ack;
 use crate::engine::EngineSession;
 use crate::host::{Host, SocketOutput};
-use crate::socket::SocketCore;
+use crate::socket_core::SocketCore;
 use latido_event_bus::{ConnectionId, EventBus, Identity, JoinRequest};
 use latido_socketio_protocol::engineio::begin_message;
 use latido_socketio_protocol::socketio::{PacketHeader, push_ack, push_event};

@@ -17,6 +17,7 @@ use crate::authenticator::{AuthUnavailable, PresentedCredentials};
 use crate::client_request::ClientClaim;
 use crate::device::frame::{self, DeviceReport};
 use crate::device::session::{DeviceClose, DeviceEffect, DeviceSession, PasswordCheck};
+use crate::module_claims::ClaimError;
 use crate::page::WebPage;
 use crate::user::{AuthMethod, WebUser};
 
@@ -74,7 +75,7 @@ pub(super) enum SocketResult {
     Module {
         module: String,
         code: Secret,
-        claimed: Result<bool, String>,
+        claimed: Result<bool, ClaimError>,
     },
 }
 

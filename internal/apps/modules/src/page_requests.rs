@@ -11,6 +11,7 @@ use latido_socketio::SocketActions;
 use crate::authenticator::{AuthUnavailable, PresentedCredentials};
 use crate::client_request::{self, ClientClaim, ClientRequest, RequestError};
 use crate::device_commands::ack_payload;
+use crate::module_claims::ClaimError;
 use crate::page::WebPage;
 use crate::client_socket::{ClientSocket, ClientState, SocketResult};
 use crate::time_format::to_iso_string;
@@ -254,7 +255,7 @@ impl ClientSocket {
             SocketResult::Module {
                 module,
                 code,
-                claimed: claimed.map_err(|error| error.to_string()),
+                claimed,
             }
         };
         let is_started = actions.wait_for(claim);
@@ -268,7 +269,7 @@ impl ClientSocket {
         &mut self,
         module: &str,
         code: &Secret,
-        claimed: Result<bool, String>,
+        claimed: Result<bool, ClaimError>,
         actions: &mut SocketActions<'_>,
     ) {
         match claimed {
@@ -278,7 +279,7 @@ impl ClientSocket {
                 let presence = json!({"moduleId": module, "online": online});
                 actions.emit("module_presence", &presence);
             }
-            Err(error) => self.send_error(&error, actions),
+            Err(error) => self.send_error(&error.to_string(), actions),
         }
     }
 }
