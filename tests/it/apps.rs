@@ -6,5 +6,6 @@ mod hostile_schema;
 mod messaging;
 mod modules;
 mod own_app;
+mod shared_apps;
 mod uninstall;
 mod workspace;
