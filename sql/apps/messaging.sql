@@ -1,4 +1,5 @@
--- What the messaging app keeps: conversations, members, messages, receipts, reactions; and the triggers that tell of every change.
+-- What the messaging app keeps: conversations, members, messages, receipts, reactions, notifications; and the triggers that report every
+-- change.
 --
 -- `latido install` runs this file when the app is enabled (`--dry-run` prints it), in the first schema of the connection's search_path.
 -- Safe to run again, and on a database that has these tables already: it adds what is missing. PostgreSQL 14 or later.
@@ -104,6 +105,15 @@ CREATE TABLE IF NOT EXISTS @home@.messaging_changes (
 CREATE INDEX IF NOT EXISTS messaging_changes_xid ON @home@.messaging_changes (xid);
 CREATE INDEX IF NOT EXISTS messaging_changes_at ON @home@.messaging_changes USING brin (at);
 
+-- Notifications to users. The payload is any JSON object. The same id twice is the same notification. Servers delete what is older than a day.
+CREATE TABLE IF NOT EXISTS @home@.messaging_notifications (
+    id          uuid        PRIMARY KEY DEFAULT gen_random_uuid(),
+    user_id     uuid        NOT NULL,
+    payload     jsonb       NOT NULL CHECK (jsonb_typeof(payload) = 'object' AND octet_length(payload::text) <= 65536),
+    inserted_at timestamptz NOT NULL DEFAULT now()
+);
+CREATE INDEX IF NOT EXISTS messaging_notifications_at ON @home@.messaging_notifications USING brin (inserted_at);
+
 -- Only the owner writes the log: a server publishes what it finds there. Default privileges may have given it to others.
 DO $$
 DECLARE
@@ -121,6 +131,7 @@ END $$;
 -- Deletes what is older than a day. No running server is that far behind.
 CREATE OR REPLACE FUNCTION @home@.messaging_forget() RETURNS void
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    DELETE FROM @home@.messaging_notifications WHERE inserted_at < now() - interval '1 day';
     DELETE FROM @home@.messaging_changes WHERE at < now() - interval '1 day'
 $$;
 
@@ -266,6 +277,23 @@ BEGIN
 END $$;
 REVOKE ALL ON FUNCTION @home@.messaging_on_conversation() FROM PUBLIC;
 
+-- A notification has no conversation, so it locks none; its change names the nil id. The servers look for changes every 30 s anyway: with
+-- a notification queue that is half full they are not told, so that this commit can't fail because of it.
+CREATE OR REPLACE FUNCTION @home@.messaging_on_notification() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF TG_RELID <> '@home@.messaging_notifications'::regclass THEN
+        PERFORM @home@.messaging_refuse(TG_RELID, '@home@.messaging_notifications');
+    END IF;
+    INSERT INTO @home@.messaging_changes (kind, conversation_id, message_id, user_id)
+    VALUES ('notification', '00000000-0000-0000-0000-000000000000', NEW.id, NEW.user_id);
+    IF pg_notification_queue_usage() < 0.5 THEN
+        PERFORM pg_catalog.pg_notify('latido', '["app:messaging",""]');
+    END IF;
+    RETURN NULL;
+END $$;
+REVOKE ALL ON FUNCTION @home@.messaging_on_notification() FROM PUBLIC;
+
 CREATE OR REPLACE TRIGGER messaging_place BEFORE INSERT ON @home@.messages
     FOR EACH ROW EXECUTE FUNCTION @home@.messaging_on_message();
 CREATE OR REPLACE TRIGGER messaging_tell AFTER INSERT OR UPDATE OR DELETE ON @home@.messages
@@ -278,6 +306,18 @@ CREATE OR REPLACE TRIGGER messaging_tell AFTER INSERT OR UPDATE OR DELETE ON @ho
     FOR EACH ROW EXECUTE FUNCTION @home@.messaging_on_member();
 CREATE OR REPLACE TRIGGER messaging_tell AFTER UPDATE ON @home@.conversations
     FOR EACH ROW EXECUTE FUNCTION @home@.messaging_on_conversation();
+CREATE OR REPLACE TRIGGER messaging_tell AFTER INSERT ON @home@.messaging_notifications
+    FOR EACH ROW EXECUTE FUNCTION @home@.messaging_on_notification();
+
+-- Sends a notification to the devices of a user that are connected when the transaction commits. It runs with the rights of its caller,
+-- who needs EXECUTE on it and INSERT on the table.
+CREATE OR REPLACE FUNCTION @home@.messaging_notify(who uuid, body jsonb, notification uuid DEFAULT gen_random_uuid()) RETURNS uuid
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    INSERT INTO @home@.messaging_notifications (id, user_id, payload) VALUES (notification, who, body) ON CONFLICT DO NOTHING;
+    RETURN notification;
+END $$;
+REVOKE ALL ON FUNCTION @home@.messaging_notify(uuid, jsonb, uuid) FROM PUBLIC;
 
 -- Whether this user is in this conversation: every operation asks this and nothing less.
 CREATE OR REPLACE FUNCTION @home@.messaging_member(who uuid, conversation uuid) RETURNS boolean

@@ -1,4 +1,5 @@
--- Removes what messaging.sql made, wherever it was installed: its triggers, its functions and the change log messaging_changes.
+-- Removes what messaging.sql made, wherever it was installed: its triggers, its functions, the change log messaging_changes and the
+-- notifications of the last day.
 --
 -- What stays is data of the application: the tables conversations, conversation_members, messages, delivery_statuses and
 -- message_reactions, and the sequence messaging_position, which must go on above the highest position if the app is installed again.
@@ -30,10 +31,11 @@ BEGIN
                 'messaging_refuse', 'messaging_note', 'messaging_forget', 'messaging_on_message', 'messaging_on_receipt',
                 'messaging_on_reaction', 'messaging_on_member', 'messaging_on_conversation', 'messaging_member', 'messaging_enter',
                 'messaging_send', 'messaging_edit', 'messaging_delete', 'messaging_receipt', 'messaging_read_all', 'messaging_react',
-                'messaging_unreact')
+                'messaging_unreact', 'messaging_on_notification', 'messaging_notify')
         LOOP
             EXECUTE format('DROP FUNCTION %s', item.name);
         END LOOP;
+        EXECUTE format('DROP TABLE IF EXISTS %I.messaging_notifications', (SELECT nspname FROM pg_namespace WHERE oid = home));
         EXECUTE format('DROP TABLE %I.messaging_changes', (SELECT nspname FROM pg_namespace WHERE oid = home));
     END LOOP;
     PERFORM set_config('search_path', path, true);

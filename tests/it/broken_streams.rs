@@ -286,3 +286,78 @@ async fn authorize_errors_are_forbidden_or_a_broken_stream() {
     assert_eq!(owner.next_of_type("views").await["data"]["n"], 0);
     wait_for_report(&app, "views", true).await;
 }
+
+/// A stream over a table of its own, which a test can lock.
+const LOCKED: &str = r#"
+    [streams.locked]
+    query = "SELECT u.k, (SELECT count(*) FROM slow v WHERE v.k = u.k) AS n FROM unnest($1::text[]) AS u (k)"
+    event = "locked"
+    key_field = "k"
+    [[streams.locked.tables]]
+    table = "slow"
+    key = "k"
+"#;
+
+/// With a time-out for locks the database gives no answer about the query for as long as the table
+/// is locked.
+#[tokio::test(flavor = "multi_thread")]
+async fn stream_of_a_locked_table_delays_no_other_at_the_start() {
+    let streams = format!("{STREAMS}{LOCKED}");
+    let tables = format!("{TABLES}; CREATE TABLE slow (k text)");
+    let first = TestApp::with_streams(&streams, &tables).await;
+    let locker = first.connect_database().await;
+    locker
+        .batch_execute(
+            "DO $$ BEGIN
+               EXECUTE format('ALTER DATABASE %I SET lock_timeout = 100', current_database());
+             END $$",
+        )
+        .await
+        .expect("a time-out");
+    locker
+        .batch_execute("BEGIN; LOCK TABLE slow")
+        .await
+        .expect("locked");
+    let folder = TempFolder::new();
+    let file = folder.write("latido.toml", &streams);
+    let variables = [("LATIDO_CONFIG", file.to_str().expect("UTF-8"))];
+    let app = TestApp::on_database_with(&first.database_url(), &variables, |_| {}).await;
+    let mut socket = app.connect_socket(&admin(&app)).await;
+    assert_eq!(socket.subscribe_as("rows:a", "rows").await["data"]["n"], 0);
+    subscribe(&mut socket, "locked:a").await;
+    assert_unavailable(&socket.next().await, "locked:a");
+    wait_for_report(&app, "locked", false).await;
+    locker.batch_execute("COMMIT").await.expect("unlocked");
+    assert_eq!(socket.next_of_type("locked").await["data"]["n"], 0);
+    wait_for_report(&app, "locked", true).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn errors_that_are_sent_to_all_viewers_are_counted() {
+    let app = TestApp::with_streams(STREAMS, TABLES).await;
+    let mut viewers = Vec::new();
+    for _ in 0..3 {
+        let mut viewer = app.connect_socket(&admin(&app)).await;
+        viewer.subscribe_as("views:a", "views").await;
+        viewers.push(viewer);
+    }
+    // One of them watches another channel too, and gets its frames in another way.
+    viewers[0].subscribe_as("rows:a", "rows").await;
+    let events = app
+        .request(Method::GET, "/views/a/events")
+        .bearer_auth(admin(&app))
+        .send()
+        .await
+        .expect("a response");
+    assert_eq!(events.status(), 200);
+    execute(
+        &app,
+        "ALTER VIEW seen RENAME TO unseen; INSERT INTO rows VALUES ('a', 1)",
+    )
+    .await;
+    for viewer in &mut viewers {
+        assert_unavailable(&viewer.next_of_type("error").await, "views:a");
+    }
+    let counted = r#"latido_errors_sent_total{code="unavailable"}"#;
+    app.assert_metric_settles(counted, 4.0).await;
+}

@@ -1,7 +1,9 @@
 //! The entry points of a complete server: who may come in, how much they may send, and when they
 //! must leave.
 
+mod costly_tokens;
 mod floods;
+mod passwords;
 mod revocation;
 mod rights;
 mod table;

@@ -24,11 +24,6 @@ pub struct Config {
 pub const REQUESTS_PER_USER: u32 = 100;
 /// The seconds of requests that a user may make at once.
 pub(crate) const REQUEST_BURST: u32 = 5;
-/// The invalid tokens without the name of a key that an address may send per second, on average.
-/// Each costs the time of several signatures.
-pub(crate) const INVALID_TOKENS_PER_SECOND: u32 = 2;
-/// The invalid tokens without the name of a key that an address may send at once.
-pub(crate) const INVALID_TOKEN_BURST: u32 = 20;
 
 impl Default for Config {
     fn default() -> Self {

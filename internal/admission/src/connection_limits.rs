@@ -11,10 +11,10 @@ use std::time::Instant;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::config::{Config, INVALID_TOKEN_BURST, INVALID_TOKENS_PER_SECOND, REQUEST_BURST};
-use crate::keyed_rate_limit::KeyedRateLimit;
+use crate::config::{Config, REQUEST_BURST};
 use crate::permit_set::PermitSet;
 use latido_base::ident::UserId;
+use latido_base::keyed_rate_limit::KeyedRateLimit;
 use latido_base::token_bucket::SharedTokenBucket;
 use latido_net::client_network;
 
@@ -31,7 +31,6 @@ pub struct ConnectionLimits {
     /// The limit on new connections per second, if there is one.
     connect_rate: Option<Arc<SharedTokenBucket>>,
     requests_per_user: Arc<KeyedRateLimit<UserId>>,
-    invalid_tokens: Arc<KeyedRateLimit<IpAddr>>,
 }
 
 /// A separate limit for each key of one kind (an address or a user).
@@ -101,26 +100,12 @@ impl ConnectionLimits {
                 config.max_requests_per_user,
                 config.max_requests_per_user.saturating_mul(REQUEST_BURST),
             )),
-            invalid_tokens: Arc::new(KeyedRateLimit::new(
-                INVALID_TOKENS_PER_SECOND,
-                INVALID_TOKEN_BURST,
-            )),
         }
     }
 
     /// Counts an HTTP request of a user. Returns `false` if the user makes too many.
     pub fn try_take_request(&self, user: &UserId) -> bool {
         self.requests_per_user.try_take(user.clone())
-    }
-
-    /// Returns whether a token that is costly to check may come from this address.
-    pub fn may_check_costly_token(&self, address: IpAddr) -> bool {
-        self.invalid_tokens.has_token(&client_network(address))
-    }
-
-    /// Counts a costly token that was invalid.
-    pub fn count_invalid_costly_token(&self, address: IpAddr) {
-        self.invalid_tokens.try_take(client_network(address));
     }
 
     /// Counts a new connection of any listener against the limit per second.

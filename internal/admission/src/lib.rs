@@ -10,7 +10,6 @@ mod connection_limits;
 mod fast_upgrade;
 mod headers;
 mod json_error;
-mod keyed_rate_limit;
 mod overload_response;
 mod permit_set;
 mod request_head;

@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::{Principal, TokenSpec, Verifier, VerifierConfig, issue, test_keys};
+use crate::{Principal, TokenSender, TokenSpec, Verifier, VerifierConfig, issue, test_keys};
 use latido_base::clock::Clock;
 
 const SECRET: &str = "a secret for tests only, of more than 32 bytes";
@@ -111,7 +111,7 @@ fn token() -> String {
 
 async fn reason(verifier: &Verifier, token: &str) -> &'static str {
     verifier
-        .verify(token)
+        .verify(token, &TokenSender::at(None))
         .await
         .map_or_else(|error| error.reason(), |_| "accepted")
 }
@@ -252,10 +252,10 @@ async fn missing_response_is_handled_as_configured() {
 async fn token_in_use_is_rechecked_and_ends_when_revoked() {
     let issuer = FakeIntrospectionIssuer::responding_with(r#"{"valid":true}"#).await;
     let (verifier, _drain) = issuer.verifier(SHORT, false);
-    let token = token();
+    let (token, sender) = (token(), TokenSender::at(None));
     let (one, two): (Principal, Principal) = (
-        verifier.verify(&token).await.unwrap(),
-        verifier.verify(&token).await.unwrap(),
+        verifier.verify(&token, &sender).await.unwrap(),
+        verifier.verify(&token, &sender).await.unwrap(),
     );
     wait_until(|| issuer.query_count() >= 4).await;
     assert!(!one.is_revoked());
@@ -271,7 +271,10 @@ async fn unreachable_issuer_revokes_tokens_in_use_unless_failing_open() {
     for fails_open in [false, true] {
         let issuer = FakeIntrospectionIssuer::responding_with(r#"{"valid":true}"#).await;
         let (verifier, _drain) = issuer.verifier(SHORT, fails_open);
-        let principal = verifier.verify(&token()).await.unwrap();
+        let principal = verifier
+            .verify(&token(), &TokenSender::at(None))
+            .await
+            .unwrap();
         issuer.set_response(response("503 Down", ""));
         if fails_open {
             let asked = issuer.query_count();
@@ -287,7 +290,12 @@ async fn unreachable_issuer_revokes_tokens_in_use_unless_failing_open() {
 async fn unused_token_is_not_rechecked() {
     let issuer = FakeIntrospectionIssuer::responding_with(r#"{"valid":true}"#).await;
     let (verifier, _drain) = issuer.verifier(SHORT, false);
-    drop(verifier.verify(&token()).await.unwrap());
+    drop(
+        verifier
+            .verify(&token(), &TokenSender::at(None))
+            .await
+            .unwrap(),
+    );
     // A query may still be on its way, so the quiet time may begin later.
     let quiet = async {
         loop {

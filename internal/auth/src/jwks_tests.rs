@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::{JwksTimings, TokenError, Verifier, VerifierConfig, test_keys};
+use crate::{JwksTimings, TokenError, TokenSender, Verifier, VerifierConfig, test_keys};
 use latido_base::clock::Clock;
 
 const NEVER: Duration = Duration::from_secs(3600);
@@ -121,7 +121,7 @@ fn new_key_token(kid: Option<&str>) -> String {
 
 async fn reason(verifier: &Verifier, token: &str) -> &'static str {
     verifier
-        .verify(token)
+        .verify(token, &TokenSender::at(None))
         .await
         .map_or_else(|error| error.reason(), |_| "accepted")
 }
@@ -228,7 +228,8 @@ async fn waiting_tokens_share_one_fetch() {
     let issuer = FakeKeyIssuer::start(key_set_response(&[("a", test_keys::RSA.public)])).await;
     let (verifier, _drain) = issuer.verifier(NEVER);
     let token = old_key_token(Some("a"));
-    let waiting = (0..20).map(|_| verifier.verify(&token));
+    let sender = TokenSender::at(None);
+    let waiting = (0..20).map(|_| verifier.verify(&token, &sender));
     assert!(
         futures_util::future::join_all(waiting)
             .await
@@ -306,8 +307,8 @@ async fn redirect_is_not_followed() {
         .await;
         let (verifier, _drain) = issuer.verifier(NEVER);
         assert_eq!(
-            verifier.verify(&old_key_token(Some("a"))).await,
-            Err(TokenError::KeysUnavailable),
+            reason(&verifier, &old_key_token(Some("a"))).await,
+            "keys_unavailable",
             "{status}"
         );
     }
@@ -324,8 +325,8 @@ async fn oversize_key_set_is_rejected() {
         let issuer = FakeKeyIssuer::start(answer).await;
         let (verifier, _drain) = issuer.verifier(NEVER);
         assert_eq!(
-            verifier.verify(&old_key_token(Some("a"))).await,
-            Err(TokenError::KeysUnavailable)
+            reason(&verifier, &old_key_token(Some("a"))).await,
+            "keys_unavailable"
         );
     }
 }
@@ -396,13 +397,46 @@ async fn few_keys_are_tried_for_a_token_that_names_none() {
         "accepted"
     );
     assert_eq!(reason(&verifier, &new_key_token(None)).await, "signature");
-    assert!(verifier.tries_many_keys(&new_key_token(None)));
-    for cheap in [
-        &new_key_token(Some("e")),
-        &new_key_token(Some("unknown")),
-        "junk",
-    ] {
-        assert!(!verifier.tries_many_keys(cheap), "{cheap}");
+}
+
+#[tokio::test]
+async fn invalid_tokens_that_name_no_key_are_limited_by_sender() {
+    let named = [("a", test_keys::RSA.public), ("b", test_keys::RSA.public)];
+    let issuer = FakeKeyIssuer::start(key_set_response(&named)).await;
+    let (verifier, _drain) = issuer.verifier(NEVER);
+    let sender = TokenSender::at("198.51.100.7".parse().ok());
+    let (valid, invalid) = (old_key_token(None), new_key_token(None));
+    assert!(verifier.verify(&valid, &sender).await.is_ok());
+    let at_once = (0..100).map(|_| verifier.verify(&invalid, &sender));
+    let results = futures_util::future::join_all(at_once).await;
+    let is_checked = |result: &&Result<_, TokenError>| {
+        result.as_ref().err() != Some(&TokenError::TooManyInvalid)
+    };
+    let checked = results.iter().filter(is_checked).count();
+    assert!((10..40).contains(&checked), "{checked}");
+    let limited = verifier.verify(&valid, &sender).await;
+    assert_eq!(limited.err(), Some(TokenError::TooManyInvalid));
+
+    let own_keys = VerifierConfig {
+        public_keys: Some(test_keys::RSA.public.repeat(2)),
+        ..VerifierConfig::default()
+    };
+    let of_app = Verifier::new(&own_keys, Clock::system()).unwrap();
+    assert!(of_app.verify(&valid, &sender).await.is_ok());
+    let of_app = of_app.with_limit_of(&verifier);
+    let limited = of_app.verify(&valid, &sender).await;
+    assert_eq!(limited.err(), Some(TokenError::TooManyInvalid));
+
+    // Other senders, and tokens that cost one signature or none, are checked.
+    assert_eq!(reason(&verifier, &valid).await, "accepted");
+    let cheap = [
+        (old_key_token(Some("a")), None),
+        (new_key_token(Some("b")), Some("signature")),
+        ("junk".to_owned(), Some("malformed")),
+    ];
+    for (token, expected) in cheap {
+        let refused = verifier.verify(&token, &sender).await.err();
+        assert_eq!(refused.map(|error| error.reason()), expected, "{token}");
     }
 }
 
@@ -426,10 +460,10 @@ async fn endless_response_times_out() {
             .unwrap();
         std::future::pending::<()>().await;
     };
-    let token = old_key_token(Some("a"));
+    let (token, sender) = (old_key_token(Some("a")), TokenSender::at(None));
     let refused = tokio::select! {
         () = silent => unreachable!("it hangs"),
-        refused = verifier.verify(&token) => refused,
+        refused = verifier.verify(&token, &sender) => refused,
     };
     assert_eq!(refused, Err(TokenError::KeysUnavailable));
 }

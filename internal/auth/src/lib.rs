@@ -23,6 +23,7 @@ mod signed_part;
 pub mod test_keys;
 mod token_error;
 mod token_lifetime;
+mod token_sender;
 mod verifier;
 
 pub use latido_base::secret::Secret;
@@ -48,4 +49,5 @@ pub use settings::{
 pub use signature::MAX_TOKEN_BYTES;
 pub use token_error::{Immediate, TokenError};
 pub use token_lifetime::{REVOCATION_CHECK, TokenEnd, TokenLifetime};
+pub use token_sender::TokenSender;
 pub use verifier::{Config as VerifierConfig, Verifier};

@@ -48,16 +48,21 @@ pub enum TokenError {
     /// The issuer's key set could not be fetched yet; the token may be valid.
     #[error("the keys to check the token are not available now")]
     KeysUnavailable,
+    /// The sender sent too many invalid tokens that are costly to check; this one was not checked.
+    #[error("too many invalid tokens from this address")]
+    TooManyInvalid,
 }
 
 /// The result of a check that must not wait: `None` if only a check with I/O can tell.
 pub type Immediate<T> = Option<Result<T, TokenError>>;
 
 impl TokenError {
-    /// Returns whether the same token may be accepted later, because the issuer can't be reached
-    /// now.
+    /// Returns whether the same token may be accepted later, because it could not be checked now.
     pub fn is_temporary(&self) -> bool {
-        matches!(self, Self::Unconfirmed | Self::KeysUnavailable)
+        matches!(
+            self,
+            Self::Unconfirmed | Self::KeysUnavailable | Self::TooManyInvalid
+        )
     }
 
     /// Returns the metric's label, one of a closed list.
@@ -76,6 +81,7 @@ impl TokenError {
             Self::Revoked => "revoked",
             Self::Unconfirmed => "unconfirmed",
             Self::KeysUnavailable => "keys_unavailable",
+            Self::TooManyInvalid => "token_rate",
         }
     }
 }

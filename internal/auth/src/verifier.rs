@@ -10,7 +10,10 @@ use crate::jwk::KeySet;
 use crate::jwks::Jwks;
 use crate::key::{self, VerifyingKey};
 use crate::signature::{decode_claims, read_header};
-use crate::{Immediate, JwksTimings, KeyError, Principal, Secret, TokenError, VerifiedToken};
+use crate::token_sender::InvalidTokenLimit;
+use crate::{
+    Immediate, JwksTimings, KeyError, Principal, Secret, TokenError, TokenSender, VerifiedToken,
+};
 use latido_base::clock::Clock;
 use latido_base::drain::Drain;
 
@@ -57,6 +60,7 @@ pub struct Verifier {
     introspector: Option<Arc<Introspector>>,
     rules: Arc<ClaimRules>,
     clock: Clock,
+    invalid_limit: Arc<InvalidTokenLimit>,
 }
 
 /// The result of checking a token with the keys at hand.
@@ -105,7 +109,18 @@ impl Verifier {
             introspector,
             rules: Arc::new(rules),
             clock,
+            invalid_limit: Arc::default(),
         })
+    }
+
+    /// Counts invalid tokens together with another verifier of the server, so that a sender has one
+    /// limit for all of its entry points.
+    #[must_use]
+    pub fn with_limit_of(self, other: &Self) -> Self {
+        Self {
+            invalid_limit: Arc::clone(&other.invalid_limit),
+            ..self
+        }
     }
 
     /// Starts the tasks that query the issuer for its key set and about revoked tokens, if
@@ -134,9 +149,9 @@ impl Verifier {
     ///
     /// # Errors
     /// The reason for the rejection; see [`TokenError`].
-    pub async fn verify(&self, token: &str) -> Result<Principal, TokenError> {
+    pub async fn verify(&self, token: &str, sender: &TokenSender) -> Result<Principal, TokenError> {
         let principal = self
-            .verify_signed(token, |claims| self.principal(claims))
+            .verify_signed(token, sender, |claims| self.principal(claims))
             .await?;
         match &self.introspector {
             Some(introspector) => Ok(principal.with_revocation(introspector.check(token).await?)),
@@ -152,6 +167,7 @@ impl Verifier {
     pub async fn verify_claims(
         &self,
         token: &str,
+        sender: &TokenSender,
         user_claims: &[&str],
     ) -> Result<VerifiedToken, TokenError> {
         let read = |claims: &ClaimSet| {
@@ -162,7 +178,7 @@ impl Verifier {
             user,
             principal,
             claims,
-        } = self.verify_signed(token, read).await?;
+        } = self.verify_signed(token, sender, read).await?;
         let principal = match &self.introspector {
             Some(introspector) => principal.with_revocation(introspector.check(token).await?),
             None => principal,
@@ -224,17 +240,26 @@ impl Verifier {
     async fn verify_signed<T>(
         &self,
         token: &str,
+        sender: &TokenSender,
         read: impl Fn(&ClaimSet) -> Result<T, TokenError>,
     ) -> Result<T, TokenError> {
         let header = read_header(token)?;
-        let Some(jwks) = &self.jwks else {
-            return self
-                .check(token, &header, &KeySet::default(), &read)
-                .into_result();
+        let is_costly = self.tries_many_keys(&header);
+        if is_costly && !self.invalid_limit.allows(sender) {
+            return Err(TokenError::TooManyInvalid);
+        }
+        let mut newest = self.jwks.as_ref().map(|jwks| jwks.subscribe());
+        let keys = newest.as_mut().map(|keys| keys.borrow_and_update().clone());
+        let first = self.check(token, &header, &keys.unwrap_or_default(), &read);
+        // It is counted before the wait, so that tokens at the same time are not checked beyond the
+        // limit.
+        if is_costly && !matches!(first, KeyMatch::Final(Ok(_))) {
+            self.invalid_limit.count(sender);
+        }
+        let (Some(jwks), Some(mut newest)) = (&self.jwks, newest) else {
+            return first.into_result();
         };
-        let mut newest = jwks.subscribe();
-        let keys = newest.borrow_and_update().clone();
-        match self.check(token, &header, &keys, &read) {
+        match first {
             KeyMatch::Final(result) => result,
             KeyMatch::KeyUnknown(error) if !jwks.wait_for_refresh(&mut newest).await => Err(error),
             KeyMatch::KeyUnknown(_) => {
@@ -244,12 +269,10 @@ impl Verifier {
         }
     }
 
-    /// Returns whether several public keys would be tried for a token, since it names none of them.
-    /// Callers limit such tokens by address: they cost milliseconds, and anybody can make them.
-    pub fn tries_many_keys(&self, token: &str) -> bool {
-        let Ok((algorithm, kid)) = read_header(token) else {
-            return false;
-        };
+    /// Returns whether several public keys would be tried for a token with this header, since it
+    /// names none of them. Invalid ones are limited by sender: they cost milliseconds, and anybody
+    /// can make them.
+    fn tries_many_keys(&self, (algorithm, kid): &(Algorithm, Option<String>)) -> bool {
         if algorithm.family() == AlgorithmFamily::Hmac {
             return false;
         }
@@ -259,7 +282,7 @@ impl Verifier {
         let candidates = published
             .iter()
             .flat_map(|keys| keys.candidates(kid.as_deref()));
-        let accepting = |key: &&VerifyingKey| key.algorithms.contains(&algorithm);
+        let accepting = |key: &&VerifyingKey| key.algorithms.contains(algorithm);
         !named && self.keys.iter().chain(candidates).filter(accepting).count() > 1
     }
 

@@ -5,6 +5,7 @@ pub mod backoff;
 pub mod clock;
 pub mod drain;
 pub mod ident;
+pub mod keyed_rate_limit;
 pub mod secret;
 pub mod single_flight;
 pub mod time_format;

@@ -9,7 +9,7 @@ use warp::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName};
 use warp::http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 use crate::response::Response;
-use latido_admission::{RequestHead, TrustedProxies, request_token};
+use latido_admission::{PermitSet, RequestHead, TrustedProxies, request_token};
 use latido_net::query;
 
 /// A request to an app. Its `Debug` omits headers and query, which may hold a token.
@@ -23,6 +23,10 @@ pub struct AppRequest {
     /// The address of the client: the one that trusted proxies name, else the connection's remote
     /// address.
     pub client: Option<SocketAddr>,
+    /// The permits of the session that the request opens ([`SessionUse::Open`]).
+    ///
+    /// [`SessionUse::Open`]: crate::SessionUse::Open
+    pub permits: Option<PermitSet>,
 }
 
 impl AppRequest {
@@ -36,6 +40,7 @@ impl AppRequest {
             headers: HeaderMap::new(),
             body: Bytes::new(),
             client: None,
+            permits: None,
         }
     }
 
@@ -51,6 +56,7 @@ impl AppRequest {
             headers: head.headers.clone(),
             body: Bytes::new(),
             client,
+            permits: None,
         }
     }
 

@@ -9,7 +9,7 @@ use warp::http::StatusCode;
 use crate::error::{ApiError, RETRY_SOON};
 use crate::state::ServerState;
 use latido_admission::{MethodNotAllowed, RequestHead};
-use latido_auth::{Decision, Principal, TokenError};
+use latido_auth::{Decision, Principal, TokenError, TokenSender};
 use latido_base::ident::Channel;
 use latido_net::query::decode_segment;
 use latido_stream::{ChannelError, PermissionLookupError};
@@ -34,26 +34,19 @@ pub(super) async fn authenticate(
         );
         return Err(response.with_metric_label(TokenError::Missing.reason()));
     };
-    let costly_from = client_ip(state, head).filter(|_| state.verifier.tries_many_keys(&token));
-    let limits = &state.rules.limits;
-    if costly_from.is_some_and(|address| !limits.may_check_costly_token(address)) {
-        return Err(ApiError::too_many(
-            "token_rate",
-            "too many invalid tokens from this address",
-        ));
-    }
-    let verified = timeout(state.config.answer_timeout, state.verifier.verify(&token)).await;
+    let sender = TokenSender::at(client_ip(state, head));
+    let verifying = state.verifier.verify(&token, &sender);
+    let verified = timeout(state.config.answer_timeout, verifying).await;
     let verified = verified.unwrap_or(Err(TokenError::KeysUnavailable));
-    if let (Err(_), Some(address)) = (&verified, costly_from) {
-        limits.count_invalid_costly_token(address);
-    }
     verified.map_err(|error| {
         debug!(
             reason = error.reason(),
             peer = head.remote_addr_text(),
             "a token was refused"
         );
-        let response = if error.is_temporary() {
+        let response = if error == TokenError::TooManyInvalid {
+            ApiError::too_many(error.reason(), error.to_string())
+        } else if error.is_temporary() {
             ApiError::unavailable("unavailable", error.to_string(), RETRY_SOON)
         } else {
             // The response does not name the reason: it would help to forge a token. The log and

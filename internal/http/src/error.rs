@@ -78,7 +78,7 @@ impl ApiError {
     }
 
     /// Builds a 429 that asks the client to retry soon.
-    pub(super) fn too_many(code: &'static str, message: &'static str) -> Self {
+    pub(super) fn too_many(code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::TOO_MANY_REQUESTS, code, message).retry_after(RETRY_SOON)
     }
 

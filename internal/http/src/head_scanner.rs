@@ -3,7 +3,8 @@
 //! RFC 9112 §2.2 lets a server accept a bare LF as the end of a line. A proxy in front of it may
 //! not do so, and then the two see different requests in the same bytes (request smuggling). The
 //! HTTP library accepts them and has no option against it. Therefore a bare LF in a head is
-//! replaced by a byte that the library rejects with `400`.
+//! replaced by a byte that the library rejects with `400`. So is the end of a `Content-Length` that
+//! is no plain number, or too long to be kept.
 //!
 //! This module is pure. It knows where bodies end, since a body may contain anything.
 
@@ -128,8 +129,8 @@ impl HeadScanner {
         let last = std::mem::replace(&mut self.last, *byte);
         match *byte {
             b'\n' if last != b'\r' => *byte = INVALID,
-            b'\n' => self.on_head_line(),
-            b'\r' => {}
+            b'\n' if !self.on_head_line() => *byte = INVALID,
+            b'\n' | b'\r' => {}
             _ => {
                 if let Some(kept) = self.line.get_mut(self.line_bytes) {
                     *kept = byte.to_ascii_lowercase();
@@ -139,7 +140,10 @@ impl HeadScanner {
         }
     }
 
-    fn on_head_line(&mut self) {
+    /// Handles the end of a line. Returns `false` if the line frames the body in a way that the
+    /// scanner may read otherwise than the library does.
+    fn on_head_line(&mut self) -> bool {
+        let mut is_clear = true;
         let kept = self.line_bytes.min(LINE_BYTES);
         let line = &self.line[..kept];
         match (self.line_bytes, self.in_head) {
@@ -149,10 +153,9 @@ impl HeadScanner {
             (_, false) => self.in_head = true,
             (_, true) => {
                 if let Some(value) = line.strip_prefix(b"content-length:") {
-                    self.content_length = std::str::from_utf8(value)
-                        .ok()
-                        .and_then(|text| text.trim().parse().ok())
-                        .unwrap_or(0);
+                    let length = content_length(value).filter(|_| self.line_bytes == kept);
+                    is_clear = length.is_some();
+                    self.content_length = length.unwrap_or(0);
                 } else if line.starts_with(b"transfer-encoding:") {
                     self.is_chunked = true;
                 } else if line.starts_with(b"upgrade:") {
@@ -161,6 +164,7 @@ impl HeadScanner {
             }
         }
         self.line_bytes = 0;
+        is_clear
     }
 
     fn end_head(&mut self) {
@@ -210,6 +214,13 @@ impl HeadScanner {
     }
 }
 
+/// Parses the value of `Content-Length`, which is one number (RFC 9110 §8.6).
+fn content_length(value: &[u8]) -> Option<u64> {
+    let digits = std::str::from_utf8(value).ok()?.trim_matches([' ', '\t']);
+    let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    digits.parse().ok().filter(|_| is_number)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -241,6 +252,28 @@ mod tests {
                 assert_eq!(scanned.matches('\0').count(), 1, "{head:?}");
             }
         }
+    }
+
+    #[test]
+    fn unclear_length_becomes_invalid() {
+        let zeros = "0".repeat(LINE_BYTES);
+        for length in [
+            "2, 2",
+            "+2",
+            "",
+            "0x2",
+            "2 2",
+            "99999999999999999999",
+            &zeros,
+        ] {
+            let head = format!("POST / HTTP/1.1\r\nContent-Length: {length}\r\n");
+            let (scanned, _) = scan(&head, 0);
+            assert!(scanned.ends_with("\r\0"), "{scanned:?}");
+        }
+        let head = "POST / HTTP/1.1\r\nContent-Length: \t002 \r\n\r\n\n\n";
+        let (scanned, scanner) = scan(head, 0);
+        assert_eq!(scanned, head);
+        assert_eq!((scanner.heads(), scanner.is_in_head()), (1, false));
     }
 
     #[test]

@@ -24,6 +24,8 @@ mod dashboard;
 mod demo_routes;
 mod error;
 mod etag;
+#[cfg(any(fuzzing, feature = "testing"))]
+mod fuzzing;
 mod head_guard;
 mod head_scanner;
 mod health;
@@ -54,7 +56,7 @@ mod websocket;
 #[cfg(test)]
 mod tests;
 
-pub use app_http::{AppHandler, HttpApp};
+pub use app_http::{AppHandler, HttpApp, SessionUse};
 pub use app_message::{AppRequest, AppResponse};
 pub use app_mounts::{AppMounts, WebSocketApp};
 pub use assets::STATIC_FILES;
@@ -62,8 +64,10 @@ pub use config::{Config, DRAIN_GRACE, HookPath};
 #[cfg(feature = "demo")]
 pub use demo_routes::demo_routes;
 #[cfg(any(fuzzing, feature = "testing"))]
+pub use fuzzing::fuzz_head_scanner;
+#[cfg(any(fuzzing, feature = "testing"))]
 pub use hook_body::parse_hint;
-pub use latido_admission::{ConnectionLimits, TrustedProxies, UpgradeRules, json_error};
+pub use latido_admission::{ConnectionLimits, PermitSet, TrustedProxies, UpgradeRules, json_error};
 pub use latido_shard::HandlerSpec;
 pub use listen::{HttpListener, ListenSockets, bind};
 pub use mount::{DuplexStream, MountedService, PeerAddress, RequestKind};

@@ -13,17 +13,19 @@ use warp::filters::path::FullPath;
 use warp::http::StatusCode;
 use warp::{Filter, Rejection, Reply as _, path};
 
+use crate::app_message::AppRequest;
 use crate::app_mounts::AppMounts;
 use crate::error::ApiError;
 use crate::hook::Hook;
 use crate::request::request_head;
 use crate::response::{BoxedRoutes, Response};
+use crate::serve_app::AppTarget;
 use crate::specification::Specification;
 use crate::state::ServerState;
 use crate::static_files::StaticFiles;
 use crate::websocket::PendingUpgrade;
-use crate::{dashboard, health, metrics, serve_app, snapshot, sse, websocket};
-use latido_admission::RequestHead;
+use crate::{dashboard, health, metrics, snapshot, sse, websocket};
+use latido_admission::{ConnectionLimits, RequestHead};
 
 /// Builds the filter that answers every request.
 pub(super) fn routes(state: &Arc<ServerState>, mounts: &AppMounts) -> BoxedRoutes {
@@ -184,6 +186,7 @@ where
 /// Routes the HTTP addresses of apps.
 fn app_routes(state: &Arc<ServerState>, mounts: &AppMounts) -> BoxedRoutes {
     let (state, mounts) = (Arc::clone(state), mounts.clone());
+    let sessions = ConnectionLimits::new(&state.config.limits());
     let found = warp::path::full().and_then(move |path: FullPath| {
         let app = mounts
             .http_app(path.as_str())
@@ -192,8 +195,10 @@ fn app_routes(state: &Arc<ServerState>, mounts: &AppMounts) -> BoxedRoutes {
     });
     let request = found.and(request_head()).and(warp::body::stream());
     request
-        .then(move |(app, path), head, body| {
-            serve_app::serve_app_request(Arc::clone(&state), app, path, head, body)
+        .then(move |(app, path): (_, String), head, body| {
+            let request = AppRequest::from_head(&head, &path, &state.config.proxies);
+            let target = AppTarget::new(Arc::clone(&state), app, sessions.clone());
+            target.serve(head, request, body)
         })
         .boxed()
 }

@@ -21,6 +21,8 @@ use latido_admission::RequestHead;
 use latido_auth::{PermissionLease, TokenLifetime};
 use latido_base::drain::Drain;
 use latido_hub::{AsyncSubscriber, SubscriberEvent};
+use latido_protocol::ErrorCode;
+use latido_telemetry::LabelledCounter;
 
 /// The header that stops nginx from buffering events.
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
@@ -36,6 +38,8 @@ struct EventStream {
     event: String,
     ended: Pin<Box<dyn Future<Output = ()> + Send + Sync>>,
     drain: Drain,
+    /// The counter of errors sent.
+    errors: LabelledCounter,
     /// The permits that count the stream against the limits while it lasts.
     _permits: Vec<OwnedSemaphorePermit>,
 }
@@ -69,6 +73,7 @@ pub(super) async fn stream_events(
             state.policy.lease(&principal, &state.catalog, &channel),
         )),
         drain: state.drain.clone(),
+        errors: state.metrics.errors_sent.clone(),
     };
     let events = warp::sse::keep_alive()
         .interval(state.config.event_heartbeat)
@@ -99,6 +104,7 @@ async fn next_event(
             .id(newest.version.0.to_string())
             .data(frame_data(&newest.frame)),
         SubscriberEvent::Unreadable(error) => {
+            feed.errors.increment(ErrorCode::Unavailable.as_str());
             Event::default().event("error").data(frame_data(&error))
         }
         SubscriberEvent::Status(status) => {

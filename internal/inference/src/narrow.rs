@@ -51,16 +51,21 @@ struct Narrowing<'a> {
 
 /// Each function returns `None` if the tree is not as expected.
 impl<'a> Narrowing<'a> {
-    /// Marks what an expression uses. Gives up if expressions and blocks are nested too deeply for
-    /// the stack.
-    fn mark_expression(&mut self, block: BlockId, value: &'a Value) -> Option<()> {
+    /// Marks something below what is being marked. Gives up if that is nested too deeply for the
+    /// stack: every recursion passes through here.
+    fn nested(&mut self, mark: impl FnOnce(&mut Self) -> Option<()>) -> Option<()> {
         self.depth += 1;
         if self.depth > MAX_NESTING {
             return None;
         }
-        self.mark_value(block, value)?;
+        mark(self)?;
         self.depth -= 1;
         Some(())
+    }
+
+    /// Marks what an expression uses.
+    fn mark_expression(&mut self, block: BlockId, value: &'a Value) -> Option<()> {
+        self.nested(|narrowing| narrowing.mark_value(block, value))
     }
 
     fn mark_value(&mut self, block: BlockId, value: &'a Value) -> Option<()> {
@@ -107,7 +112,7 @@ impl<'a> Narrowing<'a> {
         if *query.field("setOperations") != Value::Null {
             for position in 1..=query.field("rtable").items().len() {
                 if let EntryContents::Block(inner) = self.blocks.of_entry(block, position)? {
-                    self.mark_outputs(inner, output)?;
+                    self.nested(|narrowing| narrowing.mark_outputs(inner, output))?;
                 }
             }
         }
@@ -118,10 +123,6 @@ impl<'a> Narrowing<'a> {
     fn mark_base(&mut self, block: BlockId) -> Option<()> {
         if !self.done.insert((block, Mark::Base)) {
             return Some(());
-        }
-        self.depth += 1;
-        if self.depth > MAX_NESTING {
-            return None;
         }
         let query = self.blocks.query(block);
         let compares_rows = compares_rows(query);
@@ -144,7 +145,6 @@ impl<'a> Narrowing<'a> {
         for position in 1..=query.field("rtable").items().len() {
             self.mark_entry(block, position)?;
         }
-        self.depth -= 1;
         Some(())
     }
 
@@ -158,7 +158,7 @@ impl<'a> Narrowing<'a> {
             return Some(());
         }
         if let EntryContents::Block(inner) = self.blocks.of_entry(block, position)? {
-            self.mark_base(inner)?;
+            self.nested(|narrowing| narrowing.mark_base(inner))?;
         } else if kind == entry_kind::RELATION {
             self.reads.entry(entry.number("relid").ok()?).or_default();
         }
@@ -174,7 +174,8 @@ impl<'a> Narrowing<'a> {
         }
         let entry = self.blocks.entry(block, position)?;
         if let EntryContents::Block(inner) = self.blocks.of_entry(block, position)? {
-            return self.mark_outputs(inner, (column != 0).then_some(column));
+            let output = (column != 0).then_some(column);
+            return self.nested(|narrowing| narrowing.mark_outputs(inner, output));
         }
         let member = |field: &str| {
             let index = usize::try_from(column).ok()?.checked_sub(1)?;
@@ -193,7 +194,7 @@ impl<'a> Narrowing<'a> {
                     }
                 });
                 for position in joined {
-                    self.mark_column(block, position?, 0)?;
+                    self.nested(|narrowing| narrowing.mark_column(block, position?, 0))?;
                 }
             }
             entry_kind::JOIN => self.mark_expression(block, member("joinaliasvars")?)?,
@@ -227,3 +228,52 @@ fn compares_rows(query: &Node) -> bool {
 
 /// The number of UNION in `SetOperation`.
 const UNION: u32 = 1;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::parse::parse_tree;
+
+    fn query_over(rtable: &str, targets: &str, operations: &str) -> Value {
+        parse_tree(&format!(
+            "{{QUERY :hasTargetSRFs false :rtable ({rtable}) :targetList ({targets}) \
+             :setOperations {operations}}}"
+        ))
+        .unwrap()
+    }
+
+    fn narrow_query(tree: &Value, views: &HashMap<u32, Value>) -> Option<ColumnSets> {
+        narrow(tree.first_query().unwrap(), views)
+    }
+
+    #[test]
+    fn set_operation_of_a_view_over_itself_is_given_up() {
+        let entry = "{RANGETBLENTRY :rtekind 0 :relid 2 :inFromCl false}";
+        let tree = query_over(entry, "", "{SETOPERATIONSTMT :op 1 :all true}");
+        let views = HashMap::from([(2, tree.clone())]);
+        assert_eq!(narrow_query(&tree, &views), None);
+    }
+
+    #[test]
+    fn long_chain_of_joined_rows_is_given_up() {
+        let chain = |length: usize| {
+            let join = |next| {
+                let row = format!("{{VAR :varno {next} :varattno 0 :varlevelsup 0}}");
+                format!("{{RANGETBLENTRY :rtekind 2 :joinaliasvars ({row})}} ")
+            };
+            let mut rtable: String = (2..=length).map(join).collect();
+            rtable += "{RANGETBLENTRY :rtekind 0 :relid 7 :inFromCl true}";
+            let row = "{VAR :varno 1 :varattno 0 :varlevelsup 0}";
+            let target =
+                format!("{{TARGETENTRY :resno 1 :ressortgroupref 0 :resjunk false :expr {row}}}");
+            query_over(&rtable, &target, "<>")
+        };
+        let whole_row = ColumnSets::from([(7, [0].into())]);
+        assert_eq!(
+            narrow_query(&chain(3), &HashMap::new()),
+            Some(whole_row),
+            "a short chain is followed"
+        );
+        assert_eq!(narrow_query(&chain(20_000), &HashMap::new()), None);
+    }
+}

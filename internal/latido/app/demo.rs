@@ -224,7 +224,7 @@ fn demo_info(
 
 #[cfg(test)]
 mod tests {
-    use latido_auth::Verifier;
+    use latido_auth::{TokenSender, Verifier};
 
     use super::*;
 
@@ -239,7 +239,8 @@ mod tests {
         let token = token_signer(&demo, Some("admin_sistema".to_owned()))().unwrap();
         let verify = async |config: &VerifierConfig| {
             let verifier = Verifier::new(config, Clock::system()).unwrap();
-            verifier.verify(&token).await.is_ok()
+            let sender = TokenSender::at(None);
+            verifier.verify(&token, &sender).await.is_ok()
         };
         assert!(verify(&demo).await);
         assert!(!verify(&production).await);

@@ -6,17 +6,23 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
 use futures_util::future::join_all;
+use futures_util::stream::FuturesUnordered;
+use tokio::time::timeout;
 
 use latido_base::backoff::{BackoffRange, Jitter};
 use latido_base::ident::StreamId;
 use latido_engine::{Engine, HintSource};
 use latido_hub::Hub;
 use latido_postgres::{Database, DatabaseError};
-use latido_stream::{Catalog, Stream};
+use latido_stream::{Catalog, Stream, StreamProblem};
 
 use crate::config::{BUILTIN_REMEDY, is_builtin};
 
+/// The time that the other streams have once the database has answered for one. A locked table may
+/// keep a stream waiting for seconds, or for as long as it is locked.
+const LATE_AFTER: Duration = Duration::from_secs(1);
 /// The pause between two attempts while the database does not answer, before jitter.
 const UNREACHED_PAUSE: Duration = Duration::from_millis(500);
 /// The pauses between two attempts to use a stream that the database refuses.
@@ -36,9 +42,18 @@ pub(super) struct StreamMonitor {
 
 impl StreamMonitor {
     /// Waits until the database has accepted or refused every stream. Before, no client is admitted.
+    /// A stream that takes much longer than another one does not delay it: its channels are told
+    /// that they cannot be read yet, and [`Self::run`] goes on.
     pub(super) async fn prepare_all(&self) {
         let all = self.catalog.iter();
-        join_all(all.map(|(id, stream)| self.examine_first(id, stream))).await;
+        let mut examinations: FuturesUnordered<_> = all
+            .map(|(id, stream)| self.examine_first(id, stream))
+            .collect();
+        examinations.next().await;
+        let others = examinations.for_each(async |()| {});
+        if timeout(LATE_AFTER, others).await.is_err() {
+            self.report_late();
+        }
         let statuses = self.catalog.iter().map(|(id, _)| self.catalog.status(id));
         let streams = statuses.filter(|status| status.is_working()).count();
         tracing::info!(streams, "streams prepared");
@@ -59,6 +74,21 @@ impl StreamMonitor {
                 tracing::warn!(stream, %error, "the stream can't be prepared yet; retrying");
             }
             pause(UNREACHED_PAUSE).await;
+        }
+    }
+
+    /// Marks the streams for which the database has not answered yet.
+    fn report_late(&self) {
+        for (id, stream) in self.catalog.iter() {
+            let status = self.catalog.status(id);
+            if !status.is_examined() {
+                let stream = &stream.name;
+                tracing::warn!(
+                    stream,
+                    "the stream is not prepared yet; the other streams go on"
+                );
+                status.set_broken(late_problem(stream));
+            }
         }
     }
 
@@ -111,6 +141,14 @@ impl StreamMonitor {
 
 /// The error for a database that did not answer.
 struct Unreached(DatabaseError);
+
+fn late_problem(stream: &str) -> StreamProblem {
+    let summary = format!("the database has not prepared the query of stream {stream} yet");
+    StreamProblem {
+        detail: summary.clone(),
+        summary,
+    }
+}
 
 fn report_broken(stream: &Stream, error: &DatabaseError) {
     let remedy = if is_builtin(stream) {

@@ -112,6 +112,7 @@ mod tests {
             "MESSAGING_JWT_PUBLIC_KEY",
             "MESSAGING_JWT_JWKS_URL",
             "MESSAGING_JWT_INTROSPECTION_URL",
+            "MESSAGING_API_KEY",
             "MODULES_API_KEY",
             "MODULES_JWT_SECRET",
             "MODULES_JWT_JWKS_URL",

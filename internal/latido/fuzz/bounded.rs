@@ -110,7 +110,11 @@ fn every_target_passes_a_bounded_run() {
     let seed = env_number("FUZZ_SEED", fastrand::u64(..));
     std::thread::scope(|scope| {
         for (name, target) in TARGETS {
-            scope.spawn(move || run(name, *target, seed));
+            // An exhausted stack ends the process, and only the thread's name tells which run it was.
+            std::thread::Builder::new()
+                .name(format!("{name} FUZZ_SEED={seed}"))
+                .spawn_scoped(scope, move || run(name, *target, seed))
+                .expect("a thread");
         }
     });
 }

@@ -6,8 +6,15 @@
 
 #[cfg(test)]
 mod bounded;
+mod frame_rate;
+#[cfg(feature = "socketio")]
+mod socketio;
 mod tree;
 
+pub use frame_rate::frame_rate;
+pub use latido_http::fuzz_head_scanner as heads;
+#[cfg(feature = "socketio")]
+pub use socketio::{engineio, socketio};
 pub use tree::tree;
 
 use std::path::Path;
@@ -32,6 +39,8 @@ pub type FuzzTarget = (&'static str, fn(&[u8]));
 /// All fuzz targets, with their names.
 pub const TARGETS: &[FuzzTarget] = &[
     ("frames", frames),
+    ("frame_rate", frame_rate),
+    ("heads", heads),
     ("messages", messages),
     ("hook", hook),
     ("token", token),
@@ -40,6 +49,10 @@ pub const TARGETS: &[FuzzTarget] = &[
     ("tree", tree),
     #[cfg(feature = "app-messaging")]
     ("phoenix", phoenix),
+    #[cfg(feature = "socketio")]
+    ("engineio", engineio),
+    #[cfg(feature = "socketio")]
+    ("socketio", socketio),
 ];
 
 const SECRET: &str = "a secret of the fuzzer, of more than 32 bytes";

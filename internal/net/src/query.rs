@@ -19,6 +19,14 @@ pub fn value(query: &str, name: &str) -> Option<String> {
     (!value.contains(REPLACEMENT)).then(|| value.into_owned())
 }
 
+/// Returns all values of this name that are UTF-8, decoded and in order, the empty ones too. For a
+/// protocol in which two parties use one name.
+pub fn values<'a>(query: &'a str, name: &'a str) -> impl Iterator<Item = String> + 'a {
+    form_urlencoded::parse(query.as_bytes())
+        .filter(move |(key, value)| key == name && !value.contains(REPLACEMENT))
+        .map(|(_, value)| value.into_owned())
+}
+
 /// Returns the first value of this name exactly as it was written, even if it is empty. Returns
 /// `None` for a name without `=`.
 ///
@@ -53,6 +61,16 @@ mod tests {
             "the first counts"
         );
         assert_eq!(value("token=&token=d", "token").as_deref(), Some("d"));
+    }
+
+    #[test]
+    fn all_values_of_a_name_are_found() {
+        let all = |query| values(query, "token").collect::<Vec<_>>();
+        assert_eq!(
+            all("token=a%2Eb&x=1&token=&token=%ff&to%6Ben=c"),
+            ["a.b", "", "c"]
+        );
+        assert!(all("tokens=a&").is_empty());
     }
 
     #[test]

@@ -10,7 +10,7 @@ use tokio_postgres::types::{ToSql, Type};
 
 use crate::error::DatabaseError;
 use crate::pool::Database;
-use crate::statement_text::single_statement;
+use crate::statement_text::{Scanner, Token, TokenKind, is_name_character, single_statement};
 use latido_base::ident::{Key, UserId};
 use latido_stream::{PermissionLookupError, Stream};
 
@@ -128,87 +128,23 @@ fn build_batch_sql(authorize: &str) -> Option<String> {
 /// has another parameter, or does not end outside of them.
 fn replace_parameters(sql: &str) -> Option<String> {
     let mut replaced = String::with_capacity(sql.len() + 64);
-    let mut rest = sql;
-    let mut last = ' ';
-    while let Some(next) = rest.chars().next() {
-        let skipped = match next {
-            '\'' => quoted_len(rest, '\'', matches!(last, 'e' | 'E'))?,
-            '"' => quoted_len(rest, '"', false)?,
-            '-' if rest.starts_with("--") => rest.find('\n').unwrap_or(rest.len()),
-            '/' if rest.starts_with("/*") => comment_len(rest)?,
-            '$' if !is_name_char(last) => {
-                let digits = rest[1..].chars().take_while(char::is_ascii_digit).count();
-                if digits == 0 {
-                    dollar_quoted_len(rest)?
-                } else {
-                    replaced.push_str(match &rest[1..=digits] {
-                        "1" => USER,
-                        "2" => KEYS,
-                        _ => return None,
-                    });
-                    rest = &rest[digits + 1..];
-                    last = '1';
-                    continue;
-                }
-            }
-            other => other.len_utf8(),
+    let mut tokens = Scanner::new(sql).peekable();
+    while let Some(token) = tokens.next() {
+        let text = match (token.kind, token.text) {
+            _ if !token.is_terminated => return None,
+            (TokenKind::Parameter, "$1") => USER,
+            (TokenKind::Parameter, "$2") => KEYS,
+            (TokenKind::Parameter, _) => return None,
+            (_, text) => text,
         };
-        let (front, after) = rest.split_at(skipped);
-        replaced.push_str(front);
-        last = front.chars().next_back().unwrap_or(' ');
-        rest = after;
+        replaced.push_str(text);
+        // A name right behind a parameter would become a part of the column's name.
+        let is_joined = |next: &Token<'_>| next.text.starts_with(is_name_character);
+        if token.kind == TokenKind::Parameter && tokens.peek().is_some_and(is_joined) {
+            return None;
+        }
     }
     Some(replaced)
-}
-
-fn is_name_char(c: char) -> bool {
-    c.is_alphanumeric() || matches!(c, '_' | '$')
-}
-
-/// Returns the length of a quoted text at the front. A doubled quote belongs to it, and in an
-/// escape string also what follows a backslash.
-fn quoted_len(text: &str, quote: char, has_escapes: bool) -> Option<usize> {
-    let mut chars = text.char_indices().skip(1).peekable();
-    while let Some((at, c)) = chars.next() {
-        if c == '\\' && has_escapes {
-            chars.next();
-        } else if c == quote {
-            if chars.peek().is_none_or(|(_, next)| *next != quote) {
-                return Some(at + 1);
-            }
-            chars.next();
-        }
-    }
-    None
-}
-
-/// Returns the length of a comment at the front. Comments nest.
-fn comment_len(text: &str) -> Option<usize> {
-    let (mut depth, mut at) = (0_usize, 0);
-    loop {
-        let rest = &text[at..];
-        if rest.starts_with("/*") {
-            (depth, at) = (depth + 1, at + 2);
-        } else if rest.starts_with("*/") {
-            (depth, at) = (depth - 1, at + 2);
-            if depth == 0 {
-                return Some(at);
-            }
-        } else {
-            at += rest.chars().next()?.len_utf8();
-        }
-    }
-}
-
-/// Returns the length of a dollar-quoted text at the front.
-fn dollar_quoted_len(text: &str) -> Option<usize> {
-    let tag = text[1..]
-        .chars()
-        .take_while(|c| is_name_char(*c) && *c != '$');
-    let tag_len = 2 + tag.map(char::len_utf8).sum::<usize>();
-    let tag = text.get(..tag_len).filter(|tag| tag.ends_with('$'))?;
-    let end = text[tag_len..].find(tag)?;
-    Some(tag_len + end + tag_len)
 }
 
 #[cfg(test)]
@@ -238,6 +174,8 @@ mod tests {
                 "$$ $1 $$ || $a$ $1 $$ $a$ || $1",
                 format!("$$ $1 $$ || $a$ $1 $$ $a$ || {USER}"),
             ),
+            (r"E'it''s \'$1' || $1", format!(r"E'it''s \'$1' || {USER}")),
+            ("-- $1\r$1", format!("-- $1\r{USER}")),
             ("a$1 + ñ$2 + $1", format!("a$1 + ñ$2 + {USER}")),
         ] {
             assert_eq!(
@@ -247,7 +185,7 @@ mod tests {
             );
         }
         for other in [
-            "$3", "$12", "$0", "'open $1", "/* open", "$a$ open", "\"open",
+            "$3", "$12", "$0", "$1a", "$1ñ", "'open $1", "/* open", "$a$ open", "\"open",
         ] {
             assert_eq!(replace_parameters(other), None, "{other}");
         }

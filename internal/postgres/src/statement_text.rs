@@ -1,8 +1,8 @@
-//! Finds the end of a statement in the text of a file, without parsing the statement. Pure.
+//! Splits the text of a file into tokens, without parsing the statement. Pure.
 //!
 //! The server puts a stream's statement into a larger one, so a semicolon after it must go, and a
-//! second statement must be refused. Semicolons in strings, quoted names and comments do not count
-//! (PostgreSQL manual, «Lexical Structure»).
+//! second statement must be refused. Semicolons and parameters in strings, quoted names and comments
+//! do not count (PostgreSQL manual, «Lexical Structure»).
 
 /// A text that holds more than one statement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -14,14 +14,13 @@ pub(super) struct SeveralStatements;
 /// # Errors
 /// Returns an error if another statement follows.
 pub(super) fn single_statement(sql: &str) -> Result<&str, SeveralStatements> {
-    let mut scanner = Scanner { sql, at: 0 };
-    while let Some(token) = scanner.next_token() {
-        if token == Token::Semicolon {
+    let mut scanner = Scanner::new(sql);
+    while let Some(token) = scanner.next() {
+        if token.kind == TokenKind::Semicolon {
             let end = scanner.at - 1;
-            while let Some(token) = scanner.next_token() {
-                if token == Token::Text {
-                    return Err(SeveralStatements);
-                }
+            let is_blank = |kind| matches!(kind, TokenKind::Semicolon | TokenKind::Blank);
+            if scanner.any(|token| !is_blank(token.kind)) {
+                return Err(SeveralStatements);
             }
             return Ok(&sql[..end]);
         }
@@ -29,51 +28,82 @@ pub(super) fn single_statement(sql: &str) -> Result<&str, SeveralStatements> {
     Ok(sql)
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Token {
+/// A part of a statement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Token<'a> {
+    pub(super) kind: TokenKind,
+    pub(super) text: &'a str,
+    /// False for a string, quoted name or comment that the text ends inside of.
+    pub(super) is_terminated: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum TokenKind {
     Semicolon,
     /// A comment or white space.
     Blank,
-    /// Any part of a statement.
+    /// A dollar with a number.
+    Parameter,
+    /// Any other part of a statement.
     Text,
 }
 
-struct Scanner<'a> {
+/// An iterator over the tokens of a text. Together they are the text.
+pub(super) struct Scanner<'a> {
     sql: &'a str,
     /// The byte at which the next token starts; always on a character boundary.
     at: usize,
 }
 
 impl<'a> Scanner<'a> {
-    fn rest(&self) -> &'a str {
-        &self.sql[self.at..]
+    pub(super) fn new(sql: &'a str) -> Self {
+        Self { sql, at: 0 }
     }
+}
 
-    /// Returns the next token. An unterminated one ends with the text.
-    fn next_token(&mut self) -> Option<Token> {
-        let rest = self.rest();
+impl<'a> Iterator for Scanner<'a> {
+    type Item = Token<'a>;
+
+    fn next(&mut self) -> Option<Token<'a>> {
+        let rest = &self.sql[self.at..];
         let first = rest.chars().next()?;
-        let (token, length) = match first {
-            ';' => (Token::Semicolon, 1),
-            c if c.is_whitespace() => (Token::Blank, c.len_utf8()),
-            _ if rest.starts_with("--") => (Token::Blank, rest.find('\n').unwrap_or(rest.len())),
-            _ if rest.starts_with("/*") => (Token::Blank, comment_length(rest)),
-            '\'' => (Token::Text, quoted_length(rest, '\'', false)),
-            '"' => (Token::Text, quoted_length(rest, '"', false)),
-            'e' | 'E' if rest[1..].starts_with('\'') => {
-                (Token::Text, 1 + quoted_length(&rest[1..], '\'', true))
+        let (kind, length) = match first {
+            ';' => (TokenKind::Semicolon, Some(1)),
+            c if c.is_whitespace() => (TokenKind::Blank, Some(c.len_utf8())),
+            _ if rest.starts_with("--") => {
+                let end = rest.find(['\n', '\r']).unwrap_or(rest.len());
+                (TokenKind::Blank, Some(end))
             }
-            '$' => (Token::Text, dollar_length(rest)),
-            c if is_name_character(c) => (Token::Text, name_length(rest)),
-            c => (Token::Text, c.len_utf8()),
+            _ if rest.starts_with("/*") => (TokenKind::Blank, comment_length(rest)),
+            '\'' => (TokenKind::Text, quoted_length(rest, '\'', false)),
+            '"' => (TokenKind::Text, quoted_length(rest, '"', false)),
+            'e' | 'E' if rest[1..].starts_with('\'') => {
+                let string = quoted_length(&rest[1..], '\'', true);
+                (TokenKind::Text, string.map(|length| 1 + length))
+            }
+            '$' if rest[1..].starts_with(|c: char| c.is_ascii_digit()) => {
+                let number = rest[1..].find(|c: char| !c.is_ascii_digit());
+                (
+                    TokenKind::Parameter,
+                    Some(number.map_or(rest.len(), |end| 1 + end)),
+                )
+            }
+            '$' => (TokenKind::Text, dollar_length(rest)),
+            c if is_name_character(c) => (TokenKind::Text, Some(name_length(rest))),
+            c => (TokenKind::Text, Some(c.len_utf8())),
         };
-        self.at += length;
-        Some(token)
+        let text = &rest[..length.unwrap_or(rest.len())];
+        self.at += text.len();
+        Some(Token {
+            kind,
+            text,
+            is_terminated: length.is_some(),
+        })
     }
 }
 
 /// Returns whether the character may be inside a name or a number, where `$` starts no string.
-fn is_name_character(c: char) -> bool {
+pub(super) fn is_name_character(c: char) -> bool {
     c == '_' || c.is_ascii_alphanumeric() || !c.is_ascii()
 }
 
@@ -82,14 +112,11 @@ fn name_length(text: &str) -> usize {
         .unwrap_or(text.len())
 }
 
-/// Returns the length of a comment, which may contain others.
-fn comment_length(text: &str) -> usize {
+/// Returns the length of a comment, which may contain others, or `None` if it does not end.
+fn comment_length(text: &str) -> Option<usize> {
     let (mut depth, mut at) = (1, 2);
     while depth > 0 {
-        let Some(found) = text[at..].find(['*', '/']) else {
-            return text.len();
-        };
-        at += found;
+        at += text[at..].find(['*', '/'])?;
         let pair = &text[at..];
         if pair.starts_with("/*") {
             (depth, at) = (depth + 1, at + 2);
@@ -99,37 +126,37 @@ fn comment_length(text: &str) -> usize {
             at += 1;
         }
     }
-    at
+    Some(at)
 }
 
-/// Returns the length of a quoted text. A doubled quote looks like the start of another text, which
-/// makes no difference here.
-fn quoted_length(text: &str, quote: char, has_escapes: bool) -> usize {
-    let mut characters = text.char_indices().skip(1);
+/// Returns the length of a quoted text, or `None` if it does not end. A doubled quote belongs to it,
+/// and in an escape string also what follows a backslash.
+fn quoted_length(text: &str, quote: char, has_escapes: bool) -> Option<usize> {
+    let mut characters = text.char_indices().skip(1).peekable();
     while let Some((at, c)) = characters.next() {
-        if c == quote {
-            return at + 1;
+        if c == quote && characters.next_if(|(_, next)| *next == quote).is_none() {
+            return Some(at + 1);
         }
         if c == '\\' && has_escapes {
             characters.next();
         }
     }
-    text.len()
+    None
 }
 
-/// Returns the length of a dollar-quoted string, or 1 for a dollar that starts none.
-fn dollar_length(text: &str) -> usize {
+/// Returns the length of a dollar-quoted string, 1 for a dollar that starts none, or `None` for a
+/// string that does not end.
+fn dollar_length(text: &str) -> Option<usize> {
     let Some(end) = text[1..].find('$') else {
-        return 1;
+        return Some(1);
     };
     let tag = &text[1..=end];
-    if tag.starts_with(|c: char| c.is_ascii_digit()) || !tag.chars().all(is_name_character) {
-        return 1;
+    if !tag.chars().all(is_name_character) {
+        return Some(1);
     }
     let delimiter = &text[..end + 2];
     let body = &text[delimiter.len()..];
-    body.find(delimiter)
-        .map_or(text.len(), |at| at + 2 * delimiter.len())
+    body.find(delimiter).map(|at| at + 2 * delimiter.len())
 }
 
 #[cfg(test)]
@@ -157,6 +184,8 @@ mod tests {
             "SELECT 1 /* ; */",
             "SELECT ';', \"a;b\", 'it''s;', E'\\';'",
             "SELECT $$;$$, $a$ $$ ; $b$ $a$",
+            r"SELECT E'it''s \'; x'",
+            "SELECT '1'';'",
             "SELECT a$1$, $1, $2 FROM t$x$",
             "SELECT 'open;",
             "SELECT /* open;",
@@ -174,6 +203,7 @@ mod tests {
             "SELECT 1;; /* x */ DELETE FROM t",
             "SELECT a$x$; SELECT b$x$",
             "SELECT 'a\\'; SELECT 1 --'",
+            "SELECT 1 -- one\r; SELECT 2",
         ] {
             assert_eq!(single_statement(sql), Err(SeveralStatements), "{sql}");
         }
@@ -181,7 +211,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_is_scanned(sql in "[-a$E'\"\\\\/*;1\\n ñ]{0,40}") {
+        fn any_text_is_scanned(sql in "[-a$E'\"\\\\/*;1\\n\\r ñ]{0,40}") {
+            let tokens: String = Scanner::new(&sql).map(|token| token.text).collect();
+            prop_assert_eq!(&tokens, &sql);
             if let Ok(statement) = single_statement(&sql) {
                 prop_assert!(sql.starts_with(statement));
                 prop_assert_eq!(single_statement(statement), Ok(statement));

@@ -9,7 +9,7 @@ use tokio::sync::{Semaphore, mpsc};
 use crate::async_response::AsyncResponse;
 use crate::command::{ShardCommand, ShardInbox};
 use crate::protocol_handler::HandlerFuture;
-use latido_auth::{Policy, TokenError, Verifier};
+use latido_auth::{Policy, TokenError, TokenSender, Verifier};
 use latido_base::clock::monotonic_now;
 use latido_base::drain::Drain;
 use latido_base::ident::{Channel, UserId};
@@ -32,8 +32,8 @@ pub(super) const BUSY_MESSAGE: &str = "the server is busy; send the token again 
 /// A request that must await.
 pub(super) enum AsyncRequest {
     CheckPermission(UserId, Channel),
-    /// A token to verify. It is a secret and must never be logged.
-    VerifyToken(String),
+    /// A token to verify, from a client of this user. It is a secret and must never be logged.
+    VerifyToken(UserId, String),
     /// A future of an app's handler.
     App(HandlerFuture),
 }
@@ -123,8 +123,9 @@ impl RequestHandler {
                 };
                 ShardCommand::permission_response(slot, generation, channel, answer)
             }
-            AsyncRequest::VerifyToken(token) => {
-                let verified = within(remaining, self.verifier.verify(&token))
+            AsyncRequest::VerifyToken(user, token) => {
+                let sender = TokenSender::User(user);
+                let verified = within(remaining, self.verifier.verify(&token, &sender))
                     .await
                     .map(|verified| verified.map_err(reauth_error));
                 let verified = verified

@@ -159,6 +159,14 @@ impl ShardWorker {
             }
         }
         self.count_sent(frames, bytes);
+        if let Some(latest) = self
+            .rooms
+            .get_mut(index)
+            .and_then(|room| room.latest.as_ref())
+        {
+            let content = latest.content;
+            self.count_errors(content, frames);
+        }
         sends
     }
 }

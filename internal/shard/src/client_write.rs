@@ -7,7 +7,8 @@ use crate::client::{ConnectionState, ShardClient};
 use crate::outbox::{Outbox, SendResult, send, send_last};
 use crate::worker::ShardWorker;
 use latido_admission::SEND_BUFFER_BYTES;
-use latido_protocol::Frame;
+use latido_hub::FrameContent;
+use latido_protocol::{ErrorCode, Frame};
 use latido_session::CloseReason;
 
 /// The limit at which frames of several rooms are no longer joined for one write. The part that a
@@ -151,7 +152,9 @@ impl ShardWorker {
                 && let Some(latest) = &room.latest
             {
                 scratch.extend_from_slice(latest.frame.as_bytes());
+                let content = latest.content;
                 room.members[index_in_room].seen_turn = room.turn;
+                self.count_errors(content, 1);
                 frames += 1;
             }
         }
@@ -246,5 +249,13 @@ impl ShardWorker {
     pub(super) fn count_sent(&self, frames: u64, bytes: usize) {
         self.deps.metrics.frames_sent.inc_by(frames);
         self.deps.metrics.bytes_sent.inc_by(bytes as u64);
+    }
+
+    /// Counts the clients that a room's frame is sent to, if the frame is an error.
+    pub(super) fn count_errors(&self, content: FrameContent, clients: u64) {
+        if content == FrameContent::Unreadable && clients > 0 {
+            let code = ErrorCode::Unavailable.as_str();
+            self.deps.metrics.errors_sent.increment_by(code, clients);
+        }
     }
 }

@@ -138,7 +138,11 @@ impl ShardWorker {
                 }
             }
             SessionEffect::VerifyToken(token) => {
-                if !self.queue_request(slot, client, AsyncRequest::VerifyToken(token)) {
+                let Some(session) = client.session() else {
+                    return;
+                };
+                let user = session.principal().user().clone();
+                if !self.queue_request(slot, client, AsyncRequest::VerifyToken(user, token)) {
                     let result = Err(ReauthError::Unavailable(BUSY_MESSAGE.to_owned()));
                     let context = &self.deps.context;
                     let effects = client
@@ -155,7 +159,7 @@ impl ShardWorker {
 
     /// Queues an asynchronous request. Returns `false` if the queue is full.
     fn queue_request(&self, slot: u32, client: &ShardClient, request: AsyncRequest) -> bool {
-        let queue = if matches!(request, AsyncRequest::VerifyToken(_)) {
+        let queue = if matches!(request, AsyncRequest::VerifyToken(..)) {
             &self.queues.tokens
         } else {
             &self.queues.permissions
@@ -243,10 +247,10 @@ impl ShardWorker {
         } else {
             room.turn
         };
-        room.latest
-            .as_ref()
-            .filter(|_| !is_full)
-            .map(|latest| latest.frame.clone())
+        let latest = room.latest.as_ref().filter(|_| !is_full)?;
+        let (frame, content) = (latest.frame.clone(), latest.content);
+        self.count_errors(content, 1);
+        Some(frame)
     }
 
     fn leave_room(&mut self, client: &mut ShardClient, position: RoomPosition) {

@@ -174,7 +174,7 @@ impl PendingRequest {
             AsyncRequest::CheckPermission(user, channel) => {
                 RequestContent::CheckPermission(user.clone(), channel.clone())
             }
-            AsyncRequest::VerifyToken(token) => RequestContent::VerifyToken(token.clone()),
+            AsyncRequest::VerifyToken(_, token) => RequestContent::VerifyToken(token.clone()),
             AsyncRequest::App(_) => unreachable!("the simulation has no app"),
         }
     }

@@ -44,6 +44,11 @@ impl LabelledCounter {
         self.counter_for(value).inc();
     }
 
+    /// Adds a number to the counter of `value`.
+    pub fn increment_by(&self, value: &'static str, number: u64) {
+        self.counter_for(value).inc_by(number);
+    }
+
     /// Returns the current count of `value`.
     pub fn get(&self, value: &'static str) -> u64 {
         self.counter_for(value).get()

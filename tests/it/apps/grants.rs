@@ -131,6 +131,7 @@ async fn use_messaging(cluster: &OwnCluster) {
     store.conversations(&[CONVERSATION]).await.unwrap();
     store.members(&[CONVERSATION], &[]).await.unwrap();
     store.contacts(EVA).await.unwrap();
+    store.notify(id, EVA, r#"{"a":1}"#).await.unwrap();
     store.changes(&cursor).await.unwrap();
     store.delete_old_changes().await.unwrap();
     let deleted = store.delete(ANA, CONVERSATION, id, true, HOUR).await;
@@ -164,6 +165,7 @@ async fn use_modules(cluster: &OwnCluster, owner: &Client) {
         "INSERT INTO messaging_changes (kind, conversation_id) VALUES ('message_added', gen_random_uuid())",
         "INSERT INTO conversation_members (conversation_id, user_id) VALUES (gen_random_uuid(), gen_random_uuid())",
         "DELETE FROM messages",
+        "DELETE FROM messaging_notifications",
     ] {
         let error = latido.batch_execute(sql).await.expect_err(sql);
         assert_eq!(error.code().unwrap().code(), "42501", "{sql}");

@@ -140,6 +140,7 @@ async fn messaging_is_not_captured() {
     let cursor = store.cursor().await.unwrap();
     write_messages(&store).await;
     read_conversations(&store).await;
+    store.notify(ANA, EVA, "{}").await.unwrap();
     let leave = "DELETE FROM conversation_members; DELETE FROM messages";
     writer.batch_execute(leave).await.unwrap();
     assert!(!store.changes(&cursor).await.unwrap().changes.is_empty());

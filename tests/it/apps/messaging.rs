@@ -3,7 +3,10 @@
 mod channels;
 mod forgery;
 mod limits;
+mod long_poll;
+mod notifications;
 mod store;
+mod vocabulary;
 
 use latido_app_messaging::{MessagingDatabase, SCHEMA};
 use latido_postgres::{Config, Database};
@@ -65,13 +68,15 @@ struct PhoenixTestClient {
 }
 
 impl PhoenixTestClient {
-    /// Connects without joining a channel.
+    /// Connects where clients of the newest API do, without joining a channel.
     async fn connect(app: &TestApp, user: Uuid) -> Self {
-        let now = claims::now();
-        let token =
-            app.sign(&json!({"sub": user, "device_id": "d", "iat": now, "exp": now + 3600}));
+        Self::connect_at(app, "/messaging/socket", user).await
+    }
+
+    async fn connect_at(app: &TestApp, path: &str, user: Uuid) -> Self {
+        let token = token(app, user);
         let url = format!(
-            "ws://{}/socket/websocket?vsn=2.0.0&token={token}",
+            "ws://{}{path}/websocket?vsn=2.0.0&token={token}",
             app.address()
         );
         // The server answers 503 until the change feed knows its start position.
@@ -94,10 +99,14 @@ impl PhoenixTestClient {
     /// Connects and joins the user's channel and the first conversation.
     async fn connect_and_join(app: &TestApp, user: Uuid) -> Self {
         let mut device = Self::connect(app, user).await;
-        device.join(&format!("user:{user}")).await;
-        device.wait_for_event("sync_complete").await;
-        device.join(&channel(CONVERSATION)).await;
+        device.join_all().await;
         device
+    }
+
+    async fn join_all(&mut self) {
+        self.join(&format!("user:{}", self.user)).await;
+        self.wait_for_event("sync_complete").await;
+        self.join(&channel(CONVERSATION)).await;
     }
 
     async fn join(&mut self, topic: &str) -> Value {
@@ -155,6 +164,12 @@ impl PhoenixTestClient {
         self.push("new_message", &message(content, client_random))
             .await
     }
+}
+
+/// Returns the token of a user's device.
+fn token(app: &TestApp, user: Uuid) -> String {
+    let now = claims::now();
+    app.sign(&json!({"sub": user, "device_id": "d", "iat": now, "exp": now + 3600}))
 }
 
 fn channel(conversation: Uuid) -> String {

@@ -7,10 +7,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use serde_json::json;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{sleep, timeout};
+use tokio_postgres::NoTls;
 
 use crate::chaos::fault::Fault;
 use crate::chaos::viewer::{BusinessNumbers, ChaosViewer, ViewerCounts, ViewerState};
@@ -27,6 +29,10 @@ const VIEWERS: usize = 4;
 /// takes seven seconds by design, a black hole delays statements until their timeouts, and the
 /// machine may be slow.
 const RECOVERY_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The longest time for the database's own numbers. Two seconds were too few on a machine with a
+/// load of twelve: every step of the connection waits for a processor.
+const DATABASE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The complete test cluster; see the documentation of the parent module.
 pub(super) struct Deployment {
@@ -173,28 +179,49 @@ impl Deployment {
     async fn wait_until_correct(&mut self, after: &str) -> Duration {
         self.is_working.send_replace(false);
         let begun = Instant::now();
-        let mut wrong = "the database does not answer".to_owned();
+        let mut wrong = String::new();
         while begun.elapsed() < RECOVERY_TIMEOUT {
             // The result may still change until the last statement of a writer ends.
-            if let Ok(Some(truth)) = timeout(Duration::from_secs(2), self.database_numbers()).await
-            {
-                match self.first_difference(&truth) {
+            match timeout(DATABASE_TIMEOUT, self.database_numbers()).await {
+                Ok(Ok(truth)) => match self.first_difference(&truth) {
                     None => return begun.elapsed(),
                     Some(other) => wrong = other,
-                }
+                },
+                Ok(Err(error)) => wrong = format!("the database answers: {error}"),
+                Err(_) => wrong = "the database does not answer in time".to_owned(),
             }
             sleep(Duration::from_millis(10)).await;
         }
-        panic!("after {after}: {wrong}");
+        panic!("after {after}: {wrong}; {}", self.database_sessions().await);
     }
 
-    async fn database_numbers(&self) -> Option<HashMap<String, BusinessNumbers>> {
-        let db = try_connect(&self.cluster.url()).await?;
-        let mut truth = HashMap::new();
-        for n in 0..BUSINESSES {
-            truth.insert(business(n), query_numbers(&db, n).await?);
+    async fn database_numbers(&self) -> Result<HashMap<String, BusinessNumbers>, String> {
+        let (db, connection) = tokio_postgres::connect(&self.cluster.url(), NoTls)
+            .await
+            .map_err(|error| format!("{error:?}"))?;
+        tokio::spawn(connection);
+        let numbers = join_all((0..BUSINESSES).map(|n| query_numbers(&db, n))).await;
+        let named = numbers.into_iter().enumerate();
+        let truth: Option<_> = named
+            .map(|(n, found)| Some((business(n), found?)))
+            .collect();
+        truth.ok_or_else(|| "a query failed".to_owned())
+    }
+
+    /// Returns what the sessions of the database are doing, for the report of a failure.
+    async fn database_sessions(&self) -> String {
+        let listed = async {
+            let db = try_connect(&self.cluster.url()).await?;
+            let sql = "SELECT string_agg(concat_ws(' ', pid, state, wait_event_type, wait_event, \
+                       pg_blocking_pids(pid), now() - xact_start, left(query, 80)), E'\\n') \
+                       FROM pg_stat_activity";
+            let row = db.query_one(sql, &[]).await.ok()?;
+            Some(row.get::<_, String>(0))
+        };
+        match timeout(DATABASE_TIMEOUT, listed).await {
+            Ok(Some(sessions)) => format!("sessions:\n{sessions}"),
+            Ok(None) | Err(_) => "its sessions cannot be listed".to_owned(),
         }
-        Some(truth)
     }
 
     /// Compares the viewers with the database. Returns a description of the first difference.

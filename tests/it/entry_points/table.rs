@@ -3,6 +3,7 @@
 
 mod addresses;
 mod events;
+mod members;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -105,15 +106,21 @@ fn literals(code: &str) -> impl Iterator<Item = &str> {
 
 /// Returns the literals of a file between two texts.
 fn literals_between(file: &str, start: &str, end: &str) -> BTreeSet<String> {
+    let code = code_between(file, start, end);
+    literals(&code).map(str::to_owned).collect()
+}
+
+/// Returns the code of a file between two texts. An empty one stands for the start or the end of the
+/// file.
+fn code_between(file: &str, start: &str, end: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
     let code = code_of(&fs::read_to_string(path).unwrap());
-    let from = code
+    let (_, from) = code
         .split_once(start)
-        .unwrap_or_else(|| panic!("{file} has no {start}"))
-        .1;
-    let part = from
-        .split_once(end)
-        .unwrap_or_else(|| panic!("{file} has no {end}"))
-        .0;
-    literals(part).map(str::to_owned).collect()
+        .unwrap_or_else(|| panic!("{file} has no {start}"));
+    match from.split_once(end) {
+        _ if end.is_empty() => from.to_owned(),
+        Some((part, _)) => part.to_owned(),
+        None => panic!("{file} has no {end}"),
+    }
 }

@@ -16,6 +16,7 @@ const LAYERS: &[(&str, &str)] = &[
     ("stream", "base"),
     ("auth", "base net settings stream"),
     ("protocol", "base stream"),
+    ("socketio-protocol", ""),
     ("hub", "base stream protocol"),
     ("event-bus", "base protocol"),
     // It knows no database: the caller reads the catalogs for it.
@@ -44,7 +45,7 @@ const LAYERS: &[(&str, &str)] = &[
     // Apps use it as their interface. Of the topics it knows only those of events.
     (
         "socketio",
-        "base net settings protocol event-bus session admission http",
+        "base net settings protocol socketio-protocol event-bus session admission http",
     ),
     (
         "app-kit",
@@ -110,6 +111,7 @@ const PURE: &[&str] = &[
     "internal/inference/src/",
     "internal/stream/src/",
     "internal/protocol/src/",
+    "internal/socketio-protocol/src/",
     "internal/session/src/",
     "internal/engine/src/dirty_set",
     "internal/event-bus/src/delivery_batch",

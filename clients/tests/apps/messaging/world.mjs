@@ -128,7 +128,7 @@ export class Device {
   pending = [];
   closes = [];
 
-  constructor(phoenix, server, user, { path = '/socket', ...options } = {}) {
+  constructor(phoenix, server, user, { path = '/messaging/socket', ...options } = {}) {
     this.phoenix = phoenix;
     this.user = user;
     const params = options.authToken ? {} : { token: options.token ?? token(user) };

@@ -4,14 +4,16 @@ use uuid::Uuid;
 
 use latido_event_bus::TopicName;
 
+/// The beginning of the addresses that only clients of the current API use.
+const CURRENT_API_PREFIX: &str = "/messaging/";
+
 /// The event names and payload formats that a client understands. A socket starts with the
-/// configured version; its first version-specific push fixes it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// configured version, or that of its address; its first version-specific push fixes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ClientApiVersion {
     /// The documented API: `send_message`, flat, snake_case, content in base64.
     Documented,
     /// The API of the newest client code: `new_message`, nested, camelCase, content unchanged.
-    #[default]
     Current,
 }
 
@@ -25,6 +27,16 @@ impl ClientApiVersion {
             "document" => Some(Self::Documented),
             "head" => Some(Self::Current),
             _ => None,
+        }
+    }
+
+    /// Returns the version that clients of an address use. Only the newest client code knows the
+    /// addresses below `/messaging`; the document names the others.
+    pub(crate) fn of_address(path: &str) -> Self {
+        if path.starts_with(CURRENT_API_PREFIX) {
+            Self::Current
+        } else {
+            Self::Documented
         }
     }
 
@@ -99,6 +111,18 @@ pub(super) fn conversation_channel(conversation: Uuid) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_address_shows_the_version() {
+        for (path, version) in [
+            ("/socket/websocket", ClientApiVersion::Documented),
+            ("/socket/longpoll", ClientApiVersion::Documented),
+            ("/messaging/socket/websocket", ClientApiVersion::Current),
+            ("/messaging/socket/longpoll", ClientApiVersion::Current),
+        ] {
+            assert_eq!(ClientApiVersion::of_address(path), version, "{path}");
+        }
+    }
 
     #[test]
     fn every_topic_maps_back_to_its_channel() {

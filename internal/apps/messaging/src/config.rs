@@ -1,5 +1,6 @@
 //! The configuration of the messaging app.
 
+use latido_app_kit::ApiKeys;
 use latido_auth::VerifierConfig;
 use latido_session::SessionLimits;
 
@@ -11,8 +12,11 @@ use crate::store::MessageWindows;
 pub(crate) struct Config {
     /// The keys that verify tokens, and the claims that tokens must carry.
     pub verifier: VerifierConfig,
-    /// The API version that a client is assumed to use until its first version-specific push.
-    pub default_api_version: ClientApiVersion,
+    /// The keys with which servers send notifications. Without any, none can.
+    pub api_keys: ApiKeys,
+    /// The API version that every client is assumed to use until its first version-specific push.
+    /// `None` means that the address decides, to which the client has connected.
+    pub assumed_api_version: Option<ClientApiVersion>,
     /// The number of messages that one user may send per hour; at least 1.
     pub messages_per_hour: u32,
     /// The number of times that one user may start typing per hour; at least 1.
@@ -40,7 +44,8 @@ impl Config {
         verifier.session_claims = &["device_id", "session_id"];
         Self {
             verifier,
-            default_api_version: ClientApiVersion::default(),
+            api_keys: ApiKeys::default(),
+            assumed_api_version: None,
             messages_per_hour: PER_HOUR,
             typing_per_hour: PER_HOUR,
             reactions_per_hour: PER_HOUR,
@@ -69,9 +74,10 @@ pub(crate) const JOIN_BURST: u32 = 400;
 pub(crate) const POOL_SIZE: usize = 8;
 /// The largest frame, in bytes: a content of the largest size with every character of it escaped.
 const MAX_FRAME_BYTES: u32 = 512 * 1024;
-/// The idle timeout, in seconds. Clients send a heartbeat every 30 s, so this allows for one that
-/// is lost.
-const IDLE_TIMEOUT_S: u32 = 60;
+/// The idle timeout, in seconds. Clients send a heartbeat every 30 s, but a browser runs the timers
+/// of a tab in the background once per minute, so their heartbeats are 60 s apart. They get 15 s
+/// more for a busy page and the way to the server; a shard rounds the timeout down by up to 1 s.
+const IDLE_TIMEOUT_S: u32 = 75;
 
 /// Returns the server's limits with the values that differ for this app.
 pub(crate) fn socket_limits(server: SessionLimits) -> SessionLimits {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use crate::api_version::{channel_presence_topic, user_presence_topic};
+use crate::api_version::{ClientApiVersion, channel_presence_topic, user_presence_topic};
 use crate::channels::{ChannelEffect, ChannelSession, OperationError};
 use crate::frames::encode_event;
 use crate::name::NAME;
@@ -29,6 +29,8 @@ pub(super) struct VerifiedClient {
     /// The token's other claims; the issuer may revoke the token.
     pub(super) principal: Arc<Principal>,
     pub(super) vsn: SerializerVersion,
+    /// The API version that the client is assumed to use until it shows another.
+    pub(super) api_version: ClientApiVersion,
 }
 
 /// The ids of the two frame encodings. They must be unique among the encodings of all apps.
@@ -83,8 +85,7 @@ impl PhoenixConnection {
                 &topics,
             )
             .ok();
-        let session =
-            ChannelSession::new(verified.user_id, verified.vsn, shared.default_api_version);
+        let session = ChannelSession::new(verified.user_id, verified.vsn, verified.api_version);
         let (connected_at_s, seen_removals) = (
             shared.clock.unix_s(),
             shared.presence_tracker.removal_count(verified.user_id),

@@ -7,6 +7,7 @@
 //! stored, and for no other reason.
 
 mod api_version;
+mod authenticate;
 mod change_feed;
 mod change_source;
 mod channels;
@@ -16,7 +17,11 @@ mod connection_topics;
 mod database;
 mod feed_trigger;
 mod frames;
+#[cfg(test)]
+mod heartbeat_tests;
+mod long_poll;
 mod name;
+mod notification_api;
 mod payload;
 mod presence;
 mod running;
@@ -42,7 +47,9 @@ pub use database::{
     WriteOutcome,
 };
 use feed_trigger::FeedTrigger;
+use long_poll::LongPoll;
 use name::NAME;
+use notification_api::NotificationApi;
 use running::MessagingApp;
 
 /// The app, as the list of apps names it.
@@ -82,6 +89,10 @@ impl App for Messaging {
 /// Starts the app. The database may be down; until it is up, clients get a 503 and retry.
 fn start(config: &Config, deps: &AppDeps) -> anyhow::Result<AppServices> {
     let messages = MessagingDatabase::new(deps.database.writer(config.pool_size)?);
+    let notifications = notification_api::router(NotificationApi {
+        database: messages.clone(),
+        keys: config.api_keys.clone(),
+    });
     let config = Config {
         limits: socket_limits(deps.limits),
         ..config.clone()
@@ -91,10 +102,13 @@ fn start(config: &Config, deps: &AppDeps) -> anyhow::Result<AppServices> {
         &config,
         messages,
         trigger.clone(),
+        &deps.verifier,
         deps.clock.clone(),
         &deps.drain,
     )?;
+    let long_poll = LongPoll::start(Arc::clone(&app.shared), &deps.drain);
     Ok(AppServices {
+        http_apps: vec![Arc::new(long_poll), Arc::new(notifications)],
         websocket_apps: vec![Arc::new(app)],
         notifications: Some(Arc::new(trigger)),
         ..AppServices::default()

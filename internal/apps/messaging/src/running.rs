@@ -26,6 +26,7 @@ pub(crate) struct MessagingApp {
 impl MessagingApp {
     /// Starts the app on the current runtime. The database may be down; until it is up, clients get
     /// a 503 and retry. The owner of the database listener reports notifications through `trigger`.
+    /// Invalid tokens count together with those of the `server`.
     ///
     /// # Errors
     /// Returns the error of the first key that is not usable.
@@ -33,10 +34,11 @@ impl MessagingApp {
         config: &Config,
         messages: MessagingDatabase,
         trigger: FeedTrigger,
+        server: &Verifier,
         clock: Clock,
         drain: &Drain,
     ) -> Result<Self, KeyError> {
-        let verifier = Verifier::new(&config.verifier, clock.clone())?;
+        let verifier = Verifier::new(&config.verifier, clock.clone())?.with_limit_of(server);
         verifier.start(drain);
         Ok(Self::start_with_store(
             config,
@@ -93,7 +95,7 @@ impl MessagingApp {
             reaction_limit: UserRateLimit::in_bursts(config.reactions_per_hour, REACTION_BURST),
             status_limit: UserRateLimit::in_bursts(config.statuses_per_hour, STATUS_BURST),
             join_limit: UserRateLimit::in_bursts(config.joins_per_hour, JOIN_BURST),
-            default_api_version: config.default_api_version,
+            assumed_api_version: config.assumed_api_version,
             windows: config.windows,
             limits: config.limits,
             clock,

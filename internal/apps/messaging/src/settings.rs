@@ -1,5 +1,6 @@
 //! The settings of the messaging app.
 
+use latido_app_kit::ApiKeys;
 use latido_auth::{
     IntrospectionConfig, VerifierConfig, check_secret, read_issuer, read_issuer_url,
     read_public_keys,
@@ -27,8 +28,10 @@ variables! {
             "Value that aud of its tokens must be or contain";
         secret MESSAGING_JWT_INTROSPECTION_URL "URL" = shown("JWT_INTROSPECTION_URL"),
             "Address (https) that reports whether one of those tokens was revoked. none: they are valid until they expire";
-        plain MESSAGING_DIALECT "head|document" = shown("head"),
-            "Message format of a client that has not yet shown its own (docs/apps/messaging.md)";
+        secret MESSAGING_API_KEY "KEYS" = none,
+            "Keys with which servers send notifications, as X-API-Key or Bearer, at least 16 characters each, separated by commas; or sha256: and the hash. Without it none can";
+        plain MESSAGING_DIALECT "head|document" = shown("the address's"),
+            "Message format of a client that has not yet shown its own: document at /socket, head at /messaging/socket (docs/apps/messaging.md)";
         plain MESSAGING_MESSAGES_PER_HOUR "N" = u32(PER_HOUR),
             "Messages per hour of one user, on all devices together";
         plain MESSAGING_TYPING_PER_HOUR "N" = u32(PER_HOUR),
@@ -51,13 +54,12 @@ impl Config {
     pub(super) fn from_settings(r: &mut SettingsReader<'_>, server: &VerifierConfig) -> Self {
         let defaults = Self::new(verifier(r, server));
         Self {
-            default_api_version: r
-                .parse(
-                    &MESSAGING_DIALECT,
-                    "head or document",
-                    ClientApiVersion::parse,
-                )
-                .unwrap_or_default(),
+            api_keys: api_keys(r),
+            assumed_api_version: r.parse(
+                &MESSAGING_DIALECT,
+                "head or document",
+                ClientApiVersion::parse,
+            ),
             messages_per_hour: r.number(&MESSAGING_MESSAGES_PER_HOUR, 1..=10_000_000),
             typing_per_hour: r.number(&MESSAGING_TYPING_PER_HOUR, 1..=10_000_000),
             reactions_per_hour: r.number(&MESSAGING_REACTIONS_PER_HOUR, 1..=10_000_000),
@@ -71,6 +73,12 @@ impl Config {
             ..defaults
         }
     }
+}
+
+fn api_keys(r: &mut SettingsReader<'_>) -> ApiKeys {
+    let list = r.secret(&MESSAGING_API_KEY);
+    list.and_then(|list| r.ok_or_record(MESSAGING_API_KEY.name, ApiKeys::parse(&list)))
+        .unwrap_or_default()
 }
 
 fn verifier(r: &mut SettingsReader<'_>, server: &VerifierConfig) -> VerifierConfig {
@@ -152,6 +160,7 @@ mod tests {
         for (name, value) in [
             ("MESSAGING_JWT_SECRET", "short"),
             ("MESSAGING_JWT_JWKS_URL", "keys.example"),
+            ("MESSAGING_API_KEY", "short"),
             ("MESSAGING_DIALECT", "tail"),
             ("MESSAGING_POOL_SIZE", "0"),
         ] {

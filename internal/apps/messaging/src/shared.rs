@@ -31,7 +31,7 @@ pub(crate) struct MessagingShared {
     pub(crate) reaction_limit: UserRateLimit,
     pub(crate) status_limit: UserRateLimit,
     pub(crate) join_limit: UserRateLimit,
-    pub(crate) default_api_version: ClientApiVersion,
+    pub(crate) assumed_api_version: Option<ClientApiVersion>,
     pub(crate) windows: MessageWindows,
     pub(crate) limits: SessionLimits,
     pub(crate) clock: Clock,

@@ -1,12 +1,13 @@
 //! Authenticates web clients by a token or by the session of their cookie, never by their own
 //! claim.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use moka::sync::Cache;
 
-use latido_auth::{Secret, Verifier};
+use latido_auth::{Secret, TokenSender, Verifier};
 use latido_base::ident::UserId;
 
 use crate::config::Config;
@@ -22,6 +23,8 @@ const MAX_CACHED_SESSIONS: u64 = 10_000;
 pub(super) struct PresentedCredentials {
     pub(super) token: Option<Secret>,
     pub(super) session: Option<SessionId>,
+    /// The address of the client, if it is known.
+    pub(super) address: Option<IpAddr>,
 }
 
 impl PresentedCredentials {
@@ -92,8 +95,9 @@ impl ClientAuthenticator {
         &self,
         credentials: &PresentedCredentials,
     ) -> Result<Option<WebUser>, AuthUnavailable> {
+        let sender = TokenSender::at(credentials.address);
         if let Some(token) = &credentials.token
-            && let Some(user) = self.token_user(token).await?
+            && let Some(user) = self.token_user(token, &sender).await?
         {
             return Ok(Some(user));
         }
@@ -103,8 +107,12 @@ impl ClientAuthenticator {
         }
     }
 
-    async fn token_user(&self, token: &Secret) -> Result<Option<WebUser>, AuthUnavailable> {
-        match self.verifier.verify(token.expose()).await {
+    async fn token_user(
+        &self,
+        token: &Secret,
+        sender: &TokenSender,
+    ) -> Result<Option<WebUser>, AuthUnavailable> {
+        match self.verifier.verify(token.expose(), sender).await {
             Ok(principal) => Ok(Some(WebUser {
                 id: principal.user().clone(),
                 is_admin: principal

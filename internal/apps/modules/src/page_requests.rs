@@ -118,6 +118,7 @@ impl ClientSocket {
         let credentials = PresentedCredentials {
             token: claim.token,
             session: None,
+            address: self.handle.peer().map(|peer| peer.ip()),
         };
         let proved = if credentials.is_empty() {
             Ok(None)

@@ -75,6 +75,7 @@ fn credentials(
         session: app
             .authenticator
             .cookie_session(|name| request.header(name)),
+        address: request.client.map(|client| client.ip()),
     })
 }
 

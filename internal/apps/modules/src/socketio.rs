@@ -73,6 +73,7 @@ impl SocketIoApp for ModulesSocketIo {
                 .0
                 .authenticator
                 .cookie_session(|name| link.header(name)),
+            address: link.peer().map(|peer| peer.ip()),
         };
         let mut socket = ClientSocket {
             app: Arc::clone(&self.0),

@@ -22,7 +22,8 @@ pub(crate) fn start(config: &Config, deps: &AppDeps) -> anyhow::Result<AppServic
     let verifier = match &config.verifier {
         None => Arc::clone(&deps.verifier),
         Some(own_verifier) => {
-            let verifier = Verifier::new(own_verifier, deps.clock.clone())?;
+            let verifier =
+                Verifier::new(own_verifier, deps.clock.clone())?.with_limit_of(&deps.verifier);
             verifier.start(&deps.drain);
             Arc::new(verifier)
         }

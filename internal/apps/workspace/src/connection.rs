@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::claims::{TokenClaims, USER_CLAIMS, WorkspaceMember, unverified_membership};
 use crate::shared::{ENCODING, WorkspaceShared, user_topic, workspace_topic};
 use crate::wire::{self, AuthFrame, WorkspaceFrame};
-use latido_auth::{TokenEnd, TokenError, VerifiedToken};
+use latido_auth::{TokenEnd, TokenError, TokenSender, VerifiedToken};
 use latido_base::ident::UserId;
 use latido_event_bus::{BusEvent, ConnectionId, Identity, JoinRequest};
 use latido_protocol::Frame;
@@ -31,6 +31,8 @@ const CLOSE_TRY_LATER: u16 = 1013;
 pub(super) struct WorkspaceConnection {
     shared: Arc<WorkspaceShared>,
     context: HandlerContext,
+    /// The sender of tokens on this connection.
+    sender: TokenSender,
     /// The id on the event bus. `None` if the bus refused the connection, which never happens to a
     /// new one.
     connection_id: Option<ConnectionId>,
@@ -54,6 +56,7 @@ impl WorkspaceConnection {
     pub(super) fn new_boxed(
         shared: Arc<WorkspaceShared>,
         context: HandlerContext,
+        sender: TokenSender,
         credentials: Option<TokenClaims>,
         is_native: bool,
     ) -> Box<dyn ProtocolHandler> {
@@ -73,6 +76,7 @@ impl WorkspaceConnection {
         Box::new(Self {
             shared,
             context,
+            sender,
             connection_id: id,
             token_claims: credentials,
             has_native_session: is_native,
@@ -138,14 +142,11 @@ impl WorkspaceConnection {
 
     /// Verifies a token asynchronously, since the issuer's keys may have to be fetched.
     fn start_verification(&mut self, auth: AuthFrame, actions: &mut Actions<'_>) {
-        let (verifier, token) = (
-            Arc::clone(&self.shared.verifier),
-            auth.token.clone().unwrap_or_default(),
-        );
+        let verifier = Arc::clone(&self.shared.verifier);
+        let (token, sender) = (auth.token.clone().unwrap_or_default(), self.sender.clone());
         let is_started = actions.spawn(async move {
-            let verified =
-                tokio::time::timeout(VERIFY_TIMEOUT, verifier.verify_claims(&token, &USER_CLAIMS))
-                    .await;
+            let verifying = verifier.verify_claims(&token, &sender, &USER_CLAIMS);
+            let verified = tokio::time::timeout(VERIFY_TIMEOUT, verifying).await;
             verified.unwrap_or(Err(TokenError::KeysUnavailable))
         });
         if is_started {

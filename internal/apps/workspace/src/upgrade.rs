@@ -11,7 +11,7 @@ use crate::connection::WorkspaceConnection;
 use crate::routes;
 use crate::shared::{NAME, WorkspaceShared};
 use crate::wire::{self, WorkspaceFrame};
-use latido_auth::Principal;
+use latido_auth::{Principal, TokenSender};
 use latido_http::{AppRequest, AppResponse, HandlerSpec, WebSocketApp};
 use latido_shard::InBandUpgrade;
 
@@ -24,13 +24,19 @@ pub(super) struct WorkspaceUpgrade(pub(super) Arc<WorkspaceShared>);
 impl WorkspaceUpgrade {
     /// Builds the handler specification of a connection, with the token of the upgrade request if
     /// any.
-    fn handler_spec(&self, credentials: Option<TokenClaims>, is_native: bool) -> HandlerSpec {
+    fn handler_spec(
+        &self,
+        sender: TokenSender,
+        credentials: Option<TokenClaims>,
+        is_native: bool,
+    ) -> HandlerSpec {
         let shared = Arc::clone(&self.0);
         let principal = credentials
             .as_ref()
             .map(|credentials| Arc::clone(&credentials.principal));
-        let make =
-            move |context| WorkspaceConnection::new_boxed(shared, context, credentials, is_native);
+        let make = move |context| {
+            WorkspaceConnection::new_boxed(shared, context, sender, credentials, is_native)
+        };
         HandlerSpec {
             principal,
             ..HandlerSpec::new(NAME, make).limits(self.0.limits)
@@ -54,12 +60,19 @@ impl WebSocketApp for WorkspaceUpgrade {
     fn upgrade(&self, request: AppRequest) -> BoxFuture<'static, Result<HandlerSpec, AppResponse>> {
         let this = self.clone();
         async move {
+            let sender = TokenSender::at(request.client.map(|client| client.ip()));
             let Some(token) = request.token() else {
-                return Ok(this.handler_spec(None, false));
+                return Ok(this.handler_spec(sender, None, false));
             };
-            match this.0.verifier.verify_claims(&token, &USER_CLAIMS).await {
+            match this
+                .0
+                .verifier
+                .verify_claims(&token, &sender, &USER_CLAIMS)
+                .await
+            {
                 Ok(verified) => {
-                    Ok(this.handler_spec(Some(TokenClaims::from_verified(verified)), true))
+                    let claims = TokenClaims::from_verified(verified);
+                    Ok(this.handler_spec(sender, Some(claims), true))
                 }
                 Err(error) => {
                     tracing::debug!(reason = error.reason(), "a token was refused");
@@ -81,7 +94,8 @@ impl InBandUpgrade for WorkspaceUpgrade {
         matches!(wire::decode(text), WorkspaceFrame::Auth(_))
     }
 
-    fn upgrade(&self, _: &Arc<Principal>) -> HandlerSpec {
-        self.handler_spec(None, true)
+    fn upgrade(&self, principal: &Arc<Principal>) -> HandlerSpec {
+        let sender = TokenSender::User(principal.user().clone());
+        self.handler_spec(sender, None, true)
     }
 }

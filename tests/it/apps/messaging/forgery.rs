@@ -58,6 +58,11 @@ async fn stranger_cannot_use_the_trigger_functions() {
             format!("gen_random_uuid(), '{MESSAGE}', '{EVA}', 'x', now()"),
         ),
         (
+            "messaging_on_notification",
+            "id uuid, user_id uuid, payload jsonb, inserted_at timestamptz",
+            format!("gen_random_uuid(), '{EVA}', '{{}}', now()"),
+        ),
+        (
             "messaging_on_member",
             "conversation_id uuid, user_id uuid, settings jsonb, last_read_at timestamptz, is_active boolean",
             format!("'{CONVERSATION}', '{OUTSIDER}', '{{}}', NULL, true"),
@@ -139,6 +144,7 @@ async fn changes_that_the_tables_contradict_are_passed_over() {
             EVA,
             r#"{"reaction": "x"}"#,
         ),
+        ("notification", CONVERSATION, EVA, r#"{"title": "x"}"#),
         ("member_added", CONVERSATION, OUTSIDER, "{}"),
         ("member_removed", CONVERSATION, ANA, "{}"),
         ("conversation_read", CONVERSATION, OUTSIDER, "{}"),

@@ -53,6 +53,7 @@ const APPS: &[(&str, &str, Statuses)] = &[
     ("POST", "/api/modules/emit/{method}", KEY),
     ("GET", "/api/modules/stats", OWN),
     ("GET", "/socket.io/socket.io.js", PUBLIC),
+    ("POST", "/messaging/api/v1/notifications", KEY),
 ];
 
 /// The addresses of `gateway` on its own listener.
@@ -71,6 +72,13 @@ const SOCKETS: &[(&str, Statuses)] = &[
     ("/socket.io", [101; 5]),
 ];
 
+/// The addresses of long polling, and the statuses in the bodies of the first polls: 410 is that of
+/// a new session.
+const LONG_POLLS: &[(&str, Statuses)] = &[
+    ("/socket/longpoll", [403, 403, 410, 403, 403]),
+    ("/messaging/socket/longpoll", [403, 403, 410, 403, 403]),
+];
+
 /// Texts in the apps that begin like an address and are none of their own: prefixes, namespaces,
 /// and addresses of other servers.
 const NO_ADDRESSES: &[&str] = &[
@@ -83,6 +91,7 @@ const NO_ADDRESSES: &[&str] = &[
     // On a shared listener this is the operators'.
     "/dashboard/stats",
     "/api/v1/profile/",
+    "/messaging/",
     "/proc/loadavg",
 ];
 
@@ -240,13 +249,38 @@ async fn every_websocket_upgrade_answers_as_the_table_says() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn every_first_poll_answers_as_the_table_says() {
+    let server = GuardedServer::start().await;
+    for (path, expected) in LONG_POLLS {
+        for ((kind, token), status) in KINDS.iter().zip(&server.tokens).zip(expected) {
+            let token = token.as_ref().map(|token| format!("&token={token}"));
+            let address = format!("{path}?vsn=2.0.0{}", token.unwrap_or_default());
+            let asking = async {
+                loop {
+                    // The server answers 503 until the change feed knows its start position.
+                    match server.app.get(&address).await {
+                        (503, _) => tokio::task::yield_now().await,
+                        (_, body) => break body,
+                    }
+                }
+            };
+            let body: serde_json::Value = serde_json::from_str(&within(asking).await).unwrap();
+            assert_eq!(body["status"], *status, "{path} with {kind} credential");
+            let post = server.app.request(Method::POST, &address).body("[]");
+            let body = within(post.send()).await.unwrap().text().await.unwrap();
+            assert_eq!(body, r#"{"status":410}"#, "a POST without a session");
+        }
+    }
+}
+
 #[test]
 fn every_address_in_the_code_of_the_apps_has_a_row() {
     let known: BTreeSet<&str> = APPS
         .iter()
         .chain(GATEWAY)
         .map(|(_, path, _)| *path)
-        .chain(SOCKETS.iter().map(|(path, _)| *path))
+        .chain(SOCKETS.iter().chain(LONG_POLLS).map(|(path, _)| *path))
         .chain(NO_ADDRESSES.iter().copied())
         .collect();
     let mut unknown = BTreeSet::new();

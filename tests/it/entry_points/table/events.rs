@@ -6,11 +6,11 @@ use serde_json::{Value, json};
 
 use super::{GuardedServer, KINDS, literals_between};
 use crate::entry_points::{CHANNEL, next_packet, open_socketio};
-use crate::harness::{ADMIN_OF_B1, B1, TestApp, TestSocket, within};
+use crate::harness::{ADMIN_OF_B1, B1, OTHER_USER, TestApp, TestSocket, within};
 
 /// The answer to an event of a client without the right to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Expected {
+pub(super) enum Expected {
     /// An error, or the end of the connection.
     Denied,
     /// An answer that starts so, and tells nothing about anybody else.
@@ -19,24 +19,30 @@ enum Expected {
     Silent,
 }
 
-use Expected::{Denied, Harmless, Silent};
+pub(super) use Expected::{Denied, Harmless, Silent};
 
 /// The events of each protocol: for a client that is not identified, and for one of another tenant.
 /// `None` stands for a client that gets no connection.
-type Row = (&'static str, Option<Expected>, Expected);
+pub(super) type Row = (&'static str, Option<Expected>, Expected);
 
 const NATIVE: &[Row] = &[
     ("subscribe", Some(Denied), Denied),
     ("unsubscribe", Some(Denied), Denied),
-    (
-        "ping",
-        Some(Harmless(r#"{"type":"pong"}"#)),
-        Harmless(r#"{"type":"pong"}"#),
-    ),
+    ("ping", Some(Harmless(PONG)), Harmless(PONG)),
     ("auth", Some(Denied), Denied),
 ];
 
-const PHOENIX: &[Row] = &[
+/// The frames of `workspace`, for a client without a token and for one of another workspace.
+const WORKSPACE: &[Row] = &[
+    ("auth", Some(Denied), Denied),
+    ("subscribe", Some(Denied), Denied),
+    ("unsubscribe", Some(Denied), Denied),
+    ("ping", Some(Harmless(PONG)), Harmless(PONG)),
+];
+
+const PONG: &str = r#"{"type":"pong"}"#;
+
+pub(super) const PHOENIX: &[Row] = &[
     ("phx_join", None, Denied),
     ("phx_leave", None, Harmless("")),
     ("heartbeat", None, Harmless("")),
@@ -87,6 +93,25 @@ const DEVICES: &[Row] = &[
     ("module_telemetry", Some(Denied), Denied),
     ("status_response", Some(Denied), Denied),
     ("reset_response", Some(Denied), Denied),
+    // The names of older firmware. Any other one with this prefix is a device's too.
+    ("esp_register", Some(Denied), Denied),
+    ("esp_telemetry", Some(Denied), Denied),
+    ("esp_heartbeat", Some(Denied), Denied),
+    ("esp_ack", Some(Denied), Denied),
+    ("esp_", Some(Denied), Denied),
+];
+
+/// The types of frames on `/esp32`. The empty one stands for all others.
+const DEVICE_FRAMES: &[Row] = &[
+    ("module_identify", Some(Denied), Denied),
+    ("telemetry", Some(Denied), Denied),
+    ("status_response", Some(Denied), Denied),
+    ("heartbeat", Some(Denied), Denied),
+    ("pong", Some(Denied), Denied),
+    ("command_response", Some(Denied), Denied),
+    ("reset_response", Some(Denied), Denied),
+    ("command_error", Some(Denied), Denied),
+    ("", Some(Denied), Denied),
 ];
 
 const GATEWAY: &[Row] = &[
@@ -115,7 +140,7 @@ const GATEWAY: &[Row] = &[
 ];
 
 /// Returns whether an answer is an error or the end of the connection.
-fn is_denial(answer: &str) -> bool {
+pub(super) fn is_denial(answer: &str) -> bool {
     let is_open = answer.starts_with(['{', '[', '4']) && answer != "41";
     !is_open
         || ["error", "Unauthorized", "forbidden"]
@@ -134,17 +159,19 @@ fn assert_answer(what: &str, answer: &str, expected: Expected) {
     }
 }
 
-fn names(rows: &[Row]) -> BTreeSet<String> {
+pub(super) fn names(rows: &[Row]) -> BTreeSet<String> {
     rows.iter().map(|(name, _, _)| (*name).to_owned()).collect()
 }
 
-/// Returns the texts that a file matches, as in `"ping" =>`.
-fn match_arms(file: &str) -> BTreeSet<String> {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
-    let code = super::code_of(&std::fs::read_to_string(path).unwrap());
-    code.lines()
-        .filter(|line| line.trim_start().starts_with('"') && line.contains("=>"))
-        .flat_map(|line| super::literals(line.split("=>").next().unwrap()))
+/// Returns the texts that a file matches, as in `"ping" =>`, between two others.
+fn match_arms(file: &str, start: &str, end: &str) -> BTreeSet<String> {
+    super::code_between(file, start, end)
+        .lines()
+        .filter(|line| line.contains("=>"))
+        .map(|line| line.split("=>").next().unwrap().trim_start())
+        .map(|pattern| pattern.strip_prefix("Some(").unwrap_or(pattern))
+        .filter(|pattern| pattern.starts_with('"'))
+        .flat_map(super::literals)
         .map(str::to_owned)
         .collect()
 }
@@ -152,17 +179,22 @@ fn match_arms(file: &str) -> BTreeSet<String> {
 #[test]
 fn every_event_in_the_code_has_a_row() {
     let between = literals_between;
-    assert_eq!(match_arms("internal/protocol/src/native.rs"), names(NATIVE));
+    let native = "internal/protocol/src/native.rs";
+    assert_eq!(match_arms(native, "", ""), names(NATIVE));
+    let workspace = "internal/apps/workspace/src/wire.rs";
+    let frames = match_arms(workspace, "fn decode", "\n}");
+    assert_eq!(frames, names(WORKSPACE));
     let modules = "internal/apps/modules/src";
     let pages = format!("{modules}/client_request.rs");
     assert_eq!(between(&pages, "fn is_client_event", "\n}"), names(PAGES));
-    let devices = between(
-        &format!("{modules}/socketio.rs"),
-        "fn is_device_event",
-        "\n}",
-    );
-    let devices: BTreeSet<_> = devices.into_iter().filter(|name| name != "esp_").collect();
+    let sockets = format!("{modules}/socketio.rs");
+    let mut devices = between(&sockets, "fn is_device_event", "\n}");
+    let frames = format!("{modules}/device/frame.rs");
+    devices.extend(match_arms(&frames, "fn parse_event", "\n}"));
     assert_eq!(devices, names(DEVICES));
+    let mut types = match_arms(&frames, "fn parse_report", "\n}");
+    types.insert(String::new());
+    assert_eq!(types, names(DEVICE_FRAMES));
     let gateway = "internal/apps/gateway/src";
     let mut events = between(
         &format!("{gateway}/socket.rs"),
@@ -176,7 +208,7 @@ fn every_event_in_the_code_has_a_row() {
     ));
     assert_eq!(events, names(GATEWAY));
     let pushes = "internal/apps/messaging/src/channels/parse_push.rs";
-    let mut pushes = match_arms(pushes);
+    let mut pushes = match_arms(pushes, "", "");
     pushes.extend(["phx_join", "phx_leave", "heartbeat"].map(str::to_owned));
     assert_eq!(pushes, names(PHOENIX));
 }
@@ -229,6 +261,40 @@ async fn events_of_the_native_protocol_are_denied() {
     socket.send(&auth).await;
     let answer = socket.next_text().await;
     assert_answer("auth for another workspace", &answer, Denied);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn frames_of_workspace_are_denied() {
+    let server = GuardedServer::start().await;
+    // A token in a frame instead of the address: of another workspace, wrong, expired or revoked.
+    for (kind, token) in KINDS.iter().zip(&server.tokens) {
+        for (event, expected, _) in WORKSPACE {
+            let mut socket = connect(&server.app, "/ws?", None).await.unwrap();
+            let message = json!({
+                "type": event, "workspace_id": 1, "user_id": 7, "token": token, "channel": CHANNEL
+            });
+            socket.send(&message).await;
+            let answer = socket.next_text().await;
+            let what = format!("{event} with {kind} credential");
+            assert_answer(&what, &answer, expected.unwrap());
+        }
+    }
+    // A member of another workspace, which the connection proves in a frame.
+    let auth = json!({
+        "type": "auth", "workspace_id": 2, "user_id": OTHER_USER, "token": server.tokens[2]
+    });
+    for (event, _, foreign) in WORKSPACE {
+        let mut socket = connect(&server.app, "/ws?", None).await.unwrap();
+        socket.send(&auth).await;
+        assert_eq!(socket.next().await["type"], "auth_success");
+        let message = json!({
+            "type": event, "workspace_id": 1, "token": server.tokens[2],
+            "data": {"channel": CHANNEL}, "channel": CHANNEL
+        });
+        socket.send(&message).await;
+        let answer = socket.next_text().await;
+        assert_answer(&format!("{event} as another member"), &answer, *foreign);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -356,7 +422,7 @@ async fn events_of_the_gateway_are_denied() {
 async fn frames_of_devices_without_a_password_are_denied() {
     let server = GuardedServer::start().await;
     for (kind, token) in KINDS.iter().zip(&server.tokens) {
-        for (event, _, _) in DEVICES {
+        for (event, _, _) in DEVICE_FRAMES {
             let mut socket = connect(&server.app, "/esp32?", token.as_ref())
                 .await
                 .unwrap();

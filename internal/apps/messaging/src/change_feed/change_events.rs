@@ -115,6 +115,7 @@ pub(super) fn events_for(change: &MessagingChange, context: &ChangeContext) -> V
         }
         ("settings_updated", _, Some(user)) => settings_updated(&mut builder, user),
         ("conversation_updated", ..) => conversation_updated(&mut builder, context),
+        ("notification", _, Some(user)) => notification(&mut builder, user),
         _ => {}
     }
     builder.events
@@ -282,6 +283,16 @@ fn settings_updated(builder: &mut ChangeEventBuilder<'_>, user: Uuid) {
             publish(event, name, &detail[name]);
         }
     }
+}
+
+/// Publishes a notification to a user's devices: the object as it was sent, in both API versions.
+fn notification(builder: &mut ChangeEventBuilder<'_>, user: Uuid) {
+    let channel = user_channel(user);
+    let topics = ClientApiVersion::ALL.map(|api_version| api_version.topic(&channel));
+    let payload = builder.change.detail.as_str();
+    builder
+        .events
+        .push(Publish::new(topics, "notification", payload));
 }
 
 fn conversation_updated(builder: &mut ChangeEventBuilder<'_>, context: &ChangeContext) {

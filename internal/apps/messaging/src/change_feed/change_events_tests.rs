@@ -132,6 +132,14 @@ fn golden_frames_of_changes_to_a_message() {
 }
 
 #[test]
+fn notification_goes_to_its_user_as_it_was_sent() {
+    let payload = json!({"title": "Hola", "userId": {"a_b": [1, null]}});
+    let (document, head) = frames("notification", &payload);
+    let expected = [frame(U2, "notification", payload)];
+    assert_eq!((&document[..], &head[..]), (&expected[..], &expected[..]));
+}
+
+#[test]
 fn golden_frames_of_reactions() {
     for event in ["reaction_added", "reaction_removed"] {
         let (document, head) = frames(event, &json!({"id": "x", "reaction": "❤"}));

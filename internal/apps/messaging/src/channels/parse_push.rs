@@ -162,10 +162,11 @@ fn parse_user_push(event: &str, payload: &Map<String, Value>) -> ParseResult {
                 .get("conversation_ids")
                 .and_then(Value::as_array)
                 .filter(|ids| ids.len() <= MAX_MARKED_CONVERSATIONS);
-            let ids = ids.and_then(|ids| ids.iter().map(parse_uuid).collect::<Option<Vec<_>>>());
+            let ids = ids.ok_or_else(|| error_reason("invalid_payload"))?;
+            // The reply reports the malformed ids (`reply::insert_malformed_ids`).
             Ok(ParsedPush::Operation(
                 ReplyStyle::MarkAllRead,
-                StoreOperation::MarkAllRead(ids.ok_or_else(|| error_reason("invalid_payload"))?),
+                StoreOperation::MarkAllRead(ids.iter().filter_map(parse_uuid).collect()),
             ))
         }
         "mark_conversation_read" => {
@@ -197,7 +198,7 @@ fn parse_status(payload: &Map<String, Value>) -> Option<String> {
         .then(|| status.to_owned())
 }
 
-fn parse_uuid(value: &Value) -> Option<Uuid> {
+pub(super) fn parse_uuid(value: &Value) -> Option<Uuid> {
     value.as_str()?.parse().ok()
 }
 

@@ -5,11 +5,11 @@ use uuid::Uuid;
 
 use crate::api_version::ClientApiVersion;
 use crate::channels::effect::{ErrorPayload, OperationError, error_reason};
-use crate::channels::parse_push::ReplyStyle;
+use crate::channels::parse_push::{ReplyStyle, parse_uuid};
 use crate::database::{MessageReaction, ReactionOutcome, StoredMessage, WriteOutcome};
 use crate::payload::{self, rfc3339};
 use crate::store::StoreResponse;
-use latido_protocol::phoenix::ReplyStatus;
+use latido_protocol::phoenix::{Push, PushPayload, ReplyStatus};
 
 /// Returns the status and payload of the reply to a push.
 pub(super) fn reply_for(
@@ -157,6 +157,24 @@ fn marked_result((conversation, marked): (Uuid, Option<i64>)) -> Value {
             json!({"conversation_id": conversation, "status": "error", "reason": "not_a_member"})
         }
     }
+}
+
+/// Adds the malformed ids of `mark_all_read` to its results, in the order of the push.
+pub(super) fn insert_malformed_ids(push: &Push, response: &mut Value) {
+    let PushPayload::Json(payload) = &push.payload else {
+        return;
+    };
+    let (Some(ids), Some(results)) = (
+        payload["conversation_ids"].as_array(),
+        response["results"].as_array_mut(),
+    ) else {
+        return;
+    };
+    let mut stored = std::mem::take(results).into_iter();
+    results.extend(ids.iter().filter_map(|id| match parse_uuid(id) {
+        Some(_) => stored.next(),
+        None => Some(json!({"conversation_id": id, "status": "error", "reason": "invalid_id"})),
+    }));
 }
 
 /// Returns the reply to the join of a conversation. It has the keys of both API versions, because

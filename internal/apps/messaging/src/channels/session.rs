@@ -127,7 +127,11 @@ impl ChannelSession {
             (ReplyStyle::UserSync, answer) => self.send_user_sync(&push, answer, now_s, effects),
             (ReplyStyle::Join, Ok(answer)) => self.on_membership(&push, &answer, effects),
             (reply_style, answer) => {
-                let (status, response) = reply::reply_for(reply_style, self.api_version, answer);
+                let (status, mut response) =
+                    reply::reply_for(reply_style, self.api_version, answer);
+                if reply_style == ReplyStyle::MarkAllRead {
+                    reply::insert_malformed_ids(&push, &mut response);
+                }
                 self.reply(&push, status, &response, effects);
             }
         }

@@ -13,6 +13,9 @@ SELECT s.bound::pg_catalog.text, c.id, c.kind, c.conversation_id, c.message_id, 
                             THEN coalesce(p.settings OPERATOR(pg_catalog.->) 'pinned', 'false') END)
              FROM conversation_members p
             WHERE p.conversation_id OPERATOR(pg_catalog.=) c.conversation_id AND p.user_id OPERATOR(pg_catalog.=) c.user_id LIMIT 1)
+         WHEN c.kind OPERATOR(pg_catalog.=) 'notification' THEN (
+           SELECT n.payload FROM messaging_notifications n
+            WHERE n.id OPERATOR(pg_catalog.=) c.message_id AND n.user_id OPERATOR(pg_catalog.=) c.user_id LIMIT 1)
          ELSE c.detail
        END::pg_catalog.text,
        (extract(epoch FROM c.at) OPERATOR(pg_catalog.*) 1000000)::bigint,
@@ -41,6 +44,9 @@ SELECT s.bound::pg_catalog.text, c.id, c.kind, c.conversation_id, c.message_id, 
              SELECT p.is_active FROM conversation_members p
               WHERE p.conversation_id OPERATOR(pg_catalog.=) c.conversation_id AND p.user_id OPERATOR(pg_catalog.=) c.user_id LIMIT 1
            ), false) OPERATOR(pg_catalog.<>) (c.kind OPERATOR(pg_catalog.=) 'member_removed')
+         WHEN c.kind OPERATOR(pg_catalog.=) 'notification' THEN (
+           SELECT true FROM messaging_notifications n
+            WHERE n.id OPERATOR(pg_catalog.=) c.message_id AND n.user_id OPERATOR(pg_catalog.=) c.user_id LIMIT 1)
          ELSE true
        END
   FROM (SELECT $1::pg_catalog.text::pg_catalog.pg_snapshot AS seen,

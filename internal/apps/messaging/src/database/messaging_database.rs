@@ -81,7 +81,17 @@ impl MessagingDatabase {
     /// Checks that the messaging schema exists and can be queried.
     pub async fn check_schema(&self) -> Result<(), DatabaseError> {
         let sql = "SELECT pg_catalog.pg_current_snapshot()::pg_catalog.text, id FROM messaging_changes ORDER BY id DESC LIMIT 1";
+        self.query("the messaging schema", sql, &[]).await?;
+        let sql = "SELECT id FROM messaging_notifications LIMIT 1";
         self.query("the messaging schema", sql, &[]).await.map(drop)
+    }
+
+    /// Sends a notification, a JSON text of an object, to a user. The same id twice is the same
+    /// notification.
+    pub async fn notify(&self, id: Uuid, user: Uuid, payload: &str) -> Result<(), DatabaseError> {
+        let sql = "SELECT messaging_notify($1, $2::pg_catalog.text::pg_catalog.jsonb, $3)";
+        let params = values![user => UUID, payload => TEXT, id => UUID];
+        self.query("a notification", sql, params).await.map(drop)
     }
 
     /// Returns a conversation if the user is a member of it. The flag is `true` if the conversation

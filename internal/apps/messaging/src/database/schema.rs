@@ -6,7 +6,8 @@ use crate::name::NAME;
 
 /// The tables, triggers and functions of the app. The tables of messages stay when it is
 /// uninstalled: they are data of the application. The sequence stays with them, so that a later
-/// installation continues above the highest position. The change log is the app's own.
+/// installation continues above the highest position. The change log and the notifications are the
+/// app's own.
 pub static SCHEMA: AppSchema = AppSchema {
     app: NAME,
     version_table: "messaging_changes",
@@ -50,6 +51,12 @@ pub static SCHEMA: AppSchema = AppSchema {
         ),
         TableGrant::new("message_reactions", "DELETE", &[]),
         TableGrant::new("messaging_changes", "SELECT", &[]),
+        TableGrant::new("messaging_notifications", "SELECT", &[]),
+        TableGrant::new(
+            "messaging_notifications",
+            "INSERT",
+            &["id", "user_id", "payload"],
+        ),
     ],
     called_functions: &[
         "messaging_forget",
@@ -62,5 +69,6 @@ pub static SCHEMA: AppSchema = AppSchema {
         "messaging_read_all",
         "messaging_react",
         "messaging_unreact",
+        "messaging_notify",
     ],
 };

@@ -277,6 +277,33 @@ fn golden_replies_on_a_users_channel() {
 }
 
 #[test]
+fn malformed_id_does_not_spoil_a_list() {
+    let mut harness = SessionHarness::new(Documented);
+    harness.receive(&json!(["1", "1", MY_CHANNEL, "phx_join", {}]).to_string());
+    harness.complete(Ok(StoreResponse::UserSync(Vec::new(), Vec::new())));
+    harness.take_effects();
+    let (first, last) = (Uuid::from_u128(0xc), Uuid::from_u128(0xd));
+    let ids = json!([first, "not an id", 7, last]);
+    let payload = json!({"conversation_ids": ids});
+    harness.receive(&json!(["1", "2", MY_CHANNEL, "mark_all_read", payload]).to_string());
+    let operation = StoreOperation::MarkAllRead(vec![first, last]);
+    assert_eq!(harness.take_effects(), [ChannelEffect::Execute(operation)]);
+    harness.complete(Ok(StoreResponse::MarkedRead(vec![
+        (first, Some(3)),
+        (last, None),
+    ])));
+    let malformed =
+        |id: Value| json!({"conversation_id": id, "status": "error", "reason": "invalid_id"});
+    let results = json!([
+        {"conversation_id": first, "status": "ok", "messages_marked": 3},
+        malformed(json!("not an id")),
+        malformed(json!(7)),
+        {"conversation_id": last, "status": "error", "reason": "not_a_member"},
+    ]);
+    assert_eq!(harness.take_reply(), ok(json!({"results": results})));
+}
+
+#[test]
 fn errors_name_the_invalid_field() {
     let mut harness = SessionHarness::joined(Current);
     let large = "x".repeat(65_537);

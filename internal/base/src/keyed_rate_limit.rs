@@ -5,14 +5,14 @@ use std::hash::Hash;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-use latido_base::token_bucket::{TokenBucket, TokenRate};
+use crate::token_bucket::{TokenBucket, TokenRate};
 
 /// The smallest number of table entries at which idle ones are removed.
 const MIN_SWEEP: usize = 64;
 
 /// A separate token bucket for each key. A bucket that is full again is forgotten.
 #[derive(Debug)]
-pub(crate) struct KeyedRateLimit<K> {
+pub struct KeyedRateLimit<K> {
     rate: TokenRate,
     origin: Instant,
     /// Locked for one look-up and an occasional sweep.
@@ -27,7 +27,7 @@ struct BucketTable<K> {
 
 impl<K: Hash + Eq> KeyedRateLimit<K> {
     /// Creates a limit of `per_second` on average, with `burst` at once.
-    pub(crate) fn new(per_second: u32, burst: u32) -> Self {
+    pub fn new(per_second: u32, burst: u32) -> Self {
         Self {
             rate: TokenRate::per_second(per_second, burst.max(1)),
             origin: Instant::now(),
@@ -39,7 +39,7 @@ impl<K: Hash + Eq> KeyedRateLimit<K> {
     }
 
     /// Takes one token of a key. Returns `false` if none is left.
-    pub(crate) fn try_take(&self, key: K) -> bool {
+    pub fn try_take(&self, key: K) -> bool {
         let now = self.origin.elapsed();
         let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
         if table.buckets.len() >= table.sweep_at {
@@ -56,7 +56,7 @@ impl<K: Hash + Eq> KeyedRateLimit<K> {
     }
 
     /// Returns whether a key has a token left.
-    pub(crate) fn has_token(&self, key: &K) -> bool {
+    pub fn has_token(&self, key: &K) -> bool {
         let now = self.origin.elapsed();
         let table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
         table
