@@ -67,14 +67,16 @@ BEGIN
     -- What nobody watches is left out. Servers hold the shared lock of both buckets of each key that they watch: whoever gets the exclusive one
     -- of either knows that none does, and keeps it, so that a server that begins to watch waits until this transaction can be seen. Two,
     -- because another writer may have the first, or a server for another key. Nobody waits here.
-    -- The most frequent case first: one key, and its first lock. TRUNCATE has no row, which makes this fail: see below.
+    -- The most frequent case first: one key, and its first lock. TRUNCATE has no row, so its keys are NULL.
     IF coalesce(OLD."negocio_id" OPERATOR(pg_catalog.=) NEW."negocio_id", true)
        AND pg_catalog.pg_try_advisory_xact_lock(1818326127, (pg_catalog.hashtextextended(('estadisticas' OPERATOR(pg_catalog.||) ':' OPERATOR(pg_catalog.||) coalesce(NEW."negocio_id", OLD."negocio_id")::pg_catalog.text) COLLATE pg_catalog."C", 0) OPERATOR(pg_catalog.&) 1023)::int) THEN
       -- NULL. A variable costs less than an expression.
       RETURN latido_payload;
     END IF;
+    IF TG_OP OPERATOR(pg_catalog.=) 'TRUNCATE' THEN
+      latido_payload := '["estadisticas",null';
     -- Images: every type has one, also those without equality.
-    IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE'
+    ELSIF TG_OP OPERATOR(pg_catalog.=) 'UPDATE'
        AND NOT (ROW(OLD."negocio_id", OLD."fecha", OLD."estado")::pg_catalog.record OPERATOR(pg_catalog.*<>) ROW(NEW."negocio_id", NEW."fecha", NEW."estado")::pg_catalog.record) THEN
       RETURN NULL;
     END IF;
@@ -125,7 +127,7 @@ BEGIN
 END
 $latido$;
 REVOKE ALL ON FUNCTION "latido"."estadisticas_citas_ff86264d"() FROM PUBLIC;
-COMMENT ON FUNCTION "latido"."estadisticas_citas_ff86264d"() IS 'latido: changes of "public"."citas" for stream estadisticas; columns {"estado":9,"fecha":6,"negocio_id":3}; sha256:0a584c2dbf86a45f918f85f52738685d6e7f5c608cb236fea3f6759d877926c2';
+COMMENT ON FUNCTION "latido"."estadisticas_citas_ff86264d"() IS 'latido: changes of "public"."citas" for stream estadisticas; columns {"estado":9,"fecha":6,"negocio_id":3}; sha256:788428199763b0b8ad3dd83ecc1ff1fa54a078e91267b7f5183ba09d2bbfbe65';
 CREATE OR REPLACE TRIGGER "latido_estadisticas_ff86264d_ins" AFTER INSERT ON "public"."citas" FOR EACH ROW EXECUTE FUNCTION "latido"."estadisticas_citas_ff86264d"();
 CREATE OR REPLACE TRIGGER "latido_estadisticas_ff86264d_upd" AFTER UPDATE ON "public"."citas" FOR EACH ROW EXECUTE FUNCTION "latido"."estadisticas_citas_ff86264d"();
 CREATE OR REPLACE TRIGGER "latido_estadisticas_ff86264d_del" AFTER DELETE ON "public"."citas" FOR EACH ROW EXECUTE FUNCTION "latido"."estadisticas_citas_ff86264d"();
