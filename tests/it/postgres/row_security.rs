@@ -66,12 +66,12 @@ async fn assert_refused(database: &Database) {
 /// connections of apps refuse instead.
 #[tokio::test]
 async fn filtered_writes_of_apps_are_refused_and_never_lost() {
+    const WRITE: &str = "UPDATE citas SET estado = 'cancelada'";
     let (_cluster, owner, url) = start_cluster().await;
     owner
         .batch_execute("GRANT UPDATE ON citas TO latido")
         .await
         .unwrap();
-    const WRITE: &str = "UPDATE citas SET estado = 'cancelada'";
     for (row_security, is_refused) in [(false, true), (true, false)] {
         let database = open(&url, row_security);
         let pooled = database

@@ -192,9 +192,12 @@ pub(super) fn shared_body(gated: bool) -> String {
         ("try_second_each", try_second_sql(each)),
     ];
     let gate = gate.each_ref().map(|(name, sql)| (*name, sql.as_str()));
-    let fill_gate = |template| match gated {
-        true => fill_template(template, &gate),
-        false => String::new(),
+    let fill_gate = |template| {
+        if gated {
+            fill_template(template, &gate)
+        } else {
+            String::new()
+        }
     };
     let gate_one = fill_gate(include_str!("gate_one.sql"));
     let gate_each = fill_gate(include_str!("gate_each.sql"));
