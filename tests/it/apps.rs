@@ -5,6 +5,8 @@ mod grants;
 mod hostile_schema;
 mod messaging;
 mod modules;
+mod modules_emit;
+mod modules_origins;
 mod own_app;
 mod shared_apps;
 mod uninstall;

@@ -178,7 +178,7 @@ async fn right_withdrawn_while_watched_breaks_one_stream() {
     db.batch_execute(revoke).await.expect("revoked");
     let (mut is_told, mut is_served) = (false, false);
     while !(is_told && is_served) {
-        let frame = socket.next().await;
+        let frame = socket.next_frame().await;
         is_served |= frame["type"] == "rows";
         is_told |= frame["type"] == "error";
         assert_ne!(frame["type"], "status", "{frame}");

@@ -44,6 +44,8 @@ pub struct Config {
     pub proxies: TrustedProxies,
     /// The origins whose pages may connect and read responses.
     pub origins: Origins,
+    /// The origins whose pages may also use the cookies of the listener's apps.
+    pub cookie_origins: Vec<String>,
     /// The time from accepting a connection to its first complete request head.
     pub head_timeout: Duration,
     /// The time from one response to the next complete request head. It is longer than clients keep
@@ -101,6 +103,15 @@ impl Config {
         }
     }
 
+    /// Returns the settings of a mounted service, whose clients may use cookies. The pages that may
+    /// use them may also connect.
+    pub(super) fn for_mount(&self) -> Self {
+        Self {
+            origins: self.origins.with(&self.cookie_origins),
+            ..self.clone()
+        }
+    }
+
     /// Returns the connection limits among these settings.
     pub(super) fn limits(&self) -> admission::Config {
         admission::Config {
@@ -124,6 +135,7 @@ impl Default for Config {
             tls: None,
             proxies: TrustedProxies::default(),
             origins: Origins::Any,
+            cookie_origins: Vec::new(),
             head_timeout: HEAD_TIMEOUT,
             keep_alive: Duration::from_secs(75),
             unacknowledged_timeout: unacknowledged_timeout(&SessionLimits::default()),

@@ -33,7 +33,7 @@ variables! {
         plain REUSE_PORT "true|false" = bool(false),
             "Lets another process listen on the same port, for example the next version during a restart. Socket activation by systemd needs no setting";
         plain ALLOWED_ORIGINS "LIST" = shown("*"),
-            "Pages that may connect (https://panel.example.com), separated by commas; *: any. Any is safe, because cookies and the like do not authenticate";
+            "Pages of other hosts that may connect (https://panel.example.com, file://, null), separated by commas; *: any. Any is safe, because cookies and the like do not authenticate";
         secret NOTIFY_API_KEY "KEY" = none,
             "Key that callers of POST /notify/… must send (X-API-Key or Bearer), or sha256: and its hexadecimal hash. Unset: no key is needed";
         plain TLS_CERT "PATH" = none,
