@@ -6,7 +6,7 @@ use jiff::{Timestamp, ToSpan as _};
 use serde_json::{Value, json};
 
 use crate::harness::{
-    ADMIN_OF_B1, B1, B2, OTHER_USER, TestApp, TestSocket, claims, disable_sweep, wait_until,
+    ADMIN_OF_B1, B1, B2, OTHER_USER, TestApp, TestSocket, claims, disable_sweep, wait_until, within,
 };
 
 fn channel(negocio: &str) -> String {
@@ -280,7 +280,26 @@ async fn server_started_before_its_database_waits_for_it() {
     let mut app = app;
     assert_eq!(app.get("/health").await.0, 200);
     assert_eq!(app.get("/ready").await.0, 503);
+    let token = app.token(ADMIN_OF_B1);
+    let events = app.request(reqwest::Method::GET, &format!("/estadisticas/{B1}/events"));
+    let mut events = events.bearer_auth(&token).send().await.expect("a response");
+    assert_eq!(
+        events.status(),
+        200,
+        "an EventSource would give up after a 503"
+    );
+    let mut text = String::new();
+    let mut read_until = async |part: &str| {
+        while !text.contains(part) {
+            let chunk = within(events.chunk()).await.expect("the stream stays open");
+            text += &String::from_utf8_lossy(&chunk.expect("the stream stays open"));
+        }
+        text.clear();
+    };
+    read_until("event:status\ndata:{\"stale\":true,\"since\":").await;
     app.cluster().restart().await;
+    read_until("event:status\ndata:{\"stale\":false}").await;
+    read_until("event:stats\ndata:{\"negocio_id\"").await;
     wait_until("ready", async || app.get("/ready").await.0 == 200).await;
     assert_eq!(
         connect_both(&app).await.subscribe(&channel(B1)).await["data"]["total_citas"],

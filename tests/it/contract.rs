@@ -305,7 +305,7 @@ async fn invalid_messages_get_errors_and_keep_the_connection() {
             ),
         )
         .await;
-    let cases: [(Value, &str); 9] = [
+    let cases: [(Value, &str); 10] = [
         (json!({"type": "subscribe"}), "bad_message"),
         (json!({"type": 7}), "bad_message"),
         (json!([]), "bad_message"),
@@ -323,8 +323,12 @@ async fn invalid_messages_get_errors_and_keep_the_connection() {
             "invalid_key",
         ),
         (
-            json!({"type": "unsubscribe", "channel": channel(B1)}),
+            json!({"type": "unsubscribe", "channel": "citas:1"}),
             "unknown_channel",
+        ),
+        (
+            json!({"type": "unsubscribe", "channel": "estadisticas:not-a-uuid"}),
+            "invalid_key",
         ),
         (json!({"type": "auth", "data": {}}), "bad_message"),
     ];
@@ -335,6 +339,16 @@ async fn invalid_messages_get_errors_and_keep_the_connection() {
             (&frame["type"], &frame["data"]["code"]),
             (&json!("error"), &json!(code)),
             "{message}"
+        );
+    }
+    for _ in 0..2 {
+        // Nothing was subscribed, and nothing is afterwards.
+        socket
+            .send(&json!({"type": "unsubscribe", "channel": channel(B1)}))
+            .await;
+        assert_eq!(
+            socket.next().await,
+            json!({"type": "unsubscribed", "data": {"channel": channel(B1)}})
         );
     }
     socket.send_raw(Message::text("{not json")).await;

@@ -6,7 +6,7 @@ mod floods;
 mod passwords;
 mod revocation;
 mod rights;
-mod table;
+pub(crate) mod table;
 mod unidentified;
 
 use crate::harness::{TestApp, TestSocket};

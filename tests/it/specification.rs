@@ -3,6 +3,7 @@
 
 mod addresses;
 mod answers;
+mod apps;
 mod messages;
 mod streams;
 

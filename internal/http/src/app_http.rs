@@ -45,6 +45,12 @@ pub trait HttpApp: Send + Sync {
     /// Returns the response that is sent instead of the handler's.
     fn authorize(&self, request: &AppRequest) -> Result<AppHandler, AppResponse>;
 
+    /// Returns the response to a path that nothing on the app's own listener answers, or `None` for
+    /// the server's.
+    fn unknown_path(&self) -> Option<AppResponse> {
+        None
+    }
+
     /// Formats an error that the server answers on the app's behalf: 400 (the body broke off), 403
     /// (the origin of a session), 408, 413 or 503.
     fn error_response(

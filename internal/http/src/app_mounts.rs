@@ -29,6 +29,13 @@ pub trait WebSocketApp: Send + Sync {
         None
     }
 
+    /// Returns whether the server refuses pages whose origin is not allowed. An app whose clients
+    /// prove their identity by a secret in their first message need not care about pages; its
+    /// devices may send any constant as their origin.
+    fn checks_origin(&self) -> bool {
+        true
+    }
+
     /// Authenticates a request; this may take a few seconds. Origin and handshake were already
     /// checked.
     ///
@@ -48,6 +55,10 @@ pub struct AppMounts {
     pub websocket_apps: Vec<Arc<dyn WebSocketApp>>,
     /// The Socket.IO mount, shared by all apps.
     pub socketio_mount: Option<Arc<dyn MountedService>>,
+    /// The origins whose pages may use the cookies of the apps.
+    pub cookie_origins: Vec<String>,
+    /// The parts of `/openapi.json` that describe the apps' addresses.
+    pub openapi: Vec<&'static str>,
     /// True if the listener is dedicated to apps: then their addresses are tried before the
     /// server's own.
     pub is_dedicated: bool,
@@ -57,6 +68,12 @@ impl AppMounts {
     /// Returns the HTTP app that answers a path.
     pub(super) fn http_app(&self, path: &str) -> Option<Arc<dyn HttpApp>> {
         self.http_apps.iter().find(|app| app.matches(path)).cloned()
+    }
+
+    /// Returns the app that answers unknown paths, if one does.
+    pub(super) fn unknown_path_app(&self) -> Option<Arc<dyn HttpApp>> {
+        let mut apps = self.http_apps.iter().filter(|_| self.is_dedicated);
+        apps.find(|app| app.unknown_path().is_some()).cloned()
     }
 
     /// Returns the extension of `/ws`, if an app has one.

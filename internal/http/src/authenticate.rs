@@ -64,15 +64,31 @@ fn client_ip(state: &ServerState, head: &RequestHead) -> Option<IpAddr> {
     Some(client.ip())
 }
 
-/// Authenticates a request for `<stream>/<key>` and checks the permission to read it. The checks
-/// run in this order: stream, method, token, the user's rate of requests, key, permission.
-pub(super) async fn authorize_read(
+/// A request of a known user for the values of a stream.
+pub(super) struct ReadRequest {
+    /// The stream's name and the key, as in the names of channels.
+    channel: String,
+    pub(super) principal: Principal,
+}
+
+impl ReadRequest {
+    /// Resolves the channel and checks the permission to read it.
+    pub(super) async fn authorize(&self, state: &ServerState) -> Result<Channel, ApiError> {
+        let channel = resolve_channel(state, &self.channel)?;
+        check_permission(state, &self.principal, &channel).await?;
+        Ok(channel)
+    }
+}
+
+/// Authenticates a request for `<stream>/<key>`. The checks run in this order: stream, method,
+/// token, the user's rate of requests. [`ReadRequest::authorize`] checks the rest.
+pub(super) async fn authenticate_read(
     state: &ServerState,
     stream: &str,
     key: &str,
     head: &RequestHead,
     method: impl FnOnce(&RequestHead) -> Result<(), MethodNotAllowed>,
-) -> Result<(Channel, Principal), ApiError> {
+) -> Result<ReadRequest, ApiError> {
     let (stream, key) = decode_segment(stream)
         .zip(decode_segment(key))
         .ok_or_else(ApiError::not_found)?;
@@ -88,25 +104,19 @@ pub(super) async fn authorize_read(
             "too many requests of this user",
         ));
     }
-    let channel = resolve_channel(state, &stream, &key)?;
-    check_permission(state, &principal, &channel).await?;
-    Ok((channel, principal))
+    Ok(ReadRequest {
+        channel: format!("{stream}:{key}"),
+        principal,
+    })
 }
 
-fn resolve_channel(state: &ServerState, stream: &str, key: &str) -> Result<Channel, ApiError> {
-    state
-        .catalog
-        .resolve(&format!("{stream}:{key}"))
-        .map_err(|error| match error {
-            ChannelError::Unknown { .. } => ApiError::not_found(),
-            ChannelError::InvalidKey(_) => ApiError::bad_request("invalid_key", error.to_string()),
-            ChannelError::NotReady => {
-                ApiError::unavailable("not_ready", error.to_string(), RETRY_SOON)
-            }
-            ChannelError::Broken => {
-                ApiError::unavailable("unavailable", error.to_string(), RETRY_SOON)
-            }
-        })
+fn resolve_channel(state: &ServerState, name: &str) -> Result<Channel, ApiError> {
+    state.catalog.resolve(name).map_err(|error| match error {
+        ChannelError::Unknown { .. } => ApiError::not_found(),
+        ChannelError::InvalidKey(_) => ApiError::bad_request("invalid_key", error.to_string()),
+        ChannelError::NotReady => ApiError::unavailable("not_ready", error.to_string(), RETRY_SOON),
+        ChannelError::Broken => ApiError::unavailable("unavailable", error.to_string(), RETRY_SOON),
+    })
 }
 
 /// Checks the principal's permission to read the channel.

@@ -82,6 +82,21 @@ impl ApiError {
         Self::new(StatusCode::TOO_MANY_REQUESTS, code, message).retry_after(RETRY_SOON)
     }
 
+    /// Returns whether a later request may succeed (503).
+    pub(super) fn is_temporary(&self) -> bool {
+        self.status == StatusCode::SERVICE_UNAVAILABLE
+    }
+
+    /// Returns whether nothing has this address.
+    pub(super) fn is_unknown_path(&self) -> bool {
+        self.code == "not_found"
+    }
+
+    /// Returns the body of the response.
+    pub(super) fn to_json(&self) -> String {
+        json_error(self.code, &self.message)
+    }
+
     pub(super) fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.push((name, value));
         self
@@ -104,7 +119,7 @@ impl ApiError {
 
     pub(super) fn into_response(self, metrics: &Metrics) -> Response {
         metrics.count_refusal(self.metric_label);
-        let mut response = Response::new(json_error(self.code, &self.message).into());
+        let mut response = Response::new(self.to_json().into());
         *response.status_mut() = self.status;
         response.headers_mut().insert(CONTENT_TYPE, JSON);
         response

@@ -7,11 +7,12 @@ use bytes::Buf;
 use futures_util::Stream;
 use tokio::time::timeout_at;
 use tracing::debug;
-use warp::http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderName};
+use warp::http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderName, ORIGIN};
 use warp::http::{HeaderValue, StatusCode};
 
 use crate::body::BodyReadError;
 use crate::error::ApiError;
+use crate::hook_body::BodyFormat;
 use crate::response::{Response, json_response};
 use crate::state::ServerState;
 use crate::{body, hook_body};
@@ -48,11 +49,11 @@ impl Hook {
         let config = &self.state.config;
         let deadline = tokio::time::Instant::now() + config.hook_timeout;
         let stream = self.resolve_stream(&path)?;
-        self.check_request(&head)?;
+        let format = self.check_request(&head)?;
         let body = timeout_at(deadline, body::collect_body(body, config.hook_body_bytes))
             .await
             .map_err(|_| body_timed_out())?;
-        let topic = self.parse_topic(stream, &body.map_err(body_error)?)?;
+        let topic = self.parse_topic(stream, format, &body.map_err(body_error)?)?;
         match timeout_at(deadline, self.state.engine.read_now(&topic)).await {
             Ok(Ok(())) => Ok(json_response(r#"{"status":"processed"}"#.into())),
             failed => {
@@ -81,8 +82,8 @@ impl Hook {
     }
 
     /// Runs the checks that come before the body: method, key, rate, content type and announced
-    /// size.
-    fn check_request(&self, head: &RequestHead) -> Result<(), ApiError> {
+    /// size. Returns the format of the body.
+    fn check_request(&self, head: &RequestHead) -> Result<BodyFormat, ApiError> {
         head.require_post()?;
         if let Some(key) = &self.state.hook_key {
             let presented = head.headers.get(API_KEY).map(HeaderValue::as_bytes);
@@ -109,14 +110,17 @@ impl Hook {
             );
             return Err(error.retry_after(Duration::from_secs(1)));
         }
-        if !is_json(&head.header(CONTENT_TYPE)) {
-            let message = "expected Content-Type: application/json";
-            return Err(ApiError::new(
+        let format = BodyFormat::of(
+            &head.header(CONTENT_TYPE),
+            head.headers.contains_key(ORIGIN),
+        );
+        let format = format.ok_or_else(|| {
+            ApiError::new(
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 "unsupported_media_type",
-                message,
-            ));
-        }
+                "expected Content-Type: application/json",
+            )
+        })?;
         // With `Expect: 100-continue`, an oversize body need not be sent at all. Other oversize
         // bodies are read; see `body`.
         let announced = head.header(CONTENT_LENGTH).parse::<u64>().unwrap_or(0);
@@ -124,15 +128,20 @@ impl Hook {
         {
             return Err(body_error(BodyReadError::TooLarge));
         }
-        Ok(())
+        Ok(format)
     }
 
-    fn parse_topic(&self, stream: StreamId, body: &[u8]) -> Result<Topic, ApiError> {
+    fn parse_topic(
+        &self,
+        stream: StreamId,
+        format: BodyFormat,
+        body: &[u8],
+    ) -> Result<Topic, ApiError> {
         let definition = self.state.catalog.get(stream);
         // Without the database the key's type is unknown, so the key can't be checked. Nobody can
         // be subscribed to it either.
         let key_type = *definition.key_type.get().ok_or_else(read_failed)?;
-        let key = hook_body::parse(body, definition, key_type)
+        let key = hook_body::parse(body, format, definition, key_type)
             .map_err(|error| ApiError::bad_request("bad_hook", error.to_string()))?;
         Ok(Topic { stream, key })
     }
@@ -163,45 +172,6 @@ fn body_error(error: BodyReadError) -> ApiError {
         .close_connection(),
         BodyReadError::Incomplete => {
             ApiError::bad_request("bad_request", "the body broke off").close_connection()
-        }
-    }
-}
-
-/// Accepts `application/json` and `application/<anything>+json`, with or without parameters. A
-/// missing type counts as JSON.
-fn is_json(content_type: &str) -> bool {
-    let essence = content_type
-        .split(';')
-        .next()
-        .unwrap_or_default()
-        .trim()
-        .to_ascii_lowercase();
-    essence.is_empty()
-        || essence == "application/json"
-        || (essence.starts_with("application/") && essence.ends_with("+json"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn json_content_types_are_recognised() {
-        for json in [
-            "",
-            "application/json",
-            "Application/JSON; charset=utf-8",
-            "application/cloudevents+json",
-        ] {
-            assert!(is_json(json), "{json}");
-        }
-        for other in [
-            "text/plain",
-            "application/x-www-form-urlencoded",
-            "application/jsonp",
-            "text/json; application/json",
-        ] {
-            assert!(!is_json(other), "{other}");
         }
     }
 }

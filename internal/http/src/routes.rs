@@ -13,7 +13,7 @@ use warp::filters::path::FullPath;
 use warp::http::StatusCode;
 use warp::{Filter, Rejection, Reply as _, path};
 
-use crate::app_message::AppRequest;
+use crate::app_message::{AppRequest, AppResponse};
 use crate::app_mounts::AppMounts;
 use crate::error::ApiError;
 use crate::hook::Hook;
@@ -29,7 +29,7 @@ use latido_admission::{ConnectionLimits, RequestHead};
 
 /// Builds the filter that answers every request.
 pub(super) fn routes(state: &Arc<ServerState>, mounts: &AppMounts) -> BoxedRoutes {
-    let page = StaticFiles::new(state.assets);
+    let page = StaticFiles::new(state.assets, state.config.command_hints);
     let operators = with_errors(state, dashboard::routes(state, &page));
     let own = canonical_path().and(own_routes(state, mounts, page));
     let own = own.or(operators).unify().boxed();
@@ -40,10 +40,11 @@ pub(super) fn routes(state: &Arc<ServerState>, mounts: &AppMounts) -> BoxedRoute
     } else {
         own.or(http_apps).unify().or(websocket_apps).unify().boxed()
     };
-    let channels = canonical_path().and(channel_routes(state));
+    let channels = canonical_path().and(channel_routes(state, mounts));
     let all = routes.or(channels).unify();
-    with_errors(
+    with_unknown_paths(
         state,
+        mounts,
         all.map(Ok)
             .recover(|rejection: Rejection| async {
                 Ok::<_, Rejection>(Err(ApiError::from(rejection)))
@@ -74,7 +75,7 @@ fn own_routes(state: &Arc<ServerState>, mounts: &AppMounts, page: StaticFiles) -
     live_routes(state, mounts)
         .or(health_routes(state))
         .unify()
-        .or(specification_routes(state))
+        .or(specification_routes(state, mounts))
         .unify()
         .or(with_errors(state, static_files(page)))
         .unify()
@@ -128,8 +129,8 @@ fn health_routes(state: &Arc<ServerState>) -> BoxedRoutes {
 }
 
 /// Routes the descriptions of the HTTP interface and of the messages.
-fn specification_routes(state: &Arc<ServerState>) -> BoxedRoutes {
-    let (http, messages) = Specification::pair(state);
+fn specification_routes(state: &Arc<ServerState>, mounts: &AppMounts) -> BoxedRoutes {
+    let (http, messages) = Specification::pair(state, mounts);
     let openapi = path!("openapi.json")
         .and(request_head())
         .map(move |head| http.serve(&head));
@@ -144,7 +145,7 @@ fn specification_routes(state: &Arc<ServerState>) -> BoxedRoutes {
 
 /// Routes the snapshot and the events of a channel. They come last, since they match any two
 /// segments.
-fn channel_routes(state: &Arc<ServerState>) -> BoxedRoutes {
+fn channel_routes(state: &Arc<ServerState>, mounts: &AppMounts) -> BoxedRoutes {
     let show = with_state(state)
         .and(path!(String / String))
         .and(request_head())
@@ -153,8 +154,8 @@ fn channel_routes(state: &Arc<ServerState>) -> BoxedRoutes {
         .and(path!(String / String / "events"))
         .and(request_head())
         .then(sse::stream_events);
-    with_errors(state, show)
-        .or(with_errors(state, follow))
+    with_unknown_paths(state, mounts, show)
+        .or(with_unknown_paths(state, mounts, follow))
         .unify()
         .boxed()
 }
@@ -179,6 +180,28 @@ where
     let metrics = Arc::clone(&state.metrics);
     let respond = move |result: Result<_, ApiError>| {
         result.unwrap_or_else(|error| error.into_response(&metrics))
+    };
+    route.map(respond).boxed()
+}
+
+/// Turns a handler's error into its response, and that of an unknown path into the app's, where an
+/// app answers those.
+fn with_unknown_paths<F>(state: &Arc<ServerState>, mounts: &AppMounts, route: F) -> BoxedRoutes
+where
+    F: Filter<Extract = (Result<Response, ApiError>,), Error = Rejection>
+        + Clone
+        + Send
+        + Sync
+        + 'static,
+{
+    let (metrics, app) = (Arc::clone(&state.metrics), mounts.unknown_path_app());
+    let respond = move |result: Result<_, ApiError>| {
+        result.unwrap_or_else(|error| {
+            let app = app.as_ref().filter(|_| error.is_unknown_path());
+            let response = app.and_then(|app| app.unknown_path());
+            let own = error.into_response(&metrics);
+            response.map_or(own, AppResponse::into_response)
+        })
     };
     route.map(respond).boxed()
 }
@@ -247,13 +270,24 @@ fn static_files(
 
 /// Returns the demo's routes, or a 204 in their place: the page asks for them, and a 404 would show
 /// as an error in the browser's console.
-fn extra_routes(state: &ServerState) -> BoxedRoutes {
+fn extra_routes(state: &Arc<ServerState>) -> BoxedRoutes {
     let none = || {
-        let request = path!("demo" / "session")
+        let session = path!("demo" / "session")
             .or(path!("demo" / "operator"))
-            .unify();
-        request
-            .map(|| StatusCode::NO_CONTENT.into_response())
+            .unify()
+            .and(request_head());
+        let session = session.map(|head: RequestHead| {
+            head.require_read()?;
+            Ok(StatusCode::NO_CONTENT.into_response())
+        });
+        let booking = path!("demo" / "citas").and(request_head());
+        let booking = booking.map(|head: RequestHead| {
+            head.require_post()?;
+            Err(ApiError::not_found())
+        });
+        with_errors(state, session)
+            .or(with_errors(state, booking))
+            .unify()
             .boxed()
     };
     state.extra_routes.clone().unwrap_or_else(none)

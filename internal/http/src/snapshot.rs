@@ -9,9 +9,9 @@ use tokio::time::timeout;
 use warp::http::header::{CACHE_CONTROL, ETAG, HeaderName, IF_NONE_MATCH, VARY};
 use warp::http::{HeaderValue, StatusCode};
 
-use crate::authenticate::authorize_read;
+use crate::authenticate::authenticate_read;
 use crate::error::{ApiError, RETRY_SOON};
-use crate::etag::etag_matches;
+use crate::etag::{entity_tag, etag_matches};
 use crate::response::{Response, json_response};
 use crate::state::ServerState;
 use latido_admission::RequestHead;
@@ -30,8 +30,9 @@ pub(super) async fn serve_snapshot(
     key: String,
     head: RequestHead,
 ) -> Result<Response, ApiError> {
-    let (channel, _) =
-        authorize_read(&state, &stream, &key, &head, RequestHead::require_read).await?;
+    let request =
+        authenticate_read(&state, &stream, &key, &head, RequestHead::require_read).await?;
+    let channel = request.authorize(&state).await?;
     let mut watcher = state.hub.subscribe_async(&channel);
     let unavailable = |message| ApiError::unavailable("unavailable", message, RETRY_SOON);
     let newest = timeout(state.config.answer_timeout, watcher.next_readable_frame())
@@ -46,7 +47,7 @@ pub(super) async fn serve_snapshot(
 }
 
 fn build_response(newest: &VersionedFrame, head: &RequestHead, stale: bool) -> Response {
-    let tag = format!("\"{}\"", newest.version.0);
+    let tag = row_tag(frame_data(&newest.frame));
     let mut response = if etag_matches(&head.header(IF_NONE_MATCH), &tag) {
         let mut response = Response::new("".into());
         *response.status_mut() = StatusCode::NOT_MODIFIED;
@@ -64,6 +65,16 @@ fn build_response(newest: &VersionedFrame, head: &RequestHead, stale: bool) -> R
     response
 }
 
+/// Computes the entity tag of a row from its columns. A key that nobody watches is read for each
+/// request, which changes the version and the time of the reading, but not the row. The tag is
+/// therefore weak.
+fn row_tag(data: &str) -> String {
+    // The time of the reading comes last.
+    let columns = data.rsplit_once(r#","timestamp":"#);
+    let columns = columns.map_or(data, |(columns, _)| columns);
+    format!("W/{}", entity_tag(columns.as_bytes()))
+}
+
 /// Returns the `data` of a frame, byte for byte, because parsing could change a number.
 pub(super) fn frame_data(frame: &Frame) -> &str {
     #[derive(Deserialize)]
@@ -78,6 +89,21 @@ pub(super) fn frame_data(frame: &Frame) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tag_depends_on_the_columns_alone() {
+        let tag = row_tag(r#"{"id":"1","a":1,"timestamp":7}"#);
+        assert_eq!(tag, row_tag(r#"{"id":"1","a":1,"timestamp":8}"#));
+        assert!(tag.starts_with("W/\""), "{tag}");
+        for other in [
+            r#"{"id":"1","a":2,"timestamp":7}"#,
+            r#"{"id":"2","a":1,"timestamp":7}"#,
+            r#"{"id":"1","a":",\"timestamp\":1","timestamp":7}"#,
+            r#"{"id":"1","a":",\"timestamp\":2","timestamp":7}"#,
+        ] {
+            assert_ne!(tag, row_tag(other), "{other}");
+        }
+    }
 
     #[test]
     fn data_is_copied_byte_for_byte() {

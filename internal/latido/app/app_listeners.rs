@@ -58,9 +58,11 @@ impl ListenerGroup {
                 "app switched on"
             );
             mounts.apps.push(name);
+            mounts.openapi.extend(app.openapi());
             socketio.add(&services);
             mounts.http_apps.extend(services.http_apps);
             mounts.websocket_apps.extend(services.websocket_apps);
+            mounts.cookie_origins.extend(services.cookie_origins);
             if let Some(handler) = services.notifications {
                 routes.add(*app, handler);
             }

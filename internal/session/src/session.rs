@@ -69,7 +69,7 @@ impl Session {
     pub fn on_text(&mut self, text: &str, context: &SessionContext) -> SessionEffect {
         match native::decode(text) {
             Ok(ClientCommand::Subscribe { channel }) => self.subscribe(channel, context),
-            Ok(ClientCommand::Unsubscribe { channel }) => self.unsubscribe(channel),
+            Ok(ClientCommand::Unsubscribe { channel }) => self.unsubscribe(channel, context),
             Ok(ClientCommand::Ping) => SessionEffect::Reply(ServerReply::Pong),
             Ok(ClientCommand::Auth { .. }) if self.is_verifying => error(
                 ErrorCode::RateLimited,
@@ -152,17 +152,20 @@ impl Session {
             .collect()
     }
 
-    fn unsubscribe(&mut self, name: String) -> SessionEffect {
+    /// Ends a subscription, which the server may have ended before.
+    fn unsubscribe(&mut self, name: String, context: &SessionContext) -> SessionEffect {
         let Some(index) = self
             .subscriptions
             .iter()
             .position(|subscription| *subscription.name == *name)
         else {
-            return error(
-                ErrorCode::UnknownChannel,
-                "not subscribed to this channel".into(),
-                Some(name),
-            );
+            use ChannelError::{InvalidKey, Unknown};
+            return match context.catalog.resolve(&name) {
+                Err(reason @ (Unknown { .. } | InvalidKey(_))) => {
+                    error(error_code(&reason), reason.to_string(), Some(name))
+                }
+                _ => SessionEffect::Reply(ServerReply::Unsubscribed(name.into())),
+            };
         };
         let subscription = self.subscriptions.swap_remove(index);
         match subscription.position() {

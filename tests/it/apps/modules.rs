@@ -5,7 +5,7 @@ use tokio_postgres::Client;
 
 use crate::harness::{TestApp, TestSocket, claims, wait_until};
 
-const KEY: &str = "a key of this test";
+pub(super) const KEY: &str = "a key of this test";
 pub(super) const VARIABLES: [(&str, &str); 3] = [
     ("LATIDO_APPS", "modules"),
     ("MODULES_API_KEY", KEY),
@@ -16,7 +16,7 @@ pub(super) const VARIABLES: [(&str, &str); 3] = [
 pub(super) const PASSWORD_HASH: &str =
     "$2b$04$abcdefghijklmnopqrstuuLZYjhNQAOdpbzt4WxWlUHjv1wsyH5DG";
 
-async fn start_app() -> (TestApp, Client) {
+pub(super) async fn start_app() -> (TestApp, Client) {
     let app = TestApp::with_settings(&VARIABLES, |_| {}).await;
     let client = app.connect_database().await;
     let sql = format!(
@@ -49,7 +49,7 @@ pub(super) async fn get_summary(app: &TestApp, user: i64, role: &str) -> Value {
     serde_json::from_str(&body).unwrap()
 }
 
-async fn emit(app: &TestApp, key: &str, method: &str, body: &Value) -> u16 {
+pub(super) async fn emit(app: &TestApp, key: &str, method: &str, body: &Value) -> u16 {
     let request = app.request(
         reqwest::Method::POST,
         &format!("/api/modules/emit/{method}"),

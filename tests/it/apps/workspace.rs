@@ -427,10 +427,17 @@ async fn app_can_have_its_own_port() {
         let (status, body) = ask(path).await;
         assert_eq!((status, &body["status"]), (200, &json!("ok")), "{path}");
     }
-    assert_eq!(
-        ask("/api/anything").await,
-        (404, json!({"error": "Not found"}))
-    );
+    for path in [
+        "/api/anything",
+        "/anything",
+        "/any/thing",
+        "/any/thing/events",
+        "/a/b/c/d",
+        "/notify/",
+    ] {
+        let answer = ask(path).await;
+        assert_eq!(answer, (404, json!({"error": "Not found"})), "{path}");
+    }
     assert_eq!(app.get("/api/health").await.0, 404);
     assert_body_limits(address).await;
     socket.close().await;

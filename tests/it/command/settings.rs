@@ -31,6 +31,33 @@ async fn missing_settings_are_listed() {
 }
 
 #[tokio::test]
+async fn file_that_gives_no_secret_is_named_once() {
+    let home = CommandHome::new();
+    let variables = [
+        ("DATABASE_URL", NOWHERE),
+        ("DATABASE_URL_FILE", "/run/secrets/url"),
+        ("JWT_SECRET_FILE", "/absent/hunter2"),
+        ("NOTIFY_API_KEY_FILE", "/"),
+    ];
+    let finished = home.run(&["serve"], &variables).await;
+    assert_eq!(finished.code, Some(2), "{finished:?}");
+    let expected = [
+        "3 mistakes in the configuration:",
+        "DATABASE_URL_FILE: set beside DATABASE_URL; expected one of the two",
+        "JWT_SECRET_FILE: the file could not be read: No such file",
+        "NOTIFY_API_KEY_FILE: the file could not be read: Is a directory",
+    ];
+    for text in expected {
+        assert!(
+            finished.stderr.contains(text),
+            "{text}: {}",
+            finished.stderr
+        );
+    }
+    assert!(!finished.stderr.contains("hunter2") && !finished.stderr.contains("open-sesame"));
+}
+
+#[tokio::test]
 async fn all_mistakes_are_in_one_message_without_secrets() {
     let wrong = [
         ("DATABASE_URL", "mysql://u:hunter2@h/d"),

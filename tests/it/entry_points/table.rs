@@ -1,7 +1,7 @@
 //! A table of every address and every event, with the answer to each kind of credential. What is
 //! not in the table fails the test, so a new entry point is denied until somebody decides.
 
-mod addresses;
+pub(crate) mod addresses;
 mod events;
 mod members;
 

@@ -23,6 +23,9 @@ use crate::harness::{B1, TestApp};
 const HOOK_KEY: &str = "a key for the hook, long enough";
 const PAGE: &str = "https://panel.example.com";
 
+/// The place of a WebSocket in its path item, beside the operations.
+pub(super) const WEBSOCKET: &str = "x-websocket";
+
 /// The statuses that no test here causes, each with the reason.
 const UNSEEN: &[(&str, &str, &str)] = &[
     (
@@ -102,6 +105,7 @@ impl ResponseRecorder {
             .unwrap_or_else(|| panic!("{path} is not documented"));
         let operation = operations
             .get(&method.to_lowercase())
+            .or_else(|| operations.get(WEBSOCKET))
             .or_else(|| operations.values().find(|item| item.is_object()));
         let promised = document.resolve(&operation.expect("an operation")["responses"][&status]);
         assert!(promised.is_object(), "{what} is not documented");
@@ -162,9 +166,9 @@ impl ResponseRecorder {
             let documented: BTreeSet<String> = ["GET", "POST", "PUT", "PATCH", "DELETE"]
                 .into_iter()
                 .filter(|method| {
-                    self.document.0["paths"][path]
-                        .get(method.to_lowercase())
-                        .is_some()
+                    let item = &self.document.0["paths"][path];
+                    item.get(method.to_lowercase()).is_some()
+                        || (*method == "GET" && item.get(WEBSOCKET).is_some())
                 })
                 .map(str::to_owned)
                 .collect();
@@ -272,6 +276,7 @@ fn assert_all_responses_seen(recorder: &ResponseRecorder) {
                 .as_object()
                 .expect("responses")
                 .keys();
+            let method = method.replace(WEBSOCKET, "get");
             missing.extend(statuses.map(|status| (method.clone(), path.clone(), status.clone())));
         }
     }

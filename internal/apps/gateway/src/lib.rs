@@ -43,6 +43,9 @@ use shared::GatewayShared;
 /// The app's name in settings and metrics.
 const NAME: &str = "gateway";
 
+/// The description of the app's addresses.
+const OPENAPI: &str = include_str!("openapi.json");
+
 /// The app, as the list of apps names it.
 #[derive(Debug)]
 pub struct Gateway;
@@ -58,6 +61,10 @@ impl App for Gateway {
 
     fn default_port(&self, reader: &mut SettingsReader<'_>) -> Option<u16> {
         Some(settings::read_port(reader))
+    }
+
+    fn openapi(&self) -> Option<&'static str> {
+        Some(OPENAPI)
     }
 
     fn configure(&self, reader: &mut SettingsReader<'_>, _: &ServerSettings<'_>) -> Starter {

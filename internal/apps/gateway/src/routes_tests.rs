@@ -401,3 +401,10 @@ async fn client_inactive_for_an_hour_is_disconnected() {
         .collect();
     assert_eq!(users, ["8"]);
 }
+
+#[test]
+fn every_route_is_described() {
+    let openapi = serde_json::from_str(crate::OPENAPI).unwrap();
+    let router = router(gateway(with_key()));
+    assert_eq!(router.undocumented_routes(&openapi), [""; 0]);
+}

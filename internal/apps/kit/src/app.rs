@@ -49,6 +49,25 @@ pub trait App: Send + Sync {
         &[]
     }
 
+    /// Returns the part of `/openapi.json` that describes the app's addresses: an OpenAPI document
+    /// with `paths`, and the `tags` and `components` that they need. The listener adds it to the
+    /// server's own document, leaves out the paths that it sends to somebody else, and serves the
+    /// result.
+    ///
+    /// - Every route of the app's router stands in `paths`; [`Router::undocumented_routes`] tells
+    ///   a test which do not.
+    /// - A WebSocket is no operation. It stands in its path item as `x-websocket`, with a
+    ///   `description` and the `responses` to the upgrade.
+    /// - The names of components begin with the app's name (`workspace.Error`, `workspaceKey`), and
+    ///   those of the server may be used (`#/components/responses/Unavailable`).
+    /// - `.ci/openapi` compares the document with the answers of a running server, so a schema
+    ///   describes exactly what is accepted, and every status is listed.
+    ///
+    /// [`Router::undocumented_routes`]: crate::Router::undocumented_routes
+    fn openapi(&self) -> Option<&'static str> {
+        None
+    }
+
     /// Returns the port of the app's own listener, unless the `latido.toml` names one. With `None`
     /// the app is served on the main listener.
     fn default_port(&self, _reader: &mut SettingsReader<'_>) -> Option<u16> {

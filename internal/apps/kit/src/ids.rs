@@ -2,12 +2,24 @@
 
 use serde_json::Value;
 
-/// Converts an id to text: a string as it is, or the digits of an integer. Returns `None` for any
-/// other value. Each app then applies its own limits.
+/// The numbers from which on no 64-bit integer exists.
+const INTEGER_RANGE: std::ops::Range<f64> =
+    -9_223_372_036_854_775_808.0..18_446_744_073_709_551_616.0;
+
+/// Converts an id to text: a string as it is, or the digits of an integer, which JSON may write
+/// with a fraction of zero. Returns `None` for any other value. Each app then applies its own
+/// limits.
 pub fn id_text(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),
         Value::Number(number) if number.is_i64() || number.is_u64() => Some(number.to_string()),
+        Value::Number(number) => {
+            let float = number.as_f64().filter(|float| float.fract() == 0.0)?;
+            // Adding zero turns -0 into 0.
+            INTEGER_RANGE
+                .contains(&float)
+                .then(|| format!("{:.0}", float + 0.0))
+        }
         _ => None,
     }
 }
@@ -31,12 +43,22 @@ mod tests {
             (json!(7), "7"),
             (json!(-7), "-7"),
             (json!(u64::MAX), "18446744073709551615"),
+            (json!(7.0), "7"),
+            (json!(-0.0), "0"),
+            (json!(1e18), "1000000000000000000"),
             (json!(""), ""),
             (json!(" a "), " a "),
         ] {
             assert_eq!(id_text(&value).as_deref(), Some(text));
         }
-        for other in [json!(null), json!(1.5), json!([7]), json!({}), json!(true)] {
+        for other in [
+            json!(null),
+            json!(1.5),
+            json!(1e20),
+            json!([7]),
+            json!({}),
+            json!(true),
+        ] {
             assert_eq!(id_text(&other), None, "{other}");
         }
     }

@@ -7,6 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
+use serde_json::Value;
 
 use latido_http::{AppHandler, AppRequest, AppResponse, HttpApp};
 
@@ -38,6 +39,7 @@ pub struct Router<S> {
     parse_param: ParseParam,
     guard_unmatched: fn(&S, &AppRequest) -> Result<(), AppResponse>,
     on_server_error: fn(&S),
+    answers_unknown_paths: bool,
 }
 
 /// Authenticates the client of a request and binds the handler to it.
@@ -60,6 +62,14 @@ enum Verb {
 impl Verb {
     fn matches(self, method: &str) -> bool {
         self.allowed().split(", ").any(|allowed| allowed == method)
+    }
+
+    /// Returns the name of the operation in an OpenAPI document.
+    fn operation(self) -> &'static str {
+        match self {
+            Self::Get => "get",
+            Self::Post => "post",
+        }
     }
 
     /// Returns the methods for the header `Allow`.
@@ -92,6 +102,7 @@ impl<S: Send + Sync + 'static> Router<S> {
             parse_param: decode_segment,
             guard_unmatched: public,
             on_server_error: |_| {},
+            answers_unknown_paths: false,
         }
     }
 
@@ -168,6 +179,13 @@ impl<S: Send + Sync + 'static> Router<S> {
         self
     }
 
+    /// Answers the paths that nothing on the app's own listener has with this router's 404 too.
+    #[must_use]
+    pub fn answer_unknown_paths(mut self) -> Self {
+        self.answers_unknown_paths = true;
+        self
+    }
+
     fn route<C, G, H, F>(mut self, verb: Verb, pattern: &str, guard: G, handler: H) -> Self
     where
         C: Send + 'static,
@@ -194,6 +212,23 @@ impl<S: Send + Sync + 'static> Router<S> {
             authorize: Box::new(authorize),
         });
         self
+    }
+
+    /// Returns the routes that no path of an OpenAPI document describes, as `GET /path`.
+    pub fn undocumented_routes(&self, openapi: &Value) -> Vec<String> {
+        let paths = openapi["paths"].as_object().into_iter().flatten();
+        let paths: Vec<_> = paths.collect();
+        let is_described = |route: &&Route<S>| {
+            paths.iter().any(|(path, item)| {
+                let parse: ParseParam = |raw| Some(raw.to_owned());
+                item.get(route.verb.operation()).is_some()
+                    && route.pattern.match_path(path, parse).is_some()
+            })
+        };
+        let missing = self.routes.iter().filter(|route| !is_described(route));
+        missing
+            .map(|route| format!("{} {:?}", route.verb.operation(), route.pattern))
+            .collect()
     }
 
     /// Returns the 404 or 405 for a request without a route.
@@ -231,6 +266,10 @@ impl<S: Send + Sync + 'static> HttpApp for Router<S> {
             allowed.push(route.verb.allowed());
         }
         Err(self.unmatched(request, &allowed))
+    }
+
+    fn unknown_path(&self) -> Option<AppResponse> {
+        self.answers_unknown_paths.then(|| self.errors.no_route())
     }
 
     fn error_response(

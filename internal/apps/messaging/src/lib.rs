@@ -52,6 +52,9 @@ use name::NAME;
 use notification_api::NotificationApi;
 use running::MessagingApp;
 
+/// The description of the app's addresses.
+const OPENAPI: &str = include_str!("openapi.json");
+
 /// The app, as the list of apps names it.
 #[derive(Debug)]
 pub struct Messaging;
@@ -78,6 +81,10 @@ impl App for Messaging {
                     .remedy("latido install, with the app switched on"),
             }]
         })
+    }
+
+    fn openapi(&self) -> Option<&'static str> {
+        Some(OPENAPI)
     }
 
     fn configure(&self, reader: &mut SettingsReader<'_>, server: &ServerSettings<'_>) -> Starter {

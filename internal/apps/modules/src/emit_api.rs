@@ -13,20 +13,20 @@ use crate::time_format::Millis;
 
 /// A method of the emit API.
 pub(super) struct EmitMethod {
-    /// The name in the path.
-    pub(super) name: &'static str,
+    /// The names in the path: the document's, and then another one of this API.
+    pub(super) names: &'static [&'static str],
     /// The names of the arguments, in the order of an array.
     pub(super) arguments: &'static [&'static str],
     parse: fn(&EmitArguments, Millis) -> Result<EmitCall, EmitError>,
 }
 
 const fn method(
-    name: &'static str,
+    names: &'static [&'static str],
     arguments: &'static [&'static str],
     parse: fn(&EmitArguments, Millis) -> Result<EmitCall, EmitError>,
 ) -> EmitMethod {
     EmitMethod {
-        name,
+        names,
         arguments,
         parse,
     }
@@ -34,86 +34,122 @@ const fn method(
 
 /// All methods.
 pub(super) const METHODS: [EmitMethod; 24] = [
-    method("emitModuleOnline", &["moduleId"], methods::module_online),
-    method("emitModuleOffline", &["moduleId"], methods::module_offline),
     method(
-        "emitModuleLastSeenUpdated",
+        &["emitModuleOnline"],
+        &["moduleId", "moduleInfo"],
+        methods::module_online,
+    ),
+    method(
+        &["emitModuleOffline"],
+        &["moduleId", "moduleInfo"],
+        methods::module_offline,
+    ),
+    method(
+        &["emitModuleLastSeenUpdated"],
         &["moduleId"],
         methods::module_last_seen,
     ),
-    method("emitModuleAdded", &["moduleId"], methods::module_row),
-    method("emitModuleRemoved", &["moduleId"], methods::module_row),
-    method("emitModuleUpdated", &["moduleId"], methods::module_row),
     method(
-        "emitTelemetryUpdated",
+        &["emitModuleAdded"],
+        &["module", "data"],
+        methods::module_row,
+    ),
+    method(
+        &["emitModuleRemoved"],
+        &["module", "data"],
+        methods::module_row,
+    ),
+    method(
+        &["emitModuleUpdated"],
+        &["module", "data"],
+        methods::module_row,
+    ),
+    method(
+        &["emitTelemetryUpdate", "emitTelemetryUpdated"],
         &["moduleId", "telemetry"],
         methods::telemetry,
     ),
     method(
-        "emitCommandSent",
+        &["emitCommandSent"],
         &["moduleId", "command", "userId"],
         methods::command_sent,
     ),
     method(
-        "emitCommandResponse",
+        &["emitCommandResponse"],
         &["moduleId", "command", "status", "position"],
         methods::command_response,
     ),
-    method("emitUserLoggedIn", &["user"], methods::user_logged_in),
-    method("emitUserLoggedOut", &["user"], methods::user_logged_out),
     method(
-        "emitUserSessionNew",
+        &["emitUserLoggedIn"],
+        &["user", "data"],
+        methods::user_logged_in,
+    ),
+    method(
+        &["emitUserLoggedOut"],
+        &["user", "data"],
+        methods::user_logged_out,
+    ),
+    method(
+        &["emitUserSessionNew"],
         &["userId", "message"],
         methods::user_session_new,
     ),
     method(
-        "emitUserWelcome",
+        &["emitUserWelcome"],
         &["user", "message"],
         methods::user_welcome,
     ),
-    method("emitUserRegistered", &["user"], methods::user_registered),
+    method(&["emitUserRegistered"], &["user"], methods::user_registered),
     method(
-        "emitUserProfileUpdated",
-        &["user"],
+        &["emitUserProfileUpdated"],
+        &["user", "newData"],
         methods::user_profile_updated,
     ),
     method(
-        "emitUserPasswordChanged",
+        &["emitUserPasswordChanged"],
         &["userId", "message"],
         methods::user_password_changed,
     ),
     method(
-        "emitUserActivity",
+        &["emitUserActivity"],
         &["userId", "activity", "details"],
         methods::user_activity,
     ),
-    method("emitGlobalStats", &[], methods::global_stats),
     method(
-        "emitAdminAction",
+        &["emitStatsUpdate", "emitGlobalStats"],
+        &[],
+        methods::global_stats,
+    ),
+    method(
+        &["emitAdminAction"],
         &["adminUserId", "action", "details"],
         methods::admin_action,
     ),
     method(
-        "emitUsersListChanged",
+        &["emitUserListChanged", "emitUsersListChanged"],
         &["changeType", "user"],
         methods::users_list_changed,
     ),
     method(
-        "emitModulesListChanged",
+        &["emitModuleListChanged", "emitModulesListChanged"],
         &["changeType", "module"],
         methods::modules_list_changed,
     ),
     method(
-        "emitSystemMaintenance",
+        &["emitMaintenanceMode", "emitSystemMaintenance"],
         &["inMaintenance", "reason", "adminUserId"],
         methods::system_maintenance,
     ),
     method(
-        "emitSystemAlert",
+        &["emitSystemAlert"],
         &["level", "message", "details"],
         methods::system_alert,
     ),
-    method("emitPerformance", &["performance"], methods::performance),
+    method(
+        &["emitServerPerformance", "emitPerformance"],
+        &["performance"],
+        methods::performance,
+    ),
 ];
 
 /// Parses a call and its arguments.
@@ -123,7 +159,7 @@ pub(super) const METHODS: [EmitMethod; 24] = [
 pub(super) fn parse(method: &str, body: Value, now: Millis) -> Result<EmitCall, EmitError> {
     let method = METHODS
         .iter()
-        .find(|known| known.name == method)
+        .find(|known| known.names.contains(&method))
         .ok_or(EmitError::UnknownMethod)?;
     (method.parse)(&EmitArguments::new(method.arguments, body), now)
 }

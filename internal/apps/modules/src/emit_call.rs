@@ -59,9 +59,30 @@ pub(super) enum EmitError {
 /// The arguments of a call: an object with names, or an array in the documented order.
 pub(super) struct EmitArguments(Map<String, Value>);
 
+/// The names of the document beside those of this API.
+const OTHER_NAMES: [(&str, &str); 7] = [
+    ("moduleData", "module"),
+    ("telemetryData", "telemetry"),
+    ("userData", "user"),
+    ("performanceData", "performance"),
+    ("adminId", "adminUserId"),
+    ("metadata", "details"),
+    ("user_id", "userId"),
+];
+
+/// The fields of a user that are passed on, each with its name as a column.
+const USER_FIELDS: [(&str, &str); 6] = [
+    ("id", "id"),
+    ("name", "name"),
+    ("nickname", "nickname"),
+    ("email", "email"),
+    ("isAdmin", "is_admin"),
+    ("lastLogin", "last_login"),
+];
+
 impl EmitArguments {
     pub(super) fn new(names: &[&str], body: Value) -> Self {
-        Self(match body {
+        let mut arguments = match body {
             Value::Object(named) => named,
             Value::Array(values) => names
                 .iter()
@@ -75,7 +96,15 @@ impl EmitArguments {
                 .map(|name| ((*name).to_owned(), single))
                 .into_iter()
                 .collect(),
-        })
+        };
+        for (other, name) in OTHER_NAMES {
+            if !arguments.contains_key(name)
+                && let Some(value) = arguments.remove(other)
+            {
+                arguments.insert(name.to_owned(), value);
+            }
+        }
+        Self(arguments)
     }
 
     pub(super) fn value(&self, name: &str) -> Value {
@@ -85,23 +114,25 @@ impl EmitArguments {
             .map_or(Value::Null, |value| remove_secrets(value, MAX_DEPTH))
     }
 
-    /// Returns an id. It is also accepted inside a `module` or `user` object, for callers that pass
-    /// the whole object.
     pub(super) fn id(&self, name: &'static str) -> Result<String, EmitError> {
-        let nested = || {
-            let object = ["module", "user"]
-                .iter()
-                .find_map(|object| self.0.get(*object))?;
-            [name, "module_id", "id"]
-                .iter()
-                .find_map(|field| object.get(*field))
-                .and_then(parse_id)
-        };
-        self.0
-            .get(name)
-            .and_then(parse_id)
-            .or_else(nested)
-            .ok_or(EmitError::InvalidArgument(name))
+        self.id_of(&[name]).ok_or(EmitError::InvalidArgument(name))
+    }
+
+    /// Returns the id of the module: an argument of its own, or a field of the module's object.
+    pub(super) fn module_id(&self) -> Result<String, EmitError> {
+        let fields = ["moduleId", "module_id", "id"];
+        self.id_of(&["moduleId", "module_id"])
+            .or_else(|| id_in(self.object(&["module", "data", "moduleId"])?, &fields))
+            .or_else(|| self.id_of(&["module", "id"]))
+            .ok_or(EmitError::InvalidArgument("moduleId"))
+    }
+
+    /// Returns the id of the user: an argument of its own, or a field of the user's object.
+    pub(super) fn user_id(&self) -> Result<String, EmitError> {
+        self.id_of(&["userId"])
+            .or_else(|| id_in(self.user_object()?, &["userId", "id"]))
+            .or_else(|| self.id_of(&["user"]))
+            .ok_or(EmitError::InvalidArgument("userId"))
     }
 
     pub(super) fn text(&self, name: &'static str) -> Result<String, EmitError> {
@@ -130,21 +161,38 @@ impl EmitArguments {
     }
 
     pub(super) fn user(&self) -> Result<(UserId, Value), EmitError> {
-        let user = self
-            .0
-            .get("user")
-            .and_then(Value::as_object)
-            .ok_or(EmitError::InvalidArgument("user"))?;
-        let id = user
-            .get("id")
-            .and_then(parse_id)
-            .ok_or(EmitError::InvalidArgument("user"))?;
-        let known = ["id", "name", "nickname", "email", "isAdmin", "lastLogin"];
-        let kept = known
-            .iter()
-            .filter_map(|name| Some(((*name).to_owned(), user.get(*name)?.clone())));
+        let invalid = EmitError::InvalidArgument("user");
+        let user = self.user_object().ok_or(invalid.clone())?;
+        let id = id_in(user, &["id"]).ok_or(invalid)?;
+        let kept = USER_FIELDS.iter().filter_map(|(name, column)| {
+            let value = user.get(*name).or_else(|| user.get(*column))?;
+            Some(((*name).to_owned(), value.clone()))
+        });
         Ok((UserId::new(&id), Value::Object(kept.collect())))
     }
+
+    /// Returns the user's object. It may be the only argument, and then also the whole body. Of two
+    /// versions of a user it is the new one.
+    fn user_object(&self) -> Option<&Map<String, Value>> {
+        self.object(&["newData", "user", "data", "userId"])
+            .or_else(|| self.0.contains_key("id").then_some(&self.0))
+    }
+
+    /// Returns the first of these arguments that is an object.
+    fn object(&self, names: &[&str]) -> Option<&Map<String, Value>> {
+        let mut found = names.iter().filter_map(|name| self.0.get(*name));
+        found.find_map(Value::as_object)
+    }
+
+    fn id_of(&self, names: &[&str]) -> Option<String> {
+        id_in(&self.0, names)
+    }
+}
+
+/// Returns the first of these fields that is an id.
+fn id_in(object: &Map<String, Value>, fields: &[&str]) -> Option<String> {
+    let mut found = fields.iter().filter_map(|field| object.get(*field));
+    found.find_map(parse_id)
 }
 
 /// Removes secret fields, and everything below the depth limit.

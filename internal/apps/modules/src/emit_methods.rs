@@ -25,26 +25,26 @@ pub(super) fn module_offline(arguments: &EmitArguments, _now: Millis) -> EmitRes
 }
 
 fn set_online(arguments: &EmitArguments, online: bool) -> EmitResult {
-    let module = arguments.id("moduleId")?;
+    let module = arguments.module_id()?;
     Ok(EmitCall::SetOnline { module, online })
 }
 
 pub(super) fn module_last_seen(arguments: &EmitArguments, _now: Millis) -> EmitResult {
     Ok(EmitCall::RecordSeen {
-        module: arguments.id("moduleId")?,
+        module: arguments.module_id()?,
         telemetry: None,
     })
 }
 
 pub(super) fn module_row(arguments: &EmitArguments, _now: Millis) -> EmitResult {
-    let module = arguments.id("moduleId")?;
+    let module = arguments.module_id()?;
     Ok(EmitCall::RefreshRow { module })
 }
 
 pub(super) fn telemetry(arguments: &EmitArguments, _now: Millis) -> EmitResult {
     match arguments.value("telemetry") {
         Value::Object(telemetry) => Ok(EmitCall::RecordSeen {
-            module: arguments.id("moduleId")?,
+            module: arguments.module_id()?,
             telemetry: Some(telemetry),
         }),
         _ => Err(EmitError::InvalidArgument("telemetry")),
@@ -52,15 +52,15 @@ pub(super) fn telemetry(arguments: &EmitArguments, _now: Millis) -> EmitResult {
 }
 
 pub(super) fn command_sent(arguments: &EmitArguments, now: Millis) -> EmitResult {
-    let (module, command) = (arguments.id("moduleId")?, arguments.text("command")?);
-    let sender = UserId::new(&arguments.id("userId")?);
+    let (module, command) = (arguments.module_id()?, arguments.text("command")?);
+    let sender = UserId::new(&arguments.user_id()?);
     let events = events::command_sent_events(&module, &command, &sender, now);
     Ok(EmitCall::Publish(events.into()))
 }
 
 pub(super) fn command_response(arguments: &EmitArguments, _now: Millis) -> EmitResult {
     Ok(EmitCall::CommandResponse {
-        module: arguments.id("moduleId")?,
+        module: arguments.module_id()?,
         command: arguments.text("command")?,
         status: arguments.text_or("status", "success"),
         position: arguments.value("position"),
@@ -93,7 +93,7 @@ fn user_seen_by_admins(
 }
 
 pub(super) fn user_session_new(arguments: &EmitArguments, now: Millis) -> EmitResult {
-    let user = UserId::new(&arguments.id("userId")?);
+    let user = UserId::new(&arguments.user_id()?);
     let message = arguments.text_or("message", "New session");
     let payload = json!({"message": message, "timestamp": to_iso_string(now)});
     let event = OutgoingEvent::new("user:session:new", payload, [topics::user(&user)]);
@@ -118,11 +118,14 @@ pub(super) fn user_profile_updated(arguments: &EmitArguments, now: Millis) -> Em
 }
 
 pub(super) fn user_password_changed(arguments: &EmitArguments, now: Millis) -> EmitResult {
-    let (id, at) = (arguments.id("userId")?, to_iso_string(now));
+    let (id, at) = (arguments.user_id()?, to_iso_string(now));
     let message = arguments.text_or("message", "Password changed");
     let to_user = json!({"message": message, "timestamp": at});
-    let to_admins =
+    let mut to_admins =
         json!({"action": "password_changed", "userId": id_to_json(&id), "timestamp": at});
+    if let Ok((_, user)) = arguments.user() {
+        to_admins["user"] = user;
+    }
     let user_topic = topics::user(&UserId::new(&id));
     Ok(EmitCall::Publish(vec![
         OutgoingEvent::new("user:security:password_changed", to_user, [user_topic]),
@@ -131,7 +134,7 @@ pub(super) fn user_password_changed(arguments: &EmitArguments, now: Millis) -> E
 }
 
 pub(super) fn user_activity(arguments: &EmitArguments, now: Millis) -> EmitResult {
-    let (id, activity) = (arguments.id("userId")?, arguments.text("activity")?);
+    let (id, activity) = (arguments.user_id()?, arguments.text("activity")?);
     if !FOLLOWED_ACTIVITIES.contains(&&*activity) {
         return Ok(EmitCall::Publish(Vec::new()));
     }

@@ -60,6 +60,9 @@ use latido_stream::Stream;
 use config::Config;
 use name::NAME;
 
+/// The description of the app's addresses.
+const OPENAPI: &str = include_str!("openapi.json");
+
 /// The app, as the list of apps names it.
 #[derive(Debug)]
 pub struct Modules;
@@ -83,6 +86,10 @@ impl App for Modules {
 
     fn channels(&self) -> &'static [&'static str] {
         &[row_notifications::NOTIFY_CHANNEL]
+    }
+
+    fn openapi(&self) -> Option<&'static str> {
+        Some(OPENAPI)
     }
 
     fn configure(&self, reader: &mut SettingsReader<'_>, server: &ServerSettings<'_>) -> Starter {

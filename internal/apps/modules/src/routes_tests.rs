@@ -196,7 +196,7 @@ async fn wrong_methods_name_the_allowed_ones() {
 async fn script_is_served_with_its_licence() {
     let request = AppRequest::new("GET", "/socket.io/socket.io.js");
     let script = respond(&routes(), request).await;
-    let head = "200\ncontent-type: application/javascript; charset=utf-8\ncache-control: public, max-age=3600\n/*!\n * Socket.IO v4.8.4\n";
+    let head = "200\ncontent-type: application/javascript; charset=utf-8\ncache-control: public, max-age=0\netag: \"4.8.4\"\n/*!\n * Socket.IO v4.8.4\n";
     assert!(script.starts_with(head), "{}", &script[..200]);
     assert!(script.contains("MIT License"));
 }
@@ -206,6 +206,8 @@ fn only_known_paths_are_routes() {
     let router = routes();
     for (path, expected) in [
         ("/socket.io/socket.io.js", true),
+        ("/socket.io/socket.io.esm.min.js", true),
+        ("/socket.io/socket.io.min.js.map", false),
         ("/dashboard/stats", true),
         ("/api/modules/stats", true),
         ("/api/modules/emit/emitModuleOnline", true),
@@ -228,4 +230,20 @@ fn only_known_paths_are_routes() {
             r#"{"error":{"code":"too_large","message":"the body is too large"}}"#
         )
     );
+}
+
+#[test]
+fn every_route_and_method_is_described() {
+    let openapi: serde_json::Value = serde_json::from_str(crate::OPENAPI).unwrap();
+    assert_eq!(routes().undocumented_routes(&openapi), [""; 0]);
+    let emit = EMIT_PATH.replace("{method}", "");
+    let described = openapi["paths"].as_object().unwrap().keys();
+    let mut described: Vec<_> = described
+        .filter_map(|path| path.strip_prefix(&emit))
+        .collect();
+    let methods = emit_api::METHODS.iter().flat_map(|method| method.names);
+    let mut methods: Vec<_> = methods.copied().collect();
+    described.sort_unstable();
+    methods.sort_unstable();
+    assert_eq!(described, methods);
 }

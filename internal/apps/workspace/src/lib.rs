@@ -25,6 +25,9 @@ use latido_settings::{SettingsReader, Variable};
 use config::Config;
 use shared::{NAME, WorkspaceShared};
 
+/// The description of the app's addresses.
+const OPENAPI: &str = include_str!("openapi.json");
+
 /// The app, as the list of apps names it.
 #[derive(Debug)]
 pub struct Workspace;
@@ -36,6 +39,10 @@ impl App for Workspace {
 
     fn variables(&self) -> &'static [Variable] {
         settings::VARIABLES
+    }
+
+    fn openapi(&self) -> Option<&'static str> {
+        Some(OPENAPI)
     }
 
     fn configure(&self, reader: &mut SettingsReader<'_>, _: &ServerSettings<'_>) -> Starter {

@@ -28,7 +28,7 @@ const ERRORS: ErrorFormat = ErrorFormat {
 struct Publisher;
 
 /// Builds the routes. On a listener of its own the app answers all other paths below `/api` with
-/// 404.
+/// 404, and all that the server does not have.
 pub(super) fn router(shared: Arc<WorkspaceShared>, is_dedicated: bool) -> Router<WorkspaceShared> {
     let started = Instant::now();
     let router = Router::new(shared, ERRORS)
@@ -49,7 +49,7 @@ pub(super) fn router(shared: Arc<WorkspaceShared>, is_dedicated: bool) -> Router
         .folder("/api/workspaces")
         .folder("/api/users");
     if is_dedicated {
-        router.folder("/api")
+        router.folder("/api").answer_unknown_paths()
     } else {
         router
     }

@@ -27,8 +27,8 @@ pub(super) const MESSAGE_TYPES: [&str; 3] = ["data_change", "broadcast", "direct
 
 /// The maximum length of an id, in bytes.
 const MAX_ID_BYTES: usize = 128;
-/// The maximum length of an entity's or a change's name, in bytes.
-const MAX_NAME_BYTES: usize = 64;
+/// The maximum length of an entity's or a change's name, in characters.
+const MAX_NAME_CHARS: usize = 64;
 
 pub(super) const AUTH_SUCCESS: &str = r#"{"type":"auth_success"}"#;
 pub(super) const PONG: &str = r#"{"type":"pong"}"#;
@@ -202,7 +202,7 @@ pub(super) fn data_change_frame(body: &[u8]) -> Result<String, PublishBodyError>
         r#"expected {"type":"create|update|delete","entity":"…","data":{…}}"#,
     );
     let body: NotifyBody<'_> = parse_body(body, expected)?;
-    let is_name = |name: &str| (1..=MAX_NAME_BYTES).contains(&name.len());
+    let is_name = |name: &str| (1..=MAX_NAME_CHARS).contains(&name.chars().count());
     if !is_name(&body.action) || !is_name(&body.entity) {
         return Err(expected);
     }

@@ -24,6 +24,7 @@ use crate::state::ServerState;
 use crate::static_files::StaticFiles;
 use latido_admission::RequestHead;
 use latido_auth::Principal;
+use latido_net::query;
 use latido_session::CloseReason;
 use latido_shard::{ClientId, InvalidClientId};
 
@@ -154,11 +155,7 @@ async fn view_response(
     head: &RequestHead,
 ) -> Result<Response, ApiError> {
     let operations = &state.admin;
-    let limit = head
-        .query("limit")
-        .and_then(|limit| limit.parse().ok())
-        .unwrap_or(MAX_ITEMS)
-        .min(MAX_ITEMS);
+    let limit = item_limit(head)?;
     let body = match view {
         "clients" => {
             let list = operations
@@ -179,6 +176,27 @@ async fn view_response(
         _ => legacy_json::overview_json(operations, state.clock.unix_s()).await,
     };
     Ok(uncached_json(&body))
+}
+
+/// Returns the value of a query parameter, also if it is empty.
+fn parameter(head: &RequestHead, name: &str) -> Option<String> {
+    let empty = || query::raw_value(&head.query, name).map(str::to_owned);
+    head.query(name).or_else(empty)
+}
+
+/// Returns the most items that a list may have: those that the request asks for, or
+/// [`MAX_ITEMS`].
+fn item_limit(head: &RequestHead) -> Result<usize, ApiError> {
+    let Some(limit) = parameter(head, "limit") else {
+        return Ok(MAX_ITEMS);
+    };
+    if limit.is_empty() || !limit.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(ApiError::bad_request(
+            "bad_request",
+            "expected limit: an integer from 0",
+        ));
+    }
+    Ok(limit.parse().unwrap_or(MAX_ITEMS).min(MAX_ITEMS))
 }
 
 /// Checks every client now for expired tokens and the like, which the server also does by itself
@@ -209,7 +227,16 @@ async fn close_client(
     let invalid =
         |error: InvalidClientId| ApiError::bad_request("invalid_client", error.to_string());
     let id: ClientId = id.parse().map_err(invalid)?;
-    let may_return = head.query("come_back").is_some_and(|value| value == "true");
+    let may_return = match parameter(head, "come_back").as_deref() {
+        None | Some("false") => false,
+        Some("true") => true,
+        Some(_) => {
+            return Err(ApiError::bad_request(
+                "bad_request",
+                "expected come_back: true or false",
+            ));
+        }
+    };
     let reason = if may_return {
         CloseReason::AdminReconnect
     } else {

@@ -2,9 +2,11 @@
 //!
 //! The two JSON files in this folder describe a server with any stream. The served documents are
 //! filled in with the configured streams: an address, a key and a row each, and the columns once
-//! the database has described them. `tests/it/specification.rs` compares both documents with the
-//! code and with a running server's responses.
+//! the database has described them. The apps of the listener add their addresses to the first.
+//! `tests/it/specification.rs` compares both documents with the code and with a running server's
+//! responses.
 
+mod app_parts;
 mod asyncapi;
 mod openapi;
 mod placeholders;
@@ -18,6 +20,7 @@ use serde_json::Value;
 use warp::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
 use warp::http::{HeaderValue, StatusCode};
 
+use crate::app_mounts::AppMounts;
 use crate::error::ApiError;
 use crate::etag::{entity_tag, etag_matches};
 use crate::response::Response;
@@ -28,7 +31,8 @@ use stream_docs::StreamDocs;
 /// One of the two documents, rendered again when a stream's properties have changed.
 pub(super) struct Specification {
     state: Arc<ServerState>,
-    render: fn(&[StreamDocs]) -> Value,
+    mounts: AppMounts,
+    render: fn(&[StreamDocs], &AppMounts) -> Value,
     /// The cached document: anyone may request it at any rate, so requests must not cause
     /// rendering. The lock is held while rendering; nothing else waits under it.
     cached: Mutex<Option<RenderedDocument>>,
@@ -43,15 +47,19 @@ struct RenderedDocument {
 
 impl Specification {
     /// Creates both documents: that of the addresses, and that of the WebSocket messages.
-    pub(super) fn pair(state: &Arc<ServerState>) -> (Arc<Self>, Arc<Self>) {
+    pub(super) fn pair(state: &Arc<ServerState>, mounts: &AppMounts) -> (Arc<Self>, Arc<Self>) {
         let of = |write| {
             Arc::new(Self {
                 state: Arc::clone(state),
+                mounts: mounts.clone(),
                 render: write,
                 cached: Mutex::default(),
             })
         };
-        (of(openapi::render), of(asyncapi::render))
+        (
+            of(openapi::render),
+            of(|streams, _| asyncapi::render(streams)),
+        )
     }
 
     /// Answers with the document, or with 304 if the client has the newest one.
@@ -78,7 +86,7 @@ impl Specification {
         match &*cached {
             Some(document) if document.streams == streams => document.clone(),
             _ => {
-                let text = (self.render)(&streams).to_string();
+                let text = (self.render)(&streams, &self.mounts).to_string();
                 let tag = entity_tag(text.as_bytes());
                 cached
                     .insert(RenderedDocument {

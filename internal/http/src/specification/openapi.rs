@@ -1,7 +1,9 @@
 //! `openapi.json`, filled in: each stream's addresses and schemas replace the generic ones.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
+use crate::app_mounts::AppMounts;
+use crate::specification::app_parts::add_apps;
 use crate::specification::placeholders::{load_document, object_at, substitute};
 use crate::specification::stream_docs::StreamDocs;
 
@@ -14,7 +16,7 @@ const FOLLOW: &str = "/{stream}/{key}/events";
 
 const HOOK: &str = "/notify/{hook}";
 
-pub(super) fn render(streams: &[StreamDocs]) -> Value {
+pub(super) fn render(streams: &[StreamDocs], mounts: &AppMounts) -> Value {
     let mut document = load_document(BASE);
     if let Some(paths) = object_at(&mut document, "/paths") {
         *paths = std::mem::take(paths)
@@ -32,6 +34,7 @@ pub(super) fn render(streams: &[StreamDocs]) -> Value {
                 .flat_map(|stream| stream_schemas(stream, &data, &change)),
         );
     }
+    add_apps(&mut document, mounts);
     document
 }
 
@@ -109,12 +112,16 @@ fn stream_schemas(stream: &StreamDocs, data: &Value, change: &Value) -> [(String
         stream.data_schema(&key, "#/components/schemas/Timestamp"),
         data,
     );
-    let mut properties = Map::new();
-    properties.insert(key_field.clone(), stream.hook_key_schema(&key));
-    properties.insert("key".into(), stream.hook_key_schema(&key));
-    properties.insert("action".into(), change["properties"]["action"].clone());
+    let key = stream.hook_key_schema(&key);
+    let named = |name: &str| json!({"required": [name], "properties": {name: key}});
+    let generic = match key_field.as_str() {
+        "key" => named("key"),
+        // `key` counts only where the field with the key's own name is missing.
+        field => json!({"allOf": [named("key"), {"not": {"required": [field]}}]}),
+    };
     let hint = json!({
-        "type": "object", "anyOf": [{"required": [key_field]}, {"required": ["key"]}], "properties": properties,
+        "type": "object", "anyOf": [named(key_field), generic],
+        "properties": {"action": change["properties"]["action"]},
         "examples": [{key_field.as_str(): stream.example_key(), "action": "created"}],
     });
     let hint = with_description_of(hint, change);

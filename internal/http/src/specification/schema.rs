@@ -23,23 +23,25 @@ impl StreamDocs {
                 json!({"type": "string", "pattern": format!("^({prefix})?{a}-{b}-{b}-{b}-{c}$")})
             }
             Some(KeyType::Integer) => {
-                json!({"type": "string", "pattern": format!("^({prefix})?-?[0-9]+$")})
+                // A 64-bit integer has at least 18 digits.
+                json!({"type": "string", "pattern": format!("^({prefix})?-?[0-9]{{1,18}}$")})
             }
-            // A character has at least one byte, so this limit in characters is never too small.
-            Some(KeyType::Text) => {
-                json!({"type": "string", "minLength": 1, "maxLength": MAX_KEY_BYTES})
-            }
+            Some(KeyType::Text) => json!({"type": "string", "pattern": text_key_pattern()}),
             None => json!({"type": "string", "minLength": 1}),
         };
         schema["examples"] = json!([self.example_key()]);
         schema
     }
 
-    /// Builds the schema of a key in a hook's body, which may be a number for integer keys.
+    /// Builds the schema of a key in a hook's body, which may be a number for integer keys, and not
+    /// blank for texts.
     pub(super) fn hook_key_schema(&self, key: &str) -> Value {
         let key = json!({"$ref": key});
+        if self.key_type == Some(KeyType::Text) {
+            return json!({"allOf": [key, {"pattern": r"\S"}]});
+        }
         if self.key_type == Some(KeyType::Integer) {
-            json!({"anyOf": [key, {"type": "integer"}]})
+            json!({"anyOf": [key, {"type": "integer", "minimum": i64::MIN, "maximum": i64::MAX}]})
         } else {
             key
         }
@@ -92,10 +94,20 @@ impl StreamDocs {
     }
 }
 
+/// Returns the pattern of text keys. The limit is in bytes, of which a character has at most four,
+/// and one if it is of ASCII.
+fn text_key_pattern() -> String {
+    let few = MAX_KEY_BYTES / 4;
+    format!(r"^([ -~]{{1,{MAX_KEY_BYTES}}}|[^\x00-\x1f\x7f-\x9f]{{1,{few}}})$")
+}
+
 fn nullable_type(kind: ColumnKind) -> Value {
     let name = match kind {
         ColumnKind::Integer => "integer",
-        ColumnKind::Number => "number",
+        // PostgreSQL has numbers that JSON has not; they are sent as texts.
+        ColumnKind::Number => {
+            return json!({"type": ["number", "string", "null"], "pattern": "^(NaN|-?Infinity)$"});
+        }
         ColumnKind::Boolean => "boolean",
         ColumnKind::Text => "string",
         ColumnKind::Any => return json!({}),

@@ -105,7 +105,14 @@ async fn demo_session_is_a_204_without_a_demo() {
     let server = TestServer::with(Config::default());
     let answer = server.get("/demo/session", &[]).await;
     assert_eq!((answer.status, answer.body.as_str()), (204, ""));
-    assert_eq!(server.get("/demo/citas", &[]).await.status, 404);
+    assert_eq!(
+        server.request("POST /demo/citas", &[], "").await.status,
+        404
+    );
+    for (other, path) in [("TRACE", "session"), ("POST", "operator"), ("GET", "citas")] {
+        let line = format!("{other} /demo/{path}");
+        assert_eq!(server.request(&line, &[], "").await.status, 405, "{line}");
+    }
 }
 
 #[tokio::test]
@@ -204,6 +211,7 @@ async fn snapshot_returns_the_current_data() {
             .await
             .header("etag")
             .unwrap()
+            .replace("w/", "W/")
     );
     assert_eq!(
         server.get("/estadisticas/a", &[&bearer, &tag]).await.status,
@@ -223,6 +231,10 @@ async fn snapshot_returns_the_current_data() {
             .header("x-stale"),
         Some("true")
     );
+    drop(viewer);
+    let unwatched = async || server.get("/estadisticas/a", &[&bearer]).await;
+    let (first, second) = (unwatched().await, unwatched().await);
+    assert_eq!(first.header("etag"), second.header("etag"));
 }
 
 #[tokio::test]
@@ -259,13 +271,6 @@ async fn snapshots_and_event_streams_are_rejected_alike() {
         );
         assert_eq!(
             server
-                .get(&path("a"), &[&bearer(&token(BROKEN, 60, None))])
-                .await
-                .status,
-            503
-        );
-        assert_eq!(
-            server
                 .get(&format!("/ventas/x{tail}"), &[&bearer(&admin())])
                 .await
                 .code(),
@@ -290,6 +295,15 @@ async fn snapshots_and_event_streams_are_rejected_alike() {
             "decoded"
         );
     }
+    let unknown = bearer(&token(BROKEN, 60, None));
+    assert_eq!(server.get("/estadisticas/a", &[&unknown]).await.status, 503);
+    let mut held = server.connect().await;
+    let request = format!("GET /estadisticas/a/events HTTP/1.1\r\nHost: test\r\n{unknown}\r\n\r\n");
+    held.write_all(request.as_bytes()).await.unwrap();
+    let text = read_until(&mut held, "}\n\n").await;
+    assert!(text.starts_with("HTTP/1.1 200"), "{text}");
+    let status = "event:status\ndata:{\"stale\":true,\"since\":";
+    assert!(text.contains(status), "{text}");
     let unread = server
         .get(&format!("/estadisticas/{SLOW}"), &[&bearer(&admin())])
         .await;

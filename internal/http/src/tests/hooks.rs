@@ -162,12 +162,29 @@ async fn slow_and_large_bodies_are_rejected() {
         413,
         "an Expect header gets the error before the body is sent"
     );
-    assert_eq!(
-        hook(&server, "cita", &["Content-Type: text/plain"], &body("a"))
-            .await
-            .status,
-        415
+}
+
+#[tokio::test]
+async fn older_content_types_are_for_programs() {
+    let server = TestServer::with(Config::default());
+    let (plain, form) = (
+        "Content-Type: text/plain;charset=UTF-8",
+        "Content-Type: application/x-www-form-urlencoded",
     );
+    for (content_type, body) in [
+        (plain, body("a")),
+        (form, body("a")),
+        (form, "negocio_id=a&action=created".to_owned()),
+    ] {
+        let status = async |headers: &[&str]| hook(&server, "cita", headers, &body).await.status;
+        assert_eq!(status(&[content_type]).await, 200, "{content_type}");
+        let origin = "Origin: https://panel.example.com";
+        assert_eq!(status(&[content_type, origin]).await, 415, "{content_type}");
+    }
+    let html = "Content-Type: text/html";
+    assert_eq!(hook(&server, "cita", &[html], &body("a")).await.status, 415);
+    let no_key = hook(&server, "cita", &[form], "action=created").await;
+    assert_eq!((no_key.status, no_key.code().as_str()), (400, "bad_hook"));
 }
 
 #[tokio::test]

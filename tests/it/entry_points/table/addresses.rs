@@ -8,7 +8,7 @@ use super::{GATEWAY_KEY, GuardedServer, KINDS, literals, sources};
 use crate::harness::{B1, TestSocket, within};
 use crate::specification::base_document;
 
-type Statuses = [u16; 5];
+pub(crate) type Statuses = [u16; 5];
 
 const PUBLIC: Statuses = [200; 5];
 /// The demo's addresses, in a server without a demo.
@@ -44,7 +44,7 @@ const SERVER: &[(&str, Statuses)] = &[
 const OPERATOR_FOLDERS: [&str; 2] = ["/dashboard", "/api/dashboard"];
 
 /// The addresses of apps on the main listener.
-const APPS: &[(&str, &str, Statuses)] = &[
+pub(crate) const APPS: &[(&str, &str, Statuses)] = &[
     ("GET", "/api/health", PUBLIC),
     ("GET", "/api/workspaces/{workspace}/users", KEY),
     ("POST", "/api/workspaces/{workspace}/notify", KEY),
@@ -53,18 +53,22 @@ const APPS: &[(&str, &str, Statuses)] = &[
     ("POST", "/api/modules/emit/{method}", KEY),
     ("GET", "/api/modules/stats", OWN),
     ("GET", "/socket.io/socket.io.js", PUBLIC),
+    ("GET", "/socket.io/socket.io.min.js", PUBLIC),
+    ("GET", "/socket.io/socket.io.esm.min.js", PUBLIC),
+    ("GET", "/socket.io/socket.io.msgpack.min.js", PUBLIC),
     ("POST", "/messaging/api/v1/notifications", KEY),
 ];
 
 /// The addresses of `gateway` on its own listener.
-const GATEWAY: &[(&str, &str, Statuses)] = &[
+pub(crate) const GATEWAY: &[(&str, &str, Statuses)] = &[
     ("GET", "/api/health", PUBLIC),
     ("GET", "/dashboard.html", PUBLIC),
+    ("GET", "/socket.io/socket.io.min.js", PUBLIC),
 ];
 
 /// The WebSockets, and the status of an upgrade. Without a token, `/ws` belongs to `workspace`, and
 /// a device says who it is in band.
-const SOCKETS: &[(&str, Statuses)] = &[
+pub(crate) const SOCKETS: &[(&str, Statuses)] = &[
     ("/ws", [101, 401, 101, 401, 401]),
     ("/socket/websocket", [403, 403, 101, 403, 403]),
     ("/messaging/socket/websocket", [403, 403, 101, 403, 403]),
@@ -74,7 +78,7 @@ const SOCKETS: &[(&str, Statuses)] = &[
 
 /// The addresses of long polling, and the statuses in the bodies of the first polls: 410 is that of
 /// a new session.
-const LONG_POLLS: &[(&str, Statuses)] = &[
+pub(crate) const LONG_POLLS: &[(&str, Statuses)] = &[
     ("/socket/longpoll", [403, 403, 410, 403, 403]),
     ("/messaging/socket/longpoll", [403, 403, 410, 403, 403]),
 ];

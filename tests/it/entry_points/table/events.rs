@@ -27,7 +27,11 @@ pub(super) type Row = (&'static str, Option<Expected>, Expected);
 
 const NATIVE: &[Row] = &[
     ("subscribe", Some(Denied), Denied),
-    ("unsubscribe", Some(Denied), Denied),
+    (
+        "unsubscribe",
+        Some(Denied),
+        Harmless(r#"{"type":"unsubscribed","data":{"channel":"#),
+    ),
     ("ping", Some(Harmless(PONG)), Harmless(PONG)),
     ("auth", Some(Denied), Denied),
 ];

@@ -90,6 +90,12 @@ impl ResponseRecorder {
                     .bearer_auth(admin),
             )
             .await;
+            if ["/clients", "/rooms", "/events"].contains(&page) {
+                for limit in ["", "-1", "x", "1.5"] {
+                    let bad = self.ask("GET", &format!("{path}?limit={limit}"), "");
+                    self.expect(400, "GET", &path, bad.bearer_auth(admin)).await;
+                }
+            }
             self.check_refused("GET", &path).await;
         }
     }
@@ -146,6 +152,8 @@ impl ResponseRecorder {
                 .bearer_auth(admin)
         };
         self.expect(400, method, path, close(self, "nobody")).await;
+        let undecided = close(self, &format!("{UNKNOWN_CLIENT}?come_back=maybe"));
+        self.expect(400, method, path, undecided).await;
         self.expect(404, method, path, close(self, UNKNOWN_CLIENT))
             .await;
         for (query, code) in [("", 4403), ("?come_back=true", 1012)] {

@@ -150,7 +150,7 @@ impl ResponseRecorder {
                 415,
                 "POST",
                 path,
-                post(self, &body).header("content-type", "text/plain"),
+                post(self, &body).header("content-type", "text/html"),
             )
             .await;
         }

@@ -167,3 +167,10 @@ fn shared_listener_keeps_the_paths_of_the_app_only() {
     }
     assert_eq!(shared.body_limit(), 1024 * 1024);
 }
+
+#[test]
+fn every_route_is_described() {
+    let openapi = serde_json::from_str(crate::OPENAPI).unwrap();
+    let undocumented = WorkspaceWorld::new().routes.undocumented_routes(&openapi);
+    assert_eq!(undocumented, [""; 0]);
+}
