@@ -27,11 +27,15 @@ fn settings(url: &str, more: &[(&str, &str)]) -> Settings {
 }
 
 /// Starts a server with every app's tables and the documented role, which has its privileges on the
-/// built-in stream only.
+/// built-in stream only. New functions are nobody's but their owner's, as in a careful database.
 async fn start_cluster(variables: &[(&str, &str)]) -> (OwnCluster, Client, Vec<String>) {
     let cluster = OwnCluster::start(&SCHEMA_FILES).await;
-    let report = app::install(settings(&cluster.url(), variables)).await;
     let owner = cluster.client().await;
+    owner
+        .batch_execute("ALTER DEFAULT PRIVILEGES REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC")
+        .await
+        .unwrap();
+    let report = app::install(settings(&cluster.url(), variables)).await;
     (cluster, owner, warnings_of(&report.unwrap()))
 }
 

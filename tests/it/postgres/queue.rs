@@ -6,7 +6,7 @@ use latido_postgres::{Config, Database, FindingLevel, examine};
 
 use super::builtin;
 use crate::harness::cluster::OwnCluster;
-use crate::harness::{ADMIN_OF_B1, B1, TestApp, booking_sql, wait_until};
+use crate::harness::{ADMIN_OF_B1, B1, TestApp, booking_sql, report_not_tested, wait_until};
 
 /// Sends so many notifications of 6,000 bytes in one transaction.
 fn notify_sql(count: u32) -> String {
@@ -22,7 +22,9 @@ async fn gated_writers_survive_a_full_queue_which_empties_soon() {
     let owner = cluster.client().await;
     let small = "ALTER SYSTEM SET max_notify_queue_pages = 64";
     if owner.batch_execute(small).await.is_err() {
-        return;
+        return report_not_tested(
+            "a full notification queue, since only PostgreSQL 17 and later can make it small",
+        );
     }
     cluster.kill().await;
     cluster.restart().await;
