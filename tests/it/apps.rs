@@ -6,6 +6,8 @@ mod hostile_schema;
 mod messaging;
 mod modules;
 mod modules_emit;
+mod modules_origins;
 mod own_app;
+mod shared_apps;
 mod uninstall;
 mod workspace;

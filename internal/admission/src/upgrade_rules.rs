@@ -79,14 +79,24 @@ impl UpgradeRules {
     /// # Errors
     /// The first of these that rejects the request.
     pub fn check_request(&self, head: &RequestHead) -> Result<(), UpgradeRejection> {
+        self.check_availability(head)?;
+        self.check_origin(head)
+    }
+
+    /// Checks the method and the drain state, for clients whose origin does not matter.
+    ///
+    /// # Errors
+    /// The first of these that rejects the request.
+    pub fn check_availability(&self, head: &RequestHead) -> Result<(), UpgradeRejection> {
         head.require_get()?;
         if self.drain.is_stopping() {
             return Err(UpgradeRejection::Draining);
         }
-        self.check_origin(head)
+        Ok(())
     }
 
-    /// Rejects pages that are not on the list. CORS does not protect WebSockets, so the server must.
+    /// Rejects pages of other hosts that are not on the list. CORS does not protect WebSockets, so
+    /// the server must.
     ///
     /// # Errors
     /// The page's origin is not on the list.

@@ -29,6 +29,13 @@ pub trait WebSocketApp: Send + Sync {
         None
     }
 
+    /// Returns whether the server refuses pages whose origin is not allowed. An app whose clients
+    /// prove their identity by a secret in their first message need not care about pages; its
+    /// devices may send any constant as their origin.
+    fn checks_origin(&self) -> bool {
+        true
+    }
+
     /// Authenticates a request; this may take a few seconds. Origin and handshake were already
     /// checked.
     ///
@@ -48,6 +55,8 @@ pub struct AppMounts {
     pub websocket_apps: Vec<Arc<dyn WebSocketApp>>,
     /// The Socket.IO mount, shared by all apps.
     pub socketio_mount: Option<Arc<dyn MountedService>>,
+    /// The origins whose pages may use the cookies of the apps.
+    pub cookie_origins: Vec<String>,
     /// The parts of `/openapi.json` that describe the apps' addresses.
     pub openapi: Vec<&'static str>,
     /// True if the listener is dedicated to apps: then their addresses are tried before the

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::command_hints::CommandHints;
 use crate::rlimit::max_connections;
 use crate::tls::TlsFiles;
 use latido_admission::{self as admission, ConnectionLimits, TrustedProxies, UpgradeRules};
@@ -44,6 +45,8 @@ pub struct Config {
     pub proxies: TrustedProxies,
     /// The origins whose pages may connect and read responses.
     pub origins: Origins,
+    /// The origins whose pages may also use the cookies of the listener's apps.
+    pub cookie_origins: Vec<String>,
     /// The time from accepting a connection to its first complete request head.
     pub head_timeout: Duration,
     /// The time from one response to the next complete request head. It is longer than clients keep
@@ -68,6 +71,8 @@ pub struct Config {
     pub hook_paths: Vec<HookPath>,
     /// True if `/metrics` is served; otherwise it is a 404.
     pub metrics_enabled: bool,
+    /// The place where the commands run that the pages name.
+    pub command_hints: CommandHints,
     /// The interval of comments in an idle event stream.
     pub event_heartbeat: Duration,
     /// The time that requests in progress get once the server stops.
@@ -101,6 +106,15 @@ impl Config {
         }
     }
 
+    /// Returns the settings of a mounted service, whose clients may use cookies. The pages that may
+    /// use them may also connect.
+    pub(super) fn for_mount(&self) -> Self {
+        Self {
+            origins: self.origins.with(&self.cookie_origins),
+            ..self.clone()
+        }
+    }
+
     /// Returns the connection limits among these settings.
     pub(super) fn limits(&self) -> admission::Config {
         admission::Config {
@@ -124,6 +138,7 @@ impl Default for Config {
             tls: None,
             proxies: TrustedProxies::default(),
             origins: Origins::Any,
+            cookie_origins: Vec::new(),
             head_timeout: HEAD_TIMEOUT,
             keep_alive: Duration::from_secs(75),
             unacknowledged_timeout: unacknowledged_timeout(&SessionLimits::default()),
@@ -138,6 +153,7 @@ impl Default for Config {
                 stream: "estadisticas".into(),
             }],
             metrics_enabled: true,
+            command_hints: CommandHints::default(),
             event_heartbeat: Duration::from_secs(15),
             drain_grace: DRAIN_GRACE,
         }

@@ -27,7 +27,7 @@ use crate::request::request_head;
 use crate::response::{BoxedRoutes, Response, json_response, uncached};
 use latido_admission::RequestHead;
 use latido_demo::{BookError, Demo};
-use latido_net::{Host, is_loopback};
+use latido_net::{Host, is_loopback, is_same_origin};
 use latido_telemetry::Metrics;
 
 /// The largest body of a booking, in bytes.
@@ -187,13 +187,8 @@ fn require_local(peer: Option<SocketAddr>, headers: &HeaderMap) -> Result<(), Ap
             "the demo answers to its own machine alone",
         ));
     };
-    let is_same_origin = |origin: &str| {
-        origin
-            .split_once("://")
-            .is_some_and(|(_, name)| name.eq_ignore_ascii_case(host))
-    };
-    if headers.contains_key(ORIGIN) && !single_header(headers, &ORIGIN).is_some_and(is_same_origin)
-    {
+    let is_own = |origin: &str| is_same_origin(origin, host);
+    if headers.contains_key(ORIGIN) && !single_header(headers, &ORIGIN).is_some_and(is_own) {
         return Err(ApiError::forbidden_origin());
     }
     let is_cross_site = headers

@@ -17,6 +17,7 @@ mod app_mounts;
 mod assets;
 mod authenticate;
 mod body;
+mod command_hints;
 mod config;
 mod cors;
 mod dashboard;
@@ -60,6 +61,7 @@ pub use app_http::{AppHandler, HttpApp, SessionUse};
 pub use app_message::{AppRequest, AppResponse};
 pub use app_mounts::{AppMounts, WebSocketApp};
 pub use assets::STATIC_FILES;
+pub use command_hints::CommandHints;
 pub use config::{Config, DRAIN_GRACE, HookPath};
 #[cfg(feature = "demo")]
 pub use demo_routes::demo_routes;

@@ -81,7 +81,7 @@ impl MountHandler {
         });
         Self {
             mount,
-            config: config.clone(),
+            config: config.for_mount(),
             sessions: ConnectionLimits::new(&config.limits()),
             open_upgrades,
             cancel,

@@ -122,6 +122,10 @@ pub(super) fn listener_context(state: &Arc<ServerState>, mounts: &AppMounts) -> 
         Arc::new(move |token| app.claims_token(token))
     });
     let mount = mounts.socketio_mount.clone();
+    let config = &Config {
+        cookie_origins: mounts.cookie_origins.clone(),
+        ..config.clone()
+    };
     let server = HttpServer::new(config, routes(state, mounts), mount, metrics, drain)
         .dedicated(mounts.is_dedicated);
     ListenerContext {

@@ -207,7 +207,7 @@ impl HttpServer {
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
             peer.set_upgrade_refused();
         }
-        cors.apply(&self.config.origins, &mut response);
+        cors.apply(&self.config, &mut response);
         if mount.is_some() {
             allow_credentials(&mut response);
         }
@@ -219,7 +219,7 @@ impl HttpServer {
         if !self.is_dedicated && request.uri().path() == METRICS_PATH {
             return CorsDecision::NoHeaders;
         }
-        CorsDecision::from_request(&self.config.origins, request.headers())
+        CorsDecision::from_request(&self.config, request.headers())
     }
 }
 

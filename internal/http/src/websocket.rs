@@ -68,7 +68,11 @@ pub(super) async fn upgrade_app(
     head: RequestHead,
     pending: PendingUpgrade,
 ) -> Result<Response, ApiError> {
-    state.rules.check_request(&head)?;
+    if app.checks_origin() {
+        state.rules.check_request(&head)?;
+    } else {
+        state.rules.check_availability(&head)?;
+    }
     let mut response = handshake_response(&head.headers)?.map(|()| "".into());
     let authenticated = timeout(
         state.config.answer_timeout,

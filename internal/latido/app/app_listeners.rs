@@ -62,6 +62,7 @@ impl ListenerGroup {
             socketio.add(&services);
             mounts.http_apps.extend(services.http_apps);
             mounts.websocket_apps.extend(services.websocket_apps);
+            mounts.cookie_origins.extend(services.cookie_origins);
             if let Some(handler) = services.notifications {
                 routes.add(*app, handler);
             }

@@ -11,4 +11,4 @@ pub use https_client::{
     BodyError, HttpsClientError, HttpsClientOptions, error_chain, https_client, read_body,
 };
 pub use network::{InvalidNetworks, Networks, client_network};
-pub use origin::{InvalidOrigin, Origins};
+pub use origin::{InvalidOrigin, Origins, is_same_origin};

@@ -14,6 +14,7 @@
 
 mod app;
 mod args;
+mod client_files;
 mod config;
 mod emit;
 mod engineio;
@@ -30,6 +31,7 @@ mod socketio_mount;
 
 pub use app::{ClientEvent, SocketHandler, SocketIoApp};
 pub use args::Args;
+pub use client_files::{CLIENT_FILES, ClientFile};
 pub use config::Config;
 pub use emit::Emit;
 pub use engineio::{EngineIoMount, PING_LEAD};

@@ -108,6 +108,7 @@ pub(super) fn router(gateway: Arc<GatewayShared>) -> Router<GatewayShared> {
     let mut router = Router::new(gateway, ERRORS)
         .max_body_bytes(MAX_BODY_BYTES)
         .guard_unmatched(guard_unmatched)
+        .client_files()
         .get("/dashboard.html", public, |_, _| ready(dashboard_page()))
         .get("/api/health", public, |gateway, _| {
             ready(health_response(&gateway))

@@ -8,6 +8,8 @@
 mod api_keys;
 mod app;
 mod app_list;
+#[cfg(feature = "socketio")]
+mod client_files;
 mod ids;
 mod json_error;
 mod notifications;

@@ -55,6 +55,8 @@ pub struct AppServices {
     /// The Socket.IO namespaces of the app.
     #[cfg(feature = "socketio")]
     pub socketio_apps: Vec<Arc<dyn SocketIoApp>>,
+    /// The origins whose pages may use the app's cookies, beside those of the same host.
+    pub cookie_origins: Vec<String>,
     /// The receiver of notifications from the database.
     pub notifications: Option<Arc<dyn NotificationHandler>>,
 }

@@ -11,6 +11,7 @@ use percent_encoding::percent_decode_str;
 use sha2::Sha256;
 
 use latido_auth::Secret;
+use latido_net::is_same_origin;
 
 use crate::user::{SessionId, is_valid_id};
 
@@ -56,12 +57,10 @@ pub(super) fn may_use_cookies(
     origins: &[String],
 ) -> bool {
     let Some(origin) = origin else { return true };
-    let same = origin.split_once("://").is_some_and(|(_, authority)| {
-        host.is_some_and(|host| host.eq_ignore_ascii_case(authority))
-    });
-    same || origins
-        .iter()
-        .any(|listed| listed.eq_ignore_ascii_case(origin))
+    host.is_some_and(|host| is_same_origin(origin, host))
+        || origins
+            .iter()
+            .any(|listed| listed.eq_ignore_ascii_case(origin))
 }
 
 #[cfg(test)]

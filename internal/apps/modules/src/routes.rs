@@ -1,12 +1,11 @@
 //! The app's HTTP routes: the counts for polling pages, the emit API, and the Socket.IO client
-//! script.
+//! scripts.
 
-use std::future::ready;
 use std::sync::Arc;
 
 use serde_json::json;
 
-use latido_app_kit::{ErrorFormat, RouteRequest, Router, public};
+use latido_app_kit::{ErrorFormat, RouteRequest, Router};
 use latido_auth::Secret;
 use latido_http::{AppRequest, AppResponse};
 use latido_postgres::DatabaseError;
@@ -18,15 +17,9 @@ use crate::emit_api;
 use crate::emit_call::{EmitCall, EmitError};
 use crate::events;
 
-/// The official Socket.IO client script, unchanged, which pages load from their server
-/// (`assets/README.md`).
-const CLIENT_SCRIPT: &str = include_str!("assets/socket.io.min.js");
-/// The script changes only with a new server version.
-const SCRIPT_CACHE_CONTROL: &str = "public, max-age=3600";
 /// The largest request body, in bytes.
 const MAX_BODY_BYTES: usize = 64 * 1024;
 
-const SCRIPT_PATH: &str = "/socket.io/socket.io.js";
 /// The paths of the counts. On a shared listener the first one belongs to the admin dashboard, so
 /// the app has a second one.
 const STATS_PATHS: [&str; 2] = ["/dashboard/stats", "/api/modules/stats"];
@@ -49,7 +42,7 @@ pub(super) fn router(app: Arc<ModulesApp>) -> Router<ModulesApp> {
         .max_body_bytes(MAX_BODY_BYTES)
         // The names of methods need no decoding.
         .parse_params(|raw| Some(raw.to_owned()))
-        .get(SCRIPT_PATH, public, |_, _| ready(client_script()))
+        .client_files()
         .post(EMIT_PATH, emit_client, emit);
     STATS_PATHS
         .into_iter()
@@ -77,16 +70,6 @@ fn credentials(
             .cookie_session(|name| request.header(name)),
         address: request.client.map(|client| client.ip()),
     })
-}
-
-fn client_script() -> AppResponse {
-    AppResponse {
-        status: 200,
-        headers: Vec::new(),
-        body: CLIENT_SCRIPT.into(),
-    }
-    .with_header("content-type", "application/javascript; charset=utf-8")
-    .with_header("cache-control", SCRIPT_CACHE_CONTROL)
 }
 
 async fn stats(app: Arc<ModulesApp>, request: RouteRequest<PresentedCredentials>) -> AppResponse {

@@ -196,7 +196,7 @@ async fn wrong_methods_name_the_allowed_ones() {
 async fn script_is_served_with_its_licence() {
     let request = AppRequest::new("GET", "/socket.io/socket.io.js");
     let script = respond(&routes(), request).await;
-    let head = "200\ncontent-type: application/javascript; charset=utf-8\ncache-control: public, max-age=3600\n/*!\n * Socket.IO v4.8.4\n";
+    let head = "200\ncontent-type: application/javascript; charset=utf-8\ncache-control: public, max-age=0\netag: \"4.8.4\"\n/*!\n * Socket.IO v4.8.4\n";
     assert!(script.starts_with(head), "{}", &script[..200]);
     assert!(script.contains("MIT License"));
 }
@@ -206,6 +206,8 @@ fn only_known_paths_are_routes() {
     let router = routes();
     for (path, expected) in [
         ("/socket.io/socket.io.js", true),
+        ("/socket.io/socket.io.esm.min.js", true),
+        ("/socket.io/socket.io.min.js.map", false),
         ("/dashboard/stats", true),
         ("/api/modules/stats", true),
         ("/api/modules/emit/emitModuleOnline", true),

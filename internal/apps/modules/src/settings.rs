@@ -44,7 +44,7 @@ variables! {
         plain MODULES_SESSION_SECONDS "SECONDS" = seconds(SESSION_TTL),
             "Time for which an answer about a session is valid. The connections of a session that has ended are closed within that time";
         plain MODULES_ORIGINS "LIST" = none,
-            "Pages of other hosts that may use the session cookie (https://panel.example.com). Pages of the same host always may";
+            "Pages of other hosts that may connect and use the session cookie (https://panel.example.com). Pages of the same host always may";
         plain MODULES_TIMEZONE "ZONE" = shown("TIMEZONE"),
             "IANA time zone in which lastSeenFormatted is written";
         plain MODULES_GROUP_MS "MILLISECONDS" = milliseconds(THROTTLE_WINDOW),
@@ -88,9 +88,10 @@ impl Config {
     }
 }
 
-/// Reads the list of origins. A `*` names no other host, because every origin would be one.
+/// Reads the list of origins. A `*` names no other host, because every origin would be one. `null`
+/// and `file://` are refused: pages of any site can have them.
 fn allowed_origins(r: &mut SettingsReader<'_>) -> Vec<String> {
-    let parse = |text: &str| text.parse::<Origins>().ok();
+    let parse = |text: &str| text.parse().ok().filter(Origins::have_hosts);
     let origins = r.parse(&MODULES_ORIGINS, EXPECTED_ORIGINS, parse);
     origins.unwrap_or_default().listed().to_vec()
 }

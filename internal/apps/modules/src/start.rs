@@ -58,6 +58,7 @@ pub(crate) fn start(config: &Config, deps: &AppDeps) -> anyhow::Result<AppServic
         socketio_apps: vec![socket_app],
         http_apps: vec![Arc::new(routes::router(app))],
         websocket_apps: vec![device_upgrade],
+        cookie_origins: config.allowed_origins.clone(),
         notifications: Some(notifications),
     })
 }

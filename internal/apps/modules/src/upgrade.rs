@@ -46,6 +46,12 @@ impl WebSocketApp for DeviceUpgrade {
         path == DEVICE_PATH
     }
 
+    /// Devices prove their identity in their first frame, and libraries for them send constants
+    /// such as `file://`. Without that proof, pages must be kept away.
+    fn checks_origin(&self) -> bool {
+        self.app.config.trust_clients
+    }
+
     fn upgrade(&self, request: AppRequest) -> BoxFuture<'static, Result<HandlerSpec, AppResponse>> {
         let (app, limits) = (Arc::clone(&self.app), self.limits);
         let address = request.client.map(|client| client.ip());

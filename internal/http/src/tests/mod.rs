@@ -7,6 +7,7 @@ mod backend;
 mod connections;
 mod hooks;
 mod limits;
+mod origins;
 mod secrets;
 mod strict_requests;
 mod tls;

@@ -188,6 +188,13 @@ async fn unlisted_origins_are_rejected() {
         ("https://panel.example.com", 101),
         ("https://evil.example", 403),
         ("null", 403),
+        ("file://", 403),
+        // The server's own pages, and libraries that build an origin from its address.
+        ("http://test", 101),
+        ("https://test", 101),
+        ("ws://test:80/", 101),
+        ("http://test:8080", 403),
+        ("http://test.evil.example", 403),
     ] {
         let origin = format!("Origin: {origin}");
         let headers: Vec<_> = UPGRADE.into_iter().chain([origin.as_str()]).collect();
@@ -206,6 +213,26 @@ async fn unlisted_origins_are_rejected() {
         101,
         "programs send no origin"
     );
+}
+
+#[tokio::test]
+async fn listed_origins_may_have_no_host() {
+    let origins = "https://panel.example.com,null,file://".parse().unwrap();
+    let server = TestServer::with(Config {
+        origins,
+        ..Config::default()
+    });
+    let path = format!("/ws?token={}", admin());
+    for (origin, status) in [
+        ("null", 101),
+        ("file://", 101),
+        ("https://evil.example", 403),
+    ] {
+        let origin = format!("Origin: {origin}");
+        let headers: Vec<_> = UPGRADE.into_iter().chain([origin.as_str()]).collect();
+        let response = read_response(&mut send_request(&server, &path, &headers).await).await;
+        assert_eq!(response.status, status, "{origin}");
+    }
 }
 
 #[tokio::test]

@@ -53,6 +53,9 @@ pub(crate) const APPS: &[(&str, &str, Statuses)] = &[
     ("POST", "/api/modules/emit/{method}", KEY),
     ("GET", "/api/modules/stats", OWN),
     ("GET", "/socket.io/socket.io.js", PUBLIC),
+    ("GET", "/socket.io/socket.io.min.js", PUBLIC),
+    ("GET", "/socket.io/socket.io.esm.min.js", PUBLIC),
+    ("GET", "/socket.io/socket.io.msgpack.min.js", PUBLIC),
     ("POST", "/messaging/api/v1/notifications", KEY),
 ];
 
@@ -60,6 +63,7 @@ pub(crate) const APPS: &[(&str, &str, Statuses)] = &[
 pub(crate) const GATEWAY: &[(&str, &str, Statuses)] = &[
     ("GET", "/api/health", PUBLIC),
     ("GET", "/dashboard.html", PUBLIC),
+    ("GET", "/socket.io/socket.io.min.js", PUBLIC),
 ];
 
 /// The WebSockets, and the status of an upgrade. Without a token, `/ws` belongs to `workspace`, and
