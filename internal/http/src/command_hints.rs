@@ -40,24 +40,13 @@ impl CommandHints {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::STATIC_FILES;
 
     #[test]
-    fn every_value_has_commands_on_both_pages_and_a_style() {
-        let text = |path: &str| {
-            let mut files = STATIC_FILES.iter();
-            let file = files.find(|file| file.path == path).unwrap();
-            std::str::from_utf8(file.bytes).unwrap()
-        };
-        for (page, style) in [("/", "/app.css"), ("/dashboard.html", "/app.css")] {
-            assert_eq!(text(page).matches(MARK).count(), 1, "{page}");
-            for name in ["host", "container", "compose"] {
-                let hints = CommandHints::parse(name).unwrap();
-                let mark = format!("data-commands=\"{name}\"");
-                assert_eq!(hints.apply(text(page)).matches(&mark).count(), 1);
-                assert!(text(page).contains(&format!("class=\"commands {name}\"")));
-                assert!(text(style).contains(&format!("[data-commands={name}] .commands.{name}")));
-            }
+    fn hints_are_selected_by_their_name() {
+        for name in ["host", "container", "compose"] {
+            let hints = CommandHints::parse(name).unwrap();
+            let page = hints.apply(&format!("<div {MARK}>"));
+            assert_eq!(page, format!("<div data-commands=\"{name}\">"));
         }
         assert_eq!(CommandHints::parse("Host"), None);
     }

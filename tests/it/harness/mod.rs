@@ -17,4 +17,4 @@ pub(crate) use app::{
 pub(crate) use command::{CommandHome, CommandOutput, RunningCommand};
 pub(crate) use folder::TempFolder;
 pub(crate) use port::ReservedPort;
-pub(crate) use socket::{TEST_TIMEOUT, TestSocket, wait_until, within};
+pub(crate) use socket::{TEST_TIMEOUT, TestSocket, report_not_tested, wait_until, within};
