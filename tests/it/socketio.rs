@@ -144,7 +144,9 @@ async fn session_moves_to_its_websocket_with_everything_that_waits() {
         // The answer to the first waits for a poll that does not come.
         client.post(r#"42["request_stats"]"#).await;
         socket.send_raw("5".into()).await;
-        socket.send_raw(r#"427["client:sync:request"]"#.into()).await;
+        socket
+            .send_raw(r#"427["client:sync:request"]"#.into())
+            .await;
         next_packet(&mut socket, r#"42["simple_stats_update""#).await;
         next_packet(&mut socket, r#"42["client:sync:success""#).await;
         next_packet(&mut socket, r#"437[{"success":true}]"#).await;

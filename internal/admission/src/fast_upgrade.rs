@@ -184,7 +184,10 @@ mod tests {
     #[test]
     fn every_other_request_takes_the_regular_path() {
         for end in 0..HEAD.len() {
-            assert!(parse_request(&HEAD.as_bytes()[..end], |_| true).is_none(), "{end}");
+            assert!(
+                parse_request(&HEAD.as_bytes()[..end], |_| true).is_none(),
+                "{end}"
+            );
         }
         for (a, b) in [
             ("GET", "POST"),

@@ -96,9 +96,7 @@ impl DeliveryBatch {
             let index = u32::try_from(self.pieces.len()).unwrap_or(u32::MAX);
             let piece = match delivery {
                 Delivery::Event {
-                    event,
-                    encoding,
-                    ..
+                    event, encoding, ..
                 } => event
                     .try_encoded_frame(*encoding, |event| encode(event, *encoding, to))
                     .map(EncodedPiece::Frame),

@@ -81,7 +81,12 @@ pub async fn serve_mount(
     let limits = ConnectionLimits::new(&config.limits());
     let listening = Listening {
         acceptor: Arc::new(acceptor(config, limits, &metrics, drain)),
-        http: Arc::new(HttpServer::mount_only(config, (mount, shards), &metrics, drain)),
+        http: Arc::new(HttpServer::mount_only(
+            config,
+            (mount, shards),
+            &metrics,
+            drain,
+        )),
         shards: None,
         tls: None,
         head_timeout: config.head_timeout,

@@ -84,12 +84,7 @@ pub trait SocketHandler: Send {
 
     /// Handles the output of a future passed to [`SocketActions::spawn`] or
     /// [`SocketActions::wait_for`].
-    fn on_async_result(
-        &mut self,
-        _output: Box<dyn Any + Send>,
-        _actions: &mut SocketActions<'_>,
-    ) {
-    }
+    fn on_async_result(&mut self, _output: Box<dyn Any + Send>, _actions: &mut SocketActions<'_>) {}
 
     /// Returns the time of the next [`SocketHandler::on_timer`] call, or `None`.
     fn next_timer(&self) -> Option<Instant> {

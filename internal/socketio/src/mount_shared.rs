@@ -69,10 +69,9 @@ impl MountShared {
     /// Returns whether clients of Engine.IO 3 may connect.
     pub(crate) fn allows_engineio_3(&self) -> bool {
         match &self.service {
-            MountService::SocketIo(namespaces) => namespaces
-                .apps()
-                .iter()
-                .any(|app| app.allows_engineio_3()),
+            MountService::SocketIo(namespaces) => {
+                namespaces.apps().iter().any(|app| app.allows_engineio_3())
+            }
             MountService::Messages(_) => true,
         }
     }

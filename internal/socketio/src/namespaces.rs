@@ -46,8 +46,7 @@ impl Namespaces {
     pub(crate) fn find(&self, name: &str, version: Version) -> Option<(&'static str, Vec<usize>)> {
         let name = self.names.iter().find(|known| **known == name)?;
         let serves = |app: &Arc<dyn SocketIoApp>| {
-            app.namespaces().contains(name)
-                && (version == Version::V4 || app.allows_engineio_3())
+            app.namespaces().contains(name) && (version == Version::V4 || app.allows_engineio_3())
         };
         let apps: Vec<_> = (0..self.apps.len())
             .filter(|index| serves(&self.apps[*index]))

@@ -86,11 +86,7 @@ impl PollingTable {
 
 impl PollingEntry {
     /// Adds a session to the table.
-    pub(crate) fn add(
-        table: &Arc<PollingTable>,
-        sid: SessionId,
-        version: Version,
-    ) -> Self {
+    pub(crate) fn add(table: &Arc<PollingTable>, sid: SessionId, version: Version) -> Self {
         let (sender, commands) = mpsc::channel(QUEUE_CAPACITY);
         let state = Arc::new(PollingState {
             version,

@@ -169,7 +169,8 @@ impl PollingTask {
             std::str::from_utf8(body).ok().map(PayloadBody::Text)
         };
         let Some(payload) = payload else {
-            self.session.on_invalid_packet(&"a text that is not UTF-8", now);
+            self.session
+                .on_invalid_packet(&"a text that is not UTF-8", now);
             return false;
         };
         let limits = PayloadLimits {

@@ -15,10 +15,7 @@ use latido_socketio_protocol::engineio::Version;
 /// # Errors
 ///
 /// Returns `400` with the protocol's error number.
-pub(crate) fn classify(
-    head: &Parts,
-    allows_v3: bool,
-) -> Result<RequestKind, Box<Response<Bytes>>> {
+pub(crate) fn classify(head: &Parts, allows_v3: bool) -> Result<RequestKind, Box<Response<Bytes>>> {
     parse_query(&head.method, head.uri.query(), allows_v3).map_err(EngineIoError::refusal)
 }
 

@@ -25,10 +25,7 @@ impl RequestInfo {
         Self {
             headers: kept.collect(),
             query: head.uri.query().unwrap_or_default().into(),
-            peer: head
-                .extensions
-                .get()
-                .map(|PeerAddress(address)| *address),
+            peer: head.extensions.get().map(|PeerAddress(address)| *address),
         }
     }
 

@@ -177,13 +177,10 @@ impl Session {
                 })
             }
             Message::Binary(_) if self.has_lost_packets => return,
-            Message::Binary(bytes) => self
-                .assembler
-                .on_binary(bytes, &limits)
-                .and_then(|packet| {
-                    let Some(packet) = packet else { return Ok(()) };
-                    self.on_binary_packet(&packet, now, host)
-                }),
+            Message::Binary(bytes) => self.assembler.on_binary(bytes, &limits).and_then(|packet| {
+                let Some(packet) = packet else { return Ok(()) };
+                self.on_binary_packet(&packet, now, host)
+            }),
         };
         if let Err(error) = result {
             debug!(%error, "a Socket.IO client sent an invalid packet");

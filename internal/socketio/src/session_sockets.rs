@@ -363,13 +363,15 @@ impl Session {
 
     /// Returns the times of the sockets' timers.
     pub(super) fn socket_timers(&self) -> impl Iterator<Item = Millis> {
-        self.sockets.iter().filter_map(|socket| match &socket.state {
-            SocketState::Unassigned { deadline, .. } => Some(*deadline),
-            SocketState::Assigned { handler, .. } => handler
-                .next_timer()
-                .map(|at| self.mount.millis_at(at.into_std())),
-            SocketState::InCall => None,
-        })
+        self.sockets
+            .iter()
+            .filter_map(|socket| match &socket.state {
+                SocketState::Unassigned { deadline, .. } => Some(*deadline),
+                SocketState::Assigned { handler, .. } => handler
+                    .next_timer()
+                    .map(|at| self.mount.millis_at(at.into_std())),
+                SocketState::InCall => None,
+            })
     }
 
     /// Tells a client why its event is dropped.

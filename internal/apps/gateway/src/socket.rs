@@ -151,7 +151,11 @@ impl SocketHandler for GatewaySocket {
 
     fn on_timer(&mut self, actions: &mut SocketActions<'_>) {
         let now = Instant::now();
-        if self.accepted.as_ref().is_some_and(|accepted| accepted.1 <= now) {
+        if self
+            .accepted
+            .as_ref()
+            .is_some_and(|accepted| accepted.1 <= now)
+        {
             self.recheck_token(actions);
         }
         if self.auth_deadline.is_none_or(|at| at > now) {

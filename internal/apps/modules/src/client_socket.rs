@@ -200,9 +200,8 @@ impl ClientSocket {
         actions: &mut SocketActions<'_>,
     ) {
         let app = Arc::clone(&self.app);
-        let lookup = async move {
-            SocketResult::Lookup(app.authenticator.authenticate(&credentials).await)
-        };
+        let lookup =
+            async move { SocketResult::Lookup(app.authenticator.authenticate(&credentials).await) };
         if !actions.wait_for(lookup) {
             self.on_lookup(Err(AuthUnavailable), actions);
         }

@@ -10,10 +10,10 @@ use latido_socketio::SocketActions;
 
 use crate::authenticator::{AuthUnavailable, PresentedCredentials};
 use crate::client_request::{self, ClientClaim, ClientRequest, RequestError};
+use crate::client_socket::{ClientSocket, ClientState, SocketResult};
 use crate::device_commands::ack_payload;
 use crate::module_claims::ClaimError;
 use crate::page::WebPage;
-use crate::client_socket::{ClientSocket, ClientState, SocketResult};
 use crate::time_format::to_iso_string;
 use crate::topics;
 use crate::user::WebUser;

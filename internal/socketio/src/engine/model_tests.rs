@@ -93,7 +93,8 @@ impl Model {
                 let text = self.client_sent.to_string();
                 let is_open = self.session.end().is_none();
                 if let Some(Message::Text(text)) =
-                    self.session.on_packet(Packet::Text(&text), &TIMING, self.now)
+                    self.session
+                        .on_packet(Packet::Text(&text), &TIMING, self.now)
                 {
                     self.server_received.push(text.parse().unwrap());
                 }
@@ -139,13 +140,14 @@ impl Model {
                 bytes: 100_000,
             };
             let text = String::from_utf8(body.bytes).unwrap();
-            let packets: Vec<_> =
-                decode_payload(self.version, PayloadBody::Text(&text), &limits)
-                    .unwrap()
-                    .map(Result::unwrap)
-                    .collect();
+            let packets: Vec<_> = decode_payload(self.version, PayloadBody::Text(&text), &limits)
+                .unwrap()
+                .map(Result::unwrap)
+                .collect();
             assert!(!packets.is_empty());
-            packets.into_iter().for_each(|packet| self.on_packet(&packet));
+            packets
+                .into_iter()
+                .for_each(|packet| self.on_packet(&packet));
         }
         while let Some(packet) = self.session.next_frame() {
             assert!(self.is_upgraded);

@@ -158,7 +158,11 @@ fn ended_session_sends_what_was_queued_and_then_closes() {
     session.close(SessionEnd::Server, 1);
     session.push_text("4b".to_owned());
     session.close(SessionEnd::Client, 2);
-    assert_eq!(session.end(), Some(SessionEnd::Server), "the first end counts");
+    assert_eq!(
+        session.end(),
+        Some(SessionEnd::Server),
+        "the first end counts"
+    );
     let mut session = polling(Version::V4);
     session.on_poll(1);
     session.push_text("4a".to_owned());
