@@ -6,7 +6,7 @@ use reqwest::Method;
 use serde_json::json;
 
 use crate::entry_points::{next_packet, open_socketio};
-use crate::harness::{TestApp, TestSocket, claims, http_client, within};
+use crate::harness::{TestApp, TestSocket, claims, http_client};
 
 const MODULES: [(&str, &str); 2] = [
     ("LATIDO_APPS", "modules"),
@@ -112,18 +112,7 @@ async fn invalid_probe_closes_only_its_socket() {
     let app = TestApp::with_settings(&MODULES, |_| {}).await;
     let mut client = PollingClient::identified(&app).await;
     for packet in ["4hello", "3", "x", "2"] {
-        // The end of the last try may take a moment to arrive.
-        let mut socket = within(async {
-            loop {
-                let url = client.path.replace("polling", "websocket");
-                let url = format!("ws://{}{url}", app.address());
-                match TestSocket::try_connect(&url, &[]).await {
-                    Ok(socket) => return socket,
-                    Err(status) => assert_eq!(status, 400),
-                }
-            }
-        })
-        .await;
+        let mut socket = client.websocket().await;
         socket.send_raw(packet.into()).await;
         assert_eq!(socket.wait_for_close_code().await, Some(1000), "{packet}");
     }
@@ -153,8 +142,8 @@ async fn session_moves_to_its_websocket_with_everything_that_waits() {
         assert_eq!(app.get(&client.path).await.0, 400, "no poll any more");
         let url = client.path.replace("polling", "websocket");
         let url = format!("ws://{}{url}", app.address());
-        let second = TestSocket::try_connect(&url, &[]).await;
-        assert_eq!(second.err(), Some(400), "no second WebSocket");
+        let mut second = TestSocket::try_connect(&url, &[]).await.unwrap();
+        assert_eq!(second.wait_for_close_code().await, Some(1000));
         socket.send_raw(r#"42["request_stats"]"#.into()).await;
         next_packet(&mut socket, r#"42["simple_stats_update""#).await;
     }

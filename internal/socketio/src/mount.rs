@@ -171,13 +171,15 @@ impl MountedService for SocketIoMount {
             });
             return Ok(spec.limits(limits));
         };
-        let session = self
-            .polling
-            .find(sid)
-            .ok_or_else(|| EngineIoError::UnknownSession.refusal())?;
-        let alive = session
-            .start_probe()
-            .ok_or_else(|| EngineIoError::Request.refusal())?;
+        let found = self.polling.find(sid);
+        let Some((session, alive)) =
+            found.and_then(|session| Some((session.clone(), session.start_probe()?)))
+        else {
+            let spec = HandlerSpec::new(NAME, move |context| {
+                Box::new(ShardConnection::refused(mount, context))
+            });
+            return Ok(spec.limits(limits));
+        };
         let version = session.version();
         let spec = HandlerSpec::new(NAME, move |context| {
             let probe = Probe::new(&mount, session, version, alive);

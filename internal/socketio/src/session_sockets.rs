@@ -125,6 +125,8 @@ impl Session {
         let claims = |index: &&usize| namespaces.app(**index).claims_socket(&self.request);
         let app = only.or_else(|| apps.iter().find(claims).copied());
         let deadline = now + millis(mount.config.connect_timeout);
+        // Nearly every client has one socket.
+        self.sockets.reserve_exact(1);
         self.sockets.push(Socket::new(
             core,
             SocketState::Unassigned { auth, deadline },

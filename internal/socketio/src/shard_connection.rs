@@ -46,6 +46,8 @@ enum Stage {
     Probing(Probe),
     /// The client has upgraded, and its session is on its way from its task.
     Moving(Vec<HeldMessage>),
+    /// The session of the request does not exist, or has a WebSocket.
+    Refused,
     Closed,
 }
 
@@ -84,6 +86,12 @@ impl ShardConnection {
     /// Creates the handler of a socket that a polling session tries out.
     pub(crate) fn probe(mount: Arc<MountShared>, probe: Probe, context: HandlerContext) -> Self {
         Self::new(mount, Stage::Probing(probe), context)
+    }
+
+    /// Creates the handler of a socket whose session does not exist, or has a WebSocket. It is
+    /// closed when it is open, as by the reference server.
+    pub(crate) fn refused(mount: Arc<MountShared>, context: HandlerContext) -> Self {
+        Self::new(mount, Stage::Refused, context)
     }
 
     fn new(mount: Arc<MountShared>, stage: Stage, context: HandlerContext) -> Self {
@@ -127,7 +135,7 @@ impl ShardConnection {
                 }
             }
             Stage::Probing(probe) => Some(probe.until),
-            Stage::New(_) | Stage::Moving(_) | Stage::Closed => None,
+            Stage::New(_) | Stage::Moving(_) | Stage::Refused | Stage::Closed => None,
         };
         self.set_timer(next_timer, now, actions);
     }
@@ -252,6 +260,7 @@ impl ProtocolHandler for ShardConnection {
                 let session = Session::websocket(*new, self.mount.now(), &mut host);
                 Stage::Open(Box::new(session))
             }
+            Stage::Refused => return self.close(SessionEnd::Server, actions),
             stage => stage,
         };
         self.finish_call(now, actions);
@@ -267,7 +276,7 @@ impl ProtocolHandler for ShardConnection {
             Stage::Open(session) => session.engine.version(),
             Stage::Probing(probe) => probe.version,
             Stage::Moving(_) => return self.hold(message, actions),
-            Stage::New(_) | Stage::Closed => return,
+            Stage::New(_) | Stage::Refused | Stage::Closed => return,
         };
         let (packet, bytes) = match message {
             ClientMessage::Text(text) => (Packet::from_text(version, text), text.len()),

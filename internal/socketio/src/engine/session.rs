@@ -282,7 +282,14 @@ impl EngineSession {
     /// Returns the next packet for the WebSocket.
     pub(crate) fn next_frame(&mut self) -> Option<OutPacket> {
         match self.transport {
-            Transport::WebSocket => self.queue.pop_front(),
+            Transport::WebSocket => {
+                let packet = self.queue.pop_front();
+                if packet.is_none() {
+                    // An idle session keeps no memory for packets.
+                    self.queue = VecDeque::new();
+                }
+                packet
+            }
             Transport::Polling(_) => None,
         }
     }
