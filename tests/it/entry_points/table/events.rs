@@ -40,7 +40,11 @@ const NATIVE: &[Row] = &[
 const WORKSPACE: &[Row] = &[
     ("auth", Some(Denied), Denied),
     ("subscribe", Some(Denied), Denied),
-    ("unsubscribe", Some(Denied), Denied),
+    (
+        "unsubscribe",
+        Some(Denied),
+        Harmless(r#"{"type":"unsubscribed","data":{"channel":"#),
+    ),
     ("ping", Some(Harmless(PONG)), Harmless(PONG)),
 ];
 
