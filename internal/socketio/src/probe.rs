@@ -30,7 +30,16 @@ impl Probe {
             session,
             version,
             _alive: alive,
-            until: mount.now() + millis(mount.config.upgrade_timeout),
+            until: deadline(mount),
         }
     }
+
+    /// Gives the client the whole time again.
+    pub(crate) fn extend(&mut self, mount: &MountShared) {
+        self.until = deadline(mount);
+    }
+}
+
+fn deadline(mount: &MountShared) -> Millis {
+    mount.now() + millis(mount.config.upgrade_timeout)
 }

@@ -177,12 +177,14 @@ impl ShardConnection {
 
     /// Handles a message on a socket that is only tried out.
     fn on_probe_message(&mut self, packet: Option<Packet<'_>>, actions: &mut Actions<'_>) {
-        let Stage::Probing(probe) = &self.stage else {
+        let Stage::Probing(probe) = &mut self.stage else {
             return;
         };
         let session = probe.session.clone();
         let is_started = match packet {
             Some(Packet::Ping("probe")) => {
+                // The answer and the upgrade need as long on their way as the probe, or longer.
+                probe.extend(&self.mount);
                 actions.send_text("3probe");
                 actions.spawn(async move { session.notify_probe().await })
             }

@@ -17,7 +17,7 @@ const NOOP: &str = "6";
 /// A client ends polling when its probe is answered, and for that its last poll must end. The
 /// answer to the probe may arrive after the first noop, so there are a few more. A client whose
 /// probe gets lost goes on polling, so they must be few.
-const NOOP_TIMES: [Millis; 4] = [100, 300, 1_000, 4_000];
+const NOOP_TIMES: [Millis; 4] = [100, 500, 2_000, 5_000];
 
 /// The time for which one poll may follow the packet that closed its session.
 const LAST_POLL_WAIT: Millis = 2_000;

@@ -93,7 +93,7 @@ fn probe_releases_few_polls() {
             assert_eq!(session.on_poll(now), Waits);
         }
     }
-    assert_eq!(released, [1_100, 1_300, 2_000, 5_000]);
+    assert_eq!(released, [1_100, 1_500, 3_000, 6_000]);
     assert_eq!(session.end(), None);
 }
 
