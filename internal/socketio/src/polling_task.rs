@@ -76,6 +76,10 @@ impl PollingTask {
             }
             let event = self.next_event().await;
             let now = self.mount.now();
+            // A request that comes with a timer comes after it.
+            if self.session.next_timer().is_some_and(|at| now >= at) {
+                self.session.on_timer(now, &mut self.host);
+            }
             match event {
                 PollingEvent::Command(PollingCommand::Take(answer)) => return self.move_to(answer),
                 PollingEvent::Command(command) => self.on_command(command, now),
@@ -96,7 +100,8 @@ impl PollingTask {
                 PollingEvent::Bus(socket, Err(reason)) => {
                     self.session.on_bus_end(socket, reason, now, &mut self.host);
                 }
-                PollingEvent::Timer => self.session.on_timer(now, &mut self.host),
+                // The timers have run.
+                PollingEvent::Timer => {}
                 PollingEvent::Stopping => {
                     self.session.engine.close(SessionEnd::Server, now);
                     return self.finish_event(now);

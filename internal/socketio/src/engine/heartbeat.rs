@@ -68,8 +68,10 @@ impl Heartbeat {
         if now < self.ping_at {
             return None;
         }
+        // A ping that is a little late does not delay the timeout.
+        let late = (now - self.ping_at).min(timing.ping_timeout / 10);
         self.ping_at = NEVER;
-        self.deadline = now + timing.ping_timeout;
+        self.deadline = now + timing.ping_timeout - late;
         Some(HeartbeatEvent::Ping)
     }
 

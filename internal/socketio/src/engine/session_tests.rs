@@ -130,7 +130,10 @@ fn server_pings_in_version_4_and_the_client_in_version_3() {
     assert_eq!(frames(&mut session), [text("2")]);
     session.on_packet(Packet::Pong(""), &TIMING, 26_000);
     assert_eq!(session.next_timer(), Some(51_000));
-    session.on_timer(&TIMING, 51_000);
+    // A ping that is 100 ms late does not delay the timeout.
+    session.on_timer(&TIMING, 51_100);
+    session.on_timer(&TIMING, 70_999);
+    assert_eq!(session.end(), None);
     session.on_timer(&TIMING, 71_000);
     assert_eq!(session.end(), Some(SessionEnd::PingTimeout));
 
