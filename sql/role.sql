@@ -13,12 +13,14 @@
 --
 --   REVOKE TEMPORARY ON DATABASE … FROM PUBLIC;                                                     as the owner of the database
 --   REVOKE EXECUTE ON FUNCTION lo_creat(int), lo_create(oid), lo_from_bytea(oid, bytea) FROM PUBLIC;     as a superuser
+--
+-- Functions, operators and tables of PostgreSQL are named with their schema, so that none in another one is taken instead.
 DO $$
 BEGIN
-  IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'latido') THEN
+  IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname OPERATOR(pg_catalog.=) 'latido') THEN
     CREATE ROLE latido LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS;
   END IF;
-  EXECUTE format('GRANT CONNECT ON DATABASE %I TO latido', current_database());
+  EXECUTE pg_catalog.format('GRANT CONNECT ON DATABASE %I TO latido', pg_catalog.current_database());
 END $$;
 GRANT USAGE ON SCHEMA public TO latido;
 -- Before PostgreSQL 15 whoever could connect could make tables here.

@@ -58,40 +58,48 @@ CREATE TABLE IF NOT EXISTS @home@.module_state (
 -- read again, and never what is in them. A change of `status` and `last_seen` alone is no change.
 CREATE SCHEMA IF NOT EXISTS latido_modules;
 
--- A hint never fails the write: after an error, for instance because a column was renamed, it says that any row may have changed.
+-- A hint never fails the write: after an error, for instance because a column was renamed, it says that any row may have changed. The
+-- notification is outside the block, because a subtransaction that notifies keeps 8 kB until its transaction ends. A commit that notifies
+-- fails if the server's queue is full, so nothing is sent from three quarters on: the server reads all rows meanwhile.
 CREATE OR REPLACE FUNCTION latido_modules.changed() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET jit = off AS $body$
 #variable_conflict use_column
 DECLARE
     ids     text[];
     payload text;
+    silent  boolean := true;
 BEGIN
-    IF TG_OP = 'INSERT' THEN
-        ids := ARRAY(SELECT DISTINCT n.module_id::text FROM latido_new n LIMIT 201);
-    ELSIF TG_OP = 'DELETE' THEN
-        ids := ARRAY(SELECT DISTINCT o.module_id::text FROM latido_old o LIMIT 201);
-    ELSIF TG_OP = 'UPDATE' THEN
-        -- Old rows and new ones as sets of facts: what stands on both sides did not change.
-        ids := ARRAY(SELECT DISTINCT d.id
-                       FROM (SELECT r.module_id::text AS id, ROW(r.module_id, r.name, r.type, r.user_id, r.claimed)::text AS facts, 1 AS side
-                               FROM latido_new r
-                              UNION ALL
-                             SELECT r.module_id::text, ROW(r.module_id, r.name, r.type, r.user_id, r.claimed)::text, -1
-                               FROM latido_old r) d
-                      GROUP BY d.id, d.facts HAVING sum(d.side) <> 0
-                      LIMIT 201);
-    END IF;
-    IF TG_OP <> 'TRUNCATE' AND cardinality(ids) = 0 THEN
-        RETURN NULL;
-    END IF;
-    payload := array_to_json(ids)::text;
-    IF payload IS NULL OR cardinality(ids) > 200 OR octet_length(payload) > 7000 THEN
+    BEGIN
+        silent := pg_notification_queue_usage() >= 0.75
+                  OR NOT has_function_privilege('pg_catalog.pg_notify(text,text)'::regprocedure, 'EXECUTE');
+        IF TG_OP = 'INSERT' THEN
+            ids := ARRAY(SELECT DISTINCT n.module_id::text FROM latido_new n LIMIT 201);
+        ELSIF TG_OP = 'DELETE' THEN
+            ids := ARRAY(SELECT DISTINCT o.module_id::text FROM latido_old o LIMIT 201);
+        ELSIF TG_OP = 'UPDATE' THEN
+            -- Old rows and new ones as sets of facts: what stands on both sides did not change.
+            ids := ARRAY(SELECT DISTINCT d.id
+                           FROM (SELECT r.module_id::text AS id, ROW(r.module_id, r.name, r.type, r.user_id, r.claimed)::text AS facts, 1 AS side
+                                   FROM latido_new r
+                                  UNION ALL
+                                 SELECT r.module_id::text, ROW(r.module_id, r.name, r.type, r.user_id, r.claimed)::text, -1
+                                   FROM latido_old r) d
+                          GROUP BY d.id, d.facts HAVING sum(d.side) <> 0
+                          LIMIT 201);
+        END IF;
+        IF TG_OP <> 'TRUNCATE' AND cardinality(ids) = 0 THEN
+            RETURN NULL;
+        END IF;
+        payload := array_to_json(ids)::text;
+        IF payload IS NULL OR cardinality(ids) > 200 OR octet_length(payload) > 7000 THEN
+            payload := '*';
+        END IF;
+    EXCEPTION WHEN OTHERS THEN
         payload := '*';
+    END;
+    IF NOT silent THEN
+        PERFORM pg_notify('latido_modules', payload);
     END IF;
-    PERFORM pg_notify('latido_modules', payload);
-    RETURN NULL;
-EXCEPTION WHEN OTHERS THEN
-    PERFORM pg_notify('latido_modules', '*');
     RETURN NULL;
 END
 $body$;

@@ -8,5 +8,6 @@ mod modules;
 mod modules_emit;
 mod modules_origins;
 mod own_app;
+mod shared_apps;
 mod uninstall;
 mod workspace;

@@ -9,7 +9,7 @@ mod rights;
 pub(crate) mod table;
 mod unidentified;
 
-use crate::harness::{TestApp, TestSocket};
+use crate::harness::{TestApp, TestSocket, within};
 
 pub(crate) const CHANNEL: &str = "estadisticas:6f1c9c1e-50a5-4b1f-9d53-0c9d6f0a7a11";
 
@@ -27,14 +27,17 @@ pub(crate) async fn open_socketio(app: &TestApp) -> TestSocket {
 
 /// Reads until a text starts with `start`, and returns it. Pings of the transport are answered.
 pub(crate) async fn next_packet(socket: &mut TestSocket, start: &str) -> String {
-    loop {
-        let text = socket.next_text().await;
-        if text == "2" {
-            socket.send_raw("3".into()).await;
-        } else if text.starts_with(start) {
-            return text;
-        } else {
-            assert!(text.starts_with(|c: char| c.is_ascii_digit()), "{text}");
+    let reading = async {
+        loop {
+            let text = socket.next_text().await;
+            if text == "2" {
+                socket.send_raw("3".into()).await;
+            } else if text.starts_with(start) {
+                return text;
+            } else {
+                assert!(text.starts_with(|c: char| c.is_ascii_digit()), "{text}");
+            }
         }
-    }
+    };
+    within(reading).await
 }

@@ -108,3 +108,31 @@ fn token_error(error: &ErrorKind) -> TokenError {
         _ => TokenError::Signature,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use jsonwebtoken::{EncodingKey, Header};
+
+    use super::*;
+    use crate::key::public_keys;
+    use crate::test_keys;
+
+    #[test]
+    fn keys_of_another_size_are_not_tried() {
+        let key = EncodingKey::from_rsa_pem(test_keys::RSA.private.as_bytes()).unwrap();
+        let claims = serde_json::json!({"id": "u"});
+        let token = jsonwebtoken::encode(&Header::new(Algorithm::RS256), &claims, &key).unwrap();
+        let pem = [&test_keys::OTHER_RSA, &test_keys::RSA].map(|pair| pair.public);
+        let mut keys = public_keys(&pem.join("\n")).unwrap();
+        let outcome = |keys: &[VerifyingKey]| {
+            let claims = decode_claims(&token, Algorithm::RS256, keys.iter(), 1);
+            claims.map(|_| ())
+        };
+        assert_eq!(outcome(&keys), Err(TokenError::Signature), "one try");
+        // As the signatures of a larger key are.
+        keys[0].signature_bytes = Some(384);
+        assert_eq!(outcome(&keys), Ok(()));
+        keys[1].signature_bytes = Some(384);
+        assert_eq!(outcome(&keys), Err(TokenError::Signature), "no try");
+    }
+}

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::command_hints::CommandHints;
 use crate::rlimit::max_connections;
 use crate::tls::TlsFiles;
 use latido_admission::{self as admission, ConnectionLimits, TrustedProxies, UpgradeRules};
@@ -70,6 +71,8 @@ pub struct Config {
     pub hook_paths: Vec<HookPath>,
     /// True if `/metrics` is served; otherwise it is a 404.
     pub metrics_enabled: bool,
+    /// The place where the commands run that the pages name.
+    pub command_hints: CommandHints,
     /// The interval of comments in an idle event stream.
     pub event_heartbeat: Duration,
     /// The time that requests in progress get once the server stops.
@@ -150,6 +153,7 @@ impl Default for Config {
                 stream: "estadisticas".into(),
             }],
             metrics_enabled: true,
+            command_hints: CommandHints::default(),
             event_heartbeat: Duration::from_secs(15),
             drain_grace: DRAIN_GRACE,
         }

@@ -29,7 +29,7 @@ use latido_admission::{ConnectionLimits, RequestHead};
 
 /// Builds the filter that answers every request.
 pub(super) fn routes(state: &Arc<ServerState>, mounts: &AppMounts) -> BoxedRoutes {
-    let page = StaticFiles::new(state.assets);
+    let page = StaticFiles::new(state.assets, state.config.command_hints);
     let operators = with_errors(state, dashboard::routes(state, &page));
     let own = canonical_path().and(own_routes(state, mounts, page));
     let own = own.or(operators).unify().boxed();

@@ -8,6 +8,7 @@ use latido_auth::ApiKey;
 use latido_session::SessionLimits;
 use latido_settings::{SettingsReader, variables};
 
+use crate::command_hints::CommandHints;
 use crate::config::{Config, HEAD_TIMEOUT, unacknowledged_timeout};
 use crate::{TlsFiles, rlimit};
 
@@ -16,6 +17,7 @@ const DEFAULT_PORT: u16 = 8_080;
 const TLS_RELOAD_INTERVAL: Duration = Duration::from_secs(5);
 const EXPECTED_ORIGINS: &str =
     "origins such as https://panel.example.com,http://localhost:4200, or *";
+const EXPECTED_HINTS: &str = "host, container or compose";
 const EXPECTED_PROXIES: &str = "addresses or networks such as 10.0.0.0/8, ::1";
 const EXPECTED_PEM_FILE: &str =
     "the path of a PEM file, beside that of the other of TLS_CERT and TLS_KEY";
@@ -44,6 +46,8 @@ variables! {
             "Addresses or networks (10.0.0.0/8) of proxies whose X-Forwarded-For is used for the limit per address, separated by commas. Unset: none";
         plain METRICS "true|false" = bool(true),
             "Serves GET /metrics for Prometheus";
+        plain COMMAND_HINTS "host|container|compose" = shown("host; in the image: container"),
+            "Where the commands run that the pages name: on this machine, in a container, or in the service latido of docker-compose.yml";
     }
     "Limits" {
         plain MAX_CONNECTIONS "N" = shown("what the open-file limit allows"),
@@ -101,6 +105,9 @@ impl Config {
             tls: TlsFiles::from_settings(r),
             proxies: trusted_proxies(r),
             metrics_enabled: r.boolean(&METRICS),
+            command_hints: r
+                .parse(&COMMAND_HINTS, EXPECTED_HINTS, CommandHints::parse)
+                .unwrap_or_default(),
             max_connections: r
                 .optional_number(&MAX_CONNECTIONS, 1..=LARGEST_LIMIT)
                 .unwrap_or_else(rlimit::max_connections),

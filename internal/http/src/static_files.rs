@@ -3,12 +3,14 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use warp::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH, REFERRER_POLICY,
     X_CONTENT_TYPE_OPTIONS,
 };
 use warp::http::{HeaderValue, StatusCode};
 
+use crate::command_hints::CommandHints;
 use crate::error::ApiError;
 use crate::etag::{entity_tag, etag_matches};
 use crate::response::Response;
@@ -31,14 +33,38 @@ pub struct StaticFile {
 
 /// All static files, each with its entity tag.
 #[derive(Debug, Clone)]
-pub(super) struct StaticFiles(Arc<HashMap<&'static str, (StaticFile, String)>>);
+pub(super) struct StaticFiles(Arc<HashMap<&'static str, ServedFile>>);
+
+/// One static file as it is served.
+#[derive(Debug)]
+struct ServedFile {
+    content_type: &'static str,
+    bytes: Bytes,
+    tag: String,
+}
+
+impl ServedFile {
+    /// Takes a file. A page shows the commands of `hints`.
+    fn new(file: &StaticFile, hints: CommandHints) -> Self {
+        let page = std::str::from_utf8(file.bytes).ok();
+        let page = page.filter(|_| file.content_type.starts_with("text/html"));
+        let bytes = page.map_or(Bytes::from_static(file.bytes), |page| {
+            hints.apply(page).into()
+        });
+        Self {
+            content_type: file.content_type,
+            tag: entity_tag(&bytes),
+            bytes,
+        }
+    }
+}
 
 impl StaticFiles {
-    pub(super) fn new(assets: &'static [StaticFile]) -> Self {
+    pub(super) fn new(assets: &'static [StaticFile], hints: CommandHints) -> Self {
         Self(Arc::new(
             assets
                 .iter()
-                .map(|asset| (asset.path, (*asset, entity_tag(asset.bytes))))
+                .map(|asset| (asset.path, ServedFile::new(asset, hints)))
                 .collect(),
         ))
     }
@@ -48,20 +74,20 @@ impl StaticFiles {
     }
 
     pub(super) fn serve(&self, path: &str, head: &RequestHead) -> Result<Response, ApiError> {
-        let (asset, tag) = self.0.get(path).ok_or_else(ApiError::not_found)?;
+        let file = self.0.get(path).ok_or_else(ApiError::not_found)?;
         head.require_read()?;
-        let unchanged = etag_matches(&head.header(IF_NONE_MATCH), tag);
+        let unchanged = etag_matches(&head.header(IF_NONE_MATCH), &file.tag);
         let mut response = Response::new(if unchanged {
             "".into()
         } else {
-            asset.bytes.into()
+            file.bytes.clone().into()
         });
         if unchanged {
             *response.status_mut() = StatusCode::NOT_MODIFIED;
         }
         let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static(asset.content_type));
-        headers.extend(HeaderValue::try_from(tag).map(|tag| (ETAG, tag)));
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(file.content_type));
+        headers.extend(HeaderValue::try_from(&file.tag).map(|tag| (ETAG, tag)));
         // Browsers must revalidate each time, which costs a 304: a new binary must not meet an old
         // script.
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));

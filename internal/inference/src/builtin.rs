@@ -116,6 +116,9 @@ pub(crate) fn effect(name: &str, argument_count: i32, arguments: &str) -> Builti
     if compares_timestamp_with_date(name) {
         return BuiltinEffect::Notes(Note::TimestampWithDate);
     }
+    if uses_session_zone(name, argument_count, arguments) {
+        return BuiltinEffect::Notes(Note::SessionZone(call()));
+    }
     if name.starts_with("has_") || OUTSIDE.iter().any(|start| name.starts_with(start)) {
         return BuiltinEffect::Notes(Note::Outside(call()));
     }
@@ -134,6 +137,18 @@ fn compares_timestamp_with_date(name: &str) -> bool {
     let is_timestamp = |name: &str| name == "timestamp" || name == "timestamptz";
     matches!(operator, "eq" | "ne" | "lt" | "le" | "gt" | "ge")
         && ((left == "date" && is_timestamp(right)) || (is_timestamp(left) && right == "date"))
+}
+
+/// Returns whether this is a cast between a moment and a local time, or another function whose
+/// result the session's `TimeZone` decides. `date_trunc` with a third argument names its zone.
+fn uses_session_zone(name: &str, argument_count: i32, arguments: &str) -> bool {
+    let takes_moment = arguments.contains("timestamp with time zone");
+    match name {
+        "date" | "timestamp" | "time" | "timetz" | "to_char" => takes_moment,
+        "date_trunc" => takes_moment && argument_count == 2,
+        "timestamptz" => matches!(arguments, "date" | "timestamp without time zone"),
+        _ => false,
+    }
 }
 
 /// Returns what `SQLVALUEFUNCTION` with this `op` reads, or `None` if the number is unknown.
@@ -202,6 +217,33 @@ mod tests {
             BuiltinEffect::Notes(Note::Clock("age()".to_owned()))
         );
         assert_eq!(effect("age", 1, "xid"), BuiltinEffect::None);
+    }
+
+    #[test]
+    fn casts_by_the_session_zone_are_found() {
+        const MOMENT: &str = "timestamp with time zone";
+        let note = |name: &str| BuiltinEffect::Notes(Note::SessionZone(format!("{name}()")));
+        for (name, count, arguments) in [
+            ("date", 1, MOMENT),
+            ("timestamp", 1, MOMENT),
+            ("timestamptz", 1, "date"),
+            ("timestamptz", 1, "timestamp without time zone"),
+            ("date_trunc", 2, "text, timestamp with time zone"),
+        ] {
+            assert_eq!(effect(name, count, arguments), note(name), "{name}");
+        }
+        for (name, count, arguments) in [
+            ("date", 1, "timestamp without time zone"),
+            ("timezone", 2, "text, timestamp with time zone"),
+            ("date_trunc", 3, "text, timestamp with time zone, text"),
+            ("timestamptz", 2, "timestamp with time zone, integer"),
+        ] {
+            assert_eq!(
+                effect(name, count, arguments),
+                BuiltinEffect::None,
+                "{name}"
+            );
+        }
     }
 
     #[test]

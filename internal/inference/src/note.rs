@@ -29,6 +29,8 @@ pub enum Note {
     ClockLiteral,
     /// It compares a timestamp with a date, so the rows of a day are those at midnight only.
     TimestampWithDate,
+    /// It converts between a moment and a local time by the session's time zone, in this function.
+    SessionZone(String),
     /// Every read gives another result.
     Random,
     /// It depends on the session, such as `current_user`.
@@ -58,6 +60,7 @@ impl Note {
             Self::Clock(_) => "time".to_owned(),
             Self::ClockLiteral => "time-literal".to_owned(),
             Self::TimestampWithDate => "timestamp-date".to_owned(),
+            Self::SessionZone(_) => "session-zone".to_owned(),
             Self::Random => "random".to_owned(),
             Self::Session(_) => "session".to_owned(),
             Self::Sequence => "sequence".to_owned(),
@@ -97,6 +100,10 @@ impl fmt::Display for Note {
             ),
             Self::TimestampWithDate => f.write_str(
                 "it compares a timestamp with a date, which is the moment of midnight and no whole day",
+            ),
+            Self::SessionZone(name) => write!(
+                f,
+                "the session's time zone decides the result of {name}, which is a cast in most queries"
             ),
             Self::Random => f.write_str("every read of it gives another result"),
             Self::Session(name) => write!(

@@ -143,12 +143,47 @@ pub async fn install_sql(settings: Settings) -> anyhow::Result<String> {
     } = Installation::open(settings)?;
     database.check_streams(&catalog).await?;
     let mut script = String::new();
-    for schema in apps {
+    for schema in &apps {
         script.push_str(&database.install_app_sql(schema).await?);
     }
-    let triggers = database.install_sql(&catalog).await;
+    let triggers = match database.install_sql(&catalog).await {
+        Err(InstallError::UnsupportedTables(problems)) if are_planned(&problems, &apps) => {
+            let present = catalog.filtered(|stream| {
+                let is_of = |problem: &TableProblem| problem.stream() == Some(&stream.name);
+                !problems.iter().any(is_of)
+            });
+            script.push_str(&planned_note(&problems));
+            database.install_sql(&present).await
+        }
+        planned => planned,
+    };
     script.push_str(&triggers.map_err(|error| add_remedy(error, &catalog))?);
     Ok(script)
+}
+
+/// Returns whether the only problems are tables that the script of an app creates.
+fn are_planned(problems: &[TableProblem], apps: &[&AppSchema]) -> bool {
+    problems.iter().all(|problem| match problem {
+        TableProblem::NotFound { table, .. } => {
+            apps.iter().any(|schema| schema.creates_table(table))
+        }
+        _ => false,
+    })
+}
+
+/// Returns a comment for a script whose tables do not exist yet.
+fn planned_note(problems: &[TableProblem]) -> String {
+    let lines = problems.iter().filter_map(|problem| match problem {
+        TableProblem::NotFound { stream, table, .. } => {
+            Some(format!("-- stream {stream}, table {table}\n"))
+        }
+        _ => None,
+    });
+    let lines: String = lines.collect();
+    format!(
+        "\n-- The triggers of these tables follow their creation above: `latido install` adds them, and after the script above \n\
+         -- `latido install --dry-run` prints them.\n{lines}\n"
+    )
 }
 
 /// Returns the database schemas of these apps, as far as they have one.

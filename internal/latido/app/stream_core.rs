@@ -109,6 +109,7 @@ impl StreamCore {
         let delivery = trigger_monitor::DeliveryState {
             listener: listener.watch_state(),
             watch_locks: self.watch_locks.watch_state(),
+            queue_has_room: listener.watch_queue(),
             triggers: listener.trigger_health().clone(),
         };
         let streams = StreamMonitor {

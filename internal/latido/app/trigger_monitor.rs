@@ -5,20 +5,22 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use latido_engine::Engine;
-use latido_postgres::{Database, ListenerState, TriggerHealth, TriggerState};
+use latido_engine::{Engine, HintSource};
+use latido_postgres::{Database, DatabaseError, ListenerState, TriggerHealth, TriggerState};
 use latido_stream::Catalog;
 
 /// The interval at which the triggers are checked without other events: another process may install
 /// or drop them.
 const CHECK_INTERVAL: Duration = Duration::from_secs(60);
 
-/// The states that must both be good for notifications to be sent and to arrive.
+/// The states that must all be good for notifications to be sent and to arrive.
 pub(super) struct DeliveryState {
     /// The state of the LISTEN connection, over which notifications arrive.
     pub(super) listener: watch::Receiver<ListenerState>,
     /// `true` while the watch locks are held, by which writers learn which keys are watched.
     pub(super) watch_locks: watch::Receiver<bool>,
+    /// `false` while the notification queue is so full that writers send nothing.
+    pub(super) queue_has_room: watch::Receiver<bool>,
     /// Where the state of the triggers is recorded for `/ready`.
     pub(super) triggers: TriggerHealth,
 }
@@ -33,21 +35,44 @@ pub(super) async fn run(
     let DeliveryState {
         mut listener,
         mut watch_locks,
+        mut queue_has_room,
         triggers,
     } = delivery;
     report_read_gaps(&database, &catalog).await;
     let mut reported = None;
     loop {
         let is_delivering = *listener.borrow_and_update() == ListenerState::Listening
-            && *watch_locks.borrow_and_update();
+            && *watch_locks.borrow_and_update()
+            && *queue_has_room.borrow_and_update();
         let installed =
             is_delivering && check_triggers(&database, &catalog, &triggers, &mut reported).await;
         engine.set_triggers_complete(installed);
+        recheck_keys(&database, &catalog, &engine).await;
         tokio::select! {
             changed = listener.changed() => if changed.is_err() { return },
             changed = watch_locks.changed() => if changed.is_err() { return },
+            changed = queue_has_room.changed() => if changed.is_err() { return },
+            () = triggers.wait_for_new_failure() => {}
             () = tokio::time::sleep(CHECK_INTERVAL) => {}
         }
+    }
+}
+
+/// Breaks the streams whose key columns have a type now whose texts are others than those of the
+/// server. Their viewers are told, and the stream monitor tries again.
+async fn recheck_keys(database: &Database, catalog: &Catalog, engine: &Engine) {
+    for (id, stream) in catalog.iter() {
+        let status = catalog.status(id);
+        if !status.is_working() {
+            continue;
+        }
+        let Err(error @ DatabaseError::KeyMismatch(_)) = database.recheck_key_columns(stream).await
+        else {
+            continue;
+        };
+        status.set_broken(error.stream_problem());
+        tracing::error!(stream = stream.name, %error, "a key column has another type since the stream was prepared");
+        engine.mark_all(Some(id), HintSource::Resync);
     }
 }
 
@@ -85,6 +110,9 @@ async fn check_triggers(
         for table in outdated {
             let stream = &catalog.get(table.stream).name;
             tracing::warn!(stream, table = table.table, state = %table.state, "run `latido install`: until then only the hook and the sweep detect changes");
+            if let Some(problem) = &table.problem {
+                tracing::warn!(stream, table = table.table, %problem, "the table does not fit the stream");
+            }
         }
     }
     current

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
 
 use crate::config::all_variables;
-use latido_settings::{ConfigSources, ShownDefault};
+use latido_settings::{ConfigSources, ShownDefault, Variable};
 
 /// The settings given as flags, by the name of their variable. They are not checked yet, because
 /// clap would report only the first error.
@@ -29,6 +29,16 @@ impl Flags {
     }
 }
 
+/// Returns the flag that names a file with the value of a secret.
+fn file_arg(variable: &Variable) -> Option<Arg> {
+    let (name, flag) = (variable.file_name?, variable.file_flag()?);
+    let arg = Arg::new(name).long(flag).value_name("PATH").help(format!(
+        "File with the value of {} [env: {name}]",
+        variable.name
+    ));
+    Some(arg.help_heading(variable.group))
+}
+
 /// Prints the names only, because values may be secrets.
 impl std::fmt::Debug for Flags {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -48,11 +58,10 @@ impl Args for Flags {
             let arg = Arg::new(variable.name)
                 .long(variable.flag())
                 .value_name(variable.value)
-                .help(help);
-            command.arg(
-                arg.help_heading(variable.group)
-                    .allow_hyphen_values(variable.is_secret),
-            )
+                .help(help)
+                .help_heading(variable.group)
+                .allow_hyphen_values(variable.is_secret);
+            command.arg(arg).args(file_arg(variable))
         })
     }
 
@@ -68,10 +77,13 @@ impl FromArgMatches for Flags {
                 .get_one::<String>(name)
                 .map(|value| (name, value.clone()))
         };
+        let names = |variable: &Variable| [Some(variable.name), variable.file_name];
         Ok(Self(
             all_variables()
                 .iter()
-                .filter_map(|variable| given(variable.name))
+                .flat_map(names)
+                .flatten()
+                .filter_map(given)
                 .collect(),
         ))
     }
@@ -110,6 +122,18 @@ mod tests {
                 variable.name
             );
         }
+    }
+
+    #[test]
+    fn secret_may_be_given_as_a_file() {
+        let flags = parse(&["--jwt-secret-file", "/run/secrets/jwt"]);
+        assert_eq!(
+            flags.0,
+            [("JWT_SECRET_FILE", "/run/secrets/jwt".to_owned())].into()
+        );
+        let unknown = ["--port-file", "/run/secrets/port"];
+        let command = Flags::augment_args(Command::new("latido").no_binary_name(true));
+        assert!(command.try_get_matches_from(unknown).is_err());
     }
 
     #[test]

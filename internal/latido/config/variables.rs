@@ -63,10 +63,12 @@ mod tests {
     #[test]
     fn variable_names_are_distinct_and_described() {
         let variables = all_variables();
-        let mut names: Vec<_> = variables.iter().map(|v| v.name).collect();
+        let names = |v: &Variable| [Some(v.name), v.file_name];
+        let mut names: Vec<_> = variables.iter().flat_map(names).flatten().collect();
+        let count = names.len();
         names.sort_unstable();
         names.dedup();
-        assert_eq!(names.len(), variables.len());
+        assert_eq!(names.len(), count);
         assert!(
             variables
                 .iter()

@@ -41,6 +41,27 @@ pub(super) async fn check_key_columns(
     Ok(())
 }
 
+impl Database {
+    /// Checks the key columns of a stream that is prepared again, because a migration may have given
+    /// one another type that its query still accepts. After a mismatch the next read prepares the
+    /// stream anew, which reports it.
+    ///
+    /// # Errors
+    /// [`DatabaseError::KeyMismatch`] for the first column that differs, or the error of the
+    /// database.
+    pub async fn recheck_key_columns(&self, stream: &Stream) -> Result<(), DatabaseError> {
+        let Some(prepared) = self.cached_prepared(&stream.name) else {
+            return Ok(());
+        };
+        let (keys, of) = (&prepared.key_array_type, prepared.key_type);
+        let result = check_key_columns(self, stream, keys, of).await;
+        if let Err(DatabaseError::KeyMismatch(_)) = &result {
+            self.forget_prepared(&stream.name);
+        }
+        result
+    }
+}
+
 /// The column of a table that holds the key.
 struct FoundColumn {
     name: String,

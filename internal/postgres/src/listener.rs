@@ -46,6 +46,9 @@ pub enum ListenerState {
     NotDelivering,
 }
 
+/// The receiver of change hints.
+type HintCallback = Arc<dyn Fn(ChangeHint) + Send + Sync>;
+
 /// A handle to the running listener. Clones share it.
 #[derive(Debug, Clone)]
 pub struct NotificationListener {
@@ -56,7 +59,8 @@ pub struct NotificationListener {
 
 impl NotificationListener {
     /// Starts to listen on the server's channel and on those of apps, until the server stops. One
-    /// task calls `sink`, in order; it must not block.
+    /// task calls `sink`, in order; it must not block. A second task calls it while the server's
+    /// notification queue is filling.
     pub fn start<S>(
         database: &Database,
         catalog: &Arc<Catalog>,
@@ -71,6 +75,7 @@ impl NotificationListener {
         let (state_tx, state) = watch::channel(ListenerState::Connecting);
         let (has_room, queue_has_room) = watch::channel(true);
         let trigger_health = TriggerHealth::default();
+        let sink: HintCallback = Arc::new(sink);
         let task = ListenerTask {
             database: database.clone(),
             catalog: catalog.clone(),
@@ -78,13 +83,14 @@ impl NotificationListener {
             metrics: metrics.clone(),
             trigger_health: trigger_health.clone(),
             state: state_tx,
-            sink: Box::new(sink),
+            sink: Arc::clone(&sink),
         };
         drain.spawn_until_stop(task.run());
         let monitor = QueueMonitor {
             database: database.clone(),
             metrics: Arc::clone(metrics),
             has_room,
+            report_delivery: delivery_reporter(state.clone(), sink),
         };
         drain.spawn_until_stop(monitor.run());
         Self {
@@ -116,6 +122,23 @@ impl NotificationListener {
     }
 }
 
+/// Returns a function that reports whether writers notify. A listener that is not connected has
+/// reported that already.
+fn delivery_reporter(
+    state: watch::Receiver<ListenerState>,
+    sink: HintCallback,
+) -> Box<dyn Fn(bool) + Send + Sync> {
+    Box::new(move |is_delivering| {
+        if *state.borrow() == ListenerState::Listening {
+            sink(if is_delivering {
+                ChangeHint::Listening
+            } else {
+                ChangeHint::NotDelivering
+            });
+        }
+    })
+}
+
 /// The task that runs the connection of a [`NotificationListener`].
 struct ListenerTask {
     database: Database,
@@ -124,7 +147,7 @@ struct ListenerTask {
     metrics: Arc<Metrics>,
     trigger_health: TriggerHealth,
     state: watch::Sender<ListenerState>,
-    sink: Box<dyn Fn(ChangeHint) + Send + Sync>,
+    sink: HintCallback,
 }
 
 impl ListenerTask {
@@ -252,7 +275,7 @@ impl ListenerTask {
             let stream = &self.catalog.get(failure.stream).name;
             self.trigger_health.record(failure, stream, &self.metrics);
         }
-        batch.into_hints().into_iter().for_each(&self.sink);
+        batch.into_hints().into_iter().for_each(&*self.sink);
         message.map(drop)
     }
 }

@@ -3,6 +3,11 @@
 //! A session that listens and stays in a transaction, or never reads, keeps the queue from
 //! shrinking. When the queue is full, every commit that notifies fails. Asking for the fill level
 //! also removes what nobody needs any more, so that the failures end soon after the cause does.
+//!
+//! No writer fails because of Latido: from half full on, writers behind the interest gate send
+//! nothing, and from three quarters on no installed trigger does (`triggers/function_body.rs`,
+//! `sql/apps`). The margin is for what is sent between two checks. Meanwhile the server and the
+//! apps read without notifications, and everything once more when the queue has room.
 
 use std::fmt;
 use std::sync::Arc;
@@ -143,6 +148,9 @@ pub(super) struct QueueMonitor {
     pub(super) metrics: Arc<Metrics>,
     /// `false` while the queue is so full that writers should send nothing.
     pub(super) has_room: watch::Sender<bool>,
+    /// Reports that writers send nothing (`false`), at every check as long as that lasts, and then
+    /// that they notify again (`true`).
+    pub(super) report_delivery: Box<dyn Fn(bool) + Send + Sync>,
 }
 
 impl QueueMonitor {
@@ -161,6 +169,9 @@ impl QueueMonitor {
             let has_room = allows_notifications(had_room, report.usage);
             if has_room != had_room {
                 self.has_room.send_replace(has_room);
+            }
+            if !(had_room && has_room) {
+                (self.report_delivery)(has_room);
             }
             if !report.is_filling() {
                 if warned_at.take().is_some() {

@@ -207,6 +207,12 @@ impl Database {
         }
     }
 
+    pub(super) fn forget_prepared(&self, stream: &str) {
+        if let Ok(mut all) = self.inner.prepared.write() {
+            all.remove(stream);
+        }
+    }
+
     /// Runs one statement with the purpose `what` and fetches all rows. `sql` must be
     /// self-contained, because it may run on any connection.
     pub async fn query(

@@ -231,6 +231,7 @@ mod tests {
                 is_text: false,
             }),
             change_columns: columns.iter().map(|c| (*c).to_owned()).collect(),
+            column_numbers: std::collections::BTreeMap::new(),
             column_types: Vec::new(),
             relations: vec![("public".to_owned(), table.to_owned())],
             trigger_kind: TriggerKind::Rows,

@@ -5,7 +5,9 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::triggers::{TriggerReport, TriggerState};
+use tokio::sync::Notify;
+
+use crate::triggers::{TableProblem, TriggerReport, TriggerState};
 use latido_base::ident::StreamId;
 use latido_telemetry::Metrics;
 
@@ -29,11 +31,15 @@ pub(crate) struct TriggerFailure {
 #[derive(Debug, Clone, Default)]
 pub struct TriggerHealth {
     streams: Arc<Mutex<HashMap<StreamId, StreamTriggers>>>,
+    /// Wakes the inspection of the triggers after a failure of a new kind.
+    new_failure: Arc<Notify>,
 }
 
 #[derive(Debug, Default)]
 struct StreamTriggers {
     state: Option<TriggerState>,
+    /// What is known about renamed columns, in one sentence.
+    renamed: Option<String>,
     /// The time of the last failure and its SQLSTATE.
     last_failure: Option<(Instant, String)>,
     logged: BTreeSet<TriggerFailure>,
@@ -44,9 +50,24 @@ impl TriggerHealth {
     pub fn set_report(&self, report: &TriggerReport) {
         let mut streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
         for table in &report.tables {
-            let state = report.stream_state(table.stream);
-            streams.entry(table.stream).or_default().state = Some(state);
+            let known = streams.entry(table.stream).or_default();
+            known.state = Some(report.stream_state(table.stream));
+            known.renamed = None;
         }
+        for table in &report.tables {
+            let renamed = table
+                .problem
+                .as_ref()
+                .and_then(TableProblem::renamed_summary);
+            if let (Some(renamed), Some(known)) = (renamed, streams.get_mut(&table.stream)) {
+                known.renamed = Some(renamed);
+            }
+        }
+    }
+
+    /// Waits for a trigger's failure of a kind that was not reported before.
+    pub async fn wait_for_new_failure(&self) {
+        self.new_failure.notified().await;
     }
 
     /// Counts a failure that a trigger reported, and logs each kind of failure once.
@@ -64,6 +85,7 @@ impl TriggerHealth {
                  retyped: run `latido doctor`, then `latido install`"
             );
             known.logged.insert(failure);
+            self.new_failure.notify_one();
         }
     }
 
@@ -72,6 +94,9 @@ impl TriggerHealth {
     pub(crate) fn problem(&self, stream: StreamId) -> Option<String> {
         let streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
         let known = streams.get(&stream)?;
+        if let Some(renamed) = &known.renamed {
+            return Some(renamed.clone());
+        }
         match (&known.last_failure, known.state) {
             (Some((at, sqlstate)), _) if at.elapsed() < FAILING_FOR => Some(format!(
                 "its triggers fail ({sqlstate}): every change counts as a change of every key"

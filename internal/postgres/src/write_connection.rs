@@ -33,8 +33,8 @@ impl Database {
 }
 
 impl WriteConnection {
-    /// Runs one piece of work on the connection, and opens it if necessary. A connection that
-    /// failed is not used again. `label` names the work in errors.
+    /// Runs one piece of work on the connection in a transaction, and opens the connection if
+    /// necessary. A connection that failed is not used again. `label` names the work in errors.
     ///
     /// # Errors
     /// Returns an error if the database is unavailable, rejects a statement, or does not answer
@@ -50,7 +50,16 @@ impl WriteConnection {
             Some(private) => private,
             None => self.database.open_dedicated_direct().await?,
         };
-        let result = timeout(WRITE_TIMEOUT, work(&private.client)).await;
+        // As in the pools: where a policy would hide rows from a write, it fails instead.
+        let settings = self.database.direct_endpoint().local_read_settings();
+        let transaction = async {
+            let begin = format!("BEGIN; {settings}");
+            private.client.batch_execute(&begin).await?;
+            let value = work(&private.client).await?;
+            private.client.batch_execute("COMMIT").await?;
+            Ok(value)
+        };
+        let result = timeout(WRITE_TIMEOUT, transaction).await;
         let result =
             result.map_err(|_| DatabaseError::unavailable("no answer to a write in time"))?;
         let value = result.map_err(|error| DatabaseError::from_driver(label, &error))?;

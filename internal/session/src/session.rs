@@ -159,9 +159,8 @@ impl Session {
             .iter()
             .position(|subscription| *subscription.name == *name)
         else {
-            use ChannelError::{InvalidKey, Unknown};
             return match context.catalog.resolve(&name) {
-                Err(reason @ (Unknown { .. } | InvalidKey(_))) => {
+                Err(reason @ (ChannelError::Unknown { .. } | ChannelError::InvalidKey(_))) => {
                     error(error_code(&reason), reason.to_string(), Some(name))
                 }
                 _ => SessionEffect::Reply(ServerReply::Unsubscribed(name.into())),

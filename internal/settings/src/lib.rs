@@ -10,6 +10,7 @@
 mod errors;
 mod page;
 mod parse;
+mod secret_file;
 mod settings_reader;
 mod sources;
 mod variable;

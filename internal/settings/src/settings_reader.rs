@@ -144,9 +144,10 @@ impl<'a> SettingsReader<'a> {
         self.parse(variable, &expected, parse::time_zone)
     }
 
-    /// Records an error if the variable is unset.
+    /// Records an error if the variable is unset. A variable whose file cannot be read has its error
+    /// already.
     pub fn require(&mut self, variable: &Variable, expected: &str) {
-        if self.text(variable).is_none() {
+        if self.text(variable).is_none() && !self.sources.has_failed_file(variable) {
             self.errors
                 .add(variable.name, format!("missing; expected {expected}"));
         }

@@ -1,10 +1,12 @@
-//! The sources of settings: flags, environment variables and the `.env` file.
+//! The sources of settings: flags, environment variables, the `.env` file, and files with secrets
+//! that one of these names.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::OsString;
 use std::fmt;
 use std::io::ErrorKind;
 
+use crate::secret_file::read_secret;
 use crate::{ConfigErrors, Variable};
 
 /// The file that is read from the working directory.
@@ -18,6 +20,8 @@ pub struct ConfigSources {
     flags: BTreeMap<&'static str, String>,
     environment: HashMap<String, String>,
     dotenv: HashMap<String, String>,
+    /// The variables with a file whose value could not be taken from it.
+    failed_files: BTreeSet<&'static str>,
     /// The errors found while reading the sources themselves.
     errors: ConfigErrors,
 }
@@ -25,17 +29,19 @@ pub struct ConfigSources {
 impl ConfigSources {
     /// Reads the environment of the process, as far as `variables` name it, and `.env` in its
     /// working directory if it exists. Neither is changed. `flags` maps names of variables to
-    /// values.
-    pub fn from_process<'a>(
-        variables: impl IntoIterator<Item = &'a Variable>,
-        flags: BTreeMap<&'static str, String>,
-    ) -> Self {
+    /// values. Then reads the files that hold secrets.
+    pub fn from_process(variables: &[Variable], flags: BTreeMap<&'static str, String>) -> Self {
         let mut sources = Self {
             flags,
             ..Self::default()
         };
         for variable in variables {
-            sources.add_environment(variable.name, std::env::var_os(variable.name));
+            for name in [Some(variable.name), variable.file_name]
+                .into_iter()
+                .flatten()
+            {
+                sources.add_environment(name, std::env::var_os(name));
+            }
         }
         match std::fs::read_to_string(DOTENV) {
             Ok(text) => sources.read_dotenv(&text),
@@ -44,6 +50,7 @@ impl ConfigSources {
                 .errors
                 .add(DOTENV, format!("could not be read: {error}")),
         }
+        sources.read_files(variables);
         sources
     }
 
@@ -93,6 +100,53 @@ impl ConfigSources {
         }
     }
 
+    /// Replaces the names of files with the secrets in them. A file counts with the precedence of the
+    /// source that names it. Naming one beside a value in the same source is an error.
+    fn read_files(&mut self, variables: &[Variable]) {
+        let Self {
+            flags,
+            environment,
+            dotenv,
+            failed_files,
+            errors,
+        } = self;
+        for variable in variables {
+            let (name, Some(file_name)) = (variable.name, variable.file_name) else {
+                continue;
+            };
+            let sources: [&mut dyn Source; 3] = [&mut *flags, &mut *environment, &mut *dotenv];
+            for source in sources {
+                let Some(path) = source.value(file_name) else {
+                    // A stronger source sets this variable, so files of weaker ones are not read.
+                    if source.value(name).is_some() {
+                        break;
+                    }
+                    continue;
+                };
+                let secret = if source.value(name).is_some() {
+                    Err(format!("set beside {name}; expected one of the two"))
+                } else {
+                    read_secret(path.trim().as_ref()).map_err(|error| {
+                        format!("{error}; expected the path of a file with {name}")
+                    })
+                };
+                match secret {
+                    Ok(secret) => source.set(name, secret),
+                    Err(problem) => {
+                        errors.add(file_name, problem);
+                        failed_files.insert(name);
+                    }
+                }
+                break;
+            }
+        }
+    }
+
+    /// Returns whether the variable has a file whose value could not be taken from it.
+    pub(crate) fn has_failed_file(&self, variable: &Variable) -> bool {
+        self.failed_files.contains(variable.name)
+    }
+
     /// Returns whether some source sets a variable, but none to a value.
     pub(crate) fn is_empty(&self, variable: &Variable) -> bool {
         let name = variable.name;
@@ -104,17 +158,44 @@ impl ConfigSources {
 
     /// Returns the value of a variable from the source with the highest precedence.
     pub(crate) fn get(&self, variable: &Variable) -> Option<&str> {
-        let name = variable.name;
-        let environment = || self.environment.get(name).map(String::as_str);
-        let dotenv = || self.dotenv.get(name).map(String::as_str);
-        let is_set = |value: &&str| !value.trim().is_empty();
-        self.flags
-            .get(name)
-            .map(String::as_str)
-            .filter(is_set)
-            .or_else(|| environment().filter(is_set))
-            .or_else(|| dotenv().filter(is_set))
+        let sources: [&dyn Source; 3] = [&self.flags, &self.environment, &self.dotenv];
+        sources
+            .into_iter()
+            .find_map(|source| source.value(variable.name))
     }
+}
+
+/// One of the sources.
+trait Source {
+    /// Returns the value of a variable. An empty one counts as unset.
+    fn value(&self, name: &str) -> Option<&str>;
+
+    /// Sets a variable.
+    fn set(&mut self, name: &'static str, value: String);
+}
+
+impl Source for BTreeMap<&'static str, String> {
+    fn value(&self, name: &str) -> Option<&str> {
+        self.get(name).map(String::as_str).filter(is_set)
+    }
+
+    fn set(&mut self, name: &'static str, value: String) {
+        self.insert(name, value);
+    }
+}
+
+impl Source for HashMap<String, String> {
+    fn value(&self, name: &str) -> Option<&str> {
+        self.get(name).map(String::as_str).filter(is_set)
+    }
+
+    fn set(&mut self, name: &'static str, value: String) {
+        self.insert(name.to_owned(), value);
+    }
+}
+
+fn is_set(value: &&str) -> bool {
+    !value.trim().is_empty()
 }
 
 /// Prints no values, because they may be secrets.
@@ -127,53 +208,5 @@ impl fmt::Debug for ConfigSources {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    crate::variables! {
-        const VARIABLES;
-        "Tests" {
-            plain PORT "PORT" = none, "A variable that every source sets";
-            plain HOST "ADDRESS" = none, "A variable of the environment";
-            plain TIMEZONE "ZONE" = none, "A variable that is empty in the environment";
-            secret JWT_SECRET "TEXT" = none, "A variable of the file alone";
-        }
-    }
-
-    #[test]
-    fn flag_precedes_environment_and_environment_precedes_file() {
-        let mut sources =
-            ConfigSources::from_variables(&[("PORT", "2"), ("HOST", "::1"), ("TIMEZONE", "")]);
-        sources.flags.insert("PORT", "1".to_owned());
-        sources.read_dotenv(
-            "\u{feff}PORT=3\nHOST=127.0.0.1\nTIMEZONE=Asia/Tokyo\n# comment\nJWT_SECRET='a $b'\n",
-        );
-        let values =
-            [PORT, HOST, TIMEZONE, JWT_SECRET].map(|v| sources.get(&v).unwrap().to_owned());
-        assert_eq!(values, ["1", "::1", "Asia/Tokyo", "a $b"]);
-        assert!(sources.errors.is_empty() && VARIABLES.len() == 4);
-    }
-
-    #[test]
-    fn invalid_line_is_located_but_not_printed() {
-        let mut sources = ConfigSources::default();
-        sources.read_dotenv("PORT=3\nJWT_SECRET=my own secret\n");
-        let text = format!("{} {sources:?}", sources.errors);
-        assert!(
-            text.contains("the line behind PORT") && !text.contains("own"),
-            "{text}"
-        );
-    }
-
-    #[cfg(unix)]
-    #[test]
-    fn value_that_is_not_utf8_is_an_error() {
-        use std::os::unix::ffi::OsStringExt;
-        let mut sources = ConfigSources::default();
-        sources.add_environment("HOST", Some(OsString::from_vec(vec![0xff])));
-        assert_eq!(
-            sources.errors.to_string(),
-            "1 mistake in the configuration:\n  HOST: expected UTF-8 text"
-        );
-    }
-}
+#[path = "sources_tests.rs"]
+mod tests;

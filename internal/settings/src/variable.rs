@@ -14,6 +14,8 @@ pub struct Variable {
     pub group: &'static str,
     /// `true` if its value must never be shown.
     pub is_secret: bool,
+    /// The name of the variable that names a file with the value. Only a secret has one.
+    pub file_name: Option<&'static str>,
     /// The placeholder for its value in the help.
     pub value: &'static str,
     /// The default as shown in the help.
@@ -25,12 +27,21 @@ pub struct Variable {
 impl Variable {
     /// Returns the name of the flag, without the two hyphens.
     pub fn flag(&self) -> String {
-        self.name.to_ascii_lowercase().replace('_', "-")
+        flag_of(self.name)
+    }
+
+    /// Returns the name of the flag that names a file with the value, without the two hyphens.
+    pub fn file_flag(&self) -> Option<String> {
+        self.file_name.map(flag_of)
     }
 
     const fn showing(self, default: ShownDefault) -> Self {
         Self { default, ..self }
     }
+}
+
+fn flag_of(name: &str) -> String {
+    name.to_ascii_lowercase().replace('_', "-")
 }
 
 /// The default of a variable as the help shows it.
@@ -152,7 +163,8 @@ impl Setting<Duration> {
 /// A line holds `secret` or `plain`, the name, the placeholder of the value, the default as a call
 /// of a constructor of [`Setting`] (`none`, `shown`, `text`, `bool`, `u16`, `u32`, `u64`, `usize`,
 /// `seconds`, `milliseconds`), and the description without a final full stop. A visibility before it
-/// is that of the constant.
+/// is that of the constant. The value of a `secret` may also be in a file, which a variable of the same
+/// name with the suffix `_FILE` names.
 ///
 /// ```
 /// # use std::time::Duration;
@@ -173,6 +185,8 @@ impl Setting<Duration> {
 macro_rules! variables {
     (@secrecy secret) => { true };
     (@secrecy plain) => { false };
+    (@file secret $name:ident) => { Some(concat!(stringify!($name), "_FILE")) };
+    (@file plain $name:ident) => { None };
     (@type none) => { () };
     (@type shown) => { () };
     (@type text) => { &'static str };
@@ -192,6 +206,7 @@ macro_rules! variables {
                         name: stringify!($name),
                         group: $group,
                         is_secret: $crate::variables!(@secrecy $secrecy),
+                        file_name: $crate::variables!(@file $secrecy $name),
                         value: $value,
                         default: $crate::ShownDefault::None,
                         help: $help,

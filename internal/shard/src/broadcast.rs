@@ -159,14 +159,16 @@ impl ShardWorker {
             }
         }
         self.count_sent(frames, bytes);
-        if let Some(latest) = self
-            .rooms
-            .get_mut(index)
-            .and_then(|room| room.latest.as_ref())
-        {
-            let content = latest.content;
-            self.count_errors(content, frames);
-        }
+        self.count_room_errors(index, frames);
         sends
+    }
+
+    /// Counts the clients that a room's newest frame was sent to, if the frame is an error.
+    fn count_room_errors(&mut self, index: u32, clients: u64) {
+        let room = self.rooms.get_mut(index);
+        let content = room.and_then(|room| Some(room.latest.as_ref()?.content));
+        if let Some(content) = content {
+            self.count_errors(content, clients);
+        }
     }
 }

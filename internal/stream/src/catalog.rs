@@ -45,7 +45,17 @@ pub struct Catalog {
 impl Catalog {
     /// Creates a catalog of streams. Their names must be distinct.
     pub fn new(streams: Vec<Stream>) -> Self {
-        let streams: Vec<_> = streams.into_iter().map(Arc::new).collect();
+        Self::of_shared(streams.into_iter().map(Arc::new).collect())
+    }
+
+    /// Returns a catalog of those streams for which `is_kept` is true, with states of their own.
+    #[must_use]
+    pub fn filtered(&self, is_kept: impl Fn(&Stream) -> bool) -> Self {
+        let kept = self.streams.iter().filter(|stream| is_kept(stream));
+        Self::of_shared(kept.cloned().collect())
+    }
+
+    fn of_shared(streams: Vec<Arc<Stream>>) -> Self {
         let ids = (0..).map(StreamId);
         let by_name = streams.iter().map(|s| s.name.clone()).zip(ids).collect();
         Self {

@@ -27,11 +27,15 @@ fn settings(url: &str, more: &[(&str, &str)]) -> Settings {
 }
 
 /// Starts a server with every app's tables and the documented role, which has its privileges on the
-/// built-in stream only.
+/// built-in stream only. New functions are nobody's but their owner's, as in a careful database.
 async fn start_cluster(variables: &[(&str, &str)]) -> (OwnCluster, Client, Vec<String>) {
     let cluster = OwnCluster::start(&SCHEMA_FILES).await;
-    let report = app::install(settings(&cluster.url(), variables)).await;
     let owner = cluster.client().await;
+    owner
+        .batch_execute("ALTER DEFAULT PRIVILEGES REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC")
+        .await
+        .unwrap();
+    let report = app::install(settings(&cluster.url(), variables)).await;
     (cluster, owner, warnings_of(&report.unwrap()))
 }
 
@@ -206,6 +210,30 @@ async fn own_streams_get_the_columns_that_they_list() {
         .filter(|finding| finding.level == FindingLevel::Failure)
         .collect();
     assert!(failed.is_empty(), "{failed:?}");
+    let toml = format!(
+        "{toml}
+        [streams.otra]
+        query = \"SELECT k, (SELECT count(*) FROM tienda.pedidos p WHERE p.tienda_id = k) AS n FROM unnest($1::bigint[]) AS k\"
+        key_field = \"tienda_id\"
+        authorize = \"SELECT e.tienda_id::text FROM empleados e WHERE e.usuario = $1 AND e.tienda_id::text = ANY ($2)\"
+        time_zone = \"SELECT z.id, z.zona FROM vista z WHERE z.id = ANY ($1::bigint[])\"
+        [[streams.otra.tables]]
+        table = \"tienda.pedidos\"
+        key = \"tienda_id\""
+    );
+    folder.write("latido.toml", &toml);
+    let sql = "CREATE TABLE empleados (usuario text, tienda_id bigint, sueldo int); CREATE TABLE zonas (id bigint, zona text, nota text);
+               CREATE VIEW vista AS SELECT id, zona FROM zonas";
+    owner.batch_execute(sql).await.unwrap();
+    let script = app::grants(settings(&cluster.url(), &variables), "latido", true)
+        .await
+        .unwrap();
+    for line in [
+        "GRANT SELECT (\"tienda_id\", \"usuario\") ON TABLE \"public\".\"empleados\"",
+        "GRANT SELECT ON TABLE \"public\".\"vista\"",
+    ] {
+        assert!(script.contains(line), "{line} in {script}");
+    }
     let unknown = app::grants(settings(&cluster.url(), &variables), "nobody", true).await;
     assert!(unknown.unwrap_err().to_string().contains("nobody"));
 }

@@ -141,6 +141,7 @@ async fn messaging_is_not_captured() {
     write_messages(&store).await;
     read_conversations(&store).await;
     store.notify(ANA, EVA, "{}").await.unwrap();
+    assert!(!store.changes(&cursor).await.unwrap().changes.is_empty());
     let leave = "DELETE FROM conversation_members; DELETE FROM messages";
     writer.batch_execute(leave).await.unwrap();
     assert!(!store.changes(&cursor).await.unwrap().changes.is_empty());
@@ -184,7 +185,8 @@ async fn server_with_modules_is_not_captured() {
     let rows = format!(
         "INSERT INTO users (id, name) VALUES (7, 'Ana');
          INSERT INTO modules (module_id, name, module_code, module_password_hash, user_id, claimed) VALUES
-           ('M1', 'Loop', 'c1', '{PASSWORD_HASH}', 7, true), ('M3', NULL, 'c3', NULL, NULL, false)"
+           ('M1', 'Loop', 'c1', '{PASSWORD_HASH}', 7, true), ('M3', NULL, 'c3', NULL, NULL, false);
+         INSERT INTO module_state (module_id, telemetry) VALUES ('M1', NULL)"
     );
     writer.batch_execute(&rows).await.unwrap();
     let mut app = TestApp::on_database_with(home.url(), &VARIABLES, |_| {}).await;

@@ -1,5 +1,8 @@
 //! The modules app: devices on `/esp32`, the emit API, and rows changed with plain SQL.
 
+mod commands;
+mod passwords;
+
 use serde_json::{Value, json};
 use tokio_postgres::Client;
 
@@ -17,7 +20,11 @@ pub(super) const PASSWORD_HASH: &str =
     "$2b$04$abcdefghijklmnopqrstuuLZYjhNQAOdpbzt4WxWlUHjv1wsyH5DG";
 
 pub(super) async fn start_app() -> (TestApp, Client) {
-    let app = TestApp::with_settings(&VARIABLES, |_| {}).await;
+    start_app_with(&VARIABLES).await
+}
+
+async fn start_app_with(variables: &[(&str, &str)]) -> (TestApp, Client) {
+    let app = TestApp::with_settings(variables, |_| {}).await;
     let client = app.connect_database().await;
     let sql = format!(
         "INSERT INTO users (id, name) VALUES (7, 'Ana'), (8, 'Eva');

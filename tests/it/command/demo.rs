@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use tokio_postgres::config::Host;
 
 use crate::embedded::processes;
+use crate::harness::claims::{SECRET, sign_with};
 use crate::harness::cluster::connect;
 use crate::harness::{CommandHome, RunningCommand, TestSocket, http_client, wait_until};
 
@@ -178,6 +179,42 @@ async fn demo_works_survives_crashes_and_leaves_nothing_behind() {
         "{}",
         finished.stderr
     );
+}
+
+/// Returns whether a token is signed with that secret, whatever it claims.
+fn is_signed_with(secret: &str, token: &str) -> bool {
+    let mut rules = jsonwebtoken::Validation::default();
+    rules.required_spec_claims.clear();
+    (rules.validate_exp, rules.validate_aud) = (false, false);
+    let key = jsonwebtoken::DecodingKey::from_secret(secret.as_bytes());
+    jsonwebtoken::decode::<Value>(token, &key, &rules).is_ok()
+}
+
+/// The folder holds the settings of a server in production, and a proxy on this machine makes its
+/// addresses public.
+#[tokio::test(flavor = "multi_thread")]
+async fn demo_beside_production_gives_out_no_token_of_it() {
+    assert!(is_signed_with(SECRET, &sign_with(SECRET, &json!({}))));
+    let home = CommandHome::new();
+    home.folder()
+        .write(".env", &format!("JWT_SECRET='{SECRET}'\n"));
+    let state = home.folder().path().join("state");
+    let demo = CommandDemo::start(&home, state.to_str().expect("UTF-8")).await;
+    let mut tokens = vec![demo.token.clone()];
+    for path in ["demo/session", "demo/operator"] {
+        let request = || demo.http.get(format!("{}{path}", demo.page));
+        let answer = request().send().await.expect("a response");
+        assert_eq!(answer.status(), 200, "{path}");
+        let body: Value = serde_json::from_str(&answer.text().await.unwrap()).expect("JSON");
+        tokens.push(body["token"].as_str().expect("a token").to_owned());
+        for header in ["x-forwarded-for", "x-real-ip", "forwarded", "via"] {
+            let forwarded = request().header(header, "203.0.113.9").send().await;
+            assert_eq!(forwarded.expect("a response").status(), 403, "{header}");
+        }
+    }
+    for token in tokens {
+        assert!(!is_signed_with(SECRET, &token), "{token}");
+    }
 }
 
 /// Stops a demo during its first start. It waits for the processes that create the data, and never

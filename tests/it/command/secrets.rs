@@ -3,6 +3,7 @@
 
 mod apps;
 mod external_services;
+mod files;
 
 use reqwest::{Method, RequestBuilder};
 use rustix::process::Signal;

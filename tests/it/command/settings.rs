@@ -2,6 +2,8 @@
 
 use std::net::{SocketAddr, TcpStream};
 
+use latido::config::{ConfigSources, Purpose, Settings};
+
 use super::{SECRET, variables};
 use crate::harness::{CommandHome, ReservedPort};
 
@@ -28,6 +30,33 @@ async fn missing_settings_are_listed() {
             finished.stderr
         );
     }
+}
+
+#[tokio::test]
+async fn file_that_gives_no_secret_is_named_once() {
+    let home = CommandHome::new();
+    let variables = [
+        ("DATABASE_URL", NOWHERE),
+        ("DATABASE_URL_FILE", "/run/secrets/url"),
+        ("JWT_SECRET_FILE", "/absent/hunter2"),
+        ("NOTIFY_API_KEY_FILE", "/"),
+    ];
+    let finished = home.run(&["serve"], &variables).await;
+    assert_eq!(finished.code, Some(2), "{finished:?}");
+    let expected = [
+        "3 mistakes in the configuration:",
+        "DATABASE_URL_FILE: set beside DATABASE_URL; expected one of the two",
+        "JWT_SECRET_FILE: the file could not be read: No such file",
+        "NOTIFY_API_KEY_FILE: the file could not be read: Is a directory",
+    ];
+    for text in expected {
+        assert!(
+            finished.stderr.contains(text),
+            "{text}: {}",
+            finished.stderr
+        );
+    }
+    assert!(!finished.stderr.contains("hunter2") && !finished.stderr.contains("open-sesame"));
 }
 
 #[tokio::test]
@@ -97,6 +126,52 @@ async fn weak_secret_is_refused_unless_allowed() {
         "{}",
         server.stderr_text()
     );
+}
+
+/// Each of these is a warning, or an error, of its own variable.
+#[test]
+fn guessable_secrets_and_empty_restrictions_are_named() {
+    let fixed = [
+        ("DATABASE_URL", NOWHERE),
+        ("JWT_SECRET", SECRET),
+        ("MODULES_JWT_SECRET", SECRET),
+        ("MESSAGING_JWT_SECRET", SECRET),
+        ("LATIDO_APPS", "workspace,gateway,messaging,modules"),
+        ("GATEWAY_API_URL", "http://127.0.0.1:9"),
+        ("WORKSPACE_API_KEY", "a long key for this test"),
+        ("MODULES_API_KEY", "a long key for this test"),
+        ("GATEWAY_API_KEY", "a long key for this test"),
+    ];
+    let named = |changes: &[(&str, &str)], name: &str| {
+        let fixed = fixed
+            .iter()
+            .filter(|(fixed, _)| changes.iter().all(|(changed, _)| changed != fixed));
+        let all: Vec<_> = fixed.chain(changes).copied().collect();
+        let read = Settings::read(&ConfigSources::from_variables(&all), Purpose::Serve);
+        let texts = match read {
+            Ok(settings) => settings.warnings,
+            Err(errors) => errors.to_string().lines().map(str::to_owned).collect(),
+        };
+        texts.iter().any(|text| text.trim().starts_with(name))
+    };
+    for (name, value) in [
+        ("NOTIFY_API_KEY", "fifteen letters"),
+        ("WORKSPACE_API_KEY", "fifteen letters"),
+        ("GATEWAY_API_KEY", "fifteen letters"),
+        ("MODULES_API_KEY", "fifteen letters"),
+        ("MODULES_SESSION_SECRET", "fifteen letters"),
+        ("MODULES_SESSION_SECRET_PREVIOUS", "fifteen letters"),
+        ("TRUSTED_PROXIES", "0.0.0.0/0"),
+        ("TRUSTED_PROXIES", "127.0.0.1, ::/0"),
+        ("GATEWAY_TRUSTED_CIDRS", "0.0.0.0/0"),
+        ("GATEWAY_TRUSTED_CIDRS", "::/0"),
+        ("JWT_ISSUER", ""),
+        ("MODULES_JWT_ISSUER", ""),
+        ("MESSAGING_JWT_ISSUER", ""),
+    ] {
+        assert!(!named(&[], name), "{name}");
+        assert!(named(&[(name, value)], name), "{name}={value}");
+    }
 }
 
 #[tokio::test]

@@ -5,8 +5,8 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::frame::Frame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 
-use super::open_socketio;
-use crate::harness::{ADMIN_OF_B1, TestApp, TestSocket, claims};
+use super::{next_packet, open_socketio};
+use crate::harness::{ADMIN_OF_B1, TestApp, TestSocket, claims, within};
 
 /// The fragments of a flood: far more than any limit allows at once.
 const FLOOD: usize = 5_000;
@@ -74,14 +74,26 @@ const MODULES: [(&str, &str); 2] = [
     ("MODULES_API_KEY", "a key of this test"),
 ];
 
+/// A client that is identified, so that no deadline ends its connection.
+async fn open_identified(app: &TestApp) -> TestSocket {
+    let mut socket = open_socketio(app).await;
+    let token = app.sign(&json!({"id": 7, "exp": claims::now() + 600}));
+    let connect = format!("40{}", json!({"token": token}));
+    socket.send_raw(connect.into()).await;
+    next_packet(&mut socket, "40").await;
+    socket.send_raw(r#"42["request_stats"]"#.into()).await;
+    next_packet(&mut socket, "42").await;
+    socket
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn socketio_packets_without_content_close_the_connection() {
     let app = TestApp::with_settings(&MODULES, |_| {}).await;
-    let mut fragments = open_socketio(&app).await;
+    let mut fragments = open_identified(&app).await;
     flood(&mut fragments).await;
     assert_ends(&mut fragments).await;
     for packet in ["2", "3", "4", "40/nowhere,"] {
-        let mut socket = open_socketio(&app).await;
+        let mut socket = open_identified(&app).await;
         for _ in 0..FLOOD {
             if !socket.try_send(Message::text(packet)).await {
                 break;
@@ -91,12 +103,17 @@ async fn socketio_packets_without_content_close_the_connection() {
     }
 }
 
-/// Reads until the connection ends.
+/// Reads until the connection ends. Pings are answered, so that their absence does not end it.
 async fn assert_ends(socket: &mut TestSocket) {
-    loop {
-        let text = socket.next_text().await;
-        if !text.starts_with(|c: char| c.is_ascii_digit()) {
-            return;
+    let reading = async {
+        loop {
+            let text = socket.next_text().await;
+            if text == "2" {
+                socket.try_send(Message::text("3")).await;
+            } else if !text.starts_with(|c: char| c.is_ascii_digit()) {
+                return;
+            }
         }
-    }
+    };
+    within(reading).await;
 }

@@ -51,6 +51,27 @@ async fn polling_session_without_identity_may_send_little() {
     assert_eq!(app.get(&path).await.0, 400, "the session is closed");
 }
 
+/// One client opens as many sessions as it can, over one connection.
+#[tokio::test(flavor = "multi_thread")]
+async fn polling_sessions_of_an_address_are_limited() {
+    let app = TestApp::with_settings(&MODULES, |_| {}).await;
+    let path = "/socket.io/?EIO=4&transport=polling";
+    let mut refused = None;
+    for _ in 0..1_500 {
+        let (status, _) = app.get(path).await;
+        refused = (status != 200).then_some(status);
+        if refused.is_some() {
+            break;
+        }
+    }
+    assert!(
+        refused.is_some_and(|status| status == 429 || status == 503),
+        "{refused:?}"
+    );
+    let (status, _) = app.get("/health").await;
+    assert_eq!(status, 200, "other requests are answered");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn empty_packets_of_a_poll_count() {
     let app = TestApp::with_settings(&MODULES, |_| {}).await;

@@ -1,5 +1,6 @@
 //! A dashboard client that uses an independent WebSocket library, with JSON in both directions.
 
+use std::io::Write as _;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
@@ -91,6 +92,20 @@ impl TestSocket {
         }
     }
 
+    /// Returns the next message that is no ping and no pong; the library handles those. They do not
+    /// extend the time to wait, or a test whose frame never comes would wait for ever.
+    async fn next_content(&mut self) -> Option<Result<Message, Error>> {
+        let reading = async {
+            loop {
+                match self.stream.next().await {
+                    Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+                    content => return content,
+                }
+            }
+        };
+        within(reading).await
+    }
+
     /// Returns the next frame that is not `status`: on a busy machine the database may answer so late
     /// that the server reports it.
     pub(crate) async fn next(&mut self) -> Value {
@@ -102,16 +117,13 @@ impl TestSocket {
         }
     }
 
-    /// Returns the next text frame as JSON. The library handles control frames.
+    /// Returns the next text frame as JSON.
     pub(crate) async fn next_frame(&mut self) -> Value {
-        loop {
-            match within(self.stream.next()).await {
-                Some(Ok(Message::Text(text))) => {
-                    return serde_json::from_str(&text).expect("every frame is JSON");
-                }
-                Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
-                other => panic!("expected a text frame, not {other:?}"),
+        match self.next_content().await {
+            Some(Ok(Message::Text(text))) => {
+                serde_json::from_str(&text).expect("every frame is JSON")
             }
+            other => panic!("expected a text frame, not {other:?}"),
         }
     }
 
@@ -129,12 +141,9 @@ impl TestSocket {
 
     /// Returns the next text, JSON or not, or a description of how the connection ended.
     pub(crate) async fn next_text(&mut self) -> String {
-        loop {
-            match within(self.stream.next()).await {
-                Some(Ok(Message::Text(text))) => return text.to_string(),
-                Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
-                end => return format!("{end:?}"),
-            }
+        match self.next_content().await {
+            Some(Ok(Message::Text(text))) => text.to_string(),
+            end => format!("{end:?}"),
         }
     }
 
@@ -189,7 +198,7 @@ impl TestSocket {
     /// if there is no close frame.
     pub(crate) async fn wait_for_close_code(&mut self) -> Option<u16> {
         loop {
-            match within(self.stream.next()).await {
+            match self.next_content().await {
                 Some(Ok(Message::Close(frame))) => return frame.map(|frame| frame.code.into()),
                 Some(Ok(_)) => {}
                 Some(Err(_)) | None => return None,
@@ -201,7 +210,7 @@ impl TestSocket {
     /// frame.
     pub(crate) async fn wait_for_close(&mut self) -> (u16, String) {
         loop {
-            match within(self.stream.next()).await {
+            match self.next_content().await {
                 Some(Ok(Message::Close(Some(frame)))) => {
                     return (frame.code.into(), frame.reason.to_string());
                 }
@@ -222,6 +231,11 @@ pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(TEST_TIMEOUT, future)
         .await
         .expect("completes before the timeout")
+}
+
+/// Reports a skipped test past the runner's output capture, so that it is never silent.
+pub(crate) fn report_not_tested(what: &str) {
+    let _ = writeln!(std::io::stderr(), "NOT TESTED: {what}");
 }
 
 /// Polls a condition until it holds, every 10 ms.

@@ -211,3 +211,31 @@ async fn session_options_of_the_url_are_applied() {
             .unwrap();
     }
 }
+
+/// The names that other drivers have for a session's options.
+#[tokio::test]
+async fn options_in_the_words_of_other_drivers_are_applied() {
+    let (_home, client, url) = empty_database().await;
+    client
+        .batch_execute(
+            "CREATE SCHEMA app; CREATE TABLE app.t (k int); INSERT INTO app.t VALUES (1)",
+        )
+        .await
+        .unwrap();
+    let behaviour = PoolerBehaviour {
+        drop_options: true,
+        ..PoolerBehaviour::default()
+    };
+    let proxy = PoolerProxy::start(&url, behaviour).await;
+    for url in [&url, &proxy.url] {
+        let jdbc = "currentSchema=app,public&ApplicationName=panel&statement_timeout=400";
+        let database = Database::open(&Config::new(with_parameters(url, jdbc))).unwrap();
+        let of_session = plain(
+            "t",
+            "SELECT k, current_setting('application_name') AS name, current_setting('statement_timeout') AS limit
+               FROM t WHERE k = ANY ($1)",
+        );
+        let rows = read(&database, &of_session, &["1"]).await.unwrap();
+        assert_eq!(rows[0].columns, r#"{"name":"panel","limit":"400ms"}"#);
+    }
+}

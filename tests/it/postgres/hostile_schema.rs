@@ -16,7 +16,7 @@ use tokio_postgres::Client;
 use super::triggers::{GATE_SETTINGS, NotificationTap, keys, set, watch_everything};
 use super::{A, B, estadisticas, table};
 use crate::harness::TestApp;
-use crate::harness::cluster::TestDatabase;
+use crate::harness::cluster::{OwnCluster, TestDatabase};
 
 /// The error of a shadow.
 const CAPTURED: &str = "cannot display a value of type";
@@ -27,6 +27,22 @@ const MORE_TABLES: &str = "
     CREATE TABLE reservas_20 PARTITION OF reservas FOR VALUES FROM ('2020-01-01') TO ('2021-01-01');
     CREATE TABLE textos (negocio_id text, fecha date, estado text);
     CREATE TABLE ajustes (id int, valor text);";
+
+/// Puts the shadows into a database. Connections that are opened afterwards find them first.
+async fn make_hostile(client: &Client) {
+    client
+        .batch_execute(include_str!("../sql/hostile.sql"))
+        .await
+        .unwrap();
+    client
+        .batch_execute(
+            "DO $$ BEGIN
+               EXECUTE pg_catalog.format('ALTER DATABASE %I SET search_path = public, pg_catalog', pg_catalog.current_database());
+             END $$",
+        )
+        .await
+        .unwrap();
+}
 
 /// Creates a database with the user's schema and rows, and then the shadows.
 async fn hostile_database() -> TestDatabase {
@@ -40,18 +56,7 @@ async fn hostile_database() -> TestDatabase {
          SELECT '{A}', date '2020-11-22' - n, '10:00', '11:00', 'atendida' FROM generate_series(0, 9) AS n"
     );
     client.batch_execute(&rows).await.unwrap();
-    client
-        .batch_execute(include_str!("../sql/hostile.sql"))
-        .await
-        .unwrap();
-    client
-        .batch_execute(
-            "DO $$ BEGIN
-               EXECUTE pg_catalog.format('ALTER DATABASE %I SET search_path = public, pg_catalog', pg_catalog.current_database());
-             END $$",
-        )
-        .await
-        .unwrap();
+    make_hostile(&client).await;
     let captured = home
         .client()
         .await
@@ -194,13 +199,83 @@ async fn server_uses_nothing_of_a_hostile_schema() {
     let mut socket = app.connect_socket(&app.token(A)).await;
     let channel = format!("estadisticas:{A}");
     let before = socket.subscribe(&channel).await;
-    home.client()
-        .await
-        .batch_execute("TRUNCATE citas")
-        .await
-        .unwrap();
+    // The watch locks have statements of their own. Without them, writers of this key are silent.
+    app.wait_until_settled().await;
+    assert!(app.metric("latido_interest_held").await > 0.0);
+    let client = home.client().await;
+    run(&client, "UPDATE citas SET estado = 'cancelada'").await;
     let after = socket.next_stats(&channel).await;
     assert_ne!(before["data"], after["data"]);
+    run(&client, "TRUNCATE citas").await;
+    let emptied = socket.next_stats(&channel).await;
+    assert_eq!(emptied["data"]["total_citas"], 0);
+}
+
+/// What a statement names, whether it is executed or not: PostgreSQL records it for the body of a
+/// function.
+const FOUND_SQL: &str = "
+    SELECT f.proname::text, pg_describe_object(d.refclassid, d.refobjid, 0)
+      FROM pg_depend d JOIN pg_proc f ON d.classid = 'pg_proc'::regclass AND f.oid = d.objid
+      LEFT JOIN pg_type t ON d.refclassid = 'pg_type'::regclass AND t.oid = d.refobjid
+     WHERE starts_with(f.proname::text, 'statement_')
+       AND d.refclassid IN ('pg_operator'::regclass, 'pg_proc'::regclass, 'pg_type'::regclass)
+       AND (pg_identify_object(d.refclassid, d.refobjid, 0)).schema = 'public'
+       -- The row type of a table is the user's own.
+       AND coalesce(t.typtype = 'd', true)";
+
+#[tokio::test]
+async fn statements_name_nothing_of_a_hostile_schema() {
+    let home = hostile_database().await;
+    let client = home.client().await;
+    for script in [
+        include_str!("../../../sql/history/install.sql"),
+        include_str!("../../../sql/apps/messaging.sql"),
+        include_str!("../../../sql/apps/modules.sql"),
+    ] {
+        run(&client, script).await;
+    }
+    run(&client, "SET search_path = public, pg_catalog").await;
+    let days = "pg_catalog.uuid[], pg_catalog.date[], pg_catalog.date[]";
+    for (name, parameters, statement) in [
+        (
+            "of_the_built_in_stream",
+            days,
+            include_str!("../../../sql/estadisticas.sql"),
+        ),
+        (
+            "of_closed_days",
+            days,
+            include_str!("../../../sql/history/estadisticas.sql"),
+        ),
+        (
+            "of_permissions",
+            "pg_catalog.text, pg_catalog.text[]",
+            include_str!("../../../sql/authorize.sql"),
+        ),
+        (
+            "of_modules",
+            "pg_catalog.text[], pg_catalog.date[]",
+            include_str!("../../../sql/apps/modules_stats.sql"),
+        ),
+        (
+            "of_messaging",
+            "pg_catalog.text, bigint, pg_catalog.text, bigint, bigint",
+            include_str!("../../../internal/apps/messaging/src/database/changes.sql"),
+        ),
+        ("that_is_captured", "bigint", "SELECT $1 + 1"),
+    ] {
+        let create = format!(
+            "CREATE FUNCTION public.statement_{name}({parameters}) RETURNS SETOF record LANGUAGE sql BEGIN ATOMIC\n{statement}\n; END"
+        );
+        run(&client, &create).await;
+    }
+    run(&client, "SET search_path = pg_catalog").await;
+    let found = client.query(FOUND_SQL, &[]).await.unwrap();
+    let found: Vec<(String, String)> = found.iter().map(|row| (row.get(0), row.get(1))).collect();
+    assert!(
+        matches!(&found[..], [(name, what)] if name == "statement_that_is_captured" && what.contains('+')),
+        "{found:?}"
+    );
 }
 
 #[tokio::test]
@@ -231,6 +306,18 @@ async fn closed_days_use_nothing_of_a_hostile_schema() {
     run(&client, "SELECT latido_history.reopen()").await;
     run(&client, "TRUNCATE citas").await;
     run(&client, include_str!("../../../sql/history/remove.sql")).await;
+}
+
+/// The owner of the tables runs it, so whatever it calls runs with the owner's rights. Roles belong
+/// to a cluster, not to a database.
+#[tokio::test]
+async fn documented_role_uses_nothing_of_a_hostile_schema() {
+    let cluster = OwnCluster::start(&["sql/schema.sql"]).await;
+    make_hostile(&cluster.client().await).await;
+    for _ in 0..2 {
+        let owner = cluster.client().await;
+        run(&owner, include_str!("../../../sql/role.sql")).await;
+    }
 }
 
 async fn run(client: &Client, sql: &str) {

@@ -296,3 +296,20 @@ async fn database_in_another_encoding_has_no_gate() {
         assert!(database.triggers(&builtin()).await.unwrap().are_current());
     }
 }
+
+/// Earlier versions sent from a function of another name.
+#[tokio::test]
+async fn shared_function_of_an_earlier_version_is_removed() {
+    let (_home, client, database) = schema_database().await;
+    database.install(&builtin()).await.unwrap();
+    client
+        .batch_execute(
+            "CREATE FUNCTION latido.changed(latido_stream text, latido_keys text[]) RETURNS void LANGUAGE sql AS '';
+             COMMENT ON FUNCTION latido.changed(text, text[]) IS 'latido: sends what changed; sha256:00'",
+        )
+        .await
+        .unwrap();
+    let changes = database.install(&builtin()).await.unwrap();
+    let removed = InstallChange::Removed(r#"function "latido"."changed""#.to_owned());
+    assert!(changes.contains(&removed), "{changes:?}");
+}

@@ -17,7 +17,7 @@ use tokio_postgres::config::Host;
 use super::pooler_proxy::{PoolerBehaviour, PoolerProxy};
 use super::{A, B, builtin, connect, empty_database};
 use crate::harness::cluster::OwnCluster;
-use crate::harness::{TEST_TIMEOUT, TempFolder, wait_until, within};
+use crate::harness::{ADMIN_OF_B1, B1, TEST_TIMEOUT, TempFolder, TestApp, wait_until, within};
 
 struct TestListener {
     hints: mpsc::UnboundedReceiver<ChangeHint>,
@@ -166,6 +166,31 @@ async fn listener_outlives_the_time_limit_of_idle_sessions() {
         .await
         .unwrap();
     assert_eq!(test_listener.next().await, changed_key(A));
+}
+
+/// The connection that tells writers which keys are watched is as idle.
+#[tokio::test(flavor = "multi_thread")]
+async fn watch_locks_outlive_the_time_limit_of_idle_sessions() {
+    let first = TestApp::start().await;
+    let client = first.connect_database().await;
+    let limit = "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET idle_session_timeout = 700', current_database()); END $$";
+    client.batch_execute(limit).await.unwrap();
+    // The limit is that of sessions that begin later.
+    let app = first.start_second().await;
+    let mut socket = app.connect_socket(&app.token(ADMIN_OF_B1)).await;
+    socket.subscribe(&format!("estadisticas:{B1}")).await;
+    app.wait_until_settled().await;
+    let holders = async || {
+        let sql = "SELECT DISTINCT pid FROM pg_locks JOIN pg_database d ON d.oid = database AND d.datname = current_database()
+            WHERE locktype = 'advisory' AND mode = 'ShareLock' AND granted ORDER BY pid";
+        let rows = client.query(sql, &[]).await.unwrap();
+        rows.iter().map(|row| row.get(0)).collect::<Vec<i32>>()
+    };
+    let before = holders().await;
+    assert_eq!(before.len(), 1);
+    let other = first.connect_database().await;
+    wait_until("the other session ends", async || other.is_closed()).await;
+    assert_eq!(holders().await, before);
 }
 
 #[tokio::test]

@@ -60,7 +60,7 @@ async fn triggers_are_not_installed_upon_objects_of_others() {
     mallory.batch_execute("DROP SCHEMA latido").await.unwrap();
     database.install(&catalog).await.unwrap();
     // Calls with untyped constants would find this function instead of ours.
-    let overload = "CREATE FUNCTION latido.changed(text, text) RETURNS void LANGUAGE sql AS ''";
+    let overload = "CREATE FUNCTION latido.payloads(text, text) RETURNS void LANGUAGE sql AS ''";
     owner
         .batch_execute("GRANT CREATE, USAGE ON SCHEMA latido TO mallory")
         .await
@@ -69,11 +69,11 @@ async fn triggers_are_not_installed_upon_objects_of_others() {
     let objects = refused(database.install(&catalog).await);
     assert_eq!(
         objects,
-        "function latido.changed(text,text) of role mallory; \
+        "function latido.payloads(text,text) of role mallory; \
          the right to create in schema latido, of role mallory"
     );
     mallory
-        .batch_execute("DROP FUNCTION latido.changed(text, text)")
+        .batch_execute("DROP FUNCTION latido.payloads(text, text)")
         .await
         .unwrap();
     owner

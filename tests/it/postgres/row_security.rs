@@ -62,6 +62,37 @@ async fn assert_refused(database: &Database) {
     }
 }
 
+/// Under policies that hide rows, an UPDATE would change none and report success. Both kinds of
+/// connections of apps refuse instead.
+#[tokio::test]
+async fn filtered_writes_of_apps_are_refused_and_never_lost() {
+    const WRITE: &str = "UPDATE citas SET estado = 'cancelada'";
+    let (_cluster, owner, url) = start_cluster().await;
+    owner
+        .batch_execute("GRANT UPDATE ON citas TO latido")
+        .await
+        .unwrap();
+    for (row_security, is_refused) in [(false, true), (true, false)] {
+        let database = open(&url, row_security);
+        let pooled = database
+            .writer(1)
+            .unwrap()
+            .query("a write", WRITE, &[])
+            .await;
+        let dedicated = database
+            .write_connection()
+            .run("a write", async |client| client.batch_execute(WRITE).await)
+            .await;
+        for result in [pooled.map(drop), dedicated] {
+            match result {
+                Err(DatabaseError::RowSecurity { .. }) if is_refused => {}
+                Ok(()) if !is_refused => {}
+                other => panic!("row_security {row_security}: {other:?}"),
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn filtered_reads_are_refused_and_never_zero() {
     let (cluster, owner, url) = start_cluster().await;

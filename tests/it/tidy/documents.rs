@@ -230,6 +230,37 @@ fn every_test_named_in_security_exists() {
     );
 }
 
+/// A rule for the exact path of the metrics or the hook is passed by another spelling of it.
+#[test]
+fn rules_of_proxies_match_by_prefix() {
+    let page = read("docs/deploy/reverse-proxy.md");
+    for rule in [
+        "location ^~ /metrics ",
+        "location ^~ /notify ",
+        "path /metrics* /notify*",
+        "!PathPrefix(`/metrics`)",
+        "!PathPrefix(`/notify`)",
+    ] {
+        assert!(page.contains(rule), "{rule}");
+    }
+    let mut exact = Vec::new();
+    for document in Document::all() {
+        for (index, line) in document.text.lines().enumerate() {
+            let is_exact = ["location = /", "location /", "path /", "Path(`/"]
+                .iter()
+                .any(|rule| {
+                    ["metrics ", "metrics`", "metrics{", "notify ", "notify`"]
+                        .iter()
+                        .any(|path| line.contains(&format!("{rule}{path}")))
+                });
+            if is_exact {
+                exact.push(format!("{}:{}: {line}", document.path, index + 1));
+            }
+        }
+    }
+    assert_none(exact, "a rule matches an exact path");
+}
+
 #[test]
 fn anchors_and_links_are_parsed() {
     let document = Document {

@@ -5,6 +5,8 @@ import { createServer, request } from 'node:http';
 import { after, before, describe, test } from 'node:test';
 
 import { JSDOM } from 'jsdom';
+
+import './page.mjs';
 import * as phoenix17 from 'phoenix-1.7';
 import * as phoenix18 from 'phoenix-1.8';
 import WebSocket from 'ws';
@@ -116,7 +118,7 @@ for (const [version, phoenix] of [['1.7', phoenix17], ['1.8', phoenix18]]) {
       const eva = await device(users[1]).enter(topic);
       const ana = await device(users[0], { transport: WebSocket }).enter(topic);
       // As after a restart that the client did not notice.
-      eva.socket.conn.token = 'lp.unknown';
+      Object.defineProperty(eva.socket.conn, 'token', { get: () => 'lp.unknown', set: () => {} });
       await until('she has noticed', () => eva.closes.length > 0);
       await until('she is back', () => eva.channel.state === 'joined');
       await ana.send('hola');

@@ -32,7 +32,7 @@ for (const [version, phoenix] of [['1.7', phoenix17], ['1.8', phoenix18]]) {
       const { topic, users } = world.conversation();
       const ana = await (await device(users[0]).arrive()).enter(topic);
       const eva = await (await device(users[1]).arrive()).enter(topic);
-      const phone = await (await device(users[1], { path: '/socket' }).arrive()).enter(topic);
+      const phone = await (await device(users[1]).arrive()).enter(topic);
       const sent = [];
       for (let n = 0; n < 30; n++) {
         const from = [ana, eva, phone][n % 3];

@@ -403,7 +403,7 @@ async fn client_inactive_for_an_hour_is_disconnected() {
 }
 
 #[test]
-fn every_route_is_described() {
+fn every_route_of_both_versions_is_described() {
     let openapi = serde_json::from_str(crate::OPENAPI).unwrap();
     let router = router(gateway(with_key()));
     assert_eq!(router.undocumented_routes(&openapi), [""; 0]);

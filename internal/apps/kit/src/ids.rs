@@ -2,9 +2,9 @@
 
 use serde_json::Value;
 
-/// The numbers from which on no 64-bit integer exists.
-const INTEGER_RANGE: std::ops::Range<f64> =
-    -9_223_372_036_854_775_808.0..18_446_744_073_709_551_616.0;
+/// The bounds of the integers that a number with a fraction may stand for, both excluded: a number
+/// beyond them is rounded to the bound.
+const INTEGER_BOUNDS: (f64, f64) = (-9_223_372_036_854_775_808.0, 18_446_744_073_709_551_616.0);
 
 /// Converts an id to text: a string as it is, or the digits of an integer, which JSON may write
 /// with a fraction of zero. Returns `None` for any other value. Each app then applies its own
@@ -15,10 +15,9 @@ pub fn id_text(value: &Value) -> Option<String> {
         Value::Number(number) if number.is_i64() || number.is_u64() => Some(number.to_string()),
         Value::Number(number) => {
             let float = number.as_f64().filter(|float| float.fract() == 0.0)?;
+            let is_integer = INTEGER_BOUNDS.0 < float && float < INTEGER_BOUNDS.1;
             // Adding zero turns -0 into 0.
-            INTEGER_RANGE
-                .contains(&float)
-                .then(|| format!("{:.0}", float + 0.0))
+            is_integer.then(|| format!("{:.0}", float + 0.0))
         }
         _ => None,
     }
@@ -45,6 +44,7 @@ mod tests {
             (json!(u64::MAX), "18446744073709551615"),
             (json!(7.0), "7"),
             (json!(-0.0), "0"),
+            (json!(i64::MIN), "-9223372036854775808"),
             (json!(1e18), "1000000000000000000"),
             (json!(""), ""),
             (json!(" a "), " a "),
@@ -55,6 +55,8 @@ mod tests {
             json!(null),
             json!(1.5),
             json!(1e20),
+            json!(-9.3e18),
+            json!(-9_223_372_036_854_775_808.0),
             json!([7]),
             json!({}),
             json!(true),

@@ -162,3 +162,17 @@ fn errors_of_the_server_have_the_form_of_the_app() {
         404
     );
 }
+
+#[test]
+fn routes_without_a_description_are_named() {
+    let (_, router) = router();
+    let of = |openapi| router.undocumented_routes(&openapi).len();
+    let rooms = json!({"get": {}, "post": {}});
+    assert_eq!(of(json!({})), 3);
+    assert_eq!(of(json!({"paths": {"/api/rooms/{id}": rooms}})), 1);
+    let health = json!({"x-websocket": {}, "post": {}});
+    let paths = json!({"/api/rooms/{id}": rooms, "/api/health": health});
+    assert_eq!(of(json!({"paths": paths})), 1, "the method counts");
+    let paths = json!({"/api/rooms/{id}": rooms, "/api/health": {"get": {}}});
+    assert_eq!(of(json!({"paths": paths})), 0);
+}

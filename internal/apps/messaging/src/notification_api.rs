@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+use serde_json::json;
+use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use crate::authenticate::ERRORS;
@@ -12,8 +15,11 @@ use latido_http::{AppRequest, AppResponse};
 
 /// The largest request body, in bytes: a notification of the largest size with escaped characters.
 const MAX_BODY_BYTES: usize = 512 * 1024;
-/// The classes of SQLSTATE with which the database refuses a value, such as one that is too large.
-const INVALID_VALUE_CLASSES: [&str; 2] = ["22", "23"];
+/// The classes of SQLSTATE with which the database refuses a value: one that is too large, or nested
+/// too deeply.
+const INVALID_VALUE_CLASSES: [&str; 3] = ["22", "23", "54"];
+/// The length of an id in its canonical form with hyphens, the only one that is accepted.
+const UUID_LENGTH: usize = 36;
 
 /// What the call needs: the store, and the keys of its callers.
 #[derive(Debug)]
@@ -35,6 +41,11 @@ struct Notification {
     payload: String,
 }
 
+/// The reason why a request body is invalid: what was expected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+struct InvalidBody(&'static str);
+
 /// Builds the route.
 pub(super) fn router(api: NotificationApi) -> Router<NotificationApi> {
     Router::new(Arc::new(api), ERRORS)
@@ -52,7 +63,7 @@ fn authorize(api: &NotificationApi, request: &AppRequest) -> Result<Backend, App
 async fn send(api: Arc<NotificationApi>, request: RouteRequest<Backend>) -> AppResponse {
     let notification = match parse(&request.request.body) {
         Ok(notification) => notification,
-        Err(expected) => return ERRORS.bad_request(expected),
+        Err(InvalidBody(expected)) => return ERRORS.bad_request(expected),
     };
     let Some(id) = notification.id.or_else(random_id) else {
         return ERRORS.retry_later("unavailable");
@@ -69,7 +80,7 @@ async fn send(api: Arc<NotificationApi>, request: RouteRequest<Backend>) -> AppR
                     .any(|class| state.starts_with(class))
             }) =>
         {
-            ERRORS.bad_request("notification: expected at most 65,536 bytes, without NUL")
+            ERRORS.bad_request("notification: expected at most 65,536 bytes, not nested deeply")
         }
         Err(error) => {
             tracing::warn!(%error, "a notification could not be stored");
@@ -79,24 +90,26 @@ async fn send(api: Arc<NotificationApi>, request: RouteRequest<Backend>) -> AppR
 }
 
 /// Parses a request body.
-///
-/// # Errors
-/// Returns what was expected.
-fn parse(body: &[u8]) -> Result<Notification, &'static str> {
-    let body: Value = serde_json::from_slice(body).map_err(|_| "expected a JSON object")?;
-    let uuid = |value: &Value| value.as_str().and_then(|id| id.parse().ok());
-    let id = match &body["id"] {
-        Value::Null => None,
-        id => Some(uuid(id).ok_or("id: expected a UUID")?),
+fn parse(body: &[u8]) -> Result<Notification, InvalidBody> {
+    let body: BTreeMap<String, &RawValue> =
+        serde_json::from_slice(body).map_err(|_| InvalidBody("expected a JSON object"))?;
+    let uuid = |name: &str| {
+        let id: String = serde_json::from_str(body.get(name)?.get()).ok()?;
+        id.parse().ok().filter(|_| id.len() == UUID_LENGTH)
     };
-    let user = uuid(&body["user_id"]).ok_or("user_id: expected a UUID")?;
-    match &body["notification"] {
-        Value::Object(payload) => Ok(Notification {
+    let id = uuid("id");
+    if id.is_none() && body.get("id").is_some_and(|id| id.get() != "null") {
+        return Err(InvalidBody("id: expected a UUID"));
+    }
+    let user = uuid("user_id").ok_or(InvalidBody("user_id: expected a UUID"))?;
+    let payload = body.get("notification").map(|payload| payload.get());
+    match payload {
+        Some(payload) if payload.starts_with('{') => Ok(Notification {
             id,
             user,
-            payload: json!(payload).to_string(),
+            payload: payload.to_owned(),
         }),
-        _ => Err("notification: expected an object"),
+        _ => Err(InvalidBody("notification: expected an object")),
     }
 }
 
@@ -109,20 +122,24 @@ fn random_id() -> Option<Uuid> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
 
     #[test]
     fn body_is_checked_field_by_field() {
         let user = Uuid::from_u128(1);
         let parsed = |body: Value| parse(body.to_string().as_bytes());
-        let notification = json!({"title": "Hola", "nested": [1, null]});
+        let payload = r#"{ "b": 1e400,"a":"\u0000" }"#;
+        let body = format!(r#"{{"user_id": "{user}", "x\n": 1, "notification": {payload}}}"#);
         assert_eq!(
-            parsed(json!({"user_id": user, "notification": notification})),
+            parse(body.as_bytes()),
             Ok(Notification {
                 id: None,
                 user,
-                payload: notification.to_string(),
-            })
+                payload: payload.to_owned(),
+            }),
+            "as it was written"
         );
         let with_id = json!({"id": user, "user_id": user, "notification": {}});
         assert_eq!(parsed(with_id).unwrap().id, Some(user));
@@ -141,10 +158,18 @@ mod tests {
                 json!({"id": "x", "user_id": user, "notification": {}}),
                 "id: expected a UUID",
             ),
-            (json!([]), "user_id: expected a UUID"),
+            (
+                json!({"id": 7, "user_id": user, "notification": {}}),
+                "id: expected a UUID",
+            ),
+            (
+                json!({"user_id": user.simple().to_string(), "notification": {}}),
+                "user_id: expected a UUID",
+            ),
+            (json!([]), "expected a JSON object"),
         ] {
-            assert_eq!(parsed(body.clone()), Err(expected), "{body}");
+            assert_eq!(parsed(body.clone()), Err(InvalidBody(expected)), "{body}");
         }
-        assert_eq!(parse(b"{"), Err("expected a JSON object"));
+        assert_eq!(parse(b"{"), Err(InvalidBody("expected a JSON object")));
     }
 }

@@ -10,7 +10,7 @@ use latido_base::ident::UserId;
 /// The longest id of a user or a module, in bytes.
 pub(super) const MAX_ID_BYTES: usize = 200;
 /// The largest integer that JavaScript represents exactly.
-const MAX_SAFE_INTEGER: i64 = 9_007_199_254_740_991;
+const MAX_SAFE_INTEGER: u64 = 9_007_199_254_740_991;
 
 /// An authenticated user of a web client.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,7 +75,7 @@ pub(super) fn id_to_json(id: &str) -> Value {
     let number = id
         .parse::<i64>()
         .ok()
-        .filter(|n| n.abs() <= MAX_SAFE_INTEGER && n.to_string() == id);
+        .filter(|n| n.unsigned_abs() <= MAX_SAFE_INTEGER && n.to_string() == id);
     number.map_or_else(|| Value::from(id), Value::from)
 }
 
@@ -111,6 +111,8 @@ mod tests {
             json!("9007199254740993"),
             "a script would round it"
         );
+        let least = i64::MIN.to_string();
+        assert_eq!(id_to_json(&least), json!(least), "it has no absolute value");
         assert_eq!(parse_id(&json!(" 7 ")).as_deref(), Some("7"));
         for bad in [
             json!(null),

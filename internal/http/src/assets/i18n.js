@@ -38,6 +38,8 @@ const TEXTS = {
   connect: ['Conectar', 'Connect'],
   how_title: ['¿De dónde sale el token?', 'Where does the token come from?'],
   how_token: ['Tu API lo firma con el mismo JWT_SECRET. Para probar, esta orden da uno:', 'Your API signs it with the same JWT_SECRET. To try, this command gives one:'],
+  how_more: ['Para seguir un negocio en la terminal, y para revisar la instalación:', 'To follow a business in the terminal, and to examine the installation:'],
+  how_profile: ['¿Solo quieres mirar? Este perfil trae cuatro negocios y reserva una cita de vez en cuando:', 'Only want to look? This profile brings four businesses and books a cita now and then:'],
   how_demo: ['¿Solo quieres mirar? La demostración trae su base de datos y sus datos:', 'Only want to look? The demo brings its own database and data:'],
   reason_token: ['El servidor no acepta este token: es inválido o ya venció.', 'The server does not accept this token: it is invalid or has expired.'],
   reason_forbidden: ['El servidor cerró la conexión: este token no tiene permiso.', 'The server closed the connection: this token has no permission.'],

@@ -169,6 +169,20 @@ mod tests {
     }
 
     #[test]
+    fn pages_name_commands_for_every_kind_of_installation() {
+        let style = text("/app.css");
+        for page in ["/", "/dashboard.html"].map(text) {
+            assert_eq!(page.matches("data-commands=\"host\"").count(), 1);
+            for name in ["host", "container", "compose"] {
+                let class = format!("class=\"commands {name}\"");
+                assert_eq!(page.matches(&class).count(), 1, "{name}");
+                let rule = format!("[data-commands={name}] .commands.{name}");
+                assert!(style.contains(&rule), "{name}");
+            }
+        }
+    }
+
+    #[test]
     fn pages_comply_with_the_content_security_policy() {
         for (page, script) in [("/", "/app.js"), ("/dashboard.html", "/dashboard.js")] {
             let page = text(page);

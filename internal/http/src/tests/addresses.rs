@@ -295,15 +295,6 @@ async fn snapshots_and_event_streams_are_rejected_alike() {
             "decoded"
         );
     }
-    let unknown = bearer(&token(BROKEN, 60, None));
-    assert_eq!(server.get("/estadisticas/a", &[&unknown]).await.status, 503);
-    let mut held = server.connect().await;
-    let request = format!("GET /estadisticas/a/events HTTP/1.1\r\nHost: test\r\n{unknown}\r\n\r\n");
-    held.write_all(request.as_bytes()).await.unwrap();
-    let text = read_until(&mut held, "}\n\n").await;
-    assert!(text.starts_with("HTTP/1.1 200"), "{text}");
-    let status = "event:status\ndata:{\"stale\":true,\"since\":";
-    assert!(text.contains(status), "{text}");
     let unread = server
         .get(&format!("/estadisticas/{SLOW}"), &[&bearer(&admin())])
         .await;
@@ -442,4 +433,21 @@ async fn cross_origin_headers_follow_the_allow_list() {
         ),
         (200, None, Some("origin"))
     );
+}
+
+#[tokio::test]
+async fn event_stream_is_held_while_the_rights_are_unknown() {
+    let server = TestServer::with(Config {
+        answer_timeout: Duration::from_secs(2),
+        ..Config::default()
+    });
+    let unknown = format!("Authorization: Bearer {}", token(BROKEN, 60, None));
+    assert_eq!(server.get("/estadisticas/a", &[&unknown]).await.status, 503);
+    let mut held = server.connect().await;
+    let request = format!("GET /estadisticas/a/events HTTP/1.1\r\nHost: test\r\n{unknown}\r\n\r\n");
+    held.write_all(request.as_bytes()).await.unwrap();
+    let text = read_until(&mut held, "}\n\n").await;
+    assert!(text.starts_with("HTTP/1.1 200"), "{text}");
+    let status = "event:status\ndata:{\"stale\":true,\"since\":";
+    assert!(text.contains(status), "{text}");
 }

@@ -99,6 +99,9 @@ fn note_finding(subject: &str, note: &Note, explains_hidden: bool) -> Option<Fin
         Note::TimestampWithDate => {
             "declare $2 and $3 as the column is, timestamp[] or timestamptz[]: the bounds of the local day"
         }
+        Note::SessionZone(_) => {
+            "write AT TIME ZONE with the zone that is meant, or compare with $2 and $3 of the column's own type"
+        }
         Note::Random => "leave it out of the query",
         Note::Session(_) => "use the key, or `authorize`, where viewers should differ",
         Note::MaterializedView(_)

@@ -5,9 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use tokio_postgres::types::Type;
 
 use super::grant::{Grant, GrantObject};
+use super::query_tables::query_tables;
 use super::table_grant::TableGrant;
 use crate::error::DatabaseError;
 use crate::pool::Database;
+use crate::read_gap::ReadTable;
 use crate::triggers::{AppSchema, DiscoveryError, InstallError, discover};
 use latido_stream::Catalog;
 
@@ -40,6 +42,22 @@ impl TableColumns {
             *known = None;
         } else if let Some(known) = known {
             known.extend(columns.iter().cloned());
+        }
+    }
+
+    /// Adds what a query reads. One that reads no column, such as `count(*)`, needs any column, so
+    /// the whole table counts only if nothing else is read of it.
+    fn add_reads(&mut self, reads: Vec<ReadTable>) {
+        let (unnamed, named): (Vec<_>, Vec<_>) = reads
+            .into_iter()
+            .partition(|read| read.columns.as_ref().is_some_and(BTreeSet::is_empty));
+        for read in named {
+            let columns: Vec<_> = read.columns.into_iter().flatten().collect();
+            self.add(&read.schema, &read.table, "SELECT", &columns);
+        }
+        for read in unnamed {
+            let key = (read.schema, read.table, "SELECT");
+            self.0.entry(key).or_insert(None);
         }
     }
 
@@ -82,6 +100,9 @@ impl Database {
                 columns.extend(watched.key.map(|key| key.name));
             }
             tables.add(&watched.schema, &watched.table, "SELECT", &columns);
+        }
+        for (_, stream) in needs.catalog.iter() {
+            tables.add_reads(query_tables(self, stream).await?);
         }
         let mut problems = Vec::new();
         let mut functions = Vec::new();

@@ -4,6 +4,7 @@
 mod collect;
 mod grant;
 mod missing;
+mod query_tables;
 mod table_grant;
 
 pub use collect::ServingNeeds;

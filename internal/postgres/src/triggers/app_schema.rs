@@ -16,35 +16,51 @@ use crate::instance::InstanceName;
 use crate::pool::Database;
 use crate::quote::quote_literal;
 
-/// The comments on tables of this name, in any schema.
-const INSTALLED_APPS_SQL: &str = "SELECT pg_catalog.obj_description(oid, 'pg_class') FROM pg_catalog.pg_class
-     WHERE relname::pg_catalog.text OPERATOR(pg_catalog.=) $1 AND relkind OPERATOR(pg_catalog.=) 'r'";
+/// The tables of this name in any schema, and their comments.
+const INSTALLED_APPS_SQL: &str = "SELECT pg_catalog.format('%I.%I', n.nspname, c.relname), pg_catalog.obj_description(c.oid, 'pg_class')
+     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
+     WHERE c.relname::pg_catalog.text OPERATOR(pg_catalog.=) $1 AND c.relkind OPERATOR(pg_catalog.=) 'r'";
 
-/// The comment that marks the installed version of an app: `latido VERSION`, and the name of the
-/// installation unless it is the default.
+/// The comment that marks the installed version of an app: `latido VERSION`, and the names of the
+/// installations that use it, separated by commas, unless only the default one does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct AppMark {
     version: String,
-    instance: InstanceName,
+    instances: Vec<InstanceName>,
 }
 
 impl AppMark {
     fn parse(comment: &str) -> Option<Self> {
         let mut words = comment.strip_prefix("latido ")?.split(' ');
         let version = words.next()?.to_owned();
-        let instance = match words.next() {
-            None => InstanceName::default(),
-            Some(name) => InstanceName::parse(name)?,
+        let instances = match words.next() {
+            None => vec![InstanceName::default()],
+            Some(names) => names
+                .split(',')
+                .map(InstanceName::parse)
+                .collect::<Option<_>>()?,
         };
-        words.next().is_none().then_some(Self { version, instance })
+        words
+            .next()
+            .is_none()
+            .then_some(Self { version, instances })
+    }
+
+    /// Returns the SQL that writes this comment on a table. The search path finds the table.
+    fn comment_sql(&self, table: &str) -> String {
+        format!(
+            "COMMENT ON TABLE {table} IS {};",
+            quote_literal(&self.to_string())
+        )
     }
 }
 
 impl fmt::Display for AppMark {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "latido {}", self.version)?;
-        if self.instance != InstanceName::default() {
-            write!(f, " {}", self.instance)?;
+        if self.instances != [InstanceName::default()] {
+            let names: Vec<_> = self.instances.iter().map(InstanceName::as_str).collect();
+            write!(f, " {}", names.join(","))?;
         }
         Ok(())
     }
@@ -80,6 +96,13 @@ impl AppSchema {
             .take(8)
             .map(|byte| format!("{byte:02x}"))
             .collect()
+    }
+
+    /// Returns whether the SQL creates a table of this name in the first schema of the search path.
+    #[must_use]
+    pub fn creates_table(&self, table: &str) -> bool {
+        let names = ObjectNames::of_script(self.install_sql);
+        names.relations.iter().any(|name| name == table)
     }
 
     fn installed_subject(&self) -> String {
@@ -134,23 +157,36 @@ impl Database {
             _ => None,
         });
         let installed = comments.filter_map(AppMark::parse).next();
+        let (version, own) = (schema.version(), self.instance());
         let is_current = installed
             .as_ref()
-            .is_some_and(|mark| mark.version == schema.version());
-        if let Some(other) = installed.filter(|mark| mark.instance != *self.instance())
-            && !is_current
+            .is_some_and(|mark| mark.version == version);
+        let mut instances = installed.map_or_else(Vec::new, |mark| mark.instances);
+        let is_user = instances.contains(own);
+        if let Some(other) = instances.first()
+            && !(is_current || is_user)
         {
             return Err(InstallError::OtherInstance {
                 subject,
-                instance: other.instance,
+                instance: other.clone(),
             });
         }
+        if !is_user {
+            instances.push(own.clone());
+        }
+        let mark = AppMark { version, instances };
+        let comment = mark.comment_sql(schema.version_table);
         let guard = self.app_guard(schema);
         if is_current {
-            return Ok((vec![guard], InstallChange::Unchanged(subject)));
+            let comment =
+                (!is_user).then(|| self.section_on_default_path(subject.clone(), &comment));
+            let todo = std::iter::once(guard).chain(comment).collect();
+            return Ok((todo, InstallChange::Unchanged(subject)));
         }
+        let sql = format!("{}\n{comment}", schema.install_sql);
+        let section = self.section_on_default_path(subject.clone(), &sql);
         // Before and after, because somebody may have been faster than the first check.
-        let todo = vec![guard.clone(), self.app_section(schema), guard];
+        let todo = vec![guard.clone(), section, guard];
         Ok((todo, InstallChange::Installed(subject)))
     }
 
@@ -167,19 +203,6 @@ impl Database {
         self.section_on_default_path(guard.subject, &format!("{path}\n{}", guard.sql))
     }
 
-    fn app_section(&self, schema: &AppSchema) -> ScriptSection {
-        let mark = AppMark {
-            version: schema.version(),
-            instance: self.instance().clone(),
-        };
-        let (table, mark) = (schema.version_table, quote_literal(&mark.to_string()));
-        let comment = format!("COMMENT ON TABLE {table} IS {mark};");
-        self.section_on_default_path(
-            schema.installed_subject(),
-            &format!("{}\n{comment}", schema.install_sql),
-        )
-    }
-
     /// Builds a section whose SQL sees the search path of the connection.
     fn section_on_default_path(&self, subject: String, sql: &str) -> ScriptSection {
         let settings = self.direct_endpoint().local_settings();
@@ -190,7 +213,8 @@ impl Database {
     }
 
     /// Returns the section that removes an app's objects, and the change to report if the app is
-    /// installed in any schema. Objects that another installation made or shares stay.
+    /// installed in any schema. Objects that another installation uses stay; only the name of this
+    /// one goes.
     pub(super) async fn plan_app_removal(
         &self,
         schema: &AppSchema,
@@ -199,21 +223,34 @@ impl Database {
         let rows = self
             .query("the installed apps", INSTALLED_APPS_SQL, &params)
             .await?;
-        let marks = rows
-            .iter()
-            .filter_map(|row| AppMark::parse(row.try_get::<_, Option<&str>>(0).ok()??));
-        let (own, others): (Vec<_>, Vec<_>) =
-            marks.partition(|mark| mark.instance == *self.instance());
-        if let Some(other) = others.first() {
-            let text = format!(
-                "{} stay: the installation {} uses them",
-                schema.installed_subject(),
-                other.instance
-            );
-            return Ok((None, Some(InstallChange::Warning(text))));
+        let own = self.instance();
+        let mut own_comments = Vec::new();
+        let (mut other, mut is_installed) = (None, false);
+        for row in &rows {
+            let table: &str = row.try_get(0).unwrap_or_default();
+            let comment: Option<&str> = row.try_get(1).unwrap_or_default();
+            let Some(mut mark) = comment.and_then(AppMark::parse) else {
+                continue;
+            };
+            let is_user = mark.instances.contains(own);
+            mark.instances.retain(|instance| instance != own);
+            is_installed |= is_user;
+            if let Some(first) = mark.instances.first() {
+                other = Some(first.clone());
+                own_comments.extend(is_user.then(|| mark.comment_sql(table)));
+            }
+        }
+        if let Some(other) = other {
+            let subject = schema.installed_subject();
+            let text = format!("{subject} stay: the installation {other} uses them");
+            let section = (!own_comments.is_empty()).then(|| ScriptSection {
+                subject,
+                sql: own_comments.join("\n"),
+            });
+            return Ok((section, Some(InstallChange::Warning(text))));
         }
         let section = self.section_on_default_path(schema.removed_subject(), schema.uninstall_sql);
-        let change = (!own.is_empty()).then(|| InstallChange::Removed(schema.removed_subject()));
+        let change = is_installed.then(|| InstallChange::Removed(schema.removed_subject()));
         Ok((Some(section), change))
     }
 }
@@ -224,14 +261,17 @@ mod tests {
 
     #[test]
     fn mark_of_the_default_installation_has_no_name() {
-        let mark = |instance: InstanceName| AppMark {
+        let mark = |names: &[&str]| AppMark {
             version: "0123".to_owned(),
-            instance,
+            instances: names
+                .iter()
+                .map(|name| InstanceName::parse(name).unwrap())
+                .collect(),
         };
-        let other = InstanceName::parse("staging").unwrap();
         for (mark, text) in [
-            (mark(InstanceName::default()), "latido 0123"),
-            (mark(other), "latido 0123 staging"),
+            (mark(&["latido"]), "latido 0123"),
+            (mark(&["staging"]), "latido 0123 staging"),
+            (mark(&["staging", "latido"]), "latido 0123 staging,latido"),
         ] {
             assert_eq!(mark.to_string(), text);
             assert_eq!(AppMark::parse(text), Some(mark));

@@ -1,10 +1,13 @@
 //! Finds the tables that a catalog names in the database.
 
+use std::collections::BTreeMap;
+
 use tokio_postgres::types::Type;
 
 use crate::error::DatabaseError;
 use crate::pool::Database;
 use crate::triggers::generate::{KeyColumn, WatchedTable};
+use crate::triggers::renamed::add_renamed_columns;
 use crate::triggers::trigger_event::TriggerKind;
 use crate::triggers::{DiscoveryError, TableProblem};
 use crate::watch_locks::probe_sql;
@@ -72,10 +75,19 @@ pub(crate) async fn discover_table(
         }
         .into());
     }
-    let columns: Vec<(String, String)> = string_pairs(
-        &query_rows(database, include_str!("find_columns.sql"), &oid, Type::OID).await?,
-    );
-    let (key, watched) = choose_columns(stream, table, &columns)?;
+    let rows = query_rows(database, include_str!("find_columns.sql"), &oid, Type::OID).await?;
+    let columns = string_pairs(&rows);
+    let numbers: BTreeMap<String, i16> = rows
+        .iter()
+        .filter_map(|row| Some((row.try_get(0).ok()?, row.try_get(2).ok()?)))
+        .collect();
+    let (key, watched) = match choose_columns(stream, table, &columns) {
+        Ok(chosen) => chosen,
+        Err(problem) => {
+            let problem = add_renamed_columns(database, problem, oid, &numbers).await?;
+            return Err(problem.into());
+        }
+    };
     let relations = string_pairs(
         &query_rows(
             database,
@@ -97,6 +109,10 @@ pub(crate) async fn discover_table(
         schema,
         table: name,
         column_types: types_of(&columns, key.as_ref(), &watched),
+        column_numbers: numbers
+            .into_iter()
+            .filter(|(name, _)| is_used(name, key.as_ref(), &watched))
+            .collect(),
         key,
         change_columns: watched,
         relations,
@@ -106,9 +122,12 @@ pub(crate) async fn discover_table(
 
 /// Returns the types of the key and of the listed columns.
 fn types_of(has: &[(String, String)], key: Option<&KeyColumn>, listed: &[String]) -> Vec<String> {
-    let is_used = |name: &String| listed.contains(name) || key.is_some_and(|key| key.name == *name);
-    let used = has.iter().filter(|(name, _)| is_used(name));
+    let used = has.iter().filter(|(name, _)| is_used(name, key, listed));
     used.map(|(_, data_type)| data_type.clone()).collect()
+}
+
+fn is_used(name: &String, key: Option<&KeyColumn>, listed: &[String]) -> bool {
+    listed.contains(name) || key.is_some_and(|key| key.name == *name)
 }
 
 /// Finds a table that a part of the server other than a stream needs, as a stream's tables are
@@ -211,6 +230,7 @@ fn choose_columns(
             table: table.name.clone(),
             missing: missing.join(", "),
             existing: names.join(", "),
+            renamed: Vec::new(),
         });
     }
     let key = match table.key_column.as_ref().and_then(find) {

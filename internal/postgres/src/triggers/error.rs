@@ -42,7 +42,7 @@ pub enum TableProblem {
         kind: &'static str,
     },
     /// The table lacks columns that the stream names.
-    #[error("stream {stream}: table {table} has no column {missing}; it has {existing}")]
+    #[error("stream {stream}: table {table} has no column {missing}; it has {existing}{}", renamed_text(.renamed))]
     NoColumn {
         /// The stream's name.
         stream: String,
@@ -52,6 +52,8 @@ pub enum TableProblem {
         missing: String,
         /// The table's columns, separated by commas.
         existing: String,
+        /// The missing columns that have another name since the last installation, with that name.
+        renamed: Vec<(String, String)>,
     },
     /// The key column has a type that is no key's.
     #[error(
@@ -68,6 +70,50 @@ pub enum TableProblem {
         /// The column's type.
         data_type: String,
     },
+}
+
+/// Returns what to do about renamed columns, or nothing.
+fn renamed_text(renamed: &[(String, String)]) -> String {
+    if renamed.is_empty() {
+        return String::new();
+    }
+    format!(
+        ". It was renamed ({}): write the new name in the stream's query, `key` and `columns`, then run `latido install`",
+        renamed_pairs(renamed)
+    )
+}
+
+fn renamed_pairs(renamed: &[(String, String)]) -> String {
+    let pairs: Vec<_> = renamed
+        .iter()
+        .map(|(old, new)| format!("{old} to {new}"))
+        .collect();
+    pairs.join(", ")
+}
+
+impl TableProblem {
+    /// Returns the name of the stream that the problem concerns, if it concerns one.
+    #[must_use]
+    pub fn stream(&self) -> Option<&String> {
+        match self {
+            Self::NotFound { stream, .. }
+            | Self::NotATable { stream, .. }
+            | Self::NoColumn { stream, .. }
+            | Self::KeyType { stream, .. } => Some(stream),
+            Self::NotInstalled { .. } => None,
+        }
+    }
+
+    /// Returns one sentence about renamed columns, if they are the problem.
+    pub(crate) fn renamed_summary(&self) -> Option<String> {
+        match self {
+            Self::NoColumn { table, renamed, .. } if !renamed.is_empty() => Some(format!(
+                "columns of table {table} were renamed ({}): change the stream's configuration, then run `latido install`",
+                renamed_pairs(renamed)
+            )),
+            _ => None,
+        }
+    }
 }
 
 /// The reason why a table could not be found in the database.

@@ -14,7 +14,7 @@ WHERE n.nspname OPERATOR(pg_catalog.=) $1
         WHEN p.prorettype OPERATOR(pg_catalog.=) 'pg_catalog.trigger'::pg_catalog.regtype
           THEN p.proname::pg_catalog.text OPERATOR(pg_catalog.~) '_[0-9a-f]{8}$'
                AND (t.tgname IS NULL OR t.tgname::pg_catalog.text OPERATOR(pg_catalog.~) pg_catalog.concat('^', $1, '_.*_[0-9a-f]{8}_(ins|upd|del|tru)$'))
-        ELSE p.proname OPERATOR(pg_catalog.=) 'changed'
+        ELSE p.proname OPERATOR(pg_catalog.=) ANY ('{changed,payloads}'::pg_catalog.name[])
                AND pg_catalog.pg_get_function_identity_arguments(p.oid) OPERATOR(pg_catalog.=) 'latido_stream text, latido_keys text[]'
       END
 ORDER BY 1, 2, 5, 6, 7

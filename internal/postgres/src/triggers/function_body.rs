@@ -14,6 +14,12 @@ use latido_stream::MAX_KEY_BYTES;
 /// The largest number of keys that one statement names. Beyond it, it reports a change of every
 /// key.
 pub(super) const MAX_NAMED_KEYS: usize = 2000;
+/// SQL for one boolean: whether a notification can be sent. Sending is outside the blocks that
+/// catch errors, so the right is checked inside them. A commit that notifies fails if the queue is
+/// full; the servers read everything again once it has room ([`crate::notify_queue`]).
+const MAY_NOTIFY_SQL: &str = "(pg_catalog.pg_notification_queue_usage() OPERATOR(pg_catalog.<) 0.75::pg_catalog.float8 \
+     AND pg_catalog.has_function_privilege('pg_catalog.pg_notify(pg_catalog.text,pg_catalog.text)'::pg_catalog.regprocedure, 'EXECUTE'))";
+
 /// The column that holds the key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct KeyColumn {
@@ -49,16 +55,19 @@ impl FunctionParts<'_> {
     /// Returns the function's source, as `pg_proc.prosrc` holds it.
     pub(super) fn source(&self) -> String {
         let (schema, stream) = (self.instance.sql(), quote_literal(self.stream));
-        let failed = failure_handler(self.stream);
+        let is_row_function = self.key.is_some() && self.trigger_kind == TriggerKind::Rows;
+        let failed = failure_handler(self.stream, is_row_function);
+        let every_key = every_key_sql(self.stream);
         let columns = self.columns_sql("latido_r");
         let Some(key) = self.key else {
             return fill_template(
                 include_str!("keyless.sql"),
                 &[
-                    ("schema", &schema),
-                    ("stream", &stream),
                     ("columns", &columns),
                     ("failed", &failed),
+                    ("every_key", &every_key),
+                    ("may_notify", MAY_NOTIFY_SQL),
+                    ("send", include_str!("send.sql")),
                 ],
             );
         };
@@ -82,6 +91,9 @@ impl FunctionParts<'_> {
             ("limit", &limit),
             ("schema", &schema),
             ("failed", &failed),
+            ("every_key", &every_key),
+            ("may_notify", MAY_NOTIFY_SQL),
+            ("send", include_str!("send.sql")),
         ];
         fill_template(include_str!("table.sql"), &values)
     }
@@ -92,17 +104,16 @@ impl FunctionParts<'_> {
         let (columns, old_columns) = (self.columns_sql("NEW"), self.columns_sql("OLD"));
         let key_of_row = format!("coalesce({new_key}, {old_key})::pg_catalog.text");
         // Keys are compared as text, unless equal values of the type have equal texts; then the
-        // cheaper comparison is used.
-        let same_key = if key.is_text {
-            format!(
-                "(coalesce({old_key}, {new_key})::pg_catalog.text COLLATE pg_catalog.\"C\") \
-                 OPERATOR(pg_catalog.=) ({key_of_row} COLLATE pg_catalog.\"C\")"
-            )
+        // cheaper comparison is used. A row has one key as well if the other one is NULL, or if
+        // there is no other row.
+        let collation = if key.is_text {
+            "::pg_catalog.text COLLATE pg_catalog.\"C\""
         } else {
-            format!(
-                "coalesce({old_key}, {new_key}) OPERATOR(pg_catalog.=) coalesce({new_key}, {old_key})"
-            )
+            ""
         };
+        let same_key = format!(
+            "coalesce({old_key}{collation} OPERATOR(pg_catalog.=) {new_key}{collation}, true)"
+        );
         let stream = quote_literal(self.stream);
         let hash_of_row = hash_sql(&stream_and_key(&stream, &key_of_row));
         let (key_is_free, hash_of_key) = (
@@ -114,13 +125,14 @@ impl FunctionParts<'_> {
             try_second_sql("latido_hash"),
             MAX_KEY_BYTES.to_string(),
         );
-        let (head, everything) = (
+        let (head, every_key) = (
             quote_literal(&payload_head(self.stream)),
-            quote_literal(&format!("{}null]", payload_head(self.stream))),
+            every_key_sql(self.stream),
         );
         let values = [
             ("head", head.as_str()),
-            ("everything", &everything),
+            ("every_key", &every_key),
+            ("may_notify", MAY_NOTIFY_SQL),
             ("columns", &columns),
             ("old_columns", &old_columns),
             ("new_key", &new_key),
@@ -197,8 +209,26 @@ fn payload_head(stream: &str) -> String {
     format!("[{},", serde_json::Value::from(stream))
 }
 
-/// Returns the handler that ends each function, see [`crate::change_hint`] for the payload.
-fn failure_handler(stream: &str) -> String {
-    let head = quote_literal(&format!("{}null,", payload_head(stream)));
-    fill_template(include_str!("failed.sql"), &[("head", &head)])
+/// Returns SQL for the beginning of a payload that names every key.
+fn every_key_sql(stream: &str) -> String {
+    quote_literal(&format!("{}null", payload_head(stream)))
+}
+
+/// Returns the handler that ends the block of a function that can fail, see [`crate::change_hint`]
+/// for the payload. A function for rows sends one payload, the others a list.
+fn failure_handler(stream: &str, is_row_function: bool) -> String {
+    let (result, start, end) = if is_row_function {
+        ("latido_payload", "", "")
+    } else {
+        ("latido_payloads", "ARRAY[", "]")
+    };
+    let every_key = every_key_sql(stream);
+    let values = [
+        ("result", result),
+        ("start", start),
+        ("end", end),
+        ("every_key", every_key.as_str()),
+        ("may_notify", MAY_NOTIFY_SQL),
+    ];
+    fill_template(include_str!("failed.sql"), &values)
 }

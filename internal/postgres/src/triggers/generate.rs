@@ -10,10 +10,13 @@
 //! statement triggers, which name every key once, and one shared function that sends. The sources
 //! of the functions are built in `function_body`.
 
+use std::collections::BTreeMap;
+
 use sha2::{Digest, Sha256};
 
 use crate::instance::InstanceName;
 use crate::quote::{dollar_quote, quote_ident, quote_literal, quote_qualified};
+use crate::triggers::column_note::columns_note;
 pub(crate) use crate::triggers::function_body::KeyColumn;
 pub(super) use crate::triggers::function_body::fill_template;
 use crate::triggers::function_body::{FunctionParts, MAX_NAMED_KEYS, stream_and_key};
@@ -30,7 +33,7 @@ pub(super) const SETTINGS_SQL: &str = "SET LOCAL lock_timeout = '800ms';\nSET LO
 /// The prefix of the comments on installed objects; objects without it belong to others.
 pub(super) const COMMENT_PREFIX: &str = "latido:";
 /// The name of the shared function.
-pub(super) const SHARED_FUNCTION: &str = "changed";
+pub(super) const SHARED_FUNCTION: &str = "payloads";
 
 /// The largest payload in bytes; the server accepts 7,999.
 const MAX_PAYLOAD_BYTES: usize = 7900;
@@ -53,6 +56,9 @@ pub(crate) struct WatchedTable {
     /// The types of the key and of the listed columns. Sessions keep a function that
     /// was compiled for other types until it is replaced.
     pub column_types: Vec<String>,
+    /// The key and the listed columns with their numbers (`pg_attribute.attnum`), which stay when a
+    /// column is renamed.
+    pub column_numbers: BTreeMap<String, i16>,
     /// The relations that get triggers, as schema and name: the table, then its partitions.
     pub relations: Vec<(String, String)>,
     pub trigger_kind: TriggerKind,
@@ -117,9 +123,10 @@ impl WatchedTable {
             self.column_types.join(",")
         ));
         format!(
-            "{COMMENT_PREFIX} changes of {} for stream {}; sha256:{hash}",
+            "{COMMENT_PREFIX} changes of {} for stream {}{}; sha256:{hash}",
             self.qualified_name(),
-            self.stream
+            self.stream,
+            columns_note(&self.column_numbers)
         )
     }
 
@@ -184,11 +191,16 @@ pub(super) fn shared_body(gated: bool) -> String {
         ("try_first_each", try_first_sql(each)),
         ("try_second_each", try_second_sql(each)),
     ];
-    let gate = fill_template(
-        include_str!("gate.sql"),
-        &gate.each_ref().map(|(name, sql)| (*name, sql.as_str())),
-    );
-    let gate = if gated { gate.as_str() } else { "" };
+    let gate = gate.each_ref().map(|(name, sql)| (*name, sql.as_str()));
+    let fill_gate = |template| {
+        if gated {
+            fill_template(template, &gate)
+        } else {
+            String::new()
+        }
+    };
+    let gate_one = fill_gate(include_str!("gate_one.sql"));
+    let gate_each = fill_gate(include_str!("gate_each.sql"));
     let (keys, bytes) = (MAX_NAMED_KEYS.to_string(), MAX_KEY_BYTES.to_string());
     let (payload, chunk) = (
         MAX_PAYLOAD_BYTES.to_string(),
@@ -199,9 +211,10 @@ pub(super) fn shared_body(gated: bool) -> String {
         ("max_key_bytes", &bytes),
         ("max_payload", &payload),
         ("chunk_bytes", &chunk),
-        ("gate", gate),
+        ("gate_one", &gate_one),
+        ("gate_each", &gate_each),
     ];
-    fill_template(include_str!("changed.sql"), &values)
+    fill_template(include_str!("payloads.sql"), &values)
 }
 
 pub(super) fn shared_comment(gated: bool) -> String {
@@ -210,7 +223,7 @@ pub(super) fn shared_comment(gated: bool) -> String {
         include_str!("shared.sql"),
         shared_body(gated)
     ));
-    format!("{COMMENT_PREFIX} sends what changed; sha256:{hash}")
+    format!("{COMMENT_PREFIX} payloads for changed keys; sha256:{hash}")
 }
 
 /// Returns the comment of the schema, which may continue with a record of what the queries read.

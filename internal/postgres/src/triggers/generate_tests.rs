@@ -12,6 +12,9 @@ fn citas_table() -> WatchedTable {
         }),
         change_columns: ["negocio_id", "fecha", "estado"].map(str::to_owned).into(),
         column_types: ["uuid", "date", "estado"].map(str::to_owned).into(),
+        column_numbers: [("negocio_id", 3), ("fecha", 6), ("estado", 9)]
+            .map(|(name, number)| (name.to_owned(), number))
+            .into(),
         relations: vec![("public".to_owned(), "citas".to_owned())],
         trigger_kind: TriggerKind::Statements,
     }

@@ -1,6 +1,7 @@
 //! Installs the triggers that a catalog needs, inspects them, and removes them completely.
 
 mod app_schema;
+mod column_note;
 pub(super) mod discover;
 mod error;
 mod function_body;
@@ -10,6 +11,7 @@ mod install_change;
 mod installer;
 mod ownership;
 pub(super) mod recorded_reads;
+mod renamed;
 mod transaction;
 pub(super) mod trigger_event;
 

@@ -32,7 +32,7 @@ async fn notification_reaches_every_device_of_its_user() {
     let mut ana = PhoenixTestClient::connect_and_join(&app, ANA).await;
     let by_sql = json!({"title": "by SQL", "data": {"order_id": 7}});
     notify_sql(&db, EVA, &by_sql).await;
-    let by_rest = json!({"title": "by REST", "tags": ["a", null]});
+    let by_rest = json!({"title": "by REST", "tags": ["a", null], "nul": "\0"});
     let body = json!({"user_id": EVA, "notification": by_rest});
     let (status, sent) = post(&app, KEY, &body).await;
     assert_eq!((status, sent["id"].is_string()), (200, true), "{sent}");
@@ -42,12 +42,14 @@ async fn notification_reaches_every_device_of_its_user() {
         post(&app, KEY, &again).await,
         (200, json!({"id": sent["id"]}))
     );
-    db.batch_execute(&format!(
-        "INSERT INTO messaging_notifications (user_id, payload) VALUES ('{EVA}', '{{\"n\": 3}}');
-         BEGIN; SELECT messaging_notify('{EVA}', '{{\"n\": 4}}'); ROLLBACK"
-    ))
-    .await
-    .unwrap();
+    for sql in [
+        format!(
+            "INSERT INTO messaging_notifications (user_id, payload) VALUES ('{EVA}', '{{\"n\": 3}}')"
+        ),
+        format!("BEGIN; SELECT messaging_notify('{EVA}', '{{\"n\": 4}}'); ROLLBACK"),
+    ] {
+        db.batch_execute(&sql).await.unwrap();
+    }
     let last = json!({"n": 5});
     notify_sql(&db, EVA, &last).await;
     for device in [&mut phone, &mut page] {
@@ -75,11 +77,7 @@ async fn invalid_notifications_are_refused() {
     let answer = bearer.body(valid.to_string()).send().await.unwrap();
     assert_eq!(answer.status(), 200);
     assert_eq!(app.get(PATH).await.0, 405);
-    for notification in [
-        json!({"a": "x".repeat(70_000)}),
-        json!({"a": "\0"}),
-        json!([]),
-    ] {
+    for notification in [json!({"a": "x".repeat(70_000)}), json!([])] {
         let body = json!({"user_id": EVA, "notification": notification});
         let (status, answer) = post(&app, KEY, &body).await;
         assert_eq!(status, 400);
@@ -90,6 +88,10 @@ async fn invalid_notifications_are_refused() {
                 .starts_with("notification: expected")
         );
     }
+    let (open, close) = ("[".repeat(30_000), "]".repeat(30_000));
+    let deep = format!(r#"{{"user_id": "{EVA}", "notification": {{"a": {open}{close}}}}}"#);
+    let deep = app.request(Method::POST, PATH).bearer_auth(KEY).body(deep);
+    assert_eq!(deep.send().await.unwrap().status(), 400);
     let large = json!({"user_id": EVA, "notification": {"a": "x".repeat(600_000)}});
     assert_eq!(post(&app, KEY, &large).await.0, 413);
     for sql in [
@@ -104,7 +106,7 @@ async fn invalid_notifications_are_refused() {
         );
     }
     // A database that is away is no reason to drop a notification.
-    db.batch_execute("DROP FUNCTION messaging_notify")
+    db.batch_execute("ALTER TABLE messaging_notifications RENAME TO elsewhere")
         .await
         .unwrap();
     assert_eq!(

@@ -152,7 +152,8 @@ impl ResponseRecorder {
                 .bearer_auth(admin)
         };
         self.expect(400, method, path, close(self, "nobody")).await;
-        let undecided = close(self, &format!("{UNKNOWN_CLIENT}?come_back=maybe"));
+        let undecided = path.replace("{id}", UNKNOWN_CLIENT) + "?come_back=maybe";
+        let undecided = self.ask(method, &undecided, "").bearer_auth(admin);
         self.expect(400, method, path, undecided).await;
         self.expect(404, method, path, close(self, UNKNOWN_CLIENT))
             .await;

@@ -1,7 +1,7 @@
 -- The changes behind a cursor, with what the tables say about each of them now. A row of the log is only a hint: its
 -- conversation must be the one that the table names, and what it reports must be true. $1 and $3 are snapshots as text.
 SELECT s.bound::pg_catalog.text, c.id, c.kind, c.conversation_id, c.message_id, c.user_id,
-       CASE
+       coalesce(n.payload::pg_catalog.text, CASE
          WHEN c.kind OPERATOR(pg_catalog.=) 'message_deleted' THEN pg_catalog.jsonb_build_object('everyone', coalesce((
            SELECT m.delete_for_everyone FROM messages m WHERE m.id OPERATOR(pg_catalog.=) c.message_id LIMIT 1), true))
          -- The log says which of the settings changed, the table to what.
@@ -13,11 +13,8 @@ SELECT s.bound::pg_catalog.text, c.id, c.kind, c.conversation_id, c.message_id, 
                             THEN coalesce(p.settings OPERATOR(pg_catalog.->) 'pinned', 'false') END)
              FROM conversation_members p
             WHERE p.conversation_id OPERATOR(pg_catalog.=) c.conversation_id AND p.user_id OPERATOR(pg_catalog.=) c.user_id LIMIT 1)
-         WHEN c.kind OPERATOR(pg_catalog.=) 'notification' THEN (
-           SELECT n.payload FROM messaging_notifications n
-            WHERE n.id OPERATOR(pg_catalog.=) c.message_id AND n.user_id OPERATOR(pg_catalog.=) c.user_id LIMIT 1)
          ELSE c.detail
-       END::pg_catalog.text,
+       END::pg_catalog.text),
        (extract(epoch FROM c.at) OPERATOR(pg_catalog.*) 1000000)::bigint,
        CASE
          WHEN c.kind OPERATOR(pg_catalog.=) ANY (ARRAY['message_added', 'message_edited']) THEN (
@@ -44,9 +41,7 @@ SELECT s.bound::pg_catalog.text, c.id, c.kind, c.conversation_id, c.message_id, 
              SELECT p.is_active FROM conversation_members p
               WHERE p.conversation_id OPERATOR(pg_catalog.=) c.conversation_id AND p.user_id OPERATOR(pg_catalog.=) c.user_id LIMIT 1
            ), false) OPERATOR(pg_catalog.<>) (c.kind OPERATOR(pg_catalog.=) 'member_removed')
-         WHEN c.kind OPERATOR(pg_catalog.=) 'notification' THEN (
-           SELECT true FROM messaging_notifications n
-            WHERE n.id OPERATOR(pg_catalog.=) c.message_id AND n.user_id OPERATOR(pg_catalog.=) c.user_id LIMIT 1)
+         WHEN c.kind OPERATOR(pg_catalog.=) 'notification' THEN n.payload IS NOT NULL
          ELSE true
        END
   FROM (SELECT $1::pg_catalog.text::pg_catalog.pg_snapshot AS seen,
@@ -63,4 +58,7 @@ SELECT s.bound::pg_catalog.text, c.id, c.kind, c.conversation_id, c.message_id, 
        AND (l.id OPERATOR(pg_catalog.>) $2 OR l.xid OPERATOR(pg_catalog.=) ANY (s.running))
        AND NOT pg_catalog.pg_visible_in_snapshot(l.xid, s.seen) AND pg_catalog.pg_visible_in_snapshot(l.xid, s.bound)
      ORDER BY l.id LIMIT $5) c ON true
+  LEFT JOIN messaging_notifications n
+    ON c.kind OPERATOR(pg_catalog.=) 'notification' AND n.id OPERATOR(pg_catalog.=) c.message_id
+   AND n.user_id OPERATOR(pg_catalog.=) c.user_id
  ORDER BY c.id

@@ -89,8 +89,9 @@ impl MessagingDatabase {
     /// Sends a notification, a JSON text of an object, to a user. The same id twice is the same
     /// notification.
     pub async fn notify(&self, id: Uuid, user: Uuid, payload: &str) -> Result<(), DatabaseError> {
-        let sql = "SELECT messaging_notify($1, $2::pg_catalog.text::pg_catalog.jsonb, $3)";
-        let params = values![user => UUID, payload => TEXT, id => UUID];
+        let sql = "INSERT INTO messaging_notifications (id, user_id, payload)
+                   VALUES ($1, $2, $3::pg_catalog.text::pg_catalog.json) ON CONFLICT DO NOTHING";
+        let params = values![id => UUID, user => UUID, payload => TEXT];
         self.query("a notification", sql, params).await.map(drop)
     }
 

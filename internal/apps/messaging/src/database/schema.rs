@@ -69,6 +69,5 @@ pub static SCHEMA: AppSchema = AppSchema {
         "messaging_read_all",
         "messaging_react",
         "messaging_unreact",
-        "messaging_notify",
     ],
 };

@@ -169,7 +169,7 @@ fn shared_listener_keeps_the_paths_of_the_app_only() {
 }
 
 #[test]
-fn every_route_is_described() {
+fn every_route_of_publishers_is_described() {
     let openapi = serde_json::from_str(crate::OPENAPI).unwrap();
     let undocumented = WorkspaceWorld::new().routes.undocumented_routes(&openapi);
     assert_eq!(undocumented, [""; 0]);
