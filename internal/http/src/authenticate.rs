@@ -45,7 +45,7 @@ pub(super) async fn authenticate(
             "a token was refused"
         );
         let response = if error == TokenError::TooManyInvalid {
-            ApiError::too_many(error.reason(), error.to_string())
+            ApiError::too_many("token_rate", error.to_string())
         } else if error.is_temporary() {
             ApiError::unavailable("unavailable", error.to_string(), RETRY_SOON)
         } else {
