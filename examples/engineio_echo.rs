@@ -1,68 +1,57 @@
-//! An Engine.IO server that says back what it hears, on this project's accept loop and limits: for the protocol's public test suite.
+//! An Engine.IO server that echoes messages, on the product's accept loop, shards and sessions: for
+//! the public test suites of the protocol, versions 3 and 4.
 //!
-//! `cargo run --example engineio_echo [port]`; the port is 3000 unless the argument or `PORT` says otherwise. A client has 200 ms to
-//! answer a ping, as the suite expects, unless `PING_TIMEOUT_MS` gives it longer.
+//! `cargo run --example engineio_echo [port]`; the port is 3000 unless the argument or `PORT` says
+//! otherwise. It answers at `/engine.io/` and `/socket.io/`. A client has 200 ms to answer a ping,
+//! as the suites expect, unless `PING_TIMEOUT_MS` gives it longer.
+
+#[path = "parts/shards.rs"]
+mod shards;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use engineioxide::config::EngineIoConfig;
-use engineioxide::handler::EngineIoHandler;
-use engineioxide::service::{EngineIoService, NotFoundService};
-use engineioxide::{DisconnectReason, Socket, Str};
 use futures_util::future::BoxFuture;
 use http::request::Parts;
 use http::{Request, Response};
 use latido_base::drain::Drain;
-use latido_http::{Config, bind, serve_mount};
-use latido_socketio::{DuplexStream, EngineIoMount, MountedService, PING_LEAD, RequestKind};
+use latido_shard::HandlerSpec;
+use latido_socketio::{
+    Config, MessageService, MountedService, Replies, RequestKind, SocketIoMount,
+};
 
-const MAX_PAYLOAD_BYTES: usize = 1_000_000;
 const PING_INTERVAL: Duration = Duration::from_millis(300);
 
-#[derive(Debug)]
 struct Echo;
 
-impl EngineIoHandler for Echo {
-    type Data = ();
-
-    fn on_connect(self: Arc<Self>, _: Arc<Socket<()>>) {}
-
-    fn on_disconnect(&self, _: Arc<Socket<()>>, _: DisconnectReason) {}
-
-    fn on_message(self: &Arc<Self>, message: Str, socket: Arc<Socket<()>>) {
-        let _ = socket.emit(message);
+impl MessageService for Echo {
+    fn on_text(&self, text: &str, replies: &mut Replies<'_>) {
+        replies.send_text(text);
     }
 
-    fn on_binary(self: &Arc<Self>, bytes: Bytes, socket: Arc<Socket<()>>) {
-        let _ = socket.emit_binary(bytes);
+    fn on_binary(&self, bytes: &[u8], replies: &mut Replies<'_>) {
+        replies.send_binary(bytes);
     }
 }
 
 /// One service a path.
-struct Paths([EngineIoMount<EngineIoService<Echo, NotFoundService>>; 2]);
+struct Paths([Arc<SocketIoMount>; 2]);
 
 impl Paths {
     fn new(ping_timeout: Duration, drain: &Drain) -> Self {
-        Self(["/engine.io", "/socket.io"].map(|path| {
-            let config = EngineIoConfig::builder()
-                .req_path(path)
-                .ping_interval(PING_INTERVAL - PING_LEAD)
-                .ping_timeout(ping_timeout)
-                .max_payload(MAX_PAYLOAD_BYTES as u64)
-                .build();
-            EngineIoMount::new(
-                EngineIoService::with_config(Arc::new(Echo), config),
-                path,
-                MAX_PAYLOAD_BYTES,
-                PING_INTERVAL,
-                drain,
-            )
-        }))
+        let config = Config {
+            ping_interval: PING_INTERVAL,
+            ping_timeout,
+            ..Config::default()
+        };
+        Self(
+            ["/engine.io", "/socket.io"]
+                .map(|path| SocketIoMount::messages(path, &config, Arc::new(Echo), drain)),
+        )
     }
 
-    fn of(&self, path: &str) -> &dyn MountedService {
+    fn of(&self, path: &str) -> &SocketIoMount {
         let [first, second] = &self.0;
         if first.matches(path) { first } else { second }
     }
@@ -73,8 +62,8 @@ impl MountedService for Paths {
         self.0.iter().any(|one| one.matches(path))
     }
 
-    fn body_limit(&self, _: &Parts) -> usize {
-        MAX_PAYLOAD_BYTES
+    fn body_limit(&self, head: &Parts) -> usize {
+        self.of(head.uri.path()).body_limit(head)
     }
 
     fn classify(&self, head: &Parts) -> Result<RequestKind, Box<Response<Bytes>>> {
@@ -85,33 +74,15 @@ impl MountedService for Paths {
         self.of(request.uri().path()).handle(request)
     }
 
-    fn take_upgraded(&self, line: Box<dyn DuplexStream>, head: Request<()>) {
-        self.of(head.uri().path()).take_upgraded(line, head);
+    fn upgrade(&self, head: Parts) -> Result<HandlerSpec, Box<Response<Bytes>>> {
+        self.of(head.uri.path()).upgrade(head)
     }
 }
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let port = std::env::args()
-        .nth(1)
-        .or_else(|| std::env::var("PORT").ok())
-        .map_or(Ok(3000), |port| port.parse())?;
     let ping_timeout_ms = std::env::var("PING_TIMEOUT_MS").map_or(Ok(200), |ms| ms.parse())?;
-    let ping_timeout = Duration::from_millis(ping_timeout_ms);
-    let listener = bind(&[([0_u16; 8], port).into(), ([0, 0, 0, 0], port).into()])?;
-    report(listener.address().port());
     let drain = Drain::new();
-    serve_mount(
-        listener,
-        &Config::default(),
-        Arc::new(Paths::new(ping_timeout, &drain)),
-        &drain,
-    )
-    .await;
-    Ok(())
-}
-
-#[expect(clippy::print_stdout, reason = "a test waits for this line")]
-fn report(port: u16) {
-    println!("listening on port {port}");
+    let paths = Paths::new(Duration::from_millis(ping_timeout_ms), &drain);
+    shards::serve(Arc::new(paths), &drain).await
 }

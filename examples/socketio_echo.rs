@@ -1,24 +1,26 @@
-//! A Socket.IO server that says back what it hears, on this project's accept loop, limits and Socket.IO layer: for the protocol's public
-//! test suite.
+//! A Socket.IO server that echoes events, on the product's accept loop, shards and sessions: for
+//! the public test suite of the protocol.
 //!
-//! `cargo run --example socketio_echo [port]`; the port is 3000 unless the argument or `PORT` says otherwise.
+//! `cargo run --example socketio_echo [port]`; the port is 3000 unless the argument or `PORT` says
+//! otherwise.
+
+#[path = "parts/shards.rs"]
+mod shards;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
 use latido_base::drain::Drain;
 use latido_event_bus::{
-    BusEvent, EventBus, Identity, Mailbox, PresenceDiff, PresenceMode, Publish, TopicName,
-    TopicPolicy,
+    BusEvent, EventBus, Identity, PresenceDiff, PresenceMode, Publish, TopicName, TopicPolicy,
 };
-use latido_http::{self as http, bind, serve_mount};
 use latido_socketio::{
-    Args, ClientEvent, Config, Emit, SocketHandle, SocketHandler, SocketIoApp, SocketIoMount,
+    Args, ClientEvent, Config, ConnectRequest, Emit, SocketActions, SocketHandler, SocketIoApp,
+    SocketIoMount,
 };
-use serde_json::{Value, json};
+use serde_json::json;
 
-/// The exchange has no topics here: a mailbox is only a socket's life.
+/// The event bus has no topics here.
 struct NoTopics;
 
 impl TopicPolicy for NoTopics {
@@ -31,11 +33,11 @@ impl TopicPolicy for NoTopics {
     }
 }
 
-struct Echo {
-    exchange: Arc<EventBus>,
+struct EchoApp {
+    event_bus: Arc<EventBus>,
 }
 
-impl SocketIoApp for Echo {
+impl SocketIoApp for EchoApp {
     fn namespaces(&self) -> &'static [&'static str] {
         &["/", "/custom"]
     }
@@ -44,16 +46,23 @@ impl SocketIoApp for Echo {
         true
     }
 
+    fn allows_engineio_3(&self) -> bool {
+        std::env::var_os("ALLOW_EIO3").is_some()
+    }
+
     fn on_connect(
         &self,
-        link: &SocketHandle,
-        auth: Value,
-    ) -> Option<(Box<dyn SocketHandler>, Mailbox)> {
-        let mailbox = self.exchange.connect(Identity::default(), &[]).ok()?;
-        let auth = if auth.is_null() { json!({}) } else { auth };
-        link.mark_identified();
-        link.emit("auth", &auth);
-        Some((Box::new(Parrot { link: link.clone() }), mailbox))
+        socket: &ConnectRequest<'_>,
+        actions: &mut SocketActions<'_>,
+    ) -> Option<Box<dyn SocketHandler>> {
+        actions.connect(&self.event_bus, Identity::default(), &[])?;
+        actions.mark_identified();
+        if socket.auth.is_null() {
+            actions.emit("auth", &json!({}));
+        } else {
+            actions.emit("auth", socket.auth);
+        }
+        Some(Box::new(EchoSocket))
     }
 
     fn encode(&self, _: &str, _: &BusEvent) -> Vec<Emit> {
@@ -61,54 +70,36 @@ impl SocketIoApp for Echo {
     }
 }
 
-struct Parrot {
-    link: SocketHandle,
-}
+struct EchoSocket;
 
-impl SocketHandler for Parrot {
+impl SocketHandler for EchoSocket {
     fn on_event(
         &mut self,
-        ClientEvent {
-            name: event,
-            args,
-            ack,
-        }: ClientEvent,
-    ) -> BoxFuture<'_, ()> {
-        match (&*event, ack) {
-            ("message", _) => self.link.emit_args("message-back", &args),
-            ("message-with-ack", Some(ack)) => ack.send(&args),
-            _ => self
-                .link
-                .emit_args("error", &Args::new([json!({"message": "unknown event"})])),
+        ClientEvent { name, args, ack }: ClientEvent,
+        actions: &mut SocketActions<'_>,
+    ) {
+        match (&*name, ack) {
+            ("message", _) => actions.emit_args("message-back", &args),
+            ("message-with-ack", Some(ack)) => actions.acknowledge(&ack, &args),
+            _ => {
+                let error = Args::new([json!({"message": "unknown event"})]);
+                actions.emit_args("error", &error);
+            }
         }
-        Box::pin(std::future::ready(()))
     }
 }
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let port = std::env::args()
-        .nth(1)
-        .or_else(|| std::env::var("PORT").ok())
-        .map_or(Ok(3000), |port| port.parse())?;
-    let listener = bind(&[([0_u16; 8], port).into(), ([0, 0, 0, 0], port).into()])?;
-    report(listener.address().port());
     let config = Config {
         ping_interval: Duration::from_millis(300),
         ping_timeout: Duration::from_millis(200),
-        max_payload_bytes: 1_000_000,
         ..Config::default()
     };
     let drain = Drain::new();
-    let dialect = Arc::new(Echo {
-        exchange: Arc::new(EventBus::new(NoTopics, || 0)),
+    let app = Arc::new(EchoApp {
+        event_bus: Arc::new(EventBus::new(NoTopics, || 0)),
     });
-    let endpoint = SocketIoMount::start(&config, &[dialect], &drain);
-    serve_mount(listener, &http::Config::default(), endpoint, &drain).await;
-    Ok(())
-}
-
-#[expect(clippy::print_stdout, reason = "a test waits for this line")]
-fn report(port: u16) {
-    println!("listening on port {port}");
+    let mount = SocketIoMount::start(&config, &[app], &drain);
+    shards::serve(mount, &drain).await
 }

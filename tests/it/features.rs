@@ -7,7 +7,6 @@ use std::process::Command;
 /// The crates that only apps, Socket.IO and the demo need.
 const OPTIONAL: &[&str] = &[
     "bcrypt",
-    "engineioxide",
     "latido-app-gateway",
     "latido-app-messaging",
     "latido-app-modules",
@@ -15,7 +14,7 @@ const OPTIONAL: &[&str] = &[
     "latido-demo",
     "latido-embedded-postgres",
     "latido-socketio",
-    "socketioxide",
+    "latido-socketio-protocol",
 ];
 
 /// Returns the names of the crates in a build with these arguments of cargo.
@@ -56,7 +55,7 @@ fn each_app_can_be_built_alone() {
             .collect();
         assert_eq!(apps, [&format!("latido-app-{app}")]);
         let needs_socketio = matches!(app, "gateway" | "modules");
-        assert_eq!(crates.contains("socketioxide"), needs_socketio, "{app}");
+        assert_eq!(crates.contains("latido-socketio"), needs_socketio, "{app}");
         assert_eq!(crates.contains("bcrypt"), app == "modules", "{app}");
     }
 }

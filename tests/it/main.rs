@@ -33,5 +33,6 @@ mod packaging;
 mod postgres;
 mod restarting;
 mod rfc6455;
+mod socketio;
 mod specification;
 mod tidy;

@@ -53,7 +53,12 @@ impl UpgradeRules {
         received: &[u8],
         address: SocketAddr,
     ) -> Option<AcceptedUpgrade> {
-        let (mut head, request_bytes) = parse_request(received)?;
+        let PlainRequest {
+            target,
+            headers,
+            request_bytes,
+        } = PlainRequest::parse(received, |path| path == WS_PATH)?;
+        let mut head = RequestHead::new_get(headers, target.query().unwrap_or_default());
         head.remote_addr = Some(address);
         self.check_request(&head).ok()?;
         if app_tokens.is_some_and(|claims| head.token().is_none_or(|token| claims(&token))) {
@@ -73,8 +78,26 @@ impl UpgradeRules {
     }
 }
 
-/// Parses a GET of `/ws` over HTTP/1.1 without a body. Also returns the length of its head.
-fn parse_request(bytes: &[u8]) -> Option<(RequestHead, usize)> {
+/// A GET over HTTP/1.1 without a body.
+#[derive(Debug)]
+pub struct PlainRequest {
+    /// The path and the query.
+    pub target: PathAndQuery,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The number of received bytes that the request used; frames may follow.
+    pub request_bytes: usize,
+}
+
+impl PlainRequest {
+    /// Parses a request, given all bytes received so far. Returns `None` if the request is no plain
+    /// GET of such a path, or is incomplete.
+    pub fn parse(received: &[u8], is_path: impl FnOnce(&str) -> bool) -> Option<Self> {
+        parse_request(received, is_path)
+    }
+}
+
+fn parse_request(bytes: &[u8], is_path: impl FnOnce(&str) -> bool) -> Option<PlainRequest> {
     let mut lines = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut request = httparse::Request::new(&mut lines);
     let Ok(httparse::Status::Complete(used)) = request.parse(bytes) else {
@@ -83,10 +106,14 @@ fn parse_request(bytes: &[u8]) -> Option<(RequestHead, usize)> {
     if request.method != Some("GET") || request.version != Some(1) || has_bare_lf(&bytes[..used]) {
         return None;
     }
-    let target = request.path.filter(|target| target.starts_with(WS_PATH))?;
+    let target = request.path.filter(|target| target.starts_with('/'))?;
+    let (path, _) = target.split_once('?').unwrap_or((target, ""));
+    if !is_path(path) {
+        return None;
+    }
     let target = PathAndQuery::try_from(target)
         .ok()
-        .filter(|target| target.path() == WS_PATH)?;
+        .filter(|target| target.path() == path)?;
     let mut headers = HeaderMap::with_capacity(request.headers.len());
     for line in request.headers.iter() {
         let name = HeaderName::from_bytes(line.name.as_bytes()).ok()?;
@@ -96,9 +123,10 @@ fn parse_request(bytes: &[u8]) -> Option<(RequestHead, usize)> {
         .iter()
         .any(|name| headers.contains_key(name));
     let has_one_host = headers.get_all(HOST).iter().count() == 1;
-    (plain && has_one_host).then(|| {
-        let query = target.query().unwrap_or_default();
-        (RequestHead::new_get(headers, query), used)
+    (plain && has_one_host).then_some(PlainRequest {
+        target,
+        headers,
+        request_bytes: used,
     })
 }
 
@@ -114,7 +142,7 @@ fn has_bare_lf(head: &[u8]) -> bool {
 }
 
 /// Formats the head of a response without a body.
-fn write_head(response: &Response<()>) -> Vec<u8> {
+pub fn write_head(response: &Response<()>) -> Vec<u8> {
     let status = response.status();
     let mut head = Vec::with_capacity(192);
     for part in [
@@ -143,15 +171,23 @@ mod tests {
 
     #[test]
     fn plain_request_is_parsed_up_to_its_end() {
-        let (head, used) = parse_request(format!("{HEAD}more").as_bytes()).unwrap();
-        assert_eq!((used, head.token().as_deref()), (HEAD.len(), Some("a b")));
+        let is_ws = |path: &str| path == WS_PATH;
+        let request = parse_request(format!("{HEAD}more").as_bytes(), is_ws).unwrap();
+        let head = RequestHead::new_get(request.headers, request.target.query().unwrap());
+        assert_eq!(
+            (request.request_bytes, head.token().as_deref()),
+            (HEAD.len(), Some("a b"))
+        );
         assert_eq!(head.header(HeaderName::from_static("x")), "1, 2");
     }
 
     #[test]
     fn every_other_request_takes_the_regular_path() {
         for end in 0..HEAD.len() {
-            assert!(parse_request(&HEAD.as_bytes()[..end]).is_none(), "{end}");
+            assert!(
+                parse_request(&HEAD.as_bytes()[..end], |_| true).is_none(),
+                "{end}"
+            );
         }
         for (a, b) in [
             ("GET", "POST"),
@@ -174,7 +210,8 @@ mod tests {
             ("Host: x", &vec!["A: b"; MAX_HEADERS].join("\r\n")),
         ] {
             let head = HEAD.replacen(a, b, 1);
-            assert!(parse_request(head.as_bytes()).is_none(), "{b}");
+            let is_ws = |path: &str| path == WS_PATH;
+            assert!(parse_request(head.as_bytes(), is_ws).is_none(), "{b}");
         }
     }
 }

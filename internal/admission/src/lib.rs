@@ -20,7 +20,7 @@ mod upgrade_rules;
 pub use acceptor::{Acceptor, PendingConnection};
 pub use config::{Config, REQUESTS_PER_USER};
 pub use connection_limits::{ConnectionLimits, LimitExceeded, UserLimitReached};
-pub use fast_upgrade::{AcceptedUpgrade, WS_PATH};
+pub use fast_upgrade::{AcceptedUpgrade, PlainRequest, WS_PATH, write_head};
 pub use headers::{allows_page, joined_header};
 pub use json_error::json_error;
 pub use permit_set::PermitSet;

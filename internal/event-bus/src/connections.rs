@@ -123,6 +123,15 @@ impl ConnectionTable {
         Some(conn)
     }
 
+    /// Moves a connection that still exists from its mailbox to a shard.
+    pub(super) fn move_to_shard(&mut self, id: ConnectionId, group: u32, slot: ConnectionSlot) {
+        if let Some(index) = self.find_connection(id)
+            && let Some(conn) = self.connection_mut(index)
+        {
+            conn.target = DeliveryTarget::Shard { group, slot };
+        }
+    }
+
     /// Replaces the identity of a connection.
     pub(super) fn set_identity(&mut self, index: u32, identity: Arc<Identity>) {
         let Some(conn) = self.connection(index) else {

@@ -4,7 +4,8 @@
 use std::collections::VecDeque;
 
 use crate::{
-    BusEvent, ConnectionSlot, Delivery, DisconnectReason, DrainedQueue, MAX_MAILBOX_EVENTS,
+    BusEvent, ConnectionSlot, Delivery, DisconnectReason, DrainedQueue, EncodingId,
+    MAX_MAILBOX_EVENTS,
 };
 use latido_protocol::Frame;
 
@@ -14,7 +15,7 @@ const MAX_SORTED: usize = 16_384;
 
 /// A function that encodes an event for clients with the same encoding. It returns `None` if all of
 /// them are gone.
-pub type EncodeFn<'a> = dyn Fn(&BusEvent, &[ConnectionSlot]) -> Option<Frame> + 'a;
+pub type EncodeFn<'a> = dyn Fn(&BusEvent, EncodingId, &[ConnectionSlot]) -> Option<Frame> + 'a;
 
 /// One delivery for one client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,11 +96,9 @@ impl DeliveryBatch {
             let index = u32::try_from(self.pieces.len()).unwrap_or(u32::MAX);
             let piece = match delivery {
                 Delivery::Event {
-                    event,
-                    encoding: dialect,
-                    ..
+                    event, encoding, ..
                 } => event
-                    .try_encoded_frame(*dialect, |event| encode(event, to))
+                    .try_encoded_frame(*encoding, |event| encode(event, *encoding, to))
                     .map(EncodedPiece::Frame),
                 Delivery::Reply { frame, .. } => Some(EncodedPiece::Frame(frame.clone())),
                 Delivery::Disconnect { reason: end, .. } => Some(EncodedPiece::Disconnect(*end)),
@@ -172,7 +171,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::{EncodingId, EventBody};
+    use crate::EventBody;
 
     /// The slot of a client that has disconnected.
     const GONE: u32 = 13;
@@ -200,7 +199,7 @@ mod tests {
 
     fn deliver_all(batch: &mut DeliveryBatch) -> Vec<(u32, Vec<String>)> {
         let mut all = Vec::new();
-        let encode = |event: &BusEvent, to: &[ConnectionSlot]| {
+        let encode = |event: &BusEvent, _: EncodingId, to: &[ConnectionSlot]| {
             (to[0].index != GONE).then(|| Frame::text(&event.seq.to_string()))
         };
         while let Some((to, deliveries)) = batch.next_client(&encode) {

@@ -98,6 +98,11 @@ impl EventBus {
         })
     }
 
+    /// Returns whether a connection still exists.
+    pub fn is_connected(&self, id: ConnectionId) -> bool {
+        self.lock().connections.find_connection(id).is_some()
+    }
+
     /// Queues an event for every member of its topics, once per connection. Never waits: a
     /// connection whose mailbox is full is disconnected.
     pub fn publish(&self, publish: Publish) -> Result<PublishReceipt, Overloaded> {

@@ -44,7 +44,7 @@ pub use event::{BusEvent, EncodingId, EventBody, EventMessage, TopicName};
 pub use event_bus::EventBus;
 pub use identity::{ConnectionId, Identity};
 pub use join::{JoinError, JoinOutcome, JoinRequest, MAX_TOPICS};
-pub use mailbox::Mailbox;
+pub use mailbox::{Mailbox, MovedConnection};
 pub use mailbox_queue::{DisconnectReason, MAX_MAILBOX_EVENTS};
 pub use policy::TopicPolicy;
 pub use presence::{

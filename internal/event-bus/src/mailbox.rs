@@ -6,7 +6,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use crate::mailbox_queue::MailboxQueue;
-use crate::{BusEvent, ConnectionId, DisconnectReason, EventBus, Identity, JoinError, JoinRequest};
+use crate::{
+    BusEvent, ConnectionId, ConnectionSlot, DisconnectReason, EncodingId, EventBus, EventQueue,
+    Identity, JoinError, JoinRequest,
+};
 
 /// The capacity, in events, that a mailbox keeps after it has been emptied.
 const RETAINED_CAPACITY: usize = 8;
@@ -25,6 +28,7 @@ impl EventBus {
             bus: Arc::clone(self),
             id,
             queue,
+            is_moved: false,
         })
     }
 }
@@ -34,6 +38,20 @@ pub struct Mailbox {
     bus: Arc<EventBus>,
     id: ConnectionId,
     queue: Arc<MailboxQueue>,
+    /// Set when the connection lives on a shard from now on.
+    is_moved: bool,
+}
+
+/// A connection that has moved from its mailbox to a shard.
+#[derive(Debug)]
+pub struct MovedConnection {
+    /// The connection's id, which has not changed. The owner must call [`EventBus::disconnect`]
+    /// when the connection ends.
+    pub id: ConnectionId,
+    /// The events that were still in the mailbox. They precede every event of the shard's queue.
+    pub events: Vec<Arc<BusEvent>>,
+    /// The reason for which the connection has ended already, if it has.
+    pub end_reason: Option<DisconnectReason>,
 }
 
 impl Mailbox {
@@ -76,6 +94,28 @@ impl Mailbox {
         Poll::Pending
     }
 
+    /// Moves the connection to a shard, with all its topics. No event is lost, doubled or
+    /// reordered.
+    pub fn move_to_shard(
+        mut self,
+        queue: &EventQueue,
+        encoding: EncodingId,
+        slot: ConnectionSlot,
+    ) -> MovedConnection {
+        let id = self.id;
+        self.bus.with_state(|state, _| {
+            let group = state.fan_out.group(queue, encoding);
+            state.connections.move_to_shard(id, group, slot);
+        });
+        self.is_moved = true;
+        let mut state = self.queue.lock();
+        MovedConnection {
+            id,
+            events: std::mem::take(&mut state.events).into(),
+            end_reason: state.end_reason,
+        }
+    }
+
     /// Returns the next event if one is queued, or the end of the connection.
     pub fn try_recv(&mut self) -> Option<Result<Arc<BusEvent>, DisconnectReason>> {
         let mut state = self.queue.lock();
@@ -89,7 +129,9 @@ impl Mailbox {
 
 impl Drop for Mailbox {
     fn drop(&mut self) {
-        self.bus.disconnect(self.id);
+        if !self.is_moved {
+            self.bus.disconnect(self.id);
+        }
     }
 }
 

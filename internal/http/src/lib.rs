@@ -72,7 +72,7 @@ pub use hook_body::parse_hint;
 pub use latido_admission::{ConnectionLimits, PermitSet, TrustedProxies, UpgradeRules, json_error};
 pub use latido_shard::HandlerSpec;
 pub use listen::{HttpListener, ListenSockets, bind};
-pub use mount::{DuplexStream, MountedService, PeerAddress, RequestKind};
+pub use mount::{MountedService, PeerAddress, RequestKind};
 pub use response::{BoxedRoutes, Response};
 pub use rlimit::raise_open_file_limit;
 pub use serve::{serve, serve_mount};

@@ -7,12 +7,8 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::request::Parts;
 use http::{Request, Response};
-use tokio::io::{AsyncRead, AsyncWrite};
 
-/// An upgraded connection, after the `101` response.
-pub trait DuplexStream: AsyncRead + AsyncWrite + Send + Unpin {}
-
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> DuplexStream for T {}
+use latido_shard::HandlerSpec;
 
 /// The address of the TCP peer, stored in the extensions of each request.
 #[derive(Debug, Clone, Copy)]
@@ -44,19 +40,15 @@ pub trait MountedService: Send + Sync {
     /// Returns the response if the request is not valid.
     fn classify(&self, head: &Parts) -> Result<RequestKind, Box<Response<Bytes>>>;
 
-    /// Admits a request that opens a session. The head has the address of the peer; what is added to
-    /// its extensions stays with the session.
+    /// Handles a request that asks for no WebSocket. It may take as long as a poll does. The future
+    /// is dropped if the client disconnects.
+    fn handle(&self, request: Request<Bytes>) -> BoxFuture<'static, Response<Bytes>>;
+
+    /// Accepts a request for a WebSocket whose handshake is valid. Returns the specification of its
+    /// handler, which a shard attaches to the socket after the `101`.
     ///
     /// # Errors
     ///
-    /// Returns the response if there is no room for the session.
-    fn admit(&self, _head: &mut Parts) -> Result<(), Box<Response<Bytes>>> {
-        Ok(())
-    }
-
-    /// Handles a request that asks for no WebSocket. It may take as long as a poll does.
-    fn handle(&self, request: Request<Bytes>) -> BoxFuture<'static, Response<Bytes>>;
-
-    /// Takes over a WebSocket for which `101` was sent.
-    fn take_upgraded(&self, stream: Box<dyn DuplexStream>, head: Request<()>);
+    /// Returns the response if the request is refused.
+    fn upgrade(&self, head: Parts) -> Result<HandlerSpec, Box<Response<Bytes>>>;
 }

@@ -1,36 +1,32 @@
 //! Requests to a mounted service: the limits, origins, bodies and upgrades that apply to every
 //! service.
 
-use std::net::IpAddr;
-use std::pin::Pin;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
-use std::{fmt, io};
 
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{sleep, timeout};
-use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
-use tracing::debug;
 use warp::http::StatusCode;
 use warp::http::request::Parts;
 
 use crate::body::{BodyReadError, collect_body};
 use crate::config::Config;
 use crate::error::{ApiError, RETRY_SOON};
-use crate::mount::{MountedService, PeerAddress};
+use crate::mount::{MountedService, PeerAddress, RequestKind};
 use crate::peer::Peer;
-use crate::prefixed_stream::PrefixedStream;
 use crate::response::Response;
-use latido_admission::{ConnectionLimits, PermitSet, allows_page, plain_handshake_response};
-use latido_base::drain::{Drain, DrainGuard};
+use crate::websocket::hand_over;
+use latido_admission::{
+    ConnectionLimits, PermitSet, PlainRequest, allows_page, plain_handshake_response, write_head,
+};
+use latido_base::drain::Drain;
 use latido_protocol::websocket::handshake::HandshakeError;
+use latido_shard::{ConnectionKind, MountUpgrade, MountedSocket, Shards};
 
 /// The time from a request's head to the end of its body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(20);
@@ -38,53 +34,30 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(20);
 /// The time a poll may continue when the server stops.
 const POLL_GRACE: Duration = Duration::from_millis(500);
 
-/// The time an upgraded socket may take to end after it was cancelled.
-const CANCEL_GRACE: Duration = Duration::from_secs(1);
-
-/// A mounted service of one listener, with its open sessions and sockets.
+/// A mounted service of one listener, with its open sessions.
 pub(super) struct MountHandler {
     mount: Arc<dyn MountedService>,
     config: Config,
     /// The limit on sessions. It equals that on connections but is counted apart, since a polling
     /// session has no connection of its own.
     sessions: ConnectionLimits,
-    /// Counts the upgraded sockets until they are closed.
-    open_upgrades: Drain,
-    /// Cancels the sockets that are still open when the drain's grace ends.
-    cancel: CancellationToken,
+    /// The shards that own the upgraded sockets.
+    shards: Arc<Shards>,
     drain: Drain,
 }
 
 impl MountHandler {
-    pub(super) fn new(mount: Arc<dyn MountedService>, config: &Config, drain: &Drain) -> Self {
-        let (open_upgrades, cancel) = (Drain::new(), CancellationToken::new());
-        let parts = (
-            open_upgrades.clone(),
-            cancel.clone(),
-            drain.clone(),
-            config.drain_grace,
-        );
-        drain.spawn(async move {
-            let (open_upgrades, cancel, drain, grace) = parts;
-            drain.stopping().await;
-            // These sockets the service does not end by itself: no session has used them yet, or
-            // their clients accept no bytes.
-            let left = open_upgrades.drain(grace / 2).await;
-            if left > 0 {
-                debug!(
-                    left,
-                    "upgraded connections outlasted the drain and were cut"
-                );
-                cancel.cancel();
-                open_upgrades.drain(CANCEL_GRACE).await;
-            }
-        });
+    pub(super) fn new(
+        mount: Arc<dyn MountedService>,
+        config: &Config,
+        shards: Arc<Shards>,
+        drain: &Drain,
+    ) -> Self {
         Self {
             mount,
             config: config.for_mount(),
             sessions: ConnectionLimits::new(&config.limits()),
-            open_upgrades,
-            cancel,
+            shards,
             drain: drain.clone(),
         }
     }
@@ -116,21 +89,7 @@ impl MountHandler {
             Err(response) => return Ok(response.map(Into::into)),
         };
         let upgrade = head.extensions.remove::<OnUpgrade>();
-        head.extensions.clear();
-        let client = self
-            .config
-            .proxies
-            .client_addr(peer.address(), &head.headers);
-        head.extensions.insert(PeerAddress(client));
-        if kind.opens_session {
-            // The permit stays with the session, which keeps the head of the request that opened
-            // it.
-            head.extensions
-                .insert(Arc::new(self.acquire_session(client.ip())?));
-            if let Err(response) = self.mount.admit(&mut head) {
-                return Ok(response.map(Into::into));
-            }
-        }
+        self.prepare(&mut head, peer.address(), kind)?;
         if kind.is_websocket {
             return self.upgrade(peer, head, upgrade);
         }
@@ -162,6 +121,24 @@ impl MountHandler {
         }
     }
 
+    /// Adds the address of the client, and the permit of a new session, to a request's head.
+    fn prepare(
+        &self,
+        head: &mut Parts,
+        address: SocketAddr,
+        kind: RequestKind,
+    ) -> Result<(), ApiError> {
+        head.extensions.clear();
+        let client = self.config.proxies.client_addr(address, &head.headers);
+        head.extensions.insert(PeerAddress(client));
+        if kind.opens_session {
+            // The permit stays with the session.
+            head.extensions
+                .insert(Arc::new(self.acquire_session(client.ip())?));
+        }
+        Ok(())
+    }
+
     /// Completes when the server stops and the service has had time to end its polls by itself.
     async fn wait_until_drained(&self) {
         self.drain.stopping().await;
@@ -185,119 +162,45 @@ impl MountHandler {
         upgrade: Option<OnUpgrade>,
     ) -> Result<Response, ApiError> {
         let response = plain_handshake_response(&head.headers)?.map(|()| "".into());
+        let spec = match self.mount.upgrade(head) {
+            Ok(spec) => spec,
+            Err(response) => return Ok(response.map(Into::into)),
+        };
         let (upgrade, permit) = upgrade
             .zip(peer.take_permit())
             .ok_or(HandshakeError::NoUpgrade)?;
-        let mount = Arc::clone(&self.mount);
-        let (guard, cancel) = (self.open_upgrades.guard(), self.cancel.clone());
-        let deadline = self.config.head_timeout;
-        self.drain.spawn(async move {
-            // hyper resolves this future when the 101 is sent, or drops it with the connection. The
-            // deadline is for a peer that accepts no bytes.
-            let Ok(Ok(upgraded)) = timeout(deadline, upgrade).await else {
-                return debug!("a client disconnected during its upgrade");
-            };
-            let Ok(parts) = upgraded.downcast::<TokioIo<PrefixedStream>>() else {
-                return;
-            };
-            let socket = parts.io.into_inner().with_prefix(&parts.read_buf);
-            mount.take_upgraded(
-                Box::new(UpgradedStream {
-                    socket,
-                    cancel,
-                    read_cancelled: None,
-                    write_cancelled: None,
-                    _permit: permit,
-                    _guard: guard,
-                }),
-                Request::from_parts(head, ()),
-            );
-        });
+        self.drain.spawn(hand_over(
+            Arc::clone(&self.shards),
+            self.config.head_timeout,
+            upgrade,
+            ConnectionKind::App(Box::new(spec)),
+            permit,
+        ));
         Ok(response)
     }
 }
 
-/// An upgraded socket. It keeps its permit and is counted until the service drops it.
-struct UpgradedStream {
-    socket: PrefixedStream,
-    cancel: CancellationToken,
-    /// Pending cancellation futures, one each for the reading and the writing task.
-    read_cancelled: Option<Cancelled>,
-    write_cancelled: Option<Cancelled>,
-    _permit: PermitSet,
-    _guard: DrainGuard,
-}
-
-type Cancelled = Pin<Box<WaitForCancellationFutureOwned>>;
-
-impl UpgradedStream {
-    /// Fails a pending write if the socket is cancelled.
-    fn or_cancelled<T>(
-        &mut self,
-        context: &mut Context<'_>,
-        written: Poll<io::Result<T>>,
-    ) -> Poll<io::Result<T>> {
-        if written.is_ready() {
-            self.write_cancelled = None;
-            return written;
+/// Most WebSocket requests need no waiting. This path only grants; `MountHandler::handle` makes all
+/// other responses, by the same rules.
+impl MountUpgrade for MountHandler {
+    fn try_upgrade(&self, received: &[u8], address: SocketAddr) -> Option<MountedSocket> {
+        let request = PlainRequest::parse(received, |path| self.mount.matches(path))?;
+        if self.drain.is_stopping() || !allows_page(&self.config.origins, &request.headers) {
+            return None;
         }
-        let Self {
-            cancel,
-            write_cancelled: cancelled,
-            ..
-        } = self;
-        let cancelled = cancelled.get_or_insert_with(|| Box::pin(cancel.clone().cancelled_owned()));
-        cancelled
-            .as_mut()
-            .poll(context)
-            .map(|()| Err(io::ErrorKind::TimedOut.into()))
-    }
-}
-
-impl fmt::Debug for UpgradedStream {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Line").finish_non_exhaustive()
-    }
-}
-
-impl AsyncRead for UpgradedStream {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        into: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let read = Pin::new(&mut self.socket).poll_read(context, into);
-        if read.is_ready() {
-            return read;
+        let mut head = Request::new(()).into_parts().0;
+        head.uri = request.target.into();
+        head.headers = request.headers;
+        let kind = self.mount.classify(&head).ok()?;
+        if !kind.is_websocket {
+            return None;
         }
-        let Self {
-            cancel,
-            read_cancelled: cancelled,
-            ..
-        } = &mut *self;
-        let cancelled = cancelled.get_or_insert_with(|| Box::pin(cancel.clone().cancelled_owned()));
-        // After cancellation a read reports the end of the stream.
-        cancelled.as_mut().poll(context).map(Ok)
-    }
-}
-
-impl AsyncWrite for UpgradedStream {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.socket).poll_write(context, bytes);
-        self.or_cancelled(context, written)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let written = Pin::new(&mut self.socket).poll_flush(context);
-        self.or_cancelled(context, written)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let written = Pin::new(&mut self.socket).poll_shutdown(context);
-        self.or_cancelled(context, written)
+        let response = write_head(&plain_handshake_response(&head.headers).ok()?);
+        self.prepare(&mut head, address, kind).ok()?;
+        Some(MountedSocket {
+            spec: self.mount.upgrade(head).ok()?,
+            response,
+            request_bytes: request.request_bytes,
+        })
     }
 }

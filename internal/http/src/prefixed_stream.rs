@@ -37,15 +37,6 @@ impl PrefixedStream {
         ))
     }
 
-    /// Puts the bytes that hyper had buffered back in front; the socket stays in the runtime.
-    pub(super) fn with_prefix(self, read: &[u8]) -> Self {
-        Self {
-            prefix: [read, &self.prefix].concat().into(),
-            socket: self.socket,
-            guard: None,
-        }
-    }
-
     fn poll_read_unguarded(
         &mut self,
         context: &mut Context<'_>,

@@ -69,18 +69,24 @@ pub async fn serve(listener: HttpListener, state: Arc<ServerState>, mounts: AppM
     run_listener(listener, Listening::new(&state, context), &mounts).await;
 }
 
-/// Serves only a mounted service (Socket.IO), without routes or shards behind it.
+/// Serves only a mounted service (Socket.IO), without routes. The shards own its WebSockets.
 pub async fn serve_mount(
     listener: HttpListener,
     config: &Config,
     mount: Arc<dyn MountedService>,
+    shards: Arc<Shards>,
     drain: &Drain,
 ) {
     let metrics = Arc::new(Metrics::new());
     let limits = ConnectionLimits::new(&config.limits());
     let listening = Listening {
         acceptor: Arc::new(acceptor(config, limits, &metrics, drain)),
-        http: Arc::new(HttpServer::mount_only(config, mount, &metrics, drain)),
+        http: Arc::new(HttpServer::mount_only(
+            config,
+            (mount, shards),
+            &metrics,
+            drain,
+        )),
         shards: None,
         tls: None,
         head_timeout: config.head_timeout,
@@ -121,7 +127,10 @@ pub(super) fn listener_context(state: &Arc<ServerState>, mounts: &AppMounts) -> 
         let app = Arc::clone(&extension.app);
         Arc::new(move |token| app.claims_token(token))
     });
-    let mount = mounts.socketio_mount.clone();
+    let mount = mounts
+        .socketio_mount
+        .clone()
+        .map(|mount| (mount, Arc::clone(&state.shards)));
     let config = &Config {
         cookie_origins: mounts.cookie_origins.clone(),
         ..config.clone()
@@ -137,6 +146,7 @@ pub(super) fn listener_context(state: &Arc<ServerState>, mounts: &AppMounts) -> 
         rules: Arc::clone(rules),
         app_tokens,
         in_band_upgrade: extension.and_then(|extension| extension.in_band_upgrade),
+        mount: server.mount_upgrade(),
         http: Arc::new(server),
     }
 }

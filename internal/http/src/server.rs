@@ -32,7 +32,7 @@ use crate::prefixed_stream::PrefixedStream;
 use crate::response::{BoxedRoutes, Response};
 use latido_admission::PendingConnection;
 use latido_base::drain::Drain;
-use latido_shard::ConnectionHandler;
+use latido_shard::{ConnectionHandler, MountUpgrade, Shards};
 use latido_telemetry::Metrics;
 
 /// The largest request head, and the most response bytes that hyper buffers per connection.
@@ -50,7 +50,7 @@ pub(super) struct HttpServer {
     metrics: Arc<Metrics>,
     drain: Drain,
     routes: BoxedRoutes,
-    mount: Option<MountHandler>,
+    mount: Option<Arc<MountHandler>>,
     http: Builder,
     /// The runtime that serves connections which a shard hands back.
     runtime: Handle,
@@ -77,7 +77,7 @@ impl HttpServer {
     pub(super) fn new(
         config: &Config,
         routes: BoxedRoutes,
-        mount: Option<Arc<dyn MountedService>>,
+        mount: Option<(Arc<dyn MountedService>, Arc<Shards>)>,
         metrics: &Arc<Metrics>,
         drain: &Drain,
     ) -> Self {
@@ -93,7 +93,8 @@ impl HttpServer {
             metrics: Arc::clone(metrics),
             drain: drain.clone(),
             routes,
-            mount: mount.map(|mount| MountHandler::new(mount, config, drain)),
+            mount: mount
+                .map(|(mount, shards)| Arc::new(MountHandler::new(mount, config, shards, drain))),
             http,
             runtime: Handle::current(),
             is_dedicated: false,
@@ -103,7 +104,7 @@ impl HttpServer {
     /// Creates a server that has no routes, only a mounted service.
     pub(super) fn mount_only(
         config: &Config,
-        mount: Arc<dyn MountedService>,
+        mount: (Arc<dyn MountedService>, Arc<Shards>),
         metrics: &Arc<Metrics>,
         drain: &Drain,
     ) -> Self {
@@ -111,6 +112,11 @@ impl HttpServer {
             .and_then(|| ready(Err(warp::reject::not_found())))
             .boxed();
         Self::new(config, no_routes, Some(mount), metrics, drain)
+    }
+
+    /// Returns the WebSockets of the mounted service, for the shards.
+    pub(super) fn mount_upgrade(&self) -> Option<Arc<dyn MountUpgrade>> {
+        Some(Arc::clone(self.mount.as_ref()?) as _)
     }
 
     /// Declares that the listener belongs to apps.

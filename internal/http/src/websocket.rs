@@ -2,6 +2,7 @@
 //! shard.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
@@ -20,7 +21,7 @@ use crate::response::Response;
 use crate::state::ServerState;
 use latido_admission::{PermitSet, RequestHead, WS_PATH, handshake_response};
 use latido_protocol::websocket::handshake::HandshakeError;
-use latido_shard::{ConnectionKind, UpgradedConnection};
+use latido_shard::{ConnectionKind, Shards, UpgradedConnection};
 
 /// The connection of a request that may be upgraded.
 #[derive(Default)]
@@ -125,21 +126,24 @@ fn schedule_handover(
     let permit = permits
         .into_iter()
         .fold(permit, |all, permit| all.with(Some(permit)));
+    let (shards, deadline) = (Arc::clone(&state.shards), state.config.head_timeout);
     state
         .drain
-        .spawn(hand_over(Arc::clone(&state), upgrade, kind, permit));
+        .spawn(hand_over(shards, deadline, upgrade, kind, permit));
     Ok(())
 }
 
-async fn hand_over(
-    state: Arc<ServerState>,
+/// Hands an upgraded connection to a shard, once hyper has sent the 101.
+pub(super) async fn hand_over(
+    shards: Arc<Shards>,
+    deadline: Duration,
     upgrade: OnUpgrade,
     kind: ConnectionKind,
     permit: PermitSet,
 ) {
     // hyper resolves this future when the 101 is sent, or drops it with the connection. The
     // deadline is for a peer that accepts no bytes.
-    let Ok(Ok(upgraded)) = timeout(state.config.head_timeout, upgrade).await else {
+    let Ok(Ok(upgraded)) = timeout(deadline, upgrade).await else {
         debug!("a client disconnected during its upgrade");
         return;
     };
@@ -147,7 +151,7 @@ async fn hand_over(
         return;
     };
     match parts.io.into_inner().into_parts(&parts.read_buf) {
-        Ok((socket, early)) => state.shards.add_upgraded(UpgradedConnection {
+        Ok((socket, early)) => shards.add_upgraded(UpgradedConnection {
             socket,
             early_bytes: early,
             kind,

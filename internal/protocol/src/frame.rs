@@ -36,6 +36,20 @@ impl Frame {
         }
     }
 
+    /// Wraps each text in a frame of its own, to be sent together. Only WebSocket clients can get
+    /// them.
+    pub fn joined<'a>(payloads: impl IntoIterator<Item = &'a str>) -> Self {
+        let mut bytes = Vec::new();
+        for payload in payloads {
+            put_frame_header(&mut bytes, 0x1, payload.len());
+            bytes.extend_from_slice(payload.as_bytes());
+        }
+        Self {
+            bytes: bytes.into(),
+            header_len: 0,
+        }
+    }
+
     /// Returns header and payload, ready for the socket.
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes
@@ -72,6 +86,13 @@ pub fn put_frame_header(out: &mut Vec<u8>, opcode: u8, payload_len: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn joined_texts_are_frames_of_their_own() {
+        let both = [Frame::text("a").as_bytes(), Frame::text("ñ").as_bytes()].concat();
+        assert_eq!(Frame::joined(["a", "ñ"]).as_bytes(), both);
+        assert!(Frame::joined([]).as_bytes().is_empty());
+    }
 
     #[test]
     fn header_lengths_follow_the_rfc() {

@@ -1,9 +1,10 @@
 //! Requests of a shard that must await: it queues them here, and the response comes back as a
 //! command.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::async_response::AsyncResponse;
@@ -57,8 +58,49 @@ pub(super) struct AsyncQueues {
     pub(super) permissions: RequestQueue,
     /// The queue for token checks of connected clients.
     pub(super) tokens: RequestQueue,
-    /// The queue for the tasks of app handlers.
-    pub(super) apps: RequestQueue,
+    /// The queues for the tasks of app handlers.
+    pub(super) apps: AppQueues,
+}
+
+/// The request queues of the apps, one per app: one that waits for a slow service delays no other.
+#[derive(Clone)]
+pub(super) struct AppQueues(Arc<AppQueuesShared>);
+
+struct AppQueuesShared {
+    start: Box<dyn Fn() -> RequestQueue + Send + Sync>,
+    /// The queues by app. Locked for one look-up per connection.
+    queues: Mutex<Vec<(&'static str, RequestQueue)>>,
+}
+
+impl AppQueues {
+    /// Creates the queues, each of which is opened with `start` when it is first used.
+    pub(super) fn new(start: impl Fn() -> RequestQueue + Send + Sync + 'static) -> Self {
+        Self(Arc::new(AppQueuesShared {
+            start: Box::new(start),
+            queues: Mutex::default(),
+        }))
+    }
+
+    /// Opens the queues on the current runtime.
+    pub(super) fn start(handler: RequestHandler, drain: Drain) -> Self {
+        let runtime = Handle::current();
+        Self::new(move || {
+            // The shard's thread is not one of the runtime's.
+            let _runtime = runtime.enter();
+            start_queue(handler.clone(), &drain)
+        })
+    }
+
+    /// Returns the queue of an app.
+    pub(super) fn of(&self, app: &'static str) -> RequestQueue {
+        let mut queues = self.0.queues.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, queue)) = queues.iter().find(|(known, _)| *known == app) {
+            return queue.clone();
+        }
+        let queue = (self.0.start)();
+        queues.push((app, queue.clone()));
+        queue
+    }
 }
 
 /// The handler of all requests.

@@ -91,6 +91,11 @@ impl ShardWorker {
             client.user().map(UserId::as_str),
         );
         self.return_client(slot, client);
+        self.with_client(slot, |worker, client| {
+            worker.call_handler(slot, client, |handler, now, actions| {
+                handler.on_open(now, actions)
+            });
+        });
     }
 
     pub(super) fn on_async_response(

@@ -3,7 +3,8 @@
 use crate::client::{ConnectionState, ProtocolState, ShardClient};
 use crate::worker::ShardWorker;
 use latido_event_bus::{
-    BusEvent, ClientDelivery, ConnectionSlot, DisconnectReason, EventBacklog, SlowConsumer,
+    BusEvent, ClientDelivery, ConnectionSlot, DisconnectReason, EncodingId, EventBacklog,
+    SlowConsumer,
 };
 use latido_protocol::Frame;
 use latido_protocol::websocket::close_frame;
@@ -43,7 +44,7 @@ impl ShardWorker {
                 let all = &self.connections.clients;
                 let Some((to, work)) = bus
                     .batch
-                    .next_client(&|event, to| encode_event(all, event, to))
+                    .next_client(&|event, encoding, to| encode_event(all, event, encoding, to))
                 else {
                     break;
                 };
@@ -88,30 +89,47 @@ impl ShardWorker {
         client: &mut ShardClient,
         work: impl Iterator<Item = ClientDelivery<'f>>,
     ) {
-        let mut end = None;
-        let frames = work.map_while(|work| match work {
-            ClientDelivery::Frame(frame) => Some(frame),
-            ClientDelivery::Disconnect(reason) => {
-                end = Some(reason);
-                None
+        let mut work = work;
+        loop {
+            let mut end = None;
+            let frames = work.by_ref().map_while(|work| match work {
+                ClientDelivery::Frame(frame) => Some(frame),
+                ClientDelivery::Disconnect(reason) => {
+                    end = Some(reason);
+                    None
+                }
+            });
+            if self.send_frames(slot, client, frames).is_err() {
+                end = Some(DisconnectReason::TooSlow);
             }
-        });
-        if self.send_frames(slot, client, frames).is_err() {
-            end = Some(DisconnectReason::TooSlow);
+            match end {
+                Some(DisconnectReason::TooSlow) => {
+                    return self.close(slot, client, CloseReason::TooSlow);
+                }
+                Some(DisconnectReason::Kicked(reason)) => self.on_kicked(slot, client, reason),
+                None => return,
+            }
+            if client.state != ConnectionState::Open {
+                return;
+            }
         }
-        match end {
-            Some(DisconnectReason::TooSlow) => self.close(slot, client, CloseReason::TooSlow),
-            Some(DisconnectReason::Kicked(reason)) => {
-                let ProtocolState::App(app) = &client.protocol else {
-                    return;
-                };
-                let (code, text) = app
-                    .handler
-                    .as_ref()
-                    .map_or((4403, reason), |handler| handler.close_reason(reason));
-                self.close_with(slot, client, CloseReason::App, &close_frame(code, text));
-            }
-            None => {}
+    }
+
+    /// Closes a client that its event bus has disconnected, unless its handler has others there.
+    fn on_kicked(&mut self, slot: u32, client: &mut ShardClient, reason: &'static str) {
+        let mut stays = false;
+        self.call_handler(slot, client, |handler, _, actions| {
+            stays = handler.on_kicked(reason, actions)
+        });
+        let ProtocolState::App(app) = &client.protocol else {
+            return;
+        };
+        if !stays && client.state == ConnectionState::Open {
+            let (code, text) = app
+                .handler
+                .as_ref()
+                .map_or((4403, reason), |handler| handler.close_reason(reason));
+            self.close_with(slot, client, CloseReason::App, &close_frame(code, text));
         }
     }
 
@@ -209,6 +227,7 @@ impl ShardWorker {
 fn encode_event(
     clients: &[Option<Box<ShardClient>>],
     event: &BusEvent,
+    encoding: EncodingId,
     to: &[ConnectionSlot],
 ) -> Option<Frame> {
     to.iter().find_map(|to| {
@@ -220,6 +239,6 @@ fn encode_event(
             .handler
             .as_ref()
             .filter(|_| client.generation == to.generation)?;
-        Some(handler.encode(event))
+        Some(handler.encode_as(event, encoding))
     })
 }

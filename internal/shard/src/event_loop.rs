@@ -86,6 +86,7 @@ impl ShardWorker {
         self.run_deliveries((SMALL_SENDS_PER_TICK, CLIENTS_PER_TICK));
         self.close_due();
         self.run_timers();
+        self.run_wakes();
         self.drain_step();
     }
 
@@ -121,7 +122,8 @@ impl ShardWorker {
             self.connections.close_queue.next_in(now),
         );
         let shutdown = self.shutdown.as_ref().map(|schedule| schedule.next_in());
-        [timers, closing, shutdown, self.next_accept_in()]
+        let wakes = self.clock.wakes.next_in(now);
+        [timers, wakes, closing, shutdown, self.next_accept_in()]
             .into_iter()
             .flatten()
             .min()

@@ -1,5 +1,6 @@
 //! The state of app connections on their shard.
 
+use crate::async_requests::RequestQueue;
 use crate::protocol_handler::ProtocolHandler;
 use latido_base::ident::UserId;
 use latido_event_bus::{DeliveryBatch, EventBacklog, EventQueue};
@@ -29,6 +30,8 @@ pub(super) struct HandlerState {
     pub(super) rate_limit: MessageRateLimit,
     /// The events that follow the outbox. It is empty while there is no outbox.
     pub(super) backlog: EventBacklog,
+    /// The queue of the app's futures.
+    pub(super) requests: RequestQueue,
 }
 
 impl HandlerState {

@@ -10,6 +10,7 @@ use crate::protocol_handler::{
     Action, Actions, AsyncResult, ClientMessage, HandlerContext, HandlerFuture, HandlerSpec,
     InBandUpgrade, ProtocolHandler, Timestamp,
 };
+use crate::timer_wheel::TimerEntry;
 use crate::worker::ShardWorker;
 use latido_auth::Principal;
 use latido_base::clock::monotonic_now;
@@ -41,6 +42,7 @@ impl ShardWorker {
             limits,
             rate_limit: MessageRateLimit::new(&limits, self.clock.now_s),
             backlog: EventBacklog::default(),
+            requests: self.queues.apps.of(spec.app),
         })
     }
 
@@ -183,7 +185,7 @@ impl ShardWorker {
         let Some(handler) = &mut app.handler else {
             return;
         };
-        let (queue, inbox) = (&self.queues.apps, &self.inbox);
+        let (queue, inbox) = (&app.requests, &self.inbox);
         let mut spawn = |future: HandlerFuture| {
             let request = AsyncRequest::App(future);
             queue
@@ -228,6 +230,19 @@ impl ShardWorker {
             }
             Action::Close(code, reason) => {
                 self.close_with(slot, client, CloseReason::App, &close_frame(code, reason))
+            }
+            Action::WakeAfter(delay) => {
+                let entry = TimerEntry {
+                    slot,
+                    generation: client.generation,
+                };
+                self.clock.wakes.put(self.elapsed() + delay, entry);
+            }
+            Action::LimitMessageBytes(bytes) => {
+                client.reader.set_max_message_bytes(bytes);
+                if let ProtocolState::App(app) = &mut client.protocol {
+                    app.limits.message_bytes = bytes;
+                }
             }
             Action::AttachNativeSession(principal) => {
                 self.attach_native_session(slot, client, principal)

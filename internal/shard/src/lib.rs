@@ -48,6 +48,7 @@ mod inbox;
 mod listener;
 mod listener_context;
 mod listener_registration;
+mod mount_upgrade;
 mod outbox;
 mod pending_slot;
 mod pending_upgrade;
@@ -65,6 +66,7 @@ mod test_shard;
 mod timer_wheel;
 mod timers;
 mod upgraded_connection;
+mod wake_timers;
 mod worker;
 
 pub use accept_backoff::{AcceptBackoff, is_peer_error};
@@ -73,6 +75,7 @@ pub use async_requests::RequestHandler;
 pub use deps::{Config, ShardDeps};
 pub use listener::ShardListener;
 pub use listener_context::{ConnectionHandler, ListenerContext};
+pub use mount_upgrade::{MountUpgrade, MountedSocket};
 pub use protocol_handler::{
     Action, Actions, AsyncResult, ClientMessage, HandlerContext, HandlerFactory, HandlerSpec,
     InBandUpgrade, ProtocolHandler, Timestamp,

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::mount_upgrade::MountUpgrade;
 use crate::protocol_handler::InBandUpgrade;
 use latido_admission::{Acceptor, PendingConnection, TokenClaim, UpgradeRules};
 
@@ -22,6 +23,8 @@ pub struct ListenerContext {
     pub app_tokens: Option<TokenClaim>,
     /// The in-band upgrade to an app's protocol, if the listener offers one.
     pub in_band_upgrade: Option<Arc<dyn InBandUpgrade>>,
+    /// The WebSockets of a mounted service, if the listener has one.
+    pub mount: Option<Arc<dyn MountUpgrade>>,
     /// Serves all other connections.
     pub http: Arc<dyn ConnectionHandler>,
 }

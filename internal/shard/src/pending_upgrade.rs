@@ -95,10 +95,41 @@ impl ShardWorker {
                         self.scheduler.readable.push_back(slot);
                     }
                 }
-                None => self.hand_to_http(slot, *pending, &buffer[..count]),
+                None => {
+                    let more = ends || count == buffer.len();
+                    if self.try_mount(slot, *pending, &mut buffer[..count]) && more {
+                        self.scheduler.readable.push_back(slot);
+                    }
+                }
             },
         }
         self.buffers.read = buffer;
+    }
+
+    /// Upgrades a request of a mounted service, or hands the connection to HTTP. Returns whether it
+    /// is upgraded.
+    fn try_mount(&mut self, slot: u32, pending: PendingSlot, received: &mut [u8]) -> bool {
+        let mount = pending.listener.mount.as_ref();
+        let Some(upgrade) = mount.and_then(|mount| mount.try_upgrade(received, pending.address))
+        else {
+            self.hand_to_http(slot, pending, received);
+            return false;
+        };
+        // The response comes before the handler's first frame. If even these first bytes do not fit,
+        // the connection is unusable.
+        let socket = self.connections.socket(slot);
+        if !socket.is_some_and(|socket| send(socket, &upgrade.response) == SendResult::All) {
+            self.connections.close(slot);
+            return false;
+        }
+        let kind = ConnectionKind::App(Box::new(upgrade.spec));
+        self.install_client(slot, kind, pending.permits);
+        self.with_client(slot, |worker, client| {
+            if let Some(early @ [_, ..]) = received.get_mut(upgrade.request_bytes..) {
+                worker.feed(slot, client, &mut Chunk::new(early));
+            }
+        });
+        true
     }
 
     fn complete_upgrade(

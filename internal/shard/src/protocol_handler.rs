@@ -7,13 +7,14 @@
 use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 
 use latido_auth::Principal;
 use latido_base::ident::UserId;
-use latido_event_bus::{BusEvent, ConnectionSlot, EventQueue};
+use latido_event_bus::{BusEvent, ConnectionSlot, EncodingId, EventQueue};
 use latido_protocol::Frame;
 use latido_session::SessionLimits;
 
@@ -28,6 +29,9 @@ pub(super) type HandlerFuture = BoxFuture<'static, AsyncResult>;
 /// It is called on the shard's thread, so it must neither block nor wait. The shard drops it when
 /// the connection ends, for any reason; its destructor then calls `EventBus::disconnect`.
 pub trait ProtocolHandler: Send {
+    /// Reports that the connection is open. The call precedes every other one.
+    fn on_open(&mut self, _now: Timestamp, _actions: &mut Actions<'_>) {}
+
     /// Handles a message from the client.
     fn on_message(&mut self, message: ClientMessage<'_>, now: Timestamp, actions: &mut Actions<'_>);
 
@@ -51,6 +55,12 @@ pub trait ProtocolHandler: Send {
     /// anything specific to this connection.
     fn encode(&self, event: &BusEvent) -> Frame;
 
+    /// Encodes an event in one of the handler's encodings. Only a handler that uses several needs
+    /// this function; the others have [`ProtocolHandler::encode`].
+    fn encode_as(&self, event: &BusEvent, _encoding: EncodingId) -> Frame {
+        self.encode(event)
+    }
+
     /// Returns the user once the connection is authenticated, for administrators.
     fn user(&self) -> Option<&UserId>;
 
@@ -61,6 +71,13 @@ pub trait ProtocolHandler: Send {
     /// Reports that the server stops. Frames sent here leave before the connection is closed with
     /// code 1012.
     fn on_shutdown(&mut self, _actions: &mut Actions<'_>) {}
+
+    /// Reports that an event bus disconnected the connection, or one of several that the handler
+    /// has on its buses. Returns `true` if the handler has dealt with it and the client stays
+    /// connected. The actions must not use [`Actions::send_after_events`].
+    fn on_kicked(&mut self, _reason: &'static str, _actions: &mut Actions<'_>) -> bool {
+        false
+    }
 
     /// Returns the code and the text of the close frame after the event bus disconnected the
     /// connection through `EventBus::kick`.
@@ -170,6 +187,10 @@ pub enum Action {
     SendAfterEvents(Frame),
     /// The action of [`Actions::close`].
     Close(u16, &'static str),
+    /// The action of [`Actions::wake_after`].
+    WakeAfter(Duration),
+    /// The action of [`Actions::limit_message_bytes`].
+    LimitMessageBytes(u32),
     /// The action of [`Actions::attach_native_session`].
     AttachNativeSession(Arc<Principal>),
     /// The action of [`Actions::forward_native`].
@@ -219,6 +240,17 @@ impl<'a> Actions<'a> {
     /// 7.4.
     pub fn close(&mut self, code: u16, reason: &'static str) {
         self.actions.push(Action::Close(code, reason));
+    }
+
+    /// Calls [`ProtocolHandler::on_timer`] after this time, which may be less than a second. Each
+    /// call adds one timer, so a handler should have at most one such timer at a time.
+    pub fn wake_after(&mut self, delay: Duration) {
+        self.actions.push(Action::WakeAfter(delay));
+    }
+
+    /// Changes the largest message that the client may send. A larger one closes the connection.
+    pub fn limit_message_bytes(&mut self, bytes: u32) {
+        self.actions.push(Action::LimitMessageBytes(bytes));
     }
 
     /// Attaches a native session for this principal.

@@ -9,7 +9,7 @@ use mio::{Poll, Token, Waker};
 use tokio::sync::{Semaphore, oneshot};
 
 use crate::admin_request::MAX_ADMIN_REQUESTS;
-use crate::async_requests::AsyncQueues;
+use crate::async_requests::{AppQueues, AsyncQueues};
 use crate::command::{ShardCommand, ShardInbox};
 use crate::deps::{Config, ShardDeps};
 use crate::event_loop::reject_after_stop;
@@ -62,13 +62,13 @@ impl Shards {
         deps.metrics
             .errors_sent
             .init_labels(ErrorCode::ALL.map(ErrorCode::as_str));
-        // Three separate queues: permission checks of new subscriptions, token checks of connected
-        // clients, and app tasks. A full one does not delay the others.
+        // Separate queues: permission checks of new subscriptions, token checks of connected clients,
+        // and the tasks of each app. A full one does not delay the others.
         let queue = || async_requests::start_queue(deps.request_handler.clone(), &deps.drain);
         let queues = AsyncQueues {
             permissions: queue(),
             tokens: queue(),
-            apps: queue(),
+            apps: AppQueues::start(deps.request_handler.clone(), deps.drain.clone()),
         };
         let shards =
             (0..config.threads.max(1)).map(|number| start_shard(number, deps, queues.clone()));

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use mio::{Events, Poll, Token, Waker};
 use tokio::sync::mpsc;
 
-use crate::async_requests::{AsyncQueues, AsyncRequest, QueuedRequest};
+use crate::async_requests::{AppQueues, AsyncQueues, AsyncRequest, QueuedRequest};
 use crate::async_response::AsyncResponse;
 use crate::command::ShardCommand;
 use crate::deps::ShardDeps;
@@ -73,7 +73,7 @@ impl SimulatedShard {
             AsyncQueues {
                 permissions: permission_queue,
                 tokens: token_queue,
-                apps: app_queue,
+                apps: AppQueues::new(move || app_queue.clone()),
             },
             deps,
         );

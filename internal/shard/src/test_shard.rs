@@ -11,7 +11,7 @@ use mio::{Poll, Token, Waker};
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::RequestHandler;
-use crate::async_requests::AsyncQueues;
+use crate::async_requests::{AppQueues, AsyncQueues};
 use crate::command::ShardCommand;
 use crate::deps::ShardDeps;
 use crate::inbox::Inbox;
@@ -149,7 +149,7 @@ impl TestShard {
             AsyncQueues {
                 permissions: permission_queue,
                 tokens: token_queue,
-                apps: app_queue,
+                apps: AppQueues::new(move || app_queue.clone()),
             },
             deps,
         );

@@ -25,6 +25,21 @@ impl ShardWorker {
         }
     }
 
+    /// Calls the handlers that asked for a timer of less than whole seconds.
+    pub(super) fn run_wakes(&mut self) {
+        let now = self.elapsed();
+        while let Some(entry) = self.clock.wakes.take_due(now) {
+            self.with_client(entry.slot, |worker, client| {
+                if client.generation == entry.generation && client.state == ConnectionState::Open {
+                    worker.call_handler(entry.slot, client, |handler, now, actions| {
+                        handler.on_timer(now, actions)
+                    });
+                }
+            });
+            self.yield_to_broadcasts();
+        }
+    }
+
     pub(super) fn on_timer(&mut self, slot: u32, client: &mut ShardClient) {
         let limits = *client.limits(&self.deps.context.limits);
         if let ConnectionState::Closing { reason, until_s } = client.state {

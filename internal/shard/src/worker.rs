@@ -18,6 +18,7 @@ use crate::pending_slot::PendingSlot;
 use crate::protocol_handler::InBandUpgrade;
 use crate::rooms::ShardRooms;
 use crate::timer_wheel::TimerWheel;
+use crate::wake_timers::WakeTimers;
 use latido_base::clock::monotonic_now;
 use latido_hub::ShardFrames;
 
@@ -75,6 +76,8 @@ pub(super) struct Scheduler {
 /// The shard's time, in whole seconds.
 pub(super) struct ShardClock {
     pub(super) timers: TimerWheel,
+    /// The timers of handlers that need more than whole seconds.
+    pub(super) wakes: WakeTimers,
     pub(super) started: Instant,
     /// The whole seconds since `started`, as of this tick.
     pub(super) now_s: u32,
@@ -108,6 +111,7 @@ impl ShardWorker {
             scheduler: Scheduler::default(),
             clock: ShardClock {
                 timers: TimerWheel::new(),
+                wakes: WakeTimers::default(),
                 started: monotonic_now(),
                 now_s: 0,
             },

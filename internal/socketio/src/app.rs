@@ -1,15 +1,16 @@
 //! The interface of an app that uses Socket.IO.
 
+use std::any::Any;
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::args::Args;
+use crate::client_event::ClientEvent;
 use crate::emit::Emit;
-use crate::socket_handle::{Ack, SocketHandle};
-use latido_event_bus::{BusEvent, Mailbox};
+use crate::request_info::RequestInfo;
+use crate::socket_actions::SocketActions;
+use latido_event_bus::BusEvent;
 
 /// The Socket.IO protocol of one app.
 ///
@@ -24,8 +25,19 @@ pub trait SocketIoApp: Send + Sync {
     /// its app.
     fn handles_event(&self, event: &str) -> bool;
 
-    /// Returns whether a socket belongs to this app by its headers, before its first event.
-    fn claims_socket(&self, _socket: &SocketHandle) -> bool {
+    /// Returns whether a socket belongs to this app by its request, before its first event.
+    fn claims_socket(&self, _request: &RequestInfo) -> bool {
+        false
+    }
+
+    /// Returns the names of the headers that the app reads, in lower case. A session keeps no
+    /// others.
+    fn kept_headers(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// Returns whether clients of Engine.IO 3 (Socket.IO 2) may connect.
+    fn allows_engineio_3(&self) -> bool {
         false
     }
 
@@ -37,43 +49,49 @@ pub trait SocketIoApp: Send + Sync {
         None
     }
 
-    /// Handles a new socket; `auth` is the data that the client connected with. Returns `None` if
-    /// there is no capacity; the socket is then disconnected.
+    /// Handles a new socket, which must connect to the app's event bus with
+    /// [`SocketActions::connect`]. Returns `None` if there is no capacity; the socket is then
+    /// disconnected.
     fn on_connect(
         &self,
-        socket: &SocketHandle,
-        auth: Value,
-    ) -> Option<(Box<dyn SocketHandler>, Mailbox)>;
+        socket: &ConnectRequest<'_>,
+        actions: &mut SocketActions<'_>,
+    ) -> Option<Box<dyn SocketHandler>>;
 
     /// Encodes an event of the bus for a namespace, one emit per item. Returns an empty list if the
-    /// app does not expose the event.
+    /// app does not expose the event. Every recipient in the namespace gets the same emits.
     fn encode(&self, namespace: &str, event: &BusEvent) -> Vec<Emit>;
 }
 
-/// The handler of one socket. It is dropped when the socket is gone, even during an `.await`.
+/// A socket that connects to a namespace.
+#[derive(Debug, Clone, Copy)]
+pub struct ConnectRequest<'a> {
+    /// The namespace of the socket.
+    pub namespace: &'static str,
+    /// The socket's id, as the client knows it.
+    pub socket_id: &'a str,
+    /// The data that the client connected with.
+    pub auth: &'a Value,
+    /// The request that opened the session.
+    pub request: &'a RequestInfo,
+}
+
+/// The handler of one socket. It must neither block nor wait, and is dropped when the socket is
+/// gone.
 pub trait SocketHandler: Send {
-    /// Handles an event from the client.
-    ///
-    /// The next event waits until this one is done; events of the bus do not wait. The future may
-    /// be dropped at any `.await`, so state changes that belong together must not span one.
-    fn on_event<'a>(&'a mut self, event: ClientEvent) -> BoxFuture<'a, ()>;
+    /// Handles an event from the client. Events arrive in the order in which they were sent.
+    fn on_event(&mut self, event: ClientEvent, actions: &mut SocketActions<'_>);
+
+    /// Handles the output of a future passed to [`SocketActions::spawn`] or
+    /// [`SocketActions::wait_for`].
+    fn on_async_result(&mut self, _output: Box<dyn Any + Send>, _actions: &mut SocketActions<'_>) {}
 
     /// Returns the time of the next [`SocketHandler::on_timer`] call, or `None`.
     fn next_timer(&self) -> Option<Instant> {
         None
     }
 
-    /// Handles the timer that [`SocketHandler::next_timer`] set.
-    fn on_timer(&mut self) {}
-}
-
-/// An event from a client.
-#[derive(Debug)]
-pub struct ClientEvent {
-    /// The name of the event.
-    pub name: String,
-    /// The arguments of the event.
-    pub args: Args,
-    /// The acknowledgement to send once, if the client requested it.
-    pub ack: Option<Ack>,
+    /// Handles the timer that [`SocketHandler::next_timer`] set. The call may come early; then
+    /// nothing is due.
+    fn on_timer(&mut self, _actions: &mut SocketActions<'_>) {}
 }

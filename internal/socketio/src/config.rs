@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::engine::{Millis, Timing};
 use latido_session::SessionLimits;
 
 /// The settings of Socket.IO on a listener.
@@ -19,15 +20,15 @@ pub struct Config {
     pub connect_timeout: Duration,
     /// The time in which a client must complete the upgrade from polling to a WebSocket.
     pub upgrade_timeout: Duration,
-    /// The packets that may wait for a client's socket or its next poll, in addition to its
-    /// mailbox.
+    /// The packets that may wait for a client's next poll, in addition to its mailbox.
     pub buffered_packets: usize,
-    /// The time for which that buffer may be full before the client is disconnected as too slow.
+    /// The time for which a client's socket or that buffer may be full before the client is
+    /// disconnected as too slow.
     pub slow_client: Duration,
-    /// The average number of messages per second from a client. Further ones are dropped with an
+    /// The average number of packets per second from a client. Further ones are dropped with an
     /// `error`.
     pub messages_per_second: u32,
-    /// The messages allowed at once on top of the average. The client is disconnected if as many
+    /// The packets allowed at once on top of the average. The client is disconnected if as many
     /// again are dropped in a row, or are waiting.
     pub message_burst: u32,
     /// The time from the opening of a session until its client has identified itself to an app. The
@@ -38,6 +39,8 @@ pub struct Config {
     pub unidentified_sessions: usize,
     /// The maximum number of such sessions from one address.
     pub unidentified_sessions_per_address: usize,
+    /// The largest message on the WebSocket of a client that is not identified yet, in bytes.
+    pub unidentified_message_bytes: usize,
     /// The bytes that the client of a session may send before it is identified.
     pub unidentified_session_bytes: usize,
     /// The bytes that all such clients together may have sent.
@@ -67,8 +70,52 @@ impl From<&SessionLimits> for Config {
             identify_timeout: Duration::from_millis(10_500),
             unidentified_sessions: 10_000,
             unidentified_sessions_per_address: 1_000,
+            unidentified_message_bytes: limits.message_bytes as usize,
             unidentified_session_bytes: 64 * 1024,
             unidentified_total_bytes: 64 * 1024 * 1024,
         }
     }
+}
+
+/// The time that a heartbeat may be late, above the protocol's own, before the shard closes a
+/// silent socket.
+const HEARTBEAT_MARGIN: Duration = Duration::from_secs(30);
+
+impl Config {
+    /// Returns the times of the heartbeat.
+    pub(crate) fn timing(&self) -> Timing {
+        Timing {
+            ping_interval: millis(self.ping_interval),
+            ping_timeout: millis(self.ping_timeout),
+        }
+    }
+
+    /// Returns the limits of a WebSocket for its shard. The session has a heartbeat of its own, so
+    /// the shard sends no pings.
+    pub(crate) fn socket_limits(&self) -> SessionLimits {
+        let silence = self.ping_interval + self.ping_timeout + HEARTBEAT_MARGIN;
+        let silence_s = u32::try_from(silence.as_secs()).unwrap_or(u32::MAX);
+        SessionLimits {
+            message_bytes: saturating_u32(
+                self.unidentified_message_bytes
+                    .min(self.unidentified_session_bytes),
+            ),
+            messages_per_second: self.messages_per_second,
+            message_burst: self.message_burst,
+            heartbeat_s: silence_s,
+            idle_timeout_s: silence_s,
+            slow_client_s: u32::try_from(self.slow_client.as_secs()).unwrap_or(u32::MAX),
+            ..SessionLimits::default()
+        }
+    }
+}
+
+/// Converts a duration to milliseconds.
+pub(crate) fn millis(duration: Duration) -> Millis {
+    Millis::try_from(duration.as_millis()).unwrap_or(Millis::MAX)
+}
+
+/// Converts a number of bytes to the type of the shard's limits.
+pub(crate) fn saturating_u32(bytes: usize) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX)
 }

@@ -1,41 +1,53 @@
-//! Socket.IO v4 over polling and WebSocket, for the clients of older systems.
+//! Engine.IO and Socket.IO over polling and WebSocket, for the clients of older systems.
 //!
-//! The crate `socketioxide`, which only this module uses, implements the transports: sessions,
-//! polling, upgrade, heartbeat and packets. The rest is here. [`http`](latido_http) accepts the
-//! connections, checks origins and limits, and passes requests and upgraded sockets to a
-//! [`MountedService`]; [`SocketIoMount`] is the one for Socket.IO. An app implements
-//! [`SocketIoApp`]: its namespaces, its events, and for each socket a [`SocketHandler`] and a
-//! mailbox of its event bus.
+//! [`latido_socketio_protocol`] has the packets, and the folder `engine` has the session of
+//! Engine.IO as a state machine. Both are pure. A [session](session::Session) adds the sockets in
+//! the namespaces of its apps. It lives with its WebSocket on a shard, or in the task of its polls
+//! until the client upgrades; then it moves, with everything that waits for the client.
 //!
-//! One task serves a socket, and `Drain` counts it. The task handles the client's messages in the
-//! order of arrival (the crate would start a task for each, in any order), and meanwhile keeps
-//! delivering events from the bus. It ends when the client is gone, even during a handler's
-//! `.await`. The messages that a client may leave unhandled are limited in number and in bytes.
+//! An app implements [`SocketIoApp`]: its namespaces, its events, and for each socket a
+//! [`SocketHandler`], which neither blocks nor waits, wherever its session lives. Events of the
+//! app's bus are encoded once per namespace and shared by all WebSockets.
+//!
+//! [`http`](latido_http) accepts the connections, checks origins and limits, and passes requests
+//! to the [`SocketIoMount`].
 
 mod app;
 mod args;
+mod client_event;
 mod client_files;
 mod config;
 mod emit;
-mod engineio;
-mod engineio_service;
-mod inbox;
-mod polling;
-mod prelude_stream;
+mod engine;
+mod error_response;
+mod host;
+mod message_service;
+mod mount;
+mod mount_shared;
+mod namespaces;
+mod polling_host;
+mod polling_table;
+mod polling_task;
 mod query;
-mod sender;
-mod session_meter;
-mod socket_handle;
-mod socket_task;
-mod socketio_mount;
+mod request_info;
+mod session;
+mod session_id;
+mod session_sockets;
+mod shard_connection;
+mod shard_host;
+mod socket;
+mod socket_actions;
+mod socket_core;
+mod unidentified;
 
-pub use app::{ClientEvent, SocketHandler, SocketIoApp};
+pub use app::{ConnectRequest, SocketHandler, SocketIoApp};
 pub use args::Args;
+pub use client_event::{Ack, ClientEvent};
 pub use client_files::{CLIENT_FILES, ClientFile};
 pub use config::Config;
 pub use emit::Emit;
-pub use engineio::{EngineIoMount, PING_LEAD};
-pub use engineio_service::EngineIoService;
-pub use latido_http::{DuplexStream, MountedService, PeerAddress, RequestKind};
-pub use socket_handle::{Ack, SocketHandle};
-pub use socketio_mount::SocketIoMount;
+pub use latido_http::{MountedService, PeerAddress, RequestKind};
+pub use message_service::{MessageService, Replies};
+pub use mount::SocketIoMount;
+pub use request_info::RequestInfo;
+pub use socket_actions::SocketActions;

@@ -1,20 +1,13 @@
 //! The query of a request, checked exactly as the reference server checks it. This module is pure.
 
 use bytes::Bytes;
-use http::header::CONTENT_TYPE;
 use http::request::Parts;
-use http::{HeaderValue, Method, Response, StatusCode};
+use http::{Method, Response};
 
+use crate::error_response::EngineIoError;
 use latido_http::RequestKind;
-
-/// An error of the Engine.IO protocol, which defines its number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum EngineIoError {
-    Transport,
-    Method,
-    Request,
-    Version,
-}
+use latido_net::query::raw_value;
+use latido_socketio_protocol::engineio::Version;
 
 /// Classifies a request to an Engine.IO server, for
 /// [`MountedService::classify`](latido_http::MountedService::classify).
@@ -22,52 +15,54 @@ enum EngineIoError {
 /// # Errors
 ///
 /// Returns `400` with the protocol's error number.
-pub(super) fn classify(head: &Parts) -> Result<RequestKind, Box<Response<Bytes>>> {
-    parse_query(&head.method, head.uri.query()).map_err(|error| Box::new(error.into()))
+pub(crate) fn classify(head: &Parts, allows_v3: bool) -> Result<RequestKind, Box<Response<Bytes>>> {
+    parse_query(&head.method, head.uri.query(), allows_v3).map_err(EngineIoError::refusal)
+}
+
+/// Returns the version of a classified request.
+pub(crate) fn version(head: &Parts) -> Version {
+    Version::from_query(raw_value(head.uri.query().unwrap_or_default(), "EIO"))
+}
+
+/// Returns the session that a request names.
+pub(crate) fn session_id(head: &Parts) -> Option<&str> {
+    raw_value(head.uri.query().unwrap_or_default(), "sid")
+}
+
+/// Returns whether the responses to the polls of a client may be binary (version 3).
+pub(crate) fn supports_binary(head: &Parts) -> bool {
+    let b64 = raw_value(head.uri.query().unwrap_or_default(), "b64");
+    b64.is_none_or(str::is_empty)
 }
 
 /// Reads the version, the transport and the session of a query. The existence of the session is not
 /// checked here.
-fn parse_query(method: &Method, query: Option<&str>) -> Result<RequestKind, EngineIoError> {
+fn parse_query(
+    method: &Method,
+    query: Option<&str>,
+    allows_v3: bool,
+) -> Result<RequestKind, EngineIoError> {
     let query = query.unwrap_or_default();
-    let value = |name: &str| latido_net::query::raw_value(query, name);
-    let websocket = match value("transport") {
+    let is_websocket = match raw_value(query, "transport") {
         Some("polling") => false,
         Some("websocket") => true,
         _ => return Err(EngineIoError::Transport),
     };
-    let opens = value("sid").is_none();
-    if value("EIO") != Some("4") {
-        return Err(EngineIoError::Version);
+    let opens_session = raw_value(query, "sid").is_none();
+    match raw_value(query, "EIO") {
+        Some("4") => {}
+        Some("3") if allows_v3 => {}
+        _ => return Err(EngineIoError::Version),
     }
+    let kind = RequestKind {
+        is_websocket,
+        opens_session,
+    };
     match *method {
-        Method::GET => Ok(RequestKind {
-            is_websocket: websocket,
-            opens_session: opens,
-        }),
-        _ if opens => Err(EngineIoError::Method),
-        Method::POST if !websocket => Ok(RequestKind {
-            is_websocket: websocket,
-            opens_session: opens,
-        }),
+        Method::GET => Ok(kind),
+        _ if opens_session => Err(EngineIoError::Method),
+        Method::POST if !is_websocket => Ok(kind),
         _ => Err(EngineIoError::Request),
-    }
-}
-
-impl From<EngineIoError> for Response<Bytes> {
-    fn from(error: EngineIoError) -> Self {
-        let (code, message) = match error {
-            EngineIoError::Transport => (0, "Transport unknown"),
-            EngineIoError::Method => (2, "Bad handshake method"),
-            EngineIoError::Request => (3, "Bad request"),
-            EngineIoError::Version => (5, "Unsupported protocol version"),
-        };
-        let mut response = Self::new(format!(r#"{{"code":{code},"message":"{message}"}}"#).into());
-        *response.status_mut() = StatusCode::BAD_REQUEST;
-        response
-            .headers_mut()
-            .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        response
     }
 }
 
@@ -122,13 +117,15 @@ mod tests {
                 Err(EngineIoError::Version),
             ),
         ] {
-            let read = parse_query(&method.parse().unwrap(), Some(query))
+            let read = parse_query(&method.parse().unwrap(), Some(query), false)
                 .map(|kind| (kind.is_websocket, kind.opens_session));
             assert_eq!(read, expected, "{method} {query}");
         }
         assert_eq!(
-            parse_query(&Method::GET, None),
+            parse_query(&Method::GET, None, false),
             Err(EngineIoError::Transport)
         );
+        let v3 = Some("EIO=3&transport=polling");
+        assert!(parse_query(&Method::GET, v3, true).is_ok());
     }
 }

@@ -45,7 +45,7 @@ const LAYERS: &[(&str, &str)] = &[
     // Apps use it as their interface. Of the topics it knows only those of events.
     (
         "socketio",
-        "base net settings protocol socketio-protocol event-bus session admission http",
+        "base net settings protocol socketio-protocol event-bus session admission shard http",
     ),
     (
         "app-kit",
@@ -86,8 +86,6 @@ const OWNED_CRATES: &[(&str, &str)] = &[
     ("deadpool-postgres", "postgres"),
     ("jsonwebtoken", "auth"),
     ("mio", "shard"),
-    ("socketioxide", "socketio"),
-    ("tower-service", "socketio"),
     ("prometheus-client", "telemetry"),
     ("tracing-subscriber", "telemetry"),
 ];

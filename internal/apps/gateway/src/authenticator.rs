@@ -18,7 +18,6 @@ use crate::django_client::{DjangoError, ProfileSource, UserProfile};
 use crate::user::{GatewayUser, Role};
 use latido_base::clock::Clock;
 use latido_base::drain::Drain;
-use latido_base::secret::Secret;
 use latido_base::single_flight::{Joined, SingleFlight};
 
 /// The maximum number of cached tokens, valid and rejected ones each.
@@ -137,23 +136,6 @@ impl Authenticator {
             },
         };
         check_claim(&profile, claim, &self.0.admin_ids)
-    }
-
-    /// Authenticates a token again in a task of its own, and calls `on_invalid` if it is no longer
-    /// valid.
-    pub(super) fn spawn_recheck(
-        &self,
-        token: Secret,
-        claim: IdentityClaim,
-        on_invalid: impl FnOnce() + Send + 'static,
-    ) {
-        let this = self.clone();
-        self.0.drain.spawn_until_stop(async move {
-            let answer = this.authenticate(token.expose(), &claim).await;
-            if answer.err() == Some(AuthError::Invalid) {
-                on_invalid();
-            }
-        });
     }
 
     async fn profile(&self, api: &Arc<dyn ProfileSource>, token: &str) -> ProfileResult {

@@ -18,8 +18,8 @@ use crate::wire::{self, EncodedEvent};
 use latido_base::clock::Clock;
 use latido_base::ident::UserId;
 use latido_event_bus::{
-    ConnectionId, EventBus, Identity, JoinRequest, Mailbox, PresenceDiff, PresenceMode, Publish,
-    TopicName, TopicPolicy,
+    ConnectionId, EventBus, JoinRequest, PresenceDiff, PresenceMode, Publish, TopicName,
+    TopicPolicy,
 };
 
 /// The number of events that the history keeps.
@@ -94,14 +94,14 @@ impl RoomService {
         self.lock_sockets().clone()
     }
 
-    /// Connects a socket. Returns `None` if the event bus accepts no more connections.
-    pub(super) fn connect(
+    /// Admits a socket that is connected to the event bus.
+    pub(super) fn admit(
         self: &Arc<Self>,
+        id: ConnectionId,
         generation: ClientVersion,
         socket_id: &str,
-    ) -> Option<(RoomMember, Mailbox)> {
-        let mailbox = self.event_bus.connect(Identity::default(), &[]).ok()?;
-        let (id, now) = (mailbox.id(), self.clock.now());
+    ) -> RoomMember {
+        let now = self.clock.now();
         let socket_id: Arc<str> = socket_id.into();
         self.lock_sockets().insert(
             id,
@@ -119,15 +119,14 @@ impl RoomService {
             None,
             now,
         ));
-        let member = RoomMember {
+        RoomMember {
             service: Arc::clone(self),
             id,
             version: generation,
             socket_id,
             user: None,
             named_rooms: HashSet::new(),
-        };
-        Some((member, mailbox))
+        }
     }
 
     /// Sends an event to all members of the union of these rooms, once each. Returns `false` if

@@ -3,12 +3,27 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 use serde_json::json;
 
+use latido_event_bus::{Identity, Mailbox};
+
 use super::*;
 
 fn test_user(id: u8, role: Role) -> GatewayUser {
     GatewayUser {
         id: id.to_string().into(),
         role,
+    }
+}
+
+impl RoomService {
+    /// Connects a socket with a mailbox.
+    pub(crate) fn connect(
+        self: &Arc<Self>,
+        generation: ClientVersion,
+        socket_id: &str,
+    ) -> Option<(RoomMember, Mailbox)> {
+        let mailbox = self.event_bus.connect(Identity::default(), &[]).ok()?;
+        let member = self.admit(mailbox.id(), generation, socket_id);
+        Some((member, mailbox))
     }
 }
 

@@ -40,7 +40,7 @@ pub(super) enum ClientRequest {
 }
 
 /// The client's claims about itself. They are compared with the proven identity, never believed.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct ClientClaim {
     pub(super) user: Option<String>,
     pub(super) is_admin: bool,

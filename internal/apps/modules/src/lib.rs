@@ -14,6 +14,7 @@ mod app;
 mod authenticator;
 mod claim_attempts;
 mod client_request;
+mod client_socket;
 mod config;
 mod database;
 mod device;

@@ -177,6 +177,7 @@ impl WorkspaceWorld {
                 Action::AttachNativeSession(principal) => client
                     .native_users
                     .push(principal.user().as_str().to_owned()),
+                Action::WakeAfter(_) | Action::LimitMessageBytes(_) => {}
                 Action::Close(code, _) => {
                     client.closed = Some(code);
                     client.handler = None;

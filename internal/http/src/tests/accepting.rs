@@ -80,6 +80,7 @@ fn context(
         rules: Arc::clone(&server.state.rules),
         app_tokens: None,
         in_band_upgrade: None,
+        mount: None,
         http,
     };
     (Arc::new(context), metrics)

@@ -110,6 +110,11 @@ impl FrameReader {
         }
     }
 
+    /// Changes the largest message. A message in progress is checked at its next frame.
+    pub fn set_max_message_bytes(&mut self, max_message_bytes: u32) {
+        self.max_message_bytes = max_message_bytes;
+    }
+
     /// Returns the next message or fragment in `chunk`, or `None` once the chunk is used up.
     ///
     /// After a close frame or an error, all further bytes are discarded.

@@ -195,7 +195,7 @@ fn every_event_in_the_code_has_a_row() {
     let modules = "internal/apps/modules/src";
     let pages = format!("{modules}/client_request.rs");
     assert_eq!(between(&pages, "fn is_client_event", "\n}"), names(PAGES));
-    let sockets = format!("{modules}/socketio.rs");
+    let sockets = format!("{modules}/client_socket.rs");
     let mut devices = between(&sockets, "fn is_device_event", "\n}");
     let frames = format!("{modules}/device/frame.rs");
     devices.extend(match_arms(&frames, "fn parse_event", "\n}"));

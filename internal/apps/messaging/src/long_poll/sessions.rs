@@ -277,8 +277,12 @@ impl SessionWorker {
                 tracing::debug!(code, reason, "a polling session ended");
                 session.end(end_status(code));
             }
-            // These sessions do not speak the streams' protocol.
-            Action::AttachNativeSession(_) | Action::ForwardNative(_) => {}
+            // These sessions do not speak the streams' protocol, and the app has timers of whole
+            // seconds and one limit of message sizes.
+            Action::AttachNativeSession(_)
+            | Action::ForwardNative(_)
+            | Action::WakeAfter(_)
+            | Action::LimitMessageBytes(_) => {}
         }
     }
 
@@ -298,7 +302,7 @@ impl SessionWorker {
         self.batch.extend(drained);
         loop {
             let table = &self.table;
-            let encode = |event: &_, to: &[ConnectionSlot]| {
+            let encode = |event: &_, _, to: &[ConnectionSlot]| {
                 let handler = to
                     .iter()
                     .find_map(|slot| table.get(*slot)?.handler.as_ref())?;
