@@ -40,6 +40,44 @@ fn slot_at(slot: u32) -> ConnectionSlot {
 }
 
 #[test]
+fn connection_moves_to_a_shard_without_losing_an_event() {
+    let bus = event_bus();
+    let mailbox = bus
+        .connect(Identity::default(), &[join_request("a")])
+        .unwrap();
+    let id = mailbox.id();
+    for payload in ["1", "2"] {
+        bus.publish(message_to("a", payload)).unwrap();
+    }
+    let queue = EventQueue::new(|| {});
+    let moved = mailbox.move_to_shard(&queue, EncodingId(7), slot_at(3));
+    assert!(bus.is_connected(id), "the mailbox does not end it");
+    assert_eq!((moved.id, moved.end_reason), (id, None));
+    let texts: Vec<_> = moved
+        .events
+        .iter()
+        .map(|event| event.message().unwrap().payload.to_string())
+        .collect();
+    assert_eq!(texts, ["1", "2"]);
+    bus.publish(message_to("a", "3")).unwrap();
+    let delivered = queue.drain().deliveries;
+    let [
+        Delivery::Event {
+            event,
+            encoding,
+            to,
+        },
+    ] = &*delivered
+    else {
+        panic!("one event was published: {delivered:?}")
+    };
+    assert_eq!(&*event.message().unwrap().payload, "3");
+    assert_eq!((*encoding, &**to), (EncodingId(7), &[slot_at(3)][..]));
+    bus.disconnect(id);
+    assert!(!bus.is_connected(id));
+}
+
+#[test]
 fn overloaded_shard_refuses_event_before_any_delivery() {
     let bus = event_bus();
     bus.retain_history(&TopicName::new("both"), 10);

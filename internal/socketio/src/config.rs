@@ -18,6 +18,9 @@ pub struct Config {
     /// The time from the opening of the session until it joins a namespace, and from there to the
     /// first event if apps share the namespace.
     pub connect_timeout: Duration,
+    /// The pause between the handshake of a WebSocket and the first packet of its session. Only the
+    /// public suite of version 3 needs one: it misses a packet that arrives together with the `101`.
+    pub open_delay: Duration,
     /// The time in which a client must complete the upgrade from polling to a WebSocket.
     pub upgrade_timeout: Duration,
     /// The packets that may wait for a client's next poll, in addition to its mailbox.
@@ -62,6 +65,7 @@ impl From<&SessionLimits> for Config {
             ping_timeout: Duration::from_secs(20),
             max_payload_bytes: 1_000_000,
             connect_timeout: Duration::from_secs(10),
+            open_delay: Duration::ZERO,
             upgrade_timeout: Duration::from_secs(10),
             buffered_packets: 128,
             slow_client: Duration::from_secs(limits.slow_client_s.into()),

@@ -28,6 +28,7 @@ mod namespaces;
 mod polling_host;
 mod polling_table;
 mod polling_task;
+mod probe;
 mod query;
 mod request_info;
 mod session;

@@ -194,16 +194,14 @@ impl Session {
             return self.engine.close(SessionEnd::Invalid, now);
         };
         let owner = apps.iter().position(|app| app.handles_event(&event.name));
-        match (&self.sockets[index].state, owner) {
-            (SocketState::Unassigned { .. }, Some(app)) => {
-                if !self.assign(index, app, now, host) {
-                    return;
-                }
-            }
-            (SocketState::Unassigned { .. }, None) => return self.reject(index, "unknown event"),
-            (SocketState::Assigned { app, .. }, Some(_))
-                if !apps[*app].handles_event(&event.name) =>
-            {
+        let assigned = match &self.sockets[index].state {
+            SocketState::Assigned { app, .. } => Some(*app),
+            SocketState::Unassigned { .. } | SocketState::InCall => None,
+        };
+        match (assigned, owner) {
+            (None, None) => return self.reject(index, "unknown event"),
+            (None, Some(app)) if !self.assign(index, app, now, host) => return,
+            (Some(app), Some(_)) if !apps[app].handles_event(&event.name) => {
                 return self.reject(index, "this event is another application's");
             }
             _ => {}

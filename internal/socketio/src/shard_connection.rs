@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
-use crate::config::millis;
 use crate::engine::{Millis, SessionEnd};
 use crate::host::{Host, SocketOutput};
 use crate::mount_shared::{MountService, MountShared};
-use crate::polling_table::{MovedSession, PollingHandle};
+use crate::polling_table::MovedSession;
+use crate::probe::Probe;
 use crate::session::{NewSession, Session};
 use crate::shard_host::ShardHost;
 use latido_base::ident::UserId;
@@ -18,7 +18,7 @@ use latido_protocol::Frame;
 use latido_shard::{
     Actions, AsyncResult, ClientMessage, HandlerContext, ProtocolHandler, Timestamp,
 };
-use latido_socketio_protocol::engineio::{Packet, Version};
+use latido_socketio_protocol::engineio::Packet;
 
 /// The packets that a client may send between its upgrade and the arrival of its session.
 const MAX_HELD: usize = 256;
@@ -49,16 +49,6 @@ enum Stage {
     /// The session of the request does not exist, or has a WebSocket.
     Refused,
     Closed,
-}
-
-/// The try of a polling session.
-pub(crate) struct Probe {
-    pub(crate) session: PollingHandle,
-    pub(crate) version: Version,
-    /// Dropped when the try ends.
-    pub(crate) _alive: oneshot::Sender<()>,
-    /// The time by which the client must have upgraded.
-    pub(crate) until: Millis,
 }
 
 /// A message that waits for its session.
@@ -102,6 +92,23 @@ impl ShardConnection {
             wake_at: None,
             timer_s: None,
         }
+    }
+
+    /// Opens the session of a new socket, and starts the timer of one that is tried out.
+    fn start(&mut self, now: Timestamp, actions: &mut Actions<'_>) {
+        self.stage = match std::mem::replace(&mut self.stage, Stage::Closed) {
+            Stage::New(new) => {
+                let mut host = ShardHost {
+                    actions,
+                    context: &self.context,
+                };
+                let session = Session::websocket(*new, self.mount.now(), &mut host);
+                Stage::Open(Box::new(session))
+            }
+            Stage::Refused => return self.close(SessionEnd::Server, actions),
+            stage => stage,
+        };
+        self.finish_call(now, actions);
     }
 
     /// Calls the session, if there is one, and sends what it has to say.
@@ -251,19 +258,11 @@ fn forward_output(mut outputs: mpsc::Receiver<SocketOutput>, actions: &mut Actio
 
 impl ProtocolHandler for ShardConnection {
     fn on_open(&mut self, now: Timestamp, actions: &mut Actions<'_>) {
-        self.stage = match std::mem::replace(&mut self.stage, Stage::Closed) {
-            Stage::New(new) => {
-                let mut host = ShardHost {
-                    actions,
-                    context: &self.context,
-                };
-                let session = Session::websocket(*new, self.mount.now(), &mut host);
-                Stage::Open(Box::new(session))
-            }
-            Stage::Refused => return self.close(SessionEnd::Server, actions),
-            stage => stage,
-        };
-        self.finish_call(now, actions);
+        let delay = self.mount.config.open_delay;
+        if matches!(self.stage, Stage::New(_)) && !delay.is_zero() {
+            return actions.wake_after(delay);
+        }
+        self.start(now, actions);
     }
 
     fn on_message(
@@ -272,6 +271,9 @@ impl ProtocolHandler for ShardConnection {
         now: Timestamp,
         actions: &mut Actions<'_>,
     ) {
+        if matches!(self.stage, Stage::New(_)) {
+            self.start(now, actions);
+        }
         let version = match &self.stage {
             Stage::Open(session) => session.engine.version(),
             Stage::Probing(probe) => probe.version,
@@ -327,6 +329,9 @@ impl ProtocolHandler for ShardConnection {
         {
             return self.close(SessionEnd::Server, actions);
         }
+        if matches!(self.stage, Stage::New(_)) {
+            return self.start(now, actions);
+        }
         self.with_session(now, actions, Session::on_timer);
     }
 
@@ -373,22 +378,5 @@ impl ProtocolHandler for ShardConnection {
             }
         }
         true
-    }
-}
-
-impl Probe {
-    /// Creates the try of a session.
-    pub(crate) fn new(
-        mount: &MountShared,
-        session: PollingHandle,
-        version: Version,
-        alive: oneshot::Sender<()>,
-    ) -> Self {
-        Self {
-            session,
-            version,
-            _alive: alive,
-            until: mount.now() + millis(mount.config.upgrade_timeout),
-        }
     }
 }

@@ -1,6 +1,7 @@
 //! The modules app: devices on `/esp32`, the emit API, and rows changed with plain SQL.
 
 mod commands;
+mod older_firmware;
 mod passwords;
 
 use serde_json::{Value, json};

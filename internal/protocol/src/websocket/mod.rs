@@ -8,7 +8,6 @@
 
 mod control_frames;
 mod fragments;
-mod frame_counter;
 mod framing;
 pub mod handshake;
 mod header;
@@ -19,6 +18,5 @@ mod protocol_error;
 mod framing_tests;
 
 pub use control_frames::{close_frame, echo_close_frame, ping_frame, pong_frame};
-pub use frame_counter::{FrameCount, FrameCounter};
 pub use framing::{Chunk, FrameReader, WsMessage};
 pub use protocol_error::ProtocolError;
