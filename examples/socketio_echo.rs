@@ -2,7 +2,8 @@
 //! the public test suite of the protocol.
 //!
 //! `cargo run --example socketio_echo [port]`; the port is 3000 unless the argument or `PORT` says
-//! otherwise.
+//! otherwise. `PING_INTERVAL_MS` and `PING_TIMEOUT_MS` replace the suite's 300 and 200 ms, and
+//! `ALLOW_EIO3` allows Engine.IO 3.
 
 #[path = "parts/shards.rs"]
 mod shards;
@@ -89,11 +90,16 @@ impl SocketHandler for EchoSocket {
     }
 }
 
+fn duration(variable: &str, default_ms: u64) -> anyhow::Result<Duration> {
+    let ms = std::env::var(variable).map_or(Ok(default_ms), |ms| ms.parse())?;
+    Ok(Duration::from_millis(ms))
+}
+
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let config = Config {
-        ping_interval: Duration::from_millis(300),
-        ping_timeout: Duration::from_millis(200),
+        ping_interval: duration("PING_INTERVAL_MS", 300)?,
+        ping_timeout: duration("PING_TIMEOUT_MS", 200)?,
         ..Config::default()
     };
     let drain = Drain::new();

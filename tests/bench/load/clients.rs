@@ -458,7 +458,11 @@ impl LoadClients {
         } else {
             frames::version(payload)
         };
-        if version.is_some() && !connection.has_snapshot {
+        let is_snapshot = || match &self.plan.welcome {
+            Some(text) => frames::contains(payload, text),
+            None => version.is_some(),
+        };
+        if !connection.has_snapshot && is_snapshot() {
             connection.has_snapshot = true;
             self.snapshots += 1;
         }

@@ -107,6 +107,11 @@ pub(super) fn version(payload: &[u8]) -> Option<u64> {
     number(&payload[at + 4..])
 }
 
+/// Returns whether a payload contains a text.
+pub(super) fn contains(payload: &[u8], text: &str) -> bool {
+    find(payload, text.as_bytes()).is_some()
+}
+
 fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
     bytes
         .windows(wanted.len())

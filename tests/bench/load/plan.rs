@@ -17,6 +17,9 @@ pub(crate) struct LoadPlan {
     pub(crate) subscribe: Option<String>,
     /// True if a connection counts as open only after its first snapshot.
     pub(crate) await_snapshot: bool,
+    /// The text in the frame that counts as the first snapshot. Without it, that is the first frame
+    /// with a version.
+    pub(crate) welcome: Option<String>,
     /// The process whose CPU time is measured.
     pub(crate) server: Option<u32>,
     /// The maximum number of concurrent handshakes.
@@ -68,6 +71,7 @@ impl LoadPlan {
             path: "/ws?token={token}".into(),
             subscribe: Some("{subscribe}".into()),
             await_snapshot: true,
+            welcome: None,
             server: Some(server),
             window: 128,
             resets: false,
@@ -84,6 +88,7 @@ impl LoadPlan {
             path,
             subscribe: None,
             await_snapshot: false,
+            welcome: None,
             server: Some(server),
             window: 128,
             resets: false,

@@ -39,6 +39,12 @@ pub(crate) const UWEBSOCKETS: PeerServer = PeerServer {
     kind: PeerKind::Node("uws.js"),
 };
 
+/// The reference server of Socket.IO.
+pub(crate) const SOCKETIO: PeerServer = PeerServer {
+    name: "socket.io",
+    kind: PeerKind::Node("socketio.js"),
+};
+
 /// The other peers of the comparison.
 pub(crate) const OTHERS: [PeerServer; 5] = [
     PeerServer {
@@ -53,10 +59,7 @@ pub(crate) const OTHERS: [PeerServer; 5] = [
         name: "Go gorilla",
         kind: PeerKind::Go,
     },
-    PeerServer {
-        name: "socket.io",
-        kind: PeerKind::Node("socketio.js"),
-    },
+    SOCKETIO,
     PeerServer {
         name: "NATS",
         kind: PeerKind::Broker(Broker::Nats),

@@ -1,5 +1,5 @@
 //! The scenarios of the socket side: fan-out, memory, handshakes, fairness, overload, restarts,
-//! mass disconnects, abuse and size.
+//! mass disconnects, Socket.IO, abuse and size.
 
 mod attackers;
 mod disconnects;
@@ -11,6 +11,7 @@ mod mixed_abuse;
 mod overload;
 mod shards;
 mod size;
+mod socketio;
 mod storm;
 mod topics;
 
@@ -28,6 +29,7 @@ pub(crate) const ALL: &[Scenario] = &[
     storm::SCENARIO,
     disconnects::SCENARIO,
     idle::SCENARIO,
+    socketio::SCENARIO,
     invalid_subscriptions::SCENARIO,
     mixed_abuse::SCENARIO,
     size::SCENARIO,

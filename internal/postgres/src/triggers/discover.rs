@@ -42,39 +42,12 @@ pub(crate) async fn discover_table(
     stream: &Stream,
     table: &SourceTable,
 ) -> Result<WatchedTable, DiscoveryError> {
-    let rows = query_rows(
-        database,
-        include_str!("find_table.sql"),
-        &table.name,
-        Type::TEXT,
-    )
-    .await?;
-    let found = rows.first().and_then(|row| {
-        Some((
-            row.try_get::<_, Option<u32>>(0).ok()??,
-            row.try_get(1).ok()?,
-            row.try_get(2).ok()?,
-            row.try_get::<_, String>(3).ok()?,
-        ))
-    });
-    let Some((oid, schema, name, kind)) = found else {
-        let path: Option<String> = rows.first().and_then(|row| row.try_get(4).ok().flatten());
-        let path = path.unwrap_or_default();
-        return Err(TableProblem::NotFound {
-            stream: stream.name.clone(),
-            table: table.name.clone(),
-            searched: path,
-        }
-        .into());
-    };
-    if let Some(kind) = unsupported_kind(&kind) {
-        return Err(TableProblem::NotATable {
-            stream: stream.name.clone(),
-            table: table.name.clone(),
-            kind,
-        }
-        .into());
-    }
+    let FoundTable {
+        oid,
+        schema,
+        name,
+        kind,
+    } = find_table(database, stream, table).await?;
     let rows = query_rows(database, include_str!("find_columns.sql"), &oid, Type::OID).await?;
     let columns = string_pairs(&rows);
     let numbers: BTreeMap<String, i16> = rows
@@ -118,6 +91,51 @@ pub(crate) async fn discover_table(
         relations,
         trigger_kind: form,
     })
+}
+
+/// A table as the database's catalog has it.
+struct FoundTable {
+    oid: u32,
+    schema: String,
+    name: String,
+    /// One of `pg_class.relkind`.
+    kind: String,
+}
+
+/// Finds a table by its name, in the search path if the name has no schema.
+async fn find_table(
+    database: &Database,
+    stream: &Stream,
+    table: &SourceTable,
+) -> Result<FoundTable, DiscoveryError> {
+    let sql = include_str!("find_table.sql");
+    let rows = query_rows(database, sql, &table.name, Type::TEXT).await?;
+    let found = rows.first().and_then(|row| {
+        Some(FoundTable {
+            oid: row.try_get::<_, Option<u32>>(0).ok()??,
+            schema: row.try_get(1).ok()?,
+            name: row.try_get(2).ok()?,
+            kind: row.try_get(3).ok()?,
+        })
+    });
+    let Some(found) = found else {
+        let path: Option<String> = rows.first().and_then(|row| row.try_get(4).ok().flatten());
+        return Err(TableProblem::NotFound {
+            stream: stream.name.clone(),
+            table: table.name.clone(),
+            searched: path.unwrap_or_default(),
+        }
+        .into());
+    };
+    if let Some(kind) = unsupported_kind(&found.kind) {
+        return Err(TableProblem::NotATable {
+            stream: stream.name.clone(),
+            table: table.name.clone(),
+            kind,
+        }
+        .into());
+    }
+    Ok(found)
 }
 
 /// Returns the types of the key and of the listed columns.

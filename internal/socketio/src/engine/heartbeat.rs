@@ -8,6 +8,10 @@ pub(crate) type Millis = u64;
 /// A time that never comes.
 const NEVER: Millis = Millis::MAX;
 
+/// The time by which a session's first event is early. A client counts from the arrival of the
+/// handshake, and the timer and the next request take some milliseconds.
+const LEAD: Millis = 10;
+
 /// The times of the heartbeat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Timing {
@@ -39,12 +43,12 @@ impl Heartbeat {
     pub(super) fn new(version: Version, timing: &Timing, now: Millis) -> Self {
         match version {
             Version::V4 => Self {
-                ping_at: now + timing.ping_interval,
+                ping_at: (now + timing.ping_interval).saturating_sub(LEAD),
                 deadline: NEVER,
             },
             Version::V3 => Self {
                 ping_at: NEVER,
-                deadline: now + timing.ping_interval + timing.ping_timeout,
+                deadline: (now + timing.ping_interval + timing.ping_timeout).saturating_sub(LEAD),
             },
         }
     }

@@ -123,8 +123,8 @@ fn upgrade_takes_the_queue_along_and_needs_no_probe() {
 #[test]
 fn server_pings_in_version_4_and_the_client_in_version_3() {
     let mut session = EngineSession::websocket(Version::V4, &TIMING, 0);
-    assert_eq!(session.next_timer(), Some(25_000));
-    session.on_timer(&TIMING, 24_999);
+    assert_eq!(session.next_timer(), Some(24_990));
+    session.on_timer(&TIMING, 24_989);
     assert!(frames(&mut session).is_empty());
     session.on_timer(&TIMING, 25_000);
     assert_eq!(frames(&mut session), [text("2")]);
