@@ -12,8 +12,9 @@ use latido_socketio_protocol::engineio::Version;
 pub(crate) struct Probe {
     pub(crate) session: PollingHandle,
     pub(crate) version: Version,
-    /// Dropped when the try ends.
-    pub(crate) _alive: oneshot::Sender<()>,
+    /// Dropped when the try ends, or when the session has moved. Until then the session accepts no
+    /// second try.
+    pub(crate) alive: Option<oneshot::Sender<()>>,
     /// The time by which the client must have upgraded.
     pub(crate) until: Millis,
 }
@@ -29,7 +30,7 @@ impl Probe {
         Self {
             session,
             version,
-            _alive: alive,
+            alive: Some(alive),
             until: deadline(mount),
         }
     }

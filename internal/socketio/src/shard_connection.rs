@@ -189,8 +189,13 @@ impl ShardConnection {
                 actions.spawn(async move { session.notify_probe().await })
             }
             Some(Packet::Upgrade) => {
+                let alive = probe.alive.take();
                 self.stage = Stage::Moving(Vec::new());
-                actions.spawn(async move { Moved(session.take().await) })
+                actions.spawn(async move {
+                    let moved = session.take().await;
+                    drop(alive);
+                    Moved(moved)
+                })
             }
             _ => false,
         };
