@@ -1,7 +1,7 @@
 //! Engine.IO and Socket.IO over polling and WebSocket, for the clients of older systems.
 //!
 //! [`latido_socketio_protocol`] has the packets, and the folder `engine` has the session of
-//! Engine.IO as a state machine. Both are pure. A [session](session::Session) adds the sockets in
+//! Engine.IO as a state machine. Both are pure. A session (module `session`) adds the sockets in
 //! the namespaces of its apps. It lives with its WebSocket on a shard, or in the task of its polls
 //! until the client upgrades; then it moves, with everything that waits for the client.
 //!
