@@ -33,13 +33,15 @@ pub(super) struct WatchClient {
     pub(super) channel: String,
     pub(super) as_json: bool,
     pub(super) renderer: RowRenderer,
+    /// Whether the server has confirmed the subscription on this connection.
+    pub(super) is_subscribed: bool,
 }
 
 type ClientSocketStream = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 impl WatchClient {
     /// Connects, subscribes and prints until the connection ends. Resets `attempt` to zero once the
-    /// server has sent a frame.
+    /// server has confirmed the subscription.
     pub(super) async fn connect_and_follow(
         &mut self,
         attempt: &mut u32,
@@ -57,6 +59,7 @@ impl WatchClient {
         if socket.send(Message::text(subscribe)).await.is_err() {
             return Ok(on_close_frame(None, ""));
         }
+        self.is_subscribed = false;
         self.follow(&mut socket, attempt).await
     }
 
@@ -127,9 +130,11 @@ impl WatchClient {
             last_frame = Instant::now();
             match message {
                 Some(Ok(Message::Text(text))) => {
-                    *attempt = 0;
                     if let Some(disconnect) = self.print_frame(&text)? {
                         return Ok(disconnect);
+                    }
+                    if self.is_subscribed {
+                        *attempt = 0;
                     }
                 }
                 Some(Ok(Message::Close(frame))) => {
@@ -169,6 +174,7 @@ impl WatchClient {
             ServerMessage::Error { code, message } => {
                 return Ok(self.on_error_response(&code, &message));
             }
+            ServerMessage::Subscribed => self.is_subscribed = true,
             ServerMessage::Row(_) | ServerMessage::Other => {}
         }
         Ok(None)
@@ -182,7 +188,8 @@ impl WatchClient {
             "forbidden" | "unknown_channel" | "invalid_key" | "bad_message" => {
                 Some(WatchDisconnect::Permanent(reason))
             }
-            "unavailable" => Some(WatchDisconnect::retry(reason)),
+            // A subscription stays; its numbers come when they can be read again.
+            "unavailable" if !self.is_subscribed => Some(WatchDisconnect::retry(reason)),
             _ => {
                 print_notice(&reason);
                 None

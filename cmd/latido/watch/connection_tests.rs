@@ -16,6 +16,7 @@ fn client(url: &str) -> WatchClient {
         channel: "estadisticas:n1".into(),
         as_json: false,
         renderer: RowRenderer::new("estadisticas:n1", TimeZone::UTC, false),
+        is_subscribed: false,
     }
 }
 
@@ -84,7 +85,7 @@ async fn client_subscribes_and_follows_the_close_code() {
     );
     assert_eq!(
         attempt, 0,
-        "the server sent a frame, so the next delay is short again"
+        "the subscription was confirmed, so the next delay is short again"
     );
     let (protocols, subscribe) = server.await.unwrap();
     assert_eq!(protocols, "bearer, a.b.c");
@@ -117,6 +118,23 @@ async fn refused_subscription_is_permanent() {
         run_once(&url).await.0,
         WatchDisconnect::Permanent("estadisticas:n1: forbidden: no".into())
     );
+}
+
+const UNAVAILABLE: &str = r#"{"type":"error","data":{"code":"unavailable","message":"later"}}"#;
+
+#[tokio::test]
+async fn channel_that_cannot_be_read_keeps_its_subscription() {
+    let subscribed = r#"{"type":"subscribed","data":{"channel":"estadisticas:n1"}}"#;
+    let (url, _server) = server(vec![subscribed, UNAVAILABLE].leak(), 1012).await;
+    let reason = "the server restarts (1012): because";
+    assert_eq!(run_once(&url).await, (WatchDisconnect::retry(reason), 0));
+}
+
+#[tokio::test]
+async fn subscription_that_cannot_be_made_now_is_retried_ever_more_slowly() {
+    let (url, _server) = server(&[UNAVAILABLE], 1012).await;
+    let reason = "estadisticas:n1: unavailable: later";
+    assert_eq!(run_once(&url).await, (WatchDisconnect::retry(reason), 5));
 }
 
 #[tokio::test]

@@ -35,6 +35,7 @@ pub(crate) fn run(args: WatchArgs) -> anyhow::Result<()> {
         channel: args.channel,
         as_json: args.json,
         renderer: view,
+        is_subscribed: false,
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -21,6 +21,8 @@ pub(super) enum ServerMessage {
     Stale(Option<i64>),
     /// The token's expiry time, in Unix seconds.
     TokenExpiring(i64),
+    /// The confirmation of a subscription.
+    Subscribed,
     /// An error response to a request.
     Error { code: String, message: String },
     /// A frame that a viewer need not see.
@@ -51,9 +53,8 @@ pub(super) fn parse_frame(text: &str) -> ServerMessage {
             code: text_of("code"),
             message: text_of("message"),
         },
-        Some("subscribed" | "unsubscribed" | "authenticated" | "pong") | None => {
-            ServerMessage::Other
-        }
+        Some("subscribed") => ServerMessage::Subscribed,
+        Some("unsubscribed" | "authenticated" | "pong") | None => ServerMessage::Other,
         Some(_) => ServerMessage::Row(data),
     }
 }
@@ -240,13 +241,11 @@ mod tests {
             parse_frame(r#"{"type":"error","data":{"code":"forbidden","message":"no"}}"#),
             error
         );
-        for other in [
-            "",
-            "[]",
-            "{}",
-            r#"{"type":"pong"}"#,
-            r#"{"type":"subscribed","data":{"channel":"a:b"}}"#,
-        ] {
+        assert_eq!(
+            parse_frame(r#"{"type":"subscribed","data":{"channel":"a:b"}}"#),
+            ServerMessage::Subscribed
+        );
+        for other in ["", "[]", "{}", r#"{"type":"pong"}"#] {
             assert_eq!(parse_frame(other), ServerMessage::Other, "{other}");
         }
     }
