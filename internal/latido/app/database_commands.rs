@@ -100,7 +100,7 @@ pub(super) async fn install_all(
 ) -> anyhow::Result<Vec<InstallChange>> {
     // Before anything is changed. The streams of apps may lack their tables still.
     if let Err(error) = database.check_streams(catalog).await {
-        database.remove_stale_triggers(catalog).await?;
+        database.remove_failing_triggers().await?;
         return Err(error.into());
     }
     let mut changes = Vec::new();

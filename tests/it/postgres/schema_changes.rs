@@ -234,11 +234,22 @@ async fn triggers_without_a_handler_are_stale() {
         report.stream_state(StreamId(0))
     };
     assert_eq!(state().await, TriggerState::Outdated);
-    database.remove_stale_triggers(&builtin()).await.unwrap();
+    database.remove_failing_triggers().await.unwrap();
     assert_eq!(state().await, TriggerState::Missing);
     database.install(&builtin()).await.unwrap();
-    database.remove_stale_triggers(&builtin()).await.unwrap();
+    database.remove_failing_triggers().await.unwrap();
     assert_eq!(state().await, TriggerState::Current);
+}
+
+/// A mistake in the configuration costs nothing that worked.
+#[tokio::test]
+async fn refused_installation_leaves_working_triggers() {
+    let (_home, _client, database) = schema_database().await;
+    database.install(&builtin()).await.unwrap();
+    let misspelt = catalog(vec![table("citas", Some("negocio_id"), &["estdo"])]);
+    let refused = database.install(&misspelt).await;
+    assert!(matches!(refused, Err(InstallError::UnsupportedTables(_))));
+    assert!(database.triggers(&builtin()).await.unwrap().are_current());
 }
 
 #[tokio::test]

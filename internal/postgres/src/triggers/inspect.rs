@@ -277,17 +277,12 @@ impl InstalledTriggers {
         }
     }
 
-    /// Returns the functions that belong to none of these tables, and those of versions that did
-    /// not catch their errors.
-    pub(super) fn stale_functions(&self, wanted: &[WatchedTable]) -> Vec<&TriggerFunction> {
-        let names: Vec<_> = wanted.iter().map(WatchedTable::function_name).collect();
-        let is_stale = |function: &&TriggerFunction| {
-            !names.contains(&function.name) || !function.source.contains(FAILURE_HANDLER)
-        };
-        let functions = self.functions.iter();
-        functions
+    /// Returns the functions of versions that did not catch their errors, which could fail a write.
+    pub(super) fn failing_functions(&self) -> Vec<&TriggerFunction> {
+        self.functions
+            .iter()
             .filter(|function| function.name != SHARED_FUNCTION)
-            .filter(is_stale)
+            .filter(|function| !function.source.contains(FAILURE_HANDLER))
             .collect()
     }
 

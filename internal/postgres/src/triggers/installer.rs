@@ -38,7 +38,7 @@ impl Database {
             }
             Err(error) => {
                 if let InstallError::UnsupportedTables(_) = error {
-                    self.remove_stale_triggers(catalog).await?;
+                    self.remove_failing_triggers().await?;
                 }
                 Err(error)
             }
@@ -83,21 +83,21 @@ impl Database {
         Ok((guard_sections(self.instance(), &wanted, todo), changes))
     }
 
-    /// Removes the triggers that fit no table of the catalog, and those that could fail a write. It
-    /// is for an installation that refuses: they do not stay, whatever the reason.
-    pub async fn remove_stale_triggers(&self, catalog: &Catalog) -> Result<(), InstallError> {
-        let (wanted, _) = discover::discover_tables(self, catalog).await?;
+    /// Removes the triggers that could fail a write. It is for an installation that refuses: they do
+    /// not stay, whatever the reason. All others do, so that a mistake in the configuration costs
+    /// nothing.
+    pub async fn remove_failing_triggers(&self) -> Result<(), InstallError> {
         let found = InstalledTriggers::read(self).await?;
-        let stale: Vec<_> = found
-            .stale_functions(&wanted)
+        let failing: Vec<_> = found
+            .failing_functions()
             .iter()
             .map(|function| function.removal_section())
             .collect();
-        self.run_sections(&stale).await?;
-        for section in &stale {
+        self.run_sections(&failing).await?;
+        for section in &failing {
             tracing::warn!(
                 table = section.subject,
-                "removed triggers that do not fit their table any more"
+                "removed triggers of an older version, which could fail writes"
             );
         }
         Ok(())
