@@ -27,6 +27,16 @@ pub fn values<'a>(query: &'a str, name: &'a str) -> impl Iterator<Item = String>
         .map(|(_, value)| value.into_owned())
 }
 
+/// Returns the names and values that are UTF-8, decoded and in order, without those whose value is
+/// empty.
+pub fn pairs(query: &str) -> impl Iterator<Item = (String, String)> + '_ {
+    form_urlencoded::parse(query.as_bytes())
+        .filter(|(name, value)| {
+            !value.is_empty() && !name.contains(REPLACEMENT) && !value.contains(REPLACEMENT)
+        })
+        .map(|(name, value)| (name.into_owned(), value.into_owned()))
+}
+
 /// Returns the first value of this name exactly as it was written, even if it is empty. Returns
 /// `None` for a name without `=`.
 ///

@@ -17,6 +17,7 @@ mod args;
 mod client_event;
 mod client_files;
 mod config;
+mod connect_auth;
 mod emit;
 mod engine;
 mod error_response;

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use serde_json::{Map, Value, json};
+use serde_json::json;
 use tracing::debug;
 
 use crate::app::{ConnectRequest, SocketHandler};
 use crate::args::Args;
 use crate::client_event::{Ack, ClientEvent};
 use crate::config::millis;
+use crate::connect_auth::ConnectAuth;
 use crate::engine::{Millis, SessionEnd};
 use crate::host::{Host, SocketOutput};
 use crate::mount_shared::{MountService, MountShared};
@@ -20,7 +21,6 @@ use crate::socket::{Socket, SocketState};
 use crate::socket_actions::SocketActions;
 use crate::socket_core::SocketCore;
 use latido_event_bus::{BusEvent, DisconnectReason, EncodingId};
-use latido_net::query;
 use latido_socketio_protocol::engineio::{Version, begin_message};
 use latido_socketio_protocol::socketio::{
     Event, PacketContent, SocketPacket, push_connect, push_disconnect, push_invalid_namespace,
@@ -59,11 +59,7 @@ impl Session {
             .position(|socket| socket.core.namespace == namespace);
         match (packet.content, socket) {
             (PacketContent::Connect { payload }, None) => {
-                let auth = match (payload, namespace_query) {
-                    (Some(json), _) => serde_json::from_str(json).unwrap_or_default(),
-                    (None, Some(query)) => query_object(query),
-                    (None, None) => Value::Null,
-                };
+                let auth = ConnectAuth::new(payload, namespace_query);
                 self.connect(namespace, auth, now, host);
             }
             (PacketContent::Connect { .. }, Some(_)) if is_v3 => {}
@@ -89,11 +85,11 @@ impl Session {
     /// Connects a client of version 3, which does not ask for it.
     pub(super) fn connect_default_namespace(&mut self, now: Millis, host: &mut dyn Host) {
         if matches!(self.mount.service, MountService::SocketIo(_)) {
-            self.connect(DEFAULT_NAMESPACE, Value::Null, now, host);
+            self.connect(DEFAULT_NAMESPACE, ConnectAuth::None, now, host);
         }
     }
 
-    fn connect(&mut self, namespace: &str, auth: Value, now: Millis, host: &mut dyn Host) {
+    fn connect(&mut self, namespace: &str, auth: ConnectAuth, now: Millis, host: &mut dyn Host) {
         let mount = Arc::clone(&self.mount);
         let version = self.engine.version();
         let mut packet = String::new();
@@ -162,7 +158,7 @@ impl Session {
         let request = ConnectRequest {
             namespace: socket.core.namespace,
             socket_id: &id,
-            auth: &auth,
+            auth: &auth.to_value(),
             request: &self.request,
         };
         let mut actions = SocketActions {
@@ -189,9 +185,10 @@ impl Session {
         let Some(apps) = mount.namespaces().map(Namespaces::apps) else {
             return;
         };
-        // A string with a lone surrogate is valid JSON, but no text.
+        // A string with a lone surrogate is valid JSON, but no text. A client makes one when it cuts
+        // a text in the middle of a character.
         let Ok(values) = event.args.to_values() else {
-            return self.engine.close(SessionEnd::Invalid, now);
+            return self.reject(index, "a text is not valid Unicode");
         };
         let owner = apps.iter().position(|app| app.handles_event(&event.name));
         let assigned = match &self.sockets[index].state {
@@ -217,12 +214,17 @@ impl Session {
             },
             ack: event.id.map(|id| Ack { id }),
         };
+        let held_bytes = if self.is_identified() {
+            mount.config.max_payload_bytes.saturating_mul(2)
+        } else {
+            mount.config.unidentified_session_bytes
+        };
         let socket = &mut self.sockets[index];
         if !socket.is_waiting() {
             self.call(index, now, host, |handler, actions| {
                 handler.on_event(event, actions)
             });
-        } else if !socket.hold(event, &mount.config) {
+        } else if !socket.hold(event, mount.config.message_burst, held_bytes) {
             debug!("a Socket.IO client sent faster than its events are handled");
             socket.core.is_leaving = true;
             self.settle(index, now, host);
@@ -388,11 +390,4 @@ impl Session {
         latido_socketio_protocol::socketio::push_event(&mut packet, &header, "error", &payload);
         self.engine.push_text(packet);
     }
-}
-
-/// Returns the parameters of a query as a JSON object of texts.
-fn query_object(raw: &str) -> Value {
-    let names = raw.split('&').filter_map(|pair| pair.split('=').next());
-    let fields = names.filter_map(|name| Some((name.to_owned(), query::value(raw, name)?.into())));
-    Value::Object(fields.collect::<Map<_, _>>())
 }

@@ -2,11 +2,9 @@
 
 use std::collections::VecDeque;
 
-use serde_json::Value;
-
 use crate::app::SocketHandler;
 use crate::client_event::ClientEvent;
-use crate::config::Config;
+use crate::connect_auth::ConnectAuth;
 use crate::engine::Millis;
 use crate::socket_core::SocketCore;
 
@@ -22,7 +20,7 @@ pub(crate) struct Socket {
 /// The app of a socket.
 pub(crate) enum SocketState {
     /// Several apps share the namespace, and the socket has sent none of their events yet.
-    Unassigned { auth: Value, deadline: Millis },
+    Unassigned { auth: ConnectAuth, deadline: Millis },
     /// The handler is being called.
     InCall,
     /// The socket belongs to an app.
@@ -48,15 +46,14 @@ impl Socket {
         }
     }
 
-    /// Holds an event back. Returns `false` if a limit is exceeded: the client sends faster than
-    /// its events are handled.
-    pub(crate) fn hold(&mut self, event: ClientEvent, config: &Config) -> bool {
+    /// Holds an event back. Returns `false` if there are too many events, or if they take too much
+    /// memory: the client sends faster than its events are handled.
+    pub(crate) fn hold(&mut self, event: ClientEvent, max_events: u32, max_bytes: usize) -> bool {
         let held = self.held.get_or_insert_default();
         let bytes = event.name.len() + event.args.size_bytes();
         held.bytes = held.bytes.saturating_add(bytes);
         held.events.push_back((event, bytes));
-        held.events.len() <= config.message_burst.max(1) as usize
-            && held.bytes <= config.max_payload_bytes.saturating_mul(2)
+        held.events.len() <= max_events.max(1) as usize && held.bytes <= max_bytes
     }
 
     /// Returns the next event that was held back, unless the socket still waits.
