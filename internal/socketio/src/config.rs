@@ -12,7 +12,7 @@ pub struct Config {
     pub ping_interval: Duration,
     /// The time in which a client must answer a ping.
     pub ping_timeout: Duration,
-    /// The largest incoming packet, and the largest response to a poll, in bytes. The handshake
+    /// The largest incoming packet, in bytes. Events wait when as much waits for a poll. The handshake
     /// announces it.
     pub max_payload_bytes: usize,
     /// The time from the opening of the session until it joins a namespace, and from there to the

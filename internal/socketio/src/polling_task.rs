@@ -18,6 +18,10 @@ use crate::session::{BusOutcome, NewSession, Session};
 use latido_session::{MessageRateLimit, RateDecision, message_cost};
 use latido_socketio_protocol::engineio::{PayloadBody, PayloadLimits, decode_payload};
 
+/// The factor on the largest payload for everything that waits for a poll: answers to the client's
+/// own packets are not held back as events are.
+const QUEUE_FACTOR: usize = 4;
+
 /// The task of a polling session.
 pub(crate) struct PollingTask {
     mount: Arc<MountShared>,
@@ -192,10 +196,10 @@ impl PollingTask {
                     if self.session.engine.end().is_some() {
                         break;
                     }
-                    if !self.check_rate(cost, now) {
+                    // The first packet pays for the size of all.
+                    if !self.check_rate(std::mem::replace(&mut cost, 1), now) {
                         continue;
                     }
-                    cost = 1;
                     match packet {
                         Ok(packet) => self.session.on_packet(packet, now, &mut self.host),
                         Err(error) => self.session.on_invalid_packet(&error, now),
@@ -221,12 +225,14 @@ impl PollingTask {
     /// Answers the waiting poll, and notes what other requests need to know.
     fn finish_event(&mut self, now: Millis) {
         let config = &self.mount.config;
-        let is_full = self.session.engine.queued() >= config.buffered_packets;
+        let queued_bytes = self.session.engine.queued_bytes();
+        let is_full = self.session.engine.queued() >= config.buffered_packets
+            || queued_bytes >= config.max_payload_bytes;
         self.full_since = is_full.then(|| self.full_since.unwrap_or(now));
-        if self
+        let is_slow = self
             .full_since
-            .is_some_and(|since| now >= since + self.slow_client())
-        {
+            .is_some_and(|since| now >= since + self.slow_client());
+        if is_slow || queued_bytes > config.max_payload_bytes.saturating_mul(QUEUE_FACTOR) {
             tracing::debug!("a polling client was too slow");
             self.session.engine.close(SessionEnd::Server, now);
         }

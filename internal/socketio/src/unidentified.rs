@@ -11,6 +11,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::config::Config;
 use latido_net::client_network;
 
+/// The part of the total bytes that one address may use: an eighth.
+const ADDRESS_SHARE: usize = 8;
+
 /// The sessions without identity of one mount.
 pub(crate) struct UnidentifiedSessions {
     limits: UnidentifiedLimits,
@@ -23,13 +26,21 @@ struct UnidentifiedLimits {
     sessions: usize,
     sessions_per_address: usize,
     session_bytes: usize,
+    /// For all sessions of one address, so that a few addresses cannot shut out all others.
+    address_bytes: usize,
     total_bytes: usize,
 }
 
 #[derive(Debug, Default)]
 struct UnidentifiedTotals {
     sessions: usize,
-    by_address: HashMap<IpAddr, usize>,
+    by_address: HashMap<IpAddr, AddressTotals>,
+    bytes: usize,
+}
+
+#[derive(Debug, Default)]
+struct AddressTotals {
+    sessions: usize,
     bytes: usize,
 }
 
@@ -61,6 +72,8 @@ impl UnidentifiedSessions {
                 sessions: config.unidentified_sessions,
                 sessions_per_address: config.unidentified_sessions_per_address,
                 session_bytes: config.unidentified_session_bytes,
+                address_bytes: (config.unidentified_total_bytes / ADDRESS_SHARE)
+                    .max(config.unidentified_session_bytes),
                 total_bytes: config.unidentified_total_bytes,
             },
             state: Mutex::default(),
@@ -83,10 +96,10 @@ impl UnidentifiedSessions {
         }
         if let Some(address) = address {
             let here = state.by_address.entry(address).or_default();
-            if *here >= self.limits.sessions_per_address {
+            if here.sessions >= self.limits.sessions_per_address {
                 return Err(UnidentifiedError::SessionsPerAddress);
             }
-            *here += 1;
+            here.sessions += 1;
         }
         state.sessions += 1;
         Ok(UnidentifiedPermit {
@@ -112,7 +125,15 @@ impl UnidentifiedPermit {
         let mut state = self.table.lock();
         state.bytes = state.bytes.saturating_add(bytes);
         let limits = &self.table.limits;
-        if self.bytes > limits.session_bytes || state.bytes > limits.total_bytes {
+        let address_bytes = self.address.and_then(|address| {
+            let here = state.by_address.get_mut(&address)?;
+            here.bytes = here.bytes.saturating_add(bytes);
+            Some(here.bytes)
+        });
+        if self.bytes > limits.session_bytes
+            || address_bytes.is_some_and(|bytes| bytes > limits.address_bytes)
+            || state.bytes > limits.total_bytes
+        {
             Err(UnidentifiedError::Bytes)
         } else {
             Ok(())
@@ -128,8 +149,9 @@ impl Drop for UnidentifiedPermit {
         if let Some(address) = self.address
             && let Some(here) = state.by_address.get_mut(&address)
         {
-            *here -= 1;
-            if *here == 0 {
+            here.sessions = here.sessions.saturating_sub(1);
+            here.bytes = here.bytes.saturating_sub(self.bytes);
+            if here.sessions == 0 {
                 state.by_address.remove(&address);
             }
         }
@@ -189,5 +211,22 @@ mod tests {
         assert_eq!(table.lock().bytes, 60);
         drop(other);
         assert_eq!(table.lock().bytes, 0);
+    }
+
+    #[test]
+    fn bytes_of_one_address_leave_room_for_others() {
+        let table = UnidentifiedSessions::new(&Config {
+            unidentified_session_bytes: 100,
+            unidentified_total_bytes: 1_600,
+            ..Config::default()
+        });
+        let admit = |last| table.admit(address(last)).unwrap();
+        let (mut one, mut two, mut three) = (admit(1), admit(1), admit(1));
+        assert_eq!((one.count(100), two.count(100)), (Ok(()), Ok(())));
+        assert_eq!(three.count(1), Err(UnidentifiedError::Bytes));
+        assert_eq!(admit(2).count(100), Ok(()));
+        drop((one, two, three));
+        assert_eq!(admit(1).count(100), Ok(()));
+        assert!(table.lock().by_address.is_empty());
     }
 }

@@ -17,6 +17,14 @@ pub(crate) enum OutPacket {
 }
 
 impl OutPacket {
+    /// Returns the bytes of its content.
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Binary(bytes) => bytes.len(),
+        }
+    }
+
     /// Encodes the packet as a WebSocket frame.
     pub(crate) fn into_frame(self, version: Version) -> Frame {
         match self {

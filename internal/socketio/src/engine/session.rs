@@ -159,6 +159,11 @@ impl EngineSession {
         self.queue.len()
     }
 
+    /// Returns the bytes of the packets that wait for the transport.
+    pub(crate) fn queued_bytes(&self) -> usize {
+        self.queue.iter().map(OutPacket::len).sum()
+    }
+
     /// Sends an encoded packet with its type.
     pub(crate) fn push_text(&mut self, packet: String) {
         if self.end.is_none() {
