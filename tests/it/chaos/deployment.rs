@@ -300,7 +300,12 @@ async fn run_writer(
                 db.batch_execute(&statements(&mut random)),
             )
             .await;
-            written.fetch_add(u64::from(matches!(done, Ok(Ok(())))), Ordering::Relaxed);
+            let is_done = matches!(done, Ok(Ok(())));
+            written.fetch_add(u64::from(is_done), Ordering::Relaxed);
+            if !is_done {
+                // After an error behind a savepoint, the transaction keeps its locks until it ends.
+                let _ended = timeout(DATABASE_TIMEOUT, db.batch_execute("ROLLBACK")).await;
+            }
         }
         sleep(pause).await;
     }
