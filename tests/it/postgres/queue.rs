@@ -107,6 +107,7 @@ async fn writers_without_a_gate_survive_a_full_queue() {
     const APPS: &[(&str, &str)] = &[
         ("LATIDO_APPS", "messaging,modules"),
         ("INTEREST_GATE", "false"),
+        ("MODULES_API_KEY", "0123456789abcdef0123456789abcdef"),
     ];
     let mut cluster = OwnCluster::start(&["sql/schema.sql", "tests/it/sql/people.sql"]).await;
     let owner = cluster.client().await;
