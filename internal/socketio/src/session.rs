@@ -55,10 +55,16 @@ pub(crate) struct Session {
     has_lost_packets: bool,
     /// The time by which the first socket must have connected.
     pub(super) connect_by: Option<Millis>,
-    /// The start of the time in which the client must identify itself.
-    unidentified_since: Option<Millis>,
-    unidentified: Option<UnidentifiedPermit>,
+    /// `None` if the client is identified, or needs no identity.
+    unidentified: Option<Unidentified>,
     _permit: Option<Arc<PermitSet>>,
+}
+
+/// The state of a client without identity.
+struct Unidentified {
+    /// The start of the time in which the client must identify itself.
+    since: Millis,
+    permit: UnidentifiedPermit,
 }
 
 impl Session {
@@ -104,8 +110,9 @@ impl Session {
             assembler: Assembler::default(),
             has_lost_packets: false,
             connect_by: needs_identity.then(|| now + crate::config::millis(config.connect_timeout)),
-            unidentified_since: needs_identity.then_some(now),
-            unidentified: new.unidentified,
+            unidentified: new
+                .unidentified
+                .map(|permit| Unidentified { since: now, permit }),
             _permit: new.permit,
             mount: new.mount,
         };
@@ -120,7 +127,7 @@ impl Session {
 
     /// Returns whether the client is identified, or needs no identity.
     pub(crate) fn is_identified(&self) -> bool {
-        self.unidentified_since.is_none()
+        self.unidentified.is_none()
     }
 
     /// Returns the largest message that the client may send.
@@ -134,8 +141,8 @@ impl Session {
 
     /// Counts bytes from the client. Too many before its identification end the session.
     pub(crate) fn count_bytes(&mut self, bytes: usize, now: Millis) {
-        if let Some(permit) = &mut self.unidentified
-            && let Err(error) = permit.count(bytes)
+        if let Some(unidentified) = &mut self.unidentified
+            && let Err(error) = unidentified.permit.count(bytes)
         {
             debug!(%error, "a Socket.IO client exceeded a limit");
             self.engine.close(SessionEnd::Server, now);
@@ -255,22 +262,29 @@ impl Session {
 
     fn identify_by(&self) -> Option<Millis> {
         let config: &Config = &self.mount.config;
-        Some(self.unidentified_since? + crate::config::millis(config.identify_timeout))
+        let since = self.unidentified.as_ref()?.since;
+        Some(since + crate::config::millis(config.identify_timeout))
     }
 
     /// Takes over the identity of the sockets after one of them has changed.
     pub(super) fn update_identity(&mut self, now: Millis, host: &mut dyn Host) {
         let is_identified = self.sockets.iter().any(|socket| socket.core.is_identified);
-        match (is_identified, self.unidentified_since) {
-            (true, Some(_)) => {
-                self.unidentified_since = None;
-                self.unidentified = None;
-                host.limit_message_bytes(self.mount.config.max_payload_bytes);
-            }
-            (false, None) if matches!(self.mount.service, MountService::SocketIo(_)) => {
-                self.unidentified_since = Some(now);
-            }
-            _ => {}
+        if is_identified == self.is_identified()
+            || matches!(self.mount.service, MountService::Messages(_))
+        {
+            return;
         }
+        self.unidentified = None;
+        if !is_identified {
+            let address = self.request.peer().map(|peer| peer.ip());
+            match self.mount.unidentified.admit(address) {
+                Ok(permit) => self.unidentified = Some(Unidentified { since: now, permit }),
+                Err(error) => {
+                    debug!(%error, "a Socket.IO session without identity was ended");
+                    return self.engine.close(SessionEnd::Server, now);
+                }
+            }
+        }
+        host.limit_message_bytes(self.message_limit());
     }
 }

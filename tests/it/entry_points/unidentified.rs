@@ -6,7 +6,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::json;
 
 use super::{next_packet, open_socketio};
-use crate::harness::{TestApp, claims};
+use crate::harness::{TestApp, claims, wait_until};
 
 const MODULES: [(&str, &str); 2] = [
     ("LATIDO_APPS", "modules"),
@@ -108,4 +108,23 @@ async fn client_without_identity_loses_its_whole_connection() {
     assert_eq!(app.get(&polling).await.0, 400, "the session is closed");
     known.send_raw(r#"42["request_stats"]"#.into()).await;
     next_packet(&mut known, "42").await;
+}
+
+/// A session whose client leaves its last namespace is one without identity again.
+#[tokio::test(flavor = "multi_thread")]
+async fn client_that_gives_up_its_identity_may_send_little_again() {
+    let app = TestApp::with_settings(&MODULES, |_| {}).await;
+    let path = open_polling(&app).await;
+    let noop = |bytes: usize| format!("6{}", "x".repeat(bytes));
+    let token = app.sign(&json!({"id": 7, "exp": claims::now() + 600}));
+    let connect = format!("40{}", json!({"token": token}));
+    assert_eq!(post(&app, &path, connect).await, 200);
+    wait_until("the client is identified", async || {
+        post(&app, &path, noop(100_000)).await == 200
+    })
+    .await;
+    assert_eq!(post(&app, &path, "41".into()).await, 200);
+    assert_eq!(post(&app, &path, noop(40_000)).await, 200);
+    assert_eq!(post(&app, &path, noop(40_000)).await, 400, "in all 64 KiB");
+    assert_eq!(app.get(&path).await.0, 400, "the session is closed");
 }
