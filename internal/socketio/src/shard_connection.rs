@@ -132,10 +132,7 @@ impl ShardConnection {
     fn finish_call(&mut self, now: Timestamp, actions: &mut Actions<'_>) {
         let next_timer = match &mut self.stage {
             Stage::Open(session) => {
-                let version = session.engine.version();
-                while let Some(packet) = session.engine.next_frame() {
-                    actions.send(packet.into_frame(version));
-                }
+                send_packets(session, actions);
                 match session.engine.end() {
                     Some(end) => return self.close(end, actions),
                     None => session.next_timer(),
@@ -254,6 +251,14 @@ impl ShardConnection {
     }
 }
 
+/// Sends what a session has for its client.
+fn send_packets(session: &mut Session, actions: &mut Actions<'_>) {
+    let version = session.engine.version();
+    while let Some(packet) = session.engine.next_frame() {
+        actions.send(packet.into_frame(version));
+    }
+}
+
 /// Awaits the next output of a future that was started before the session moved.
 fn forward_output(mut outputs: mpsc::Receiver<SocketOutput>, actions: &mut Actions<'_>) {
     // If too many futures are pending, the socket goes on waiting until its client gives up.
@@ -365,10 +370,7 @@ impl ProtocolHandler for ShardConnection {
     fn on_rate_limited(&mut self, actions: &mut Actions<'_>) {
         if let Stage::Open(session) = &mut self.stage {
             session.on_rate_limited();
-            let version = session.engine.version();
-            while let Some(packet) = session.engine.next_frame() {
-                actions.send(packet.into_frame(version));
-            }
+            send_packets(session, actions);
         }
     }
 
@@ -378,11 +380,12 @@ impl ProtocolHandler for ShardConnection {
                 actions,
                 context: &self.context,
             };
-            session.on_kicked(reason, self.mount.now(), &mut host);
-            let version = session.engine.version();
-            while let Some(packet) = session.engine.next_frame() {
-                actions.send(packet.into_frame(version));
-            }
+            let now = self.mount.now();
+            session.on_kicked(reason, now, &mut host);
+            send_packets(session, actions);
+            // The identity may have ended, or the session: the timer sees to both.
+            self.wake_at = Some(now);
+            actions.wake_after(Duration::from_millis(1));
         }
         true
     }
