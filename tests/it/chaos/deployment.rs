@@ -30,8 +30,8 @@ const VIEWERS: usize = 4;
 /// machine may be slow.
 const RECOVERY_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The longest time for the database's own numbers. Two seconds were too few on a machine with a
-/// load of twelve: every step of the connection waits for a processor.
+/// The longest time for the database's own numbers: on a busy machine every step of the connection
+/// waits for a processor.
 const DATABASE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The complete test cluster; see the documentation of the parent module.
