@@ -221,9 +221,11 @@ fn stream() -> Stream {
         authorize_query: None,
         zone_rule: ZoneRule::Fixed("UTC".into()),
         event: "stats".into(),
-        key_field: "negocio_id".into(),
+        key_fields: vec!["negocio_id".into()],
+        params: Vec::new(),
+        interval: None,
         tables: Vec::new(),
-        key_type: OnceLock::from(KeyType::Uuid),
+        key_types: OnceLock::from(vec![KeyType::Uuid]),
     }
 }
 

@@ -27,7 +27,7 @@ mod triggers;
 use std::sync::Arc;
 
 use latido_postgres::{Config, Database};
-use latido_stream::{Catalog, SourceTable, Stream, ZoneRule};
+use latido_stream::{Catalog, KeyRoute, SourceTable, Stream, ZoneRule};
 use tokio_postgres::Client;
 
 use crate::harness::cluster::{TestDatabase, connect};
@@ -76,20 +76,24 @@ fn estadisticas() -> Stream {
         authorize_query: Some(include_str!("../../sql/authorize.sql").to_owned()),
         zone_rule: ZoneRule::Fixed("America/Guayaquil".to_owned()),
         event: "stats".to_owned(),
-        key_field: "negocio_id".to_owned(),
+        key_fields: vec!["negocio_id".to_owned()],
+        params: Vec::new(),
+        interval: None,
         tables: vec![table(
             "citas",
             Some("negocio_id"),
             &["negocio_id", "fecha", "estado"],
         )],
-        key_type: Default::default(),
+        key_types: Default::default(),
     }
 }
 
 fn table(table: &str, key: Option<&str>, columns: &[&str]) -> SourceTable {
     SourceTable {
         name: table.to_owned(),
-        key_column: key.map(str::to_owned),
+        route: key.map_or(KeyRoute::EveryKey, |key| {
+            KeyRoute::Columns(vec![key.to_owned()])
+        }),
         columns: columns.iter().map(|name| (*name).to_owned()).collect(),
     }
 }

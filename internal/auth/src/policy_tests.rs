@@ -42,9 +42,11 @@ fn stream(name: &str, key_field: &str, key_type: KeyType, authorize: Option<&str
         authorize_query: authorize.map(Into::into),
         zone_rule: ZoneRule::Fixed("UTC".into()),
         event: "stats".into(),
-        key_field: key_field.into(),
+        key_fields: vec![key_field.into()],
+        params: Vec::new(),
+        interval: None,
         tables: Vec::new(),
-        key_type: OnceLock::from(key_type),
+        key_types: OnceLock::from(vec![key_type]),
     }
 }
 
@@ -137,7 +139,7 @@ fn claims_and_roles_decide_without_the_database() {
 fn unknown_key_type_grants_nothing() {
     let typed = catalog();
     let untyped = Catalog::new(vec![Stream {
-        key_type: OnceLock::new(),
+        key_types: OnceLock::new(),
         ..stream("asked", "negocio_id", KeyType::Text, None)
     }]);
     let owner = principal(None, &[("negocio_id", &["7"])], &["asked:7"]);

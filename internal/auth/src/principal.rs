@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::TokenLifetime;
 use crate::introspection::RevocationState;
 use crate::numeric_date::LEEWAY_S;
-use latido_base::ident::{Channel, UserId};
+use latido_base::ident::{Channel, Topic, UserId};
 use latido_stream::Catalog;
 
 /// The user of a verified token. Every open connection keeps one, so its size matters.
@@ -156,21 +156,25 @@ impl Grants {
     /// Returns whether a claim grants `channel`. Both sides are compared in canonical form, so
     /// `negocio_7` grants `7` if keys are integers.
     pub fn allows(&self, catalog: &Catalog, channel: &Channel) -> bool {
-        let topic = &channel.topic;
-        let field = &catalog.get(topic.stream).key_field;
-        let named = self
-            .keys
-            .iter()
-            .filter(|(name, _)| **name == **field)
-            .flat_map(|(_, keys)| keys);
-        named.into_iter().any(|key| {
-            catalog
-                .parse_key(topic.stream, key)
-                .is_ok_and(|key| key == topic.key)
-        }) || self.channels.iter().any(|name| {
-            catalog
-                .resolve(name)
-                .is_ok_and(|granted| granted.topic == *topic)
-        })
+        let topic = channel.topic.without_params();
+        self.grants_every_part(catalog, &topic)
+            || self.channels.iter().any(|name| {
+                catalog
+                    .resolve_key(name)
+                    .is_ok_and(|granted| granted == topic)
+            })
+    }
+
+    /// Returns whether the claims grant each part of the key under its own name. No claim grants the
+    /// key of a stream without parts.
+    fn grants_every_part(&self, catalog: &Catalog, topic: &Topic) -> bool {
+        let stream = catalog.get(topic.stream);
+        let mut parts = stream.key_fields.iter().enumerate();
+        let granted = |(index, field): (usize, &String)| {
+            let named = self.keys.iter().filter(|(name, _)| **name == **field);
+            let mut keys = named.flat_map(|(_, keys)| keys);
+            keys.any(|part| catalog.has_part(topic, index, part))
+        };
+        !stream.key_fields.is_empty() && parts.all(granted)
     }
 }

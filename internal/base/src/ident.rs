@@ -13,36 +13,125 @@ pub type IterMap<K, V> = indexmap::IndexMap<K, V>;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct StreamId(pub u16);
 
-/// The canonical text of a row's key. A UUID is lower case with hyphens, an integer is decimal, and
-/// a text stays as it is.
+/// Separates the parts of a key that has several.
+const PART_SEPARATOR: char = '\u{1f}';
+/// Separates the key from the parameters of its topic.
+const PARAMS_SEPARATOR: char = '\u{1e}';
+
+/// The key of a topic: the canonical texts of its parts, and of the parameters that its subscribers
+/// chose, in the order of the configuration.
+///
+/// One text holds them all, because most keys have one part and no parameter, and then it is the
+/// part itself. The texts of several are separated by control characters, which no part may
+/// contain. A stream without a key has the empty key. A UUID is lower case with hyphens, an integer
+/// is decimal, and a text stays as it is (see `latido_stream::KeyType`).
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Key(Arc<str>);
 
 impl Key {
-    /// Wraps a text that is already canonical (see `latido_stream::KeyType::parse`).
+    /// Wraps the canonical text of a key with one part and no parameters.
     pub fn from_canonical(text: &str) -> Self {
         Self(text.into())
     }
 
-    /// Returns the key's canonical text.
+    /// Joins the canonical texts of a key's parts.
+    pub fn from_parts<T: AsRef<str>>(parts: impl IntoIterator<Item = T>) -> Self {
+        Self(join(parts).into())
+    }
+
+    /// Returns the key with these canonical parameters instead of its own.
+    #[must_use]
+    pub fn with_params<T: AsRef<str>>(&self, params: impl IntoIterator<Item = T>) -> Self {
+        let mut params = params.into_iter().peekable();
+        let bare = self.parts_text();
+        match params.peek() {
+            None if bare.len() == self.0.len() => self.clone(),
+            None => Self(bare.into()),
+            Some(_) => Self(format!("{bare}{PARAMS_SEPARATOR}{}", join(params)).into()),
+        }
+    }
+
+    /// Returns the key without its parameters: what a change of a row concerns, and what a
+    /// permission is for.
+    #[must_use]
+    pub fn without_params(&self) -> Self {
+        self.with_params(None::<&str>)
+    }
+
+    /// Returns the canonical texts of the parts.
+    pub fn parts(&self) -> impl Iterator<Item = &str> + Clone {
+        let text = self.parts_text();
+        let parts = (!text.is_empty()).then(|| text.split(PART_SEPARATOR));
+        parts.into_iter().flatten()
+    }
+
+    /// Returns the canonical texts of the parameters.
+    pub fn params(&self) -> impl Iterator<Item = &str> + Clone {
+        let params = self.0.split_once(PARAMS_SEPARATOR);
+        let params = params.map(|(_, params)| params.split(PART_SEPARATOR));
+        params.into_iter().flatten()
+    }
+
+    /// Returns the whole text: the part itself for a key with one part and no parameters.
     pub fn as_str(&self) -> &str {
         &self.0
     }
-}
 
-impl fmt::Display for Key {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+    fn parts_text(&self) -> &str {
+        let before = self.0.split(PARAMS_SEPARATOR).next();
+        before.unwrap_or_default()
     }
 }
 
-/// A stream and one of its keys: the unit of reading, comparing and versioning.
+fn join<T: AsRef<str>>(texts: impl IntoIterator<Item = T>) -> String {
+    let mut joined = String::new();
+    for (index, text) in texts.into_iter().enumerate() {
+        if index > 0 {
+            joined.push(PART_SEPARATOR);
+        }
+        joined.push_str(text.as_ref());
+    }
+    joined
+}
+
+/// For people: `7/3?2026-11-01`. A channel's name also encodes its parts and names its parameters.
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let texts = self.0.split_inclusive([PART_SEPARATOR, PARAMS_SEPARATOR]);
+        let mut is_param = false;
+        for text in texts {
+            let (text, end) = match text.strip_suffix([PART_SEPARATOR, PARAMS_SEPARATOR]) {
+                None => (text, ""),
+                Some(part) if text.ends_with(PARAMS_SEPARATOR) => (part, "?"),
+                Some(param) if is_param => (param, "&"),
+                Some(part) => (part, "/"),
+            };
+            is_param |= end == "?";
+            write!(f, "{text}{end}")?;
+        }
+        Ok(())
+    }
+}
+
+/// A stream, one of its keys and one choice of its parameters: the unit of reading, comparing and versioning.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Topic {
     /// The stream that the topic belongs to.
     pub stream: StreamId,
     /// The canonical key within the stream.
     pub key: Key,
+}
+
+impl Topic {
+    /// Returns the topic of the same key without parameters. A change of a row, a permission and a
+    /// watch lock concern all topics of one key.
+    #[must_use]
+    pub fn without_params(&self) -> Self {
+        Self {
+            stream: self.stream,
+            key: self.key.without_params(),
+        }
+    }
 }
 
 /// A topic together with the name that a client used for it.
@@ -93,5 +182,44 @@ impl Version {
     #[must_use]
     pub fn next(self, clock_us: i64) -> Self {
         Self(u64::try_from(clock_us).unwrap_or(0).max(self.0 + 1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn key_of_one_part_is_its_text() {
+        let key = Key::from_parts(["7"]);
+        assert_eq!(key, Key::from_canonical("7"));
+        assert_eq!((key.as_str(), key.to_string()), ("7", "7".to_owned()));
+        assert_eq!(key.parts().collect::<Vec<_>>(), ["7"]);
+        assert_eq!(
+            (key.params().count(), key.without_params()),
+            (0, key.clone())
+        );
+    }
+
+    #[test]
+    fn parts_and_params_are_kept_apart() {
+        for parts in [vec![], vec!["7"], vec!["7", "a/b?c"], vec!["a", "b", "c"]] {
+            let key = Key::from_parts(&parts);
+            for params in [
+                vec![],
+                vec![""],
+                vec!["x"],
+                vec!["", "y"],
+                vec!["1", "2", ""],
+            ] {
+                let topic = key.with_params(&params);
+                assert_eq!(topic.parts().collect::<Vec<_>>(), parts);
+                assert_eq!(topic.params().collect::<Vec<_>>(), params);
+                assert_eq!(topic.without_params(), key);
+                assert_eq!(topic.with_params(["z"]), key.with_params(["z"]));
+            }
+        }
+        let topic = Key::from_parts(["7", "3"]).with_params(["a", "b"]);
+        assert_eq!(topic.to_string(), "7/3?a&b");
     }
 }

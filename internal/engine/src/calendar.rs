@@ -92,7 +92,7 @@ impl Calendar {
         for topic in topics {
             let default = Arc::clone(&self.default_zones[usize::from(topic.stream.0)]);
             let name = names
-                .get(&topic.key)
+                .get(&topic.key.without_params())
                 .map_or(Arc::clone(&default), |name| name.as_str().into());
             let known = self.load_zone(&name, now);
             if !known {

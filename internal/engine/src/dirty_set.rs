@@ -15,6 +15,7 @@ use crate::hint_source::HintSource;
 use crate::hot_keys::PollingChange;
 use crate::key_state::{KeyState, PendingRead};
 use crate::read_pacing::ReadPacing;
+use crate::topics_by_key::TopicsByKey;
 use latido_base::ident::{IterMap, StreamId, Topic};
 
 /// The time after a hook's hint during which its key is read again, if no notification would report
@@ -44,6 +45,8 @@ pub(super) enum MarkOutcome {
 pub(super) struct DirtySet<W> {
     pub(super) pacing: ReadPacing,
     pub(super) keys: IterMap<Topic, KeyState<W>>,
+    /// The same topics by their key.
+    topics_by_key: TopicsByKey,
     /// The keys that a statement reads now. Kept apart from `keys`: a topic may lose its viewers
     /// and find new ones while its read is under way.
     pub(super) reading: HashSet<Topic>,
@@ -72,6 +75,7 @@ impl<W> DirtySet<W> {
         Self {
             pacing,
             keys: IterMap::default(),
+            topics_by_key: TopicsByKey::default(),
             reading: HashSet::new(),
             heavy_keys: HashSet::new(),
             queued: HashSet::new(),
@@ -94,6 +98,12 @@ impl<W> DirtySet<W> {
         self.keys
             .entry(topic.clone())
             .or_insert_with(|| KeyState::new(share));
+        self.topics_by_key.insert(topic);
+    }
+
+    /// Returns the watched topics of a key, which is a topic without parameters.
+    pub(super) fn topics_of_key(&self, key: &Topic) -> &[Topic] {
+        self.topics_by_key.of_key(key)
     }
 
     /// Schedules the key's first read at `at`, unless [`DirtySet::notifications_enabled`] comes
@@ -133,6 +143,7 @@ impl<W> DirtySet<W> {
     /// Removes a topic without viewers. Its waiters are dropped, since no read follows.
     pub(super) fn unwatch(&mut self, topic: &Topic) {
         let state = self.keys.swap_remove(topic);
+        self.topics_by_key.remove(topic);
         if state.is_some_and(|state| state.failures > 0) {
             // The pause of a failing key must not delay the first read for its next viewer.
             let before = self.delayed.len();

@@ -84,13 +84,18 @@ impl Engine {
         EngineActor::new(self.shared, parts).run().await;
     }
 
-    /// Records a hint that this key may have changed.
-    pub fn changed(&self, topic: &Topic, source: HintSource) {
+    /// Records a hint that this key may have changed: all its topics, whatever their parameters.
+    pub fn changed(&self, key: &Topic, source: HintSource) {
+        let now = monotonic_now();
         let mut state = self.lock();
-        state.missed_changes.clear_notified(topic);
-        let mark = state.dirty.mark(topic, source, monotonic_now());
+        let topics = state.dirty.topics_of_key(&key.without_params()).to_vec();
+        let mut marks = Vec::with_capacity(topics.len());
+        for topic in &topics {
+            state.missed_changes.clear_notified(topic);
+            marks.push(state.dirty.mark(topic, source, now));
+        }
         drop(state);
-        self.count_hint(mark, source);
+        self.count_hint(&marks, source);
     }
 
     /// Marks these keys for a read: their writers send notifications from now on, and changes made
@@ -115,31 +120,38 @@ impl Engine {
         self.shared.wake.notify_one();
     }
 
-    /// Records the hook's hint. The future resolves when the key was read, or at once if it has no
-    /// viewers. If triggers do not cover the writer, the key is read again a few times, because the
+    /// Records the hook's hint. The future resolves when all topics of the key were read, or at once
+    /// if it has no viewers. If triggers do not cover the writer, the key is read again a few times, because the
     /// request to the hook may precede the commit.
     pub fn read_now(
         &self,
-        topic: &Topic,
+        key: &Topic,
     ) -> impl Future<Output = Result<(), ReadFailed>> + Send + 'static + use<> {
-        let (sender, result) = oneshot::channel();
         let now = monotonic_now();
+        let rechecks = !self.shared.triggers_complete.load(Ordering::Relaxed);
         let mut state = self.lock();
-        state.missed_changes.clear_notified(topic);
-        let mark = state.dirty.mark(topic, HintSource::Hook, now);
-        state.dirty.add_waiter(topic, sender);
-        if !self.shared.triggers_complete.load(Ordering::Relaxed) {
-            state.dirty.schedule_recheck(topic, now);
+        let topics = state.dirty.topics_of_key(&key.without_params()).to_vec();
+        let (mut marks, mut results) = (Vec::new(), Vec::new());
+        for topic in &topics {
+            state.missed_changes.clear_notified(topic);
+            marks.push(state.dirty.mark(topic, HintSource::Hook, now));
+            let (sender, result) = oneshot::channel();
+            state.dirty.add_waiter(topic, sender);
+            results.push(result);
+            if rechecks {
+                state.dirty.schedule_recheck(topic, now);
+            }
         }
         drop(state);
-        self.count_hint(mark, HintSource::Hook);
-        // The channel fails when the last viewer left meanwhile; then the read is not needed.
+        self.count_hint(&marks, HintSource::Hook);
         async move {
-            if result.await.unwrap_or(true) {
-                Ok(())
-            } else {
-                Err(ReadFailed)
+            let mut succeeded = true;
+            for result in results {
+                // The channel fails when the last viewer left meanwhile; then the read is not
+                // needed.
+                succeeded &= result.await.unwrap_or(true);
             }
+            succeeded.then_some(()).ok_or(ReadFailed)
         }
     }
 
@@ -167,13 +179,16 @@ impl Engine {
         self.shared.triggers_complete.load(Ordering::Relaxed)
     }
 
-    fn count_hint(&self, mark: MarkOutcome, source: HintSource) {
+    /// Counts a hint for one key, whose topics were marked so.
+    fn count_hint(&self, marks: &[MarkOutcome], source: HintSource) {
         let metrics = &self.shared.metrics;
         metrics.changes_received.increment(source.as_str());
-        match mark {
-            MarkOutcome::Unwatched => drop(metrics.changes_unwatched.inc()),
-            MarkOutcome::Coalesced => drop(metrics.changes_coalesced.inc()),
-            MarkOutcome::Marked => self.shared.wake.notify_one(),
+        if marks.contains(&MarkOutcome::Marked) {
+            self.shared.wake.notify_one();
+        } else if marks.contains(&MarkOutcome::Coalesced) {
+            metrics.changes_coalesced.inc();
+        } else {
+            metrics.changes_unwatched.inc();
         }
     }
 

@@ -24,6 +24,7 @@ mod read_pacing;
 mod read_slots;
 mod settings;
 mod shared;
+mod topics_by_key;
 mod verification_rotation;
 
 #[cfg(any(test, feature = "simulation"))]

@@ -138,10 +138,10 @@ impl Hook {
         body: &[u8],
     ) -> Result<Topic, ApiError> {
         let definition = self.state.catalog.get(stream);
-        // Without the database the key's type is unknown, so the key can't be checked. Nobody can
-        // be subscribed to it either.
-        let key_type = *definition.key_type.get().ok_or_else(read_failed)?;
-        let key = hook_body::parse(body, format, definition, key_type)
+        // Without the database the types are unknown, so the key can't be checked. Nobody can be
+        // subscribed to it either.
+        let types = definition.key_types.get().ok_or_else(read_failed)?;
+        let key = hook_body::parse(body, format, definition, types)
             .map_err(|error| ApiError::bad_request("bad_hook", error.to_string()))?;
         Ok(Topic { stream, key })
     }

@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use latido_base::ident::Key;
 use latido_net::query;
-use latido_stream::{KeyType, Stream};
+use latido_stream::{InvalidKey, KeyType, Stream};
 
 /// The generic name of the key's field, for senders that do not know the stream's own.
 const GENERIC_KEY_FIELD: &str = "key";
@@ -16,6 +16,8 @@ pub(super) enum HookBodyError {
     NotJson,
     #[error("expected \"{field}\": {expected}")]
     Key { field: String, expected: KeyType },
+    #[error("{0}")]
+    Form(String),
     #[error("expected \"action\" to be a string")]
     Action,
 }
@@ -57,12 +59,13 @@ impl BodyFormat {
 pub fn parse_hint(
     body: &[u8],
     stream: &Stream,
-    key_type: KeyType,
+    types: &[KeyType],
 ) -> Result<Key, impl std::error::Error + use<>> {
-    parse(body, BodyFormat::FormOrJson, stream, key_type)
+    parse(body, BodyFormat::FormOrJson, stream, types)
 }
 
-/// Parses the key of `{"<key_field>": …, "action": …}` or `{"key": …}`.
+/// Parses the key of `{"<key_field>": …, "action": …}`, with one field for each part, or of
+/// `{"key": …}`, which a channel's name writes the same way.
 ///
 /// The action's value does not matter, since the row is read again in any case. It must be text,
 /// because anything else is a mistake worth reporting.
@@ -70,41 +73,87 @@ pub(super) fn parse(
     body: &[u8],
     format: BodyFormat,
     stream: &Stream,
-    key_type: KeyType,
+    types: &[KeyType],
 ) -> Result<Key, HookBodyError> {
     let body = match serde_json::from_slice(body) {
         Ok(Value::Object(body)) => body,
         Err(_) if format == BodyFormat::FormOrJson => form_fields(body, stream),
         _ => return Err(HookBodyError::NotJson),
     };
-    let invalid = || HookBodyError::Key {
-        field: stream.key_field.clone(),
-        expected: key_type,
+    let is_named = stream
+        .key_fields
+        .iter()
+        .any(|field| body.contains_key(field));
+    let key = match body.get(GENERIC_KEY_FIELD) {
+        Some(key) if !is_named => whole_key(key, stream, types)?,
+        _ => key_of_fields(&body, stream, types)?,
     };
-    let text = match body
-        .get(&stream.key_field)
-        .or_else(|| body.get(GENERIC_KEY_FIELD))
-    {
-        Some(Value::String(text)) if !text.trim().is_empty() => text.clone(),
-        Some(Value::Number(number)) if key_type == KeyType::Integer => number.to_string(),
-        _ => return Err(invalid()),
-    };
-    let key = key_type
-        .parse(&text, stream.key_prefix())
-        .map_err(|_| invalid())?;
     match body.get("action") {
         None | Some(Value::Null | Value::String(_)) => Ok(key),
         Some(_) => Err(HookBodyError::Action),
     }
 }
 
+/// Parses the key of a body with one field for each part.
+fn key_of_fields(
+    body: &Map<String, Value>,
+    stream: &Stream,
+    types: &[KeyType],
+) -> Result<Key, HookBodyError> {
+    let mut parts = Vec::with_capacity(types.len());
+    for (field, of) in stream.key_fields.iter().zip(types) {
+        let invalid = || HookBodyError::Key {
+            field: field.clone(),
+            expected: of.clone(),
+        };
+        let part = body.get(field).and_then(|part| part_text(part, of));
+        let part = part.ok_or_else(invalid)?;
+        of.parse(&part, stream.part_prefix(field))
+            .map_err(|_| invalid())?;
+        parts.push(part);
+    }
+    stream
+        .canonical_key(types, &parts)
+        .map_err(|error| HookBodyError::Form(error.to_string()))
+}
+
+/// Parses a key that stands in one field.
+fn whole_key(value: &Value, stream: &Stream, types: &[KeyType]) -> Result<Key, HookBodyError> {
+    let invalid = |problem: Option<InvalidKey>| match (types, problem) {
+        ([of], _) => HookBodyError::Key {
+            field: stream.key_fields.concat(),
+            expected: of.clone(),
+        },
+        (_, Some(problem)) => HookBodyError::Form(problem.to_string()),
+        (_, None) => HookBodyError::Form(format!("expected {}", stream.channel_form())),
+    };
+    let text = match types {
+        [of] => part_text(value, of),
+        _ => value.as_str().map(ToOwned::to_owned),
+    };
+    let text = text.ok_or_else(|| invalid(None))?;
+    stream
+        .parse_key_without_params(types, &text)
+        .map_err(|problem| invalid(Some(problem)))
+}
+
+/// Returns the text of a key part, which may be a number if the type is one.
+fn part_text(value: &Value, of: &KeyType) -> Option<String> {
+    match value {
+        Value::String(text) if !text.trim().is_empty() => Some(text.clone()),
+        Value::Number(number) if *of == KeyType::Integer => Some(number.to_string()),
+        Value::Bool(value) if *of == KeyType::Boolean => Some(value.to_string()),
+        _ => None,
+    }
+}
+
 /// Returns the fields of a form that a hint may have.
 fn form_fields(body: &[u8], stream: &Stream) -> Map<String, Value> {
     let form = String::from_utf8_lossy(body);
-    let names = [stream.key_field.as_str(), GENERIC_KEY_FIELD, "action"];
-    let fields = names.iter().filter_map(|name| {
+    let own = stream.key_fields.iter().map(String::as_str);
+    let fields = own.chain([GENERIC_KEY_FIELD, "action"]).filter_map(|name| {
         let value = query::value(&form, name)?;
-        Some(((*name).to_owned(), Value::from(value)))
+        Some((name.to_owned(), Value::from(value)))
     });
     fields.collect()
 }
@@ -120,7 +169,7 @@ mod tests {
 
     fn read(body: &str, key_type: KeyType) -> Result<String, HookBodyError> {
         let stream = Stream::test_stream("estadisticas", None);
-        parse(body.as_bytes(), BodyFormat::Json, &stream, key_type).map(|key| key.to_string())
+        parse(body.as_bytes(), BodyFormat::Json, &stream, &[key_type]).map(|key| key.to_string())
     }
 
     #[test]
@@ -157,8 +206,13 @@ mod tests {
     fn forms_are_parsed() {
         let stream = Stream::test_stream("estadisticas", None);
         let read = |body: &str, key_type| {
-            parse(body.as_bytes(), BodyFormat::FormOrJson, &stream, key_type)
-                .map(|key| key.to_string())
+            parse(
+                body.as_bytes(),
+                BodyFormat::FormOrJson,
+                &stream,
+                &[key_type],
+            )
+            .map(|key| key.to_string())
         };
         for body in [
             "negocio_id=negocio_123&action=created",

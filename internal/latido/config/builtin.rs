@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 
 use latido_postgres::TableGrant;
-use latido_stream::{SourceTable, Stream, ZoneRule};
+use latido_stream::{KeyRoute, SourceTable, Stream, ZoneRule};
 
 /// The name of the built-in stream. A stream of that name in `latido.toml` replaces it.
 pub(super) const ESTADISTICAS: &str = "estadisticas";
@@ -59,14 +59,16 @@ pub(super) fn estadisticas(zone: &str) -> Stream {
         authorize_query: Some(AUTHORIZE.to_owned()),
         zone_rule: ZoneRule::Fixed(zone.to_owned()),
         event: "stats".to_owned(),
-        key_field: "negocio_id".to_owned(),
+        key_fields: vec!["negocio_id".to_owned()],
+        params: Vec::new(),
+        interval: None,
         tables: vec![SourceTable {
             name: "citas".to_owned(),
-            key_column: Some("negocio_id".to_owned()),
+            route: KeyRoute::Columns(vec!["negocio_id".to_owned()]),
             columns: ["negocio_id", "fecha", "estado"]
                 .map(ToOwned::to_owned)
                 .to_vec(),
         }],
-        key_type: OnceLock::new(),
+        key_types: OnceLock::new(),
     }
 }

@@ -11,6 +11,7 @@ mod flags;
 mod purpose;
 mod settings;
 mod stream_file;
+mod stream_params;
 mod variables;
 
 pub use app_settings::EnabledApp;

@@ -148,7 +148,7 @@ impl Settings {
 fn key_fields(streams: &[Stream]) -> Vec<String> {
     streams
         .iter()
-        .map(|stream| stream.key_field.clone())
+        .flat_map(|stream| stream.key_fields.iter().cloned())
         .collect()
 }
 

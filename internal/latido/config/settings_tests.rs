@@ -57,7 +57,7 @@ fn server_needs_three_variables_and_has_defaults_for_the_rest() {
         panic!("one stream")
     };
     assert_eq!(
-        (&*stream.name, &*stream.event, &*stream.key_field),
+        (&*stream.name, &*stream.event, &*stream.key_fields.concat()),
         ("estadisticas", "stats", "negocio_id")
     );
     assert_eq!(
@@ -326,7 +326,7 @@ fn file_replaces_or_adds_streams() {
         let names: Vec<_> = settings
             .streams
             .iter()
-            .map(|s| format!("{}/{}", s.name, s.key_field))
+            .map(|s| format!("{}/{}", s.name, s.key_fields.concat()))
             .collect();
         Ok::<_, ConfigErrors>((names.join(" "), settings.policy.admin_roles.join(" ")))
     };

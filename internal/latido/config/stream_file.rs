@@ -3,13 +3,17 @@
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use serde::Deserialize;
 
 use crate::config::ConfigErrors;
 use crate::config::app_settings::AppTables;
+use crate::config::stream_params::StreamParams;
 use crate::config::variables::LATIDO_CONFIG;
-use latido_stream::{SYSTEM_STREAM_NAME, SourceTable, Stream, VerificationQuery, ZoneRule};
+use latido_stream::{
+    KeyRoute, SYSTEM_STREAM_NAME, SourceTable, Stream, VerificationQuery, ZoneRule,
+};
 
 /// Frame types that the protocol itself uses. A stream's event of such a name would be mistaken for
 /// one.
@@ -26,8 +30,13 @@ const RESERVED_EVENTS: [&str; 9] = [
 ];
 /// Names that the server itself uses, for its own channels and URL paths.
 const RESERVED_STREAMS: [&str; 2] = [SYSTEM_STREAM_NAME, "dashboard"];
-/// The maximum length, in bytes, of the name of a stream, an event or a key field.
+/// The maximum length, in bytes, of the name of a stream, an event, a key field or a parameter.
 const MAX_NAME_BYTES: usize = 63;
+/// The largest number of key parts. PostgreSQL's own limit for an index is 32 columns.
+const MAX_KEY_PARTS: usize = 8;
+/// The longest `interval_ms`: an hour.
+const MAX_INTERVAL_MS: u64 = 3_600_000;
+pub(super) const EXPECTED_NAME: &str = "expected 1 to 63 letters, digits, _ or -";
 
 /// The parsed contents of a `latido.toml`.
 #[derive(Debug)]
@@ -59,7 +68,12 @@ struct StreamTable {
     authorize: Option<String>,
     time_zone: Option<String>,
     event: Option<String>,
-    key_field: String,
+    key_field: Option<String>,
+    keys: Option<Vec<String>>,
+    interval_ms: Option<u64>,
+    /// In the order of the file, which is that of the query's parameters.
+    #[serde(default)]
+    params: toml::Table,
     #[serde(default)]
     tables: Vec<TableEntry>,
 }
@@ -68,9 +82,30 @@ struct StreamTable {
 #[serde(deny_unknown_fields)]
 struct TableEntry {
     table: String,
-    key: Option<String>,
+    key: Option<KeyColumns>,
+    via: Option<String>,
     #[serde(default)]
     columns: Vec<String>,
+}
+
+/// The columns of a table with the key parts; a single one may be written without brackets.
+#[derive(Deserialize)]
+#[serde(
+    untagged,
+    expecting = "expected a column's name, or an array of names, one for each key part"
+)]
+enum KeyColumns {
+    One(String),
+    Each(Vec<String>),
+}
+
+impl KeyColumns {
+    fn into_names(self) -> Vec<String> {
+        match self {
+            Self::One(name) => vec![name],
+            Self::Each(names) => names,
+        }
+    }
 }
 
 fn yes() -> bool {
@@ -146,7 +181,7 @@ fn parse(
 }
 
 /// The context for parsing one stream's table: its file, its name, and the list of errors.
-struct StreamParser<'a> {
+pub(super) struct StreamParser<'a> {
     path: &'a Path,
     dir: &'a Path,
     stream_name: &'a str,
@@ -154,7 +189,7 @@ struct StreamParser<'a> {
 }
 
 impl StreamParser<'_> {
-    fn add_error(&mut self, field: Option<&str>, problem: &str) {
+    pub(super) fn add_error(&mut self, field: Option<&str>, problem: &str) {
         let field = field.map(|field| format!(" {field}")).unwrap_or_default();
         self.errors.add(
             format!(
@@ -170,7 +205,9 @@ impl StreamParser<'_> {
     /// the errors are reported.
     fn stream(&mut self, table: StreamTable, default_zone: &str) -> Stream {
         self.check_names(&table);
-        let tables = self.parse_tables(table.tables);
+        let key_fields = self.parse_keys(table.key_field, table.keys);
+        let tables = self.parse_tables(table.tables, &key_fields);
+        let params = StreamParams::new(self).parse(table.params, &key_fields);
         Stream {
             name: self.stream_name.to_owned(),
             query: self.read_sql("query", &table.query),
@@ -180,25 +217,23 @@ impl StreamParser<'_> {
             authorize_query: table.authorize.map(|sql| self.read_sql("authorize", &sql)),
             zone_rule: self.parse_zone(table.time_zone, default_zone),
             event: table.event.unwrap_or_else(|| self.stream_name.to_owned()),
-            key_field: table.key_field,
+            key_fields,
+            params,
+            interval: self.parse_interval(table.interval_ms),
             tables,
-            key_type: OnceLock::new(),
+            key_types: OnceLock::new(),
         }
     }
 
     fn check_names(&mut self, table: &StreamTable) {
-        let expected = "expected 1 to 63 letters, digits, _ or -";
         if !is_name(self.stream_name) {
-            self.add_error(None, &format!("a bad name for a stream; {expected}"));
+            self.add_error(None, &format!("a bad name for a stream; {EXPECTED_NAME}"));
         }
         if RESERVED_STREAMS.contains(&self.stream_name) {
             self.add_error(None, "this name is the server's own; expected another word");
         }
-        if !is_name(&table.key_field) {
-            self.add_error(Some("key_field"), expected);
-        }
         if table.event.as_deref().is_some_and(|event| !is_name(event)) {
-            self.add_error(Some("event"), expected);
+            self.add_error(Some("event"), EXPECTED_NAME);
         }
         let event = table.event.as_deref().unwrap_or(self.stream_name);
         if RESERVED_EVENTS.contains(&event) {
@@ -209,37 +244,134 @@ impl StreamParser<'_> {
         }
     }
 
-    fn parse_tables(&mut self, tables: Vec<TableEntry>) -> Vec<SourceTable> {
-        let mut seen = HashSet::new();
-        for table in &tables {
-            let names = [Some(&table.table), table.key.as_ref()]
-                .into_iter()
-                .flatten()
-                .chain(&table.columns);
-            if names.into_iter().any(|name| name.trim().is_empty()) {
-                self.add_error(Some("tables"), "a name is empty; expected the table's, its key column's and its columns' names");
+    /// Returns the names of the key parts. `key_field` is the short form of one.
+    fn parse_keys(&mut self, field: Option<String>, keys: Option<Vec<String>>) -> Vec<String> {
+        let is_short = field.is_some();
+        let fields = match (field, keys) {
+            (Some(field), None) => vec![field],
+            (None, Some(keys)) => keys,
+            (None, None) => {
+                self.add_error(None, "missing field `key_field`; expected it, or keys = [\"…\"]; keys = [] is a stream without a key");
+                return Vec::new();
             }
-            if !seen.insert(&table.table) {
+            (Some(_), Some(keys)) => {
                 self.add_error(
-                    Some("tables"),
-                    &format!("{:?} comes twice; expected each table once", table.table),
+                    Some("keys"),
+                    "stands beside key_field; expected one of both",
+                );
+                keys
+            }
+        };
+        let setting = if is_short { "key_field" } else { "keys" };
+        if !fields.iter().all(|field| is_name(field)) {
+            self.add_error(Some(setting), EXPECTED_NAME);
+        }
+        if fields.len() > MAX_KEY_PARTS {
+            self.add_error(
+                Some(setting),
+                &format!("expected at most {MAX_KEY_PARTS} key parts"),
+            );
+        }
+        let mut seen = HashSet::new();
+        for field in &fields {
+            if !seen.insert(field) {
+                self.add_error(
+                    Some(setting),
+                    &format!("{field:?} comes twice; expected it once"),
+                );
+            }
+            if !is_short && field == "timestamp" {
+                self.add_error(
+                    Some(setting),
+                    "\"timestamp\" is the protocol's own; expected another word",
                 );
             }
         }
-        tables
-            .into_iter()
-            .map(
-                |TableEntry {
-                     table,
-                     key,
-                     columns,
-                 }| SourceTable {
-                    name: table,
-                    key_column: key,
-                    columns,
-                },
-            )
-            .collect()
+        fields
+    }
+
+    fn parse_interval(&mut self, milliseconds: Option<u64>) -> Option<Duration> {
+        let milliseconds = milliseconds?;
+        if milliseconds > MAX_INTERVAL_MS {
+            self.add_error(
+                Some("interval_ms"),
+                &format!("expected 0 to {MAX_INTERVAL_MS} milliseconds"),
+            );
+        }
+        Some(Duration::from_millis(milliseconds))
+    }
+
+    fn parse_tables(&mut self, tables: Vec<TableEntry>, key_fields: &[String]) -> Vec<SourceTable> {
+        let mut parsed = Vec::new();
+        for TableEntry {
+            table,
+            key,
+            via,
+            columns,
+        } in tables
+        {
+            let route = self.parse_route(&table, key, via, key_fields);
+            let keys: &[String] = match &route {
+                KeyRoute::Columns(keys) => keys,
+                KeyRoute::Lookup(_) | KeyRoute::EveryKey => &[],
+            };
+            let mut names = std::iter::once(&table).chain(keys).chain(&columns);
+            if names.any(|name| name.trim().is_empty()) {
+                self.add_error(Some("tables"), "a name is empty; expected the table's, its key columns' and its columns' names");
+            }
+            let is_known = |other: &SourceTable| other.name == table && other.route == route;
+            if parsed.iter().any(is_known) {
+                self.add_error(
+                    Some("tables"),
+                    &format!(
+                        "{table:?} comes twice; expected each table once, or with another key"
+                    ),
+                );
+            }
+            parsed.push(SourceTable {
+                name: table,
+                route,
+                columns,
+            });
+        }
+        parsed
+    }
+
+    /// Returns the way from a changed row of a table to its keys.
+    fn parse_route(
+        &mut self,
+        table: &str,
+        key: Option<KeyColumns>,
+        via: Option<String>,
+        key_fields: &[String],
+    ) -> KeyRoute {
+        let key = key.map(KeyColumns::into_names);
+        match (key, via) {
+            (Some(_), Some(_)) => {
+                self.add_error(
+                    Some("tables"),
+                    &format!("{table:?} has both key and via; expected one of both"),
+                );
+                KeyRoute::EveryKey
+            }
+            (None, Some(sql)) => KeyRoute::Lookup(self.read_sql("via", &sql)),
+            (Some(columns), None) => {
+                if columns.len() != key_fields.len() {
+                    let expected = key_fields.join(", ");
+                    self.add_error(
+                        Some("tables"),
+                        &format!(
+                            "{table:?} names {} key columns; expected one for each key part ({expected})",
+                            columns.len()
+                        ),
+                    );
+                }
+                KeyRoute::Columns(columns)
+            }
+            // Every row of every table concerns the only key.
+            (None, None) if key_fields.is_empty() => KeyRoute::Columns(Vec::new()),
+            (None, None) => KeyRoute::EveryKey,
+        }
     }
 
     /// Returns SQL text, or the contents of a file if the text ends in `.sql`. Paths are relative
@@ -309,7 +441,7 @@ fn is_query(text: &str) -> bool {
 }
 
 /// Checks a name that will appear in channels, frames and token claims.
-fn is_name(text: &str) -> bool {
+pub(super) fn is_name(text: &str) -> bool {
     (1..=MAX_NAME_BYTES).contains(&text.len())
         && text
             .bytes()

@@ -35,7 +35,7 @@ fn minimal_stream_has_a_query_and_a_key_field() {
             &*stream.name,
             &*stream.event,
             &*stream.query,
-            &*stream.key_field
+            &*stream.key_fields.concat()
         ),
         ("citas", "citas", "SELECT 1", "negocio_id")
     );
@@ -118,7 +118,7 @@ fn complete_stream_is_parsed() {
         stream.tables[1],
         SourceTable {
             name: "feriados".into(),
-            key_column: None,
+            route: KeyRoute::EveryKey,
             columns: Vec::new()
         }
     );

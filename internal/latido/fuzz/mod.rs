@@ -148,9 +148,10 @@ impl PermissionSource for DenyAllPermissions {
 pub fn hook(bytes: &[u8]) {
     let stream = Stream::test_stream("estadisticas", None);
     for key_type in [KeyType::Uuid, KeyType::Integer, KeyType::Text] {
-        match latido_http::parse_hint(bytes, &stream, key_type) {
+        let types = [key_type];
+        match latido_http::parse_hint(bytes, &stream, &types) {
             Ok(key) => assert_eq!(
-                key_type.parse(key.as_str(), stream.key_prefix()).ok(),
+                stream.parse_key(&types, key.as_str()).ok(),
                 Some(key),
                 "a canonical key parses to itself"
             ),

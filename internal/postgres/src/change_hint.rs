@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
+use serde::Deserialize;
+
 use crate::trigger_health::TriggerFailure;
 use latido_base::ident::{Key, StreamId};
 use latido_stream::{Catalog, ChangeHint, ChannelError};
@@ -42,7 +44,8 @@ pub(super) struct HintBatch {
 }
 
 impl HintBatch {
-    /// Adds the content of a payload: `["stream", key, …]`, or `["stream", null]` for every key of
+    /// Adds the content of a payload: `["stream", key, …]`, where a key with several parts is an
+    /// array of them; or `["stream", null]` for every key of
     /// the stream. `["stream", null, "table", "sqlstate"]` is also for every key: a trigger failed.
     ///
     /// Any other payload could be a message that this version does not understand, so it counts as
@@ -62,7 +65,11 @@ impl HintBatch {
         let Some(stream) = catalog.find(&name) else {
             return;
         };
-        if let [None, Some(table), Some(sqlstate)] = keys.as_slice()
+        if let [
+            None,
+            Some(PayloadKey::Part(table)),
+            Some(PayloadKey::Part(sqlstate)),
+        ] = keys.as_slice()
             && is_sqlstate(sqlstate)
         {
             self.whole_streams.insert(stream);
@@ -77,7 +84,7 @@ impl HintBatch {
         }
         let set = self.keys.entry(stream).or_default();
         for key in keys {
-            match key.as_deref().map(|key| catalog.parse_key(stream, key)) {
+            match key.map(|key| catalog.key_of_parts(stream, key.parts())) {
                 Some(Ok(key)) => drop(set.insert(key)),
                 Some(Err(ChannelError::InvalidKey(_))) => {}
                 None | Some(Err(_)) => drop(self.whole_streams.insert(stream)),
@@ -142,12 +149,29 @@ fn is_sqlstate(text: &str) -> bool {
     text.len() == 5 && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
+/// A key in a payload: the text of its only part, or the texts of its parts.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum PayloadKey {
+    Part(String),
+    Parts(Vec<String>),
+}
+
+impl PayloadKey {
+    fn parts(&self) -> &[String] {
+        match self {
+            Self::Part(part) => std::slice::from_ref(part),
+            Self::Parts(parts) => parts,
+        }
+    }
+}
+
 /// Splits a payload into its name and keys. The server limits a payload to 8,000 bytes, so the work
 /// is bounded.
-fn parse_payload(payload: &str) -> Result<(String, Vec<Option<String>>), serde_json::Error> {
-    let mut items: std::collections::VecDeque<Option<String>> = serde_json::from_str(payload)?;
+fn parse_payload(payload: &str) -> Result<(String, Vec<Option<PayloadKey>>), serde_json::Error> {
+    let mut items: std::collections::VecDeque<Option<PayloadKey>> = serde_json::from_str(payload)?;
     match items.pop_front().flatten() {
-        Some(name) if !items.is_empty() => Ok((name, items.into())),
+        Some(PayloadKey::Part(name)) if !items.is_empty() => Ok((name, items.into())),
         _ => Err(serde::de::Error::custom("expected a stream and keys")),
     }
 }
@@ -304,7 +328,7 @@ mod tests {
         let mut streams: Vec<_> = catalog.iter().map(|(_, s)| s.clone()).collect();
         drop(catalog);
         let mut stream = std::sync::Arc::try_unwrap(streams.remove(0)).unwrap();
-        stream.key_type = std::sync::OnceLock::new();
+        stream.key_types = std::sync::OnceLock::new();
         catalog = Catalog::new(vec![stream]);
         let mut batch = HintBatch::default();
         batch.add(&catalog, r#"["estadisticas","7"]"#);

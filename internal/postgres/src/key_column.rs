@@ -10,32 +10,37 @@ use crate::error::{DatabaseError, KeyMismatch};
 use crate::key_array::array_name;
 use crate::pool::Database;
 use crate::table_lookup::find_table_oid;
-use latido_stream::{KeyType, SourceTable, Stream};
+use latido_stream::{KeyRoute, KeyType, SourceTable, Stream};
 
-/// Checks that every key column of the stream's tables spells keys as the server does. `keys` is
-/// the array type of `$1`. Skips tables and columns that cannot be found: they have no triggers.
+/// Checks that every key column of the stream's tables spells keys as the server does. `arrays` are
+/// the types of the first parameters, one for each key part. Skips tables and columns that cannot be found: they have no triggers.
 ///
 /// # Errors
 /// [`DatabaseError::KeyMismatch`] for the first column that differs.
 pub(super) async fn check_key_columns(
     database: &Database,
     stream: &Stream,
-    keys: &Type,
-    of: KeyType,
+    arrays: &[Type],
+    types: &[KeyType],
 ) -> Result<(), DatabaseError> {
     for table in &stream.tables {
-        let Some(column) = find_key_column(database, table).await? else {
+        let KeyRoute::Columns(columns) = &table.route else {
             continue;
         };
-        if !column.spells_like(of) {
-            return Err(DatabaseError::KeyMismatch(Box::new(KeyMismatch {
-                stream: stream.name.clone(),
-                table: table.name.clone(),
-                remedy: column.remedy(&table.name, of),
-                column: column.name,
-                column_type: column.declared,
-                parameter_type: array_name(keys),
-            })));
+        for ((column, array), of) in columns.iter().zip(arrays).zip(types) {
+            let Some(column) = find_key_column(database, table, column).await? else {
+                continue;
+            };
+            if !column.spells_like(of) {
+                return Err(DatabaseError::KeyMismatch(Box::new(KeyMismatch {
+                    stream: stream.name.clone(),
+                    table: table.name.clone(),
+                    remedy: column.remedy(&table.name, of),
+                    column: column.name,
+                    column_type: column.declared,
+                    parameter_type: array_name(array),
+                })));
+            }
         }
     }
     Ok(())
@@ -53,7 +58,7 @@ impl Database {
         let Some(prepared) = self.cached_prepared(&stream.name) else {
             return Ok(());
         };
-        let (keys, of) = (&prepared.key_array_type, prepared.key_type);
+        let (keys, of) = (&prepared.topic_arrays.keys, &prepared.key_types);
         let result = check_key_columns(self, stream, keys, of).await;
         if let Err(DatabaseError::KeyMismatch(_)) = &result {
             self.forget_prepared(&stream.name);
@@ -76,23 +81,27 @@ struct FoundColumn {
 impl FoundColumn {
     /// Returns whether each key of that type has one text in the column. A type that cannot be a
     /// key's is reported with the table itself.
-    fn spells_like(&self, of: KeyType) -> bool {
-        self.key_type
-            .is_none_or(|own| own == of && !self.is_nondeterministic)
+    fn spells_like(&self, of: &KeyType) -> bool {
+        let own = self.key_type.as_ref();
+        own.is_none_or(|own| own == of && !self.is_nondeterministic)
     }
 
-    fn remedy(&self, table: &str, of: KeyType) -> String {
+    fn remedy(&self, table: &str, of: &KeyType) -> String {
         let column = &self.name;
-        match (self.key_type, of) {
+        match (&self.key_type, of) {
             (Some(KeyType::Text), KeyType::Text) => {
                 format!("give {column} a deterministic collation, such as \"C\"")
             }
             (Some(KeyType::Uuid), _) => "write `$1::uuid[]` in the query".to_owned(),
             (Some(KeyType::Integer), _) => "write `$1::bigint[]` in the query".to_owned(),
+            (Some(KeyType::Date), _) => "write `$1::date[]` in the query".to_owned(),
+            (Some(KeyType::Boolean), _) => "write `$1::boolean[]` in the query".to_owned(),
             (Some(KeyType::Text) | None, wanted) => {
                 let sql_type = match wanted {
                     KeyType::Uuid => "uuid",
                     KeyType::Integer | KeyType::Text => "bigint",
+                    KeyType::Date => "date",
+                    KeyType::Boolean => "boolean",
                 };
                 format!(
                     "write `$1::text[]` in the query and compare {column} as text, or ALTER TABLE {table} \
@@ -106,10 +115,8 @@ impl FoundColumn {
 async fn find_key_column(
     database: &Database,
     table: &SourceTable,
+    key: &String,
 ) -> Result<Option<FoundColumn>, DatabaseError> {
-    let Some(key) = &table.key_column else {
-        return Ok(None);
-    };
     let Some(oid) = find_table_oid(database, table).await? else {
         return Ok(None);
     };
@@ -138,6 +145,8 @@ fn key_type_of(type_name: &str) -> Option<KeyType> {
         "uuid" => Some(KeyType::Uuid),
         "int8" | "int4" | "int2" => Some(KeyType::Integer),
         "text" | "varchar" => Some(KeyType::Text),
+        "date" => Some(KeyType::Date),
+        "bool" => Some(KeyType::Boolean),
         _ => None,
     }
 }

@@ -12,6 +12,7 @@ mod connect;
 mod day_array;
 mod prepare;
 mod prepared_stream;
+mod topic_arrays;
 
 mod doctor;
 mod error;

@@ -14,9 +14,9 @@ use crate::key_column::check_key_columns;
 use crate::pool::Database;
 use crate::prepared_stream::{KeyedStatement, PreparedStream};
 use crate::quote::quote_ident;
-use crate::statement_shape::StatementShape;
+use crate::statement_shape::{StatementShape, TopicColumns};
 use crate::statement_text::single_statement;
-use latido_stream::{Column, KeyType, Stream, ZoneRule};
+use latido_stream::{Column, KeyType, ParamKind, Stream, ZoneRule};
 
 /// The time-out of describing one statement.
 const DESCRIBE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -45,42 +45,36 @@ pub(super) async fn describe_stream(
         }
         (result, _) => result?,
     };
-    let (keys, key_type, days) = found.check_parameters(&what)?;
-    let (key, data) = found.check_columns(&what, stream, &keys)?;
-    check_key_columns(database, stream, &keys, key_type).await?;
+    let (topic_arrays, days) = found.check_parameters(&what, stream)?;
+    let names = found.check_columns(&what, stream, &topic_arrays)?;
+    let key_types: Vec<_> = topic_arrays.keys.iter().filter_map(key_type).collect();
+    check_key_columns(database, stream, &topic_arrays.keys, &key_types).await?;
+    let row = build_row_sql(&names, &key_types, stream);
     let zones = match &stream.zone_rule {
         ZoneRule::Fixed(_) => None,
         ZoneRule::Query { sql, .. } => {
-            Some(prepare_zones(database, &private, stream, sql, key_type).await?)
+            Some(prepare_zones(database, &private, stream, sql, &key_types).await?)
         }
     };
     let mismatch = match stream.pending_verification() {
-        Some(check) => Some(
-            prepare_comparison(
-                database,
-                &private,
-                stream,
-                &check.query,
-                &found,
-                (&key, &data),
-            )
-            .await?,
-        ),
+        Some(check) => {
+            Some(prepare_comparison(database, &private, stream, &check.query, &found, &row).await?)
+        }
         None => None,
     };
-    let read = build_read_sql(stream.active_query(), &key, &data);
+    let read = build_read_sql(stream.active_query(), &row);
     let columns = found
         .columns
         .iter()
-        .skip(1)
+        .skip(names.topic.len())
         .map(|(name, of)| Column {
             name: name.clone(),
             kind: columns::json_kind(of),
         })
         .collect();
     Ok(PreparedStream {
-        key_type,
-        key_array_type: keys,
+        key_types,
+        topic_arrays,
         columns,
         read: KeyedStatement {
             sql: read,
@@ -98,7 +92,7 @@ async fn prepare_comparison(
     stream: &Stream,
     check: &str,
     found: &StatementShape,
-    (key, data): (&str, &[String]),
+    row: &str,
 ) -> Result<KeyedStatement, DatabaseError> {
     let what = format!("the check of stream {}", stream.name);
     let same = describe_statement(database, private, &what, check).await?;
@@ -109,11 +103,15 @@ async fn prepare_comparison(
             same.to_string(),
         ));
     }
-    let longer = [found, &same].map(|shape| shape.params.get(1..).unwrap_or_default());
-    let day_arrays = longer.into_iter().max_by_key(|days| days.len());
+    let longer = if same.params.len() > found.params.len() {
+        &same
+    } else {
+        found
+    };
+    let (_, day_arrays) = longer.check_parameters(&what, stream)?;
     Ok(KeyedStatement {
-        sql: build_mismatch_sql(&stream.query, check, key, data),
-        day_arrays: day_arrays.unwrap_or_default().to_vec(),
+        sql: build_mismatch_sql(&stream.query, check, row),
+        day_arrays,
     })
 }
 
@@ -122,19 +120,23 @@ async fn prepare_zones(
     private: &DedicatedConnection,
     stream: &Stream,
     sql: &str,
-    of: KeyType,
-) -> Result<(String, Type), DatabaseError> {
+    of: &[KeyType],
+) -> Result<(String, Vec<Type>), DatabaseError> {
     let what = format!("the time zone query of stream {}", stream.name);
     let found = describe_statement(database, private, &what, sql).await?;
-    match (found.params.as_slice(), found.columns.len()) {
-        ([keys], 2) if key_type(keys) == Some(of) => Ok((build_zones_sql(sql), keys.clone())),
-        _ => {
-            let expected = format!(
-                "$1 {EXPECTED_ARRAYS}, of the same kind as in the stream's query ({of}), and the columns key, zone"
-            );
-            Err(DatabaseError::unfit(what, expected, found.to_string()))
-        }
+    let types: Option<Vec<_>> = found.params.iter().map(key_type).collect();
+    if types.as_deref() == Some(of) && found.columns.len() == of.len() + 1 {
+        return Ok((build_zones_sql(sql, of), found.params));
     }
+    let kinds: Vec<_> = of.iter().map(ToString::to_string).collect();
+    let (parameters, kinds) = match of.len() {
+        1 => ("$1".to_owned(), kinds.concat()),
+        parts => (format!("$1 to ${parts}, each"), kinds.join(", ")),
+    };
+    let expected = format!(
+        "{parameters} {EXPECTED_ARRAYS}, of the same kind as in the stream's query ({kinds}), and the columns key, zone"
+    );
+    Err(DatabaseError::unfit(what, expected, found.to_string()))
 }
 
 /// Describes a statement alone, which gives its parameters. A transaction makes a pooler use one
@@ -208,47 +210,65 @@ fn explain_error(error: &tokio_postgres::Error, sql: &str) -> String {
 /// which a new description repairs, and never another column under an old name. The clock is read
 /// once a statement while it runs, so after its snapshot was taken: consecutive reads have rising
 /// clocks. It is read again for each row, which gives the time that each key took.
-fn build_read_sql(query: &str, key: &str, data: &[String]) -> String {
+fn build_read_sql(query: &str, row: &str) -> String {
     format!(
-        "SELECT {}, \
+        "SELECT {row}, \
          (SELECT (extract(epoch FROM pg_catalog.clock_timestamp()) OPERATOR(pg_catalog.*) 1000000)::bigint), pg_catalog.clock_timestamp(), pg_catalog.statement_timestamp()\nFROM (\n{}\n) AS d",
-        build_row_sql(key, data),
         embeddable(query),
     )
 }
 
-/// Returns the SQL for the key and the JSON of a row of `d`.
-fn build_row_sql(key: &str, data: &[String]) -> String {
-    let data: Vec<_> = data
+/// Returns the SQL for a row of `d`: the texts of its key parts and parameters, as one array, and the
+/// JSON of its data.
+fn build_row_sql(names: &TopicColumns, key_types: &[KeyType], stream: &Stream) -> String {
+    let is_key_date = key_types.iter().map(|of| *of == KeyType::Date);
+    let is_param_date = stream.params.iter().map(|p| p.kind == ParamKind::Date);
+    let topic = names.topic.iter().zip(is_key_date.chain(is_param_date));
+    let texts: Vec<_> = topic
+        .map(|(name, is_date)| text_sql(&format!("d.{}", quote_ident(name)), is_date))
+        .collect();
+    let data: Vec<_> = names
+        .data
         .iter()
         .map(|name| format!("d.{}", quote_ident(name)))
         .collect();
     format!(
-        "d.{}::pg_catalog.text, pg_catalog.row_to_json((SELECT r FROM (SELECT {}) AS r))::pg_catalog.text",
-        quote_ident(key),
+        "ARRAY[{}]::pg_catalog.text[], pg_catalog.row_to_json((SELECT r FROM (SELECT {}) AS r))::pg_catalog.text",
+        texts.join(", "),
         data.join(", ")
     )
 }
 
+/// Returns the SQL for the canonical text of a value. That of a date depends on the session, so its
+/// format is given.
+fn text_sql(value: &str, is_date: bool) -> String {
+    match is_date {
+        true => format!("pg_catalog.to_char({value}, 'YYYY-MM-DD')"),
+        false => format!("{value}::pg_catalog.text"),
+    }
+}
+
 /// Builds the SQL for the keys on which two queries differ, in one statement and so in one
 /// snapshot.
-fn build_mismatch_sql(query: &str, check: &str, key: &str, data: &[String]) -> String {
-    let [query, check] = [query, check].map(|sql| {
-        format!(
-            "(\nSELECT {} FROM (\n{}\n) AS d\n)",
-            build_row_sql(key, data),
-            embeddable(sql)
-        )
-    });
+fn build_mismatch_sql(query: &str, check: &str, row: &str) -> String {
+    let [query, check] =
+        [query, check].map(|sql| format!("(\nSELECT {row} FROM (\n{}\n) AS d\n)", embeddable(sql)));
     format!(
         "SELECT coalesce(a.k, b.k)\nFROM {query} AS a (k, said)\nFULL JOIN {check} AS b (k, said) ON a.k OPERATOR(pg_catalog.=) b.k\n\
          WHERE a.said OPERATOR(pg_catalog.=) b.said IS NOT TRUE"
     )
 }
 
-fn build_zones_sql(sql: &str) -> String {
+fn build_zones_sql(sql: &str, key_types: &[KeyType]) -> String {
+    let names: Vec<_> = (1..=key_types.len()).map(|n| format!("k{n}")).collect();
+    let texts = names.iter().zip(key_types);
+    let texts: Vec<_> = texts
+        .map(|(name, of)| text_sql(&format!("z.{name}"), *of == KeyType::Date))
+        .collect();
+    let columns: String = names.iter().map(|name| format!("{name}, ")).collect();
     format!(
-        "SELECT z.k::pg_catalog.text, z.zone::pg_catalog.text\nFROM (\n{}\n) AS z (k, zone)",
+        "SELECT ARRAY[{}]::pg_catalog.text[], z.zone::pg_catalog.text\nFROM (\n{}\n) AS z ({columns}zone)",
+        texts.join(", "),
         embeddable(sql)
     )
 }
@@ -273,13 +293,17 @@ mod tests {
 
     #[test]
     fn read_keeps_order_and_names_of_columns() {
+        let stream = Stream::test_stream("estadisticas", None);
+        let names = TopicColumns {
+            topic: vec!["k".to_owned()],
+            data: vec!["b".to_owned(), "A".to_owned()],
+        };
         let sql = build_read_sql(
             "SELECT k, 1 AS b, 2 AS \"A\" FROM t -- end",
-            "k",
-            &["b".to_owned(), "A".to_owned()],
+            &build_row_sql(&names, &[KeyType::Integer], &stream),
         );
         assert!(
-            sql.starts_with(r#"SELECT d."k"::pg_catalog.text"#)
+            sql.starts_with(r#"SELECT ARRAY[d."k"::pg_catalog.text]"#)
                 && sql.contains(r#"(SELECT d."b", d."A")"#),
             "{sql}"
         );

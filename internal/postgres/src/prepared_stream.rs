@@ -7,24 +7,36 @@ use latido_stream::{Column, KeyType};
 /// A stream's statements in the form that is sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct PreparedStream {
-    pub(super) key_type: KeyType,
-    /// The array type of `$1`, the keys.
-    pub(super) key_array_type: Type,
-    /// The data columns after the key.
+    /// The type of each key part.
+    pub(super) key_types: Vec<KeyType>,
+    /// The array types of the topics' columns.
+    pub(super) topic_arrays: TopicArrays,
+    /// The data columns.
     pub(super) columns: Vec<Column>,
-    /// Reads rows: key, columns, clock, the row's time, and the statement's start.
+    /// Reads rows: topic, columns, clock, the row's time, and the statement's start.
     pub(super) read: KeyedStatement,
     /// Returns the keys for which the query and its verification query differ. `None` if there is
     /// no verification query, or if it replaces the query already.
     pub(super) mismatch: Option<KeyedStatement>,
-    /// The SQL that returns key and zone, with the type of its `$1`.
-    pub(super) zones_query: Option<(String, Type)>,
+    /// The SQL that returns key and zone, with the array types of its parameters.
+    pub(super) zones_query: Option<(String, Vec<Type>)>,
 }
 
-/// A statement whose `$1` are keys, and which may take the bounds of their day.
+/// The array types of a topic's parts among a statement's parameters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct TopicArrays {
+    /// One for each key part: the first parameters.
+    pub(super) keys: Vec<Type>,
+    /// One for each of the stream's parameters: the last ones.
+    pub(super) params: Vec<Type>,
+}
+
+/// A statement whose parameters are the columns of topics, and which may take the bounds of their
+/// day.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct KeyedStatement {
     pub(super) sql: String,
-    /// The array types of `$2` and `$3`, as far as the statement has them.
+    /// The array types of the day and of the next day, as far as the statement has them. They stand
+    /// between the key parts and the stream's parameters.
     pub(super) day_arrays: Vec<Type>,
 }

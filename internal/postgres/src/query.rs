@@ -12,12 +12,12 @@ use crate::error::DatabaseError;
 use crate::pool::Database;
 use crate::prepare::build_authorize_sql;
 use crate::prepared_stream::{KeyedStatement, PreparedStream};
-use crate::{key_array, prepare};
+use crate::{prepare, topic_arrays};
 use latido_base::ident::{Key, UserId};
 use latido_stream::{Catalog, Column, KeyType, LocalDay, Stream, StreamRow};
 
 impl Database {
-    /// Describes every stream's SQL with the database's help, and sets [`Stream::key_type`].
+    /// Describes every stream's SQL with the database's help, and sets [`Stream::key_types`].
     ///
     /// # Errors
     /// [`DatabaseError::Unavailable`] if a later attempt may succeed. Otherwise the error of the
@@ -94,8 +94,7 @@ impl Database {
             .await?;
         Ok(rows
             .iter()
-            .filter_map(|row| text_column(row, 0))
-            .map(Key::from_canonical)
+            .filter_map(|row| topic_key(stream, row))
             .collect())
     }
 
@@ -108,21 +107,19 @@ impl Database {
         keys: &[Key],
     ) -> Result<HashMap<Key, String>, DatabaseError> {
         let prepared = self.current_prepared(stream).await?;
-        let Some((sql, array)) = &prepared.zones_query else {
+        let Some((sql, arrays)) = &prepared.zones_query else {
             return Ok(HashMap::new());
         };
-        let fitting: Vec<&Key> = keys
-            .iter()
-            .filter(|key| key_array::fits(array, key))
-            .collect();
-        let values = key_array::key_parameter(array, &fitting);
+        let fits = |key: &&Key| topic_arrays::fits(arrays, key.parts());
+        let fitting: Vec<&Key> = keys.iter().filter(fits).collect();
+        let columns = topic_arrays::columns(arrays, &fitting, Key::parts);
         let what = format!("the time zone query of stream {}", stream.name);
-        let rows = self.query(&what, sql, &[(&*values, array.clone())]).await?;
-        let pair = |row| {
-            Some((
-                canonical_key(prepared.key_type, text_column(row, 0)?)?,
-                text_column(row, 1)?.to_owned(),
-            ))
+        let params: Vec<_> = topic_arrays::borrow(&columns);
+        let rows = self.query(&what, sql, &params).await?;
+        let pair = |row: &tokio_postgres::Row| {
+            let parts: Vec<String> = row.try_get(0).ok()?;
+            let key = stream.canonical_key(&prepared.key_types, &parts).ok()?;
+            Some((key, text_column(row, 1)?.to_owned()))
         };
         Ok(rows.iter().filter_map(pair).collect())
     }
@@ -142,7 +139,7 @@ impl Database {
         if user.as_str().contains('\0') {
             return Ok(Vec::new());
         }
-        let texts: Vec<&str> = keys.iter().map(Key::as_str).collect();
+        let texts: Vec<String> = keys.iter().map(|key| stream.write_key(key)).collect();
         let what = format!("the authorize query of stream {}", stream.name);
         let params: [(&(dyn ToSql + Sync), Type); 2] =
             [(&user.as_str(), Type::TEXT), (&texts, Type::TEXT_ARRAY)];
@@ -150,15 +147,17 @@ impl Database {
         let rows = self
             .query(&what, &build_authorize_sql(sql), &params)
             .await?;
-        // The type is unknown only before the stream was prepared; then texts are compared.
-        let of = stream.key_type.get().copied().unwrap_or(KeyType::Text);
+        // The types are unknown only before the stream was prepared; then texts are compared.
+        let types = stream.key_types.get().cloned();
+        let types = types.unwrap_or_else(|| vec![KeyType::Text; stream.key_fields.len()]);
+        let canonical = |text| stream.parse_key_without_params(&types, text).ok();
         let allowed: HashSet<Key> = rows
             .iter()
-            .filter_map(|row| canonical_key(of, text_column(row, 0)?))
+            .filter_map(|row| canonical(text_column(row, 0)?))
             .collect();
         Ok(keys
             .iter()
-            .filter(|key| allowed.contains(*key))
+            .filter(|key| allowed.contains(&key.without_params()))
             .cloned()
             .collect())
     }
@@ -191,16 +190,19 @@ impl Database {
     ) -> Result<Arc<PreparedStream>, DatabaseError> {
         let prepared = Arc::new(prepare::describe_stream(self, stream).await?);
         self.run_without_keys(stream, &prepared).await?;
-        let known = stream.key_type.get_or_init(|| prepared.key_type);
-        if *known != prepared.key_type {
+        let known = stream.key_types.get_or_init(|| prepared.key_types.clone());
+        if *known != prepared.key_types {
             let what = format!("the query of stream {}", stream.name);
-            let expected =
-                format!("the keys to be {known} as before; restart to take the new type");
-            return Err(DatabaseError::unfit(
-                what,
-                expected,
-                prepared.key_type.to_string(),
-            ));
+            let list = |types: &[KeyType]| {
+                let kinds = types.iter().map(ToString::to_string);
+                kinds.collect::<Vec<_>>().join(", ")
+            };
+            let expected = format!(
+                "the keys to be {} as before; restart to take the new type",
+                list(known)
+            );
+            let found = list(&prepared.key_types);
+            return Err(DatabaseError::unfit(what, expected, found));
         }
         self.cache_prepared(&stream.name, prepared.clone());
         Ok(prepared)
@@ -225,7 +227,7 @@ impl Database {
         Ok(first_row_per_key(stream, &rows))
     }
 
-    /// Runs a statement of the stream for those keys that its column can hold.
+    /// Runs a statement of the stream for those topics that its parameters can hold.
     pub(super) async fn run_prepared(
         &self,
         prepared: &PreparedStream,
@@ -234,18 +236,16 @@ impl Database {
         keys: &[Key],
         todays: &[LocalDay],
     ) -> Result<Vec<tokio_postgres::Row>, DatabaseError> {
-        let fitting = keys
-            .iter()
-            .zip(todays)
-            .filter(|(key, _)| key_array::fits(&prepared.key_array_type, key));
+        let arrays = &prepared.topic_arrays;
+        let fitting = keys.iter().zip(todays).filter(|(key, _)| {
+            topic_arrays::fits(&arrays.keys, key.parts())
+                && topic_arrays::fits(&arrays.params, key.params())
+        });
         let (fitting, todays): (Vec<&Key>, Vec<LocalDay>) = fitting.unzip();
-        let values = key_array::key_parameter(&prepared.key_array_type, &fitting);
-        let days = day_parameters(&statement.day_arrays, &todays);
-        let mut params: Vec<(&(dyn ToSql + Sync), Type)> =
-            vec![(&*values, prepared.key_array_type.clone())];
-        for (values, array) in &days {
-            params.push((&**values, array.clone()));
-        }
+        let mut columns = topic_arrays::columns(&arrays.keys, &fitting, Key::parts);
+        columns.extend(day_parameters(&statement.day_arrays, &todays));
+        columns.extend(topic_arrays::columns(&arrays.params, &fitting, Key::params));
+        let params = topic_arrays::borrow(&columns);
         self.query(what, &statement.sql, &params).await
     }
 }
@@ -264,13 +264,13 @@ fn first_row_per_key(stream: &Stream, rows: &[tokio_postgres::Row]) -> Vec<Timed
             .zip(now)
             .and_then(|(before, now)| Duration::try_from(now.duration_since(before)).ok());
         before = now;
-        let (Some(key), Some(columns)) = (text_column(row, 0), text_column(row, 1)) else {
+        let (Some(key), Some(columns)) = (topic_key(stream, row), text_column(row, 1)) else {
             continue;
         };
-        if !seen.insert(key) {
+        if !seen.insert(key.clone()) {
             tracing::warn!(
                 stream = stream.name,
-                key,
+                %key,
                 "the query gives several rows for one key; the first one counts"
             );
             continue;
@@ -278,7 +278,7 @@ fn first_row_per_key(stream: &Stream, rows: &[tokio_postgres::Row]) -> Vec<Timed
         let clock_us = row.try_get(2).unwrap_or_default();
         timed.push((
             StreamRow {
-                key: Key::from_canonical(key),
+                key,
                 columns: columns.to_owned(),
                 clock_us,
             },
@@ -292,10 +292,12 @@ fn text_column(row: &tokio_postgres::Row, column: usize) -> Option<&str> {
     row.try_get(column).ok().flatten()
 }
 
-/// Returns the key that a query of the user returned as text, whatever the spelling in its table.
-/// Returns `None` if no key of that type is spelled so.
-fn canonical_key(of: KeyType, text: &str) -> Option<Key> {
-    of.parse(text, "").ok()
+/// Returns the topic that a row is for: the first column holds the texts of its key parts and
+/// parameters. Returns `None` if one of them is NULL.
+fn topic_key(stream: &Stream, row: &tokio_postgres::Row) -> Option<Key> {
+    let texts: Vec<&str> = row.try_get(0).ok()?;
+    let (parts, params) = texts.split_at_checked(stream.key_fields.len())?;
+    Some(Key::from_parts(parts).with_params(params))
 }
 
 /// Returns whether a migration may have caused the error. SQLSTATE class 42 reports that a column,

@@ -5,10 +5,10 @@
 //! others. SQLSTATE alone cannot tell the two apart.
 
 use crate::error::{DatabaseError, ROW_SECURITY_REMEDY};
-use crate::key_array;
 use crate::pool::Database;
 use crate::prepared_stream::PreparedStream;
-use latido_base::ident::UserId;
+use crate::topic_arrays;
+use latido_base::ident::{Key, UserId};
 use latido_stream::{ReadError, Stream, StreamProblem};
 
 impl Database {
@@ -47,10 +47,11 @@ impl Database {
             self.run_prepared(prepared, &what, statement, &[], &[])
                 .await?;
         }
-        if let Some((sql, array)) = &prepared.zones_query {
+        if let Some((sql, arrays)) = &prepared.zones_query {
             let what = format!("the time zone query of stream {}", stream.name);
-            let values = key_array::key_parameter(array, &[]);
-            self.query(&what, sql, &[(&*values, array.clone())]).await?;
+            let columns = topic_arrays::columns(arrays, &[], Key::parts);
+            let params = topic_arrays::borrow(&columns);
+            self.query(&what, sql, &params).await?;
         }
         Ok(())
     }

@@ -141,8 +141,8 @@ pub fn encode_unreadable(channel: &Channel) -> Frame {
     Frame::text(&encode_reply(&reply))
 }
 
-/// Encodes the `data` of a snapshot: the key as the client wrote it, the row's columns, and the
-/// time.
+/// Encodes the `data` of a snapshot: the parts of the key as the client wrote them, the row's
+/// columns, and the time.
 pub fn encode_data(stream: &Stream, channel: &Channel, snapshot: &Snapshot) -> String {
     let columns = snapshot.columns.trim();
     let columns = columns
@@ -150,13 +150,18 @@ pub fn encode_data(stream: &Stream, channel: &Channel, snapshot: &Snapshot) -> S
         .and_then(|c| c.strip_suffix('}'))
         .unwrap_or_default()
         .trim();
+    let parts = stream.parts_as_written(channel);
+    let mut data = String::with_capacity(columns.len() + 64);
+    data.push('{');
+    for (field, part) in stream.key_fields.iter().zip(&parts) {
+        data.push_str(&format!("{}:{},", quoted(field), quoted(part)));
+    }
     let comma = if columns.is_empty() { "" } else { "," };
-    format!(
-        r#"{{{}:{}{comma}{columns},"timestamp":{}}}"#,
-        quoted(&stream.key_field),
-        quoted(channel.key_as_written()),
+    data.push_str(&format!(
+        r#"{columns}{comma}"timestamp":{}}}"#,
         snapshot.timestamp_s
-    )
+    ));
+    data
 }
 
 /// Encodes a snapshot for all clients that subscribed under the channel's name.

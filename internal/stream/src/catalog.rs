@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::definition::Stream;
-use crate::key_type::InvalidKey;
+use crate::definition::{Stream, key_prefix};
+use crate::key_name::InvalidKey;
+use crate::key_type::KeyType;
 use crate::stream_status::StreamStatus;
 use crate::system_topics;
 use crate::system_topics::{SYSTEM_STREAM, SystemChannel};
@@ -100,10 +101,10 @@ impl Catalog {
     /// one does not stop the others.
     pub fn is_ready(&self) -> bool {
         self.iter()
-            .all(|(id, stream)| stream.key_type.get().is_some() || self.status(id).is_examined())
+            .all(|(id, stream)| stream.key_types.get().is_some() || self.status(id).is_examined())
     }
 
-    /// Resolves a channel name of the form `stream:key`.
+    /// Resolves a channel name of the form `stream:key`, `stream:part/part?param=value` or `stream`.
     ///
     /// # Errors
     /// Returns an error if no such stream exists, the key is invalid, or the key's type is not
@@ -114,8 +115,7 @@ impl Catalog {
             SystemChannel::Unknown => return Err(self.unknown_channel()),
             SystemChannel::Found(channel) => return Ok(channel),
         }
-        let (stream, key) = name.split_once(':').ok_or_else(|| self.unknown_channel())?;
-        let id = self.find(stream).ok_or_else(|| self.unknown_channel())?;
+        let (id, key) = self.split_name(name)?;
         let key = self.parse_key(id, key)?;
         Ok(Channel {
             name: name.into(),
@@ -123,26 +123,73 @@ impl Catalog {
         })
     }
 
+    /// Resolves a channel name to the key alone. Its parameters are ignored, and need not be there.
+    ///
+    /// # Errors
+    /// Returns an error like [`Catalog::resolve`].
+    pub fn resolve_key(&self, name: &str) -> Result<Topic, ChannelError> {
+        let (stream, key) = self.split_name(name)?;
+        let types = self.key_types(stream)?;
+        let key = self.get(stream).parse_key_without_params(types, key)?;
+        Ok(Topic { stream, key })
+    }
+
+    /// Splits a channel name into the stream and the rest, which may be a key.
+    fn split_name<'a>(&self, name: &'a str) -> Result<(StreamId, &'a str), ChannelError> {
+        let end = name.find([':', '?']).unwrap_or(name.len());
+        let (stream, rest) = name.split_at(end);
+        let id = self.find(stream).ok_or_else(|| self.unknown_channel())?;
+        let key = self.get(id).key_of_name(rest);
+        Ok((id, key.ok_or_else(|| self.unknown_channel())?))
+    }
+
     /// Parses a key of the stream into its canonical form.
     ///
     /// # Errors
     /// Returns an error if the key is invalid or its type is not known yet.
     pub fn parse_key(&self, id: StreamId, key: &str) -> Result<Key, ChannelError> {
-        let stream = self.get(id);
-        let unknown_type = || match self.status(id).is_broken() {
-            true => ChannelError::Broken,
-            false => ChannelError::NotReady,
-        };
-        let key_type = stream.key_type.get().ok_or_else(unknown_type)?;
-        Ok(key_type.parse(key, stream.key_prefix())?)
+        Ok(self.get(id).parse_key(self.key_types(id)?, key)?)
+    }
+
+    /// Returns the key of the stream that has these parts, each in any spelling.
+    ///
+    /// # Errors
+    /// Returns an error if a part is invalid or its type is not known yet.
+    pub fn key_of_parts<T: AsRef<str>>(
+        &self,
+        id: StreamId,
+        parts: &[T],
+    ) -> Result<Key, ChannelError> {
+        Ok(self.get(id).canonical_key(self.key_types(id)?, parts)?)
+    }
+
+    /// Returns whether the part at that index of the topic's key is this one, in any spelling.
+    pub fn has_part(&self, topic: &Topic, index: usize, part: &str) -> bool {
+        let stream = self.get(topic.stream);
+        let types = stream.key_types.get();
+        let of = types.and_then(|types| types.get(index));
+        let prefix = stream.key_fields.get(index).map(|field| key_prefix(field));
+        of.zip(prefix)
+            .and_then(|(of, prefix)| of.parse(part, prefix).ok())
+            .is_some_and(|part| topic.key.parts().nth(index) == Some(&*part))
+    }
+
+    /// Returns the types of the key parts of a stream.
+    ///
+    /// # Errors
+    /// Returns an error if they are not known.
+    fn key_types(&self, id: StreamId) -> Result<&[KeyType], ChannelError> {
+        let types = self.get(id).key_types.get();
+        types
+            .map(Vec::as_slice)
+            .ok_or_else(|| match self.status(id).is_broken() {
+                true => ChannelError::Broken,
+                false => ChannelError::NotReady,
+            })
     }
 
     fn unknown_channel(&self) -> ChannelError {
-        let mut forms: Vec<_> = self
-            .by_name
-            .keys()
-            .map(|name| format!("{name}:<key>"))
-            .collect();
+        let mut forms: Vec<_> = self.streams.iter().map(|s| s.channel_form()).collect();
         forms.sort();
         ChannelError::Unknown {
             expected: forms.join(" or "),

@@ -2,7 +2,10 @@
 
 use std::sync::OnceLock;
 
+use std::time::Duration;
+
 use crate::key_type::KeyType;
+use crate::param::Param;
 use crate::verification_query::VerificationQuery;
 
 /// A named live query.
@@ -10,8 +13,9 @@ use crate::verification_query::VerificationQuery;
 pub struct Stream {
     /// The stream's name: the part of its channels' names before the colon.
     pub name: String,
-    /// The SQL. `$1` is the array of keys and `$2` the array with today's date of each key. It
-    /// returns one row per key: the key, then the data columns.
+    /// The SQL. Its parameters are arrays with one element per topic: one for each key part, then
+    /// today's date, then one for each of `params`. It returns one row per topic: the key parts,
+    /// the parameters, then the data columns.
     pub query: String,
     /// A plainer query that verifies `query`. With `None` nothing is compared.
     pub verification: Option<VerificationQuery>,
@@ -23,12 +27,19 @@ pub struct Stream {
     pub zone_rule: ZoneRule,
     /// The value of the frame's `type` field.
     pub event: String,
-    /// The name of the key's field in the frame's data.
-    pub key_field: String,
+    /// The names of the key parts, in order: their fields in the frame's data. A stream without a
+    /// key has none.
+    pub key_fields: Vec<String>,
+    /// What a subscriber may choose beside the key, in order.
+    pub params: Vec<Param>,
+    /// The shortest time between two frames of a key. With `None`, the engine's own interval
+    /// applies.
+    pub interval: Option<Duration>,
     /// The tables whose changes affect the stream.
     pub tables: Vec<SourceTable>,
-    /// The key's type. It is known once the query has been prepared against the database.
-    pub key_type: OnceLock<KeyType>,
+    /// The type of each key part. They are known once the query has been prepared against the
+    /// database.
+    pub key_types: OnceLock<Vec<KeyType>>,
 }
 
 impl Stream {
@@ -43,9 +54,11 @@ impl Stream {
             authorize_query: None,
             zone_rule: ZoneRule::Fixed("UTC".to_owned()),
             event: "stats".to_owned(),
-            key_field: "negocio_id".to_owned(),
+            key_fields: vec!["negocio_id".to_owned()],
+            params: Vec::new(),
+            interval: None,
             tables: Vec::new(),
-            key_type: key_type.map(OnceLock::from).unwrap_or_default(),
+            key_types: key_type.map(|of| vec![of].into()).unwrap_or_default(),
         }
     }
 
@@ -63,12 +76,12 @@ impl Stream {
             .as_ref()
             .filter(|check| !check.is_active())
     }
+}
 
-    /// Returns the optional prefix before a UUID or an integer in a channel's name: `negocio_` for
-    /// the key field `negocio_id`.
-    pub fn key_prefix(&self) -> &str {
-        self.key_field.strip_suffix("id").unwrap_or_default()
-    }
+/// Returns the optional prefix before a UUID or an integer in a channel's name: `negocio_` for the
+/// key field `negocio_id`.
+pub(crate) fn key_prefix(key_field: &str) -> &str {
+    key_field.strip_suffix("id").unwrap_or_default()
 }
 
 /// A table that a stream reads.
@@ -76,11 +89,23 @@ impl Stream {
 pub struct SourceTable {
     /// The table's name, with or without a schema.
     pub name: String,
-    /// The column with the key. Without one, any change affects every key.
-    pub key_column: Option<String>,
+    /// The way from a changed row to the keys that it concerns.
+    pub route: KeyRoute,
     /// The columns that matter: an UPDATE that changes none of them is ignored. If the list is
     /// empty, every column matters.
     pub columns: Vec<String>,
+}
+
+/// The way from a changed row of a table to the keys that it concerns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeyRoute {
+    /// These columns of the row hold the key parts, in order.
+    Columns(Vec<String>),
+    /// This SELECT over `changed`, the old and new versions of the changed rows, returns them: one
+    /// column for each key part.
+    Lookup(String),
+    /// Any change affects every key.
+    EveryKey,
 }
 
 /// The rule for the time zone of a key, which decides its current day.

@@ -4,13 +4,14 @@ use std::fmt;
 
 use uuid::Uuid;
 
-use latido_base::ident::Key;
+use crate::key_name::InvalidKey;
+use crate::param::{parse_date, parse_integer};
 
 /// The maximum length of a key, in bytes. A NOTIFY payload must be able to carry it.
 pub const MAX_KEY_BYTES: usize = 200;
 
-/// The type of a stream's key, as its query declares it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The type of a key part, as the stream's query declares it.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KeyType {
     /// The Postgres type `uuid`.
     Uuid,
@@ -18,43 +19,29 @@ pub enum KeyType {
     Integer,
     /// One of the types `text` and `varchar`.
     Text,
+    /// The Postgres type `date`.
+    Date,
+    /// The Postgres type `boolean`.
+    Boolean,
 }
 
-/// The error for a text that is not a valid key of this type.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("expected {0}")]
-pub struct InvalidKey(pub KeyType);
-
 impl KeyType {
-    /// Parses a key as a client or a hook writes it. For UUIDs and integers, an optional prefix is
+    /// Returns the canonical text of a part as a client or a hook writes it. For UUIDs and integers, an optional prefix is
     /// removed (`negocio_7` becomes `7`). A text key is used unchanged.
     ///
     /// # Errors
     /// Returns an error if the text is not a valid key of this type.
-    pub fn parse(self, text: &str, prefix: &str) -> Result<Key, InvalidKey> {
+    pub fn parse(&self, text: &str, prefix: &str) -> Result<String, InvalidKey> {
         let bare = text.strip_prefix(prefix).unwrap_or(text);
-        match self {
-            Self::Uuid => Uuid::try_parse(bare)
-                .map(|id| Key::from_canonical(&id.to_string()))
-                .map_err(|_| InvalidKey(self)),
-            Self::Integer => parse_integer(bare)
-                .map(|id| Key::from_canonical(&id.to_string()))
-                .ok_or(InvalidKey(self)),
-            Self::Text if is_valid_text_key(text) => Ok(Key::from_canonical(text)),
-            Self::Text => Err(InvalidKey(self)),
-        }
+        let canonical = match self {
+            Self::Uuid => Uuid::try_parse(bare).map(|id| id.to_string()).ok(),
+            Self::Integer => parse_integer(bare).map(|id| id.to_string()),
+            Self::Text => is_valid_text_key(text).then(|| text.to_owned()),
+            Self::Date => parse_date(text),
+            Self::Boolean => matches!(text, "true" | "false").then(|| text.to_owned()),
+        };
+        canonical.ok_or_else(|| InvalidKey::Type(self.clone()))
     }
-}
-
-/// Parses digits with an optional minus sign. `str::parse` alone would also accept a plus sign,
-/// which would give one key two names.
-fn parse_integer(text: &str) -> Option<i64> {
-    let digits = text.strip_prefix('-').unwrap_or(text);
-    digits
-        .bytes()
-        .all(|b| b.is_ascii_digit())
-        .then(|| text.parse().ok())
-        .flatten()
 }
 
 /// Returns `true` if a text key is acceptable. Postgres cannot store NUL in a text. Other control
@@ -72,6 +59,8 @@ impl fmt::Display for KeyType {
                 f,
                 "a text of 1 to {MAX_KEY_BYTES} bytes without control characters"
             ),
+            Self::Date => f.write_str("a date such as 2026-11-30"),
+            Self::Boolean => f.write_str("true or false"),
         }
     }
 }
@@ -89,23 +78,17 @@ mod tests {
             "negocio_6f1c9c1e-50a5-4b1f-9d53-0c9d6f0a7a11",
         ] {
             assert_eq!(
-                KeyType::Uuid.parse(name, "negocio_").unwrap().as_str(),
-                canonical
+                KeyType::Uuid.parse(name, "negocio_").as_deref(),
+                Ok(canonical)
             );
         }
         assert_eq!(
-            KeyType::Integer
-                .parse("negocio_007", "negocio_")
-                .unwrap()
-                .as_str(),
-            "7"
+            KeyType::Integer.parse("negocio_007", "negocio_").as_deref(),
+            Ok("7")
         );
         assert_eq!(
-            KeyType::Text
-                .parse("negocio_123", "negocio_")
-                .unwrap()
-                .as_str(),
-            "negocio_123"
+            KeyType::Text.parse("negocio_123", "negocio_").as_deref(),
+            Ok("negocio_123")
         );
     }
 

@@ -3,8 +3,10 @@
 mod catalog;
 mod column;
 mod definition;
+mod key_name;
 mod key_type;
 mod local_day;
+mod param;
 mod ports;
 mod snapshot;
 mod stream_status;
@@ -13,9 +15,11 @@ mod verification_query;
 
 pub use catalog::{Catalog, ChannelError};
 pub use column::{Column, ColumnKind};
-pub use definition::{SourceTable, Stream, ZoneRule};
-pub use key_type::{InvalidKey, KeyType, MAX_KEY_BYTES};
+pub use definition::{KeyRoute, SourceTable, Stream, ZoneRule};
+pub use key_name::InvalidKey;
+pub use key_type::{KeyType, MAX_KEY_BYTES};
 pub use local_day::LocalDay;
+pub use param::{DEFAULT_TEXT_BYTES, MAX_TEXT_BYTES, Param, ParamKind};
 pub use ports::{
     ChangeHint, ColumnSource, HintSink, Interest, NoInterest, NotifyState, PermissionFuture,
     PermissionLookupError, PermissionPairsFuture, PermissionSource, ReadError, ReadFuture, ReadRow,

@@ -89,9 +89,11 @@ pub(super) fn system_stream() -> Stream {
         authorize_query: None,
         zone_rule: ZoneRule::Fixed("UTC".to_owned()),
         event: "server".to_owned(),
-        key_field: "topic".to_owned(),
+        key_fields: vec!["topic".to_owned()],
+        params: Vec::new(),
+        interval: None,
         tables: Vec::new(),
-        key_type: KeyType::Text.into(),
+        key_types: vec![KeyType::Text].into(),
     }
 }
 

@@ -54,8 +54,8 @@ async fn builtin_stream_works_on_the_user_schema() {
     let catalog = builtin();
     database.prepare(&catalog).await.unwrap();
     assert_eq!(
-        catalog.get(StreamId(0)).key_type.get(),
-        Some(&KeyType::Uuid)
+        catalog.get(StreamId(0)).key_types.get(),
+        Some(&vec![KeyType::Uuid])
     );
     let rows = read(&database, &catalog, &[A, B]).await.unwrap();
     assert_eq!(
@@ -90,7 +90,7 @@ async fn builtin_stream_follows_the_column_type() {
         let (database, catalog) = (Database::open(&Config::new(url)).unwrap(), builtin());
         database.prepare(&catalog).await.unwrap();
         let stream = catalog.get(StreamId(0));
-        assert_eq!(stream.key_type.get(), Some(&key_type));
+        assert_eq!(stream.key_types.get(), Some(&vec![key_type]));
         let rows = database
             .read(stream, &keys(&[id, none]), &[today(), today()])
             .await

@@ -25,7 +25,7 @@ fn ventas(query: &str, tables: Vec<SourceTable>) -> Arc<Catalog> {
         name: "ventas".to_owned(),
         query: query.to_owned(),
         authorize_query: None,
-        key_field: "tienda_id".to_owned(),
+        key_fields: vec!["tienda_id".to_owned()],
         tables,
         ..estadisticas()
     }]))

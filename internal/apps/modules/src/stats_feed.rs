@@ -8,7 +8,7 @@ use serde_json::Value;
 use tokio::time::sleep;
 
 use latido_hub::Hub;
-use latido_stream::{Catalog, SourceTable, Stream, ZoneRule};
+use latido_stream::{Catalog, KeyRoute, SourceTable, Stream, ZoneRule};
 
 use crate::service::ModuleService;
 
@@ -24,7 +24,7 @@ const RESOLVE_RETRY_PAUSE: Duration = Duration::from_millis(500);
 pub(crate) fn stream(zone: &str) -> Stream {
     let table = |table: &str, columns: &[&str]| SourceTable {
         name: table.to_owned(),
-        key_column: None,
+        route: KeyRoute::EveryKey,
         columns: columns.iter().map(|&column| column.to_owned()).collect(),
     };
     Stream {
@@ -34,12 +34,14 @@ pub(crate) fn stream(zone: &str) -> Stream {
         authorize_query: None,
         zone_rule: ZoneRule::Fixed(zone.to_owned()),
         event: STATS_STREAM.to_owned(),
-        key_field: "key".to_owned(),
+        key_fields: vec!["key".to_owned()],
+        params: Vec::new(),
+        interval: None,
         tables: vec![
             table("modules", &["module_id", "type", "claimed"]),
             table("users", &["id"]),
         ],
-        key_type: OnceLock::new(),
+        key_types: OnceLock::new(),
     }
 }
 

@@ -17,7 +17,7 @@ impl StreamDocs {
             key_prefix: prefix, ..
         } = self;
         let hex = |digits: u8| format!("[0-9A-Fa-f]{{{digits}}}");
-        let mut schema = match self.key_type {
+        let mut schema = match &self.key_type {
             Some(KeyType::Uuid) => {
                 let [a, b, c] = [8, 4, 12].map(hex);
                 json!({"type": "string", "pattern": format!("^({prefix})?{a}-{b}-{b}-{b}-{c}$")})
@@ -27,6 +27,8 @@ impl StreamDocs {
                 json!({"type": "string", "pattern": format!("^({prefix})?-?[0-9]{{1,18}}$")})
             }
             Some(KeyType::Text) => json!({"type": "string", "pattern": text_key_pattern()}),
+            Some(KeyType::Date) => json!({"type": "string", "format": "date"}),
+            Some(KeyType::Boolean) => json!({"type": "string", "enum": ["true", "false"]}),
             None => json!({"type": "string", "minLength": 1}),
         };
         schema["examples"] = json!([self.example_key()]);
@@ -81,9 +83,11 @@ impl StreamDocs {
     }
 
     pub(super) fn example_key(&self) -> &'static str {
-        match self.key_type {
+        match &self.key_type {
             Some(KeyType::Uuid) => "6f1c9c1e-50a5-4b1f-9d53-0c9d6f0a7a11",
             Some(KeyType::Integer) => "123",
+            Some(KeyType::Date) => "2026-11-30",
+            Some(KeyType::Boolean) => "true",
             Some(KeyType::Text) | None => "negocio_123",
         }
     }

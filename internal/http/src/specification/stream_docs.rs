@@ -30,9 +30,13 @@ pub(super) fn collect_streams(state: &ServerState) -> Vec<StreamDocs> {
     let describe = |(id, stream): (StreamId, &std::sync::Arc<Stream>)| StreamDocs {
         name: stream.name.clone(),
         event: stream.event.clone(),
-        key_field: stream.key_field.clone(),
-        key_prefix: stream.key_prefix().to_owned(),
-        key_type: stream.key_type.get().copied(),
+        key_field: stream.key_fields.join("/"),
+        key_prefix: stream.part_prefix(&stream.key_fields.concat()).to_owned(),
+        key_type: stream
+            .key_types
+            .get()
+            .and_then(|types| types.first())
+            .cloned(),
         columns: shapes.columns(stream),
         hook_paths: hook_paths(config, catalog, id),
     };

@@ -179,9 +179,11 @@ fn stream(name: &str, key_field: &str, key_type: Option<KeyType>) -> Stream {
         authorize_query: Some(String::new()),
         zone_rule: ZoneRule::Fixed("UTC".into()),
         event: "stats".into(),
-        key_field: key_field.into(),
+        key_fields: vec![key_field.into()],
+        params: Vec::new(),
+        interval: None,
         tables: Vec::new(),
-        key_type: key_type.map(OnceLock::from).unwrap_or_default(),
+        key_types: key_type.map(|of| vec![of].into()).unwrap_or_default(),
     }
 }
 

@@ -12,7 +12,7 @@ use crate::prepared_stream::{KeyedStatement, PreparedStream};
 use crate::quote::{quote_ident, quote_qualified};
 use crate::triggers::{DiscoveryError, discover};
 use latido_base::ident::Key;
-use latido_stream::{KeyType, LocalDay, SourceTable, Stream};
+use latido_stream::{KeyRoute, KeyType, LocalDay, Param, ParamKind, SourceTable, Stream};
 
 /// The number of rows that a sequential scan may touch without a warning.
 const SMALL_SCAN_ROWS: f64 = 10_000.0;
@@ -27,7 +27,7 @@ pub(super) async fn examine(database: &Database, stream: &Stream) -> Vec<Finding
     };
     let mut findings = vec![Finding::ok(
         subject(stream, "query"),
-        format!("valid; its keys are {}", prepared.key_type),
+        format!("valid; its keys are {}", describe_keys(&prepared)),
     )];
     findings.push(match explain_plan(database, stream, &prepared).await {
         Ok(plan) => plan_finding(stream, &plan),
@@ -133,23 +133,40 @@ async fn example_key(
     stream: &Stream,
     prepared: &PreparedStream,
 ) -> Result<Key, DatabaseError> {
-    let none = match prepared.key_type {
+    let placeholder = |of: &KeyType| match of {
         KeyType::Uuid => "00000000-0000-0000-0000-000000000000",
         KeyType::Integer | KeyType::Text => "0",
+        KeyType::Date => "2000-01-01",
+        KeyType::Boolean => "false",
     };
-    Ok(Key::from_canonical(
-        existing_key(database, stream)
-            .await?
-            .as_deref()
-            .unwrap_or(none),
-    ))
+    let existing = existing_key(database, stream, prepared).await?;
+    let key =
+        existing.unwrap_or_else(|| Key::from_parts(prepared.key_types.iter().map(placeholder)));
+    let value = |param: &Param| match (&param.default, &param.kind) {
+        (Some(default), _) => default.clone(),
+        (None, ParamKind::Date) => "2000-01-01".to_owned(),
+        (None, ParamKind::Integer | ParamKind::Text { .. }) => "0".to_owned(),
+        (None, ParamKind::Boolean) => "false".to_owned(),
+        (None, ParamKind::Enum(values)) => values.first().cloned().unwrap_or_default(),
+    };
+    Ok(key.with_params(stream.params.iter().map(value)))
+}
+
+/// Describes the keys of a stream for people.
+fn describe_keys(prepared: &PreparedStream) -> String {
+    let kinds: Vec<_> = prepared.key_types.iter().map(ToString::to_string).collect();
+    match kinds.is_empty() {
+        true => "none: it has one channel".to_owned(),
+        false => kinds.join(", and "),
+    }
 }
 
 async fn existing_key(
     database: &Database,
     stream: &Stream,
-) -> Result<Option<String>, DatabaseError> {
-    let keyed = |table: &&SourceTable| table.key_column.is_some();
+    prepared: &PreparedStream,
+) -> Result<Option<Key>, DatabaseError> {
+    let keyed = |table: &&SourceTable| matches!(&table.route, KeyRoute::Columns(_));
     let Some(table) = stream.tables.iter().find(keyed) else {
         return Ok(None);
     };
@@ -158,7 +175,7 @@ async fn existing_key(
         Err(DiscoveryError::Table(_)) => return Ok(None),
         Err(DiscoveryError::Database(error)) => return Err(error),
     };
-    let Some(key) = &found.key else {
+    let Some(key) = found.key.as_ref().filter(|_| prepared.key_types.len() == 1) else {
         return Ok(None);
     };
     let (key, table) = (
@@ -167,7 +184,8 @@ async fn existing_key(
     );
     let sql = format!("SELECT {key}::pg_catalog.text FROM {table} WHERE {key} IS NOT NULL LIMIT 1");
     let rows = database.query("the doctor", &sql, &[]).await?;
-    Ok(rows.first().and_then(|row| row.try_get(0).ok()))
+    let text: Option<&str> = rows.first().and_then(|row| row.try_get(0).ok());
+    Ok(text.map(Key::from_canonical))
 }
 
 fn plan_finding(stream: &Stream, plan: &Value) -> Finding {

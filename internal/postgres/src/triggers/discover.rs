@@ -11,7 +11,7 @@ use crate::triggers::renamed::add_renamed_columns;
 use crate::triggers::trigger_event::TriggerKind;
 use crate::triggers::{DiscoveryError, TableProblem};
 use crate::watch_locks::probe_sql;
-use latido_stream::{Catalog, SourceTable, Stream};
+use latido_stream::{Catalog, KeyRoute, SourceTable, Stream};
 
 /// Returns every table of every stream that can have triggers, and the problems of the others.
 pub(crate) async fn discover_tables(
@@ -234,8 +234,11 @@ fn choose_columns(
             .find(|(own, _)| own == name)
             .or_else(|| has.iter().find(|(own, _)| *own == lower))
     };
-    let missing: Vec<_> = table
-        .key_column
+    let key_columns: &[String] = match &table.route {
+        KeyRoute::Columns(columns) => columns,
+        KeyRoute::Lookup(_) | KeyRoute::EveryKey => &[],
+    };
+    let missing: Vec<_> = key_columns
         .iter()
         .chain(&table.columns)
         .filter(|name| find(name).is_none())
@@ -251,7 +254,7 @@ fn choose_columns(
             renamed: Vec::new(),
         });
     }
-    let key = match table.key_column.as_ref().and_then(find) {
+    let key = match key_columns.first().and_then(find) {
         None => None,
         Some((name, of)) => match of.as_str() {
             "uuid" | "int8" | "int4" | "int2" => Some(KeyColumn {

@@ -10,10 +10,16 @@ pub(super) const BUCKETS: u16 = 1024;
 /// The number of all locks: the second hash has buckets of its own.
 pub(crate) const LOCK_COUNT: u16 = 2 * BUCKETS;
 
-/// Returns the two locks of a key, which always differ: the lowest bits of the two halves of the
-/// hash of `stream:key`. The second lock's buckets follow the first's.
-pub(super) fn lock_pair(stream: &str, key: &str) -> [u16; 2] {
-    let hash = hash_text(format!("{stream}:{key}").as_bytes());
+/// Returns the two locks of a key, which always differ: the lowest bits of the two halves of its
+/// hash. The second lock's buckets follow the first's.
+///
+/// The hash is that of `stream:part`; the hash of each further part takes the one before as its
+/// seed. So no two keys of several parts are confused.
+pub(super) fn lock_pair<'a>(stream: &str, parts: impl IntoIterator<Item = &'a str>) -> [u16; 2] {
+    let mut parts = parts.into_iter();
+    let first = parts.next().unwrap_or_default();
+    let hash = hash_text(format!("{stream}:{first}").as_bytes(), 0);
+    let hash = parts.fold(hash, |seed, part| hash_text(part.as_bytes(), seed));
     let bucket = |bits: u64| u16::try_from(bits % u64::from(BUCKETS)).unwrap_or_default();
     [bucket(hash), BUCKETS + bucket(hash >> 32)]
 }
@@ -49,20 +55,25 @@ pub(crate) fn probe_sql() -> String {
     // The probe is longer than one block of the hash, with a remainder, and goes beyond ASCII: an
     // encoding other than UTF-8 gives other bytes.
     const PROBE: &str = "latido:la señora del café";
-    let expected = hash_text(PROBE.as_bytes()).cast_signed();
+    let expected = hash_text(PROBE.as_bytes(), 0).cast_signed();
     format!(
         "SELECT {} OPERATOR(pg_catalog.=) {expected}",
         hash_sql(&format!("'{PROBE}'"))
     )
 }
 
-/// Computes Postgres's `hashtextextended(text, 0)` on a little-endian machine: Bob Jenkins's
+/// Computes Postgres's `hashtextextended(text, seed)` on a little-endian machine: Bob Jenkins's
 /// lookup3 (<https://burtleburtle.net/bob/c/lookup3.c>, public domain), with the start and end of
 /// `hash_bytes_extended` in PostgreSQL's `src/common/hashfn.c`.
-fn hash_text(bytes: &[u8]) -> u64 {
+fn hash_text(bytes: &[u8], seed: u64) -> u64 {
     let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
     let start = 0x9e37_79b9_u32.wrapping_add(length).wrapping_add(3_923_095);
     let [mut a, mut b, mut c] = [start; 3];
+    if seed != 0 {
+        a = a.wrapping_add(u32::try_from(seed >> 32).unwrap_or_default());
+        b = b.wrapping_add(u32::try_from(seed & u64::from(u32::MAX)).unwrap_or_default());
+        [a, b, c] = mix(a, b, c);
+    }
     let mut blocks = bytes.chunks_exact(12);
     for block in &mut blocks {
         a = a.wrapping_add(read_word(&block[..4]));

@@ -102,7 +102,7 @@ impl WatchLocks {
             .stream_names
             .get(usize::from(index))
             .map_or("", String::as_str);
-        lock_hash::lock_pair(name, topic.key.as_str())
+        lock_hash::lock_pair(name, topic.key.parts())
     }
 }
 
