@@ -62,6 +62,13 @@ impl Stream {
         }
     }
 
+    /// Returns whether the triggers of one of its tables cannot tell a row's keys from its columns,
+    /// so that they ask first whether any key of the stream is watched.
+    pub fn has_gate(&self) -> bool {
+        let is_column = |table: &SourceTable| matches!(table.route, KeyRoute::Columns(_));
+        !self.tables.iter().all(is_column)
+    }
+
     /// Returns the query that the stream is currently read with.
     pub fn active_query(&self) -> &str {
         self.verification

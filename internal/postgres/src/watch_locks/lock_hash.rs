@@ -7,8 +7,15 @@ pub(super) const LOCK_CLASS: i32 = 0x6c61_746f;
 /// businesses seldom share both. There are few enough that all locks together are a small part of
 /// the server's lock table, for any number of watched or written keys.
 pub(super) const BUCKETS: u16 = 1024;
-/// The number of all locks: the second hash has buckets of its own.
+/// The number of the locks of keys: the second hash has buckets of its own.
 pub(crate) const LOCK_COUNT: u16 = 2 * BUCKETS;
+/// The number of blocks of gate locks. Streams whose names hash to one block share it, which costs
+/// their writers a needless lookup at most.
+const GATE_BLOCKS: u16 = 16;
+/// The number of locks in a block; a power of two. A silent writer holds one of them exclusively
+/// until it ends, so with one lock alone the other writers would look up for nothing: at 32 writers
+/// that halved their rate.
+const GATE_SLOTS: u16 = 64;
 
 /// Returns the two locks of a key, which always differ: the lowest bits of the two halves of its
 /// hash. The second lock's buckets follow the first's.
@@ -22,6 +29,25 @@ pub(super) fn lock_pair<'a>(stream: &str, parts: impl IntoIterator<Item = &'a st
     let hash = parts.fold(hash, |seed, part| hash_text(part.as_bytes(), seed));
     let bucket = |bits: u64| u16::try_from(bits % u64::from(BUCKETS)).unwrap_or_default();
     [bucket(hash), BUCKETS + bucket(hash >> 32)]
+}
+
+/// Returns the gate locks of a stream. A server that watches any key of a stream whose triggers
+/// look keys up holds all of them as shared locks.
+pub(super) fn gate_locks(stream: &str) -> std::ops::Range<u16> {
+    let block = hash_text(stream.as_bytes(), 0) % u64::from(GATE_BLOCKS);
+    let start = LOCK_COUNT + u16::try_from(block).unwrap_or_default() * GATE_SLOTS;
+    start..start + GATE_SLOTS
+}
+
+/// Returns SQL that tries one gate lock of a stream, chosen by the number of the writer's process,
+/// and is true if the lock was free: then no server watches any key of the stream.
+pub(crate) fn try_gate_sql(stream: &str) -> String {
+    format!(
+        "pg_catalog.pg_try_advisory_xact_lock({LOCK_CLASS}, {} OPERATOR(pg_catalog.+) \
+         (pg_catalog.pg_backend_pid() OPERATOR(pg_catalog.&) {}))",
+        gate_locks(stream).start,
+        GATE_SLOTS - 1
+    )
 }
 
 /// Returns SQL for the hash of a text expression. The built-in hash costs a writer a tenth of
