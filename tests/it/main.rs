@@ -35,4 +35,5 @@ mod restarting;
 mod rfc6455;
 mod socketio;
 mod specification;
+mod streams;
 mod tidy;

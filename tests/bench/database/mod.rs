@@ -4,8 +4,11 @@ mod burst;
 mod citas;
 pub(crate) mod durations;
 mod history;
+mod joined;
 mod latency;
+mod parameters;
 mod partitions;
+mod pgbench;
 pub(crate) mod quiet_keys;
 mod storm;
 pub(crate) mod viewer;
@@ -18,7 +21,9 @@ pub(crate) const ALL: &[Scenario] = &[
     latency::SCENARIO,
     writers::SCENARIO,
     writers::SLOW,
+    joined::SCENARIO,
     partitions::SCENARIO,
+    parameters::SCENARIO,
     storm::SCENARIO,
     burst::SCENARIO,
     history::SCENARIO,

@@ -1,4 +1,4 @@
-//! A dashboard of the benchmark: one WebSocket that watches some businesses.
+//! A dashboard of the benchmark: one WebSocket that watches some channels.
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -47,6 +47,33 @@ impl BenchViewer {
             &Clock::system(),
             Duration::from_secs(86_400),
         )?;
+        let channels: Vec<_> = businesses.iter().map(|n| keys::channel(*n)).collect();
+        Self::open(port, tls, &token, &channels).await
+    }
+
+    /// Connects as an administrator, subscribes to these channels, and waits for a first frame of
+    /// each.
+    pub(crate) async fn connect_to(port: u16, channels: &[String]) -> anyhow::Result<Self> {
+        let passport = TokenSpec {
+            user: "bench".to_owned(),
+            role: Some("admin_sistema".to_owned()),
+            ..TokenSpec::default()
+        };
+        let token = issue(
+            &Secret::new(keys::SECRET),
+            &passport,
+            &Clock::system(),
+            Duration::from_secs(86_400),
+        )?;
+        Self::open(port, None, &token, channels).await
+    }
+
+    async fn open(
+        port: u16,
+        tls: Option<Arc<ClientConfig>>,
+        token: &str,
+        channels: &[String],
+    ) -> anyhow::Result<Self> {
         // Boxed because this future takes 20 kB.
         let scheme = if tls.is_some() { "wss" } else { "ws" };
         let request =
@@ -58,24 +85,23 @@ impl BenchViewer {
         let upgrading =
             tokio_tungstenite::client_async_tls_with_config(request, stream, None, Some(connector));
         let (mut socket, _) = Box::pin(upgrading).await.context("upgrading")?;
-        for business in businesses {
-            socket
-                .send(Message::text(keys::subscribe(*business)))
-                .await?;
+        for channel in channels {
+            let message = serde_json::json!({"type": "subscribe", "channel": channel});
+            socket.send(Message::text(message.to_string())).await?;
         }
         let mut viewer = Self(socket);
-        for _ in businesses {
+        for _ in channels {
             viewer.next().await?;
         }
         Ok(viewer)
     }
 
-    /// Returns the next statistics frame.
+    /// Returns the next frame with numbers.
     pub(crate) async fn next(&mut self) -> anyhow::Result<String> {
         let frame = async {
             loop {
                 match self.0.next().await {
-                    Some(Ok(Message::Text(text))) if text.contains("\"stats\"") => {
+                    Some(Ok(Message::Text(text))) if text.contains("\"v\":") => {
                         return Ok(text.as_str().to_owned());
                     }
                     Some(Ok(Message::Close(frame))) => bail!("closed: {frame:?}"),

@@ -1,13 +1,9 @@
 //! The cost of the triggers for writers: `pgbench` with one row per transaction, from 1, 16 and 64
 //! connections.
 
-use std::path::PathBuf;
-use std::process::Command;
-
-use anyhow::{Context as _, ensure};
-
-use crate::cluster::{BenchCluster, BenchDatabase, Durability};
+use crate::cluster::{BenchCluster, Durability};
 use crate::database::citas;
+use crate::database::pgbench::{PgbenchScript, find_pgbench};
 use crate::database::viewer::BenchViewer;
 use crate::report::{Goal, GoalBound};
 use crate::runner::{BenchContext, Scenario};
@@ -33,8 +29,6 @@ const BUSINESSES: usize = 10_000;
 const CITAS: usize = 200_000;
 const WATCHED: usize = 100;
 const CLIENTS: [usize; 3] = [1, 16, 64];
-/// The time before pgbench counts, in seconds.
-const WARM_UP: usize = 2;
 const NONE: &str = "no trigger";
 const UNWATCHED: &str = "nobody watches";
 const PARTLY_WATCHED: &str = "100 of 10,000 keys watched";
@@ -65,7 +59,14 @@ fn run(bench: &mut BenchContext, commit_delay_us: &str, crowds: &[usize]) -> any
         ..LatidoSettings::new(&database)
     };
     let latido = LatidoServer::start(&settings)?;
-    let script = PgbenchScript::new()?;
+    let script = PgbenchScript::new(
+        "writers",
+        &format!(
+            "\\set n random(0, {CITAS} - 1)\n\
+         UPDATE citas SET estado = CASE estado WHEN 'pendiente' THEN 'atendida'::estado_cita ELSE 'pendiente' END \
+         WHERE id = ('00000000-0000-4000-9000-' || lpad(to_hex(:n::int), 12, '0'))::uuid;\n"
+        ),
+    )?;
     let seconds = bench.seconds(2.0).max(1.0);
     bench.interleave(
         &[PARTLY_WATCHED, ALWAYS_NOTIFY, UNWATCHED, NONE],
@@ -159,75 +160,4 @@ fn prepare_triggers(
             "CHECKPOINT",
         ],
     )
-}
-
-/// The pgbench script, in a file.
-struct PgbenchScript(PathBuf);
-
-impl PgbenchScript {
-    fn new() -> anyhow::Result<Self> {
-        let path = crate::output::output_folder()?.join("writers.sql");
-        let text = format!(
-            "\\set n random(0, {CITAS} - 1)\n\
-             UPDATE citas SET estado = CASE estado WHEN 'pendiente' THEN 'atendida'::estado_cita ELSE 'pendiente' END \
-             WHERE id = ('00000000-0000-4000-9000-' || lpad(to_hex(:n::int), 12, '0'))::uuid;\n"
-        );
-        std::fs::write(&path, text).context("writing pgbench's script")?;
-        Ok(Self(path))
-    }
-
-    /// Returns the transactions per second after a warm-up: every connection must have its plans
-    /// and functions, which real servers keep for hours.
-    fn run(
-        &self,
-        pgbench: &PathBuf,
-        database: &BenchDatabase,
-        clients: usize,
-        seconds: f64,
-    ) -> anyhow::Result<f64> {
-        let mut command = Command::new(pgbench);
-        command
-            .args(["--no-vacuum", "--protocol=prepared", "--jobs=1", "--file"])
-            .arg(&self.0);
-        let time = (seconds.round() + WARM_UP as f64).to_string();
-        command.args([
-            "--client",
-            &clients.to_string(),
-            "--time",
-            &time,
-            "--progress",
-            "1",
-            &database.url,
-        ]);
-        let output = command.output().context("starting pgbench")?;
-        let text = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "pgbench: {text}");
-        // Parses «progress: 3.0 s, 5123.1 tps, lat 3.1 ms …», one line per second.
-        let second = |line: &str| {
-            line.strip_prefix("progress: ")?
-                .split(' ')
-                .nth(2)?
-                .parse::<f64>()
-                .ok()
-        };
-        let tps: Vec<f64> = text.lines().filter_map(second).skip(WARM_UP).collect();
-        ensure!(!tps.is_empty(), "pgbench printed {text}");
-        Ok(tps.iter().sum::<f64>() / tps.len() as f64)
-    }
-}
-
-/// Returns the path of pgbench. Debian installs it next to the server programs.
-fn find_pgbench() -> Option<PathBuf> {
-    let in_path = std::env::split_paths(&std::env::var_os("PATH")?)
-        .map(|dir| dir.join("pgbench"))
-        .collect::<Vec<_>>();
-    let debian = std::fs::read_dir("/usr/lib/postgresql")
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|dir| dir.path().join("bin/pgbench"));
-    in_path
-        .into_iter()
-        .chain(debian)
-        .find(|path| path.is_file())
 }

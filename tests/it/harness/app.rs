@@ -174,6 +174,15 @@ impl TestApp {
 
     /// Starts a server with the streams of a `latido.toml` and additional tables.
     pub(crate) async fn with_streams(toml: &str, schema: &str) -> Self {
+        Self::with_streams_and(toml, schema, |_| {}).await
+    }
+
+    /// Starts a server like [`TestApp::with_streams`], with a changed configuration.
+    pub(crate) async fn with_streams_and(
+        toml: &str,
+        schema: &str,
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
         let database = TestDatabase::create(&SCHEMA_FILES).await;
         database
             .client()
@@ -185,7 +194,7 @@ impl TestApp {
         let file = folder.write("latido.toml", toml);
         let variables = [("LATIDO_CONFIG", file.to_str().expect("UTF-8"))];
         install_triggers(database.url(), &variables).await;
-        let config = config(database.url(), &variables, |_| {});
+        let config = config(database.url(), &variables, change);
         Self::run(TestStore::Shared(database), config).await
     }
 
