@@ -8,6 +8,8 @@ mod notifications;
 mod store;
 mod vocabulary;
 
+use std::collections::VecDeque;
+
 use latido_app_messaging::{MessagingDatabase, SCHEMA};
 use latido_postgres::{Config, Database};
 use serde_json::{Value, json};
@@ -65,6 +67,8 @@ struct PhoenixTestClient {
     socket: TestSocket,
     user: Uuid,
     reference: u32,
+    /// The frames that came before the reply to a push: an event may overtake it.
+    overtaken: VecDeque<Value>,
 }
 
 impl PhoenixTestClient {
@@ -93,6 +97,7 @@ impl PhoenixTestClient {
             socket: within(connecting).await,
             user,
             reference: 0,
+            overtaken: VecDeque::new(),
         }
     }
 
@@ -132,13 +137,22 @@ impl PhoenixTestClient {
             if frame[1] == reference.as_str() {
                 return frame[4].clone();
             }
+            self.overtaken.push_back(frame);
+        }
+    }
+
+    /// Returns the next frame that no earlier call has returned.
+    async fn next_frame(&mut self) -> Value {
+        match self.overtaken.pop_front() {
+            Some(frame) => frame,
+            None => self.socket.next().await,
         }
     }
 
     /// Returns the payload of the next event of that name and skips other events.
     async fn wait_for_event(&mut self, event: &str) -> Value {
         loop {
-            let frame = self.socket.next().await;
+            let frame = self.next_frame().await;
             if frame[3] == event {
                 return frame[4].clone();
             }
@@ -150,7 +164,7 @@ impl PhoenixTestClient {
     async fn message_contents_until(&mut self, last: &str) -> Vec<String> {
         let mut contents = Vec::new();
         loop {
-            let frame = self.socket.next().await;
+            let frame = self.next_frame().await;
             if frame[3] == "new_message" && frame[2] == channel(CONVERSATION).as_str() {
                 contents.push(frame[4]["message"]["content"].as_str().unwrap().to_owned());
                 if contents.last().is_some_and(|content| content == last) {

@@ -17,7 +17,7 @@ async fn frames_before_reply(device: &mut PhoenixTestClient) -> Vec<Value> {
         .await;
     let mut frames = Vec::new();
     loop {
-        let frame = device.socket.next().await;
+        let frame = device.next_frame().await;
         if frame[1] == "unread" {
             return frames;
         }

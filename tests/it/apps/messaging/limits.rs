@@ -54,7 +54,7 @@ async fn statuses_reactions_and_joins_have_limits() {
             ]))
             .await;
         let reply = loop {
-            let frame = eva.socket.next().await;
+            let frame = eva.next_frame().await;
             if frame[3] == "phx_reply" && frame[1] == "7" {
                 break frame[4].clone();
             }
