@@ -53,6 +53,14 @@ pub(super) fn can_hold(array: &Type, param: &ParamKind) -> bool {
     }
 }
 
+/// Returns the type that a domain is made of.
+pub(super) fn base_type(of: &Type) -> &Type {
+    match of.kind() {
+        Kind::Domain(base) => base_type(base),
+        _ => of,
+    }
+}
+
 /// Returns the SQL name of an array type, such as `uuid[]`.
 pub(super) fn array_name(array: &Type) -> String {
     match element(array) {

@@ -8,6 +8,7 @@ use tokio_postgres::types::Type;
 
 use crate::error::{DatabaseError, KeyMismatch};
 use crate::key_array::array_name;
+use crate::key_lookup::lookup_columns;
 use crate::pool::Database;
 use crate::table_lookup::find_table_oid;
 use latido_stream::{KeyRoute, KeyType, SourceTable, Stream};
@@ -24,8 +25,13 @@ pub(super) async fn check_key_columns(
     types: &[KeyType],
 ) -> Result<(), DatabaseError> {
     for table in &stream.tables {
-        let KeyRoute::Columns(columns) = &table.route else {
-            continue;
+        let columns = match &table.route {
+            KeyRoute::Columns(columns) => columns,
+            KeyRoute::Lookup(sql) => {
+                check_lookup(database, stream, table, sql, arrays, types).await?;
+                continue;
+            }
+            KeyRoute::EveryKey => continue,
         };
         for ((column, array), of) in columns.iter().zip(arrays).zip(types) {
             let Some(column) = find_key_column(database, table, column).await? else {
@@ -42,6 +48,34 @@ pub(super) async fn check_key_columns(
                 })));
             }
         }
+    }
+    Ok(())
+}
+
+/// Checks that a lookup returns keys of the types that the query takes. An installation reports a
+/// lookup of another form.
+async fn check_lookup(
+    database: &Database,
+    stream: &Stream,
+    table: &SourceTable,
+    sql: &str,
+    arrays: &[Type],
+    types: &[KeyType],
+) -> Result<(), DatabaseError> {
+    let columns = lookup_columns(database, table, sql).await?;
+    let columns = columns.unwrap_or_default();
+    for (((name, own), array), of) in columns.iter().zip(arrays).zip(types) {
+        if key_type_of(own.name()).is_none_or(|own| own == *of) {
+            continue;
+        }
+        return Err(DatabaseError::KeyMismatch(Box::new(KeyMismatch {
+            stream: stream.name.clone(),
+            table: table.name.clone(),
+            remedy: format!("cast {name} in `via` to the type of the query's parameter"),
+            column: format!("{name} of `via`"),
+            column_type: own.name().to_owned(),
+            parameter_type: array_name(array),
+        })));
     }
     Ok(())
 }

@@ -27,6 +27,7 @@ mod change_hint;
 mod install_check;
 mod key_array;
 mod key_column;
+mod key_lookup;
 mod listener;
 mod notify_queue;
 mod pool;
