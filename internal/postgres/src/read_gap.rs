@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::triggers::generate::WatchedTable;
+use crate::triggers::watched_table::WatchedTable;
 use latido_inference::{QueryReads, ReadColumns, TableReads};
 
 /// The columns that every table has and that any UPDATE may change.
@@ -193,7 +193,7 @@ fn table_gap(read: &ReadTable, watched: &[WatchedTable]) -> Option<ReadGap> {
     let Some(columns) = &read.columns else {
         return Some(ReadGap::WholeRow { table });
     };
-    let keys = entries.iter().filter_map(|entry| entry.key.as_ref());
+    let keys = entries.iter().flat_map(|entry| entry.key_columns());
     let listed: BTreeSet<_> = entries
         .iter()
         .flat_map(|entry| entry.change_columns.iter())
@@ -217,7 +217,8 @@ fn table_gap(read: &ReadTable, watched: &[WatchedTable]) -> Option<ReadGap> {
 mod tests {
     use super::*;
     use crate::instance::InstanceName;
-    use crate::triggers::generate::KeyColumn;
+    use crate::triggers::key_part::{KeyColumn, PartForm};
+    use crate::triggers::table_route::{Gate, TableRoute};
     use crate::triggers::trigger_event::TriggerKind;
 
     fn watched(table: &str, columns: &[&str]) -> WatchedTable {
@@ -226,10 +227,11 @@ mod tests {
             stream: "s".to_owned(),
             schema: "public".to_owned(),
             table: table.to_owned(),
-            key: Some(KeyColumn {
+            route: TableRoute::Columns(vec![KeyColumn {
                 name: "k".to_owned(),
-                is_text: false,
-            }),
+                form: PartForm::Plain,
+            }]),
+            gate: Gate::InWhen,
             change_columns: columns.iter().map(|c| (*c).to_owned()).collect(),
             column_numbers: std::collections::BTreeMap::new(),
             column_types: Vec::new(),

@@ -9,7 +9,8 @@ use crate::doctor::finding::Finding;
 use crate::error::DatabaseError;
 use crate::pool::Database;
 use crate::prepared_stream::{KeyedStatement, PreparedStream};
-use crate::quote::{quote_ident, quote_qualified};
+use crate::quote::quote_qualified;
+use crate::triggers::key_part::{has_key_sql, texts_sql};
 use crate::triggers::{DiscoveryError, discover};
 use latido_base::ident::Key;
 use latido_stream::{KeyRoute, KeyType, LocalDay, Param, ParamKind, SourceTable, Stream};
@@ -175,17 +176,19 @@ async fn existing_key(
         Err(DiscoveryError::Table(_)) => return Ok(None),
         Err(DiscoveryError::Database(error)) => return Err(error),
     };
-    let Some(key) = found.key.as_ref().filter(|_| prepared.key_types.len() == 1) else {
+    let columns = found.key_columns();
+    if columns.len() != prepared.key_types.len() {
         return Ok(None);
-    };
-    let (key, table) = (
-        quote_ident(&key.name),
+    }
+    let sql = format!(
+        "SELECT {} FROM {} AS t WHERE {} LIMIT 1",
+        texts_sql(columns, "t"),
         quote_qualified(&found.schema, &found.table),
+        has_key_sql(columns, "t")
     );
-    let sql = format!("SELECT {key}::pg_catalog.text FROM {table} WHERE {key} IS NOT NULL LIMIT 1");
     let rows = database.query("the doctor", &sql, &[]).await?;
-    let text: Option<&str> = rows.first().and_then(|row| row.try_get(0).ok());
-    Ok(text.map(Key::from_canonical))
+    let parts: Option<Vec<&str>> = rows.first().and_then(|row| row.try_get(0).ok());
+    Ok(parts.map(Key::from_parts))
 }
 
 fn plan_finding(stream: &Stream, plan: &Value) -> Finding {

@@ -7,7 +7,8 @@ use crate::doctor::stream::subject;
 use crate::error::DatabaseError;
 use crate::pool::Database;
 use crate::quote::{quote_ident, quote_qualified};
-use crate::triggers::generate::WatchedTable;
+use crate::triggers::trigger_event::TriggerKind;
+use crate::triggers::watched_table::WatchedTable;
 use crate::triggers::{TriggerState, discover};
 use latido_stream::{Catalog, SourceTable, Stream};
 
@@ -124,23 +125,19 @@ fn table_findings(
     facts: &TableFacts,
 ) -> Vec<Finding> {
     let mut findings = Vec::new();
-    if facts.is_replicated {
+    if facts.is_replicated && watched.trigger_kind == TriggerKind::Statements {
         let detail =
             "logical replication writes this table, and its worker fires no statement triggers";
         let of = subject(stream, &format!("triggers on {}", table.name));
         findings.push(Finding::warning(of, detail).remedy("call the hook, or rely on the sweep"));
     }
-    let Some(key) = &watched.key else {
+    let keys: Vec<_> = watched.key_columns().iter().map(|key| &key.name).collect();
+    if keys.is_empty() {
         return findings;
-    };
-    let mut columns = vec![key.name.clone()];
-    columns.extend(
-        watched
-            .change_columns
-            .iter()
-            .filter(|name| **name != key.name)
-            .cloned(),
-    );
+    }
+    let mut columns: Vec<_> = keys.iter().map(|name| (*name).clone()).collect();
+    let others = watched.change_columns.iter();
+    columns.extend(others.filter(|name| !keys.contains(name)).cloned());
     let quoted: Vec<_> = columns.iter().map(|name| quote_ident(name)).collect();
     let how = if facts.is_partitioned {
         "INDEX"
@@ -153,7 +150,10 @@ fn table_findings(
         quoted.join(", ")
     );
     let of = subject(stream, &format!("index on {}", table.name));
-    let leads = |index: &&(String, Vec<String>)| index.1.first() == Some(&key.name);
+    let leads = |index: &&(String, Vec<String>)| {
+        let first = index.1.get(..keys.len());
+        first.is_some_and(|first| keys.iter().all(|name| first.contains(name)))
+    };
     let covers = |index: &&(String, Vec<String>)| columns.iter().all(|name| index.1.contains(name));
     findings.push(match (facts.indexes.iter().filter(leads).find(covers), facts.indexes.iter().find(leads)) {
         (Some((name, _)), _) => Finding::ok(of, format!("{name} answers alone")),
@@ -163,7 +163,8 @@ fn table_findings(
             Finding::ok(of, detail).remedy(create)
         }
         (None, None) => {
-            Finding::warning(of, format!("no index begins with {}: every read scans the table", key.name)).remedy(create)
+            let keys: Vec<_> = keys.into_iter().map(String::as_str).collect();
+            Finding::warning(of, format!("no index begins with {}: every read scans the table", keys.join(", "))).remedy(create)
         }
     });
     findings

@@ -95,9 +95,9 @@ impl Database {
             return Err(InstallError::UnsupportedTables(missing));
         }
         for watched in watched_tables {
-            let mut columns = watched.change_columns;
+            let mut columns = watched.change_columns.clone();
             if !columns.is_empty() {
-                columns.extend(watched.key.map(|key| key.name));
+                columns.extend(watched.key_columns().iter().map(|key| key.name.clone()));
             }
             tables.add(&watched.schema, &watched.table, "SELECT", &columns);
         }

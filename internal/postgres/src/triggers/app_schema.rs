@@ -7,9 +7,9 @@ use tokio_postgres::SimpleQueryMessage;
 use tokio_postgres::types::Type;
 
 use super::error::InstallError;
-use super::generate::ScriptSection;
 use super::install_change::InstallChange;
 use super::ownership::ObjectNames;
+use super::script::ScriptSection;
 use super::transaction::transaction_script;
 use crate::grants::TableGrant;
 use crate::instance::InstanceName;

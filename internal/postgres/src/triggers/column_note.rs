@@ -1,11 +1,30 @@
-//! The note of a table's columns in the comment of its trigger function. Pure.
+//! The notes in the comment of a trigger function: the table's columns, and what is known of its
+//! lookup. Pure.
 
 use std::collections::BTreeMap;
+
+use crate::triggers::table_route::LookupFacts;
 
 /// What stands before the columns and after them in a comment. The columns are JSON, so no name can
 /// be taken for the end.
 const NOTE_START: &str = "; columns {";
 const NOTE_END: &str = "}; sha256:";
+
+/// What stands before the facts of a lookup, which are JSON.
+const LOOKUP_START: &str = "; lookup ";
+
+/// Returns the part of a function's comment that notes the facts of a lookup.
+pub(super) fn lookup_note(facts: &LookupFacts) -> String {
+    let json = serde_json::to_string(facts).unwrap_or_default();
+    format!("{LOOKUP_START}{json}")
+}
+
+/// Returns the facts of a lookup that a comment notes.
+pub(super) fn parse_lookup_note(comment: &str) -> Option<LookupFacts> {
+    let (_, json) = comment.split_once(LOOKUP_START)?;
+    let mut values = serde_json::Deserializer::from_str(json).into_iter();
+    values.next()?.ok()
+}
 
 /// Returns the part of a function's comment that notes the columns.
 pub(super) fn columns_note(numbers: &BTreeMap<String, i16>) -> String {

@@ -6,9 +6,14 @@ use tokio_postgres::types::Type;
 
 use crate::error::DatabaseError;
 use crate::pool::Database;
-use crate::triggers::generate::{KeyColumn, WatchedTable};
+use crate::statement_text::single_statement;
+use crate::triggers::key_part::{KeyColumn, PartForm};
+use crate::triggers::lookup_facts::examine_lookup;
+use crate::triggers::move_key::resolve_moves;
 use crate::triggers::renamed::add_renamed_columns;
+use crate::triggers::table_route::{Gate, TableLookup, TableRoute};
 use crate::triggers::trigger_event::TriggerKind;
+use crate::triggers::watched_table::WatchedTable;
 use crate::triggers::{DiscoveryError, TableProblem};
 use crate::watch_locks::probe_sql;
 use latido_stream::{Catalog, KeyRoute, SourceTable, Stream};
@@ -30,6 +35,39 @@ pub(crate) async fn discover_tables(
         }
     }
     Ok((found, problems))
+}
+
+/// Returns what [`discover_tables`] does, with what the database says about each lookup. That needs
+/// the right to create temporary tables.
+pub(super) async fn discover_with_lookups(
+    database: &Database,
+    catalog: &Catalog,
+) -> Result<(Vec<WatchedTable>, Vec<TableProblem>), DatabaseError> {
+    let (mut found, mut problems) = discover_tables(database, catalog).await?;
+    for table in &mut found {
+        match add_facts(database, catalog, table).await {
+            Ok(()) => {}
+            Err(DiscoveryError::Table(problem)) => problems.push(problem),
+            Err(DiscoveryError::Database(error)) => return Err(error),
+        }
+    }
+    resolve_moves(&mut found);
+    Ok((found, problems))
+}
+
+/// Adds what the database says about the lookup of a table, if it has one.
+pub(crate) async fn add_facts(
+    database: &Database,
+    catalog: &Catalog,
+    table: &mut WatchedTable,
+) -> Result<(), DiscoveryError> {
+    let (Some(lookup), Some(id)) = (table.lookup(), catalog.find(&table.stream)) else {
+        return Ok(());
+    };
+    let fields = &catalog.get(id).key_fields;
+    let facts = examine_lookup(database, table, lookup, fields).await?;
+    *table = table.with_facts(Some(facts));
+    Ok(())
 }
 
 /// Finds one table.
@@ -54,7 +92,7 @@ pub(crate) async fn discover_table(
         .iter()
         .filter_map(|row| Some((row.try_get(0).ok()?, row.try_get(2).ok()?)))
         .collect();
-    let (key, watched) = match choose_columns(stream, table, &columns) {
+    let (route, watched) = match choose_columns(database, stream, table, &columns) {
         Ok(chosen) => chosen,
         Err(problem) => {
             let problem = add_renamed_columns(database, problem, oid, &numbers).await?;
@@ -70,26 +108,36 @@ pub(crate) async fn discover_table(
         )
         .await?,
     );
-    let plain = kind == "r" && relations.len() == 1 && key.is_some();
-    let form = if plain && supports_row_triggers(database).await? {
-        TriggerKind::Rows
-    } else {
-        TriggerKind::Statements
+    let is_plain = kind == "r" && relations.len() == 1;
+    let access = GateAccess::read(database).await?;
+    let trigger_kind = match &route {
+        TableRoute::Columns(_) if is_plain && access.is_for_rows => TriggerKind::Rows,
+        // A worker of logical replication fires row triggers alone.
+        TableRoute::Lookup(_) if is_plain && is_replicated(database, oid).await? => {
+            TriggerKind::Rows
+        }
+        _ => TriggerKind::Statements,
     };
+    let is_used = |name: &String| {
+        let is_key =
+            matches!(&route, TableRoute::Columns(key) if key.iter().any(|key| key.name == *name));
+        is_key || watched.contains(name)
+    };
+    let types = columns.iter().filter(|(name, _)| is_used(name));
+    let column_types = types.map(|(_, data_type)| data_type.clone()).collect();
+    let column_numbers = numbers.into_iter().filter(|(name, _)| is_used(name));
     Ok(WatchedTable {
         instance: database.instance().clone(),
         stream: stream.name.clone(),
         schema,
         table: name,
-        column_types: types_of(&columns, key.as_ref(), &watched),
-        column_numbers: numbers
-            .into_iter()
-            .filter(|(name, _)| is_used(name, key.as_ref(), &watched))
-            .collect(),
-        key,
+        column_types,
+        column_numbers: column_numbers.collect(),
+        gate: access.gate,
+        route,
         change_columns: watched,
         relations,
-        trigger_kind: form,
+        trigger_kind,
     })
 }
 
@@ -138,16 +186,6 @@ async fn find_table(
     Ok(found)
 }
 
-/// Returns the types of the key and of the listed columns.
-fn types_of(has: &[(String, String)], key: Option<&KeyColumn>, listed: &[String]) -> Vec<String> {
-    let used = has.iter().filter(|(name, _)| is_used(name, key, listed));
-    used.map(|(_, data_type)| data_type.clone()).collect()
-}
-
-fn is_used(name: &String, key: Option<&KeyColumn>, listed: &[String]) -> bool {
-    listed.contains(name) || key.is_some_and(|key| key.name == *name)
-}
-
 /// Finds a table that a part of the server other than a stream needs, as a stream's tables are
 /// found. Returns its schema and name.
 ///
@@ -173,10 +211,48 @@ pub(crate) async fn find_relation(
     })
 }
 
-/// Returns whether row triggers may be used with the gate. They run as the writer, so every role
-/// must have the right to call the functions that they use. That is PostgreSQL's default.
-async fn supports_row_triggers(database: &Database) -> Result<bool, DatabaseError> {
-    Ok(uses_gate(database).await? && query_bool(database, include_str!("find_rights.sql")).await?)
+/// What every role may do about the gate.
+struct GateAccess {
+    gate: Gate,
+    /// True if row triggers may be used with the gate. They run as the writer, so every role must
+    /// have the right to call the functions that they use. That is PostgreSQL's default.
+    is_for_rows: bool,
+}
+
+impl GateAccess {
+    async fn read(database: &Database) -> Result<Self, DatabaseError> {
+        if !uses_gate(database).await? {
+            return Ok(Self {
+                gate: Gate::None,
+                is_for_rows: false,
+            });
+        }
+        let rows = database
+            .query("a look at the tables", include_str!("find_rights.sql"), &[])
+            .await?;
+        let may = |column: usize| {
+            let right = rows.first().and_then(|row| row.try_get(column).ok());
+            right.unwrap_or(false)
+        };
+        Ok(Self {
+            gate: if may(1) {
+                Gate::InWhen
+            } else {
+                Gate::InFunction
+            },
+            is_for_rows: may(0),
+        })
+    }
+}
+
+/// Returns whether logical replication writes a table.
+async fn is_replicated(database: &Database, table: u32) -> Result<bool, DatabaseError> {
+    let sql = "SELECT EXISTS (SELECT FROM pg_catalog.pg_subscription_rel s WHERE s.srrelid OPERATOR(pg_catalog.=) $1)";
+    let rows = query_rows(database, sql, &table, Type::OID).await?;
+    Ok(rows
+        .first()
+        .and_then(|row| row.try_get(0).ok())
+        .unwrap_or(false))
 }
 
 /// Returns whether triggers get the gate: if it is configured, and the database hashes keys as the
@@ -222,12 +298,13 @@ fn unsupported_kind(kind: &str) -> Option<&'static str> {
     }
 }
 
-/// Returns the key's column and the other columns, under their names in the table.
+/// Returns the way to the keys and the columns that count, under their names in the table.
 fn choose_columns(
+    database: &Database,
     stream: &Stream,
     table: &SourceTable,
     has: &[(String, String)],
-) -> Result<(Option<KeyColumn>, Vec<String>), TableProblem> {
+) -> Result<(TableRoute, Vec<String>), TableProblem> {
     let find = |name: &String| {
         let lower = name.to_lowercase();
         has.iter()
@@ -254,32 +331,42 @@ fn choose_columns(
             renamed: Vec::new(),
         });
     }
-    let key = match key_columns.first().and_then(find) {
-        None => None,
-        Some((name, of)) => match of.as_str() {
-            "uuid" | "int8" | "int4" | "int2" => Some(KeyColumn {
-                name: name.clone(),
-                is_text: false,
-            }),
-            "text" | "varchar" => Some(KeyColumn {
-                name: name.clone(),
-                is_text: true,
-            }),
-            _ => {
-                return Err(TableProblem::KeyType {
+    let route = match &table.route {
+        KeyRoute::EveryKey => TableRoute::EveryKey,
+        KeyRoute::Lookup(sql) => TableRoute::Lookup(TableLookup {
+            // Several statements are refused when the lookup is examined.
+            sql: single_statement(sql).unwrap_or(sql).trim().to_owned(),
+            path_sql: database.direct_endpoint().local_settings(),
+            facts: None,
+        }),
+        KeyRoute::Columns(columns) => {
+            let key = columns.iter().filter_map(find).map(|(name, of)| {
+                let form = PartForm::of_type(of).ok_or_else(|| TableProblem::KeyType {
                     stream: stream.name.clone(),
                     table: table.name.clone(),
                     column: name.clone(),
                     data_type: of.clone(),
-                });
-            }
-        },
+                })?;
+                Ok(KeyColumn {
+                    name: name.clone(),
+                    form,
+                })
+            });
+            TableRoute::Columns(key.collect::<Result<_, _>>()?)
+        }
     };
-    let columns = table
-        .columns
-        .iter()
-        .filter_map(find)
-        .map(|(name, _)| name.clone())
-        .collect();
-    Ok((key, columns))
+    let columns = table.columns.iter().filter_map(find);
+    let mut columns: Vec<_> = columns.map(|(name, _)| name.clone()).collect();
+    if let TableRoute::Columns(key) = &route
+        && key.len() > 1
+        && !columns.is_empty()
+    {
+        // A row that goes to another key concerns both, also if the key's columns are not listed.
+        let others = key
+            .iter()
+            .filter(|part| !table.columns.contains(&part.name));
+        let others: Vec<_> = others.map(|part| part.name.clone()).collect();
+        columns.extend(others);
+    }
+    Ok((route, columns))
 }

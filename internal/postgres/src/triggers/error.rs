@@ -2,6 +2,7 @@
 
 use tokio_postgres::error::SqlState;
 
+use super::key_part::EXPECTED_TYPES;
 use super::ownership::NOT_OWNED_CODE;
 use crate::error::{DatabaseError, KeyMismatch};
 use crate::instance::InstanceName;
@@ -58,7 +59,8 @@ pub enum TableProblem {
     /// The key column has a type that is no key's.
     #[error(
         "stream {stream}: the key {column} of table {table} is {data_type}; \
-         expected uuid, bigint, integer, smallint, text or varchar"
+         expected {}",
+        EXPECTED_TYPES
     )]
     KeyType {
         /// The stream's name.
@@ -69,6 +71,18 @@ pub enum TableProblem {
         column: String,
         /// The column's type.
         data_type: String,
+    },
+    /// The lookup of the table's keys has not the form that the stream needs.
+    #[error("stream {stream}: `via` of table {table}: {problem}; expected {expected}")]
+    Lookup {
+        /// The stream's name.
+        stream: String,
+        /// The table's name.
+        table: String,
+        /// What is wrong with it.
+        problem: String,
+        /// The form that it should have.
+        expected: String,
     },
 }
 
@@ -99,7 +113,8 @@ impl TableProblem {
             Self::NotFound { stream, .. }
             | Self::NotATable { stream, .. }
             | Self::NoColumn { stream, .. }
-            | Self::KeyType { stream, .. } => Some(stream),
+            | Self::KeyType { stream, .. }
+            | Self::Lookup { stream, .. } => Some(stream),
             Self::NotInstalled { .. } => None,
         }
     }

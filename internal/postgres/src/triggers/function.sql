@@ -1,4 +1,4 @@
--- Stream {stream}, table {table}
+-- {title}
 CREATE OR REPLACE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql {rights} AS {body};
 REVOKE ALL ON FUNCTION {function}() FROM PUBLIC;
 COMMENT ON FUNCTION {function}() IS {comment};

@@ -5,82 +5,84 @@
 //! by the writer's search path. Functions for statements pin theirs; functions for rows qualify
 //! every name, because a setting would cost a writer more than all their other work.
 
-use crate::instance::InstanceName;
-use crate::quote::{quote_ident, quote_literal};
+use crate::quote::quote_literal;
+use crate::triggers::function_parts::FunctionParts;
+use crate::triggers::key_part::{KeyColumn, KeySql, has_key_sql, texts_sql};
+use crate::triggers::payload_sql::{
+    MAX_NAMED_KEYS, MAY_NOTIFY_SQL, every_key_sql, failure_handler, gate_sql, payload_head,
+};
+use crate::triggers::script::fill_template;
+use crate::triggers::table_route::{Gate, TableRoute};
 use crate::triggers::trigger_event::TriggerKind;
-use crate::watch_locks::{hash_sql, try_first_sql, try_second_sql};
-use latido_stream::MAX_KEY_BYTES;
+use crate::triggers::tuple_body::TupleBody;
+use crate::watch_locks::{try_first_sql, try_second_sql};
 
-/// The largest number of keys that one statement names. Beyond it, it reports a change of every
-/// key.
-pub(super) const MAX_NAMED_KEYS: usize = 2000;
-/// SQL for one boolean: whether a notification can be sent. Sending is outside the blocks that
-/// catch errors, so the right is checked inside them. A commit that notifies fails if the queue is
-/// full; the servers read everything again once it has room ([`crate::notify_queue`]).
-const MAY_NOTIFY_SQL: &str = "(pg_catalog.pg_notification_queue_usage() OPERATOR(pg_catalog.<) 0.75::pg_catalog.float8 \
-     AND pg_catalog.has_function_privilege('pg_catalog.pg_notify(pg_catalog.text,pg_catalog.text)'::pg_catalog.regprocedure, 'EXECUTE'))";
+/// Builds the source of a trigger function.
+pub(super) struct FunctionBody<'a>(pub(super) FunctionParts<'a>);
 
-/// The column that holds the key.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct KeyColumn {
-    pub name: String,
-    /// True if the column holds text. Texts are compared byte by byte, regardless of the column's
-    /// collation.
-    pub is_text: bool,
-}
-
-impl KeyColumn {
-    /// Returns the SQL for the key of a row under that alias, in the form that is compared.
-    fn comparable_sql(&self, alias: &str) -> String {
-        let collation = if self.is_text {
-            "::text COLLATE \"C\""
-        } else {
-            ""
-        };
-        format!("{alias}.{}{collation}", quote_ident(&self.name))
-    }
-}
-
-/// The parts of a watched table that its function depends on.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct FunctionParts<'a> {
-    pub(super) instance: &'a InstanceName,
-    pub(super) stream: &'a str,
-    pub(super) key: Option<&'a KeyColumn>,
-    pub(super) change_columns: &'a [String],
-    pub(super) trigger_kind: TriggerKind,
-}
-
-impl FunctionParts<'_> {
-    /// Returns the function's source, as `pg_proc.prosrc` holds it.
-    pub(super) fn source(&self) -> String {
-        let (schema, stream) = (self.instance.sql(), quote_literal(self.stream));
-        let is_row_function = self.key.is_some() && self.trigger_kind == TriggerKind::Rows;
-        let failed = failure_handler(self.stream, is_row_function);
-        let every_key = every_key_sql(self.stream);
-        let columns = self.columns_sql("latido_r");
-        let Some(key) = self.key else {
-            return fill_template(
-                include_str!("keyless.sql"),
-                &[
-                    ("columns", &columns),
-                    ("failed", &failed),
-                    ("every_key", &every_key),
-                    ("may_notify", MAY_NOTIFY_SQL),
-                    ("send", include_str!("send.sql")),
-                ],
-            );
-        };
-        if self.trigger_kind == TriggerKind::Rows {
-            return self.row_function_body(key, &failed);
+impl FunctionBody<'_> {
+    /// Returns the function's source, as `pg_proc.prosrc` holds it. It is empty for a lookup that
+    /// has not been examined.
+    pub(super) fn source(&self, lookup_function: &str) -> String {
+        match (self.0.route, self.0.trigger_kind) {
+            (TableRoute::EveryKey, _) => self.keyless_body(),
+            (TableRoute::Columns(columns), TriggerKind::Rows) => self.row_body(columns),
+            (TableRoute::Columns(columns), TriggerKind::Statements) => match columns.as_slice() {
+                [] => self.keyless_body(),
+                [key] => self.statement_body(key),
+                columns => TupleBody::of_columns(self.0, columns).statements(),
+            },
+            (TableRoute::Lookup(lookup), kind) => {
+                let Some(facts) = &lookup.facts else {
+                    return String::new();
+                };
+                let body = TupleBody::of_lookup(self.0, facts, lookup_function);
+                match kind {
+                    TriggerKind::Rows => body.rows(),
+                    TriggerKind::Statements => body.statements(),
+                }
+            }
         }
-        let (new_key, old_key) = (
-            key.comparable_sql("latido_r"),
-            key.comparable_sql("latido_o"),
+    }
+
+    /// Returns the source for a table whose changes concern one key alone or every key, so that its
+    /// rows need not be looked at one by one.
+    fn keyless_body(&self) -> String {
+        let every_key = every_key_sql(self.0.stream);
+        let (payload, gate) = match self.0.route {
+            TableRoute::Columns(_) => (
+                quote_literal(&format!("{}[]", payload_head(self.0.stream))),
+                self.only_key_gate(),
+            ),
+            TableRoute::Lookup(_) | TableRoute::EveryKey => (every_key, self.0.stream_gate()),
+        };
+        let (columns, failed) = (
+            self.0.columns_sql("latido_r"),
+            failure_handler(self.0.stream, false),
         );
-        let (limit, old_columns) = (
-            (MAX_NAMED_KEYS + 1).to_string(),
-            self.columns_sql("latido_o"),
+        let values = [
+            ("columns", columns.as_str()),
+            ("failed", &failed),
+            ("gate", &gate),
+            ("payload", &payload),
+            ("may_notify", MAY_NOTIFY_SQL),
+            ("send", include_str!("send.sql")),
+        ];
+        fill_template(include_str!("keyless.sql"), &values)
+    }
+
+    fn statement_body(&self, key: &KeyColumn) -> String {
+        let comparable = |row: &str| key.form.comparable_sql(&key.of_row(row));
+        let (schema, stream) = (self.0.instance.sql(), quote_literal(self.0.stream));
+        let (new_key, old_key) = (comparable("latido_r"), comparable("latido_o"));
+        let limit = (MAX_NAMED_KEYS + 1).to_string();
+        let (columns, old_columns) = (
+            self.0.columns_sql("latido_r"),
+            self.0.columns_sql("latido_o"),
+        );
+        let (failed, every_key) = (
+            failure_handler(self.0.stream, false),
+            every_key_sql(self.0.stream),
         );
         let values = [
             ("stream", stream.as_str()),
@@ -98,137 +100,120 @@ impl FunctionParts<'_> {
         fill_template(include_str!("table.sql"), &values)
     }
 
-    fn row_function_body(&self, key: &KeyColumn, failed: &str) -> String {
-        let column = quote_ident(&key.name);
-        let (new_key, old_key) = (format!("NEW.{column}"), format!("OLD.{column}"));
-        let (columns, old_columns) = (self.columns_sql("NEW"), self.columns_sql("OLD"));
-        let key_of_row = format!("coalesce({new_key}, {old_key})::pg_catalog.text");
-        // Keys are compared as text, unless equal values of the type have equal texts; then the
-        // cheaper comparison is used. A row has one key as well if the other one is NULL, or if
-        // there is no other row.
-        let collation = if key.is_text {
-            "::pg_catalog.text COLLATE pg_catalog.\"C\""
-        } else {
-            ""
+    fn row_body(&self, columns: &[KeyColumn]) -> String {
+        let stream = quote_literal(self.0.stream);
+        // A row has one key as well if the other one is NULL, or if there is no other row.
+        let same_key: Vec<_> = columns
+            .iter()
+            .map(|column| {
+                let equal = column
+                    .form
+                    .equal_sql(&column.of_row("OLD"), &column.of_row("NEW"));
+                format!("coalesce({equal}, true)")
+            })
+            .collect();
+        let same_key = match same_key.is_empty() {
+            true => "true".to_owned(),
+            false => same_key.join(" AND "),
         };
-        let same_key = format!(
-            "coalesce({old_key}{collation} OPERATOR(pg_catalog.=) {new_key}{collation}, true)"
-        );
-        let stream = quote_literal(self.stream);
-        let hash_of_row = hash_sql(&stream_and_key(&stream, &key_of_row));
-        let (key_is_free, hash_of_key) = (
-            try_first_sql(&hash_of_row),
-            hash_sql(&stream_and_key(&stream, "latido_key")),
-        );
-        let (try_first, try_second, bytes) = (
-            try_first_sql("latido_hash"),
-            try_second_sql("latido_hash"),
-            MAX_KEY_BYTES.to_string(),
-        );
+        let texts_of_row = columns.iter().map(|column| {
+            let value = format!(
+                "coalesce({}, {})",
+                column.of_row("NEW"),
+                column.of_row("OLD")
+            );
+            column.form.text_sql(&value)
+        });
+        let key_is_free = try_first_sql(&KeySql(texts_of_row.collect()).hash(&stream));
+        let key = RowKey::new(columns);
+        let (hash_of_key, item, is_too_long) =
+            (key.sql.hash(&stream), key.sql.item(), key.sql.is_too_long());
+        let (new_columns, old_columns) = (self.0.columns_sql("NEW"), self.0.columns_sql("OLD"));
         let (head, every_key) = (
-            quote_literal(&payload_head(self.stream)),
-            every_key_sql(self.stream),
+            quote_literal(&payload_head(self.0.stream)),
+            every_key_sql(self.0.stream),
         );
+        let (try_first, try_second) = (try_first_sql("latido_hash"), try_second_sql("latido_hash"));
+        let failed = failure_handler(self.0.stream, true);
         let values = [
             ("head", head.as_str()),
             ("every_key", &every_key),
             ("may_notify", MAY_NOTIFY_SQL),
-            ("columns", &columns),
+            ("columns", &new_columns),
             ("old_columns", &old_columns),
-            ("new_key", &new_key),
-            ("old_key", &old_key),
             ("same_key", &same_key),
             ("key_is_free", &key_is_free),
+            ("key_type", key.data_type),
+            ("each_key", &key.each),
+            ("last_key", &key.last),
+            ("item", &item),
+            ("is_too_long", &is_too_long),
             ("hash_of_key", &hash_of_key),
             ("try_first", &try_first),
             ("try_second", &try_second),
-            ("max_key_bytes", &bytes),
-            ("failed", failed),
+            ("failed", &failed),
         ];
         fill_template(include_str!("row.sql"), &values)
     }
 
-    /// Returns the rights and settings that the function runs with.
-    ///
-    /// A row function calls nothing that its writer may not call, and has no settings. It runs no
-    /// query, so there is no plan that `jit` could concern. A statement's rows are sets of unknown
-    /// size, whose kept plans must never be compiled.
-    pub(super) fn rights(&self) -> &'static str {
-        match self.trigger_kind {
-            TriggerKind::Rows => "SECURITY INVOKER",
-            TriggerKind::Statements => {
-                "SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off"
-            }
+    /// Returns the statement that ends the function if the only key is not watched.
+    fn only_key_gate(&self) -> String {
+        if self.0.gate == Gate::None {
+            return String::new();
         }
-    }
-
-    /// Returns the SQL for the columns whose change counts, of rows under that alias.
-    fn columns_sql(&self, alias: &str) -> String {
-        let columns: Vec<_> = self
-            .change_columns
-            .iter()
-            .map(|name| format!("{alias}.{}", quote_ident(name)))
-            .collect();
-        if columns.is_empty() {
-            format!("{alias}.*")
-        } else {
-            columns.join(", ")
-        }
+        let hash = KeySql(Vec::new()).hash(&quote_literal(self.0.stream));
+        let is_free = format!("{} OR {}", try_first_sql(&hash), try_second_sql(&hash));
+        gate_sql(&is_free)
     }
 }
 
-/// Replaces each `{name}` with its value in one pass, so that a value's content is never taken for
-/// a placeholder.
-pub(super) fn fill_template(template: &str, values: &[(&str, &str)]) -> String {
-    let mut text = String::with_capacity(template.len() * 2);
-    let mut rest = template;
-    while let Some(at) = rest.find('{') {
-        text.push_str(&rest[..at]);
-        rest = &rest[at..];
-        let found = values.iter().find_map(|(name, value)| {
-            Some((value, rest[1..].strip_prefix(name)?.strip_prefix('}')?))
-        });
-        if let Some((value, tail)) = found {
-            text.push_str(value);
-            rest = tail;
-        } else {
-            text.push('{');
-            rest = &rest[1..];
+/// The key of a row in a function for rows, in its variable `latido_key`.
+struct RowKey {
+    data_type: &'static str,
+    /// The beginning of the loop over the old and the new key, NULL where a row has none.
+    each: String,
+    /// SQL for the new key.
+    last: String,
+    /// The parts of the variable.
+    sql: KeySql,
+}
+
+impl RowKey {
+    fn new(columns: &[KeyColumn]) -> Self {
+        if let [key] = columns {
+            let text = |row| key.form.text_sql(&format!("({})", key.of_row(row)));
+            return Self {
+                data_type: "pg_catalog.text",
+                each: format!(
+                    "FOREACH latido_key IN ARRAY ARRAY[{}, {}] LOOP",
+                    text("OLD"),
+                    text("NEW")
+                ),
+                last: format!("{} COLLATE pg_catalog.\"C\"", text("NEW")),
+                sql: KeySql(vec!["latido_key".to_owned()]),
+            };
+        }
+        let (old, new) = (texts_sql(columns, "OLD"), texts_sql(columns, "NEW"));
+        let has_key = |row| match columns.is_empty() {
+            // The only key is told unless every key is, after TRUNCATE.
+            true => "latido_payload IS NULL".to_owned(),
+            false => has_key_sql(columns, row),
+        };
+        let (has_old, has_new) = (has_key("OLD"), has_key("NEW"));
+        let each = format!(
+            "FOREACH latido_side IN ARRAY ARRAY[1, 2] LOOP\n        \
+             latido_key := CASE WHEN latido_side OPERATOR(pg_catalog.=) 1 THEN CASE WHEN {has_old} THEN {old} END\n                           \
+             WHEN {has_new} THEN {new} END;"
+        );
+        Self {
+            data_type: "pg_catalog.text[];\n      latido_side pg_catalog.int4",
+            each,
+            last: new,
+            sql: KeySql(
+                (1..=columns.len())
+                    .map(|n| format!("latido_key[{n}]"))
+                    .collect(),
+            ),
         }
     }
-    text + rest
-}
-
-/// Returns SQL for the text that the watch locks hash.
-pub(super) fn stream_and_key(stream: &str, key: &str) -> String {
-    format!("{stream} OPERATOR(pg_catalog.||) ':' OPERATOR(pg_catalog.||) {key}")
-}
-
-/// Returns the beginning of a payload of this stream, up to the first key.
-fn payload_head(stream: &str) -> String {
-    format!("[{},", serde_json::Value::from(stream))
-}
-
-/// Returns SQL for the beginning of a payload that names every key.
-fn every_key_sql(stream: &str) -> String {
-    quote_literal(&format!("{}null", payload_head(stream)))
-}
-
-/// Returns the handler that ends the block of a function that can fail, see [`crate::change_hint`]
-/// for the payload. A function for rows sends one payload, the others a list.
-fn failure_handler(stream: &str, is_row_function: bool) -> String {
-    let (result, start, end) = if is_row_function {
-        ("latido_payload", "", "")
-    } else {
-        ("latido_payloads", "ARRAY[", "]")
-    };
-    let every_key = every_key_sql(stream);
-    let values = [
-        ("result", result),
-        ("start", start),
-        ("end", end),
-        ("every_key", every_key.as_str()),
-        ("may_notify", MAY_NOTIFY_SQL),
-    ];
-    fill_template(include_str!("failed.sql"), &values)
 }

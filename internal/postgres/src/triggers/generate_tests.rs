@@ -1,4 +1,13 @@
 use super::*;
+use crate::quote::quote_ident;
+use crate::triggers::column_note::parse_lookup_note;
+use crate::triggers::key_part::{KeyColumn, PartForm};
+use crate::triggers::script::{MAX_NAME_BYTES, build_script};
+use crate::triggers::table_route::{
+    Gate, LookupArgument, LookupFacts, MoveKey, PathTable, TableLookup, TableRoute,
+};
+use crate::triggers::table_triggers::trigger_sets;
+use crate::triggers::trigger_event::{TRIGGER_EVENTS, TriggerKind};
 
 fn citas_table() -> WatchedTable {
     WatchedTable {
@@ -6,10 +15,11 @@ fn citas_table() -> WatchedTable {
         stream: "estadisticas".to_owned(),
         schema: "public".to_owned(),
         table: "citas".to_owned(),
-        key: Some(KeyColumn {
+        route: TableRoute::Columns(vec![KeyColumn {
             name: "negocio_id".to_owned(),
-            is_text: false,
-        }),
+            form: PartForm::Plain,
+        }]),
+        gate: Gate::InWhen,
         change_columns: ["negocio_id", "fecha", "estado"].map(str::to_owned).into(),
         column_types: ["uuid", "date", "estado"].map(str::to_owned).into(),
         column_numbers: [("negocio_id", 3), ("fecha", 6), ("estado", 9)]
@@ -17,6 +27,54 @@ fn citas_table() -> WatchedTable {
             .into(),
         relations: vec![("public".to_owned(), "citas".to_owned())],
         trigger_kind: TriggerKind::Statements,
+    }
+}
+
+/// The lines of orders, whose key is the shop and the till of their order.
+fn lineas_table() -> WatchedTable {
+    let column = |name: &str, form| KeyColumn {
+        name: name.to_owned(),
+        form,
+    };
+    let key = vec![
+        column("tienda_id", PartForm::Plain),
+        column("dia", PartForm::Date),
+    ];
+    let public = |table: &str| ("public".to_owned(), table.to_owned());
+    let facts = LookupFacts {
+        parts: vec![PartForm::Plain, PartForm::Date],
+        names: ["tienda_id", "dia"].map(str::to_owned).into(),
+        arguments: vec![LookupArgument::Column {
+            name: "pedido_id".to_owned(),
+            data_type: "bigint".to_owned(),
+            collation: None,
+        }],
+        path: vec![PathTable {
+            schema: "public".to_owned(),
+            table: "pedidos".to_owned(),
+            columns: ["id", "tienda_id", "dia"].map(str::to_owned).into(),
+            relations: vec![public("pedidos")],
+            is_moved_by_insert: false,
+            key: MoveKey::Columns(vec![key]),
+        }],
+        functions: Vec::new(),
+    };
+    WatchedTable {
+        stream: "ventas".to_owned(),
+        table: "lineas".to_owned(),
+        route: TableRoute::Lookup(TableLookup {
+            sql: "SELECT p.tienda_id, p.dia FROM changed c JOIN pedidos p ON p.id = c.pedido_id"
+                .to_owned(),
+            path_sql: String::new(),
+            facts: Some(facts),
+        }),
+        change_columns: ["pedido_id", "cantidad"].map(str::to_owned).into(),
+        column_types: ["int8", "int4"].map(str::to_owned).into(),
+        column_numbers: [("pedido_id", 2), ("cantidad", 3)]
+            .map(|(name, number)| (name.to_owned(), number))
+            .into(),
+        relations: vec![public("lineas")],
+        ..citas_table()
     }
 }
 
@@ -30,6 +88,11 @@ fn script_equals_the_reviewed_one() {
     let forms = [
         (citas_table(), "golden.sql", include_str!("golden.sql")),
         (by_rows, "golden_rows.sql", include_str!("golden_rows.sql")),
+        (
+            lineas_table(),
+            "golden_via.sql",
+            include_str!("golden_via.sql"),
+        ),
     ];
     let scripts = forms.map(|(watched, name, reviewed)| {
         let script = build_script(
@@ -55,15 +118,15 @@ fn names_never_leave_their_quotes() {
     let watched = WatchedTable {
         stream: evil.to_owned(),
         table: format!("t\n{evil}"),
-        key: Some(KeyColumn {
+        route: TableRoute::Columns(vec![KeyColumn {
             name: evil.to_owned(),
-            is_text: true,
-        }),
+            form: PartForm::Text,
+        }]),
         change_columns: vec![evil.to_owned()],
         relations: vec![("public".to_owned(), evil.to_owned())],
         ..citas_table()
     };
-    let section = watched.script_section().sql;
+    let section = script_section(&watched).sql;
     let quoted = quote_ident(evil);
     assert!(
         section.contains(&format!("latido_r.{quoted}::text COLLATE")),
@@ -102,4 +165,17 @@ fn names_are_short_unique_and_stable() {
     };
     assert_ne!(long.function_name(), other.function_name());
     assert_eq!(citas_table().function_name(), "estadisticas_citas_ff86264d");
+}
+
+#[test]
+fn facts_of_a_lookup_are_read_back_from_the_comment() {
+    let table = lineas_table();
+    let sets = trigger_sets(&table);
+    let facts = parse_lookup_note(&sets[0].comment);
+    assert_eq!(facts.as_ref(), table.lookup_facts());
+    assert_eq!(
+        parse_lookup_note(&trigger_sets(&citas_table())[0].comment),
+        None
+    );
+    assert_eq!(trigger_sets(&table.with_facts(None)).len(), 1);
 }

@@ -7,11 +7,14 @@ use tokio_postgres::types::Type;
 use crate::error::DatabaseError;
 use crate::pool::Database;
 use crate::quote::{quote_ident, quote_qualified};
-use crate::triggers::generate::{
-    SHARED_FUNCTION, ScriptSection, WatchedTable, shared_body, shared_comment,
-};
-use crate::triggers::trigger_event::TRIGGER_EVENTS;
+use crate::triggers::column_note::parse_lookup_note;
+use crate::triggers::generate::{SHARED_FUNCTION, shared_body, shared_comment};
+use crate::triggers::script::ScriptSection;
+use crate::triggers::table_route::Gate;
+use crate::triggers::table_triggers::trigger_sets;
 use crate::triggers::trigger_event::TriggerKind;
+use crate::triggers::trigger_set::{ExpectedTrigger, TriggerSet};
+use crate::triggers::watched_table::WatchedTable;
 use crate::triggers::{DiscoveryError, TableProblem, discover};
 use latido_base::ident::StreamId;
 use latido_stream::Catalog;
@@ -94,6 +97,7 @@ impl Database {
             for table in &stream.tables {
                 let (state, mistake) = match discover::discover_table(self, stream, table).await {
                     Ok(watched) => {
+                        let watched = found.with_noted_facts(watched);
                         let state = found.full_state(&watched);
                         wanted.push(watched);
                         (state, None)
@@ -227,16 +231,32 @@ impl InstalledTriggers {
         self.shared_function_matches(true) || self.shared_function_matches(false)
     }
 
+    /// Returns the table with what its installed function notes about its lookup.
+    fn with_noted_facts(&self, table: WatchedTable) -> WatchedTable {
+        let name = table.function_name();
+        let installed = self.functions.iter().find(|f| f.name == name);
+        let facts = installed.and_then(|function| parse_lookup_note(&function.comment));
+        table.with_facts(facts)
+    }
+
     /// Returns the state of the table's own part and the shared one. The table may have a gate or
-    /// not.
+    /// not, but none in a condition that some writers have no right to compute.
     fn full_state(&self, table: &WatchedTable) -> TriggerState {
-        let [rows, statements] = [TriggerKind::Rows, TriggerKind::Statements].map(|form| {
-            self.table_state(&WatchedTable {
-                trigger_kind: form,
-                ..table.clone()
-            })
-        });
-        match rows.min(statements) {
+        let gates: &[Gate] = match table.gate {
+            Gate::InFunction => &[Gate::InFunction, Gate::None],
+            Gate::InWhen | Gate::None => &[Gate::InWhen, Gate::InFunction, Gate::None],
+        };
+        let forms = [TriggerKind::Rows, TriggerKind::Statements]
+            .into_iter()
+            .flat_map(|kind| {
+                gates.iter().map(move |gate| WatchedTable {
+                    trigger_kind: kind,
+                    gate: *gate,
+                    ..table.clone()
+                })
+            });
+        let states = forms.map(|form| self.table_state(&form));
+        match states.min().unwrap_or(TriggerState::Missing) {
             TriggerState::Current | TriggerState::NotAlways
                 if !self.is_shared_function_current() =>
             {
@@ -249,25 +269,30 @@ impl InstalledTriggers {
     /// Returns the state of the table's own part only: a new shared function needs no lock on
     /// tables.
     pub(super) fn table_state(&self, table: &WatchedTable) -> TriggerState {
-        let Some(function) = self
-            .functions
-            .iter()
-            .find(|f| f.name == table.function_name())
-        else {
-            return TriggerState::Missing;
-        };
-        if function.triggers.is_empty() {
-            return TriggerState::Missing;
+        let sets = trigger_sets(table);
+        let states: Vec<_> = sets.iter().map(|set| self.set_state(set)).collect();
+        match states.first() {
+            // The others only tell moves.
+            Some(TriggerState::Missing) | None => TriggerState::Missing,
+            Some(_) if states.contains(&TriggerState::Missing) => TriggerState::Outdated,
+            Some(_) => states.into_iter().max().unwrap_or(TriggerState::Missing),
         }
-        let all = |states: &[&str]| {
-            table.relations.iter().all(|(schema, name)| {
-                TRIGGER_EVENTS
-                    .iter()
-                    .all(|event| function.has_trigger(table, schema, name, *event, states))
-            })
+    }
+
+    fn set_state(&self, set: &TriggerSet) -> TriggerState {
+        let found = self.functions.iter().find(|f| f.name == set.function);
+        let Some(function) = found.filter(|function| !function.triggers.is_empty()) else {
+            return TriggerState::Missing;
         };
-        let same = function.source == table.function_body()
-            && function.comment == table.function_comment();
+        let all = |states: &[&str]| {
+            let mut expected = set.triggers.iter();
+            expected.all(|trigger| function.has_trigger(trigger, states))
+        };
+        let has_lookup = set.lookup.as_ref().is_none_or(|lookup| {
+            let mut functions = self.functions.iter();
+            functions.any(|f| f.name == lookup.name && f.comment == lookup.comment)
+        });
+        let same = function.source == set.source && function.comment == set.comment && has_lookup;
         if same && all(&["A"]) {
             TriggerState::Current
         } else if same && all(&["A", "O"]) {
@@ -277,38 +302,50 @@ impl InstalledTriggers {
         }
     }
 
+    /// Returns the sections that remove lookup functions of a table, whose parameters and columns
+    /// cannot be replaced.
+    pub(super) fn lookup_removals(&self, table: &WatchedTable) -> Vec<ScriptSection> {
+        let name = table.lookup_name();
+        let functions = self.functions.iter().filter(|f| f.name == name);
+        functions
+            .map(|function| ScriptSection {
+                subject: table.qualified_name(),
+                ..function.removal_section()
+            })
+            .collect()
+    }
+
     /// Returns the functions of versions that did not catch their errors, which could fail a write.
     pub(super) fn failing_functions(&self) -> Vec<&TriggerFunction> {
         self.functions
             .iter()
-            .filter(|function| function.name != SHARED_FUNCTION)
+            .filter(|function| !function.triggers.is_empty())
             .filter(|function| !function.source.contains(FAILURE_HANDLER))
             .collect()
     }
 
     /// Returns the functions that belong to none of these tables.
     pub(super) fn unused_functions(&self, wanted: &[WatchedTable]) -> Vec<&TriggerFunction> {
-        let names: Vec<_> = wanted.iter().map(WatchedTable::function_name).collect();
+        let sets: Vec<_> = wanted.iter().flat_map(trigger_sets).collect();
+        let names: Vec<_> = sets.iter().flat_map(TriggerSet::function_names).collect();
         self.functions
             .iter()
-            .filter(|f| f.name != SHARED_FUNCTION && !names.contains(&f.name))
+            .filter(|f| f.name != SHARED_FUNCTION && !names.contains(&&f.name))
             .collect()
     }
 }
 
 impl TriggerFunction {
-    fn has_trigger(
-        &self,
-        of: &WatchedTable,
-        schema: &str,
-        table: &str,
-        event: super::trigger_event::TriggerEvent,
-        states: &[&str],
-    ) -> bool {
-        let (name, tgtype) = (of.trigger_name(event), event.tgtype(of.trigger_kind));
+    fn has_trigger(&self, expected: &ExpectedTrigger, states: &[&str]) -> bool {
+        let ExpectedTrigger {
+            schema,
+            table,
+            name,
+            tgtype,
+        } = expected;
         self.triggers.iter().any(|found| {
-            (found.schema.as_str(), found.table.as_str()) == (schema, table)
-                && (&found.name, found.tgtype) == (&name, tgtype)
+            (&found.schema, &found.table) == (schema, table)
+                && (&found.name, &found.tgtype) == (name, tgtype)
                 && states.contains(&found.enabled.as_str())
         })
     }

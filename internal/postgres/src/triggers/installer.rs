@@ -10,12 +10,14 @@ use crate::pool::Database;
 use crate::triggers::app_schema::AppSchema;
 use crate::triggers::discover;
 use crate::triggers::error::InstallError;
-use crate::triggers::generate::{ScriptSection, WatchedTable, fill_template, script_sections};
+use crate::triggers::generate::script_sections;
 use crate::triggers::inspect::{InstalledTriggers, TriggerState};
 use crate::triggers::install_change::InstallChange;
 use crate::triggers::ownership::ObjectNames;
+use crate::triggers::script::{ScriptSection, fill_template};
+use crate::triggers::table_triggers::trigger_sets;
 use crate::triggers::transaction::{run_transaction, transaction_script};
-use crate::triggers::trigger_event::TRIGGER_EVENTS;
+use crate::triggers::watched_table::WatchedTable;
 use latido_base::backoff::Jitter;
 use latido_stream::Catalog;
 
@@ -52,7 +54,7 @@ impl Database {
     }
 
     async fn plan_install(&self, catalog: &Catalog) -> Result<Plan, InstallError> {
-        let (wanted, problems) = discover::discover_tables(self, catalog).await?;
+        let (wanted, problems) = discover::discover_with_lookups(self, catalog).await?;
         if !problems.is_empty() {
             return Err(InstallError::UnsupportedTables(problems));
         }
@@ -66,6 +68,7 @@ impl Database {
             .iter()
             .map(|section| InstallChange::Removed(section.subject.clone()))
             .collect();
+        changes.extend(wanted.iter().filter_map(function_warning));
         let gated = discover::uses_gate(self).await?;
         let mut all = script_sections(self.instance(), &wanted, gated).into_iter();
         let shared = all.next().filter(|_| !found.shared_function_matches(gated));
@@ -76,6 +79,7 @@ impl Database {
                 changes.push(InstallChange::Unchanged(section.subject));
             } else {
                 changes.push(InstallChange::Installed(section.subject.clone()));
+                todo.extend(found.lookup_removals(table));
                 todo.push(section);
             }
         }
@@ -159,6 +163,18 @@ impl Database {
     }
 }
 
+/// Returns a warning that names the functions which a table's lookup calls, if there are any.
+fn function_warning(table: &WatchedTable) -> Option<InstallChange> {
+    let functions = &table.lookup_facts()?.functions;
+    let text = format!(
+        "stream {}: `via` of table {} calls {}; whoever owns that runs with the rights of the installing role at every write",
+        table.stream,
+        table.table,
+        functions.join(", ")
+    );
+    (!functions.is_empty()).then_some(InstallChange::Warning(text))
+}
+
 /// Adds the check that nothing of these names belongs to somebody else: before the other sections,
 /// and after them, because somebody may have been faster than the first check.
 fn guard_sections(
@@ -168,7 +184,9 @@ fn guard_sections(
 ) -> Vec<ScriptSection> {
     let triggers = tables
         .iter()
-        .flat_map(|table| TRIGGER_EVENTS.map(|event| table.trigger_name(event)));
+        .flat_map(trigger_sets)
+        .flat_map(|set| set.triggers)
+        .map(|trigger| trigger.name);
     let names = ObjectNames {
         schemas: vec![instance.to_string()],
         triggers: triggers.collect(),

@@ -7,7 +7,7 @@ DECLARE
 BEGIN
   -- The inner block has all that can fail, and no notification: a subtransaction that notifies keeps 8 kB until its transaction ends.
   BEGIN
-    IF TG_OP = 'INSERT' THEN
+{gate}    IF TG_OP = 'INSERT' THEN
       IF NOT EXISTS (SELECT FROM latido_new) THEN RETURN NULL; END IF;
     ELSIF TG_OP = 'DELETE' THEN
       IF NOT EXISTS (SELECT FROM latido_old) THEN RETURN NULL; END IF;
@@ -20,6 +20,6 @@ BEGIN
         RETURN NULL;
       END IF;
     END IF;
-    latido_payloads := CASE WHEN {may_notify} THEN ARRAY[{every_key} || ']'] END;
+    latido_payloads := CASE WHEN {may_notify} THEN ARRAY[{payload} || ']'] END;
 {failed}  END;
 {send}END

@@ -4,8 +4,7 @@
 //! could change what the triggers call, and would so gain the rights of the installing role. The
 //! check runs in the installing transaction, before and after the other statements.
 
-use super::function_body::fill_template;
-use super::generate::ScriptSection;
+use super::script::{ScriptSection, fill_template};
 use crate::quote::{dollar_quote, quote_literal};
 
 /// The SQLSTATE that the check raises; PostgreSQL itself has none of this class.

@@ -12,7 +12,9 @@ use crate::query_reads::QueryReadsError;
 use crate::quote::{quote_ident, quote_literal};
 use crate::read_gap::{ReadGap, ReadTable, read_gaps};
 use crate::triggers::discover;
-use crate::triggers::generate::{ScriptSection, WatchedTable, schema_comment, sha256_hex};
+use crate::triggers::generate::schema_comment;
+use crate::triggers::script::{ScriptSection, sha256_hex};
+use crate::triggers::watched_table::WatchedTable;
 use latido_stream::{Catalog, Stream};
 
 /// What stands before the record in the schema's comment.

@@ -24,23 +24,23 @@ BEGIN
     END IF;
     -- Variables of their own, which the frequent case does not prepare.
     DECLARE
-      latido_key pg_catalog.text;
+      latido_key {key_type};
       latido_hash bigint;
     BEGIN
       -- A row that moves concerns both its keys. The server sends equal notifications of a transaction once.
-      FOREACH latido_key IN ARRAY ARRAY[({old_key})::pg_catalog.text, ({new_key})::pg_catalog.text] LOOP
+      {each_key}
         CONTINUE WHEN latido_key IS NULL;
         latido_hash := {hash_of_key};
         IF NOT ({try_first}
                 OR {try_second}) THEN
-          IF pg_catalog.octet_length(latido_key) OPERATOR(pg_catalog.>) {max_key_bytes} THEN
+          IF {is_too_long} THEN
             latido_payload := {every_key};
             EXIT;
           END IF;
-          latido_payload := coalesce(latido_payload OPERATOR(pg_catalog.||) ',', {head}) OPERATOR(pg_catalog.||) pg_catalog.to_json(latido_key)::pg_catalog.text;
+          latido_payload := coalesce(latido_payload OPERATOR(pg_catalog.||) ',', {head}) OPERATOR(pg_catalog.||) {item};
         END IF;
         -- The second is the first again, unless the row moved.
-        EXIT WHEN latido_key OPERATOR(pg_catalog.=) ({new_key})::pg_catalog.text COLLATE pg_catalog."C";
+        EXIT WHEN latido_key OPERATOR(pg_catalog.=) {last_key};
       END LOOP;
     END;
     latido_payload := CASE WHEN latido_payload IS NOT NULL AND {may_notify}

@@ -4,7 +4,8 @@ use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
 use super::error::InstallError;
-use super::generate::{SETTINGS_SQL, ScriptSection, build_script};
+use super::generate::SETTINGS_SQL;
+use super::script::{ScriptSection, build_script};
 
 /// The lock that prevents two installations at the same time.
 const INSTALL_LOCK_SQL: &str = "SELECT pg_catalog.pg_advisory_xact_lock(7233748251341);";

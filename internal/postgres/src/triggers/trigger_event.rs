@@ -30,15 +30,17 @@ impl TriggerEvent {
     }
 }
 
+pub(super) const INSERT: TriggerEvent = TriggerEvent {
+    suffix: "ins",
+    tgtype_for: 4,
+};
+pub(super) const UPDATE: TriggerEvent = TriggerEvent {
+    suffix: "upd",
+    tgtype_for: 16,
+};
 pub(super) const TRIGGER_EVENTS: [TriggerEvent; 4] = [
-    TriggerEvent {
-        suffix: "ins",
-        tgtype_for: 4,
-    },
-    TriggerEvent {
-        suffix: "upd",
-        tgtype_for: 16,
-    },
+    INSERT,
+    UPDATE,
     TriggerEvent {
         suffix: "del",
         tgtype_for: 8,

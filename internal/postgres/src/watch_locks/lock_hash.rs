@@ -58,6 +58,21 @@ pub(crate) fn hash_sql(text: &str) -> String {
     format!("pg_catalog.hashtextextended(({text}) COLLATE pg_catalog.\"C\", 0)")
 }
 
+/// Returns SQL for the hash of a key with these parts, as [`lock_pair`] computes it. `stream` and the
+/// parts are SQL for texts.
+pub(crate) fn hash_parts_sql(stream: &str, parts: &[String]) -> String {
+    let (first, rest) = match parts.split_first() {
+        Some((first, rest)) => (first.as_str(), rest),
+        None => ("''", parts),
+    };
+    let first = hash_sql(&format!(
+        "{stream} OPERATOR(pg_catalog.||) ':' OPERATOR(pg_catalog.||) {first}"
+    ));
+    rest.iter().fold(first, |seed, part| {
+        format!("pg_catalog.hashtextextended(({part}) COLLATE pg_catalog.\"C\", {seed})")
+    })
+}
+
 /// Returns SQL that tries the first lock of a key with this hash, and is true if the lock was free.
 pub(crate) fn try_first_sql(hash: &str) -> String {
     format!(
@@ -194,7 +209,7 @@ mod tests {
         let ends = TEXT.char_indices().map(|(at, _)| at);
         for (end, expected) in ends.zip(EXPECTED) {
             assert_eq!(
-                hash_text(&TEXT.as_bytes()[..end]).cast_signed(),
+                hash_text(&TEXT.as_bytes()[..end], 0).cast_signed(),
                 expected,
                 "{}",
                 &TEXT[..end]
@@ -205,7 +220,7 @@ mod tests {
     #[test]
     fn two_locks_of_a_key_always_differ() {
         for n in 0..10_000 {
-            let [first, second] = lock_pair("estadisticas", &n.to_string());
+            let [first, second] = lock_pair("estadisticas", [n.to_string().as_str()]);
             assert!(first < BUCKETS && (BUCKETS..LOCK_COUNT).contains(&second));
         }
     }

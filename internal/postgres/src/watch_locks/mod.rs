@@ -39,7 +39,9 @@ use latido_base::ident::{StreamId, Topic};
 use latido_stream::{Catalog, Interest, NotifyState, WatchLockEvent};
 use latido_telemetry::Metrics;
 
-pub(crate) use lock_hash::{LOCK_COUNT, hash_sql, probe_sql, try_first_sql, try_second_sql};
+pub(crate) use lock_hash::{
+    LOCK_COUNT, hash_parts_sql, hash_sql, probe_sql, try_first_sql, try_gate_sql, try_second_sql,
+};
 use shared::WatchLocksShared;
 
 /// The declaration of watched keys through advisory locks. Clones share it.

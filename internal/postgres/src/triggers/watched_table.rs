@@ -1,0 +1,106 @@
+//! A table of a stream, as found in the database, and the names of its triggers. Pure.
+
+use std::collections::BTreeMap;
+
+use crate::instance::InstanceName;
+use crate::quote::quote_qualified;
+use crate::triggers::key_part::KeyColumn;
+use crate::triggers::script::{sha256_hex, truncate_name};
+use crate::triggers::table_route::{Gate, LookupFacts, TableLookup, TableRoute};
+use crate::triggers::trigger_event::{TriggerEvent, TriggerKind};
+
+/// A table of a stream, as found in the database.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct WatchedTable {
+    /// The installation that the triggers belong to.
+    pub instance: InstanceName,
+    pub stream: String,
+    pub schema: String,
+    pub table: String,
+    pub route: TableRoute,
+    pub gate: Gate,
+    /// The columns whose change counts; empty means every column.
+    pub change_columns: Vec<String>,
+    /// The types of the key and of the listed columns. Sessions keep a function that
+    /// was compiled for other types until it is replaced.
+    pub column_types: Vec<String>,
+    /// The key and the listed columns with their numbers (`pg_attribute.attnum`), which stay when a
+    /// column is renamed.
+    pub column_numbers: BTreeMap<String, i16>,
+    /// The relations that get triggers, as schema and name: the table, then its partitions.
+    pub relations: Vec<(String, String)>,
+    pub trigger_kind: TriggerKind,
+}
+
+impl WatchedTable {
+    pub(crate) fn qualified_name(&self) -> String {
+        quote_qualified(&self.schema, &self.table)
+    }
+
+    /// Returns the columns that hold the key parts, if columns do.
+    pub(crate) fn key_columns(&self) -> &[KeyColumn] {
+        match &self.route {
+            TableRoute::Columns(columns) => columns,
+            TableRoute::Lookup(_) | TableRoute::EveryKey => &[],
+        }
+    }
+
+    /// Returns the query that finds the keys, if there is one.
+    pub(crate) fn lookup(&self) -> Option<&TableLookup> {
+        match &self.route {
+            TableRoute::Lookup(lookup) => Some(lookup),
+            TableRoute::Columns(_) | TableRoute::EveryKey => None,
+        }
+    }
+
+    /// Returns what is known of the lookup, if the keys are looked up.
+    pub(crate) fn lookup_facts(&self) -> Option<&LookupFacts> {
+        self.lookup().and_then(|lookup| lookup.facts.as_ref())
+    }
+
+    /// Returns the table with these facts of its lookup.
+    pub(super) fn with_facts(&self, facts: Option<LookupFacts>) -> Self {
+        let mut table = self.clone();
+        if let TableRoute::Lookup(lookup) = &mut table.route {
+            lookup.facts = facts;
+        }
+        table
+    }
+
+    /// Returns the function's name: readable, and unique through a hash of the parts that identify
+    /// it.
+    pub(super) fn function_name(&self) -> String {
+        truncate_name(
+            &format!("{}_{}", self.stream, self.table),
+            &format!("_{}", self.short_hash()),
+        )
+    }
+
+    /// Returns the name of the function that looks keys up.
+    pub(super) fn lookup_name(&self) -> String {
+        truncate_name(
+            &format!("{}_{}", self.stream, self.table),
+            &format!("_via_{}", self.short_hash()),
+        )
+    }
+
+    pub(super) fn trigger_name(&self, event: TriggerEvent) -> String {
+        truncate_name(
+            &format!("{}_{}", self.instance, self.stream),
+            &format!("_{}_{}", self.short_hash(), event.suffix),
+        )
+    }
+
+    pub(super) fn short_hash(&self) -> String {
+        let key = match &self.route {
+            TableRoute::Columns(columns) => {
+                let names: Vec<_> = columns.iter().map(|key| key.name.as_str()).collect();
+                names.join("\0")
+            }
+            TableRoute::Lookup(lookup) => format!("\0via\0{}", lookup.sql),
+            TableRoute::EveryKey => String::new(),
+        };
+        let parts = [&self.stream, &self.schema, &self.table, &key].map(String::as_str);
+        sha256_hex(&parts.join("\0"))[..8].to_owned()
+    }
+}
