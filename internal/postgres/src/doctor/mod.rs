@@ -1,6 +1,7 @@
 //! The checks that `latido doctor` prints: the state of each part, with remedies for problems.
 
 mod finding;
+mod lookup;
 mod policies;
 mod queue;
 mod reads;
@@ -49,6 +50,7 @@ pub async fn examine_for(database: &Database, needs: ServingNeeds<'_>) -> Vec<Fi
         }
         for table in &stream.tables {
             findings.extend(table::examine(database, stream, table).await);
+            findings.extend(lookup::examine(database, catalog, stream, table).await);
             findings.extend(policies::examine(database, stream, table).await);
         }
     }
