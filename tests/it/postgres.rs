@@ -23,6 +23,7 @@ mod row_security;
 mod schema_changes;
 mod tls;
 mod triggers;
+mod via;
 
 use std::sync::Arc;
 

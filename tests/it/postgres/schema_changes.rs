@@ -399,6 +399,7 @@ async fn writes_of_keyless_tables_go_on() {
     let streams = catalog(vec![table("ajustes", None, &["valor"])]);
     database.install(&streams).await.unwrap();
     let mut tap = NotificationTap::open(home.client().await, &home).await;
+    tap.watcher = Some(watch_everything(&home).await);
     client
         .batch_execute("ALTER TABLE ajustes RENAME valor TO v")
         .await

@@ -27,11 +27,16 @@ pub(super) struct NotificationTap {
 /// it each row.
 pub(super) const GATE_SETTINGS: [bool; 2] = [false, true];
 
-/// Acquires every lock of the interest gate, like a server that watches everything.
+/// Acquires the locks of every key and of the streams in these tests, like a server.
 pub(super) async fn watch_everything(home: &TestDatabase) -> Client {
     let watcher = home.client().await;
     watcher
-        .batch_execute("SELECT pg_catalog.pg_advisory_lock_shared(1818326127, lock) FROM pg_catalog.generate_series(0, 2047) AS lock")
+        .batch_execute(
+            "SELECT pg_catalog.pg_advisory_lock_shared(1818326127, lock) FROM pg_catalog.generate_series(0, 2047) AS lock;
+             SELECT pg_catalog.pg_advisory_lock_shared(1818326127, ((pg_catalog.hashtextextended(name COLLATE pg_catalog.\"C\", 0)
+                    OPERATOR(pg_catalog.&) 15)::int OPERATOR(pg_catalog.*) 64) OPERATOR(pg_catalog.+) 2048 OPERATOR(pg_catalog.+) slot)
+               FROM pg_catalog.unnest('{estadisticas,textos}'::pg_catalog.text[]) AS name, pg_catalog.generate_series(0, 63) AS slot",
+        )
         .await
         .unwrap();
     watcher
@@ -39,7 +44,11 @@ pub(super) async fn watch_everything(home: &TestDatabase) -> Client {
 
 impl NotificationTap {
     pub(super) async fn open(writer: Client, home: &TestDatabase) -> Self {
-        let (listener, mut connection) = tokio_postgres::connect(home.url(), NoTls).await.unwrap();
+        Self::open_at(home.url(), writer).await
+    }
+
+    pub(super) async fn open_at(url: &str, writer: Client) -> Self {
+        let (listener, mut connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
         let (tx, payloads) = mpsc::unbounded_channel();
         tokio::spawn(async move {
             while let Some(Ok(message)) =

@@ -1,0 +1,213 @@
+//! Moves: a parent that goes to another key while a writer of its children is still open. No trigger
+//! below it can see that, so its own tells the server to read the new key again later.
+
+use super::super::triggers::set;
+use super::{SCHEMA, Scene, by_columns, entry, lineas, pedidos, stream, ventas, via};
+use latido_stream::KeyRoute;
+
+#[tokio::test]
+async fn parent_that_moves_tells_its_new_key() {
+    let mut scene = Scene::ventas().await;
+    scene
+        .check(&[
+            (
+                "UPDATE pedidos SET tienda_id = 2 WHERE id = 1",
+                &["1", "2", "!2"],
+            ),
+            ("UPDATE pedidos SET total = 5 WHERE id = 1", &["2"]),
+            (
+                "UPDATE pedidos SET nota = 'x', tienda_id = tienda_id WHERE id = 1",
+                &[],
+            ),
+            ("UPDATE pedidos SET tienda_id = NULL WHERE id = 1", &["2"]),
+            (
+                "UPDATE pedidos SET tienda_id = 3 WHERE id = 1",
+                &["3", "!3"],
+            ),
+            (
+                "UPDATE pedidos SET tienda_id = 5 + id % 2 WHERE id IN (7, 8)",
+                &["5", "6", "7", "8", "!5", "!6"],
+            ),
+            // The foreign key makes sure that no linea was there before.
+            (
+                "INSERT INTO pedidos (id, tienda_id) VALUES (9000, 4)",
+                &["4"],
+            ),
+            ("DELETE FROM pedidos WHERE id = 9000", &["4"]),
+        ])
+        .await;
+}
+
+#[tokio::test]
+async fn move_tells_though_the_key_itself_is_not_watched() {
+    let mut scene = Scene::new(SCHEMA, &ventas()).await;
+    assert_eq!(
+        scene
+            .told("UPDATE pedidos SET tienda_id = 2 WHERE id = 1")
+            .await,
+        set(&[])
+    );
+    scene.watch(&[&["9"]]).await;
+    // Another key of the stream is watched: a server that begins to watch 3 must know of it.
+    assert_eq!(
+        scene
+            .told("UPDATE pedidos SET tienda_id = 3 WHERE id = 1")
+            .await,
+        set(&["!3"])
+    );
+}
+
+#[tokio::test]
+async fn race_is_told_in_every_isolation_level() {
+    let mut scene = Scene::ventas().await;
+    for level in ["READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"] {
+        scene
+            .told("UPDATE pedidos SET tienda_id = 1 WHERE id = 1")
+            .await;
+        let writer = scene.home.client().await;
+        let begin = format!(
+            "BEGIN ISOLATION LEVEL {level}; UPDATE lineas SET cantidad = cantidad + 1 WHERE id = 1"
+        );
+        writer.batch_execute(&begin).await.unwrap();
+        assert_eq!(
+            scene
+                .told("UPDATE pedidos SET tienda_id = 2 WHERE id = 1")
+                .await,
+            set(&["1", "2", "!2"]),
+            "{level}"
+        );
+        writer.batch_execute("COMMIT").await.unwrap();
+        assert_eq!(
+            scene.told_so_far().await,
+            set(&["1"]),
+            "{level}: it cannot know better"
+        );
+    }
+}
+
+#[tokio::test]
+async fn insert_is_a_move_where_a_child_may_be_first() {
+    for constraint in [
+        "SELECT",
+        "ALTER TABLE lineas ADD FOREIGN KEY (pedido_id) REFERENCES pedidos DEFERRABLE INITIALLY DEFERRED",
+        "ALTER TABLE lineas ADD FOREIGN KEY (pedido_id) REFERENCES pedidos NOT VALID",
+        "ALTER TABLE lineas ADD otro bigint REFERENCES pedidos",
+    ] {
+        let mut scene = Scene::bare(SCHEMA).await;
+        let drop = "ALTER TABLE lineas DROP CONSTRAINT lineas_pedido_id_fkey";
+        scene.told(&format!("{drop}; {constraint}")).await;
+        scene.install(&ventas()).await;
+        scene.watch_tiendas(1..=20).await;
+        assert_eq!(
+            scene
+                .told("INSERT INTO pedidos (id, tienda_id) VALUES (9500, 5)")
+                .await,
+            set(&["5", "!5"]),
+            "{constraint}"
+        );
+        // With the constraint back, an INSERT is none.
+        scene
+            .told("ALTER TABLE lineas ADD FOREIGN KEY (pedido_id) REFERENCES pedidos")
+            .await;
+        scene.database.install(&ventas()).await.unwrap();
+        assert_eq!(
+            scene
+                .told("INSERT INTO pedidos (id, tienda_id) VALUES (9501, 5)")
+                .await,
+            set(&["5"]),
+            "{constraint}"
+        );
+    }
+}
+
+const EXTRA: &str = "CREATE TABLE extras (id bigserial PRIMARY KEY, linea_id bigint REFERENCES lineas ON DELETE CASCADE, n int NOT NULL DEFAULT 1);
+    INSERT INTO extras (id, linea_id) SELECT i, i FROM generate_series(1, 20) i";
+const EXTRA_LOOKUP: &str = "SELECT p.tienda_id FROM changed c JOIN lineas l ON l.id = c.linea_id JOIN pedidos p ON p.id = l.pedido_id";
+
+#[tokio::test]
+async fn table_without_the_key_looks_the_new_one_up() {
+    let mut scene = Scene::bare(&format!("{SCHEMA}{EXTRA}")).await;
+    let extras = via("extras", EXTRA_LOOKUP, &["linea_id", "n"]);
+    scene
+        .install(&stream(&["tienda_id"], vec![pedidos(), lineas(), extras]))
+        .await;
+    scene.watch_tiendas(1..=20).await;
+    scene
+        .check(&[
+            ("UPDATE extras SET n = 2 WHERE id IN (1, 2)", &["1", "2"]),
+            ("UPDATE lineas SET pedido_id = 4 WHERE id = 1", &["1", "4", "!4"]),
+            ("UPDATE lineas SET cantidad = 9 WHERE id = 1", &["4"]),
+            (
+                "BEGIN; UPDATE lineas SET pedido_id = 5 WHERE id = 1; UPDATE extras SET n = 3 WHERE id = 1; COMMIT",
+                &["4", "5", "!5"],
+            ),
+            ("UPDATE pedidos SET tienda_id = 6 WHERE id = 5", &["5", "6", "!6"]),
+            ("DELETE FROM lineas WHERE id = 2", &["2"]),
+            ("DELETE FROM pedidos WHERE id = 5", &["6"]),
+        ])
+        .await;
+}
+
+#[tokio::test]
+async fn move_of_a_table_that_cannot_say_is_one_of_every_key() {
+    let mut scene = Scene::bare(SCHEMA).await;
+    scene.install(&stream(&["tienda_id"], vec![lineas()])).await;
+    scene.watch_tiendas(1..=20).await;
+    assert_eq!(
+        scene
+            .told("UPDATE pedidos SET tienda_id = 2 WHERE id = 1")
+            .await,
+        set(&["!*"])
+    );
+    // The column of an entry that the lookup does not read is not what it returns.
+    let by_id = "SELECT p.id FROM changed c JOIN pedidos p ON p.id = c.pedido_id";
+    let tables = vec![
+        by_columns("pedidos", &["tienda_id"], &[]),
+        via("lineas", by_id, &["pedido_id"]),
+        entry("tiendas", KeyRoute::EveryKey, &["nombre"]),
+    ];
+    scene.install(&stream(&["tienda_id"], tables)).await;
+    scene
+        .check(&[
+            ("UPDATE pedidos SET id = 9600 WHERE id = 199", &["19", "!*"]),
+            ("UPDATE tiendas SET nombre = 'x' WHERE id = 1", &["*"]),
+        ])
+        .await;
+}
+
+#[tokio::test]
+async fn partitioned_parent_tells_moves_between_partitions() {
+    let schema = "CREATE TABLE pedidos (id bigint, tienda_id bigint, total numeric DEFAULT 0) PARTITION BY RANGE (tienda_id);
+        CREATE TABLE pedidos_a PARTITION OF pedidos FOR VALUES FROM (0) TO (10);
+        CREATE TABLE pedidos_b PARTITION OF pedidos FOR VALUES FROM (10) TO (20);
+        CREATE TABLE lineas (id bigserial, pedido_id bigint, cantidad int DEFAULT 1, precio int DEFAULT 1);
+        INSERT INTO pedidos SELECT i, i FROM generate_series(1, 19) i; INSERT INTO lineas (pedido_id) SELECT i FROM generate_series(1, 19) i";
+    let mut scene = Scene::new(schema, &ventas()).await;
+    scene.watch_tiendas(1..=20).await;
+    scene
+        .check(&[
+            (
+                "UPDATE lineas SET cantidad = 2 WHERE pedido_id IN (3, 12)",
+                &["3", "12"],
+            ),
+            (
+                "UPDATE pedidos SET tienda_id = 4 WHERE id = 3",
+                &["3", "4", "!4"],
+            ),
+            (
+                "UPDATE pedidos SET tienda_id = 14 WHERE id = 3",
+                &["4", "14", "!14"],
+            ),
+            (
+                "UPDATE pedidos_b SET tienda_id = 15 WHERE id = 3",
+                &["14", "15", "!15"],
+            ),
+        ])
+        .await;
+    let more = "CREATE TABLE pedidos_c PARTITION OF pedidos FOR VALUES FROM (20) TO (30); UPDATE pedidos SET tienda_id = 20 WHERE id = 3";
+    assert_eq!(
+        scene.told(more).await,
+        set(&["15", "20", "!20"]),
+        "a new partition"
+    );
+}
