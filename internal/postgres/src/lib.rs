@@ -41,7 +41,6 @@ mod script_runner;
 mod settings;
 mod sources;
 mod statement_shape;
-mod statement_text;
 mod stream_probe;
 mod table_lookup;
 mod tls;
@@ -50,6 +49,8 @@ mod url;
 mod url_error;
 mod url_params;
 mod write_connection;
+
+use latido_stream::statement_text;
 
 pub use config::{Config, ConfigError, UrlSetting};
 

@@ -9,6 +9,7 @@ mod local_day;
 mod param;
 mod ports;
 mod snapshot;
+pub mod statement_text;
 mod stream_status;
 mod system_topics;
 mod verification_query;

@@ -4,16 +4,16 @@
 //! second statement must be refused. Semicolons and parameters in strings, quoted names and comments
 //! do not count (PostgreSQL manual, «Lexical Structure»).
 
-/// A text that holds more than one statement.
+/// The error for a text that holds more than one statement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("more than one statement")]
-pub(super) struct SeveralStatements;
+pub struct SeveralStatements;
 
 /// Returns the only statement of `sql`, without the semicolon and the comments after it.
 ///
 /// # Errors
 /// Returns an error if another statement follows.
-pub(super) fn single_statement(sql: &str) -> Result<&str, SeveralStatements> {
+pub fn single_statement(sql: &str) -> Result<&str, SeveralStatements> {
     let mut scanner = Scanner::new(sql);
     while let Some(token) = scanner.next() {
         if token.kind == TokenKind::Semicolon {
@@ -30,15 +30,19 @@ pub(super) fn single_statement(sql: &str) -> Result<&str, SeveralStatements> {
 
 /// A part of a statement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Token<'a> {
-    pub(super) kind: TokenKind,
-    pub(super) text: &'a str,
+pub struct Token<'a> {
+    /// The kind of the part.
+    pub kind: TokenKind,
+    /// The text of the part.
+    pub text: &'a str,
     /// False for a string, quoted name or comment that the text ends inside of.
-    pub(super) is_terminated: bool,
+    pub is_terminated: bool,
 }
 
+/// The kind of a part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum TokenKind {
+pub enum TokenKind {
+    /// The end of a statement.
     Semicolon,
     /// A comment or white space.
     Blank,
@@ -49,14 +53,16 @@ pub(super) enum TokenKind {
 }
 
 /// An iterator over the tokens of a text. Together they are the text.
-pub(super) struct Scanner<'a> {
+#[derive(Debug)]
+pub struct Scanner<'a> {
     sql: &'a str,
     /// The byte at which the next token starts; always on a character boundary.
     at: usize,
 }
 
 impl<'a> Scanner<'a> {
-    pub(super) fn new(sql: &'a str) -> Self {
+    /// Starts at the beginning of a text.
+    pub fn new(sql: &'a str) -> Self {
         Self { sql, at: 0 }
     }
 }
@@ -103,7 +109,7 @@ impl<'a> Iterator for Scanner<'a> {
 }
 
 /// Returns whether the character may be inside a name or a number, where `$` starts no string.
-pub(super) fn is_name_character(c: char) -> bool {
+pub fn is_name_character(c: char) -> bool {
     c == '_' || c.is_ascii_alphanumeric() || !c.is_ascii()
 }
 
