@@ -13,11 +13,12 @@ use anyhow::{Context as _, bail};
 use bytes::Bytes;
 use latido_admission::{PermitSet, SEND_BUFFER_BYTES};
 use latido_auth::{
-    PermissionFuture, PermissionSource, Policy, PolicyConfig, Verifier, VerifierConfig,
+    PermissionFuture, PermissionQuestion, PermissionSource, Policy, PolicyConfig, Verifier,
+    VerifierConfig,
 };
 use latido_base::clock::Clock;
 use latido_base::drain::Drain;
-use latido_base::ident::{Key, Topic, UserId};
+use latido_base::ident::{Topic, UserId};
 use latido_event_bus::BusEvent;
 use latido_hub::{Hub, WatchObserver};
 use latido_protocol::Frame;
@@ -77,7 +78,7 @@ impl ProtocolHandler for Echo {
 struct Nobody;
 
 impl PermissionSource for Nobody {
-    fn allowed<'a>(&'a self, _: &'a Stream, _: &'a UserId, _: &'a Key) -> PermissionFuture<'a> {
+    fn allowed<'a>(&'a self, _: &'a Stream, _: PermissionQuestion<'a>) -> PermissionFuture<'a> {
         Box::pin(async { Ok(false) })
     }
 }

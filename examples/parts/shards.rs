@@ -4,11 +4,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use latido_auth::{
-    PermissionFuture, PermissionSource, Policy, PolicyConfig, Verifier, VerifierConfig,
+    PermissionFuture, PermissionQuestion, PermissionSource, Policy, PolicyConfig, Verifier,
+    VerifierConfig,
 };
 use latido_base::clock::Clock;
 use latido_base::drain::Drain;
-use latido_base::ident::{Key, Topic, UserId};
+use latido_base::ident::Topic;
 use latido_http::{Config, MountedService, bind, serve_mount};
 use latido_hub::{Hub, WatchObserver};
 use latido_session::{SessionContext, SessionLimits};
@@ -20,7 +21,7 @@ use latido_telemetry::Metrics;
 struct NoStreams;
 
 impl PermissionSource for NoStreams {
-    fn allowed<'a>(&'a self, _: &'a Stream, _: &'a UserId, _: &'a Key) -> PermissionFuture<'a> {
+    fn allowed<'a>(&'a self, _: &'a Stream, _: PermissionQuestion<'a>) -> PermissionFuture<'a> {
         Box::pin(async { Ok(false) })
     }
 }

@@ -13,11 +13,12 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use latido_admin::{Admin, AdminDeps, Readiness, ReadinessReport, SystemTopicViewers};
 use latido_auth::{
-    PermissionFuture, PermissionSource, Policy, PolicyConfig, Secret, Verifier, VerifierConfig,
+    PermissionFuture, PermissionQuestion, PermissionSource, Policy, PolicyConfig, Secret, Verifier,
+    VerifierConfig,
 };
 use latido_base::clock::Clock;
 use latido_base::drain::Drain;
-use latido_base::ident::{Key, StreamId, Topic, UserId};
+use latido_base::ident::{Key, StreamId, Topic};
 use latido_engine::{self as engine, Engine, NoInterest, ReadFuture, ReadRow, SnapshotReader};
 use latido_http::{self as http, ServerState};
 use latido_hub::Hub;
@@ -265,7 +266,7 @@ impl SnapshotReader for ZeroReader {
 struct NoPermissions;
 
 impl PermissionSource for NoPermissions {
-    fn allowed<'a>(&'a self, _: &'a Stream, _: &'a UserId, _: &'a Key) -> PermissionFuture<'a> {
+    fn allowed<'a>(&'a self, _: &'a Stream, _: PermissionQuestion<'a>) -> PermissionFuture<'a> {
         Box::pin(async { Ok(false) })
     }
 }

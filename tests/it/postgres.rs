@@ -74,7 +74,7 @@ fn estadisticas() -> Stream {
         name: "estadisticas".to_owned(),
         query: include_str!("../../sql/estadisticas.sql").to_owned(),
         verification: None,
-        authorize_query: Some(include_str!("../../sql/authorize.sql").to_owned()),
+        authorize_query: Some(include_str!("../../sql/authorize.sql").into()),
         zone_rule: ZoneRule::Fixed("America/Guayaquil".to_owned()),
         event: "stats".to_owned(),
         key_fields: vec!["negocio_id".to_owned()],

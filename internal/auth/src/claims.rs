@@ -73,6 +73,7 @@ pub(super) struct ClaimRules {
     key_fields: Vec<Arc<str>>,
     user_claims: &'static [&'static str],
     session_claims: &'static [&'static str],
+    keeps_claims: bool,
 }
 
 impl ClaimRules {
@@ -92,7 +93,14 @@ impl ClaimRules {
             key_fields,
             user_claims: &USER_CLAIMS,
             session_claims: &[],
+            keeps_claims: false,
         }
+    }
+
+    /// Sets whether principals keep all claims of their tokens.
+    pub(super) fn keeping_claims(mut self, keeps_claims: bool) -> Self {
+        self.keeps_claims = keeps_claims;
+        self
     }
 
     /// Sets other claims for the user's id (unless `user` is empty) and for the session.
@@ -158,6 +166,10 @@ impl ClaimRules {
             role(claims)?,
             grants,
         );
+        let principal = match self.keeps_claims {
+            true => principal.with_claims(claims),
+            false => principal,
+        };
         Ok(
             match self
                 .session_claims

@@ -14,6 +14,7 @@ mod jwks;
 mod key;
 mod numeric_date;
 mod permission_lease;
+mod permission_subject;
 mod policy;
 mod principal;
 mod settings;
@@ -37,10 +38,12 @@ pub use issuer_client::check_url;
 pub use jwks::JwksTimings;
 pub use key::{KeyError, MIN_SECRET_BYTES, check_public_keys, check_secret};
 pub use latido_stream::{
-    PermissionFuture, PermissionLookupError, PermissionPairsFuture, PermissionSource,
+    PermissionBatchFuture, PermissionFuture, PermissionLookupError, PermissionQuestion,
+    PermissionSource,
 };
 pub use numeric_date::LEEWAY_S;
 pub use permission_lease::PermissionLease;
+pub use permission_subject::{PermissionSubject, TokenClaims};
 pub use policy::{Config as PolicyConfig, Decision, Policy};
 pub use principal::{Grants, Principal, VerifiedToken};
 pub use settings::{

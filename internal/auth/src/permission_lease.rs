@@ -10,7 +10,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use latido_base::ident::{StreamId, Topic, UserId};
+use crate::permission_subject::Permission;
+use latido_base::ident::StreamId;
 
 /// The longest interval at which the owners of leases look at them.
 const MAX_OWNER_CHECK: Duration = Duration::from_secs(5);
@@ -53,13 +54,13 @@ impl RecheckSchedule {
 
 /// The leases in use, bounded by the subscriptions of all connections.
 #[derive(Default)]
-pub(super) struct LeaseTable(Mutex<HashMap<(UserId, Topic), Weak<PermissionLease>>>);
+pub(super) struct LeaseTable(Mutex<HashMap<Permission, Weak<PermissionLease>>>);
 
 impl LeaseTable {
     /// Returns the one lease of a right, which all its users share.
-    pub(super) fn acquire(&self, user: &UserId, topic: &Topic) -> Arc<PermissionLease> {
+    pub(super) fn acquire(&self, right: Permission) -> Arc<PermissionLease> {
         let mut leases = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let entry = leases.entry((user.clone(), topic.clone())).or_default();
+        let entry = leases.entry(right).or_default();
         if let Some(lease) = entry.upgrade().filter(|lease| !lease.is_withdrawn()) {
             return lease;
         }
@@ -69,21 +70,21 @@ impl LeaseTable {
     }
 
     /// Returns the rights in use by stream, and forgets the others.
-    pub(super) fn in_use(&self) -> HashMap<StreamId, Vec<(UserId, Topic)>> {
+    pub(super) fn in_use(&self) -> HashMap<StreamId, Vec<Permission>> {
         let mut leases = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         leases.retain(|_, lease| lease.strong_count() > 0);
         let mut by_stream: HashMap<_, Vec<_>> = HashMap::new();
-        for (user, topic) in leases.keys() {
-            let rights = by_stream.entry(topic.stream).or_default();
-            rights.push((user.clone(), topic.clone()));
+        for right in leases.keys() {
+            let rights = by_stream.entry(right.topic.stream).or_default();
+            rights.push(right.clone());
         }
         by_stream
     }
 
     /// Ends a right for all its users. They notice within the owners' interval.
-    pub(super) fn withdraw(&self, user: &UserId, topic: &Topic) {
+    pub(super) fn withdraw(&self, right: &Permission) {
         let mut leases = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let lease = leases.remove(&(user.clone(), topic.clone()));
+        let lease = leases.remove(right);
         if let Some(lease) = lease.and_then(|lease| lease.upgrade()) {
             lease.withdrawn.store(true, Ordering::Relaxed);
         }

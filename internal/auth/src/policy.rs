@@ -9,9 +9,10 @@ use moka::sync::Cache;
 
 use crate::Principal;
 use crate::permission_lease::{LeaseTable, PermissionLease, RecheckSchedule};
+use crate::permission_subject::{CachedPermission, Permission, PermissionSubject};
 use latido_base::backoff::Jitter;
 use latido_base::drain::Drain;
-use latido_base::ident::{Channel, Topic, UserId};
+use latido_base::ident::{Channel, Topic};
 use latido_base::single_flight::SingleFlight;
 use latido_stream::{Catalog, PermissionLookupError, PermissionSource, SYSTEM_STREAM, Stream};
 
@@ -61,15 +62,14 @@ pub enum Decision {
     NeedsLookup,
 }
 
-type PermissionQuery = (UserId, Topic);
 type PermissionResult = Result<bool, PermissionLookupError>;
 
 /// Decides read permissions. Shared by all sessions, and lives as long as they do.
 pub struct Policy {
     admin_roles: Vec<String>,
     source: Arc<dyn PermissionSource>,
-    cache: Cache<PermissionQuery, bool>,
-    in_flight: SingleFlight<PermissionQuery, PermissionResult>,
+    cache: Cache<CachedPermission, bool>,
+    in_flight: SingleFlight<Permission, PermissionResult>,
     leases: LeaseTable,
     schedule: RecheckSchedule,
 }
@@ -123,7 +123,10 @@ impl Policy {
             && !self.is_admin(principal)
             && catalog.get(topic.stream).authorize_query.is_some()
             && !principal.grants().allows(catalog, channel);
-        needs_lease.then(|| self.leases.acquire(principal.user(), topic))
+        needs_lease.then(|| {
+            let subject = principal.subject(catalog.get(topic.stream));
+            self.leases.acquire(Permission::new(subject, topic))
+        })
     }
 
     /// Looks up every right in use, and withdraws those that the database no longer grants. A
@@ -137,18 +140,13 @@ impl Policy {
         }
     }
 
-    async fn recheck_batch(&self, stream: &Stream, rights: &[PermissionQuery]) {
-        let pairs: Vec<_> = rights
-            .iter()
-            .map(|(user, topic)| (user.clone(), topic.key.clone()))
-            .collect();
-        let answers = match self.source.allowed_pairs(stream, &pairs) {
+    async fn recheck_batch(&self, stream: &Stream, rights: &[Permission]) {
+        let questions: Vec<_> = rights.iter().map(Permission::question).collect();
+        let answers = match self.source.allowed_batch(stream, &questions) {
             Some(answers) => answers.await,
             None => {
-                let single = pairs
-                    .iter()
-                    .map(|(user, key)| self.source.allowed(stream, user, key));
-                join_all(single).await
+                let single = questions.iter();
+                join_all(single.map(|question| self.source.allowed(stream, *question))).await
             }
         };
         let mut failures = answers.iter().filter_map(|answer| answer.as_ref().err());
@@ -159,9 +157,9 @@ impl Policy {
         let mut withdrawn = 0;
         for (right, answer) in rights.iter().zip(answers) {
             if answer == Ok(false) {
-                self.cache.insert(right.clone(), false);
+                self.cache.insert(right.cache_key(), false);
                 withdrawn += 1;
-                self.leases.withdraw(&right.0, &right.1);
+                self.leases.withdraw(right);
             }
         }
         if withdrawn > 0 {
@@ -193,20 +191,20 @@ impl Policy {
         if principal.grants().allows(catalog, channel) {
             return Decision::Allowed;
         }
-        if catalog.get(channel.topic.stream).authorize_query.is_none() {
+        let stream = catalog.get(channel.topic.stream);
+        if stream.authorize_query.is_none() {
             return Decision::Forbidden;
         }
-        match self
-            .cache
-            .get(&(principal.user().clone(), channel.topic.clone()))
-        {
+        let right = Permission::new(principal.subject(stream), &channel.topic);
+        match self.cache.get(&right.cache_key()) {
             Some(true) => Decision::Allowed,
             Some(false) => Decision::Forbidden,
             None => Decision::NeedsLookup,
         }
     }
 
-    /// Queries the database. Concurrent calls for the same permission share one query, and dropping
+    /// Queries the database about a subject that [`Principal::subject`] returned for the stream.
+    /// Concurrent calls for the same permission share one query, and dropping
     /// one call does not cancel it for the others. Both answers are cached for
     /// [`Config::cache_ttl`]; errors are not.
     ///
@@ -214,35 +212,32 @@ impl Policy {
     /// [`PermissionLookupError`] if the query failed, so that the permission is unknown.
     pub async fn authorize(
         &self,
-        user: &UserId,
+        subject: &PermissionSubject,
         stream: &Arc<Stream>,
         topic: &Topic,
     ) -> Result<bool, PermissionLookupError> {
         if stream.authorize_query.is_none() {
             return Ok(false);
         }
-        let question = (user.clone(), topic.clone());
-        if let Some(answer) = self.cache.get(&question) {
+        let right = Permission::new(subject.clone(), topic);
+        if let Some(answer) = self.cache.get(&right.cache_key()) {
             return Ok(answer);
         }
         self.in_flight
-            .join(&question, || {
-                self.look_up(question.clone(), Arc::clone(stream))
-            })
+            .join(&right, || self.look_up(right.clone(), Arc::clone(stream)))
             .await
     }
 
     fn look_up(
         &self,
-        question: PermissionQuery,
+        right: Permission,
         stream: Arc<Stream>,
     ) -> impl Future<Output = PermissionResult> + use<> {
         let (source, cache) = (Arc::clone(&self.source), self.cache.clone());
         async move {
-            let (user, topic) = &question;
-            let answer = source.allowed(&stream, user, &topic.key).await;
+            let answer = source.allowed(&stream, right.question()).await;
             match &answer {
-                Ok(is_allowed) => cache.insert(question, *is_allowed),
+                Ok(is_allowed) => cache.insert(right.cache_key(), *is_allowed),
                 // Logged here and not in the waiting calls, because many may wait for one query.
                 Err(error) => {
                     tracing::warn!(stream = stream.name, %error, "a permission could not be looked up")
@@ -264,3 +259,7 @@ impl fmt::Debug for Policy {
 #[cfg(test)]
 #[path = "policy_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "policy_model_tests.rs"]
+mod model_tests;

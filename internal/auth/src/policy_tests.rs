@@ -5,10 +5,8 @@ use tokio::sync::Semaphore;
 
 use super::*;
 use crate::Grants;
-use latido_base::ident::Key;
-use latido_base::ident::StreamId;
-use latido_stream::PermissionFuture;
-use latido_stream::{KeyType, ZoneRule};
+use latido_base::ident::{Key, StreamId, UserId};
+use latido_stream::{KeyType, PermissionFuture, PermissionQuestion, ZoneRule};
 
 /// A fake database that grants even keys to everyone, once it may respond.
 #[derive(Default)]
@@ -20,7 +18,11 @@ struct FakePermissionSource {
 }
 
 impl PermissionSource for FakePermissionSource {
-    fn allowed<'a>(&'a self, _: &'a Stream, _: &'a UserId, key: &'a Key) -> PermissionFuture<'a> {
+    fn allowed<'a>(
+        &'a self,
+        _: &'a Stream,
+        question: PermissionQuestion<'a>,
+    ) -> PermissionFuture<'a> {
         Box::pin(async move {
             self.query_count.fetch_add(1, Ordering::SeqCst);
             if let Some(gate) = &self.response_permits {
@@ -29,7 +31,7 @@ impl PermissionSource for FakePermissionSource {
             if self.is_down.load(Ordering::SeqCst) {
                 return Err(PermissionLookupError::Unavailable("away".into()));
             }
-            Ok(key.as_str().parse::<i64>().unwrap() % 2 == 0)
+            Ok(question.key.as_str().parse::<i64>().unwrap() % 2 == 0)
         })
     }
 }
@@ -70,6 +72,13 @@ fn principal(role: Option<&str>, keys: &[(&str, &[&str])], channels: &[&str]) ->
         .collect();
     let grants = Grants::new(keys, channels.iter().map(ToString::to_string).collect());
     Principal::new(UserId::new("ana"), 0, role, grants)
+}
+
+fn ana() -> PermissionSubject {
+    PermissionSubject {
+        user: UserId::new("ana"),
+        claims: None,
+    }
 }
 
 fn policy(database: &Arc<FakePermissionSource>) -> Policy {
@@ -161,7 +170,9 @@ async fn both_answers_are_cached() {
     ] {
         for _ in 0..3 {
             assert_eq!(
-                policy.authorize(user.user(), stream, &topic(key)).await,
+                policy
+                    .authorize(&user.subject(stream), stream, &topic(key))
+                    .await,
                 Ok(is_allowed)
             );
         }
@@ -186,7 +197,7 @@ async fn both_answers_are_cached() {
 #[tokio::test]
 async fn error_is_not_cached() {
     let (catalog, database) = (catalog(), Arc::<FakePermissionSource>::default());
-    let (policy, user) = (policy(&database), UserId::new("ana"));
+    let (policy, user) = (policy(&database), ana());
     database.is_down.store(true, Ordering::SeqCst);
     assert!(
         policy
@@ -212,7 +223,7 @@ async fn stream_without_a_query_needs_no_lookup() {
     };
     assert_eq!(
         policy(&database)
-            .authorize(&UserId::new("ana"), catalog.get(StreamId(1)), &topic)
+            .authorize(&ana(), catalog.get(StreamId(1)), &topic)
             .await,
         Ok(false)
     );
@@ -226,11 +237,7 @@ async fn concurrent_lookups_share_one_query() {
         response_permits: Some(Semaphore::new(0)),
         ..FakePermissionSource::default()
     });
-    let (policy, user, stream) = (
-        policy(&database),
-        UserId::new("ana"),
-        catalog.get(StreamId(0)),
-    );
+    let (policy, user, stream) = (policy(&database), ana(), catalog.get(StreamId(0)));
     let question = topic(2);
     let mut first = Box::pin(policy.authorize(&user, stream, &question));
     let mut second = Box::pin(policy.authorize(&user, stream, &question));
@@ -253,11 +260,7 @@ async fn abandoned_lookup_is_removed() {
         response_permits: Some(Semaphore::new(0)),
         ..FakePermissionSource::default()
     });
-    let (policy, user, stream) = (
-        policy(&database),
-        UserId::new("ana"),
-        catalog.get(StreamId(0)),
-    );
+    let (policy, user, stream) = (policy(&database), ana(), catalog.get(StreamId(0)));
     let question = topic(2);
     let mut only = Box::pin(policy.authorize(&user, stream, &question));
     assert!(futures_util::poll!(&mut only).is_pending());

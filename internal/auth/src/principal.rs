@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
+use serde_json::{Map, Value};
+
 use crate::TokenLifetime;
 use crate::introspection::RevocationState;
 use crate::numeric_date::LEEWAY_S;
+use crate::permission_subject::{PermissionSubject, TokenClaims};
 use latido_base::ident::{Channel, Topic, UserId};
-use latido_stream::Catalog;
+use latido_stream::{Catalog, Stream};
 
 /// The user of a verified token. Every open connection keeps one, so its size matters.
 #[derive(Debug, PartialEq, Eq)]
@@ -25,6 +28,8 @@ struct PrincipalExtra {
     session: Option<Box<str>>,
     /// The revocation state of the token, if the issuer is queried about revocation.
     revocation: Option<Arc<RevocationState>>,
+    /// All claims of the token, if a stream's `authorize` query takes them.
+    claims: Option<Arc<TokenClaims>>,
 }
 
 impl Principal {
@@ -45,6 +50,24 @@ impl Principal {
     pub fn with_session(mut self, session: &str) -> Self {
         self.extra.get_or_insert_default().session = Some(session.into());
         self
+    }
+
+    /// Keeps all claims of the token, for streams whose `authorize` query takes them.
+    #[must_use]
+    pub fn with_claims(mut self, claims: &Map<String, Value>) -> Self {
+        let claims = Arc::new(TokenClaims::new(claims));
+        self.extra.get_or_insert_default().claims = Some(claims);
+        self
+    }
+
+    /// Returns the subject of permissions of a stream. It has the claims only if the stream's query
+    /// takes them.
+    pub fn subject(&self, stream: &Stream) -> PermissionSubject {
+        let extra = self.extra.as_ref().filter(|_| stream.takes_claims());
+        PermissionSubject {
+            user: self.user.clone(),
+            claims: extra.and_then(|extra| extra.claims.clone()),
+        }
     }
 
     /// Returns the device or session, if the verifier is configured to read one.
@@ -178,3 +201,7 @@ impl Grants {
         !stream.key_fields.is_empty() && parts.all(granted)
     }
 }
+
+#[cfg(test)]
+#[path = "principal_tests.rs"]
+mod tests;

@@ -50,6 +50,9 @@ pub struct Config {
     /// The claims that may hold the device or session; the first one present counts. Empty means
     /// that none is read.
     pub session_claims: &'static [&'static str],
+    /// True if principals keep all claims of their tokens, because a stream's `authorize` query
+    /// takes them.
+    pub keeps_claims: bool,
 }
 
 /// Verifies tokens. Clones share the keys and the caches.
@@ -103,6 +106,7 @@ impl Verifier {
             &config.key_fields,
         );
         let rules = rules.with_claim_names(config.user_claims, config.session_claims);
+        let rules = rules.keeping_claims(config.keeps_claims);
         Ok(Self {
             keys: keys.into(),
             jwks,

@@ -139,9 +139,8 @@ async fn check_permission(
     }
     let id = channel.topic.stream;
     let stream = state.catalog.get(id);
-    let lookup = state
-        .policy
-        .authorize(principal.user(), stream, &channel.topic);
+    let subject = principal.subject(stream);
+    let lookup = state.policy.authorize(&subject, stream, &channel.topic);
     match timeout(state.config.answer_timeout, lookup).await {
         Ok(Ok(true)) => Ok(()),
         Ok(Ok(false)) => Err(forbidden()),

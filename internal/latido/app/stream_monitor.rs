@@ -126,7 +126,13 @@ impl StreamMonitor {
             Ok(()) => {}
         }
         let mut is_repaired = status.set_working();
-        if status.has_broken_permissions() && self.database.probe_permissions(stream).await.is_ok()
+        if let Some(error) = self.database.authorize_problem(stream) {
+            if status.set_permissions_broken(error.stream_problem()) {
+                let stream = &stream.name;
+                tracing::error!(stream, %error, "no permission of the stream can be looked up; only tokens and roles grant its keys");
+            }
+        } else if status.has_broken_permissions()
+            && self.database.probe_permissions(stream).await.is_ok()
         {
             is_repaired |= status.set_permissions_working();
         }

@@ -36,8 +36,8 @@ pub(crate) const BUILTIN_REMEDY: &str = "the built-in stream estadisticas reads 
 /// Returns what the queries in `sql/` read beyond the tables that these streams list.
 pub(crate) fn builtin_reads(streams: &[Stream]) -> Vec<TableGrant> {
     let uses_authorize = |stream: &Stream| {
-        let query = stream.authorize_query.as_deref();
-        query.is_some_and(|query| query.trim() == AUTHORIZE.trim())
+        let query = stream.authorize_query.as_ref();
+        query.is_some_and(|query| query.sql().trim() == AUTHORIZE.trim())
     };
     let uses_history = |stream: &Stream| stream.query.contains("latido_history.");
     let mut reads = Vec::new();
@@ -56,7 +56,7 @@ pub(super) fn estadisticas(zone: &str) -> Stream {
         name: ESTADISTICAS.to_owned(),
         query: QUERY.to_owned(),
         verification: None,
-        authorize_query: Some(AUTHORIZE.to_owned()),
+        authorize_query: Some(AUTHORIZE.into()),
         zone_rule: ZoneRule::Fixed(zone.to_owned()),
         event: "stats".to_owned(),
         key_fields: vec!["negocio_id".to_owned()],

@@ -97,6 +97,7 @@ impl Settings {
         let (mut streams, file_roles) = streams(r, file, &time_zone);
         let verifier = VerifierConfig {
             key_fields: key_fields(&streams),
+            keeps_claims: streams.iter().any(Stream::takes_claims),
             ..VerifierConfig::from_settings(r, purpose.required_keys())
         };
         let policy = PolicyConfig::from_settings(r, file_roles);

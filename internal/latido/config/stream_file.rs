@@ -214,7 +214,9 @@ impl StreamParser<'_> {
             verification: table
                 .check
                 .map(|sql| VerificationQuery::new(self.read_sql("check", &sql))),
-            authorize_query: table.authorize.map(|sql| self.read_sql("authorize", &sql)),
+            authorize_query: table
+                .authorize
+                .map(|sql| self.read_sql("authorize", &sql).into()),
             zone_rule: self.parse_zone(table.time_zone, default_zone),
             event: table.event.unwrap_or_else(|| self.stream_name.to_owned()),
             key_fields,

@@ -22,11 +22,11 @@ use std::sync::{Arc, LazyLock};
 
 use crate::config::{ConfigErrors, parse_streams};
 use latido_auth::{
-    Grants, PermissionFuture, PermissionSource, Policy, PolicyConfig, Principal, Secret, Verifier,
-    VerifierConfig, sign_raw,
+    Grants, PermissionFuture, PermissionQuestion, PermissionSource, Policy, PolicyConfig,
+    Principal, Secret, Verifier, VerifierConfig, sign_raw,
 };
 use latido_base::clock::Clock;
-use latido_base::ident::{Key, UserId};
+use latido_base::ident::UserId;
 use latido_postgres::parse_hints;
 use latido_protocol::native;
 use latido_protocol::websocket::{Chunk, FrameReader, ProtocolError, WsMessage};
@@ -138,7 +138,7 @@ fn catalog() -> Arc<Catalog> {
 struct DenyAllPermissions;
 
 impl PermissionSource for DenyAllPermissions {
-    fn allowed<'a>(&'a self, _: &'a Stream, _: &'a UserId, _: &'a Key) -> PermissionFuture<'a> {
+    fn allowed<'a>(&'a self, _: &'a Stream, _: PermissionQuestion<'a>) -> PermissionFuture<'a> {
         Box::pin(async { Ok(false) })
     }
 }

@@ -13,12 +13,17 @@ impl Database {
     ///
     /// # Errors
     /// Returns an error if the database is unavailable, or for all key columns that spell keys in
-    /// another way than the server: the triggers on such a table would notify nobody.
+    /// another way than the server: the triggers on such a table would notify nobody. A stream whose
+    /// `authorize` query takes other parameters than it is given is an error too.
     pub async fn check_streams(&self, catalog: &Catalog) -> Result<Vec<String>, InstallError> {
         let (mut mismatches, mut warnings) = (Vec::new(), Vec::new());
         for (_, stream) in catalog.iter() {
             match self.prepare_stream(stream).await {
-                Ok(_) => {}
+                Ok(prepared) => match &prepared.claims_type {
+                    Ok(_) => {}
+                    Err(unfit @ DatabaseError::Unfit { .. }) => return Err(unfit.clone().into()),
+                    Err(error) => warnings.push(error.to_string()),
+                },
                 Err(DatabaseError::KeyMismatch(mismatch)) => mismatches.push(*mismatch),
                 Err(error @ DatabaseError::Unavailable { .. }) => return Err(error.into()),
                 Err(error) => warnings.push(error.to_string()),

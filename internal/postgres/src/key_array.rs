@@ -114,13 +114,18 @@ struct ArrayText(String);
 
 impl ArrayText {
     fn new(elements: &[&str]) -> Self {
-        let quote = |element: &&str| {
-            let escaped = element.replace('\\', "\\\\").replace('"', "\\\"");
-            format!("\"{escaped}\"")
-        };
-        let quoted: Vec<_> = elements.iter().map(quote).collect();
-        Self(format!("{{{}}}", quoted.join(",")))
+        Self(array_text(elements))
     }
+}
+
+/// Returns the text of an array with these elements.
+pub(super) fn array_text<T: AsRef<str>>(elements: &[T]) -> String {
+    let quote = |element: &T| {
+        let escaped = element.as_ref().replace('\\', "\\\\").replace('"', "\\\"");
+        format!("\"{escaped}\"")
+    };
+    let quoted: Vec<_> = elements.iter().map(quote).collect();
+    format!("{{{}}}", quoted.join(","))
 }
 
 impl ToSql for ArrayText {

@@ -5,6 +5,7 @@
 //! reads on request and forwards notifications. Reads work on a direct connection and behind a
 //! transaction pooler; LISTEN needs a direct connection.
 
+mod authorize;
 mod certificate_v1;
 mod columns;
 mod config;

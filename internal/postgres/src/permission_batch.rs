@@ -1,72 +1,102 @@
 //! Looks up the permissions of many users in one statement.
 //!
-//! An `authorize` query answers for one user: `$1` is the user, `$2` are the keys. For many, the
-//! query becomes a lateral subquery of a list of users, and the two parameters become columns of
-//! that list. If the query does not allow that, each user gets a statement.
+//! An `authorize` query answers for one user: `$1` is the user, `$2` are the keys, and `$3` the claims
+//! of the user's token if it takes them. For many, the query becomes a lateral subquery of a list of
+//! users, and the parameters become columns of that list. If the query does not allow that, each user
+//! gets a statement.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use tokio_postgres::types::{ToSql, Type};
 
+use crate::authorize::{authorize_purpose, changes_settings, granted_key, shown_claims};
 use crate::error::DatabaseError;
+use crate::key_array::array_text;
 use crate::pool::Database;
 use crate::statement_text::{Scanner, Token, TokenKind, is_name_character, single_statement};
-use latido_base::ident::{Key, UserId};
-use latido_stream::{PermissionLookupError, Stream};
+use latido_base::ident::{IterMap, Key, UserId};
+use latido_stream::{AuthorizeQuery, PermissionLookupError, PermissionQuestion, Stream};
 
-/// The columns that stand for `$1` and `$2`. The name of their table must not occur in the query.
+/// The columns that stand for the parameters. The name of their table must not occur in the query.
 const USER: &str = "latido_asked.latido_user";
 const KEYS: &str = "latido_asked.latido_keys";
+const CLAIMS: &str = "latido_asked.latido_claims";
 
-/// A user with the keys that are asked about.
-type Question<'a> = (&'a UserId, Vec<&'a Key>);
+/// A user, as the query is shown them.
+type Asker<'a> = (&'a UserId, Option<&'a str>);
+
+/// The keys that each user is asked about, and those that are allowed.
+type KeysByAsker<'a> = IterMap<Asker<'a>, Vec<&'a Key>>;
 
 impl Database {
-    /// Returns whether each of these users may read the key beside it, in their order.
-    pub(super) async fn allowed_pairs(
+    /// Returns the answer to each of these questions, in their order.
+    pub(super) async fn allowed_batch(
         &self,
         stream: &Stream,
-        pairs: &[(UserId, Key)],
+        questions: &[PermissionQuestion<'_>],
     ) -> Vec<Result<bool, PermissionLookupError>> {
-        let together = match stream.authorize_query.as_deref().and_then(build_batch_sql) {
-            Some(sql) if pairs.len() > 1 => self.ask_together(stream, &sql, pairs).await.ok(),
-            _ => None,
-        };
-        match together {
-            Some(allowed) => pairs
-                .iter()
-                .map(|(user, key)| {
-                    Ok(allowed.contains(&(user.as_str().into(), key.as_str().into())))
-                })
-                .collect(),
-            None => self.ask_each(stream, pairs).await,
+        let mut askers = KeysByAsker::new();
+        for question in questions {
+            let asker = (question.user, question.claims);
+            askers.entry(asker).or_default().push(question.key);
         }
+        let together = match questions.len() > 1 {
+            true => self.ask_together(stream, &askers).await.ok().flatten(),
+            false => None,
+        };
+        let Some(allowed) = together else {
+            return self.ask_each(stream, &askers, questions).await;
+        };
+        let answer = |question: &PermissionQuestion<'_>| {
+            let asker = askers.get_index_of(&(question.user, question.claims));
+            Ok(asker.is_some_and(|asker| allowed.contains(&(asker, question.key.clone()))))
+        };
+        questions.iter().map(answer).collect()
     }
 
+    /// Returns the allowed keys with the position of their user. Returns `None` if the query does
+    /// not allow to ask about many users.
     async fn ask_together(
         &self,
         stream: &Stream,
-        sql: &str,
-        pairs: &[(UserId, Key)],
-    ) -> Result<HashSet<(String, String)>, DatabaseError> {
-        // A text in PostgreSQL cannot hold NUL, and no user has such an id.
-        let pairs = pairs
-            .iter()
-            .filter(|(user, _)| !user.as_str().contains('\0'));
-        let (users, keys): (Vec<&str>, Vec<&str>) = pairs
-            .map(|(user, key)| (user.as_str(), key.as_str()))
-            .unzip();
-        let what = format!("the authorize query of stream {}", stream.name);
-        let params: [(&(dyn ToSql + Sync), Type); 2] =
-            [(&users, Type::TEXT_ARRAY), (&keys, Type::TEXT_ARRAY)];
-        let _permit = self.acquire_permission_slot().await?;
-        let rows = self.query(&what, sql, &params).await?;
-        let pair = |row: &tokio_postgres::Row| {
-            let user: Option<String> = row.try_get(0).ok()?;
-            let key: Option<String> = row.try_get(1).ok()?;
-            user.zip(key)
+        askers: &KeysByAsker<'_>,
+    ) -> Result<Option<HashSet<(usize, Key)>>, DatabaseError> {
+        let claims_type = self.claims_type(stream).await?;
+        let query = stream.authorize_query.as_ref();
+        let Some(sql) = query.and_then(|query| build_batch_sql(query, claims_type.as_ref())) else {
+            return Ok(None);
         };
-        Ok(rows.iter().filter_map(pair).collect())
+        // A text in PostgreSQL cannot hold NUL, and no user has such an id.
+        if askers.keys().any(|(user, _)| user.as_str().contains('\0')) {
+            return Ok(None);
+        }
+        let users: Vec<&str> = askers.keys().map(|(user, _)| user.as_str()).collect();
+        let claims: Vec<&str> = askers
+            .keys()
+            .map(|(_, claims)| shown_claims(*claims))
+            .collect();
+        let written = |keys: &Vec<&Key>| {
+            let texts: Vec<_> = keys.iter().map(|key| stream.write_key(key)).collect();
+            array_text(&texts)
+        };
+        let keys: Vec<String> = askers.values().map(written).collect();
+        let values: [&(dyn ToSql + Sync); 3] = [&users, &keys, &claims];
+        let params: Vec<_> = values
+            .into_iter()
+            .map(|values| (values, Type::TEXT_ARRAY))
+            .take(2 + usize::from(claims_type.is_some()))
+            .collect();
+        let _permit = self.acquire_permission_slot().await?;
+        let rows = self
+            .query(&authorize_purpose(stream), &sql, &params)
+            .await?;
+        let pair = |row: &tokio_postgres::Row| {
+            let nth: i64 = row.try_get(0).ok()?;
+            let asker = usize::try_from(nth).ok()?.checked_sub(1)?;
+            let key: Option<&str> = row.try_get(1).ok()?;
+            Some((asker, granted_key(stream, key?)?))
+        };
+        Ok(Some(rows.iter().filter_map(pair).collect()))
     }
 
     /// Asks with one statement for each user. A user whose statement fails does not spoil the
@@ -74,59 +104,68 @@ impl Database {
     async fn ask_each(
         &self,
         stream: &Stream,
-        pairs: &[(UserId, Key)],
+        askers: &KeysByAsker<'_>,
+        questions: &[PermissionQuestion<'_>],
     ) -> Vec<Result<bool, PermissionLookupError>> {
-        let mut answers: HashMap<&UserId, Result<HashSet<Key>, PermissionLookupError>> =
-            HashMap::new();
-        for (user, keys) in questions(pairs) {
-            let keys: Vec<Key> = keys.into_iter().cloned().collect();
-            let allowed = self.allowed_keys(stream, user, &keys).await;
+        let mut answers: IterMap<Asker<'_>, Result<HashSet<Key>, PermissionLookupError>> =
+            IterMap::new();
+        for (asker @ (user, claims), keys) in askers {
+            let keys: Vec<Key> = keys.iter().copied().cloned().collect();
+            let allowed = self
+                .allowed_keys_by_claims(stream, user, *claims, &keys)
+                .await;
             let allowed = match allowed {
                 Ok(allowed) => Ok(allowed.into_iter().collect()),
-                // The query cannot look up this user's id or this key.
+                // The query cannot look up this user's id, this key or one of the claims.
                 Err(error) if keys.len() == 1 && error.is_data_exception() => Ok(HashSet::new()),
                 Err(error) => Err(PermissionLookupError::Unavailable(error.to_string().into())),
             };
-            answers.insert(user, allowed);
+            answers.insert(*asker, allowed);
         }
-        let answer = |(user, key): &(UserId, Key)| match answers.get(user) {
-            Some(Ok(allowed)) => Ok(allowed.contains(key)),
+        let answer = |question: &PermissionQuestion<'_>| match answers
+            .get(&(question.user, question.claims))
+        {
+            Some(Ok(allowed)) => Ok(allowed.contains(question.key)),
             Some(Err(error)) => Err(error.clone()),
             None => Ok(false),
         };
-        pairs.iter().map(answer).collect()
+        questions.iter().map(answer).collect()
     }
 }
 
-/// Groups pairs by user.
-fn questions(pairs: &[(UserId, Key)]) -> Vec<Question<'_>> {
-    let mut by_user: HashMap<&UserId, Vec<&Key>> = HashMap::new();
-    for (user, key) in pairs {
-        by_user.entry(user).or_default().push(key);
-    }
-    by_user.into_iter().collect()
-}
-
-/// Builds the statement for many users: `$1` are users, and `$2` the key beside each. Returns `None`
-/// if the query has another parameter, or uses the name that stands for them.
-fn build_batch_sql(authorize: &str) -> Option<String> {
-    if authorize.contains("latido_asked") {
+/// Builds the statement for many users: `$1` are users, `$2` the keys of each as the text of an array,
+/// and `$3` the claims of each if the query takes them. Returns `None` if the query has another
+/// parameter, uses the name that stands for them, or changes a setting, which would then be one for
+/// all users.
+fn build_batch_sql(query: &AuthorizeQuery, claims_type: Option<&Type>) -> Option<String> {
+    if query.sql().contains("latido_asked") || changes_settings(query) {
         return None;
     }
-    let query = replace_parameters(single_statement(authorize).ok()?)?;
+    let sql = replace_parameters(single_statement(query.sql()).ok()?, claims_type.is_some())?;
+    let list = |text: &str| match claims_type {
+        Some(of) => text.replace("{claims}", of.name()),
+        None => String::new(),
+    };
+    let (values, array, name) = (
+        list(", p.c::pg_catalog.{claims}"),
+        list(", pg_catalog.unnest($3::pg_catalog.text[])"),
+        list(", c"),
+    );
+    let column = list(", latido_claims");
+    // OFFSET keeps the list apart, so that the claims of a user are parsed once.
     Some(format!(
-        "SELECT {USER}, a.k::pg_catalog.text\n\
-         FROM (SELECT p.u, pg_catalog.array_agg(p.k) \
+        "SELECT latido_asked.latido_nth, a.k::pg_catalog.text\n\
+         FROM (SELECT p.n, p.u, p.k::pg_catalog.text[]{values} \
          FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.text[]), \
-         pg_catalog.unnest($2::pg_catalog.text[])) AS p (u, k) GROUP BY p.u) \
-         AS latido_asked (latido_user, latido_keys)\n\
-         CROSS JOIN LATERAL (\n{query}\n) AS a (k)"
+         pg_catalog.unnest($2::pg_catalog.text[]){array}) WITH ORDINALITY AS p (u, k{name}, n) OFFSET 0) \
+         AS latido_asked (latido_nth, latido_user, latido_keys{column})\n\
+         CROSS JOIN LATERAL (\n{sql}\n) AS a (k)"
     ))
 }
 
-/// Replaces `$1` and `$2` outside of strings, quoted names and comments. Returns `None` if the query
+/// Replaces the parameters outside of strings, quoted names and comments. Returns `None` if the query
 /// has another parameter, or does not end outside of them.
-fn replace_parameters(sql: &str) -> Option<String> {
+fn replace_parameters(sql: &str, has_claims: bool) -> Option<String> {
     let mut replaced = String::with_capacity(sql.len() + 64);
     let mut tokens = Scanner::new(sql).peekable();
     while let Some(token) = tokens.next() {
@@ -134,6 +173,7 @@ fn replace_parameters(sql: &str) -> Option<String> {
             _ if !token.is_terminated => return None,
             (TokenKind::Parameter, "$1") => USER,
             (TokenKind::Parameter, "$2") => KEYS,
+            (TokenKind::Parameter, "$3") if has_claims => CLAIMS,
             (TokenKind::Parameter, _) => return None,
             (_, text) => text,
         };
@@ -179,7 +219,7 @@ mod tests {
             ("a$1 + ñ$2 + $1", format!("a$1 + ñ$2 + {USER}")),
         ] {
             assert_eq!(
-                replace_parameters(sql).as_deref(),
+                replace_parameters(sql, false).as_deref(),
                 Some(&*expected),
                 "{sql}"
             );
@@ -187,15 +227,25 @@ mod tests {
         for other in [
             "$3", "$12", "$0", "$1a", "$1ñ", "'open $1", "/* open", "$a$ open", "\"open",
         ] {
-            assert_eq!(replace_parameters(other), None, "{other}");
+            assert_eq!(replace_parameters(other, false), None, "{other}");
         }
-        assert_eq!(build_batch_sql("SELECT latido_asked.x WHERE $1 = $2"), None);
+        let with_claims = replace_parameters("$3->>'$3' = $1", true);
+        assert_eq!(
+            with_claims.as_deref(),
+            Some(&*format!("{CLAIMS}->>'$3' = {USER}"))
+        );
+        for other in [
+            "SELECT latido_asked.x WHERE $1 = $2",
+            "SELECT $1, Set_Config('a', $2, true)",
+        ] {
+            assert_eq!(build_batch_sql(&other.into(), None), None, "{other}");
+        }
     }
 
     proptest::proptest! {
         #[test]
         fn any_text_is_replaced_or_rejected(text in "([$'\"/*-]|\\PC|\n){0,40}") {
-            let _ = build_batch_sql(&text);
+            let _ = build_batch_sql(&text.into(), Some(&Type::JSONB));
         }
     }
 }

@@ -25,7 +25,7 @@ const DESCRIBE_TIMEOUT: Duration = Duration::from_secs(5);
 /// time-out, so that a locked table is told from a database that does not respond.
 const DESCRIBE_STATEMENT_MS: u32 = 4_000;
 
-/// Describes all the stream's statements and checks that they have the required form.
+/// Describes the statements that read the stream and checks that they have the required form.
 pub(super) async fn describe_stream(
     database: &Database,
     stream: &Stream,
@@ -82,6 +82,7 @@ pub(super) async fn describe_stream(
         },
         mismatch,
         zones_query: zones,
+        claims_type: Ok(None),
     })
 }
 
@@ -148,6 +149,17 @@ async fn describe_statement(
     what: &str,
     sql: &str,
 ) -> Result<StatementShape, DatabaseError> {
+    describe_typed(database, private, what, sql, &[]).await
+}
+
+/// Describes a statement whose first parameters have these types.
+pub(super) async fn describe_typed(
+    database: &Database,
+    private: &DedicatedConnection,
+    what: &str,
+    sql: &str,
+    types: &[Type],
+) -> Result<StatementShape, DatabaseError> {
     let client = &private.client;
     let sql = single_statement(sql)
         .map_err(|error| DatabaseError::unfit(what, "one statement", error.to_string()))?;
@@ -157,7 +169,7 @@ async fn describe_statement(
             database.local_read_settings()
         );
         client.batch_execute(&begin).await?;
-        let result = client.prepare(sql).await;
+        let result = client.prepare_typed(sql, types).await;
         let result = result.map(|statement| StatementShape {
             params: statement.params().to_vec(),
             columns: statement

@@ -2,6 +2,7 @@
 
 use tokio_postgres::types::Type;
 
+use crate::error::DatabaseError;
 use latido_stream::{Column, KeyType};
 
 /// A stream's statements in the form that is sent.
@@ -20,6 +21,9 @@ pub(super) struct PreparedStream {
     pub(super) mismatch: Option<KeyedStatement>,
     /// The SQL that returns key and zone, with the array types of its parameters.
     pub(super) zones_query: Option<(String, Vec<Type>)>,
+    /// The type of the claims that the `authorize` query takes, if it takes any, or the reason why
+    /// it cannot be used. The stream is read all the same, for clients whose token grants it.
+    pub(super) claims_type: Result<Option<Type>, DatabaseError>,
 }
 
 /// The array types of a topic's parts among a statement's parameters.

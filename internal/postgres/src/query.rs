@@ -5,8 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::types::ToSql;
 
+use crate::authorize::{
+    JsonText, authorize_purpose, describe_claims, granted_key, shown_claims, user_and_key_types,
+};
 use crate::day_array::day_parameters;
 use crate::error::DatabaseError;
 use crate::pool::Database;
@@ -124,15 +127,27 @@ impl Database {
         Ok(rows.iter().filter_map(pair).collect())
     }
 
-    /// Returns those keys that the user may read, by the stream's `authorize` query; none without
-    /// such a query.
+    /// Returns those keys that a user without a token may read, by the stream's `authorize` query;
+    /// none without such a query.
     pub async fn allowed_keys(
         &self,
         stream: &Stream,
         user: &UserId,
         keys: &[Key],
     ) -> Result<Vec<Key>, DatabaseError> {
-        let Some(sql) = &stream.authorize_query else {
+        self.allowed_keys_by_claims(stream, user, None, keys).await
+    }
+
+    /// Returns those keys that the user may read, by the stream's `authorize` query, which is shown
+    /// the claims (a JSON object) if it takes them; none without such a query.
+    pub async fn allowed_keys_by_claims(
+        &self,
+        stream: &Stream,
+        user: &UserId,
+        claims: Option<&str>,
+        keys: &[Key],
+    ) -> Result<Vec<Key>, DatabaseError> {
+        let Some(query) = &stream.authorize_query else {
             return Ok(Vec::new());
         };
         // A text in PostgreSQL cannot hold NUL, and no user has such an id.
@@ -140,20 +155,19 @@ impl Database {
             return Ok(Vec::new());
         }
         let texts: Vec<String> = keys.iter().map(|key| stream.write_key(key)).collect();
-        let what = format!("the authorize query of stream {}", stream.name);
-        let params: [(&(dyn ToSql + Sync), Type); 2] =
-            [(&user.as_str(), Type::TEXT), (&texts, Type::TEXT_ARRAY)];
+        let (user, claims) = (user.as_str(), JsonText(shown_claims(claims)));
+        let values: [&(dyn ToSql + Sync); 3] = [&user, &texts, &claims];
+        let types = user_and_key_types().into_iter();
+        let types = types.chain(self.claims_type(stream).await?);
+        let params: Vec<_> = values.into_iter().zip(types).collect();
         let _permit = self.acquire_permission_slot().await?;
+        let sql = build_authorize_sql(query.sql());
         let rows = self
-            .query(&what, &build_authorize_sql(sql), &params)
+            .query(&authorize_purpose(stream), &sql, &params)
             .await?;
-        // The types are unknown only before the stream was prepared; then texts are compared.
-        let types = stream.key_types.get().cloned();
-        let types = types.unwrap_or_else(|| vec![KeyType::Text; stream.key_fields.len()]);
-        let canonical = |text| stream.parse_key_without_params(&types, text).ok();
         let allowed: HashSet<Key> = rows
             .iter()
-            .filter_map(|row| canonical(text_column(row, 0)?))
+            .filter_map(|row| granted_key(stream, text_column(row, 0)?))
             .collect();
         Ok(keys
             .iter()
@@ -170,7 +184,7 @@ impl Database {
     }
 
     /// Returns the prepared form of the query that the stream is read with now.
-    async fn current_prepared(
+    pub(super) async fn current_prepared(
         &self,
         stream: &Stream,
     ) -> Result<Arc<PreparedStream>, DatabaseError> {
@@ -188,7 +202,12 @@ impl Database {
         &self,
         stream: &Stream,
     ) -> Result<Arc<PreparedStream>, DatabaseError> {
-        let prepared = Arc::new(prepare::describe_stream(self, stream).await?);
+        let mut prepared = prepare::describe_stream(self, stream).await?;
+        prepared.claims_type = match describe_claims(self, stream).await {
+            Err(error @ DatabaseError::Unavailable { .. }) => return Err(error),
+            claims_type => claims_type,
+        };
+        let prepared = Arc::new(prepared);
         self.run_without_keys(stream, &prepared).await?;
         let known = stream.key_types.get_or_init(|| prepared.key_types.clone());
         if *known != prepared.key_types {

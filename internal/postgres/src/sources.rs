@@ -4,10 +4,10 @@ use std::collections::HashMap;
 
 use crate::error::DatabaseError;
 use crate::pool::Database;
-use latido_base::ident::{Key, UserId};
+use latido_base::ident::Key;
 use latido_stream::{
-    Column, ColumnSource, LocalDay, PermissionFuture, PermissionLookupError, PermissionPairsFuture,
-    PermissionSource, ReadError, ReadFuture, ReadRow, SnapshotReader, Stream,
+    Column, ColumnSource, LocalDay, PermissionBatchFuture, PermissionFuture, PermissionLookupError,
+    PermissionQuestion, PermissionSource, ReadError, ReadFuture, ReadRow, SnapshotReader, Stream,
 };
 
 impl SnapshotReader for Database {
@@ -62,28 +62,29 @@ impl PermissionSource for Database {
     fn allowed<'a>(
         &'a self,
         stream: &'a Stream,
-        user: &'a UserId,
-        key: &'a Key,
+        question: PermissionQuestion<'a>,
     ) -> PermissionFuture<'a> {
         Box::pin(async move {
-            let keys = self
-                .allowed_keys(stream, user, std::slice::from_ref(key))
-                .await;
-            match keys {
+            let PermissionQuestion { user, claims, key } = question;
+            let keys = std::slice::from_ref(key);
+            match self
+                .allowed_keys_by_claims(stream, user, claims, keys)
+                .await
+            {
                 Ok(keys) => Ok(keys.contains(key)),
-                // The id of the user or the key is none that the query can look up.
+                // The id of the user, the key or a claim is none that the query can look up.
                 Err(error) if error.is_data_exception() => Ok(false),
                 Err(error) => Err(self.diagnose_lookup(stream, error).await),
             }
         })
     }
 
-    fn allowed_pairs<'a>(
+    fn allowed_batch<'a>(
         &'a self,
         stream: &'a Stream,
-        pairs: &'a [(UserId, Key)],
-    ) -> Option<PermissionPairsFuture<'a>> {
-        Some(Box::pin(self.allowed_pairs(stream, pairs)))
+        questions: &'a [PermissionQuestion<'a>],
+    ) -> Option<PermissionBatchFuture<'a>> {
+        Some(Box::pin(self.allowed_batch(stream, questions)))
     }
 }
 
@@ -95,9 +96,9 @@ impl Database {
         stream: &Stream,
         error: DatabaseError,
     ) -> PermissionLookupError {
-        if error.is_invalid_statement()
+        if error.is_refused_authorize()
             && let Err(refused) = self.probe_permissions(stream).await
-            && refused.is_invalid_statement()
+            && refused.is_refused_authorize()
         {
             return PermissionLookupError::Broken(refused.stream_problem());
         }

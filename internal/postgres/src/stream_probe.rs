@@ -22,11 +22,14 @@ impl Database {
     }
 
     /// Checks the stream's `authorize` query, if it has one. A value that it cannot convert is the
-    /// fault of the user's id, which is empty here.
+    /// fault of the user's id, which is empty here, or of the claims, which are missing.
     ///
     /// # Errors
     /// The same errors as [`Database::probe_stream`].
     pub async fn probe_permissions(&self, stream: &Stream) -> Result<(), DatabaseError> {
+        if stream.takes_claims() {
+            self.prepare_stream(stream).await?;
+        }
         match self.allowed_keys(stream, &UserId::new(""), &[]).await {
             Err(error) if error.is_data_exception() => Ok(()),
             result => result.map(drop),
@@ -104,6 +107,11 @@ impl DatabaseError {
     /// may work.
     pub(super) fn is_data_exception(&self) -> bool {
         self.sqlstate().is_some_and(|state| state.starts_with("22"))
+    }
+
+    /// Returns whether an `authorize` query with this error fails for every user and key.
+    pub(super) fn is_refused_authorize(&self) -> bool {
+        self.is_invalid_statement() || matches!(self, Self::Unfit { .. })
     }
 
     /// Returns whether the statement names something that does not exist, or lacks a right (SQLSTATE

@@ -10,7 +10,7 @@ use tokio::sync::{Semaphore, mpsc};
 use crate::async_response::AsyncResponse;
 use crate::command::{ShardCommand, ShardInbox};
 use crate::protocol_handler::HandlerFuture;
-use latido_auth::{Policy, TokenError, TokenSender, Verifier};
+use latido_auth::{PermissionSubject, Policy, TokenError, TokenSender, Verifier};
 use latido_base::clock::monotonic_now;
 use latido_base::drain::Drain;
 use latido_base::ident::{Channel, UserId};
@@ -32,7 +32,7 @@ pub(super) const BUSY_MESSAGE: &str = "the server is busy; send the token again 
 
 /// A request that must await.
 pub(super) enum AsyncRequest {
-    CheckPermission(UserId, Channel),
+    CheckPermission(PermissionSubject, Channel),
     /// A token to verify, from a client of this user. It is a secret and must never be logged.
     VerifyToken(UserId, String),
     /// A future of an app's handler.
@@ -148,10 +148,10 @@ impl RequestHandler {
         let remaining =
             RESPONSE_TIMEOUT.saturating_sub(monotonic_now().saturating_duration_since(queued_at));
         let command = match request {
-            AsyncRequest::CheckPermission(user, channel) => {
+            AsyncRequest::CheckPermission(subject, channel) => {
                 let id = channel.topic.stream;
                 let stream = self.catalog.get(id);
-                let authorize = self.policy.authorize(&user, stream, &channel.topic);
+                let authorize = self.policy.authorize(&subject, stream, &channel.topic);
                 let answer = match within(remaining, authorize).await {
                     Some(Ok(true)) => PermissionAnswer::Allowed,
                     Some(Ok(false)) => PermissionAnswer::Forbidden,
@@ -163,7 +163,7 @@ impl RequestHandler {
                         PermissionAnswer::Unknown
                     }
                 };
-                ShardCommand::permission_response(slot, generation, channel, answer)
+                ShardCommand::permission_response(slot, generation, subject, channel, answer)
             }
             AsyncRequest::VerifyToken(user, token) => {
                 let sender = TokenSender::User(user);

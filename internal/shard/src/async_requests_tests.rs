@@ -11,13 +11,16 @@ use tokio::sync::Semaphore;
 use super::*;
 use crate::inbox::Inbox;
 use crate::simulated::QUEUE_CAPACITY;
-use crate::{ConnectionKind, RequestContent, ShardDeps, SimulatedShard, UpgradedConnection};
+use crate::{
+    ConnectionKind, PendingRequest, RequestContent, ShardDeps, SimulatedShard, UpgradedConnection,
+};
 use latido_admission::PermitSet;
 use latido_auth::{
-    Grants, PermissionFuture, PermissionSource, PolicyConfig, Principal, VerifierConfig,
+    Grants, PermissionFuture, PermissionQuestion, PermissionSource, PermissionSubject,
+    PolicyConfig, Principal, VerifierConfig,
 };
 use latido_base::clock::Clock;
-use latido_base::ident::{Key, Topic};
+use latido_base::ident::Topic;
 use latido_hub::{Hub, WatchObserver};
 use latido_session::{SessionContext, SessionLimits};
 use latido_stream::{KeyType, Stream};
@@ -28,7 +31,7 @@ use latido_telemetry::Metrics;
 struct NeverResponds(AtomicUsize);
 
 impl PermissionSource for NeverResponds {
-    fn allowed<'a>(&'a self, _: &'a Stream, _: &'a UserId, _: &'a Key) -> PermissionFuture<'a> {
+    fn allowed<'a>(&'a self, _: &'a Stream, _: PermissionQuestion<'a>) -> PermissionFuture<'a> {
         self.0.fetch_add(1, Ordering::SeqCst);
         Box::pin(std::future::pending())
     }
@@ -43,7 +46,8 @@ impl WatchObserver for IgnoreWatches {
 
 fn request_handler(lookup: Arc<dyn PermissionSource>) -> RequestHandler {
     let stream = Stream {
-        authorize_query: Some(String::new()),
+        // It takes the claims of a token.
+        authorize_query: Some("$3".into()),
         ..Stream::test_stream("estadisticas", Some(KeyType::Integer))
     };
     let verifier = Verifier::new(&VerifierConfig::default(), Clock::system()).unwrap();
@@ -68,7 +72,11 @@ async fn requests_time_out_and_expired_ones_are_not_started() {
             .catalog
             .resolve(&format!("estadisticas:{number}"))
             .unwrap();
-        let kind = AsyncRequest::CheckPermission(UserId::new("ana"), channel);
+        let subject = PermissionSubject {
+            user: UserId::new("ana"),
+            claims: None,
+        };
+        let kind = AsyncRequest::CheckPermission(subject, channel);
         QueuedRequest {
             inbox: Arc::clone(&inbox),
             slot: 0,
@@ -93,7 +101,7 @@ async fn requests_time_out_and_expired_ones_are_not_started() {
             assert!(matches!(
                 command,
                 ShardCommand::AsyncResponse {
-                    response: AsyncResponse::Permission(_, PermissionAnswer::Unknown),
+                    response: AsyncResponse::Permission(_, _, PermissionAnswer::Unknown),
                     ..
                 }
             ));

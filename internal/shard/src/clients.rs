@@ -112,7 +112,7 @@ impl ShardWorker {
                 (AsyncResponse::App(output), _) => {
                     return worker.on_async_result(slot, client, output);
                 }
-                (AsyncResponse::Permission(channel, answer), Some(native)) => {
+                (AsyncResponse::Permission(_, channel, answer), Some(native)) => {
                     native.on_permission(channel, answer)
                 }
                 (AsyncResponse::Token(result), Some(native)) => {

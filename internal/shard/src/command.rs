@@ -9,6 +9,7 @@ use crate::listener_context::ListenerContext;
 use crate::shared_listener::SharedListener;
 use crate::upgraded_connection::UpgradedConnection;
 use latido_admission::PendingConnection;
+use latido_auth::PermissionSubject;
 use latido_base::ident::Channel;
 use latido_session::PermissionAnswer;
 
@@ -42,13 +43,14 @@ impl ShardCommand {
     pub(super) fn permission_response(
         slot: u32,
         generation: u32,
+        subject: PermissionSubject,
         channel: Channel,
         answer: PermissionAnswer,
     ) -> Self {
         Self::AsyncResponse {
             slot,
             generation,
-            response: AsyncResponse::Permission(channel, answer),
+            response: AsyncResponse::Permission(subject, channel, answer),
         }
     }
 }

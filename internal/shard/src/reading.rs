@@ -124,10 +124,9 @@ impl ShardWorker {
                 let Some(session) = client.session() else {
                     return;
                 };
-                let request = AsyncRequest::CheckPermission(
-                    session.principal().user().clone(),
-                    channel.clone(),
-                );
+                let stream = self.deps.context.catalog.get(channel.topic.stream);
+                let subject = session.principal().subject(stream);
+                let request = AsyncRequest::CheckPermission(subject, channel.clone());
                 if !self.queue_request(slot, client, request) {
                     let effects = client
                         .session_mut()

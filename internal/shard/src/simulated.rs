@@ -171,8 +171,8 @@ impl PendingRequest {
     /// Returns the content of the request.
     pub fn content(&self) -> RequestContent {
         match &self.0.request {
-            AsyncRequest::CheckPermission(user, channel) => {
-                RequestContent::CheckPermission(user.clone(), channel.clone())
+            AsyncRequest::CheckPermission(subject, channel) => {
+                RequestContent::CheckPermission(subject.user.clone(), channel.clone())
             }
             AsyncRequest::VerifyToken(_, token) => RequestContent::VerifyToken(token.clone()),
             AsyncRequest::App(_) => unreachable!("the simulation has no app"),
@@ -185,11 +185,14 @@ impl PendingRequest {
             inbox,
             slot,
             generation,
+            request,
             ..
         } = self.0;
-        inbox.put(ShardCommand::permission_response(
-            slot, generation, channel, answer,
-        ));
+        if let AsyncRequest::CheckPermission(subject, _) = request {
+            inbox.put(ShardCommand::permission_response(
+                slot, generation, subject, channel, answer,
+            ));
+        }
     }
 
     /// Responds with the result of a token check.

@@ -20,8 +20,8 @@ use crate::upgraded_connection::UpgradedConnection;
 use crate::worker::ShardWorker;
 use latido_admission::PermitSet;
 use latido_auth::{
-    Grants, PermissionFuture, PermissionSource, Policy, PolicyConfig, Principal, Verifier,
-    VerifierConfig,
+    Grants, PermissionFuture, PermissionQuestion, PermissionSource, Policy, PolicyConfig,
+    Principal, Verifier, VerifierConfig,
 };
 use latido_base::clock::Clock;
 use latido_base::drain::Drain;
@@ -91,7 +91,7 @@ impl WatchObserver for ViewerProbe {
 pub(super) struct DenyAll;
 
 impl PermissionSource for DenyAll {
-    fn allowed<'a>(&'a self, _: &'a Stream, _: &'a UserId, _: &'a Key) -> PermissionFuture<'a> {
+    fn allowed<'a>(&'a self, _: &'a Stream, _: PermissionQuestion<'a>) -> PermissionFuture<'a> {
         Box::pin(std::future::ready(Ok(false)))
     }
 }

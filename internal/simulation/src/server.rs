@@ -9,11 +9,12 @@ use futures_util::FutureExt as _;
 use crate::reads::{ReadQueue, key_number};
 use crate::script::{KEYS, STREAMS, VIEWERS, stream_of};
 use latido_auth::{
-    PermissionFuture, PermissionSource, Policy, PolicyConfig, Verifier, VerifierConfig,
+    PermissionFuture, PermissionQuestion, PermissionSource, Policy, PolicyConfig, Verifier,
+    VerifierConfig,
 };
 use latido_base::clock::Clock;
 use latido_base::drain::Drain;
-use latido_base::ident::{Key, StreamId, Topic, UserId};
+use latido_base::ident::{Key, StreamId, Topic};
 use latido_engine::{self as engine, Engine, NotifyState, SimulatedActor};
 use latido_hub::Hub;
 use latido_postgres::WatchLocks;
@@ -68,9 +69,9 @@ impl PermissionSource for SimulatedPermissions {
     fn allowed<'a>(
         &'a self,
         _: &'a Stream,
-        user: &'a UserId,
-        key: &'a Key,
+        question: PermissionQuestion<'a>,
     ) -> PermissionFuture<'a> {
+        let PermissionQuestion { user, key, .. } = question;
         let viewer = user.as_str().parse::<usize>().unwrap_or(VIEWERS);
         let permissions = self.0.lock().unwrap();
         let rights = permissions.get(viewer);
@@ -109,7 +110,7 @@ fn catalog(zones: bool) -> Arc<Catalog> {
     };
     let streams = STREAMS.map(|name| Stream {
         zone_rule: zone.clone(),
-        authorize_query: Some(String::new()),
+        authorize_query: Some("".into()),
         ..Stream::test_stream(name, Some(KeyType::Integer))
     });
     Arc::new(Catalog::new(streams.into()))

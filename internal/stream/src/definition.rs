@@ -4,6 +4,7 @@ use std::sync::OnceLock;
 
 use std::time::Duration;
 
+use crate::authorize_query::AuthorizeQuery;
 use crate::key_type::KeyType;
 use crate::param::Param;
 use crate::verification_query::VerificationQuery;
@@ -19,10 +20,8 @@ pub struct Stream {
     pub query: String,
     /// A plainer query that verifies `query`. With `None` nothing is compared.
     pub verification: Option<VerificationQuery>,
-    /// The SQL for permissions. `$1` is the user id (text) and `$2` the keys (text array). It
-    /// returns the keys, as text, that the user may read. With `None`, claims and roles alone
-    /// decide.
-    pub authorize_query: Option<String>,
+    /// The SQL for permissions. With `None`, claims and roles alone decide.
+    pub authorize_query: Option<AuthorizeQuery>,
     /// The rule for the time zone that defines «today».
     pub zone_rule: ZoneRule,
     /// The value of the frame's `type` field.
@@ -67,6 +66,12 @@ impl Stream {
     pub fn has_gate(&self) -> bool {
         let is_column = |table: &SourceTable| matches!(table.route, KeyRoute::Columns(_));
         !self.tables.iter().all(is_column)
+    }
+
+    /// Returns whether the claims of a token decide about a permission, so that they must be kept.
+    pub fn takes_claims(&self) -> bool {
+        let authorize = self.authorize_query.as_ref();
+        authorize.is_some_and(AuthorizeQuery::takes_claims)
     }
 
     /// Returns the query that the stream is currently read with.

@@ -1,5 +1,6 @@
 //! Streams: named live queries, the tables they read, and the snapshots they produce.
 
+mod authorize_query;
 mod catalog;
 mod column;
 mod definition;
@@ -14,6 +15,7 @@ mod stream_status;
 mod system_topics;
 mod verification_query;
 
+pub use authorize_query::AuthorizeQuery;
 pub use catalog::{Catalog, ChannelError};
 pub use column::{Column, ColumnKind};
 pub use definition::{KeyRoute, SourceTable, Stream, ZoneRule};
@@ -22,9 +24,10 @@ pub use key_type::{KeyType, MAX_KEY_BYTES};
 pub use local_day::LocalDay;
 pub use param::{DEFAULT_TEXT_BYTES, MAX_TEXT_BYTES, Param, ParamKind};
 pub use ports::{
-    ChangeHint, ColumnSource, HintSink, Interest, NoInterest, NotifyState, PermissionFuture,
-    PermissionLookupError, PermissionPairsFuture, PermissionSource, ReadError, ReadFuture, ReadRow,
-    Readiness, ReadinessFuture, ReadinessReport, SnapshotReader, StreamReport, WatchLockEvent,
+    ChangeHint, ColumnSource, HintSink, Interest, NoInterest, NotifyState, PermissionBatchFuture,
+    PermissionFuture, PermissionLookupError, PermissionQuestion, PermissionSource, ReadError,
+    ReadFuture, ReadRow, Readiness, ReadinessFuture, ReadinessReport, SnapshotReader, StreamReport,
+    WatchLockEvent,
 };
 pub use snapshot::{Snapshot, StreamRow};
 pub use stream_status::{StreamProblem, StreamStatus};

@@ -64,7 +64,7 @@ async fn slow_permission_queries_leave_connections_for_reads() {
     let asking: Vec<_> = (0..20)
         .map(|n| {
             let stream = Stream {
-                authorize_query: Some(sql.to_owned()),
+                authorize_query: Some(sql.into()),
                 ..estadisticas()
             };
             let database = database.clone();

@@ -139,7 +139,7 @@ async fn returned_keys_are_understood_in_any_spelling() {
             default: "UTC".to_owned(),
         },
         authorize_query: Some(
-            "SELECT id FROM lugares WHERE id::uuid = ANY ($2::uuid[]) AND dueno = $1".to_owned(),
+            "SELECT id FROM lugares WHERE id::uuid = ANY ($2::uuid[]) AND dueno = $1".into(),
         ),
         ..stream("uuid")
     };

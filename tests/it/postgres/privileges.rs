@@ -168,7 +168,7 @@ async fn authorize_sql_cannot_write() {
     ];
     for sql in writing {
         let stream = Stream {
-            authorize_query: Some(sql.to_owned()),
+            authorize_query: Some(sql.into()),
             ..estadisticas()
         };
         // Connect as the owner of everything.

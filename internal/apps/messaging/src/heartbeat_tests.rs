@@ -9,11 +9,12 @@ use tokio::sync::Semaphore;
 
 use crate::config::socket_limits;
 use latido_auth::{
-    PermissionFuture, PermissionSource, Policy, PolicyConfig, Verifier, VerifierConfig,
+    PermissionFuture, PermissionQuestion, PermissionSource, Policy, PolicyConfig, Verifier,
+    VerifierConfig,
 };
 use latido_base::clock::{Clock, simulated};
 use latido_base::drain::Drain;
-use latido_base::ident::{Key, Topic, UserId};
+use latido_base::ident::{Topic, UserId};
 use latido_event_bus::BusEvent;
 use latido_http::PermitSet;
 use latido_hub::{Hub, WatchObserver};
@@ -32,7 +33,7 @@ const HEARTBEAT: [u8; 6] = [0x81, 0x80, 0, 0, 0, 0];
 struct Nothing;
 
 impl PermissionSource for Nothing {
-    fn allowed<'a>(&'a self, _: &'a Stream, _: &'a UserId, _: &'a Key) -> PermissionFuture<'a> {
+    fn allowed<'a>(&'a self, _: &'a Stream, _: PermissionQuestion<'a>) -> PermissionFuture<'a> {
         Box::pin(std::future::ready(Ok(false)))
     }
 }

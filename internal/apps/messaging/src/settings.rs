@@ -102,6 +102,7 @@ fn verifier(r: &mut SettingsReader<'_>, server: &VerifierConfig) -> VerifierConf
             issuer,
             audience,
             key_fields: Vec::new(),
+            keeps_claims: false,
             introspection: IntrospectionConfig::of_app(
                 r,
                 &MESSAGING_JWT_INTROSPECTION_URL,
@@ -114,6 +115,7 @@ fn verifier(r: &mut SettingsReader<'_>, server: &VerifierConfig) -> VerifierConf
         issuer: issuer.or_else(|| server.issuer.clone()),
         audience: audience.or_else(|| server.audience.clone()),
         key_fields: Vec::new(),
+        keeps_claims: false,
         ..server.clone()
     }
 }

@@ -13,12 +13,12 @@ use jiff::Timestamp;
 use crate::{Config, ServerState, StaticFile};
 use latido_admin::{Admin, AdminDeps, Readiness, ReadinessReport, SystemTopicViewers};
 use latido_auth::{
-    ApiKey, PermissionFuture, PermissionLookupError, PermissionSource, Policy, PolicyConfig,
-    Secret, TokenSpec, Verifier, VerifierConfig, issue,
+    ApiKey, PermissionFuture, PermissionLookupError, PermissionQuestion, PermissionSource, Policy,
+    PolicyConfig, Secret, TokenSpec, Verifier, VerifierConfig, issue,
 };
 use latido_base::clock::Clock;
 use latido_base::drain::Drain;
-use latido_base::ident::{Key, UserId};
+use latido_base::ident::Key;
 use latido_engine::{
     self as engine, Engine, HintSource, ReadError, ReadFuture, ReadRow, SnapshotReader,
 };
@@ -135,8 +135,12 @@ impl SnapshotReader for FakeSnapshotReader {
 struct DenyingPermissionSource;
 
 impl PermissionSource for DenyingPermissionSource {
-    fn allowed<'a>(&'a self, _: &'a Stream, user: &'a UserId, _: &'a Key) -> PermissionFuture<'a> {
-        let answer = if user.as_str() == BROKEN {
+    fn allowed<'a>(
+        &'a self,
+        _: &'a Stream,
+        question: PermissionQuestion<'a>,
+    ) -> PermissionFuture<'a> {
+        let answer = if question.user.as_str() == BROKEN {
             Err(PermissionLookupError::Unavailable("no".into()))
         } else {
             Ok(false)
@@ -176,7 +180,7 @@ fn stream(name: &str, key_field: &str, key_type: Option<KeyType>) -> Stream {
         name: name.into(),
         query: String::new(),
         verification: None,
-        authorize_query: Some(String::new()),
+        authorize_query: Some("".into()),
         zone_rule: ZoneRule::Fixed("UTC".into()),
         event: "stats".into(),
         key_fields: vec![key_field.into()],

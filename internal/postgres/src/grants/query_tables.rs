@@ -1,5 +1,6 @@
 //! The tables that a stream's own queries read beside those that the stream lists.
 
+use crate::authorize::authorize_types;
 use crate::error::DatabaseError;
 use crate::pool::Database;
 use crate::query_reads::QueryReadsError;
@@ -19,14 +20,15 @@ pub(super) async fn query_tables(
         ZoneRule::Query { sql, .. } => Some(sql.as_str()),
         ZoneRule::Fixed(_) => None,
     };
+    let authorize = stream.authorize_query.as_ref();
     let queries = [
-        Some(stream.active_query()),
-        stream.authorize_query.as_deref(),
-        zones,
+        Some((stream.active_query(), Vec::new())),
+        authorize.map(|query| (query.sql(), authorize_types(query))),
+        zones.map(|sql| (sql, Vec::new())),
     ];
     let mut tables = Vec::new();
-    for query in queries.into_iter().flatten() {
-        let reads = match database.query_reads(query).await {
+    for (query, types) in queries.into_iter().flatten() {
+        let reads = match database.query_reads_typed(query, &types).await {
             Ok(reads) => reads,
             Err(QueryReadsError::Database(error @ DatabaseError::Unavailable { .. })) => {
                 return Err(error);

@@ -8,6 +8,7 @@ mod session;
 use std::time::Duration;
 
 use tokio::time::timeout;
+use tokio_postgres::types::Type;
 
 use latido_inference::{Exploration, NEWEST_MAJOR, QueryReads};
 
@@ -28,7 +29,16 @@ impl Database {
     /// Returns an error if the query cannot be that of a stream, if its tree is not understood, or
     /// if the database fails.
     pub async fn query_reads(&self, query: &str) -> Result<QueryReads, QueryReadsError> {
-        timeout(TOTAL_TIMEOUT, infer(self, query))
+        self.query_reads_typed(query, &[]).await
+    }
+
+    /// Returns the same for a query whose first parameters have these types.
+    pub(super) async fn query_reads_typed(
+        &self,
+        query: &str,
+        types: &[Type],
+    ) -> Result<QueryReads, QueryReadsError> {
+        timeout(TOTAL_TIMEOUT, infer(self, query, types))
             .await
             .unwrap_or_else(|_| {
                 let reason = "no answer while examining what a query reads";
@@ -37,13 +47,17 @@ impl Database {
     }
 }
 
-async fn infer(database: &Database, query: &str) -> Result<QueryReads, QueryReadsError> {
+async fn infer(
+    database: &Database,
+    query: &str,
+    types: &[Type],
+) -> Result<QueryReads, QueryReadsError> {
     let session = InferenceSession::open(database).await?;
     let major = session.server_major().await?;
     if major > NEWEST_MAJOR {
         return Err(QueryReadsError::UnknownVersion { major });
     }
-    let result = explore(&session, database, query).await;
+    let result = explore(&session, database, query, types).await;
     session.close().await;
     result
 }
@@ -52,12 +66,13 @@ async fn explore(
     session: &InferenceSession,
     database: &Database,
     query: &str,
+    types: &[Type],
 ) -> Result<QueryReads, QueryReadsError> {
-    let tree = match session.stored_tree(query).await? {
+    let tree = match session.stored_tree(query, types).await? {
         Some(tree) => tree,
         None => {
             session.restart_read_only().await?;
-            printed_tree::printed_tree(database, query).await?
+            printed_tree::printed_tree(database, query, types).await?
         }
     };
     let mut exploration = Exploration::start(query, &tree)?;

@@ -3,6 +3,7 @@
 
 use std::future::poll_fn;
 
+use tokio_postgres::types::Type;
 use tokio_postgres::{AsyncMessage, Client};
 
 use crate::error::{DatabaseError, error_text};
@@ -17,13 +18,14 @@ const SETTINGS_SQL: &str = "SET LOCAL debug_pretty_print = off; SET LOCAL client
 pub(super) async fn printed_tree(
     database: &Database,
     query: &str,
+    types: &[Type],
 ) -> Result<String, QueryReadsError> {
     let broken = |reason: String| DatabaseError::unavailable(reason);
     let connecting = database.endpoint().connect_plain().await;
     let (client, mut connection) = connecting.map_err(|error| broken(error_text(&error)))?;
     let settings = database.endpoint().local_settings();
     let mut printed = None;
-    let mut parsing = std::pin::pin!(parse(&client, &settings, query));
+    let mut parsing = std::pin::pin!(parse(&client, &settings, query, types));
     loop {
         // Polling the connection also drives the requests. A message arrives before the response
         // that it belongs to.
@@ -43,11 +45,16 @@ pub(super) async fn printed_tree(
     }
 }
 
-async fn parse(client: &Client, local_settings: &str, query: &str) -> Result<(), QueryReadsError> {
+async fn parse(
+    client: &Client,
+    local_settings: &str,
+    query: &str,
+    types: &[Type],
+) -> Result<(), QueryReadsError> {
     let begin = format!("BEGIN READ ONLY; {LIMITS_SQL} {local_settings} {SETTINGS_SQL}");
     let to_error = |error| DatabaseError::from_driver("a look at a query's tree", &error);
     client.batch_execute(&begin).await.map_err(to_error)?;
-    let prepared = client.prepare(query).await;
+    let prepared = client.prepare_typed(query, types).await;
     client.batch_execute("ROLLBACK").await.map_err(to_error)?;
     describe(prepared).map(drop)
 }

@@ -111,9 +111,13 @@ impl InferenceSession {
     }
 
     /// Returns the tree of a query, or `None` if this role or server cannot create a function.
-    pub(super) async fn stored_tree(&self, query: &str) -> Result<Option<String>, QueryReadsError> {
+    pub(super) async fn stored_tree(
+        &self,
+        query: &str,
+        types: &[Type],
+    ) -> Result<Option<String>, QueryReadsError> {
         let client = &self.connection.client;
-        let statement = describe(client.prepare(query).await)?;
+        let statement = describe(client.prepare_typed(query, types).await)?;
         let types: Vec<u32> = statement.params().iter().map(Type::oid).collect();
         let rows = self
             .query(TYPE_NAMES_SQL, &[(&types, Type::OID_ARRAY)])

@@ -12,7 +12,8 @@ pub use column_source::ColumnSource;
 pub use hint_sink::{ChangeHint, HintSink, WatchLockEvent};
 pub use interest::{Interest, NoInterest, NotifyState};
 pub use permission_source::{
-    PermissionFuture, PermissionLookupError, PermissionPairsFuture, PermissionSource,
+    PermissionBatchFuture, PermissionFuture, PermissionLookupError, PermissionQuestion,
+    PermissionSource,
 };
 pub use readiness::{Readiness, ReadinessFuture, ReadinessReport, StreamReport};
 pub use snapshot_reader::{ReadError, ReadFuture, ReadRow, SnapshotReader};

@@ -1,5 +1,6 @@
 //! The source of read permissions. A simulator implements it in tests.
 
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -24,28 +25,49 @@ pub enum PermissionLookupError {
 pub type PermissionFuture<'a> =
     Pin<Box<dyn Future<Output = Result<bool, PermissionLookupError>> + Send + 'a>>;
 
-/// The future that [`PermissionSource::allowed_pairs`] returns.
-pub type PermissionPairsFuture<'a> =
+/// The future that [`PermissionSource::allowed_batch`] returns.
+pub type PermissionBatchFuture<'a> =
     Pin<Box<dyn Future<Output = Vec<Result<bool, PermissionLookupError>>> + Send + 'a>>;
+
+/// A question to a stream's authorisation query: everything that the query is shown.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct PermissionQuestion<'a> {
+    /// The user who wants to read.
+    pub user: &'a UserId,
+    /// The claims of the user's token, as a JSON object. `None` if the query takes none, or if the
+    /// user has no token; then it is shown an object without members.
+    pub claims: Option<&'a str>,
+    /// The key without parameters.
+    pub key: &'a Key,
+}
+
+/// Omits the claims, which are personal data.
+impl fmt::Debug for PermissionQuestion<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PermissionQuestion")
+            .field("user", &self.user)
+            .field("key", &self.key)
+            .finish_non_exhaustive()
+    }
+}
 
 /// A source of permissions: it runs a stream's authorisation query.
 pub trait PermissionSource: Send + Sync {
-    /// Returns whether `user` may read `key` of `stream`. Called only for streams with such a
+    /// Returns whether the user may read the key of `stream`. Called only for streams with such a
     /// query; the implementation has its own time-out.
     fn allowed<'a>(
         &'a self,
         stream: &'a Stream,
-        user: &'a UserId,
-        key: &'a Key,
+        question: PermissionQuestion<'a>,
     ) -> PermissionFuture<'a>;
 
-    /// Returns whether each of these users may read the key beside it, in their order. Returns
-    /// `None` if the source cannot ask about several at once.
-    fn allowed_pairs<'a>(
+    /// Returns the answer to each of these questions, in their order. Returns `None` if the source
+    /// cannot answer several at once.
+    fn allowed_batch<'a>(
         &'a self,
         _stream: &'a Stream,
-        _pairs: &'a [(UserId, Key)],
-    ) -> Option<PermissionPairsFuture<'a>> {
+        _questions: &'a [PermissionQuestion<'a>],
+    ) -> Option<PermissionBatchFuture<'a>> {
         None
     }
 }
