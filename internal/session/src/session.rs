@@ -230,9 +230,7 @@ impl Session {
         position: RoomPosition,
         context: &SessionContext,
     ) {
-        let SessionContext {
-            catalog, policy, ..
-        } = context;
+        let (catalog, policy) = (&context.catalog, &context.policy);
         let lease = policy.lease(&self.principal, catalog, channel);
         if let Some(subscription) = self
             .subscriptions
@@ -258,9 +256,7 @@ impl Session {
     /// Cancels the subscriptions whose rights the database has withdrawn, unless a claim grants them
     /// meanwhile.
     pub fn check_leases(&mut self, context: &SessionContext) -> Vec<SessionEffect> {
-        let SessionContext {
-            catalog, policy, ..
-        } = context;
+        let (catalog, policy) = (&context.catalog, &context.policy);
         let mut effects = Vec::new();
         for index in (0..self.subscriptions.len()).rev() {
             let subscription = &mut self.subscriptions[index];
@@ -359,11 +355,14 @@ impl Session {
             let Ok(channel) = context.catalog.resolve(&self.subscriptions[index].name) else {
                 continue;
             };
-            let SessionContext {
-                catalog, policy, ..
-            } = context;
-            self.subscriptions[index].lease = policy.lease(&self.principal, catalog, &channel);
+            let (catalog, policy) = (&context.catalog, &context.policy);
+            let subscription = &mut self.subscriptions[index];
+            subscription.lease = policy.lease(&self.principal, catalog, &channel);
             match policy.decide(&self.principal, catalog, &channel) {
+                // The pending check is that of the old token, so its answer is not awaited.
+                Decision::Allowed if subscription.position().is_none() => {
+                    effects.push(SessionEffect::Subscribe(channel));
+                }
                 Decision::Allowed => {}
                 Decision::NeedsLookup => effects.push(SessionEffect::CheckPermission(channel)),
                 Decision::Forbidden => effects.append(&mut self.revoke(index)),

@@ -250,3 +250,72 @@ fn full_permission_queue_is_reported_and_does_not_delay_tokens() {
         "a rejected subscription may be requested again"
     );
 }
+
+/// Returns the principal of a token with one more claim.
+fn with_tenant(tenant: &str) -> Principal {
+    let claims = json!({"sub": "ana", "tenant": tenant});
+    let principal = Principal::new(UserId::new("ana"), i64::MAX, None, Grants::default());
+    principal.with_claims(claims.as_object().unwrap())
+}
+
+/// A check that began before a new token answers for the old one.
+#[test]
+fn answer_for_an_older_token_decides_nothing() {
+    let mut client = TestClient::connect();
+    let renew = |client: &mut TestClient, tenant: &str| {
+        client.send(&json!({"type": "auth", "data": {"token": tenant}}));
+        let request = client.thread.next_request().unwrap();
+        request.respond_token(Ok(with_tenant(tenant)));
+        client.received()
+    };
+    renew(&mut client, "norte");
+    client.subscribe(1);
+    let for_norte = client.thread.next_request().unwrap();
+    let answer = renew(&mut client, "sur");
+    assert!(answer.contains("authenticated"), "{answer}");
+    let for_sur = client.thread.next_request().unwrap();
+    let channel = |request: &PendingRequest| match request.content() {
+        RequestContent::CheckPermission(_, channel) => channel,
+        RequestContent::VerifyToken(_) => panic!("a token"),
+    };
+    let (first, second) = (channel(&for_norte), channel(&for_sur));
+    for_norte.respond_permission(first, PermissionAnswer::Allowed);
+    assert_eq!(client.received(), "", "the right of norte");
+    for_sur.respond_permission(second.clone(), PermissionAnswer::Forbidden);
+    let answer = client.received();
+    assert!(
+        answer.contains("forbidden") && !answer.contains("subscribed"),
+        "{answer}"
+    );
+
+    // The other way round, the new token has the right.
+    client.subscribe(2);
+    let for_sur = client.thread.next_request().unwrap();
+    renew(&mut client, "norte");
+    let for_norte = client.thread.next_request().unwrap();
+    let (first, second) = (channel(&for_sur), channel(&for_norte));
+    for_sur.respond_permission(first, PermissionAnswer::Forbidden);
+    assert_eq!(client.received(), "");
+    for_norte.respond_permission(second, PermissionAnswer::Allowed);
+    let answer = client.received();
+    assert!(answer.contains(r#""type":"subscribed""#), "{answer}");
+
+    // A role needs no answer, and an older refusal does not end what it grants.
+    client.subscribe(3);
+    let for_norte = client.thread.next_request().unwrap();
+    client.send(&json!({"type": "auth", "data": {"token": "admin"}}));
+    let claims = json!({"sub": "ana", "tenant": "norte"});
+    let role = Some("admin_sistema");
+    let admin = Principal::new(UserId::new("ana"), i64::MAX, role, Grants::default());
+    let admin = admin.with_claims(claims.as_object().unwrap());
+    client
+        .thread
+        .next_request()
+        .unwrap()
+        .respond_token(Ok(admin));
+    let answer = client.received();
+    assert!(answer.contains(r#""channel":"estadisticas:3""#), "{answer}");
+    let refused = channel(&for_norte);
+    for_norte.respond_permission(refused, PermissionAnswer::Forbidden);
+    assert_eq!(client.received(), "");
+}

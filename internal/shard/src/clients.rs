@@ -10,10 +10,11 @@ use crate::timer_wheel::TimerEntry;
 use crate::upgraded_connection::ConnectionKind;
 use crate::worker::ShardWorker;
 use latido_admission::PermitSet;
-use latido_base::ident::UserId;
+use latido_auth::{Decision, PermissionSubject};
+use latido_base::ident::{Channel, UserId};
 use latido_event_bus::ConnectionSlot;
 use latido_protocol::websocket::FrameReader;
-use latido_session::{CloseReason, Session};
+use latido_session::{CloseReason, PermissionAnswer, Session, SessionContext};
 use latido_telemetry::RecentEventKind;
 
 impl ShardWorker {
@@ -112,7 +113,10 @@ impl ShardWorker {
                 (AsyncResponse::App(output), _) => {
                     return worker.on_async_result(slot, client, output);
                 }
-                (AsyncResponse::Permission(_, channel, answer), Some(native)) => {
+                (AsyncResponse::Permission(subject, channel, answer), Some(native)) => {
+                    if is_outdated(&worker.deps.context, native, &subject, &channel, answer) {
+                        return;
+                    }
                     native.on_permission(channel, answer)
                 }
                 (AsyncResponse::Token(result), Some(native)) => {
@@ -188,4 +192,19 @@ impl ShardWorker {
         }
         self.close_all();
     }
+}
+
+/// Returns whether the answer about a subject is for another token than the client's. A new token
+/// was checked by itself when it came.
+fn is_outdated(
+    context: &SessionContext,
+    session: &Session,
+    subject: &PermissionSubject,
+    channel: &Channel,
+    answer: PermissionAnswer,
+) -> bool {
+    let (catalog, principal) = (&context.catalog, session.principal());
+    let of_token = principal.subject(catalog.get(channel.topic.stream));
+    let is_granted = || context.policy.decide(principal, catalog, channel) == Decision::Allowed;
+    of_token != *subject || answer == PermissionAnswer::Forbidden && is_granted()
 }
