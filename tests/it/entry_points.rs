@@ -1,6 +1,7 @@
 //! The entry points of a complete server: who may come in, how much they may send, and when they
 //! must leave.
 
+mod claims;
 mod costly_tokens;
 mod floods;
 mod passwords;

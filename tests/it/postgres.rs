@@ -4,6 +4,7 @@
     reason = "test helpers fail by panicking, like tests"
 )]
 
+mod claims;
 mod connections;
 mod doctor;
 mod hostile_schema;
