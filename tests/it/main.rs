@@ -33,6 +33,7 @@ mod packaging;
 mod postgres;
 mod restarting;
 mod rfc6455;
+mod row_level_security;
 mod socketio;
 mod specification;
 mod streams;
