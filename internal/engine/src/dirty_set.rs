@@ -135,6 +135,12 @@ impl<W> DirtySet<W> {
         }
     }
 
+    /// Returns whether the key is polled on a timer.
+    pub(super) fn is_polled(&self, topic: &Topic) -> bool {
+        let state = self.keys.get(topic);
+        state.is_some_and(|state| state.hot_key.is_polled())
+    }
+
     /// Takes the keys whose writers should stop or resume notifications; each key once.
     pub(super) fn take_polling_changes(&mut self) -> Vec<(Topic, PollingChange)> {
         std::mem::take(&mut self.polling_changes)

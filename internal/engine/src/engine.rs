@@ -220,6 +220,7 @@ impl HintSink for Engine {
     fn on_watch_locks(&self, event: &WatchLockEvent) {
         match event {
             WatchLockEvent::NotificationsEnabled(topics) => self.notifications_enabled(topics),
+            WatchLockEvent::MovesNotified(_) => {}
             // Until the locks are held again the sweep runs at a shorter interval. Then all keys
             // are read.
             WatchLockEvent::Lost => self.set_triggers_complete(false),

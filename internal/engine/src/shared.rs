@@ -43,10 +43,14 @@ impl EngineShared {
     pub(super) fn apply_polling_changes(&self, dirty: &mut DirtySet<ReadWaiter>, now: Instant) {
         for (topic, change) in dirty.take_polling_changes() {
             match change {
+                // The writers of a key notify for all its topics or for none.
                 PollingChange::StartPolling => {
-                    if self.interest.release_for_polling(&topic) {
+                    if !dirty.is_polled(&topic) && self.interest.release_for_polling(&topic) {
                         self.metrics.hot_keys.inc();
-                        dirty.start_polling(&topic, now);
+                        let topics = dirty.topics_of_key(&topic.without_params()).to_vec();
+                        for topic in &topics {
+                            dirty.start_polling(topic, now);
+                        }
                     }
                 }
                 // Polling continues until notifications are enabled again.

@@ -74,6 +74,13 @@ impl Stream {
         authorize.is_some_and(AuthorizeQuery::takes_claims)
     }
 
+    /// Returns whether a trigger looks keys up in other rows. Then a move of such a row to another
+    /// key may escape a transaction that looked the key up before.
+    pub fn looks_up_keys(&self) -> bool {
+        let looks_up = |table: &SourceTable| matches!(table.route, KeyRoute::Lookup(_));
+        self.tables.iter().any(looks_up)
+    }
+
     /// Returns the query that the stream is currently read with.
     pub fn active_query(&self) -> &str {
         self.verification

@@ -34,7 +34,7 @@ pub async fn examine_for(database: &Database, needs: ServingNeeds<'_>) -> Vec<Fi
         let remedy = "check host, port, user, password and sslmode of DATABASE_URL, and that the server runs";
         return vec![Finding::failure("connection", error.to_string()).remedy(remedy)];
     }
-    let mut findings = server::examine(database).await;
+    let mut findings = server::examine(database, catalog).await;
     findings.extend(role::examine(database, needs).await);
     findings.push(server::check_listen(database).await);
     findings.push(queue::examine(database).await);

@@ -6,7 +6,8 @@ use crate::change_hint::CHANNEL;
 use crate::doctor::finding::Finding;
 use crate::notification_stream::{DisconnectCause, connect_and_verify};
 use crate::pool::Database;
-use crate::watch_locks::LOCK_COUNT;
+use crate::watch_locks::max_locks;
+use latido_stream::Catalog;
 
 /// The oldest supported version, 14: the first with CREATE OR REPLACE TRIGGER.
 const MIN_VERSION: i32 = 140_000;
@@ -18,17 +19,21 @@ const SERVER_SQL: &str = "SELECT pg_catalog.current_setting('server_version_num'
        pg_catalog.current_setting('max_locks_per_transaction')::bigint OPERATOR(pg_catalog.*)
          (pg_catalog.current_setting('max_connections')::int OPERATOR(pg_catalog.+) pg_catalog.current_setting('max_prepared_transactions')::int)";
 
-pub(super) async fn examine(database: &Database) -> Vec<Finding> {
+pub(super) async fn examine(database: &Database, catalog: &Catalog) -> Vec<Finding> {
     match database.query("the doctor", SERVER_SQL, &[]).await {
         Err(error) => vec![Finding::failure("server", error.to_string())],
         Ok(rows) => rows
             .first()
-            .and_then(|row| server_findings(database, row).ok())
+            .and_then(|row| server_findings(database, catalog, row).ok())
             .unwrap_or_default(),
     }
 }
 
-fn server_findings(database: &Database, row: &Row) -> Result<Vec<Finding>, tokio_postgres::Error> {
+fn server_findings(
+    database: &Database,
+    catalog: &Catalog,
+    row: &Row,
+) -> Result<Vec<Finding>, tokio_postgres::Error> {
     let mut findings = vec![check_version(row.try_get(0)?, row.try_get(1)?)];
     findings.push(check_encryption(
         row.try_get(5)?,
@@ -47,7 +52,10 @@ fn server_findings(database: &Database, row: &Row) -> Result<Vec<Finding>, tokio
         "time zone",
         format!("sessions use {zone}; today is computed per business, not by the session"),
     ));
-    findings.extend(check_lock_table(database.is_gated(), row.try_get(7)?));
+    if database.is_gated() {
+        let locks = max_locks(catalog.iter().map(|(_, stream)| &**stream));
+        findings.extend(check_lock_table(locks, row.try_get(7)?));
+    }
     if row.try_get::<_, i32>(4)? > 0 {
         let detail = "max_prepared_transactions is above 0: PREPARE TRANSACTION fails in a transaction that changed a watched table";
         findings.push(
@@ -60,12 +68,12 @@ fn server_findings(database: &Database, row: &Row) -> Result<Vec<Finding>, tokio
 
 /// Checks the size of the lock table. If every key is watched, the interest gate may fill half of
 /// it; the other half is left to other sessions.
-fn check_lock_table(gated: bool, entries: i64) -> Option<Finding> {
-    if !gated || entries >= 2 * i64::from(LOCK_COUNT) {
+fn check_lock_table(locks: usize, entries: i64) -> Option<Finding> {
+    if usize::try_from(entries).is_ok_and(|entries| entries >= 2 * locks) {
         return None;
     }
     let detail =
-        format!("room for about {entries} locks, of which the interest gate may use {LOCK_COUNT}");
+        format!("room for about {entries} locks, of which the interest gate may use {locks}");
     let remedy = "raise max_locks_per_transaction, or install with INTEREST_GATE=false";
     Some(Finding::warning("lock table", detail).remedy(remedy))
 }
@@ -112,5 +120,28 @@ pub(super) async fn check_listen(database: &Database) -> Finding {
         }
         Err(DisconnectCause::Broken(reason)) => Finding::failure("LISTEN", reason)
             .remedy("check LISTEN_DATABASE_URL, or DATABASE_URL if that is not set"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use latido_stream::{KeyRoute, SourceTable, Stream};
+
+    use super::*;
+
+    #[test]
+    fn half_of_the_lock_table_is_enough_for_keys_and_gates() {
+        let plain = Stream::test_stream("a", None);
+        let mut gated = Stream::test_stream("b", None);
+        gated.tables = vec![SourceTable {
+            name: "t".to_owned(),
+            route: KeyRoute::Lookup(String::new()),
+            columns: Vec::new(),
+        }];
+        let of_keys = max_locks([&plain].into_iter());
+        assert_eq!(of_keys, 2048);
+        assert_eq!(max_locks([&plain, &gated, &gated].into_iter()), 2048 + 64);
+        assert!(check_lock_table(of_keys, 4096).is_none());
+        assert!(check_lock_table(of_keys + 64, 4096).is_some());
     }
 }

@@ -1,6 +1,10 @@
 //! The advisory locks of a key. The triggers' SQL and the server's code are in one file, because
 //! they must agree.
 
+use std::collections::HashSet;
+
+use latido_stream::Stream;
+
 /// The first half of the advisory locks' two-part keys: `lato` in ASCII.
 pub(super) const LOCK_CLASS: i32 = 0x6c61_746f;
 /// The number of buckets of each of a key's two hashes; a power of two. There are enough that two
@@ -8,14 +12,14 @@ pub(super) const LOCK_CLASS: i32 = 0x6c61_746f;
 /// the server's lock table, for any number of watched or written keys.
 pub(super) const BUCKETS: u16 = 1024;
 /// The number of the locks of keys: the second hash has buckets of its own.
-pub(crate) const LOCK_COUNT: u16 = 2 * BUCKETS;
+pub(super) const LOCK_COUNT: u16 = 2 * BUCKETS;
 /// The number of blocks of gate locks. Streams whose names hash to one block share it, which costs
 /// their writers a needless lookup at most.
 const GATE_BLOCKS: u16 = 16;
 /// The number of locks in a block; a power of two. A silent writer holds one of them exclusively
 /// until it ends, so with one lock alone the other writers would look up for nothing: at 32 writers
 /// that halved their rate.
-const GATE_SLOTS: u16 = 64;
+pub(super) const GATE_SLOTS: u16 = 64;
 
 /// Returns the two locks of a key, which always differ: the lowest bits of the two halves of its
 /// hash. The second lock's buckets follow the first's.
@@ -37,6 +41,22 @@ pub(super) fn gate_locks(stream: &str) -> std::ops::Range<u16> {
     let block = hash_text(stream.as_bytes(), 0) % u64::from(GATE_BLOCKS);
     let start = LOCK_COUNT + u16::try_from(block).unwrap_or_default() * GATE_SLOTS;
     start..start + GATE_SLOTS
+}
+
+/// Returns the first lock of the block that a gate lock belongs to, or `None` for the lock of a key.
+pub(super) fn gate_of_lock(lock: u16) -> Option<u16> {
+    let offset = lock.checked_sub(LOCK_COUNT)?;
+    Some(lock - offset % GATE_SLOTS)
+}
+
+/// Returns the largest number of locks that a server holds for these streams, however many keys are
+/// watched.
+pub(crate) fn max_locks<'a>(streams: impl Iterator<Item = &'a Stream>) -> usize {
+    let gates: HashSet<_> = streams
+        .filter(|stream| stream.has_gate())
+        .map(|stream| gate_locks(&stream.name).start)
+        .collect();
+    usize::from(LOCK_COUNT) + gates.len() * usize::from(GATE_SLOTS)
 }
 
 /// Returns SQL that tries one gate lock of a stream, chosen by the number of the writer's process,
@@ -223,5 +243,18 @@ mod tests {
             let [first, second] = lock_pair("estadisticas", [n.to_string().as_str()]);
             assert!(first < BUCKETS && (BUCKETS..LOCK_COUNT).contains(&second));
         }
+    }
+
+    #[test]
+    fn gate_locks_are_whole_blocks_beside_the_locks_of_keys() {
+        for n in 0..100 {
+            let locks = gate_locks(&n.to_string());
+            assert!(locks.start >= LOCK_COUNT && locks.len() == usize::from(GATE_SLOTS));
+            for lock in locks.clone() {
+                assert_eq!(gate_of_lock(lock), Some(locks.start));
+            }
+        }
+        assert_eq!(gate_of_lock(0), None);
+        assert_eq!(gate_of_lock(LOCK_COUNT - 1), None);
     }
 }

@@ -21,8 +21,8 @@ use latido_telemetry::Metrics;
 const LOCK_STATEMENT_TIMEOUT: Duration = Duration::from_secs(3);
 /// The interval of the empty queries that check an idle connection.
 const LOCK_PING_INTERVAL: Duration = Duration::from_secs(2);
-/// The longest wait for the silent writers of one bucket, in milliseconds, before the next bucket
-/// is tried.
+/// The longest wait for the silent writers of one bucket or of one gate, in milliseconds, before the
+/// next one is tried.
 const LOCK_WAIT_MS: u64 = 250;
 /// The average pause before connecting again; jitter makes it half to one and a half times as long.
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
@@ -38,9 +38,9 @@ pub(super) struct LockHolder {
     pub(super) sink: Box<dyn Fn(WatchLockEvent) + Send + Sync>,
 }
 
-/// A wait for the silent writers of one bucket to end, if one is under way.
+/// A wait for the silent writers of these locks to end, if one is under way.
 type PendingLockWait =
-    Option<BoxFuture<'static, (i32, Result<DedicatedConnection, DatabaseError>)>>;
+    Option<BoxFuture<'static, (Vec<i32>, Result<DedicatedConnection, DatabaseError>)>>;
 
 impl LockHolder {
     pub(super) async fn run(mut self) {
@@ -96,11 +96,11 @@ impl LockHolder {
             tokio::select! {
                 () = self.shared.wake.notified() => {}
                 () = sleep_until(idle) => {}
-                // The waiter's shared lock keeps new silent writers out until the holder has its
-                // own lock.
-                (bucket, connection) = wait_result(&mut waiting) => {
+                // The waiter's shared locks keep new silent writers out until the holder has its
+                // own locks.
+                (locks, connection) = wait_result(&mut waiting) => {
                     waiting = None;
-                    waiter = self.on_wait_done(&holder, bucket, connection).await?;
+                    waiter = self.on_wait_done(&holder, &locks, connection).await?;
                 }
                 () = sleep(LOCK_PING_INTERVAL) => drop(query_ints(&holder, "").await?),
                 changed = self.listener_state.changed() => {
@@ -123,30 +123,14 @@ impl LockHolder {
         if missing.is_empty() {
             return Ok(());
         }
-        let list = missing
-            .iter()
-            .map(i32::to_string)
-            .collect::<Vec<_>>()
-            .join(",");
         let sql = format!(
-            "SELECT b FROM pg_catalog.unnest('{{{list}}}'::int[]) AS b WHERE pg_catalog.pg_try_advisory_lock_shared({LOCK_CLASS}, b)"
+            "SELECT b FROM pg_catalog.unnest({}) AS b WHERE pg_catalog.pg_try_advisory_lock_shared({LOCK_CLASS}, b)",
+            array_sql(&missing)
         );
         let held = query_ints(holder, &sql).await?;
-        let mut wanted = self.shared.lock();
-        let now = Instant::now();
-        let mut topics = Vec::new();
-        for bucket in held {
-            topics.append(&mut wanted.mark_held(bucket, now));
-        }
-        drop(wanted);
-        self.send_enabled(topics);
+        let events = self.shared.mark_held(&held, Instant::now());
+        events.into_iter().for_each(&self.sink);
         Ok(())
-    }
-
-    fn send_enabled(&self, topics: Vec<latido_base::ident::Topic>) {
-        if !topics.is_empty() {
-            (self.sink)(WatchLockEvent::NotificationsEnabled(topics));
-        }
     }
 
     async fn unlock_idle(&self, holder: &DedicatedConnection) -> Result<(), DatabaseError> {
@@ -154,39 +138,37 @@ impl LockHolder {
         if idle.is_empty() {
             return Ok(());
         }
-        let list = idle
-            .iter()
-            .map(i32::to_string)
-            .collect::<Vec<_>>()
-            .join(",");
         let sql = format!(
-            "SELECT 0 FROM pg_catalog.unnest('{{{list}}}'::int[]) AS b WHERE pg_catalog.pg_advisory_unlock_shared({LOCK_CLASS}, b)"
+            "SELECT 0 FROM pg_catalog.unnest({}) AS b WHERE pg_catalog.pg_advisory_unlock_shared({LOCK_CLASS}, b)",
+            array_sql(&idle)
         );
         query_ints(holder, &sql).await.map(drop)
     }
 
-    /// Starts a wait for one of the missing buckets. They take turns, since a long transaction must
-    /// not delay other buckets.
+    /// Starts a wait for the missing locks whose turn it is.
     fn start_wait(
         &self,
         waiter: &mut Option<DedicatedConnection>,
         turn: &mut usize,
     ) -> PendingLockWait {
-        let mut missing = self.shared.lock().missing();
-        missing.sort_unstable();
-        let bucket = *missing.get(*turn % missing.len().max(1))?;
+        let locks = self.shared.lock().locks_of_turn(*turn);
+        if locks.is_empty() {
+            return None;
+        }
         *turn = turn.wrapping_add(1);
         let (connection, database) = (waiter.take(), self.database.clone());
         Some(Box::pin(async move {
-            (bucket, wait_for_lock(connection, database, bucket).await)
+            let connection = wait_for_locks(connection, database, &locks).await;
+            (locks, connection)
         }))
     }
 
-    /// Handles the end of a wait: if the waiter has the lock, the holder can take it too.
+    /// Handles the end of a wait: the holder can take the locks that the waiter has. After a time-out
+    /// these are the locks before the one that was not free.
     async fn on_wait_done(
         &self,
         holder: &DedicatedConnection,
-        bucket: i32,
+        locks: &[i32],
         connection: Result<DedicatedConnection, DatabaseError>,
     ) -> Result<Option<DedicatedConnection>, DatabaseError> {
         let connection = match connection {
@@ -197,12 +179,11 @@ impl LockHolder {
                 return Ok(None);
             }
         };
-        if self.shared.lock().is_missing(bucket) {
+        if self.shared.lock().is_missing(locks) {
             self.lock_missing(holder).await?;
         }
-        let unlock =
-            format!("SELECT 0 WHERE pg_catalog.pg_advisory_unlock_shared({LOCK_CLASS}, {bucket})");
-        Ok(query_ints(&connection, &unlock)
+        let unlock = "SELECT 0 FROM (SELECT pg_catalog.pg_advisory_unlock_all()) AS u";
+        Ok(query_ints(&connection, unlock)
             .await
             .ok()
             .map(|_| connection))
@@ -216,26 +197,34 @@ impl LockHolder {
     }
 }
 
-/// Waits for a bucket's shared lock, up to the time-out. One entry in the lock's wait queue is
-/// enough to make new writers notify.
-async fn wait_for_lock(
+/// Waits for shared locks, one after the other, up to the time-out. One entry in a lock's wait queue
+/// is enough to make new writers notify. Session locks stay when the statement fails.
+async fn wait_for_locks(
     connection: Option<DedicatedConnection>,
     database: Database,
-    bucket: i32,
+    locks: &[i32],
 ) -> Result<DedicatedConnection, DatabaseError> {
     let connection = match connection {
         Some(connection) => connection,
         None => database.open_dedicated_direct().await?,
     };
     let sql = format!(
-        "SET lock_timeout = {LOCK_WAIT_MS}; SELECT 0 FROM (SELECT pg_catalog.pg_advisory_lock_shared({LOCK_CLASS}, {bucket})) AS l"
+        "SET statement_timeout = {LOCK_WAIT_MS}; \
+         SELECT 0 FROM (SELECT pg_catalog.pg_advisory_lock_shared({LOCK_CLASS}, b) FROM pg_catalog.unnest({}) AS b) AS l",
+        array_sql(locks)
     );
     match query_ints(&connection, &sql).await {
         Ok(_) => Ok(connection),
         // The wait timed out; the connection is still usable.
-        Err(error) if error.sqlstate() == Some("55P03") => Ok(connection),
+        Err(error) if error.sqlstate() == Some("57014") => Ok(connection),
         Err(error) => Err(error),
     }
+}
+
+/// Returns SQL for an array of locks.
+fn array_sql(locks: &[i32]) -> String {
+    let list: Vec<_> = locks.iter().map(i32::to_string).collect();
+    format!("'{{{}}}'::int[]", list.join(","))
 }
 
 /// Runs SQL text and returns the integers of its rows.
@@ -264,7 +253,7 @@ fn accept_unknown_setting(error: DatabaseError) -> Result<Vec<i32>, DatabaseErro
 /// Resolves when the wait under way ends; never without a wait.
 async fn wait_result(
     waiting: &mut PendingLockWait,
-) -> (i32, Result<DedicatedConnection, DatabaseError>) {
+) -> (Vec<i32>, Result<DedicatedConnection, DatabaseError>) {
     match waiting {
         Some(waiting) => waiting.await,
         None => std::future::pending().await,

@@ -1,81 +1,162 @@
 //! The table of locks: wanted or held, each with the keys that need it. Pure.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
-use crate::watch_locks::lock_hash::BUCKETS;
+use super::lock_hash::{BUCKETS, GATE_SLOTS, gate_of_lock};
 use latido_base::ident::Topic;
 
 /// The time that an unneeded lock is kept: viewers who reload a page find it still held.
 const UNLOCK_DELAY: Duration = Duration::from_secs(10);
 
+/// The locks that a watched key needs. Its writers notify once all of them are held.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct KeyLocks {
+    /// The two locks of the key.
+    pub(super) pair: [u16; 2],
+    /// The first of the gate locks of its stream, if it has a gate.
+    pub(super) gate: Option<u16>,
+}
+
 #[derive(Debug, Default)]
 struct LockEntry {
-    /// The keys that need this lock, each with its other lock: its writers notify once both are
-    /// held.
-    topics: HashMap<Topic, u16>,
+    /// The topics whose key has this lock, each with all its locks.
+    topics: HashMap<Topic, KeyLocks>,
+    /// True if this is a gate lock of a stream with watched keys.
+    is_gate: bool,
     /// True if the current connection holds the lock.
     is_held: bool,
     /// The time to release the lock, if no key needs it.
     unlock_at: Option<Instant>,
 }
 
+impl LockEntry {
+    fn is_needed(&self) -> bool {
+        self.is_gate || !self.topics.is_empty()
+    }
+}
+
+/// The gate locks of one block, while a key needs them.
+#[derive(Debug)]
+struct GateEntry {
+    topics: HashMap<Topic, KeyLocks>,
+    /// The number of its locks that are not held.
+    missing: u16,
+}
+
+/// The consequences of a lock that is held now.
+#[derive(Debug, Default)]
+pub(super) struct HeldLock {
+    /// The topics whose writers notify from now on.
+    pub(super) enabled: Vec<Topic>,
+    /// The first lock of the gate of which this was the last one.
+    pub(super) complete_gate: Option<u16>,
+}
+
 #[derive(Debug, Default)]
 pub(super) struct LockTable {
     locks: HashMap<u16, LockEntry>,
+    /// The needed gates, by their first lock.
+    gates: HashMap<u16, GateEntry>,
 }
 
 impl LockTable {
-    /// Adds a watched key with these locks. Returns whether both are held.
-    pub(super) fn add(&mut self, [one, other]: [u16; 2], topic: &Topic) -> bool {
-        let mut add = |lock: u16, other: u16| {
+    /// Adds a watched topic with these locks. Returns whether all of them are held.
+    pub(super) fn add(&mut self, locks: KeyLocks, topic: &Topic) -> bool {
+        for lock in locks.pair {
             let entry = self.locks.entry(lock).or_default();
-            entry.topics.insert(topic.clone(), other);
+            entry.topics.insert(topic.clone(), locks);
             entry.unlock_at = None;
-            entry.is_held
-        };
-        let held = [add(one, other), add(other, one)];
-        held == [true, true]
+        }
+        if let Some(first) = locks.gate {
+            self.add_gate(first).topics.insert(topic.clone(), locks);
+        }
+        self.are_held(locks)
     }
 
-    /// Removes a key without viewers; its locks stay for a while.
-    pub(super) fn remove(&mut self, locks: [u16; 2], topic: &Topic, now: Instant) {
-        self.remove_key(locks, topic, now + UNLOCK_DELAY);
+    /// Returns the gate with this first lock, whose locks are needed from now on.
+    fn add_gate(&mut self, first: u16) -> &mut GateEntry {
+        let locks = &mut self.locks;
+        self.gates.entry(first).or_insert_with(|| {
+            let mut missing = 0;
+            for lock in first..first + GATE_SLOTS {
+                let entry = locks.entry(lock).or_default();
+                (entry.is_gate, entry.unlock_at) = (true, None);
+                missing += u16::from(!entry.is_held);
+            }
+            GateEntry {
+                topics: HashMap::new(),
+                missing,
+            }
+        })
     }
 
-    /// Removes a watched key, so that its writers may skip notifications. Returns `false`, without
-    /// a change, if other keys need both locks.
+    fn are_held(&self, locks: KeyLocks) -> bool {
+        let is_held = |lock| self.locks.get(lock).is_some_and(|entry| entry.is_held);
+        let is_open = |first| self.gates.get(&first).is_some_and(|gate| gate.missing == 0);
+        locks.pair.iter().all(is_held) && locks.gate.is_none_or(is_open)
+    }
+
+    /// Removes a topic without viewers; its locks stay for a while.
+    pub(super) fn remove(&mut self, locks: KeyLocks, topic: &Topic, now: Instant) {
+        self.remove_topic(locks, topic, now + UNLOCK_DELAY);
+    }
+
+    /// Removes the watched topics of a topic's key, so that its writers may skip notifications.
+    /// Returns `false`, without a change, if other keys need both locks.
     pub(super) fn release_for_polling(
         &mut self,
-        locks: [u16; 2],
+        locks: KeyLocks,
         topic: &Topic,
         now: Instant,
     ) -> bool {
-        let is_its_own =
-            |entry: &LockEntry| entry.topics.len() == 1 && entry.topics.contains_key(topic);
-        let frees = locks
-            .iter()
-            .any(|lock| self.locks.get(lock).is_some_and(is_its_own));
-        if frees {
-            self.remove_key(locks, topic, now);
+        let key = topic.without_params();
+        let is_of_key = |other: &Topic| other.without_params() == key;
+        let frees = |lock| {
+            let topics = self.locks.get(lock).map(|entry| &entry.topics);
+            topics.is_some_and(|topics| !topics.is_empty() && topics.keys().all(is_of_key))
+        };
+        if !locks.pair.iter().any(frees) {
+            return false;
         }
-        frees
+        let topics = locks.pair.iter().filter_map(|lock| self.locks.get(lock));
+        let topics = topics.flat_map(|entry| entry.topics.keys());
+        let topics: HashSet<_> = topics.filter(|other| is_of_key(other)).cloned().collect();
+        for topic in &topics {
+            self.remove_topic(locks, topic, now);
+        }
+        true
     }
 
-    fn remove_key(&mut self, locks: [u16; 2], topic: &Topic, until: Instant) {
-        for lock in locks {
-            let Some(entry) = self.locks.get_mut(&lock) else {
-                continue;
-            };
-            entry.topics.remove(topic);
-            if !entry.topics.is_empty() {
-                continue;
+    fn remove_topic(&mut self, locks: KeyLocks, topic: &Topic, until: Instant) {
+        for lock in locks.pair {
+            if let Some(entry) = self.locks.get_mut(&lock) {
+                entry.topics.remove(topic);
             }
-            if entry.is_held {
-                entry.unlock_at = Some(until);
-            } else {
-                self.locks.remove(&lock);
+            self.release_unneeded(lock, until);
+        }
+        let Some(first) = locks.gate else { return };
+        let Some(gate) = self.gates.get_mut(&first) else {
+            return;
+        };
+        gate.topics.remove(topic);
+        if gate.topics.is_empty() {
+            self.gates.remove(&first);
+            for lock in first..first + GATE_SLOTS {
+                if let Some(entry) = self.locks.get_mut(&lock) {
+                    entry.is_gate = false;
+                }
+                self.release_unneeded(lock, until);
             }
+        }
+    }
+
+    /// Schedules the release of a lock that no key needs any more.
+    fn release_unneeded(&mut self, lock: u16, until: Instant) {
+        match self.locks.get_mut(&lock) {
+            Some(entry) if !entry.is_needed() && entry.is_held => entry.unlock_at = Some(until),
+            Some(entry) if !entry.is_needed() => drop(self.locks.remove(&lock)),
+            _ => {}
         }
     }
 
@@ -88,43 +169,68 @@ impl LockTable {
             .collect()
     }
 
-    /// Marks a lock as held. Returns the keys whose writers notify from now on. A lock that no key
-    /// needs any more is scheduled for release.
-    pub(super) fn mark_held(&mut self, lock: i32, now: Instant) -> Vec<Topic> {
+    /// Returns the missing locks to wait for in this turn: the missing ones of one gate, which are
+    /// of use together, or one lock of a key. They take turns, since a long transaction must not
+    /// delay other keys.
+    pub(super) fn locks_of_turn(&self, turn: usize) -> Vec<i32> {
+        let missing = self.locks.iter().filter(|(_, entry)| !entry.is_held);
+        let mut missing: Vec<_> = missing.map(|(lock, _)| *lock).collect();
+        missing.sort_unstable();
+        let is_same_gate = |one: &u16, other: &u16| {
+            gate_of_lock(*one).is_some_and(|first| gate_of_lock(*other) == Some(first))
+        };
+        let groups: Vec<_> = missing.chunk_by(is_same_gate).collect();
+        let group = groups.get(turn % groups.len().max(1));
+        let group = group.copied().unwrap_or_default();
+        group.iter().copied().map(i32::from).collect()
+    }
+
+    /// Marks a lock as held. A lock that no key needs any more is scheduled for release.
+    pub(super) fn mark_held(&mut self, lock: i32, now: Instant) -> HeldLock {
         let Ok(lock) = u16::try_from(lock) else {
-            return Vec::new();
+            return HeldLock::default();
         };
         let entry = self.locks.entry(lock).or_insert_with(|| LockEntry {
             unlock_at: Some(now + UNLOCK_DELAY),
             ..LockEntry::default()
         });
-        entry.is_held = true;
-        let others = &self.locks;
-        let enabled =
-            |(_, other): &(&Topic, &u16)| others.get(other).is_some_and(|other| other.is_held);
-        others
-            .get(&lock)
-            .into_iter()
-            .flat_map(|entry| &entry.topics)
-            .filter(enabled)
-            .map(|(topic, _)| topic.clone())
-            .collect()
+        let was_held = std::mem::replace(&mut entry.is_held, true);
+        let gate = gate_of_lock(lock).filter(|_| entry.is_gate && !was_held);
+        if let Some(gate) = gate.and_then(|first| self.gates.get_mut(&first)) {
+            gate.missing -= 1;
+        }
+        let gate = gate.filter(|first| self.gates.get(first).is_some_and(|gate| gate.missing == 0));
+        let needing = match gate {
+            Some(first) => self.gates.get(&first).map(|gate| &gate.topics),
+            None => self.locks.get(&lock).map(|entry| &entry.topics),
+        };
+        let enabled = needing.into_iter().flatten();
+        let enabled = enabled.filter(|(_, locks)| self.are_held(**locks));
+        HeldLock {
+            enabled: enabled.map(|(topic, _)| topic.clone()).collect(),
+            complete_gate: gate,
+        }
     }
 
-    /// Returns whether the lock is still worth waiting for.
-    pub(super) fn is_missing(&self, lock: i32) -> bool {
-        let entry = u16::try_from(lock)
-            .ok()
-            .and_then(|lock| self.locks.get(&lock));
-        entry.is_some_and(|entry| !entry.is_held)
+    /// Returns whether one of the locks is still worth waiting for.
+    pub(super) fn is_missing(&self, locks: &[i32]) -> bool {
+        let is_missing = |lock: &i32| {
+            let lock = u16::try_from(*lock).ok();
+            let entry = lock.and_then(|lock| self.locks.get(&lock));
+            entry.is_some_and(|entry| !entry.is_held)
+        };
+        locks.iter().any(is_missing)
     }
 
     /// Marks all locks as lost, after the connection was lost.
     pub(super) fn mark_all_lost(&mut self) {
-        self.locks.retain(|_, lock| !lock.topics.is_empty());
+        self.locks.retain(|_, lock| lock.is_needed());
         self.locks
             .values_mut()
             .for_each(|lock| lock.is_held = false);
+        self.gates
+            .values_mut()
+            .for_each(|gate| gate.missing = GATE_SLOTS);
     }
 
     /// Removes the locks whose time to release has come, and returns them for unlocking.
@@ -160,87 +266,5 @@ impl LockTable {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::HashSet;
-
-    use proptest::prelude::*;
-
-    use super::*;
-    use latido_base::ident::{Key, StreamId};
-
-    /// Returns locks that keys share: two buckets for the first hash, three for the second.
-    fn test_lock_pair(key: u16) -> [u16; 2] {
-        [key % 2, BUCKETS + key % 3]
-    }
-
-    fn topic(key: u16) -> Topic {
-        Topic {
-            stream: StreamId(0),
-            key: Key::from_canonical(&key.to_string()),
-        }
-    }
-
-    proptest! {
-        /// Writers of a key notify exactly when it is watched and both its locks are held. A lock
-        /// is released only when no key needs it.
-        #[test]
-        fn writers_notify_when_both_locks_are_held(steps in prop::collection::vec((0u16..6, 0u8..6), 1..100)) {
-            let (mut table, mut now) = (LockTable::default(), Instant::now());
-            let (mut watched, mut held, mut enabled) = (HashSet::new(), HashSet::new(), HashSet::new());
-            for (key, what) in steps {
-                match what {
-                    0 => {
-                        let both = test_lock_pair(key).iter().all(|lock| held.contains(lock));
-                        prop_assert_eq!(table.add(test_lock_pair(key), &topic(key)), both);
-                        watched.insert(key);
-                        if both {
-                            enabled.insert(key);
-                        }
-                    }
-                    1 => {
-                        table.remove(test_lock_pair(key), &topic(key), now);
-                        watched.remove(&key);
-                        enabled.remove(&key);
-                    }
-                    2 => {
-                        let missing = table.missing();
-                        if let Some(lock) = missing.get(usize::from(key) % missing.len().max(1)) {
-                            held.insert(u16::try_from(*lock).unwrap());
-                            for topic in table.mark_held(*lock, now) {
-                                enabled.insert(topic.key.as_str().parse().unwrap());
-                            }
-                        }
-                    }
-                    3 => {
-                        now += UNLOCK_DELAY / 2;
-                        for lock in table.take_idle(now) {
-                            prop_assert!(held.remove(&u16::try_from(lock).unwrap()), "it was held");
-                        }
-                    }
-                    4 if watched.contains(&key) => {
-                        let needed = |lock: &u16| watched.iter().any(|other| *other != key && test_lock_pair(*other).contains(lock));
-                        let is_released = table.release_for_polling(test_lock_pair(key), &topic(key), now);
-                        prop_assert_eq!(is_released, !test_lock_pair(key).iter().all(needed));
-                        if is_released {
-                            watched.remove(&key);
-                            enabled.remove(&key);
-                            for lock in table.take_idle(now) {
-                                prop_assert!(held.remove(&u16::try_from(lock).unwrap()), "it was held");
-                            }
-                            let free = |lock: &u16| !held.contains(lock);
-                            prop_assert!(test_lock_pair(key).iter().any(free), "a writer can take one of them now");
-                        }
-                    }
-                    4 => {}
-                    _ => {
-                        table.mark_all_lost();
-                        held.clear();
-                        enabled.clear();
-                    }
-                }
-                let expected = watched.iter().copied().filter(|key| test_lock_pair(*key).iter().all(|lock| held.contains(lock)));
-                prop_assert_eq!(&enabled, &expected.collect::<HashSet<_>>());
-            }
-        }
-    }
-}
+#[path = "lock_table_tests.rs"]
+mod tests;

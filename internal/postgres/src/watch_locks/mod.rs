@@ -17,6 +17,12 @@
 //! keys this affects 1 writer in 100 instead of 1 in 10. When the connection is lost, the locks are
 //! lost too: they are taken again, and then everything is read again.
 //!
+//! A stream whose triggers look keys up in other tables also has a *gate*: 64 locks, which a server
+//! holds while it watches any key of the stream. A writer's trigger tries one of them before it looks
+//! anything up. There are many because a silent writer keeps the one that it got, and with one lock
+//! all other writers would look up for nothing meanwhile. A key of such a stream counts as watched
+//! once its own locks and all gate locks are held.
+//!
 //! While the server's notification queue is half full, no locks are held: then every writer is
 //! silent, so that no commit can fail because of a notification. The sweep finds the changes.
 //!
@@ -28,19 +34,19 @@ mod lock_holder;
 mod lock_table;
 mod shared;
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 
 use crate::{Database, NotificationListener};
 use latido_base::clock::monotonic_now;
 use latido_base::drain::Drain;
-use latido_base::ident::{StreamId, Topic};
+use latido_base::ident::Topic;
 use latido_stream::{Catalog, Interest, NotifyState, WatchLockEvent};
 use latido_telemetry::Metrics;
 
 pub(crate) use lock_hash::{
-    LOCK_COUNT, hash_parts_sql, hash_sql, probe_sql, try_first_sql, try_gate_sql, try_second_sql,
+    hash_parts_sql, hash_sql, max_locks, probe_sql, try_first_sql, try_gate_sql, try_second_sql,
 };
 use shared::WatchLocksShared;
 
@@ -48,24 +54,13 @@ use shared::WatchLocksShared;
 #[derive(Clone)]
 pub struct WatchLocks {
     shared: Arc<WatchLocksShared>,
-    stream_names: Arc<[String]>,
 }
 
 impl WatchLocks {
     /// Creates an empty declaration; nothing is locked before [`WatchLocks::start`].
     pub fn new(catalog: &Catalog) -> Self {
-        let stream_names = catalog
-            .iter()
-            .map(|(_, stream)| stream.name.clone())
-            .collect();
-        let shared = WatchLocksShared {
-            table: Mutex::default(),
-            wake: Notify::new(),
-            is_connected: watch::Sender::new(false),
-        };
         Self {
-            shared: Arc::new(shared),
-            stream_names,
+            shared: Arc::new(WatchLocksShared::new(catalog)),
         }
     }
 
@@ -97,20 +92,11 @@ impl WatchLocks {
     pub fn watch_state(&self) -> watch::Receiver<bool> {
         self.shared.is_connected.subscribe()
     }
-
-    fn lock_pair(&self, topic: &Topic) -> [u16; 2] {
-        let StreamId(index) = topic.stream;
-        let name = self
-            .stream_names
-            .get(usize::from(index))
-            .map_or("", String::as_str);
-        lock_hash::lock_pair(name, topic.key.parts())
-    }
 }
 
 impl Interest for WatchLocks {
     fn watch(&self, topic: &Topic) -> NotifyState {
-        let is_held = self.shared.lock().add(self.lock_pair(topic), topic);
+        let is_held = self.shared.lock().add(self.shared.key_locks(topic), topic);
         if is_held {
             return NotifyState::Enabled;
         }
@@ -123,17 +109,17 @@ impl Interest for WatchLocks {
     }
 
     fn unwatch(&self, topic: &Topic) {
-        let pair = self.lock_pair(topic);
-        self.shared.lock().remove(pair, topic, monotonic_now());
+        let locks = self.shared.key_locks(topic);
+        self.shared.lock().remove(locks, topic, monotonic_now());
         self.shared.wake.notify_one();
     }
 
-    /// Releases the locks of a key that has viewers but is polled on a timer, unless other keys
-    /// need both locks. Then nothing has changed and its writers continue to notify.
+    /// Releases the locks of a topic's key that has viewers but is polled on a timer, unless other
+    /// keys need both locks. Then nothing has changed and its writers continue to notify.
     fn release_for_polling(&self, topic: &Topic) -> bool {
-        let pair = self.lock_pair(topic);
+        let locks = self.shared.key_locks(topic);
         let mut table = self.shared.lock();
-        let is_released = table.release_for_polling(pair, topic, monotonic_now());
+        let is_released = table.release_for_polling(locks, topic, monotonic_now());
         drop(table);
         self.shared.wake.notify_one();
         is_released

@@ -16,14 +16,16 @@ impl WatchLocks {
         missing
     }
 
-    /// Marks a lock as held. Returns the keys whose writers notify from now on, in order.
-    pub fn mark_held(&self, lock: u16) -> Vec<Topic> {
-        let mut enabled = self
-            .shared
-            .lock()
-            .mark_held(i32::from(lock), latido_base::clock::monotonic_now());
-        enabled.sort();
-        enabled
+    /// Marks a lock as held. Returns what follows for the engine, with keys in order.
+    pub fn mark_held(&self, lock: u16) -> Vec<WatchLockEvent> {
+        let now = latido_base::clock::monotonic_now();
+        let mut events = self.shared.mark_held(&[i32::from(lock)], now);
+        for event in &mut events {
+            if let WatchLockEvent::NotificationsEnabled(topics) = event {
+                topics.sort();
+            }
+        }
+        events
     }
 
     /// Takes the idle locks, which must be released.
@@ -48,8 +50,14 @@ impl WatchLocks {
         self.shared.lock().mark_all_lost();
     }
 
-    /// Returns the two locks of a key.
+    /// Returns the two locks of a topic's key.
     pub fn locks_of_key(&self, topic: &Topic) -> [u16; 2] {
-        self.lock_pair(topic)
+        self.shared.key_locks(topic).pair
+    }
+
+    /// Returns the gate locks of a topic's stream; none if it has no gate.
+    pub fn gate_locks(&self, topic: &Topic) -> std::ops::Range<u16> {
+        let gate = self.shared.key_locks(topic).gate;
+        gate.map_or(0..0, |first| first..first + lock_hash::GATE_SLOTS)
     }
 }

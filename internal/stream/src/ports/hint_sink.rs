@@ -40,6 +40,9 @@ pub enum WatchLockEvent {
     /// The locks of these keys are held, so their writers notify from now on. Changes made without
     /// a notification are visible: read the keys.
     NotificationsEnabled(Vec<Topic>),
+    /// All gate locks of these streams are held, so moves of their keys are notified from now on.
+    /// Those before are unknown, so every key counts as moved.
+    MovesNotified(Vec<StreamId>),
     /// The locks are lost: writers may skip notifications.
     Lost,
 }

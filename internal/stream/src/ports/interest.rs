@@ -25,8 +25,9 @@ pub trait Interest: Send + Sync {
     /// Declares that the key has no viewers any more.
     fn unwatch(&self, topic: &Topic);
 
-    /// Lets writers skip notifications although the key has viewers: it is polled until the next
-    /// `watch`. Returns `false` if its writers notify in any case.
+    /// Lets the writers of the topic's key skip notifications although it has viewers: all topics of
+    /// the key are polled, each until its next `watch`. Returns `false` if its writers notify in any
+    /// case.
     fn release_for_polling(&self, topic: &Topic) -> bool {
         let _ = topic;
         false
