@@ -118,6 +118,7 @@ fn serve(plan: &HubPlan) -> anyhow::Result<(Arc<Hub>, Arc<Shards>)> {
         catalog: Arc::clone(&catalog),
         hub: Arc::clone(&hub),
         reader: Arc::new(ZeroReader),
+        transactions: Arc::new(engine::NoTransactions),
         clock: clock.clone(),
         drain: drain.clone(),
     }));

@@ -21,12 +21,14 @@ use crate::shared::{EngineShared, ReadWaiter};
 use latido_base::clock::monotonic_now;
 use latido_base::ident::{Key, Topic};
 use latido_protocol::Staleness;
-use latido_stream::{ReadError, ReadRow};
+use latido_stream::{OpenTransaction, ReadError, ReadRow};
 use latido_telemetry::{Metrics, RecentEventKind};
 
 mod reads;
 
 mod staleness;
+
+mod transactions;
 
 mod verification;
 
@@ -47,6 +49,8 @@ enum EngineEvent {
     /// The verified topics, and those of their keys that differ from the stream's verification
     /// query.
     Verified(Vec<Topic>, Result<Vec<Key>, ReadError>),
+    /// The open transactions.
+    TransactionsRead(Result<Vec<OpenTransaction>, ReadError>),
 }
 
 pub(super) struct EngineActor {
@@ -109,9 +113,11 @@ impl EngineActor {
             EngineEvent::ZonesRead(batch, zones) => self.on_zones(batch, zones),
             EngineEvent::RowsRead(batch, rows) => self.on_read(batch, rows),
             EngineEvent::Verified(topics, differing) => self.on_verified(&topics, differing),
+            EngineEvent::TransactionsRead(result) => self.on_transactions(result),
         }
         self.run_timers();
         self.publish_staleness();
+        self.start_transaction_query();
         self.start_reads();
     }
 
@@ -139,10 +145,11 @@ impl EngineActor {
         let retry = self.database_health.retry_at(now);
         let corrections = state.missed_changes.next_due();
         drop(state);
+        let moves = self.next_transaction_query(now);
         let clock = watching.then(|| now + self.until_midnight().min(MAX_SLEEP));
         let sweep = watching.then_some(self.next_sweep);
         let slot = self.slots.next_free(now);
-        [reads, retry, corrections, clock, sweep, slot]
+        [reads, retry, corrections, moves, clock, sweep, slot]
             .into_iter()
             .flatten()
             .min()

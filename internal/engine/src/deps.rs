@@ -6,7 +6,7 @@ use crate::config::Config;
 use latido_base::clock::Clock;
 use latido_base::drain::Drain;
 use latido_hub::Hub;
-use latido_stream::{Catalog, SnapshotReader};
+use latido_stream::{Catalog, SnapshotReader, TransactionSource};
 
 /// The dependencies of the engine's actor, assembled by the wiring.
 pub struct EngineDeps {
@@ -18,6 +18,8 @@ pub struct EngineDeps {
     pub hub: Arc<Hub>,
     /// The database reader that rows come from.
     pub reader: Arc<dyn SnapshotReader>,
+    /// The source of the open transactions, which moved keys wait for.
+    pub transactions: Arc<dyn TransactionSource>,
     /// The wall clock, which gives each zone's date.
     pub clock: Clock,
     /// The shutdown signal that ends the actor.

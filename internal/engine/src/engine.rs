@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use crate::missed_changes::MissedChanges;
+use crate::moved_keys::MovedKeys;
 use tokio::sync::{Notify, oneshot};
 
 use crate::actor::EngineActor;
@@ -16,7 +17,7 @@ use crate::hint_source::HintSource;
 use crate::shared::{EngineShared, EngineState};
 use crate::verification_rotation::VERIFICATION_RESULTS;
 use latido_base::clock::monotonic_now;
-use latido_base::ident::{StreamId, Topic};
+use latido_base::ident::{Key, StreamId, Topic};
 use latido_hub::WatchObserver;
 use latido_stream::{Catalog, ChangeHint, HintSink, Interest, NotifyState, WatchLockEvent};
 use latido_telemetry::Metrics;
@@ -61,6 +62,7 @@ impl Engine {
         let state = Mutex::new(EngineState {
             dirty,
             missed_changes: MissedChanges::default(),
+            moved: MovedKeys::new(catalog),
         });
         let shared = EngineShared {
             state,
@@ -88,14 +90,37 @@ impl Engine {
     pub fn changed(&self, key: &Topic, source: HintSource) {
         let now = monotonic_now();
         let mut state = self.lock();
-        let topics = state.dirty.topics_of_key(&key.without_params()).to_vec();
-        let mut marks = Vec::with_capacity(topics.len());
-        for topic in &topics {
-            state.missed_changes.clear_notified(topic);
-            marks.push(state.dirty.mark(topic, source, now));
-        }
+        let marks = state.mark_key(&key.without_params(), source, now);
         drop(state);
         self.count_hint(&marks, source);
+    }
+
+    /// Records that rows moved to these keys of the stream, or to any key with `None`: they are read
+    /// now, and again once every transaction that is open now has ended.
+    fn moved(&self, stream: StreamId, keys: Option<&[Key]>) {
+        let now = monotonic_now();
+        let Some(keys) = keys else {
+            self.lock().moved.add_every_key(stream, now);
+            return self.mark_all(Some(stream), HintSource::Move);
+        };
+        for key in keys {
+            let key = key.without_params();
+            let key = Topic { stream, key };
+            self.lock().moved.add(&key, now);
+            self.changed(&key, HintSource::Move);
+        }
+        self.shared.wake.notify_one();
+    }
+
+    /// Records that rows of these streams may have moved to any key. They need not be read now.
+    fn moves_are_unknown(&self, streams: &[StreamId]) {
+        let now = monotonic_now();
+        let mut state = self.lock();
+        for stream in streams {
+            state.moved.add_every_key(*stream, now);
+        }
+        drop(state);
+        self.shared.wake.notify_one();
     }
 
     /// Marks these keys for a read: their writers send notifications from now on, and changes made
@@ -168,10 +193,11 @@ impl Engine {
         self.lock().dirty.pending_keys()
     }
 
-    /// Returns the number of watched keys that will be read again although nothing changes. For
+    /// Returns the number of keys that will be read again although nothing changes. For
     /// tests: at zero, every read so far is finished and counted.
     pub fn unsettled_keys(&self) -> usize {
-        self.lock().dirty.unsettled_keys()
+        let state = self.lock();
+        state.dirty.unsettled_keys() + state.moved.waiting_keys()
     }
 
     /// Returns whether all triggers are installed and their notifications arrive. For tests.
@@ -209,10 +235,16 @@ impl HintSink for Engine {
                     self.changed(&topic, HintSource::Trigger);
                 }
             }
+            ChangeHint::Moved { stream, keys } => self.moved(*stream, keys.as_deref()),
             ChangeHint::Everything(stream) => self.mark_all(*stream, HintSource::Trigger),
             // Reading after a loss as well shows at once if the database is unavailable, and
             // notifies viewers if so.
-            ChangeHint::Lost | ChangeHint::Listening => self.mark_all(None, HintSource::Resync),
+            ChangeHint::Lost => self.mark_all(None, HintSource::Resync),
+            // A move may have been among the missed notifications.
+            ChangeHint::Listening => {
+                self.lock().moved.add_everything(monotonic_now());
+                self.mark_all(None, HintSource::Resync);
+            }
             ChangeHint::NotDelivering | ChangeHint::App(_) | ChangeHint::Payloads { .. } => {}
         }
     }
@@ -220,7 +252,7 @@ impl HintSink for Engine {
     fn on_watch_locks(&self, event: &WatchLockEvent) {
         match event {
             WatchLockEvent::NotificationsEnabled(topics) => self.notifications_enabled(topics),
-            WatchLockEvent::MovesNotified(_) => {}
+            WatchLockEvent::MovesNotified(streams) => self.moves_are_unknown(streams),
             // Until the locks are held again the sweep runs at a shorter interval. Then all keys
             // are read.
             WatchLockEvent::Lost => self.set_triggers_complete(false),
@@ -235,6 +267,7 @@ impl WatchObserver for Engine {
         let now = monotonic_now();
         let mut state = self.lock();
         state.dirty.watch(topic);
+        state.moved.watch(topic, now);
         match self.shared.interest.watch(topic) {
             NotifyState::Enabled | NotifyState::Unknown => {
                 state.dirty.notifications_enabled(topic, now)
@@ -250,6 +283,7 @@ impl WatchObserver for Engine {
     fn on_unwatched(&self, topic: &Topic) {
         let mut state = self.lock();
         state.dirty.unwatch(topic);
+        state.moved.unwatch(topic);
         self.shared.interest.unwatch(topic);
     }
 }

@@ -20,10 +20,12 @@ pub enum HintSource {
     Resync = 32,
     /// The poll timer of a key that changes too often for notifications.
     Timer = 64,
+    /// A row that triggers look keys up in moved to the key.
+    Move = 128,
 }
 
 impl HintSource {
-    pub(super) const ALL: [Self; 7] = [
+    pub(super) const ALL: [Self; 8] = [
         Self::Subscribe,
         Self::Trigger,
         Self::Hook,
@@ -31,6 +33,7 @@ impl HintSource {
         Self::Rollover,
         Self::Resync,
         Self::Timer,
+        Self::Move,
     ];
 
     /// Returns the label used in metrics.
@@ -43,6 +46,7 @@ impl HintSource {
             Self::Rollover => "rollover",
             Self::Resync => "resync",
             Self::Timer => "timer",
+            Self::Move => "move",
         }
     }
 }

@@ -59,7 +59,10 @@ impl<W> KeyState<W> {
         source: HintSource,
         now: Instant,
     ) -> Option<Instant> {
-        let reports_change = matches!(source, HintSource::Trigger | HintSource::Hook);
+        let reports_change = matches!(
+            source,
+            HintSource::Trigger | HintSource::Hook | HintSource::Move
+        );
         let at = self.retry_after_change_at.take_if(|_| reports_change)?;
         let at = at.max(now);
         self.not_before.filter(|planned| at < *planned)?;

@@ -18,6 +18,7 @@ mod hint_source;
 mod hot_keys;
 mod key_state;
 mod missed_changes;
+mod moved_keys;
 mod read_batch;
 mod read_cost;
 mod read_pacing;
@@ -34,7 +35,8 @@ pub use deps::EngineDeps;
 pub use engine::{Engine, ReadFailed};
 pub use hint_source::HintSource;
 pub use latido_stream::{
-    Interest, NoInterest, NotifyState, ReadError, ReadFuture, ReadRow, SnapshotReader,
+    Interest, NoInterest, NoTransactions, NotifyState, OpenTransaction, ReadError, ReadFuture,
+    ReadRow, SnapshotReader, TransactionSource,
 };
 pub use read_pacing::ReadPacing;
 pub use settings::VARIABLES;

@@ -6,9 +6,12 @@ use std::time::Instant;
 
 use crate::hot_keys::PollingChange;
 use crate::missed_changes::MissedChanges;
+use crate::moved_keys::MovedKeys;
 use tokio::sync::{Notify, oneshot};
 
-use crate::dirty_set::DirtySet;
+use crate::dirty_set::{DirtySet, MarkOutcome};
+use crate::hint_source::HintSource;
+use latido_base::ident::Topic;
 use latido_stream::{Interest, NotifyState};
 use latido_telemetry::Metrics;
 
@@ -18,6 +21,24 @@ pub(super) type ReadWaiter = oneshot::Sender<bool>;
 pub(super) struct EngineState {
     pub(super) dirty: DirtySet<ReadWaiter>,
     pub(super) missed_changes: MissedChanges,
+    pub(super) moved: MovedKeys,
+}
+
+impl EngineState {
+    /// Marks all topics of a key, which is a topic without parameters. Returns the outcomes.
+    pub(super) fn mark_key(
+        &mut self,
+        key: &Topic,
+        source: HintSource,
+        now: Instant,
+    ) -> Vec<MarkOutcome> {
+        let topics = self.dirty.topics_of_key(key).to_vec();
+        let mark = |topic| {
+            self.missed_changes.clear_notified(topic);
+            self.dirty.mark(topic, source, now)
+        };
+        topics.iter().map(mark).collect()
+    }
 }
 
 pub(super) struct EngineShared {

@@ -53,6 +53,12 @@ impl SimulatedActor {
         self.0.deps.catalog.status(topic.stream).is_broken() || self.is_marked(topic)
     }
 
+    /// Returns whether the topic's key moved, and will be read again when transactions have ended.
+    pub fn is_moved(&self, topic: &Topic) -> bool {
+        let state = self.0.shared.lock();
+        state.moved.is_waiting(&topic.without_params())
+    }
+
     /// Returns whether the key is marked, or will be by a timer.
     pub fn is_marked(&self, topic: &Topic) -> bool {
         self.0.shared.lock().dirty.is_pending(topic)

@@ -38,7 +38,7 @@ pub(super) fn forward_hints(
             ChangeHint::Payloads { channel, payloads } => {
                 apps.notify_channel(channel, payloads.as_deref());
             }
-            ChangeHint::Changed { .. } | ChangeHint::Everything(_) => {}
+            ChangeHint::Changed { .. } | ChangeHint::Moved { .. } | ChangeHint::Everything(_) => {}
         }
         engine.on_hint(&hint);
     }

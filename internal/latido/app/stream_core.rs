@@ -74,6 +74,7 @@ impl StreamCore {
             catalog,
             hub,
             reader: Arc::new(database.clone()),
+            transactions: Arc::new(database.clone()),
             clock,
             drain: drain.clone(),
         }));

@@ -16,6 +16,9 @@ pub const CHANNEL: &str = "latido";
 /// cheaper to send and to handle.
 const MAX_HINT_KEYS: usize = 10_000;
 
+/// Ends the name of a stream in the payload of a move.
+const MOVE_SUFFIX: char = '!';
+
 /// The prefix of names that belong to an app and not to a stream.
 const APP_PREFIX: &str = "app:";
 
@@ -30,12 +33,35 @@ const MAX_BATCH_FAILURES: usize = 16;
 /// read everything.
 const MAX_BATCH_PAYLOADS: usize = 1024;
 
+/// The keys of one stream that notifications named.
+#[derive(Debug, Default)]
+struct KeySet {
+    keys: HashSet<Key>,
+    /// True if any key of the stream is meant.
+    is_every_key: bool,
+}
+
+impl KeySet {
+    fn insert(&mut self, key: Key) {
+        self.keys.insert(key);
+        self.is_every_key |= self.keys.len() > MAX_HINT_KEYS;
+        if self.is_every_key {
+            self.keys.clear();
+        }
+    }
+
+    /// Returns the keys, or `None` for any key of the stream.
+    fn into_keys(self) -> Option<Vec<Key>> {
+        (!self.is_every_key).then(|| self.keys.into_iter().collect())
+    }
+}
+
 /// The notifications gathered until no further message is pending.
 #[derive(Debug, Default)]
 pub(super) struct HintBatch {
     everything: bool,
-    whole_streams: HashSet<StreamId>,
-    keys: HashMap<StreamId, HashSet<Key>>,
+    changed: HashMap<StreamId, KeySet>,
+    moved: HashMap<StreamId, KeySet>,
     apps: HashSet<String>,
     /// The failures that triggers reported.
     failures: BTreeSet<TriggerFailure>,
@@ -45,8 +71,10 @@ pub(super) struct HintBatch {
 
 impl HintBatch {
     /// Adds the content of a payload: `["stream", key, …]`, where a key with several parts is an
-    /// array of them; or `["stream", null]` for every key of
-    /// the stream. `["stream", null, "table", "sqlstate"]` is also for every key: a trigger failed.
+    /// array of them; or `["stream", null]` for every key of the stream.
+    /// `["stream", null, "table", "sqlstate"]` is also for every key: a trigger failed. With
+    /// `"stream!"` instead of the stream's name, rows that triggers look keys up in moved to these
+    /// keys.
     ///
     /// Any other payload could be a message that this version does not understand, so it counts as
     /// a change of everything. Keys that no client could subscribe to are skipped.
@@ -61,38 +89,28 @@ impl HintBatch {
             }
             return;
         }
+        let (name, sets) = match name.strip_suffix(MOVE_SUFFIX) {
+            Some(name) => (name, &mut self.moved),
+            None => (&*name, &mut self.changed),
+        };
         // The stream belongs to another server on the same database.
-        let Some(stream) = catalog.find(&name) else {
+        let Some(stream) = catalog.find(name) else {
             return;
         };
-        if let [
-            None,
-            Some(PayloadKey::Part(table)),
-            Some(PayloadKey::Part(sqlstate)),
-        ] = keys.as_slice()
-            && is_sqlstate(sqlstate)
-        {
-            self.whole_streams.insert(stream);
+        let set = sets.entry(stream).or_default();
+        if let Some(failure) = failure_in(stream, &keys) {
+            set.is_every_key = true;
             if self.failures.len() < MAX_BATCH_FAILURES {
-                self.failures.insert(TriggerFailure {
-                    stream,
-                    table: table.clone(),
-                    sqlstate: sqlstate.clone(),
-                });
+                self.failures.insert(failure);
             }
             return;
         }
-        let set = self.keys.entry(stream).or_default();
         for key in keys {
             match key.map(|key| catalog.key_of_parts(stream, key.parts())) {
-                Some(Ok(key)) => drop(set.insert(key)),
+                Some(Ok(key)) => set.insert(key),
                 Some(Err(ChannelError::InvalidKey(_))) => {}
-                None | Some(Err(_)) => drop(self.whole_streams.insert(stream)),
+                None | Some(Err(_)) => set.is_every_key = true,
             }
-        }
-        if set.len() > MAX_HINT_KEYS {
-            self.whole_streams.insert(stream);
-            set.clear();
         }
     }
 
@@ -121,26 +139,44 @@ impl HintBatch {
             payloads: payloads.map(|payloads| payloads.into_iter().collect()),
         });
         let mut hints: Vec<_> = payloads.collect();
+        // Everything is read once, and moved keys again later.
+        for (stream, set) in self.moved {
+            let keys = set.into_keys();
+            if keys.as_ref().is_none_or(|keys| !keys.is_empty()) {
+                hints.push(ChangeHint::Moved { stream, keys });
+            }
+        }
         if self.everything {
             hints.push(ChangeHint::Everything(None));
             return hints;
         }
         hints.extend(self.apps.into_iter().map(ChangeHint::App));
-        hints.extend(
-            self.whole_streams
-                .iter()
-                .map(|stream| ChangeHint::Everything(Some(*stream))),
-        );
-        for (stream, keys) in self.keys {
-            if !keys.is_empty() && !self.whole_streams.contains(&stream) {
-                hints.push(ChangeHint::Changed {
-                    stream,
-                    keys: keys.into_iter().collect(),
-                });
+        for (stream, set) in self.changed {
+            match set.into_keys() {
+                None => hints.push(ChangeHint::Everything(Some(stream))),
+                Some(keys) if keys.is_empty() => {}
+                Some(keys) => hints.push(ChangeHint::Changed { stream, keys }),
             }
         }
         hints
     }
+}
+
+/// Returns the failure of a trigger that the items behind a stream's name report, if they do.
+fn failure_in(stream: StreamId, items: &[Option<PayloadKey>]) -> Option<TriggerFailure> {
+    let [
+        None,
+        Some(PayloadKey::Part(table)),
+        Some(PayloadKey::Part(sqlstate)),
+    ] = items
+    else {
+        return None;
+    };
+    is_sqlstate(sqlstate).then(|| TriggerFailure {
+        stream,
+        table: table.clone(),
+        sqlstate: sqlstate.clone(),
+    })
 }
 
 /// Returns whether the text has the form of an SQLSTATE. It is shown in `/ready`, and every role
@@ -197,151 +233,5 @@ pub(super) fn is_probe(payload: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-    use latido_stream::{KeyType, Stream};
-
-    fn catalog(key_type: KeyType) -> Catalog {
-        Catalog::new(vec![Stream::test_stream("estadisticas", Some(key_type))])
-    }
-
-    fn hints_of(payloads: &[&str]) -> Vec<ChangeHint> {
-        let (mut batch, catalog) = (HintBatch::default(), catalog(KeyType::Integer));
-        payloads
-            .iter()
-            .for_each(|payload| batch.add(&catalog, payload));
-        batch.into_hints()
-    }
-
-    #[test]
-    fn payloads_of_an_app_channel_are_passed_on_once() {
-        let mut batch = HintBatch::default();
-        for payload in ["b", "a", "b"] {
-            batch.add_payload("orders", payload);
-        }
-        batch.add(&catalog(KeyType::Integer), "unknown");
-        let payloads = ChangeHint::Payloads {
-            channel: "orders",
-            payloads: Some(vec!["a".to_owned(), "b".to_owned()]),
-        };
-        assert_eq!(batch.into_hints(), [payloads, ChangeHint::Everything(None)]);
-        let mut batch = HintBatch::default();
-        for n in 0..=MAX_BATCH_PAYLOADS + 1 {
-            batch.add_payload("orders", &n.to_string());
-        }
-        let too_many = ChangeHint::Payloads {
-            channel: "orders",
-            payloads: None,
-        };
-        assert_eq!(batch.into_hints(), [too_many]);
-    }
-
-    #[test]
-    fn several_payloads_become_one_hint() {
-        let hints = hints_of(&[
-            r#"["estadisticas","7"]"#,
-            r#"["estadisticas","7"]"#,
-            r#"["otra","1"]"#,
-        ]);
-        assert_eq!(
-            hints,
-            [ChangeHint::Changed {
-                stream: StreamId(0),
-                keys: vec![Key::from_canonical("7")]
-            }]
-        );
-        assert_eq!(
-            hints_of(&[r#"["estadisticas","7"]"#, r#"["estadisticas",null]"#]),
-            [ChangeHint::Everything(Some(StreamId(0)))]
-        );
-        assert_eq!(hints_of(&[r#"["estadisticas","no number"]"#]), []);
-        let many: Vec<_> = (0..=MAX_HINT_KEYS)
-            .map(|n| format!(r#"["estadisticas","{n}"]"#))
-            .collect();
-        let many: Vec<_> = many.iter().map(String::as_str).collect();
-        assert_eq!(hints_of(&many), [ChangeHint::Everything(Some(StreamId(0)))]);
-    }
-
-    #[test]
-    fn failure_of_a_trigger_means_every_key_of_its_stream() {
-        let mut batch = HintBatch::default();
-        let failed = r#"["estadisticas",null,"public.citas","42703"]"#;
-        batch.add(&catalog(KeyType::Text), failed);
-        batch.add(&catalog(KeyType::Text), failed);
-        batch.add(
-            &catalog(KeyType::Text),
-            r#"["estadisticas",null,"t","<script>"]"#,
-        );
-        let failures: Vec<_> = batch.take_failures().into_iter().collect();
-        assert_eq!(failures.len(), 1);
-        assert_eq!(
-            (failures[0].table.as_str(), failures[0].sqlstate.as_str()),
-            ("public.citas", "42703")
-        );
-        assert_eq!(
-            batch.into_hints(),
-            [ChangeHint::Everything(Some(StreamId(0)))]
-        );
-    }
-
-    #[test]
-    fn app_gets_one_hint_per_batch() {
-        let hints = hints_of(&[
-            r#"["app:messaging",""]"#,
-            r#"["app:messaging",""]"#,
-            r#"["estadisticas","7"]"#,
-        ]);
-        assert_eq!(hints.len(), 2);
-        assert_eq!(hints[0], ChangeHint::App("messaging".to_owned()));
-        let many: Vec<_> = (0..100).map(|n| format!(r#"["app:{n}",""]"#)).collect();
-        assert_eq!(
-            hints_of(&many.iter().map(String::as_str).collect::<Vec<_>>()).len(),
-            MAX_BATCH_APPS
-        );
-    }
-
-    #[test]
-    fn unknown_payload_means_everything() {
-        for payload in [
-            "",
-            "x",
-            "{}",
-            "[]",
-            "null",
-            r#"["estadisticas"]"#,
-            r#"[7,"1"]"#,
-            r#"["estadisticas",7]"#,
-        ] {
-            assert_eq!(
-                hints_of(&[payload]),
-                [ChangeHint::Everything(None)],
-                "{payload}"
-            );
-        }
-    }
-
-    #[test]
-    fn unknown_key_type_means_every_key() {
-        let mut catalog = catalog(KeyType::Text);
-        let mut streams: Vec<_> = catalog.iter().map(|(_, s)| s.clone()).collect();
-        drop(catalog);
-        let mut stream = std::sync::Arc::try_unwrap(streams.remove(0)).unwrap();
-        stream.key_types = std::sync::OnceLock::new();
-        catalog = Catalog::new(vec![stream]);
-        let mut batch = HintBatch::default();
-        batch.add(&catalog, r#"["estadisticas","7"]"#);
-        assert_eq!(
-            batch.into_hints(),
-            [ChangeHint::Everything(Some(StreamId(0)))]
-        );
-    }
-
-    proptest! {
-        #[test]
-        fn no_payload_panics(payload in ".{0,200}", nested in 0usize..5000) {
-            hints_of(&[&payload, &"[".repeat(nested)]);
-        }
-    }
-}
+#[path = "change_hint_tests.rs"]
+mod tests;

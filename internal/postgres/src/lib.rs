@@ -31,6 +31,7 @@ mod key_column;
 mod key_lookup;
 mod listener;
 mod notify_queue;
+mod open_transactions;
 mod pool;
 mod query;
 mod query_reads;

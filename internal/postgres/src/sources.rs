@@ -48,7 +48,7 @@ impl SnapshotReader for Database {
     }
 }
 
-fn to_read_error(error: DatabaseError) -> ReadError {
+pub(super) fn to_read_error(error: DatabaseError) -> ReadError {
     match error {
         DatabaseError::Unavailable { .. } => ReadError::Unavailable(error.to_string()),
         DatabaseError::Rejected { .. }

@@ -24,9 +24,10 @@ pub use key_type::{KeyType, MAX_KEY_BYTES};
 pub use local_day::LocalDay;
 pub use param::{DEFAULT_TEXT_BYTES, MAX_TEXT_BYTES, Param, ParamKind};
 pub use ports::{
-    ChangeHint, ColumnSource, HintSink, Interest, NoInterest, NotifyState, PermissionBatchFuture,
-    PermissionFuture, PermissionLookupError, PermissionQuestion, PermissionSource, ReadError,
-    ReadFuture, ReadRow, Readiness, ReadinessFuture, ReadinessReport, SnapshotReader, StreamReport,
+    ChangeHint, ColumnSource, HintSink, Interest, NoInterest, NoTransactions, NotifyState,
+    OpenTransaction, PermissionBatchFuture, PermissionFuture, PermissionLookupError,
+    PermissionQuestion, PermissionSource, ReadError, ReadFuture, ReadRow, Readiness,
+    ReadinessFuture, ReadinessReport, SnapshotReader, StreamReport, TransactionSource,
     WatchLockEvent,
 };
 pub use snapshot::{Snapshot, StreamRow};

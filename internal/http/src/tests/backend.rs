@@ -245,6 +245,7 @@ impl HttpBackend {
             catalog: Arc::clone(&catalog),
             hub: Arc::clone(&hub),
             reader: Arc::new(numbers.clone()),
+            transactions: Arc::new(engine::NoTransactions),
             clock: clock.clone(),
             drain: backend_drain.clone(),
         }));

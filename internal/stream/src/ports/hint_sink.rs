@@ -13,6 +13,14 @@ pub enum ChangeHint {
         /// The changed keys in canonical form.
         keys: Vec<Key>,
     },
+    /// A row that triggers look keys up in moved to these keys. A transaction that was open then may
+    /// change their rows without naming them.
+    Moved {
+        /// The stream of the keys.
+        stream: StreamId,
+        /// The distinct keys in canonical form, or `None` for any key of the stream.
+        keys: Option<Vec<Key>>,
+    },
     /// Data of this app changed (`["app:messaging",""]`); the engine ignores it.
     App(String),
     /// These payloads arrived on an app's own channel; the engine ignores them.

@@ -7,6 +7,7 @@ mod interest;
 mod permission_source;
 mod readiness;
 mod snapshot_reader;
+mod transaction_source;
 
 pub use column_source::ColumnSource;
 pub use hint_sink::{ChangeHint, HintSink, WatchLockEvent};
@@ -17,3 +18,4 @@ pub use permission_source::{
 };
 pub use readiness::{Readiness, ReadinessFuture, ReadinessReport, StreamReport};
 pub use snapshot_reader::{ReadError, ReadFuture, ReadRow, SnapshotReader};
+pub use transaction_source::{NoTransactions, OpenTransaction, TransactionSource};
