@@ -43,7 +43,8 @@ pub(super) enum MarkOutcome {
 /// The dirty set; see the module's documentation. `W` is the type of the waiters for a read.
 #[derive(Debug)]
 pub(super) struct DirtySet<W> {
-    pub(super) pacing: ReadPacing,
+    /// The pacing of each stream.
+    pub(super) pacing: Vec<ReadPacing>,
     pub(super) keys: IterMap<Topic, KeyState<W>>,
     /// The same topics by their key.
     topics_by_key: TopicsByKey,
@@ -71,15 +72,16 @@ pub(super) struct DirtySet<W> {
 }
 
 impl<W> DirtySet<W> {
-    pub(super) fn new(pacing: ReadPacing, streams: usize) -> Self {
+    /// Creates the dirty set of streams with this pacing each.
+    pub(super) fn new(pacing: Vec<ReadPacing>) -> Self {
         Self {
+            ready: pacing.iter().map(|_| VecDeque::new()).collect(),
             pacing,
             keys: IterMap::default(),
             topics_by_key: TopicsByKey::default(),
             reading: HashSet::new(),
             heavy_keys: HashSet::new(),
             queued: HashSet::new(),
-            ready: (0..streams).map(|_| VecDeque::new()).collect(),
             solo: VecDeque::new(),
             delayed: BinaryHeap::new(),
             scheduled_marks: BinaryHeap::new(),
@@ -88,12 +90,17 @@ impl<W> DirtySet<W> {
         }
     }
 
+    /// Returns the pacing of a stream of the catalog.
+    pub(super) fn pacing(&self, stream: StreamId) -> &ReadPacing {
+        &self.pacing[usize::from(stream.0)]
+    }
+
     /// Adds a topic that has viewers from now on. It is read once it is marked.
     pub(super) fn watch(&mut self, topic: &Topic) {
         let share = if self.heavy_keys.contains(topic) {
             1
         } else {
-            self.pacing.batch_keys
+            self.pacing(topic.stream).batch_keys
         };
         self.keys
             .entry(topic.clone())

@@ -34,6 +34,11 @@ fn step() -> impl Strategy<Value = DirtySetStep> {
     ]
 }
 
+/// Returns the pacing of the two streams. The second one has an interval of its own.
+fn two_pacings() -> Vec<ReadPacing> {
+    vec![test_pacing(), test_pacing().with_interval(ms(90))]
+}
+
 /// The state that the specification requires after the steps so far.
 #[derive(Default)]
 struct DirtySetModel {
@@ -41,6 +46,7 @@ struct DirtySetModel {
     /// The keys that are marked and not yet read by a statement that started later and succeeded.
     owed: HashSet<Topic>,
     reading: Vec<ReadBatch<u32>>,
+    /// The start of the last read of each key since its viewers came, if it did not fail.
     last_start: HashMap<Topic, Instant>,
     waiting: HashSet<u32>,
     notified: HashSet<u32>,
@@ -59,7 +65,9 @@ impl DirtySetModel {
                 .any(|k| k.topic == key.topic);
             prop_assert!(!reading, "one statement at a time");
             prop_assert!(self.owed.remove(&key.topic), "read only if it must be");
-            self.last_start.insert(key.topic.clone(), now);
+            let interval = two_pacings()[usize::from(batch.stream.0)].min_interval;
+            let last = self.last_start.insert(key.topic.clone(), now);
+            prop_assert!(last.is_none_or(|last| now >= last + interval), "too soon");
         }
         self.reading.push(batch);
         Ok(())
@@ -77,7 +85,7 @@ struct ModelRun {
 fn run(steps: Vec<DirtySetStep>) -> Result<(), TestCaseError> {
     let mut run = ModelRun {
         now: Instant::now(),
-        dirty: DirtySet::new(test_pacing(), 2),
+        dirty: DirtySet::new(two_pacings()),
         model: DirtySetModel::default(),
         last_waiter: 0,
     };
@@ -106,6 +114,7 @@ impl ModelRun {
             DirtySetStep::Unwatch(n) => {
                 self.model.watched.remove(&topic_at(n));
                 self.model.owed.remove(&topic_at(n));
+                self.model.last_start.remove(&topic_at(n));
                 self.dirty.unwatch(&topic_at(n));
             }
             DirtySetStep::Mark(n) => self.mark(&topic_at(n))?,
@@ -168,6 +177,11 @@ impl ModelRun {
                 .map(|k| k.topic.clone())
                 .filter(|t| model.watched.contains(t));
             model.owed.extend(again);
+        }
+        if !matches!(outcome, BatchOutcome::Done { .. }) {
+            for key in &batch.keys {
+                model.last_start.remove(&key.topic);
+            }
         }
         let (notified, succeeded) = dirty.finish(batch, outcome, self.now);
         prop_assert_eq!(succeeded, matches!(outcome, BatchOutcome::Done { .. }));

@@ -113,7 +113,7 @@ impl<W> DirtySet<W> {
 
     pub(super) fn collect_keys(&mut self, index: usize) -> Vec<BatchKey<W>> {
         let mut keys = Vec::new();
-        let mut limit = self.pacing.batch_keys;
+        let mut limit = self.pacing[index].batch_keys;
         while keys.len() < limit {
             let Some(topic) = self.ready[index].pop_front() else {
                 break;
@@ -188,6 +188,7 @@ impl<W> DirtySet<W> {
     ) -> (Vec<W>, bool) {
         let alone = batch.keys.len() == 1;
         let shared = (batch.keys.len() / 2).max(1);
+        let pacing = self.pacing(batch.stream).clone();
         let mut notified = Vec::new();
         for key in batch.keys {
             self.reading.remove(&key.topic);
@@ -196,7 +197,7 @@ impl<W> DirtySet<W> {
                 notified.extend(key.waiters);
                 continue;
             };
-            state.not_before = Some(batch.started_at + self.pacing.min_interval);
+            state.not_before = Some(batch.started_at + pacing.min_interval);
             match outcome {
                 BatchOutcome::Done { is_slow: slow } => {
                     state.failures = 0;
@@ -204,8 +205,8 @@ impl<W> DirtySet<W> {
                     state.max_batch_keys = match key.cost {
                         KeyCost::Heavy => 1,
                         _ if slow => shared,
-                        KeyCost::Light => self.pacing.batch_keys,
-                        KeyCost::Unknown => (state.max_batch_keys * 2).min(self.pacing.batch_keys),
+                        KeyCost::Light => pacing.batch_keys,
+                        KeyCost::Unknown => (state.max_batch_keys * 2).min(pacing.batch_keys),
                     };
                     if alone && key.cost == KeyCost::Heavy {
                         let took = now.saturating_duration_since(batch.started_at);
@@ -214,9 +215,7 @@ impl<W> DirtySet<W> {
                             .max(Some(now + pause_after_heavy_read(took, key.is_polled)));
                     }
                     notified.extend(key.waiters);
-                    let change = state
-                        .hot_key
-                        .on_read(key.has_changed, now, self.pacing.hot_from);
+                    let change = state.hot_key.on_read(key.has_changed, now, pacing.hot_from);
                     self.polling_changes
                         .extend(change.map(|change| (key.topic.clone(), change)));
                     if state.hot_key.is_polled() {
@@ -229,7 +228,7 @@ impl<W> DirtySet<W> {
                     state.merge_pending(key.sources, key.since, key.waiters);
                 }
                 BatchOutcome::Rejected => {
-                    let pause = self.pacing.backoff.pause_after(state.failures);
+                    let pause = pacing.backoff.pause_after(state.failures);
                     // A read that fails after seconds, by a time-out, must not keep the database
                     // busy more than half of the time.
                     let elapsed = now.saturating_duration_since(batch.started_at);

@@ -37,7 +37,7 @@ fn watch_with_notifications(dirty: &mut DirtySet<u32>, topic: &Topic, now: Insta
 #[test]
 fn first_change_is_read_at_once_and_a_burst_at_the_interval() {
     let start = Instant::now();
-    let mut dirty: DirtySet<u32> = DirtySet::new(test_pacing(), 1);
+    let mut dirty: DirtySet<u32> = DirtySet::new(vec![test_pacing()]);
     watch_with_notifications(&mut dirty, &topic(0, 1), start);
     let mut reads = 0;
     for n in 0..1_000 {
@@ -53,15 +53,41 @@ fn first_change_is_read_at_once_and_a_burst_at_the_interval() {
 }
 
 #[test]
+fn stream_is_read_at_its_own_interval() {
+    let start = Instant::now();
+    let pacing = vec![test_pacing(), test_pacing().with_interval(ms(500))];
+    let mut dirty: DirtySet<u32> = DirtySet::new(pacing);
+    let mut reads = [0; 2];
+    for stream in 0..2 {
+        watch_with_notifications(&mut dirty, &topic(stream, 1), start);
+    }
+    for n in 0..1_000 {
+        let now = start + ms(n);
+        for stream in 0..2 {
+            dirty.mark(&topic(stream, 1), HintSource::Trigger, now);
+        }
+        while let Some(batch) = dirty.take_batch(now, |_| true) {
+            reads[usize::from(batch.stream.0)] += 1;
+            dirty.finish(batch, BatchOutcome::Done { is_slow: false }, now);
+        }
+    }
+    assert_eq!(reads, [25, 2]);
+}
+
+#[test]
+fn limit_of_a_hot_key_follows_the_interval() {
+    let hot_from = |interval| test_pacing().with_interval(ms(interval)).hot_from;
+    assert_eq!(hot_from(10), Some(1_000));
+    assert_eq!((hot_from(1_000), hot_from(0)), (Some(200), None));
+}
+
+#[test]
 fn hot_key_is_polled_until_notifications_are_enabled() {
     let start = Instant::now();
-    let mut dirty: DirtySet<u32> = DirtySet::new(
-        ReadPacing {
-            hot_from: Some(3),
-            ..test_pacing()
-        },
-        1,
-    );
+    let mut dirty: DirtySet<u32> = DirtySet::new(vec![ReadPacing {
+        hot_from: Some(3),
+        ..test_pacing()
+    }]);
     watch_with_notifications(&mut dirty, &topic(0, 1), start);
     let read = |dirty: &mut DirtySet<u32>, now: Instant, changed: bool| {
         let mut batch = dirty.take_batch(now, |_| true)?;
@@ -111,13 +137,10 @@ fn hot_key_is_polled_until_notifications_are_enabled() {
 #[test]
 fn polled_heavy_key_uses_at_most_a_tenth_of_the_time() {
     let start = Instant::now();
-    let mut dirty: DirtySet<u32> = DirtySet::new(
-        ReadPacing {
-            hot_from: Some(1),
-            ..test_pacing()
-        },
-        1,
-    );
+    let mut dirty: DirtySet<u32> = DirtySet::new(vec![ReadPacing {
+        hot_from: Some(1),
+        ..test_pacing()
+    }]);
     watch_with_notifications(&mut dirty, &topic(0, 1), start);
     let read = |dirty: &mut DirtySet<u32>, now: Instant, took: Duration| {
         let mut batch = dirty
@@ -151,7 +174,7 @@ fn polled_heavy_key_uses_at_most_a_tenth_of_the_time() {
 #[test]
 fn busy_stream_does_not_starve_another() {
     let now = Instant::now();
-    let mut dirty: DirtySet<u32> = DirtySet::new(test_pacing(), 2);
+    let mut dirty: DirtySet<u32> = DirtySet::new(vec![test_pacing(); 2]);
     (0..9).for_each(|n| watch_with_notifications(&mut dirty, &topic(0, n), now));
     watch_with_notifications(&mut dirty, &topic(1, 0), now);
     let streams: Vec<_> = std::iter::from_fn(|| dirty.take_batch(now, |_| true))
@@ -163,13 +186,10 @@ fn busy_stream_does_not_starve_another() {
 #[test]
 fn heavy_key_ends_up_alone_and_the_others_together() {
     let mut now = Instant::now();
-    let mut dirty: DirtySet<u32> = DirtySet::new(
-        ReadPacing {
-            batch_keys: 8,
-            ..test_pacing()
-        },
-        1,
-    );
+    let mut dirty: DirtySet<u32> = DirtySet::new(vec![ReadPacing {
+        batch_keys: 8,
+        ..test_pacing()
+    }]);
     let heavy_key = topic(0, 3);
     (0..8).for_each(|n| watch_with_notifications(&mut dirty, &topic(0, n), now));
     for _ in 0..12 {
@@ -192,7 +212,7 @@ fn heavy_key_ends_up_alone_and_the_others_together() {
 #[test]
 fn rechecks_after_a_hook_end() {
     let start = Instant::now();
-    let mut dirty: DirtySet<u32> = DirtySet::new(test_pacing(), 1);
+    let mut dirty: DirtySet<u32> = DirtySet::new(vec![test_pacing()]);
     watch_with_notifications(&mut dirty, &topic(0, 1), start);
     dirty.schedule_recheck(&topic(0, 1), start);
     let mut reads = Vec::new();
@@ -213,7 +233,7 @@ fn rechecks_after_a_hook_end() {
 #[test]
 fn short_lived_viewers_do_not_fill_the_queues() {
     let now = Instant::now();
-    let mut dirty: DirtySet<u32> = DirtySet::new(test_pacing(), 1);
+    let mut dirty: DirtySet<u32> = DirtySet::new(vec![test_pacing()]);
     for n in 0..50_000 {
         watch_with_notifications(&mut dirty, &topic(0, n), now);
         dirty.unwatch(&topic(0, n));
@@ -224,7 +244,7 @@ fn short_lived_viewers_do_not_fill_the_queues() {
 #[test]
 fn first_read_waits_for_notifications_but_not_for_long() {
     let start = Instant::now();
-    let mut dirty: DirtySet<u32> = DirtySet::new(test_pacing(), 1);
+    let mut dirty: DirtySet<u32> = DirtySet::new(vec![test_pacing()]);
     dirty.watch(&topic(0, 1));
     dirty.schedule_first_read(&topic(0, 1), start + ms(30));
     dirty.watch(&topic(0, 2));
@@ -262,13 +282,10 @@ fn first_read_waits_for_notifications_but_not_for_long() {
 #[test]
 fn measured_heavy_key_is_read_alone_until_it_is_light() {
     let mut now = Instant::now();
-    let mut dirty: DirtySet<u32> = DirtySet::new(
-        ReadPacing {
-            batch_keys: 8,
-            ..test_pacing()
-        },
-        1,
-    );
+    let mut dirty: DirtySet<u32> = DirtySet::new(vec![ReadPacing {
+        batch_keys: 8,
+        ..test_pacing()
+    }]);
     let heavy_key = topic(0, 3);
     (0..8).for_each(|n| watch_with_notifications(&mut dirty, &topic(0, n), now));
     let finish = |dirty: &mut DirtySet<u32>, mut batch: ReadBatch<u32>, cost, now| {

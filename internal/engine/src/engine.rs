@@ -58,7 +58,14 @@ impl Engine {
             .read_failures
             .init_labels(["unavailable", "rejected", "broken"]);
         metrics.verifications.init_labels(VERIFICATION_RESULTS);
-        let dirty = DirtySet::new(config.pacing.clone(), catalog.iter().count());
+        let pacing = catalog.iter().map(|(_, stream)| {
+            let pacing = config.pacing.clone();
+            match stream.interval {
+                Some(interval) => pacing.with_interval(interval),
+                None => pacing,
+            }
+        });
+        let dirty = DirtySet::new(pacing.collect());
         let state = Mutex::new(EngineState {
             dirty,
             missed_changes: MissedChanges::default(),
@@ -191,6 +198,12 @@ impl Engine {
     /// Returns the number of keys that wait to be read.
     pub fn dirty_keys(&self) -> usize {
         self.lock().dirty.pending_keys()
+    }
+
+    /// Returns the number of keys that wait for the transactions that were open when rows moved to
+    /// them.
+    pub fn moved_keys(&self) -> usize {
+        self.lock().moved.waiting_keys()
     }
 
     /// Returns the number of keys that will be read again although nothing changes. For

@@ -12,7 +12,7 @@ pub(crate) const READ_INTERVAL: Duration = Duration::from_millis(50);
 pub struct ReadPacing {
     /// The largest number of keys in one statement.
     pub batch_keys: usize,
-    /// The shortest time between the starts of two reads of one key.
+    /// The shortest time between the starts of two reads of one key. A stream may have its own.
     pub min_interval: Duration,
     /// The pauses of a key after the database rejected its own statement.
     pub backoff: BackoffRange,
