@@ -36,6 +36,7 @@ pub(super) fn serve_metrics(state: &ServerState, head: &RequestHead) -> Result<R
         topics,
         subscribers,
         dirty_keys: state.engine.dirty_keys(),
+        moved_keys: state.engine.moved_keys(),
     };
     let (exposition, content_type) = if head.header(ACCEPT).contains("application/openmetrics-text")
     {

@@ -42,6 +42,9 @@ pub struct SampledGauges {
     pub subscribers: usize,
     /// The number of keys waiting to be read.
     pub dirty_keys: usize,
+    /// The number of keys that rows moved to, and that are read again once the transactions that
+    /// were open then have ended.
+    pub moved_keys: usize,
 }
 
 /// The metrics that every part of the server updates. They are atomics and cheap to share.
@@ -55,6 +58,7 @@ pub struct Metrics {
     topics: Gauge,
     subscribers: Gauge,
     dirty_keys: Gauge,
+    moved_keys: Gauge,
     /// Frames handed to the kernel.
     pub frames_sent: Counter,
     /// Bytes handed to the kernel on WebSocket connections.
@@ -292,6 +296,11 @@ impl Metrics {
             self.interest_missing.clone(),
         );
         r.register(
+            "moved_keys",
+            "Keys that wait for the transactions that were open when rows moved to them",
+            self.moved_keys.clone(),
+        );
+        r.register(
             "stale",
             "1 while viewers are told that numbers may be old",
             self.stale.clone(),
@@ -338,6 +347,7 @@ impl Metrics {
         self.topics.set(as_i64(gauges.topics));
         self.subscribers.set(as_i64(gauges.subscribers));
         self.dirty_keys.set(as_i64(gauges.dirty_keys));
+        self.moved_keys.set(as_i64(gauges.moved_keys));
         let mut text = String::new();
         // Writing to a `String` cannot fail.
         let _ = prometheus_client::encoding::text::encode(&mut text, &self.registry);
