@@ -178,7 +178,7 @@ impl MovedKeys {
         merge(&mut self.new, Moved::from([(stream, moved)]));
         // The sooner the transactions are known, the fewer of them began after the move. A failing
         // query keeps its pauses.
-        if !self.is_failing {
+        if !self.is_failing || self.next_query.is_none() {
             let soonest = self.last_result.map_or(now, |last| last + SHORTEST_PAUSE);
             let soonest = soonest.max(now);
             self.next_query = Some(self.next_query.map_or(soonest, |at| at.min(soonest)));

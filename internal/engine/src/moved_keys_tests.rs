@@ -125,7 +125,15 @@ fn failed_query_is_repeated_with_growing_pauses() {
         now = next;
     }
     assert_eq!(pauses, [50, 100, 200, 400, 800, 1_000, 1_000]);
-    assert_eq!(query(&mut moved, &[], now), keys(&["7", "8"]));
+    moved.unwatch(&key("0"));
+    assert_eq!(moved.next_query(), None, "forgotten");
+    moved.watch(&key("0"), now);
+    assert_eq!(moved.next_query(), Some(now + SHORTEST_PAUSE));
+    now += SHORTEST_PAUSE;
+    moved.start_query();
+    assert_eq!(moved.finish_query(None, now), Moved::new());
+    now += LONGEST_PAUSE;
+    assert_eq!(query(&mut moved, &[], now), every_key());
 }
 
 #[test]

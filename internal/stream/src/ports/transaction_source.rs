@@ -8,7 +8,7 @@ use super::snapshot_reader::ReadFuture;
 /// A transaction that has not ended.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct OpenTransaction {
-    /// The name of the transaction, which no later one takes. It changes when the transaction is
+    /// The name of the transaction, which no later one takes. It may change when the transaction is
     /// prepared.
     pub id: Arc<str>,
     /// True if it is prepared for a two-phase commit, so that it needs no session.
