@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::reads::{FailingKeys, ReadFault, SimulatedRead, key_number};
+use crate::database_model::Notification;
+use crate::reads::{FailingKeys, ReadFault, SimulatedRead};
 use crate::script::{GroupMove, KEYS, SimStep, TRANSACTIONS, VIEWERS, stream_of};
-use crate::server::topic;
-use crate::viewer::channel;
+use crate::topics::{channel, topic, topics_of_key};
 use crate::violation::Violation;
 use crate::world::{LockHolderState, PendingHook, SimWorld};
 use latido_auth::Principal;
@@ -55,6 +55,7 @@ impl SimWorld {
                 let token = format!("{good_for_s} {claims} {}", viewer(v));
                 self.viewers[viewer(v)].send(&json!({"type": "auth", "data": {"token": token}}));
             }
+            SimStep::Order(step) => self.apply_order_step(step),
             SimStep::Grant(v, k, may) => self.grant(viewer(v), key(k), may),
             SimStep::Recheck => self.recheck_permissions(),
             SimStep::Answer(at, known) => self.answer_request(at.into(), known),
@@ -181,13 +182,12 @@ impl SimWorld {
         let asked = self.requests.remove(at % self.requests.len());
         match asked.content() {
             RequestContent::CheckPermission(user, channel) => {
-                let (v, k) = (
-                    user.as_str().parse::<usize>().unwrap(),
-                    key_number(&channel.topic.key),
-                );
-                let may = self.permissions.lock().unwrap()[v][usize::from(k)];
+                let v = user.as_str().parse::<usize>().unwrap();
+                let topics = topics_of_key(&channel.topic.key);
+                let rights = self.permissions.lock().unwrap()[v];
+                let may = topics.iter().all(|topic| rights[usize::from(*topic)]);
                 if known && may {
-                    self.viewers[v].allowed.insert(k);
+                    self.viewers[v].allowed.extend(topics);
                 }
                 asked.respond_permission(
                     channel,
@@ -356,8 +356,12 @@ impl SimWorld {
 
     pub(super) fn deliver(&mut self, at: usize) {
         let count = self.database.notifications.len().max(1);
-        if let Some(key) = self.database.notifications.remove(at % count) {
-            self.server.engine.changed(&topic(key), HintSource::Trigger);
+        match self.database.notifications.remove(at % count) {
+            Some(Notification::Changed(key)) => {
+                self.server.engine.changed(&topic(key), HintSource::Trigger);
+            }
+            Some(Notification::Moved(key)) => self.deliver_move(key),
+            None => {}
         }
     }
 }

@@ -5,9 +5,9 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::database_model::{today, zone};
-use crate::script::KEYS;
-use crate::server::{ZONE, topic};
-use crate::viewer::{SimViewer, key_of};
+use crate::server::ZONE;
+use crate::topics::{TOPICS, order_topic, topic, topic_of_channel, topics_of_key};
+use crate::viewer::SimViewer;
 use crate::violation::Violation;
 use crate::world::SimWorld;
 use latido_hub::LatestColumns;
@@ -30,7 +30,7 @@ impl SimWorld {
     /// Asserts that every watched key whose frame differs from the database will be read again, and
     /// that something ensures this.
     pub(super) fn check_invariants(&self) -> Result<(), Violation> {
-        (0..KEYS).try_for_each(|key| self.check_key(key))?;
+        (0..TOPICS).try_for_each(|key| self.check_key(key))?;
         self.viewers
             .iter()
             .enumerate()
@@ -41,7 +41,7 @@ impl SimWorld {
     fn check_rights(&self, number: usize, viewer: &SimViewer) -> Result<(), Violation> {
         let longest = self.server.lease_check() + LEASE_MARGIN;
         for name in viewer.subscribed.keys() {
-            let key = key_of(name);
+            let key = topic_of_channel(name);
             let has_claim = number == 0 && key < 2;
             let since = self.withdrawn.get(&(number, key));
             let withdrawn = since.map(|at| self.now.saturating_duration_since(*at));
@@ -62,7 +62,10 @@ impl SimWorld {
         }
         self.check_rights(number, viewer)?;
         for (name, seen) in &viewer.subscribed {
-            let is_unreadable = self.server.hub.is_unreadable(&topic(key_of(name)));
+            let is_unreadable = self
+                .server
+                .hub
+                .is_unreadable(&topic(topic_of_channel(name)));
             if is_unreadable != seen.is_told {
                 return Err(format!(
                     "viewer {number} reads and was told of a failure of {name}: {}, and it fails: {is_unreadable}",
@@ -75,7 +78,7 @@ impl SimWorld {
             let newest = self
                 .server
                 .hub
-                .latest_version(&topic(key_of(name)))
+                .latest_version(&topic(topic_of_channel(name)))
                 .map_or(0, |version| version.0);
             if seen.version != newest {
                 return Err(format!(
@@ -106,13 +109,14 @@ impl SimWorld {
             .unwrap()
             .iter()
             .any(|read| read.will_return(key, &truth));
-        let is_notified = self.database.notifications.contains(&key);
+        let is_notified = self.database.is_notified(&topics_of_key(&topic(key).key));
         let is_jumping = self
             .jumped
             .is_some_and(|at| self.now.saturating_duration_since(at) <= MAX_CLOCK_DELAY);
         // Only the sweep finds lost notifications, and it is on in these runs.
         if is_read
             || is_notified
+            || self.server.actor.is_moved(&topic(key))
             || is_jumping
             || self.lost
             || !self.is_listener_up
@@ -156,8 +160,12 @@ impl SimWorld {
             .filter(|(_, viewer)| viewer.is_connected())
         {
             for (name, seen) in &viewer.subscribed {
-                let truth: Value = serde_json::from_str(&self.expected_row(key_of(name))).unwrap();
-                let columns = ["citas_hoy", "total_citas", "citas_completadas"];
+                let truth: Value =
+                    serde_json::from_str(&self.expected_row(topic_of_channel(name))).unwrap();
+                let columns: &[_] = match order_topic(topic_of_channel(name)) {
+                    Some(_) => &["lineas", "total"],
+                    None => &["citas_hoy", "total_citas", "citas_completadas"],
+                };
                 if let Some(wrong) = columns
                     .iter()
                     .find(|column| seen.data[**column] != truth[**column])
@@ -188,10 +196,11 @@ impl SimWorld {
                 "the hub counts {subscribed} viewers, and there are {held}"
             ));
         }
-        match (self.server.engine.dirty_keys(), self.hooks.len()) {
-            (0, 0) => Ok(()),
-            (dirty, hooks) => Err(format!(
-                "{dirty} keys are still to be read, {hooks} hooks wait"
+        let engine = &self.server.engine;
+        match (engine.dirty_keys(), engine.moved_keys(), self.hooks.len()) {
+            (0, 0, 0) => Ok(()),
+            (dirty, moved, hooks) => Err(format!(
+                "{dirty} keys are still to be read, {moved} wait for transactions, {hooks} hooks wait"
             )),
         }
     }
@@ -202,11 +211,14 @@ impl SimWorld {
             self.server.hub.counts(),
             self.server.shard.slots_in_use(),
             self.database.shared.len(),
+            self.server.engine.moved_keys(),
         );
-        if left == ((0, 0), 0, 0) {
+        if left == ((0, 0), 0, 0, 0) {
             Ok(())
         } else {
-            Err(format!("topics and viewers, sockets, locks: {left:?}"))
+            Err(format!(
+                "topics and viewers, sockets, locks, moved keys: {left:?}"
+            ))
         }
     }
 }

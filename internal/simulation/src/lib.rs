@@ -17,12 +17,16 @@
 mod database_model;
 mod faults;
 mod invariants;
+mod order_model;
+mod order_script;
+mod order_steps;
 mod reads;
 mod recovery;
 mod replay;
 mod script;
 mod server;
 mod shrink;
+mod topics;
 mod viewer;
 mod violation;
 mod world;

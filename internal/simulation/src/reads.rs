@@ -8,9 +8,12 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use crate::database_model::{DatabaseModel, zone};
-use crate::script::stream_of;
+use crate::script::{KEYS, stream_of};
+use crate::topics::{key_number, topic};
 use latido_base::ident::Key;
-use latido_engine::{ReadError, ReadFuture, ReadRow, SnapshotReader};
+use latido_engine::{
+    OpenTransaction, ReadError, ReadFuture, ReadRow, SnapshotReader, TransactionSource,
+};
 use latido_stream::{LocalDay, Stream, StreamProblem, StreamRow};
 
 /// The time within which a statement ends, whatever the database does.
@@ -20,6 +23,7 @@ const HEAVY_KEY: u8 = 5;
 
 type RowsResult = Result<Vec<ReadRow>, ReadError>;
 type ZonesResult = Result<HashMap<Key, String>, ReadError>;
+type TransactionsResult = Result<Vec<OpenTransaction>, ReadError>;
 
 /// A read statement in progress.
 pub(super) struct SimulatedRead {
@@ -55,16 +59,17 @@ pub(super) enum ReadKind {
     Zones {
         answer: oneshot::Sender<ZonesResult>,
     },
+    /// The open transactions, of which no key is read.
+    Transactions {
+        open: Option<TransactionsResult>,
+        answer: oneshot::Sender<TransactionsResult>,
+    },
 }
 
 /// The statements that the engine requested. The actor adds them and the world removes them; both
 /// run on one thread.
 #[derive(Clone, Default)]
 pub(super) struct ReadQueue(pub(super) Arc<Mutex<Vec<SimulatedRead>>>);
-
-pub(super) fn key_number(key: &Key) -> u8 {
-    key.as_str().parse().unwrap()
-}
 
 fn connection_lost<T>(_: oneshot::error::RecvError) -> Result<T, ReadError> {
     Err(ReadError::Unavailable("gone".to_owned()))
@@ -112,6 +117,16 @@ impl SnapshotReader for ReadQueue {
     }
 }
 
+impl TransactionSource for ReadQueue {
+    fn open_transactions(&self) -> ReadFuture<'_, Vec<OpenTransaction>> {
+        Box::pin(async move {
+            let (answer, answered) = oneshot::channel();
+            self.push(&[], ReadKind::Transactions { open: None, answer });
+            answered.await.unwrap_or_else(connection_lost)
+        })
+    }
+}
+
 impl SimulatedRead {
     /// Executes the statement: the result is the currently visible state, whenever it arrives.
     pub(super) fn execute(&mut self, database: &DatabaseModel) {
@@ -119,8 +134,16 @@ impl SimulatedRead {
             return;
         }
         self.seen = Some(database.commits);
-        if let ReadKind::Rows { todays, rows, .. } = &mut self.what {
-            *rows = Some(select_rows(database, &self.keys, todays));
+        match &mut self.what {
+            ReadKind::Rows { todays, rows, .. } => {
+                *rows = Some(select_rows(database, &self.keys, todays));
+            }
+            ReadKind::Transactions { open, .. } => {
+                let down = || ReadError::Unavailable("the database is down".to_owned());
+                let found = database.is_up.then(|| database.open_transactions());
+                *open = Some(found.ok_or_else(down));
+            }
+            ReadKind::Zones { .. } => {}
         }
     }
 
@@ -135,7 +158,7 @@ impl SimulatedRead {
                 rows: Some(Ok(rows)),
                 ..
             } => rows[at].row.columns == truth,
-            ReadKind::Rows { .. } | ReadKind::Zones { .. } => true,
+            ReadKind::Rows { .. } | ReadKind::Zones { .. } | ReadKind::Transactions { .. } => true,
         }
     }
 
@@ -180,6 +203,11 @@ impl SimulatedRead {
                 let _ = answer.send(Ok(names.collect()));
                 None
             }
+            ReadKind::Transactions { open, answer } => {
+                let unavailable = || Err(ReadError::Unavailable("no connection".to_owned()));
+                let _ = answer.send(open.unwrap_or_else(unavailable));
+                None
+            }
         }
     }
 
@@ -198,6 +226,7 @@ impl SimulatedRead {
             // A refused zone query means the default zone until the next sweep. That is by design
             // and not tested here.
             ReadKind::Zones { answer } => drop(answer.send(Err(unavailable))),
+            ReadKind::Transactions { answer, .. } => drop(answer.send(Err(unavailable))),
         }
     }
 }
@@ -208,7 +237,7 @@ fn select_rows(database: &DatabaseModel, keys: &[u8], todays: &[LocalDay]) -> Ro
     }
     if keys
         .iter()
-        .any(|key| database.broken.contains(&stream_of(*key)))
+        .any(|key| *key < KEYS && database.broken.contains(&stream_of(*key)))
     {
         return Err(ReadError::Broken(StreamProblem {
             summary: "refused".to_owned(),
@@ -221,7 +250,7 @@ fn select_rows(database: &DatabaseModel, keys: &[u8], todays: &[LocalDay]) -> Ro
     let reading = |(key, today): (&u8, &LocalDay)| {
         let columns = database.row(*key, today.date);
         let row = StreamRow {
-            key: Key::from_canonical(&key.to_string()),
+            key: topic(*key).key,
             columns,
             clock_us: database.clock_us,
         };

@@ -9,6 +9,7 @@ use crate::violation::Violation;
 use crate::world::{LockHolderState, SimWorld};
 use latido_base::ident::StreamId;
 use latido_engine::HintSource;
+use latido_stream::{ChangeHint, HintSink as _};
 
 fn number(id: StreamId) -> u8 {
     u8::try_from(id.0).unwrap()
@@ -21,7 +22,7 @@ impl SimWorld {
         self.database.is_listening = false;
         self.database.notifications.clear();
         if std::mem::take(&mut self.is_listener_up) {
-            self.server.engine.mark_all(None, HintSource::Resync);
+            self.server.engine.on_hint(&ChangeHint::Lost);
             self.update_coverage();
         }
     }
@@ -29,7 +30,7 @@ impl SimWorld {
     pub(super) fn listener_back(&mut self) {
         if self.database.is_up && !self.is_listener_up {
             (self.database.is_listening, self.is_listener_up) = (true, true);
-            self.server.engine.mark_all(None, HintSource::Resync);
+            self.server.engine.on_hint(&ChangeHint::Listening);
             self.update_coverage();
         }
     }
@@ -68,10 +69,10 @@ impl SimWorld {
         if self.lock_holder != LockHolderState::Up {
             return;
         }
-        for lock in self.server.interest.missing_locks() {
-            if self.database.try_share(lock) {
-                let armed = self.server.interest.mark_held(lock);
-                self.server.engine.notifications_enabled(&armed);
+        let missing = self.server.interest.missing_locks();
+        for lock in self.database.try_share(&missing) {
+            for event in self.server.interest.mark_held(lock) {
+                self.server.engine.on_watch_locks(&event);
             }
         }
         for lock in self.server.interest.take_idle() {

@@ -1,14 +1,14 @@
 //! The steps of a run, drawn from its seed before it begins. Removing one step leaves the others
 //! unchanged.
 
+use crate::order_script::OrderStep;
+
 /// A key whose rows are so long that a full socket accepts them only in part.
 pub(super) const WIDE: u8 = 4;
 
 /// The number of keys that are written and watched.
 pub(super) const KEYS: u8 = 6;
-/// The streams. The first one has the keys below [`SECOND_STREAM_FROM`], the second one the others.
-pub(super) const STREAMS: [&str; 2] = ["estadisticas", "ventas"];
-/// The first key of the second stream.
+/// The first key of the second stream of citas. The first one has the keys below it.
 const SECOND_STREAM_FROM: u8 = 3;
 /// The number of clients, each with its own user.
 pub(super) const VIEWERS: usize = 4;
@@ -115,6 +115,8 @@ pub(super) enum SimStep {
     /// Sends a new token that is valid for this number of seconds, with or without the claims of
     /// the old one.
     Renew(u8, u16, bool),
+    /// A step of the streams over orders.
+    Order(OrderStep),
     /// Sets the permission of a user in the database.
     Grant(u8, u8, bool),
     /// Looks up the rights in use again.
@@ -167,7 +169,9 @@ impl Script {
             group_key: 0,
             steps,
         };
-        script.with_extras(fastrand::Rng::with_seed(!seed))
+        script
+            .with_extras(fastrand::Rng::with_seed(!seed))
+            .with_orders(fastrand::Rng::with_seed(seed.rotate_left(32)))
     }
 
     /// Adds combinations that random steps alone would produce too rarely.
@@ -187,7 +191,7 @@ impl Script {
     }
 
     /// Inserts steps into the run in their order, with at most one other step between two of them.
-    fn insert_spread(&mut self, steps: Vec<SimStep>, random: &mut fastrand::Rng) {
+    pub(super) fn insert_spread(&mut self, steps: Vec<SimStep>, random: &mut fastrand::Rng) {
         let mut at = random.usize(3 * VIEWERS..=self.steps.len());
         for step in steps {
             self.steps.insert(at.min(self.steps.len()), step);

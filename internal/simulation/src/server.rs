@@ -6,15 +6,16 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 
-use crate::reads::{ReadQueue, key_number};
-use crate::script::{KEYS, STREAMS, VIEWERS, stream_of};
+use crate::reads::ReadQueue;
+use crate::script::VIEWERS;
+use crate::topics::{STREAMS, TOPICS, key_number, order_streams, topics_of_key};
 use latido_auth::{
     PermissionFuture, PermissionQuestion, PermissionSource, Policy, PolicyConfig, Verifier,
     VerifierConfig,
 };
 use latido_base::clock::Clock;
 use latido_base::drain::Drain;
-use latido_base::ident::{Key, StreamId, Topic};
+use latido_base::ident::{Key, Topic};
 use latido_engine::{self as engine, Engine, NotifyState, SimulatedActor};
 use latido_hub::Hub;
 use latido_postgres::WatchLocks;
@@ -60,7 +61,7 @@ impl Interest for CountingInterest {
 }
 
 /// The permissions of each user in the database.
-pub(super) type Permissions = Arc<Mutex<[[bool; KEYS as usize]; VIEWERS]>>;
+pub(super) type Permissions = Arc<Mutex<[[bool; TOPICS as usize]; VIEWERS]>>;
 
 /// The source that rechecks ask. The world answers the requests of the queues.
 struct SimulatedPermissions(Permissions);
@@ -75,7 +76,9 @@ impl PermissionSource for SimulatedPermissions {
         let viewer = user.as_str().parse::<usize>().unwrap_or(VIEWERS);
         let permissions = self.0.lock().unwrap();
         let rights = permissions.get(viewer);
-        let may = rights.is_some_and(|keys| keys[usize::from(key_number(key))]);
+        let topics = topics_of_key(key);
+        let may =
+            rights.is_some_and(|rights| topics.iter().all(|topic| rights[usize::from(*topic)]));
         Box::pin(std::future::ready(Ok(may)))
     }
 }
@@ -93,13 +96,6 @@ fn policy(permissions: &Permissions) -> Arc<Policy> {
     ))
 }
 
-pub(super) fn topic(key: u8) -> Topic {
-    Topic {
-        stream: StreamId(u16::from(stream_of(key))),
-        key: Key::from_canonical(&key.to_string()),
-    }
-}
-
 fn catalog(zones: bool) -> Arc<Catalog> {
     let zone = match zones {
         true => ZoneRule::Query {
@@ -108,12 +104,21 @@ fn catalog(zones: bool) -> Arc<Catalog> {
         },
         false => ZoneRule::Fixed(ZONE.to_owned()),
     };
-    let streams = STREAMS.map(|name| Stream {
+    let [one, other, ..] = STREAMS;
+    let of_citas = [one, other].map(|name| Stream {
         zone_rule: zone.clone(),
-        authorize_query: Some("".into()),
         ..Stream::test_stream(name, Some(KeyType::Integer))
     });
-    Arc::new(Catalog::new(streams.into()))
+    let of_orders = order_streams().map(|stream| Stream {
+        zone_rule: ZoneRule::Fixed(ZONE.to_owned()),
+        ..stream
+    });
+    let streams = of_citas.into_iter().chain(of_orders);
+    let streams = streams.map(|stream| Stream {
+        authorize_query: Some("".into()),
+        ..stream
+    });
+    Arc::new(Catalog::new(streams.collect()))
 }
 
 /// Returns the settings of the engine. In runs without lost notifications, no sweep hides a lost
@@ -151,7 +156,7 @@ impl SimServer {
         );
         let config = engine_config(lossy, zones);
         let interest = WatchLocks::new(&catalog);
-        let viewer_losses: Arc<[AtomicU64]> = (0..KEYS).map(|_| AtomicU64::new(0)).collect();
+        let viewer_losses: Arc<[AtomicU64]> = (0..TOPICS).map(|_| AtomicU64::new(0)).collect();
         let interest_counter = Arc::new(CountingInterest(
             interest.clone(),
             Arc::clone(&viewer_losses),
@@ -183,6 +188,7 @@ impl SimServer {
                 catalog: Arc::clone(&catalog),
                 hub: Arc::clone(&hub),
                 reader: Arc::new(reads.clone()),
+                transactions: Arc::new(reads.clone()),
                 clock,
                 drain,
             },

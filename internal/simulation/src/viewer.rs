@@ -6,8 +6,7 @@ use std::os::unix::net::UnixStream;
 
 use serde_json::{Value, json};
 
-use crate::reads::key_number;
-use crate::script::{KEYS, STREAMS, stream_of};
+use crate::topics::{key_fields, topic_of_channel};
 use crate::violation::Violation;
 use latido_protocol::native::UNREADABLE_MESSAGE;
 
@@ -46,21 +45,6 @@ pub(super) struct SimViewer {
     pub(super) closed: Option<u16>,
     /// A digest of all bytes ever read. Two runs of a seed must agree on it.
     pub(super) digest: u64,
-}
-
-/// Returns one of the two names of a key's channel.
-pub(super) fn channel(key: u8, long: bool) -> String {
-    let stream = STREAMS[usize::from(stream_of(key))];
-    format!("{stream}:{}{key}", if long { "negocio_" } else { "" })
-}
-
-/// Returns the key of a channel name.
-pub(super) fn key_of(name: &str) -> u8 {
-    key_number(&latido_base::ident::Key::from_canonical(
-        name.split_once(':')
-            .map_or(name, |(_, key)| key)
-            .trim_start_matches("negocio_"),
-    ))
 }
 
 impl SimViewer {
@@ -215,7 +199,7 @@ impl SimViewer {
         match message["type"].as_str().unwrap_or_default() {
             "subscribed" => {
                 let name = name();
-                if !self.allowed.contains(&key_of(&name)) {
+                if !self.allowed.contains(&topic_of_channel(&name)) {
                     return Err(format!("{name} was granted without permission"));
                 }
                 self.subscribed.entry(name).or_default().repeats = true;
@@ -244,7 +228,7 @@ impl SimViewer {
 
     /// A viewer is told that a channel cannot be read only if its key or its stream failed.
     fn on_unreadable(&mut self, name: &str) -> Result<(), Violation> {
-        if !self.may_be_told.contains(&key_of(name)) {
+        if !self.may_be_told.contains(&topic_of_channel(name)) {
             return Err(format!(
                 "{name} works, and its viewer is told that it does not"
             ));
@@ -267,10 +251,14 @@ impl SimViewer {
         {
             return Err(format!("{name}: version {version} after {}", seen.version));
         }
-        let written: String = message["data"]["negocio_id"].to_string();
-        let key = key_of(name);
-        if key >= KEYS || key_of(written.trim_matches('"')) != key {
-            return Err(format!("{name} shows {written}"));
+        let key = topic_of_channel(name);
+        for (field, expected) in key_fields(key) {
+            let written = message["data"][field].to_string();
+            let bare = written.trim_matches('"');
+            let prefix = field.strip_suffix("id").unwrap_or_default();
+            if bare.strip_prefix(prefix).unwrap_or(bare) != expected {
+                return Err(format!("{name} shows {field} {written}"));
+            }
         }
         let best = self.best_versions.entry(key).or_default();
         if *best > version {

@@ -11,10 +11,11 @@ use futures_util::FutureExt;
 use jiff::Timestamp;
 use tokio::sync::Semaphore;
 
-use crate::database_model::{DatabaseModel, today};
+use crate::database_model::{DatabaseModel, TopicLocks, today};
 use crate::reads::{LIMIT, ReadFault, ReadQueue};
-use crate::script::{KEYS, Script, VIEWERS};
-use crate::server::{Permissions, SimServer, ZONE, topic};
+use crate::script::{Script, VIEWERS};
+use crate::server::{Permissions, SimServer, ZONE};
+use crate::topics::{TOPICS, topic};
 use crate::viewer::SimViewer;
 use crate::violation::Violation;
 use latido_admission::PermitSet;
@@ -54,7 +55,7 @@ pub(super) struct SimWorld {
     /// last viewer by then.
     pub(super) refused: BTreeMap<u8, u64>,
     /// The number of commits that the newest answered read saw, by key.
-    pub(super) answered: [u64; KEYS as usize],
+    pub(super) answered: [u64; TOPICS as usize],
     pub(super) permissions: Permissions,
     /// The rights that a recheck found withdrawn, and the time of the first such recheck.
     pub(super) withdrawn: BTreeMap<(usize, u8), Instant>,
@@ -87,11 +88,13 @@ impl SimWorld {
             Duration::from_micros(u64::try_from(start_wall_us).unwrap()),
         );
         let reads = ReadQueue::default();
-        let permissions: Permissions = Arc::new(Mutex::new([[true; KEYS as usize]; VIEWERS]));
+        let permissions: Permissions = Arc::new(Mutex::new([[true; TOPICS as usize]; VIEWERS]));
         let server = SimServer::start(script.lossy, script.zones, &reads, &permissions);
-        let locks = (0..KEYS)
-            .map(|key| server.interest.locks_of_key(&topic(key)))
-            .collect();
+        let locks = (0..TOPICS).map(topic).map(|topic| TopicLocks {
+            pair: server.interest.locks_of_key(&topic),
+            gate: server.interest.gate_locks(&topic),
+        });
+        let locks = locks.collect();
         let first_day = today(ZONE, Timestamp::from_microsecond(start_wall_us).unwrap());
         let mut world = Self {
             server,
@@ -103,7 +106,7 @@ impl SimWorld {
             requests: Vec::new(),
             hooks: Vec::new(),
             refused: BTreeMap::new(),
-            answered: [0; KEYS as usize],
+            answered: [0; TOPICS as usize],
             permissions,
             withdrawn: BTreeMap::new(),
             lock_holder: LockHolderState::Down,

@@ -1,0 +1,115 @@
+//! The steps of the streams over orders. They are added to some runs; the other runs stay as they
+//! are.
+
+use crate::order_model::{ORDERS, SHOPS};
+use crate::script::{Script, SimStep, TRANSACTIONS, VIEWERS};
+use crate::topics::{TOPICS, first_topic_of_shop};
+
+/// One seed in this many has orders.
+const ORDERS_ONE_IN: u8 = 3;
+/// The number of random steps in such a run, and of extra episodes.
+const STEPS: usize = 60;
+const EPISODES: u8 = 4;
+
+/// A step that concerns orders; see [`SimStep`].
+#[derive(Debug, Clone, Copy)]
+pub(super) enum OrderStep {
+    /// Subscribes a viewer to a topic of orders, by one of its two names.
+    Subscribe(u8, u8, bool),
+    Unsubscribe(u8, u8, bool),
+    /// Begins a transaction with a snapshot of its own: REPEATABLE READ.
+    BeginSnapshot(u8),
+    /// Adds a line of this quantity to an order.
+    AddLine(u8, u8, u8),
+    /// Moves an order to a shop.
+    Move(u8, u8, u8),
+    /// Prepares a transaction for a two-phase commit.
+    Prepare(u8),
+    /// Delivers the notification of a move that never was.
+    ForgeMove(u8),
+}
+
+impl Script {
+    /// Adds steps of orders to some of the runs.
+    pub(super) fn with_orders(mut self, mut random: fastrand::Rng) -> Self {
+        if random.u8(0..ORDERS_ONE_IN) > 0 {
+            return self;
+        }
+        for viewer in 0..u8::try_from(VIEWERS).unwrap() {
+            let at = 3 * usize::from(viewer + 1) + 2 * usize::from(viewer);
+            let step = OrderStep::Subscribe(viewer, random.u8(..), random.bool());
+            self.steps.insert(at, SimStep::Order(step));
+            self.steps.insert(at + 1, SimStep::Answer(0, true));
+        }
+        for _ in 0..STEPS {
+            let at = random.usize(5 * VIEWERS..=self.steps.len());
+            let step = draw_step(&mut random);
+            self.steps.insert(at, step);
+        }
+        (0..EPISODES).for_each(|_| self.insert_spread(move_episode(&mut random), &mut random));
+        self
+    }
+}
+
+/// An order moves while another transaction is open that adds a line to it.
+fn move_episode(random: &mut fastrand::Rng) -> Vec<SimStep> {
+    let (viewer, order) = (random.u8(..), random.u8(0..ORDERS));
+    let (writer, mover) = random.choice([(0, 1), (1, 0), (0, 2), (2, 1)]).unwrap();
+    let shop = random.u8(0..u8::try_from(SHOPS.len()).unwrap());
+    let topic = first_topic_of_shop(shop) + random.u8(0..2);
+    let watch = SimStep::Order(OrderStep::Subscribe(viewer, topic, random.bool()));
+    let add = SimStep::Order(OrderStep::AddLine(writer, order, random.u8(1..6)));
+    let relocate = [
+        SimStep::Order(OrderStep::Move(mover, order, shop)),
+        SimStep::Commit(mover),
+    ];
+    let mut steps = vec![SimStep::Commit(writer), SimStep::Commit(mover)];
+    let begins = random.bool();
+    if begins {
+        steps.push(SimStep::Order(OrderStep::BeginSnapshot(writer)));
+    }
+    let is_watched_first = random.u8(0..4) > 0;
+    if is_watched_first {
+        steps.extend([watch, SimStep::Answer(0, true), SimStep::Advance(150)]);
+    }
+    // Only a transaction with an old snapshot can add its line after the move.
+    match begins && random.bool() {
+        true => steps.extend(relocate.into_iter().chain([add])),
+        false => steps.extend([add].into_iter().chain(relocate)),
+    }
+    if !is_watched_first {
+        steps.extend([watch, SimStep::Answer(0, true)]);
+    }
+    if random.u8(0..4) == 0 {
+        steps.push(SimStep::Order(OrderStep::Prepare(writer)));
+    }
+    steps.extend([
+        SimStep::DeliverAll,
+        SimStep::Advance(random.u16(1..400)),
+        SimStep::Commit(writer),
+        SimStep::DeliverAll,
+        SimStep::Advance(random.u16(1..2_000)),
+    ]);
+    steps
+}
+
+fn draw_step(random: &mut fastrand::Rng) -> SimStep {
+    let (a, b, flag) = (random.u8(..), random.u8(..), random.bool());
+    let transaction = random.u8(0..u8::try_from(TRANSACTIONS).unwrap());
+    SimStep::Order(match random.u8(0..40) {
+        0..12 => OrderStep::AddLine(transaction, a, random.u8(1..6)),
+        12..20 => OrderStep::Move(transaction, a, b),
+        20..24 => OrderStep::BeginSnapshot(transaction),
+        24..32 => OrderStep::Subscribe(a, b, flag),
+        32..36 => OrderStep::Unsubscribe(a, b, flag),
+        36 => OrderStep::Prepare(transaction),
+        37 => OrderStep::ForgeMove(a),
+        _ => return SimStep::Commit(transaction),
+    })
+}
+
+/// Returns the topic of orders that a number in a step means.
+pub(super) fn order_topic_number(number: u8) -> u8 {
+    let first = first_topic_of_shop(0);
+    first + number % (TOPICS - first)
+}

@@ -1,0 +1,54 @@
+//! The effect of the steps that concern orders.
+
+use serde_json::json;
+
+use crate::order_model::{ORDERS, SHOPS};
+use crate::order_script::{OrderStep, order_topic_number};
+use crate::script::{TRANSACTIONS, VIEWERS};
+use crate::topics::{channel, first_topic_of_shop, topic};
+use crate::world::SimWorld;
+use latido_stream::{ChangeHint, HintSink as _};
+
+fn transaction(number: u8) -> usize {
+    usize::from(number) % TRANSACTIONS
+}
+
+fn shop(number: u8) -> u8 {
+    number % u8::try_from(SHOPS.len()).unwrap()
+}
+
+impl SimWorld {
+    pub(super) fn apply_order_step(&mut self, step: OrderStep) {
+        match step {
+            OrderStep::Subscribe(viewer, number, long) => {
+                let name = channel(order_topic_number(number), long);
+                self.viewers[usize::from(viewer) % VIEWERS].subscribe(&name);
+            }
+            OrderStep::Unsubscribe(viewer, number, long) => {
+                let name = channel(order_topic_number(number), long);
+                let message = json!({"type": "unsubscribe", "channel": name});
+                self.viewers[usize::from(viewer) % VIEWERS].send(&message);
+            }
+            OrderStep::BeginSnapshot(number) => self.database.begin_snapshot(transaction(number)),
+            OrderStep::AddLine(number, order, quantity) => {
+                self.database
+                    .add_line(transaction(number), order % ORDERS, quantity);
+            }
+            OrderStep::Move(number, order, to) => {
+                self.database
+                    .move_order(transaction(number), order % ORDERS, shop(to));
+            }
+            OrderStep::Prepare(number) => self.database.prepare(transaction(number)),
+            OrderStep::ForgeMove(to) => self.deliver_move(first_topic_of_shop(shop(to))),
+        }
+    }
+
+    /// Delivers the notification that rows moved to the key of a topic.
+    pub(super) fn deliver_move(&self, number: u8) {
+        let topic = topic(number).without_params();
+        self.server.engine.on_hint(&ChangeHint::Moved {
+            stream: topic.stream,
+            keys: Some(vec![topic.key]),
+        });
+    }
+}
