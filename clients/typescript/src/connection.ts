@@ -1,7 +1,7 @@
 import { LatidoError } from './error.js';
 import type { ErrorCode } from './error.js';
 import { BUSY_MS, isFinal, reasonOf, retryDelayMs } from './rules.js';
-import type { LatidoOptions, TokenRequest, WebSocketConstructor, WebSocketLike } from './types.js';
+import type { Clock, Token, TokenRequest, WebSocketConstructor, WebSocketLike } from './types.js';
 
 /** How long token and connection may take together, in ms. */
 const OPEN_MS = 10_000;
@@ -9,9 +9,6 @@ const OPEN_MS = 10_000;
 const PING_MS = 15_000;
 /** How long it may take to answer, in ms. */
 const ANSWER_MS = 5000;
-
-/** Every option, the defaults filled in. */
-type Settings = Required<LatidoOptions>;
 
 /** One message of the server's. */
 export interface Frame {
@@ -30,7 +27,10 @@ export interface Frame {
  */
 export function connection(
   url: string,
-  { token: source, clock, random, WebSocket: chosen }: Settings,
+  source: Token,
+  clock: Clock,
+  random: () => number,
+  chosen: WebSocketConstructor | undefined,
   onOpen: () => void,
   onFrame: (frame: Frame) => void,
   onLost: (error: LatidoError, final: boolean) => void,
@@ -172,32 +172,32 @@ export function connection(
   const renew = () => {
     if (isFixed) return;
     clock.clearTimeout(renewal);
-    // A token that never lives longer than the server's notice is renewed over and over, but not at once.
-    renewal = clock.setTimeout(reauthenticate, Math.max(0, askedAt + BUSY_MS - now()));
+    // A token that never lives longer than the server's notice is renewed over and over, but not at once. A delay below zero is none.
+    renewal = clock.setTimeout(reauthenticate, askedAt + BUSY_MS - now());
   };
 
-  return {
-    open,
-    drop,
-    send,
-    renew,
-    /** The server does what it is for, which alone proves that it is well again. */
-    proven() {
-      failures = 0;
-    },
-    /** Something changed for the better: doesn't wait any longer, or finds out whether the socket still lives. */
-    hurry() {
-      if (isOpen) ping();
-      else if (!attempt) void open();
-    },
-    /** Gives the connection up for another attempt. */
-    retry(code: ErrorCode) {
-      if (attempt) fail(code);
-    },
-    /** The next attempt asks for a token, and is the first. */
-    forget() {
-      token = undefined;
-      failures = 0;
-    },
+  /** The server does what it is for, which alone proves that it is well again. */
+  const proven = () => {
+    failures = 0;
   };
+
+  /** Something changed for the better: doesn't wait any longer, or finds out whether the socket still lives. */
+  const hurry = () => {
+    if (isOpen) ping();
+    else if (!attempt) void open();
+  };
+
+  /** Gives the connection up for another attempt. */
+  const retry = (code: ErrorCode) => {
+    if (attempt) fail(code);
+  };
+
+  /** The next attempt asks for a token, and is the first. */
+  const forget = () => {
+    token = undefined;
+    proven();
+  };
+
+  // A tuple: a minifier shortens its names, and not those of properties.
+  return [open, drop, send, renew, proven, hurry, retry, forget] as const;
 }

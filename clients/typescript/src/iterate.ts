@@ -37,10 +37,10 @@ export function iterate<T>(watch: (observer: Observer<T>) => () => void): AsyncI
       if (!result && failure) throw failure;
       return result ?? { value: undefined, done: true };
     },
-    async return() {
+    return() {
       newest = undefined;
       finish();
-      return { value: undefined, done: true };
+      return this.next();
     },
     [Symbol.asyncIterator]() {
       return this;

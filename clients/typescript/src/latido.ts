@@ -138,9 +138,12 @@ export class Latido {
 
     const address = new URL(url, globalThis.location?.href);
     address.protocol = address.protocol.replace('http', 'ws');
-    const { open, drop, send, renew, proven, hurry, retry, forget } = connection(
+    const [open, drop, send, renew, proven, hurry, retry, forget] = connection(
       address.href,
-      { token, clock, random, WebSocket },
+      token,
+      clock,
+      random,
+      WebSocket,
       ask,
       ({ type, channel, v = 0, data = {} }) => {
         const topic = topics.get(channel ?? data.channel);

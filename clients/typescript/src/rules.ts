@@ -23,7 +23,7 @@ export function reasonOf(closeCode: number): ErrorCode {
 
 /** Whether to come back would only lead to the same end. */
 export function isFinal(reason: ErrorCode): boolean {
-  return reason === 'protocol' || reason === 'too_big' || reason === 'forbidden';
+  return ['protocol', 'too_big', 'forbidden'].includes(reason);
 }
 
 /** The least pause before a busy server is asked again, in ms. */

@@ -4,28 +4,11 @@ import assert from 'node:assert/strict';
 import { afterEach, describe, it } from 'node:test';
 
 import fc from 'fast-check';
-import { Latido, type LatidoOptions } from 'latido';
+import { Latido } from 'latido';
 
-import { FakeClock, type FakeSocket, fakes, settled } from './harness/fake.js';
+import { connected, fake, URL } from './harness/connected.js';
+import { type FakeSocket, settled } from './harness/fake.js';
 import { Seen } from './harness/watching.js';
-
-const URL = 'wss://live.example.com/ws';
-
-function fake(options: Partial<LatidoOptions> = {}) {
-  const { sockets, WebSocket } = fakes();
-  const clock = new FakeClock();
-  const latido = new Latido(URL, { token: () => 'a.b.c', WebSocket, clock, random: () => 0.5, ...options });
-  return { latido, sockets, clock, seen: new Seen<{ v: number }>() };
-}
-
-/** The same, with `a:1` watched on an open socket. */
-async function connected(options: Partial<LatidoOptions> = {}) {
-  const all = fake(options);
-  const stop = all.latido.watch('a:1', all.seen);
-  await settled();
-  const socket = all.sockets[0]!.open();
-  return { ...all, socket, stop };
-}
 
 const newest = (sockets: FakeSocket[]) => sockets.at(-1)!;
 
