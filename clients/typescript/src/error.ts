@@ -1,7 +1,8 @@
 /**
  * Why there is no value, or no connection. A closed list.
  *
- * About one channel, said by the server: `forbidden`, `unknown_channel`, `invalid_key`, `too_many_channels`.
+ * About one channel, said by the server: `forbidden`, `unknown_channel`, `invalid_key`, `too_many_channels`; and for the moment,
+ * `unavailable` (it cannot be read now) and `rate_limited`.
  *
  * About the connection, and it comes back by itself: `lost` (no server, a refused upgrade or a broken network: a browser does not tell
  * them apart), `offline`, `timeout` (it did not open in time), `silent`, `restarting`, `overloaded`, `too_slow`, `too_many_messages`,
@@ -15,6 +16,8 @@ export type ErrorCode =
   | 'unknown_channel'
   | 'invalid_key'
   | 'too_many_channels'
+  | 'unavailable'
+  | 'rate_limited'
   | 'lost'
   | 'offline'
   | 'timeout'

@@ -4,7 +4,7 @@ import type { ErrorCode } from './error.js';
 import { iterate } from './iterate.js';
 import { followPage } from './page.js';
 import { BUSY_MS, isNewer } from './rules.js';
-import type { LatidoOptions, Listener, Observer, Status, Watch } from './types.js';
+import type { LatidoOptions, Listener, Observer, State, Status, Watch } from './types.js';
 
 /** How long a channel that nobody watches is kept, in ms: who leaves and comes back finds its value. */
 const LINGER_MS = 1000;
@@ -26,12 +26,12 @@ interface Topic {
   version: number;
   /** The server was asked for it on this connection. */
   asked?: boolean | undefined;
-  /** The server has confirmed it on this connection. */
+  /** The server has confirmed it on this connection, or refused it. */
   joined?: boolean | undefined;
   /** A value has come on this connection. */
   fed?: boolean | undefined;
-  /** The server has refused it on this connection, or, if it has joined, can't read it now. */
-  refused?: Status | undefined;
+  /** What the server said on this connection about this channel alone: refused, or its value may be old. */
+  own?: Status | undefined;
   linger?: unknown;
 }
 
@@ -83,7 +83,7 @@ export class Latido {
     const tell = (topic: Topic) =>
       each(topic.watchers, (watcher) => {
         const isUp = /open|stale/.test(this.status.state);
-        const status = topic.refused ?? (topic.joined || !isUp ? this.status : CONNECTING);
+        const status = topic.own ?? (topic.joined || !isUp ? this.status : CONNECTING);
         const { state, error } = status;
         if (status === watcher.told) return;
         watcher.told = status;
@@ -102,7 +102,7 @@ export class Latido {
     const detach = (status: Status) => {
       clock.clearTimeout(asking);
       asking = undefined;
-      topics.forEach((topic) => (topic.asked = topic.joined = topic.fed = topic.refused = undefined));
+      topics.forEach((topic) => (topic.asked = topic.joined = topic.fed = topic.own = undefined));
       set(status);
     };
 
@@ -117,12 +117,14 @@ export class Latido {
     /** Asks for every channel that was not asked for, if there is a connection. */
     const ask = () => topics.forEach((topic, channel) => (topic.asked ||= send('subscribe', { channel })));
 
-    const complain = (code: string, message: string | undefined, topic: Topic | undefined) => {
+    const complain = (code: ErrorCode, message: string | undefined, topic: Topic | undefined) => {
+      let state: State = 'closed';
       // The new token was refused on this connection; on another it may do, if it is another user's.
       if (code === 'unauthorized') retry(code);
-      else if (code === 'unavailable' && topic?.joined) topic.refused = { state: 'stale' };
+      else if (code === 'unavailable' && topic?.joined) state = 'stale';
       else if (code === 'unavailable' || code === 'rate_limited') {
         // It concerns the moment, and perhaps not this channel alone.
+        state = 'connecting';
         topics.forEach((topic) => (topic.asked = topic.joined !== undefined));
         asking ??= clock.setTimeout(() => {
           asking = undefined;
@@ -131,9 +133,11 @@ export class Latido {
       } else if (topic) {
         topic.joined = false;
         topic.value = undefined;
-        topic.refused = { state: 'closed', error: new LatidoError(code as ErrorCode, message) };
       }
-      if (topic) tell(topic);
+      // The same again is no change.
+      if (!topic || topic.own?.error?.code === code) return;
+      topic.own = { state, error: new LatidoError(code, message) };
+      tell(topic);
     };
 
     const address = new URL(url, globalThis.location?.href);
@@ -145,18 +149,21 @@ export class Latido {
       random,
       WebSocket,
       ask,
-      ({ type, channel, v = 0, data = {} }) => {
+      ({ type, channel, v, data = {} }) => {
         const topic = topics.get(channel ?? data.channel);
-        if (type === 'status') set(data.stale ? { state: 'stale', since: data.since } : OPEN);
+        const isStatus = type === 'status';
+        const stale: Status | undefined = isStatus && data.stale ? { ...topic?.own, state: 'stale', since: data.since } : undefined;
+        if (isStatus && !channel) set(stale ?? OPEN);
         else if (this.status.state === 'connecting') set(OPEN);
         if (type === 'token_expiring') renew();
         else if (type === 'error') complain(data.code, data.message, topic);
         else if (topic && (channel || type === 'subscribed')) {
           proven();
-          if (channel || !topic.joined) topic.refused = undefined;
+          if (v || isStatus || !topic.joined) topic.own = stale;
           topic.joined = true;
           tell(topic);
-          if (!channel || !isNewer(v, topic.version, !topic.fed)) return;
+          // Only a value has a version.
+          if (!v || !isNewer(v, topic.version, !topic.fed)) return;
           topic.version = v;
           topic.fed = true;
           topic.value = data;
