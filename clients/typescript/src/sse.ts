@@ -1,0 +1,2 @@
+export { EventStream } from './event_stream.js';
+export { withFallback } from './fallback.js';
