@@ -6,4 +6,6 @@ export type { LatidoClient, LatidoConfig } from './provide';
 export { injectLatido } from './watch';
 export type { LatidoInjectOptions, LatidoRef, LatidoStatus, Maybe } from './watch';
 export { LatidoError } from 'latido';
+export { channel } from 'latido/channel';
+export type { Params, Part } from 'latido/channel';
 export type { ErrorCode, Estadisticas, Observer, State, Status, Token, TokenRequest } from 'latido';

@@ -1,8 +1,9 @@
 import { Component, inject, input, Injector, PLATFORM_ID, provideZonelessChangeDetection, signal } from '@angular/core';
 import { toObservable } from '@angular/core/rxjs-interop';
 import { TestBed } from '@angular/core/testing';
-import { type Estadisticas, injectEstadisticas, injectLatido, injectLatidoConnection, LATIDO, type Maybe, provideLatido } from '@latido/angular';
+import { channel, type Estadisticas, injectEstadisticas, injectLatido, injectLatidoConnection, LATIDO, type Maybe, provideLatido } from '@latido/angular';
 import { LatidoTestingController, provideLatidoTesting } from '@latido/angular/testing';
+import { EventStream } from 'latido/sse';
 
 @Component({
   selector: 'negocio-card',
@@ -144,6 +145,57 @@ describe('injectLatido', () => {
     expect(seen).toEqual([undefined, 1, undefined, 2]);
   });
 
+  it('has a state of its own for each channel: old, since when, and why', () => {
+    const server = setup();
+    const [one, other] = [ref<{ n: number }>('ventas:7/3'), ref<{ n: number }>('totales')];
+    server.push('ventas:7/3', { n: 1 });
+    server.push('totales', { n: 2 });
+    server.unavailable('ventas:7/3');
+    expect([one.isStale(), one.error()?.code, one.status(), one.connection()]).toEqual([true, 'unavailable', 'resolved', 'stale']);
+    expect([one.value(), one.staleSince()]).toEqual([{ n: 1 }, undefined]);
+    server.stale(9, 'ventas:7/3');
+    expect([one.staleSince(), one.error()?.code]).toEqual([new Date(9000), 'unavailable']);
+    expect([other.isStale(), other.error(), other.staleSince(), other.connection()]).toEqual([false, undefined, undefined, 'open']);
+    server.push('ventas:7/3', { n: 1 });
+    expect([one.isStale(), one.error(), one.staleSince(), one.connection()]).toEqual([false, undefined, undefined, 'open']);
+    server.stale(60);
+    for (const live of [one, other]) expect([live.isStale(), live.staleSince(), live.error()]).toEqual([true, new Date(60_000), undefined]);
+    server.unavailable('totales');
+    server.disconnect();
+    expect([other.connection(), other.error()]).toEqual(['connecting', undefined]);
+    server.connect();
+    expect([other.connection(), other.isStale()]).toEqual(['open', false]);
+  });
+
+  it('says why nothing comes before the first value', () => {
+    const server = setup();
+    const live = ref('totales');
+    server.unavailable('totales');
+    expect([live.status(), live.isLoading(), live.isStale(), live.error()?.code]).toEqual(['loading', true, false, 'unavailable']);
+  });
+
+  it('refuses the channel of a bad key alone', () => {
+    const server = setup();
+    const [bad, good] = [ref('ventas:7'), ref<number>('ventas:7?desde=2026-11-01')];
+    server.push('ventas:7?desde=2026-11-01', 1);
+    server.refuse('ventas:7', 'invalid_key');
+    expect([bad.status(), bad.error()?.code, good.status(), good.error()]).toEqual(['error', 'invalid_key', 'resolved', undefined]);
+  });
+
+  it('follows a name that is made of signals', () => {
+    const server = setup();
+    const [caja, desde] = [signal(3), signal<string | undefined>(undefined)];
+    const live = ref<number>(() => channel('ventas', [7, caja()], { desde: desde() }));
+    expect(server.watched).toEqual(['ventas:7/3']);
+    desde.set('2026-11-01');
+    TestBed.tick();
+    expect(server.watched).toEqual(['ventas:7/3?desde=2026-11-01']);
+    server.push('ventas:7/3?desde=2026-11-01', 5);
+    expect(live.value()).toBe(5);
+    caja.set(4);
+    expect(live.value()).toBeUndefined();
+  });
+
   it('says whom nobody watches', () => {
     const server = setup();
     ref('a:1');
@@ -224,6 +276,38 @@ describe('provideLatido', () => {
     expect([live.value()?.citas_hoy, live.connection()]).toEqual([5, 'open']);
     TestBed.resetTestingModule();
     expect(socket.isClosed).toBe(true);
+  });
+
+  it('reads event streams where it is told to', async () => {
+    const requests: { url: string; headers: Headers; signal: AbortSignal; says: (frame: object) => void }[] = [];
+    const fetched = async (url: URL, { headers, signal }: { headers: Headers; signal: AbortSignal }) => {
+      let says = (_: object) => {};
+      const body = new ReadableStream<Uint8Array>({
+        start: (stream) => void (says = (frame) => stream.enqueue(new TextEncoder().encode(`data:${JSON.stringify(frame)}\n\n`))),
+      });
+      requests.push({ url: `${url}`, headers, signal, says });
+      return new Response(body);
+    };
+    vi.stubGlobal('fetch', fetched);
+    TestBed.configureTestingModule({
+      providers: [
+        provideZonelessChangeDetection(),
+        provideLatido({ url: 'wss://live.example.com/ws', token: 'a.b.c', WebSocket: EventStream }),
+      ],
+    });
+    const live = [ref<{ n: number }>('ventas:7/3'), ref<{ n: number }>('totales')] as const;
+    await vi.waitUntil(() => requests.length);
+    const [{ url, headers, signal, says }] = requests as [(typeof requests)[0]];
+    expect([url, headers.get('authorization')]).toEqual([
+      'https://live.example.com/events?channel=ventas%3A7%2F3&channel=totales',
+      'Bearer a.b.c',
+    ]);
+    says({ type: 'ventas', channel: 'totales', v: 1, data: { n: 5 } });
+    await vi.waitUntil(() => live[1].hasValue());
+    expect([live[1].value(), live[1].connection(), live[0].isLoading()]).toEqual([{ n: 5 }, 'open', true]);
+    TestBed.resetTestingModule();
+    expect(signal.aborted).toBe(true);
+    vi.unstubAllGlobals();
   });
 
   it('does not flap when somebody leaves and comes back', async () => {

@@ -10,7 +10,7 @@ import {
   type Signal,
   untracked,
 } from '@angular/core';
-import type { LatidoError, State } from 'latido';
+import type { LatidoError, State, Status } from 'latido';
 
 import { LATIDO } from './provide';
 
@@ -28,13 +28,15 @@ export interface LatidoRef<T> {
   /** The newest value. */
   readonly value: Signal<T>;
   readonly status: Signal<LatidoStatus>;
-  /** Why nothing will come. */
+  /** Why nothing will come, which `status` calls `error`; or `unavailable`: why nothing comes now, and the value may be old. */
   readonly error: Signal<LatidoError | undefined>;
   /** When the server read the value. */
   readonly updatedAt: Signal<Date | undefined>;
   readonly isLoading: Signal<boolean>;
-  /** There is a value, and it may be old: the connection is gone, or the server's to its database. */
+  /** There is a value, and it may be old: the connection is gone, or the server's to its database, or this channel can't be read. */
   readonly isStale: Signal<boolean>;
+  /** Since when the server can't read it, if it says so. */
+  readonly staleSince: Signal<Date | undefined>;
   /** The state of this channel. */
   readonly connection: Signal<State>;
   hasValue(): this is LatidoRef<Exclude<T, undefined>>;
@@ -67,10 +69,10 @@ function watch<T>(channel: Maybe<string> | (() => Maybe<string>)): LatidoRef<T |
     source: name,
     computation: (channel) => (channel === undefined ? undefined : client?.last<T>(channel)),
   });
-  const error = linkedSignal<string | undefined, LatidoError | undefined>({ source: name, computation: () => undefined });
-  const connection = linkedSignal<string | undefined, State>({
+  const end = linkedSignal<string | undefined, LatidoError | undefined>({ source: name, computation: () => undefined });
+  const current = linkedSignal<string | undefined, Status>({
     source: name,
-    computation: (channel) => (channel === undefined ? 'closed' : 'connecting'),
+    computation: (channel) => ({ state: channel === undefined ? 'closed' : 'connecting' }),
   });
 
   effect((onCleanup) => {
@@ -82,12 +84,12 @@ function watch<T>(channel: Maybe<string> | (() => Maybe<string>)): LatidoRef<T |
       client.watch<T>(channel, {
         next: (next) => value.set(next),
         error: (reason) => {
-          error.set(reason);
+          end.set(reason);
           value.set(client.last<T>(channel));
         },
-        status: (state) => {
-          connection.set(state);
-          error.set(undefined);
+        status: (_, next) => {
+          current.set(next);
+          end.set(undefined);
         },
       }),
     );
@@ -97,23 +99,30 @@ function watch<T>(channel: Maybe<string> | (() => Maybe<string>)): LatidoRef<T |
   const hasValue = () => value() !== undefined;
   const status = computed<LatidoStatus>(() => {
     if (name() === undefined) return 'idle';
-    if (error()) return 'error';
+    if (end()) return 'error';
     return hasValue() ? 'resolved' : 'loading';
   });
+  const connection = computed(() => current().state);
+  const isAway = (error: LatidoError | undefined) => error?.code === 'unavailable';
   return {
     value: value.asReadonly(),
     status,
-    error: error.asReadonly(),
+    error: computed(() => end() ?? (isAway(current().error) ? current().error : undefined)),
     updatedAt: computed(() => readAt(value())),
     isLoading: computed(() => status() === 'loading'),
     isStale: computed(() => hasValue() && connection() !== 'open'),
-    connection: connection.asReadonly(),
+    staleSince: computed(() => toDate(current().since)),
+    connection,
     hasValue: hasValue as LatidoRef<T | undefined>['hasValue'],
   };
 }
 
-/** Every value of a Latido server carries the time at which it was read, in Unix seconds. */
+/** Every value of a Latido server carries the time at which it was read. */
 function readAt(value: unknown): Date | undefined {
-  const timestamp = (value as { timestamp?: unknown } | undefined)?.timestamp;
-  return typeof timestamp === 'number' ? new Date(timestamp * 1000) : undefined;
+  return toDate((value as { timestamp?: unknown } | undefined)?.timestamp);
+}
+
+/** Of Unix seconds. */
+function toDate(time: unknown): Date | undefined {
+  return typeof time === 'number' ? new Date(time * 1000) : undefined;
 }

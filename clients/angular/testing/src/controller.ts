@@ -16,7 +16,8 @@ export function provideLatidoTesting(): EnvironmentProviders {
 export class LatidoTestingController implements LatidoClient {
   readonly #watchers = new Map<string, Set<Observer<never>>>();
   readonly #values = new Map<string, unknown>();
-  readonly #refused = new Map<string, Status>();
+  /** What the server said of one channel alone. */
+  readonly #own = new Map<string, Status>();
   readonly #listeners = new Set<(state: State, status: Status) => void>();
   #status = IDLE;
   #isClosed = false;
@@ -35,7 +36,7 @@ export class LatidoTestingController implements LatidoClient {
   /** A value comes. Before the first one, or after a lost connection, this connects too. */
   push<T>(channel: string, value: T): void {
     if (this.#status.state === 'connecting') this.connect();
-    if (this.#refused.delete(channel)) this.#tell(channel);
+    if (this.#own.delete(channel)) this.#tell(channel);
     if (!this.#watchers.has(channel)) throw new Error(`nobody watches ${channel}; watched: ${this.watched.join(', ') || 'nothing'}`);
     this.#values.set(channel, value);
     for (const observer of this.#watchers.get(channel) ?? []) observer.next?.(value as never);
@@ -64,15 +65,22 @@ export class LatidoTestingController implements LatidoClient {
     this.#set({ state: 'connecting', error: new LatidoError(code) });
   }
 
-  /** The server can't read its database. */
-  stale(since = Math.floor(Date.now() / 1000)): void {
-    this.#set({ state: 'stale', since });
+  /** The server can't read its database; or, with a channel, what that one shows. `push` ends the latter. */
+  stale(since = Math.floor(Date.now() / 1000), channel?: string): void {
+    const status: Status = { state: 'stale', since };
+    if (channel === undefined) this.#set(status);
+    else this.#mark(channel, { ...this.#own.get(channel), ...status });
+  }
+
+  /** The server can't read a channel now; `push` ends that. */
+  unavailable(channel: string): void {
+    this.#mark(channel, { state: 'stale', error: new LatidoError('unavailable') });
   }
 
   /** The server refuses a channel. */
   refuse(channel: string, code: ErrorCode = 'forbidden'): void {
     this.#values.delete(channel);
-    this.#refused.set(channel, { state: 'closed', error: new LatidoError(code) });
+    this.#own.set(channel, { state: 'closed', error: new LatidoError(code) });
     this.#tell(channel);
   }
 
@@ -112,7 +120,7 @@ export class LatidoTestingController implements LatidoClient {
   reconnect(): void {
     if (this.#isClosed) return;
     this.#reconnects++;
-    this.#refused.clear();
+    this.#own.clear();
     this.#set(this.#watchers.size ? CONNECTING : IDLE);
   }
 
@@ -122,8 +130,17 @@ export class LatidoTestingController implements LatidoClient {
     this.#watchers.clear();
   }
 
+  #mark(channel: string, status: Status): void {
+    if (this.#status.state === 'connecting') this.connect();
+    this.#own.set(channel, status);
+    this.#tell(channel);
+  }
+
   #set(status: Status): void {
     this.#status = status;
+    // With the connection goes what was said on it of channels that can't be read.
+    const isUp = status.state === 'open' || status.state === 'stale';
+    for (const [channel, { state }] of isUp ? [] : this.#own) if (state === 'stale') this.#own.delete(channel);
     for (const listener of this.#listeners) listener(status.state, status);
     for (const channel of this.#watchers.keys()) this.#tell(channel);
   }
@@ -133,7 +150,7 @@ export class LatidoTestingController implements LatidoClient {
   }
 
   #say(channel: string, observer: Observer<never>): void {
-    const status = this.#refused.get(channel) ?? this.#status;
+    const status = this.#own.get(channel) ?? this.#status;
     observer.status?.(status.state, status);
     if (status.state === 'closed' && status.error) observer.error?.(status.error);
   }
