@@ -2,9 +2,11 @@
 
 import { spawn, type ChildProcess } from 'node:child_process';
 import { createHmac } from 'node:crypto';
-import { chmodSync, existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { chmodSync, existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+
+import { Client } from 'pg';
 
 import { until } from './until.js';
 
@@ -55,6 +57,12 @@ class Program {
     this.#child.kill(signal);
     await until(`the server ends with ${signal}`, () => !this.#isAlive());
   }
+
+  /** Waits until it has done its work. */
+  async succeeds(): Promise<void> {
+    await until('the program ends', () => !this.#isAlive());
+    if (this.#child.exitCode !== 0) throw new Error(`it failed: ${this.printed}`);
+  }
 }
 
 /** A server that can be killed and started again at the same address. */
@@ -104,11 +112,35 @@ export class World {
     this.businesses = ((await session.json()) as { negocios: Business[] }).negocios;
   }
 
+  /** The folder of the private database's socket. */
+  get #folder(): string {
+    return this.socket.replace('/.s.PGSQL.5432', '');
+  }
+
+  #variables(more: Record<string, string>, databasePort?: number): Record<string, string> {
+    const database = databasePort ? `127.0.0.1:${databasePort}/latido?sslmode=disable` : `/latido?host=${this.#folder}&port=5432`;
+    return { DATABASE_URL: `postgresql://postgres@${database}`, TIMEZONE: 'America/Guayaquil', ...more };
+  }
+
+  /** Runs SQL on the private database. */
+  async execute(sql: string): Promise<void> {
+    const client = new Client({ host: this.#folder, port: 5432, user: 'postgres', database: 'latido' });
+    await client.connect();
+    await client.query(sql).finally(() => client.end());
+  }
+
+  /** Installs the streams of a `latido.toml`, and returns the variables of a server with them. */
+  async install(toml: string): Promise<Record<string, string>> {
+    const file = join(this.#home, 'latido.toml');
+    writeFileSync(file, toml);
+    const variables = { LATIDO_CONFIG: file };
+    await new Program('install', this.#home, this.#variables(variables)).succeeds();
+    return variables;
+  }
+
   /** Another server on the same database. `databasePort`: where it is reached, instead of its socket. */
   async serve(variables: Record<string, string> = {}, databasePort?: number): Promise<Server> {
-    const folder = this.socket.replace('/.s.PGSQL.5432', '');
-    const database = databasePort ? `127.0.0.1:${databasePort}/latido?sslmode=disable` : `/latido?host=${folder}&port=5432`;
-    const all = { DATABASE_URL: `postgresql://postgres@${database}`, TIMEZONE: 'America/Guayaquil', ...variables };
+    const all = this.#variables(variables, databasePort);
     const server = new Server(this.#home, all);
     this.#servers.push(server);
     return server.start();
