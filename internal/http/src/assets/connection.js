@@ -155,6 +155,8 @@ export class Connection {
         break;
       }
       case 'status':
+        // Of one channel, whose card shows the error already.
+        if (frame.channel) break;
         if (data.stale) this.#reportStale(data.since);
         else this.#reportLive();
         break;
