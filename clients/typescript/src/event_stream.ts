@@ -70,9 +70,12 @@ export class EventStream implements WebSocketLike {
       this.onclose?.({ code });
     };
 
+    /** The server has accepted a channel, of which it has no value yet. */
+    const confirm = (channel?: string) => say({ type: 'subscribed', data: { channel } });
+
     const onError = (data: string, { code, channel }: { code: string; channel?: string }) => {
       // That it can't be read now means that it may be, and that the server goes on trying.
-      if (code === 'unavailable') say({ type: 'subscribed', data: { channel } });
+      if (code === 'unavailable') confirm(channel);
       else channels.delete(channel!);
       this.onmessage?.({ data });
     };
@@ -81,6 +84,8 @@ export class EventStream implements WebSocketLike {
       if (channel) return;
       clearTimeout(repeating);
       isStale = data.stale;
+      // While the database is away nothing else may come of any of them.
+      if (isStale) channels.forEach(confirm);
     };
 
     const onEvent = ({ event, data: lines }: ServerSentEvent) => {

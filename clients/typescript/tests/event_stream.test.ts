@@ -154,10 +154,11 @@ describe('an event stream', () => {
     const { seen, request } = await connected();
     request.status({ stale: true, since: 9 });
     await seen.is('stale');
-    watched('ventas:7');
+    const late = watched('ventas:7');
     const second = (await server.request(2)).answers();
     second.value('totales', 1);
     second.status({ stale: true, since: 9 });
+    await late.is('stale');
     watched('ventas:8');
     // This one begins when the database is back.
     (await server.request(3)).answers().value('totales', 2);
