@@ -8,6 +8,9 @@ use latido_stream::{DEFAULT_TEXT_BYTES, MAX_TEXT_BYTES, Param, ParamKind};
 /// The largest number of parameters of a stream.
 const MAX_PARAMS: usize = 8;
 
+/// The parameter of addresses that holds the token.
+const TOKEN: &str = "token";
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ParamTable {
@@ -40,6 +43,12 @@ impl<'a, 'b> StreamParams<'a, 'b> {
         for (name, table) in params {
             if !is_name(&name) {
                 self.add_error(&name, EXPECTED_NAME);
+            }
+            if name == TOKEN {
+                self.add_error(
+                    &name,
+                    "is the name of the token in addresses; expected another",
+                );
             }
             if key_fields.contains(&name) {
                 self.add_error(&name, "is a key part already; expected another name");

@@ -47,6 +47,17 @@ pub fn raw_value<'a>(query: &'a str, name: &str) -> Option<&'a str> {
     pairs.find(|(key, _)| *key == name).map(|(_, value)| value)
 }
 
+/// Returns a query as it was written, without the pairs of this name.
+pub fn without(query: &str, name: &str) -> String {
+    let is_other = |pair: &&str| {
+        form_urlencoded::parse(pair.as_bytes())
+            .next()
+            .is_none_or(|(key, _)| key != name)
+    };
+    let others: Vec<_> = query.split('&').filter(is_other).collect();
+    others.join("&")
+}
+
 /// Percent-decodes a path segment. Returns `None` if it is not UTF-8.
 pub fn decode_segment(raw: &str) -> Option<Cow<'_, str>> {
     percent_decode_str(raw).decode_utf8().ok()
@@ -95,6 +106,21 @@ mod tests {
             "Token=a",
         ] {
             assert_eq!(value(query, "token"), None, "{query}");
+        }
+    }
+
+    #[test]
+    fn pairs_of_one_name_are_left_out() {
+        for (query, rest) in [
+            ("", ""),
+            ("token=a", ""),
+            (
+                "token=a&desde=%41+b&tokens=c&to%6Ben=d&token",
+                "desde=%41+b&tokens=c",
+            ),
+            ("a&&b=%ff", "a&&b=%ff"),
+        ] {
+            assert_eq!(without(query, "token"), rest, "{query}");
         }
     }
 

@@ -45,6 +45,12 @@ pub enum InvalidKey {
     /// The parts are too long together.
     #[error("expected at most {MAX_KEY_BYTES} bytes")]
     TooLong,
+    /// The text is longer than any key can be written.
+    #[error("expected at most {limit} bytes with the parameters")]
+    LongText {
+        /// The limit.
+        limit: usize,
+    },
     /// A parameter without a default is missing.
     #[error("{name} is missing; expected {expected}")]
     MissingParam {
@@ -118,6 +124,27 @@ impl Stream {
         }
     }
 
+    /// Returns the name of the channel of an address, whose key parts are these segments of a path,
+    /// percent-encoded. The query is ignored if the stream has no parameters. Returns `None` if a
+    /// key that a channel's name does not encode is not UTF-8 once it is decoded.
+    pub fn channel_of_address(&self, parts: &[impl AsRef<str>], query: &str) -> Option<String> {
+        let mut name = self.name.clone();
+        let mut separator = ":";
+        for part in parts.iter().map(AsRef::as_ref) {
+            name.push_str(separator);
+            match self.has_plain_keys() {
+                true => name.push_str(&percent_decode_str(part).decode_utf8().ok()?),
+                false => name.push_str(part),
+            }
+            separator = "/";
+        }
+        if !self.params.is_empty() && !query.is_empty() {
+            name.push('?');
+            name.push_str(query);
+        }
+        Some(name)
+    }
+
     /// Returns the parts of a channel's key exactly as the client wrote them, decoded.
     pub fn parts_as_written<'a>(&self, channel: &'a Channel) -> Vec<Cow<'a, str>> {
         let rest = channel.name.get(self.name.len()..).unwrap_or_default();
@@ -130,9 +157,23 @@ impl Stream {
     /// # Errors
     /// The reason why it is not valid.
     pub fn parse_key(&self, types: &[KeyType], text: &str) -> Result<Key, InvalidKey> {
+        let limit = self.max_text_bytes();
+        if text.len() > limit && !self.has_plain_keys() {
+            return Err(InvalidKey::LongText { limit });
+        }
         let written = self.split_key(text).ok_or_else(|| self.expected_form())?;
         let key = self.canonical_key(types, &written.parts)?;
         Ok(key.with_params(self.parse_params(written.query)?))
+    }
+
+    /// Returns the length of the longest key with its parameters, in bytes. An encoded byte takes
+    /// three. A query may be written in any number of ways, so that the text needs a limit of its
+    /// own: rooms and frames hold the channel's name.
+    fn max_text_bytes(&self) -> usize {
+        let fields = self.key_fields.iter().map(|field| field.len() + 1);
+        let params = self.params.iter();
+        let params = params.map(|param| param.name.len() + param.kind.max_bytes() + 2);
+        3 * (MAX_KEY_BYTES + fields.chain(params).sum::<usize>())
     }
 
     /// Parses a key and ignores its parameters, which need not be valid.

@@ -49,6 +49,20 @@ fn integers_and_uuids_of_several_parts_are_canonical() {
 }
 
 #[test]
+fn text_that_is_longer_than_any_key_is_refused() {
+    let padded = |count: usize| format!("ventas:7?desde=2026-11-01{}", "&".repeat(count));
+    assert!(resolve(stream(1, true), &padded(10)).is_ok());
+    let error = resolve(stream(1, true), &padded(10_000)).unwrap_err();
+    assert!(
+        error.starts_with("invalid key: expected at most"),
+        "{error}"
+    );
+    let longest = "%C3%B1".repeat(MAX_KEY_BYTES / 2);
+    let longest = format!("ventas:{longest}?desde=2026-11-01&hasta=2026-11-02");
+    assert!(resolve(stream(1, true), &longest).is_ok());
+}
+
+#[test]
 fn names_of_the_wrong_form_are_refused() {
     let form = "invalid key: expected ventas:<tienda_id>/<caja>";
     for (stream, name, error) in [

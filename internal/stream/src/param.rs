@@ -40,6 +40,15 @@ pub enum ParamKind {
 }
 
 impl ParamKind {
+    /// Returns the length of the longest value, in bytes. Integers may have leading zeros.
+    pub(crate) fn max_bytes(&self) -> usize {
+        match self {
+            Self::Text { max_bytes } => *max_bytes,
+            Self::Enum(values) => values.iter().map(String::len).max().unwrap_or_default(),
+            Self::Date | Self::Integer | Self::Boolean => 40,
+        }
+    }
+
     /// Returns the canonical text of a value, or `None` if it is not possible.
     pub fn parse(&self, text: &str) -> Option<String> {
         match self {
