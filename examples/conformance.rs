@@ -43,6 +43,7 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 pub(crate) const LIMITS: SessionLimits = SessionLimits {
     message_bytes: 64 * 1024 * 1024,
     channels: 0,
+    param_sets_per_key: 0,
     messages_per_second: u32::MAX,
     message_burst: u32::MAX,
     heartbeat_s: 25,

@@ -159,3 +159,55 @@ async fn http_readers_of_a_failing_key_are_told() {
     let answer = get("/ratios/k1").await.expect("a response");
     assert_eq!(answer.status(), 200);
 }
+
+fn channel_status(channel: &str, data: Value) -> Value {
+    json!({"type": "status", "channel": channel, "data": data})
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn status_names_the_channel_whose_numbers_are_old() {
+    let (app, db, mut socket, token) = start().await;
+    for channel in ["ratios:k1", "ratios:k2"] {
+        socket.subscribe_as(channel, "ratios").await;
+    }
+    let before = app.clock().unix_s();
+    execute(&db, "UPDATE valores SET n = 0 WHERE k = 'k1'").await;
+    assert_unavailable(&socket.next_frame().await, "ratios:k1");
+    let status = socket.next_frame().await;
+    let since = status["data"]["since"].as_i64().expect("a time");
+    assert!((before..=app.clock().unix_s()).contains(&since), "{status}");
+    let stale = channel_status("ratios:k1", json!({"stale": true, "since": since}));
+    assert_eq!(status, stale);
+    // A viewer without numbers has none that are old, and repeating the subscription tells nothing
+    // new.
+    let mut late = app.connect_socket(&token).await;
+    for viewer in [&mut late, &mut socket] {
+        viewer
+            .send(&json!({"type": "subscribe", "channel": "ratios:k1"}))
+            .await;
+        assert_eq!(viewer.next_frame().await["type"], "subscribed");
+        assert_unavailable(&viewer.next_frame().await, "ratios:k1");
+    }
+    execute(&db, "UPDATE valores SET n = 1 WHERE k IN ('k1', 'k2')").await;
+    let mut frames = Vec::new();
+    for _ in 0..3 {
+        frames.push(socket.next_frame().await);
+    }
+    frames.retain(|frame| frame["channel"] == "ratios:k1");
+    assert_eq!(frames[0]["data"]["tenth"], 10);
+    let fresh = channel_status("ratios:k1", json!({"stale": false}));
+    assert_eq!(frames[1..], [fresh.clone()]);
+    assert_eq!(late.next_frame().await["data"]["tenth"], 10);
+    // A client that leaves must not go on showing that its numbers are old.
+    execute(&db, "UPDATE valores SET n = 0 WHERE k = 'k1'").await;
+    for viewer in [&mut late, &mut socket] {
+        assert_unavailable(&viewer.next_frame().await, "ratios:k1");
+        assert_eq!(viewer.next_frame().await["data"]["stale"], true);
+        viewer
+            .send(&json!({"type": "unsubscribe", "channel": "ratios:k1"}))
+            .await;
+        assert_eq!(viewer.next_frame().await, fresh);
+        assert_eq!(viewer.next_frame().await["type"], "unsubscribed");
+    }
+    assert_eq!(app.metric("latido_stale").await, 0.0);
+}

@@ -34,6 +34,7 @@ pub(super) fn serve_metrics(state: &ServerState, head: &RequestHead) -> Result<R
         .set(i64::try_from(broken).unwrap_or(i64::MAX));
     let gauges = SampledGauges {
         topics,
+        param_sets: state.hub.param_sets(),
         subscribers,
         dirty_keys: state.engine.dirty_keys(),
         moved_keys: state.engine.moved_keys(),

@@ -21,7 +21,11 @@ pub enum FrameContent {
     /// A snapshot of the topic.
     Snapshot,
     /// The error that the topic cannot be read. Its next snapshot follows once it can.
-    Unreadable,
+    Unreadable {
+        /// The time since when the numbers are old that viewers have, in Unix seconds. `None` if
+        /// the topic had no snapshot.
+        stale_since: Option<i64>,
+    },
 }
 
 /// The id of a room: a channel name with viewers. Ids are never reused, so a late message for a

@@ -6,6 +6,7 @@ use crate::rooms::HubRooms;
 
 use crate::frame::{PublishOutcome, RoomId, VersionedFrame};
 use crate::observer::WatchObserver;
+use crate::param_sets::TooManyParamSets;
 use crate::pending_frames::{ShardFrames, ShardFramesId};
 use crate::room_stats::RoomStats;
 use latido_base::ident::{Channel, Topic};
@@ -47,6 +48,14 @@ impl Hub {
         }
     }
 
+    /// Sets the limit of the choices of parameters of one key that are watched at a time. A new hub
+    /// has none.
+    #[must_use]
+    pub fn with_param_sets_per_key(self, limit: usize) -> Self {
+        self.lock().param_sets.limit = limit;
+        self
+    }
+
     /// Registers a shard. The hub calls `wake`, from any thread, when the shard's pending frames
     /// stop being empty.
     pub fn register_shard(&self, wake: impl Fn() + Send + Sync + 'static) -> ShardFrames {
@@ -54,19 +63,26 @@ impl Hub {
     }
 
     /// Adds one viewer of `channel` on a shard.
-    pub fn subscribe(&self, shard: ShardFramesId, channel: &Channel) -> HubSubscription {
+    ///
+    /// # Errors
+    /// The channel's key has too many topics.
+    pub fn subscribe(
+        &self,
+        shard: ShardFramesId,
+        channel: &Channel,
+    ) -> Result<HubSubscription, TooManyParamSets> {
         let mut rooms = self.lock();
-        let (room, first) = rooms.add_viewer(channel, Some(shard));
+        let (room, first) = rooms.add_viewer(channel, Some(shard))?;
         if first {
             self.observer.on_watched(&channel.topic);
         }
         let latest = rooms.latest_frame(room, |snapshot| self.encode(channel, snapshot));
         let stale = rooms.staleness_frame();
-        HubSubscription {
+        Ok(HubSubscription {
             room,
             latest,
             staleness_frame: stale,
-        }
+        })
     }
 
     /// Removes one viewer of a room from a shard.
@@ -85,10 +101,10 @@ impl Hub {
         })
     }
 
-    /// Tells the topic's viewers that it cannot be read now. Repeating it sends nothing. The next
-    /// published row ends the state. Returns `true` if viewers were told.
-    pub fn set_unreadable(&self, topic: &Topic) -> bool {
-        self.lock().set_unreadable(topic)
+    /// Tells the topic's viewers that it cannot be read, since `since_s` (Unix seconds). Repeating it
+    /// sends nothing. The next published row ends the state. Returns `true` if viewers were told.
+    pub fn set_unreadable(&self, topic: &Topic, since_s: i64) -> bool {
+        self.lock().set_unreadable(topic, since_s)
     }
 
     /// Makes every shard try again the subscriptions that wait for a stream, because a stream works
@@ -107,6 +123,11 @@ impl Hub {
     /// Returns the number of topics with a viewer, and the number of viewers.
     pub fn counts(&self) -> (usize, usize) {
         self.lock().counts()
+    }
+
+    /// Returns the number of watched topics that have parameters.
+    pub fn param_sets(&self) -> usize {
+        self.lock().param_sets.total()
     }
 
     /// Returns at most `limit` rooms, those with the most viewers. The number of rooms examined is

@@ -61,8 +61,12 @@ fn topic(key: &str) -> Topic {
 fn names_of_one_topic_share_a_snapshot_but_get_own_frames() {
     let (hub, log) = hub();
     let shard = hub.register_shard(|| {});
-    let plain = hub.subscribe(shard.id(), &channel("estadisticas:7"));
-    let alias = hub.subscribe(shard.id(), &channel("estadisticas:negocio_7"));
+    let plain = hub
+        .subscribe(shard.id(), &channel("estadisticas:7"))
+        .unwrap();
+    let alias = hub
+        .subscribe(shard.id(), &channel("estadisticas:negocio_7"))
+        .unwrap();
     assert_eq!(
         log.0.lock().unwrap().as_slice(),
         [(topic("7"), true)],
@@ -100,7 +104,10 @@ fn only_changes_are_sent_and_newest_replaces_pending_frame() {
     let shard = hub.register_shard(move || {
         counter.fetch_add(1, Ordering::Relaxed);
     });
-    let room = hub.subscribe(shard.id(), &channel("estadisticas:7")).room;
+    let room = hub
+        .subscribe(shard.id(), &channel("estadisticas:7"))
+        .unwrap()
+        .room;
     hub.publish(&topic("7"), &row("7", 1, 50));
     assert_eq!(
         hub.publish(&topic("7"), &row("7", 1, 60)),
@@ -124,7 +131,9 @@ fn only_changes_are_sent_and_newest_replaces_pending_frame() {
 fn returning_topic_continues_after_its_old_versions() {
     let (hub, log) = hub();
     let shard = hub.register_shard(|| {});
-    let first = hub.subscribe(shard.id(), &channel("estadisticas:7"));
+    let first = hub
+        .subscribe(shard.id(), &channel("estadisticas:7"))
+        .unwrap();
     hub.publish(&topic("7"), &row("7", 1, 1_000));
     hub.unsubscribe(shard.id(), first.room);
     assert_eq!(log.0.lock().unwrap().last(), Some(&(topic("7"), false)));
@@ -132,7 +141,9 @@ fn returning_topic_continues_after_its_old_versions() {
         hub.publish(&topic("7"), &row("7", 2, 2_000)),
         PublishOutcome::Unwatched
     );
-    let again = hub.subscribe(shard.id(), &channel("estadisticas:7"));
+    let again = hub
+        .subscribe(shard.id(), &channel("estadisticas:7"))
+        .unwrap();
     assert!(again.latest.is_none() && again.room != first.room);
     assert_eq!(
         hub.publish(&topic("7"), &row("7", 2, 900)),
@@ -144,23 +155,29 @@ fn returning_topic_continues_after_its_old_versions() {
 fn failing_topic_is_told_once_and_to_new_viewers() {
     let (hub, _) = hub();
     let shard = hub.register_shard(|| {});
-    let room = hub.subscribe(shard.id(), &channel("estadisticas:7")).room;
-    assert!(!hub.set_unreadable(&topic("8")), "nobody watches it");
+    let room = hub
+        .subscribe(shard.id(), &channel("estadisticas:7"))
+        .unwrap()
+        .room;
+    assert!(!hub.set_unreadable(&topic("8"), 5), "nobody watches it");
     hub.publish(&topic("7"), &row("7", 1, 50));
     shard.take();
-    assert!(hub.set_unreadable(&topic("7")) && !hub.set_unreadable(&topic("7")));
+    assert!(hub.set_unreadable(&topic("7"), 5) && !hub.set_unreadable(&topic("7"), 5));
     let told = shard.take().frames.swap_remove(&room).unwrap();
-    assert_eq!(told.content, FrameContent::Unreadable);
+    let stale_since = Some(5);
+    assert_eq!(told.content, FrameContent::Unreadable { stale_since });
     assert!(
         told.frame
             .payload()
             .contains(r#""channel":"estadisticas:7""#)
     );
-    let alias = hub.subscribe(shard.id(), &channel("estadisticas:negocio_7"));
+    let alias = hub
+        .subscribe(shard.id(), &channel("estadisticas:negocio_7"))
+        .unwrap();
     let latest = alias.latest.unwrap();
     assert_eq!(
         (latest.content, latest.version),
-        (FrameContent::Unreadable, told.version)
+        (told.content, told.version)
     );
     assert!(latest.frame.payload().contains("estadisticas:negocio_7"));
     // An equal row is sent all the same, and it is newer than the error.
@@ -179,8 +196,17 @@ fn failing_topic_is_told_once_and_to_new_viewers() {
 fn topic_that_was_never_read_can_fail() {
     let (hub, _) = hub();
     let shard = hub.register_shard(|| {});
-    let room = hub.subscribe(shard.id(), &channel("estadisticas:7")).room;
-    assert!(hub.set_unreadable(&topic("7")));
+    let room = hub
+        .subscribe(shard.id(), &channel("estadisticas:7"))
+        .unwrap()
+        .room;
+    assert!(hub.set_unreadable(&topic("7"), 5));
+    let stale_since = None;
+    assert_eq!(
+        shard.take().frames[&room].content,
+        FrameContent::Unreadable { stale_since },
+        "there are no numbers that could be old"
+    );
     hub.publish(&topic("7"), &row("7", 1, 50));
     let pending = shard.take();
     assert_eq!(
@@ -201,12 +227,14 @@ fn staleness_is_sent_once_and_to_new_viewers() {
     assert!(shard.take().status.is_some());
     assert!(
         hub.subscribe(shard.id(), &channel("estadisticas:7"))
+            .unwrap()
             .staleness_frame
             .is_some()
     );
     hub.set_staleness(Staleness::Fresh);
     assert!(
         hub.subscribe(shard.id(), &channel("estadisticas:7"))
+            .unwrap()
             .staleness_frame
             .is_none()
     );
@@ -215,11 +243,11 @@ fn staleness_is_sent_once_and_to_new_viewers() {
 #[tokio::test]
 async fn async_subscriber_gets_newest_frame_and_leaves_on_drop() {
     let (hub, log) = hub();
-    let mut subscriber = hub.subscribe_async(&channel("estadisticas:7"));
+    let mut subscriber = hub.subscribe_async(&channel("estadisticas:7")).unwrap();
     hub.publish(&topic("7"), &row("7", 1, 1));
     hub.publish(&topic("7"), &row("7", 2, 2));
     assert_eq!(subscriber.next_frame().await.version, Version(2));
-    let mut late = hub.subscribe_async(&channel("estadisticas:7"));
+    let mut late = hub.subscribe_async(&channel("estadisticas:7")).unwrap();
     assert_eq!(late.next_frame().await.version, Version(2));
     hub.set_staleness(Staleness::StaleSince(9));
     assert!(matches!(late.next().await, SubscriberEvent::Status(_)));
@@ -244,7 +272,7 @@ proptest! {
         for (action, o, name, n) in steps {
             match action {
                 0 => {
-                    let subscribed = hub.subscribe(shards[o].id(), &channel(names[name]));
+                    let subscribed = hub.subscribe(shards[o].id(), &channel(names[name])).unwrap();
                     subscriptions.push((o, name, subscribed.room));
                 }
                 1 => {

@@ -12,6 +12,7 @@
 mod frame;
 mod hub;
 mod observer;
+mod param_sets;
 mod pending_frames;
 mod room_stats;
 mod rooms;
@@ -22,6 +23,7 @@ mod testing;
 pub use frame::{FrameContent, PublishOutcome, RoomId, VersionedFrame};
 pub use hub::{Hub, HubSubscription};
 pub use observer::WatchObserver;
+pub use param_sets::TooManyParamSets;
 pub use pending_frames::{PendingFrames, ShardFrames, ShardFramesId};
 pub use room_stats::{RoomStats, RoomSummary};
 pub use subscriber::{AsyncSubscriber, SubscriberEvent, Unreadable};

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use crate::frame::{FrameContent, PublishOutcome, RoomId, VersionedFrame};
+use crate::param_sets::{ParamSets, TooManyParamSets};
 use crate::pending_frames::{ShardFrames, ShardFramesId};
 use latido_base::ident::{Channel, Topic, Version};
 use latido_protocol::{Frame, Staleness, native};
@@ -27,8 +28,8 @@ pub(super) struct HubRoom {
 #[derive(Default)]
 pub(super) struct TopicState {
     pub(super) latest_snapshot: Option<Snapshot>,
-    /// The version that the current error took, while the topic cannot be read.
-    pub(super) unreadable: Option<Version>,
+    /// Set while the topic cannot be read: the version that the error took, and its content.
+    pub(super) unreadable: Option<(Version, FrameContent)>,
     /// The topic's rooms: usually one, and more when clients use several names for it.
     rooms: Vec<RoomId>,
 }
@@ -38,7 +39,8 @@ impl TopicState {
     /// topic without either.
     fn last_version(&self, retired: Version) -> Version {
         let snapshot = self.latest_snapshot.as_ref().map(|s| s.version);
-        self.unreadable.max(snapshot).unwrap_or(retired)
+        let error = self.unreadable.map(|(version, _)| version);
+        error.max(snapshot).unwrap_or(retired)
     }
 }
 
@@ -46,6 +48,7 @@ pub(super) struct HubRooms {
     pub(super) topics: HashMap<Topic, TopicState>,
     pub(super) rooms: HashMap<RoomId, HubRoom>,
     by_name: HashMap<Arc<str>, RoomId>,
+    pub(super) param_sets: ParamSets,
     shards: Vec<ShardFrames>,
     next_id: u64,
     viewers: usize,
@@ -62,6 +65,7 @@ impl Default for HubRooms {
             topics: HashMap::new(),
             rooms: HashMap::new(),
             by_name: HashMap::new(),
+            param_sets: ParamSets::default(),
             shards: Vec::new(),
             next_id: 0,
             viewers: 0,
@@ -80,14 +84,17 @@ impl HubRooms {
     }
 
     /// Adds a viewer. Returns the room, and `true` if this is the topic's first viewer.
+    ///
+    /// # Errors
+    /// The topic would be one too many of its key.
     pub(super) fn add_viewer(
         &mut self,
         channel: &Channel,
         shard: Option<ShardFramesId>,
-    ) -> (RoomId, bool) {
+    ) -> Result<(RoomId, bool), TooManyParamSets> {
         let id = match self.by_name.get(&channel.name) {
             Some(id) => *id,
-            None => self.open_room(channel),
+            None => self.open_room(channel)?,
         };
         let first = self
             .topics
@@ -104,10 +111,13 @@ impl HubRooms {
             }
             self.viewers += 1;
         }
-        (id, first)
+        Ok((id, first))
     }
 
-    fn open_room(&mut self, channel: &Channel) -> RoomId {
+    fn open_room(&mut self, channel: &Channel) -> Result<RoomId, TooManyParamSets> {
+        if !self.topics.contains_key(&channel.topic) {
+            self.param_sets.add(&channel.topic)?;
+        }
         let id = RoomId(self.next_id);
         self.next_id += 1;
         let room = HubRoom {
@@ -124,7 +134,7 @@ impl HubRooms {
             .or_default()
             .rooms
             .push(id);
-        id
+        Ok(id)
     }
 
     /// Removes a viewer. Returns the topic if this was its last viewer.
@@ -161,6 +171,7 @@ impl HubRooms {
             self.retired_version = self.retired_version.max(version);
         }
         self.topics.remove(&room.channel.topic);
+        self.param_sets.remove(&room.channel.topic);
         Some(room.channel.topic)
     }
 
@@ -174,7 +185,7 @@ impl HubRooms {
         if room.latest_frame.is_none() {
             let topic = self.topics.get(&room.channel.topic)?;
             room.latest_frame = match (topic.unreadable, &topic.latest_snapshot) {
-                (Some(version), _) => Some(unreadable_frame(&room.channel, version)),
+                (Some(error), _) => Some(unreadable_frame(&room.channel, error)),
                 (None, Some(snapshot)) => Some(VersionedFrame {
                     version: snapshot.version,
                     frame: encode(snapshot),
@@ -241,9 +252,9 @@ impl HubRooms {
         }
     }
 
-    /// Tells the topic's viewers that it cannot be read, unless they were told. Returns `true` if
-    /// they were not.
-    pub(super) fn set_unreadable(&mut self, topic: &Topic) -> bool {
+    /// Tells the topic's viewers that it cannot be read since `since_s` (Unix seconds), unless they
+    /// were told. Returns `true` if they were not.
+    pub(super) fn set_unreadable(&mut self, topic: &Topic, since_s: i64) -> bool {
         let retired = self.retired_version;
         let Some(state) = self.topics.get_mut(topic) else {
             return false;
@@ -254,8 +265,10 @@ impl HubRooms {
         // The error takes a version of its own, so that it and the snapshots around it replace one
         // another like snapshots do. It is not on the wire.
         let version = state.last_version(retired).next(0);
-        state.unreadable = Some(version);
-        self.send_to_rooms(topic, |channel| unreadable_frame(channel, version));
+        let stale_since = state.latest_snapshot.as_ref().map(|_| since_s);
+        let error = (version, FrameContent::Unreadable { stale_since });
+        state.unreadable = Some(error);
+        self.send_to_rooms(topic, |channel| unreadable_frame(channel, error));
         true
     }
 
@@ -311,11 +324,14 @@ impl HubRooms {
     }
 }
 
-fn unreadable_frame(channel: &Channel, version: Version) -> VersionedFrame {
+fn unreadable_frame(
+    channel: &Channel,
+    (version, content): (Version, FrameContent),
+) -> VersionedFrame {
     VersionedFrame {
         version,
         frame: native::encode_unreadable(channel),
-        content: FrameContent::Unreadable,
+        content,
     }
 }
 

@@ -6,6 +6,7 @@ use tokio::sync::watch;
 
 use crate::frame::{FrameContent, RoomId, VersionedFrame};
 use crate::hub::Hub;
+use crate::param_sets::TooManyParamSets;
 use latido_base::ident::Channel;
 use latido_protocol::Frame;
 
@@ -29,8 +30,10 @@ pub enum SubscriberEvent {
     /// A frame with a new snapshot of the topic.
     Frame(VersionedFrame),
     /// The error that the topic cannot be read now. A frame follows once it can.
-    Unreadable(Frame),
-    /// A status frame: the data is stale, or fresh again.
+    /// The numbers that the viewer has are old since that time (Unix seconds), unless the topic had
+    /// none.
+    Unreadable(Frame, Option<i64>),
+    /// A status frame: the database cannot be read, or can be read again.
     Status(Frame),
 }
 
@@ -64,7 +67,9 @@ impl AsyncSubscriber {
                     if let Some(frame) = self.frames.borrow_and_update().clone() {
                         return match frame.content {
                             FrameContent::Snapshot => SubscriberEvent::Frame(frame),
-                            FrameContent::Unreadable => SubscriberEvent::Unreadable(frame.frame),
+                            FrameContent::Unreadable { stale_since } => {
+                                SubscriberEvent::Unreadable(frame.frame, stale_since)
+                            }
                         };
                     }
                 }
@@ -86,7 +91,7 @@ impl AsyncSubscriber {
         loop {
             match self.next().await {
                 SubscriberEvent::Frame(frame) => return Ok(frame),
-                SubscriberEvent::Unreadable(_) => return Err(Unreadable),
+                SubscriberEvent::Unreadable(..) => return Err(Unreadable),
                 SubscriberEvent::Status(_) => {}
             }
         }
@@ -110,9 +115,15 @@ impl Drop for AsyncSubscriber {
 
 impl Hub {
     /// Adds a viewer that runs as a Tokio task. It is removed when it is dropped.
-    pub fn subscribe_async(self: &Arc<Self>, channel: &Channel) -> AsyncSubscriber {
+    ///
+    /// # Errors
+    /// The channel's key has too many topics.
+    pub fn subscribe_async(
+        self: &Arc<Self>,
+        channel: &Channel,
+    ) -> Result<AsyncSubscriber, TooManyParamSets> {
         let mut rooms = self.lock();
-        let (room, first) = rooms.add_viewer(channel, None);
+        let (room, first) = rooms.add_viewer(channel, None)?;
         if first {
             self.observer.on_watched(&channel.topic);
         }
@@ -120,7 +131,8 @@ impl Hub {
         let _ = rooms.latest_frame(room, |snapshot| self.encode(channel, snapshot));
         let (frames, status) = rooms.receivers(room);
         let stale = rooms.staleness_frame().is_some();
-        AsyncSubscriber::new(Arc::clone(self), room, frames, status, stale)
+        let hub = Arc::clone(self);
+        Ok(AsyncSubscriber::new(hub, room, frames, status, stale))
     }
 
     fn unsubscribe_async(&self, room: RoomId) {

@@ -46,7 +46,9 @@ impl StreamCore {
         let engine = Engine::new(&config.engine, &catalog, interest, Arc::clone(&metrics));
         let system_viewers = SystemTopicViewers::default();
         let observer = system_viewers.wrap_observer(engine.observer());
-        let hub = Arc::new(Hub::new(Arc::clone(&catalog), observer));
+        let hub = Hub::new(Arc::clone(&catalog), observer)
+            .with_param_sets_per_key(config.limits.param_sets_per_key);
+        let hub = Arc::new(hub);
         let verifier = Arc::new(Verifier::new(&config.verifier, clock.clone())?);
         verifier.start(drain);
         let permissions = Arc::new(database.clone());

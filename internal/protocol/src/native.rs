@@ -117,13 +117,23 @@ pub fn encode_reply(reply: &ServerReply) -> String {
     value.to_string()
 }
 
-/// Encodes the staleness of the data as a status frame.
+/// Encodes the staleness of all data as a status frame.
 pub fn encode_staleness(staleness: Staleness) -> Frame {
-    let data = match staleness {
+    Frame::text(&json!({"type": "status", "data": staleness_data(staleness)}).to_string())
+}
+
+/// Encodes the staleness of the data of the channel with this name as a status frame.
+pub fn encode_channel_staleness(channel: &str, staleness: Staleness) -> Frame {
+    let data = staleness_data(staleness);
+    let status = json!({"type": "status", "channel": channel, "data": data});
+    Frame::text(&status.to_string())
+}
+
+fn staleness_data(staleness: Staleness) -> serde_json::Value {
+    match staleness {
         Staleness::Fresh => json!({"stale": false}),
         Staleness::StaleSince(since) => json!({"stale": true, "since": since}),
-    };
-    Frame::text(&json!({"type": "status", "data": data}).to_string())
+    }
 }
 
 /// The message of the error for a channel that cannot be read.

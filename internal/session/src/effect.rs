@@ -14,7 +14,8 @@ pub enum SessionEffect {
     /// Send this reply.
     Reply(ServerReply),
     /// Subscribe, reply, and send the newest frame; then call
-    /// [`Session::on_subscribed`](crate::Session::on_subscribed).
+    /// [`Session::on_subscribed`](crate::Session::on_subscribed), or
+    /// [`Session::on_limit_reached`](crate::Session::on_limit_reached).
     Subscribe(Channel),
     /// Reply and send the current frame again, because the subscription is active already.
     Resend(Arc<str>, RoomPosition),

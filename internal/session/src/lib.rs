@@ -6,6 +6,7 @@ mod effect;
 mod error_effect;
 mod limits;
 mod rate_limit;
+mod room_membership;
 mod session;
 mod session_context;
 mod settings;

@@ -4,6 +4,8 @@
 pub(crate) const MESSAGE_BYTES: u32 = 16 * 1024;
 /// The default number of channels.
 pub(crate) const CHANNELS: usize = 100;
+/// The default number of choices of parameters of one key.
+pub(crate) const PARAM_SETS_PER_KEY: usize = 100;
 /// The default average number of messages per second.
 pub(crate) const MESSAGES_PER_SECOND: u32 = 50;
 /// The default number of messages allowed at once.
@@ -13,7 +15,7 @@ pub(crate) const HEARTBEAT_S: u32 = 25;
 /// The default time for which a client's socket may be full, in seconds.
 pub(crate) const SLOW_CLIENT_S: u32 = 30;
 
-/// The named limits of a session. Durations are whole seconds, because the shards' timer wheel
+/// The named limits of sessions. Durations are whole seconds, because the shards' timer wheel
 /// advances once a second.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SessionLimits {
@@ -23,6 +25,9 @@ pub struct SessionLimits {
     /// The maximum number of channels at a time. A further one causes the error
     /// `too_many_channels`.
     pub channels: usize,
+    /// The maximum number of choices of parameters of one key that all clients together watch at a
+    /// time. A further one causes the error `too_many_channels`.
+    pub param_sets_per_key: usize,
     /// The average number of messages per second. Further ones are dropped with the error
     /// `rate_limited`.
     pub messages_per_second: u32,
@@ -44,6 +49,7 @@ impl Default for SessionLimits {
         Self {
             message_bytes: MESSAGE_BYTES,
             channels: CHANNELS,
+            param_sets_per_key: PARAM_SETS_PER_KEY,
             messages_per_second: MESSAGES_PER_SECOND,
             message_burst: BURST_MESSAGES,
             heartbeat_s: HEARTBEAT_S,

@@ -6,8 +6,7 @@ use crate::error_effect::{error, error_code, forbidden};
 use crate::rate_limit::{MessageRateLimit, RateDecision};
 use crate::subscription::{Subscription, SubscriptionState};
 use crate::{
-    CloseReason, PermissionAnswer, ReauthError, RoomPosition, SessionContext, SessionEffect,
-    SessionLimits,
+    CloseReason, PermissionAnswer, ReauthError, SessionContext, SessionEffect, SessionLimits,
 };
 use latido_auth::{Decision, Principal, TokenEnd};
 use latido_base::ident::Channel;
@@ -17,8 +16,8 @@ use latido_stream::ChannelError;
 /// The session of one native connection.
 #[derive(Debug)]
 pub struct Session {
-    principal: Arc<Principal>,
-    subscriptions: Vec<Subscription>,
+    pub(super) principal: Arc<Principal>,
+    pub(super) subscriptions: Vec<Subscription>,
     rate_limit: MessageRateLimit,
     /// Set while a new token is being verified; only one is verified at a time.
     is_verifying: bool,
@@ -222,29 +221,6 @@ impl Session {
             .collect()
     }
 
-    /// Stores the position of a new subscription, and the lease of the right to it. The name
-    /// becomes the shard's own copy, which all its subscribers share.
-    pub fn on_subscribed(
-        &mut self,
-        channel: &Channel,
-        position: RoomPosition,
-        context: &SessionContext,
-    ) {
-        let (catalog, policy) = (&context.catalog, &context.policy);
-        let lease = policy.lease(&self.principal, catalog, channel);
-        if let Some(subscription) = self
-            .subscriptions
-            .iter_mut()
-            .find(|subscription| subscription.name == channel.name)
-        {
-            *subscription = Subscription {
-                name: Arc::clone(&channel.name),
-                state: SubscriptionState::Active(position),
-                lease,
-            };
-        }
-    }
-
     /// Returns whether a right of this client may be withdrawn in the database, so that
     /// [`Session::check_leases`] must be called now and then.
     pub fn has_leases(&self) -> bool {
@@ -274,22 +250,6 @@ impl Session {
             }
         }
         effects
-    }
-
-    /// Updates a subscription that moved within its room.
-    pub fn on_position_moved(&mut self, position: RoomPosition) {
-        for subscription in &mut self.subscriptions {
-            if let SubscriptionState::Active(current) = &mut subscription.state
-                && current.room == position.room
-            {
-                current.member = position.member;
-            }
-        }
-    }
-
-    /// Returns the positions of all active subscriptions.
-    pub fn positions(&self) -> impl Iterator<Item = RoomPosition> {
-        self.subscriptions.iter().filter_map(Subscription::position)
     }
 
     /// Returns the names of all channels that are subscribed, or wait for a permission check or for

@@ -3,8 +3,8 @@
 use latido_settings::{SettingsReader, variables};
 
 use crate::limits::{
-    BURST_MESSAGES, CHANNELS, HEARTBEAT_S, MESSAGE_BYTES, MESSAGES_PER_SECOND, SLOW_CLIENT_S,
-    SessionLimits, idle_timeout_s,
+    BURST_MESSAGES, CHANNELS, HEARTBEAT_S, MESSAGE_BYTES, MESSAGES_PER_SECOND, PARAM_SETS_PER_KEY,
+    SLOW_CLIENT_S, SessionLimits, idle_timeout_s,
 };
 
 variables! {
@@ -13,6 +13,8 @@ variables! {
     "Limits" {
         plain MAX_CHANNELS "N" = usize(CHANNELS),
             "Maximum number of channels of one connection";
+        plain MAX_PARAM_SETS_PER_KEY "N" = usize(PARAM_SETS_PER_KEY),
+            "Maximum number of choices of parameters of one key that are watched at a time";
         plain MAX_MESSAGE_BYTES "BYTES" = u32(MESSAGE_BYTES),
             "Maximum size of a message from a client";
         plain MAX_MESSAGES_PER_SECOND "N" = u32(MESSAGES_PER_SECOND),
@@ -34,6 +36,7 @@ impl SessionLimits {
         let heartbeat_s = r.number(&HEARTBEAT_SECONDS, 1..=3_600);
         Self {
             channels: r.number(&MAX_CHANNELS, 1..=100_000),
+            param_sets_per_key: r.number(&MAX_PARAM_SETS_PER_KEY, 1..=1_000_000),
             // The lower bound, in bytes: a smaller message could not contain a token.
             message_bytes: r.number(&MAX_MESSAGE_BYTES, 1_024..=16_777_216),
             messages_per_second,

@@ -3,7 +3,7 @@
 use crate::broadcast_queue::SLICE;
 use crate::client::{ConnectionState, ShardClient};
 use crate::outbox::{Outbox, SendResult, send};
-use crate::rooms::ShardMember;
+use crate::rooms::{MemberFrame, ShardMember};
 use crate::worker::ShardWorker;
 use latido_session::CloseReason;
 
@@ -97,6 +97,7 @@ impl ShardWorker {
     fn send_slice(&mut self, index: u32) -> usize {
         let mut sends = 0;
         let mut frames = 0;
+        let mut clients = 0;
         let mut bytes = 0;
         for _ in 0..MAX_SCANNED {
             let Some(room) = self.rooms.get_mut(index) else {
@@ -112,43 +113,43 @@ impl ShardWorker {
                 0
             };
             room.cursor = index_in_room + 1;
-            let Some(frame) = room.latest.as_ref().map(|latest| &latest.frame) else {
-                break;
-            };
-            let member = &mut room.members[index_in_room];
-            if member.seen_turn == room.turn {
+            let member_before: ShardMember = room.members[index_in_room];
+            if member_before.seen_turn == room.turn {
                 continue;
             }
-            if member.is_blocked() {
+            if member_before.is_blocked() {
                 self.deps.metrics.frames_superseded.inc();
                 continue;
             }
-            let member_now: ShardMember = *member;
-            let slot = member_now.slot();
-            if member_now.has_other_rooms() {
+            let slot = member_before.slot();
+            if member_before.has_other_rooms() {
                 sends += 1;
                 self.with_client(slot, |worker, client| worker.catch_up(slot, client));
                 continue;
             }
-            member.seen_turn = room.turn;
+            let Some(MemberFrame { frame, count, .. }) = room.take_frame(index_in_room) else {
+                break;
+            };
             let Some(socket) = self.connections.socket(slot) else {
                 continue;
             };
             match send(socket, frame.as_bytes()) {
                 SendResult::All => {
                     sends += 1;
-                    frames += 1;
+                    clients += 1;
+                    frames += count;
                     bytes += frame.as_bytes().len();
                 }
                 SendResult::Partial(sent) => {
+                    let outbox = Outbox::after_frame(frame, sent, self.clock.now_s);
                     if sent == 0 {
                         // No byte was sent: the client is behind, but not in the middle of a frame.
-                        member.seen_turn = room.turn.wrapping_sub(1);
+                        room.members[index_in_room] = member_before;
                     } else {
-                        frames += 1;
+                        clients += 1;
+                        frames += count;
                         bytes += sent;
                     }
-                    let outbox = Outbox::after_frame(frame, sent, self.clock.now_s);
                     self.with_client(slot, |worker, client| {
                         worker.mark_blocked(slot, client, outbox)
                     });
@@ -159,7 +160,7 @@ impl ShardWorker {
             }
         }
         self.count_sent(frames, bytes);
-        self.count_room_errors(index, frames);
+        self.count_room_errors(index, clients);
         sends
     }
 

@@ -149,13 +149,12 @@ impl ShardWorker {
                 continue;
             };
             if room.is_stale(room.members[index_in_room])
-                && let Some(latest) = &room.latest
+                && let Some(taken) = room.take_frame(index_in_room)
             {
-                scratch.extend_from_slice(latest.frame.as_bytes());
-                let content = latest.content;
-                room.members[index_in_room].seen_turn = room.turn;
+                scratch.extend_from_slice(taken.frame.as_bytes());
+                frames += taken.count;
+                let content = taken.content;
                 self.count_errors(content, 1);
-                frames += 1;
             }
         }
         frames
@@ -253,7 +252,7 @@ impl ShardWorker {
 
     /// Counts the clients that a room's frame is sent to, if the frame is an error.
     pub(super) fn count_errors(&self, content: FrameContent, clients: u64) {
-        if content == FrameContent::Unreadable && clients > 0 {
+        if matches!(content, FrameContent::Unreadable { .. }) && clients > 0 {
             let code = ErrorCode::Unavailable.as_str();
             self.deps.metrics.errors_sent.increment_by(code, clients);
         }

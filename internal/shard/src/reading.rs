@@ -8,6 +8,7 @@ use crate::outbox::receive;
 use crate::worker::ShardWorker;
 use latido_base::clock::monotonic_now;
 use latido_base::ident::Channel;
+use latido_hub::TooManyParamSets;
 use latido_protocol::websocket::{Chunk, WsMessage, echo_close_frame, pong_frame};
 use latido_protocol::{ErrorCode, Frame, ServerReply, native};
 use latido_session::{
@@ -117,7 +118,7 @@ impl ShardWorker {
             SessionEffect::Subscribe(channel) => self.subscribe(slot, client, &channel),
             SessionEffect::Resend(name, position) => self.resend(slot, client, name, position),
             SessionEffect::Unsubscribe(name, position) => {
-                self.leave_room(client, position);
+                self.leave_room(slot, client, position);
                 self.reply(slot, client, &ServerReply::Unsubscribed(name));
             }
             SessionEffect::CheckPermission(channel) => {
@@ -187,8 +188,11 @@ impl ShardWorker {
 
     /// Subscribes a client; the response and the newest frame leave in one write.
     fn subscribe(&mut self, slot: u32, client: &mut ShardClient, channel: &Channel) {
-        let subscribed = self.deps.hub.subscribe(self.frames.id(), channel);
-        let index = self.rooms.get_or_create(subscribed.room);
+        let subscribed = match self.deps.hub.subscribe(self.frames.id(), channel) {
+            Ok(subscribed) => subscribed,
+            Err(limit) => return self.refuse(slot, client, channel, limit),
+        };
+        let index = self.rooms.get_or_create(subscribed.room, &channel.name);
         let Some(room) = self.rooms.get_mut(index) else {
             return;
         };
@@ -206,9 +210,11 @@ impl ShardWorker {
         self.set_flags(client);
         let mut bytes = encode_reply(&ServerReply::Subscribed(Arc::clone(&channel.name)));
         let newest = self.take_newest_frame(client, position);
-        let frames =
-            1 + u64::from(newest.is_some()) + u64::from(subscribed.staleness_frame.is_some());
-        bytes.extend_from_slice(newest.as_ref().map_or(&[][..], Frame::as_bytes));
+        let mut frames = 1 + u64::from(subscribed.staleness_frame.is_some());
+        if let Some((newest, count)) = newest {
+            bytes.extend_from_slice(newest.as_bytes());
+            frames += count;
+        }
         bytes.extend_from_slice(
             subscribed
                 .staleness_frame
@@ -216,6 +222,21 @@ impl ShardWorker {
                 .map_or(&[][..], Frame::as_bytes),
         );
         self.push_all(slot, client, frames, bytes);
+    }
+
+    fn refuse(
+        &mut self,
+        slot: u32,
+        client: &mut ShardClient,
+        channel: &Channel,
+        limit: TooManyParamSets,
+    ) {
+        self.deps.metrics.param_sets_refused.inc();
+        let session = client.session_mut();
+        let effect = session.map(|session| session.on_limit_reached(channel, limit.to_string()));
+        if let Some(effect) = effect {
+            self.apply(slot, client, effect);
+        }
     }
 
     /// Repeats the response and the current frame.
@@ -227,9 +248,12 @@ impl ShardWorker {
         position: RoomPosition,
     ) {
         let mut bytes = encode_reply(&ServerReply::Subscribed(name));
-        let newest = self.take_newest_frame(client, position);
-        bytes.extend_from_slice(newest.as_ref().map_or(&[][..], Frame::as_bytes));
-        self.push_all(slot, client, 1 + u64::from(newest.is_some()), bytes);
+        let mut frames = 1;
+        if let Some((newest, count)) = self.take_newest_frame(client, position) {
+            bytes.extend_from_slice(newest.as_bytes());
+            frames += count;
+        }
+        self.push_all(slot, client, frames, bytes);
     }
 
     /// Takes the newest frame of a room, to send it with a response; the broadcast then skips the
@@ -238,21 +262,29 @@ impl ShardWorker {
     /// Returns `None` while the socket is full. The client is then behind in that room and catches
     /// up when the socket drains. Thus a client that repeats requests without reading costs no copy
     /// per request.
-    fn take_newest_frame(&mut self, client: &ShardClient, position: RoomPosition) -> Option<Frame> {
+    fn take_newest_frame(
+        &mut self,
+        client: &ShardClient,
+        position: RoomPosition,
+    ) -> Option<(Frame, u64)> {
         let (room, index) = self.rooms.member(position)?;
         let is_full = client.outbox.is_some();
-        room.members[index].seen_turn = if is_full {
-            room.turn.wrapping_sub(1)
-        } else {
-            room.turn
-        };
-        let latest = room.latest.as_ref().filter(|_| !is_full)?;
-        let (frame, content) = (latest.frame.clone(), latest.content);
+        if is_full {
+            room.members[index].seen_turn = room.turn.wrapping_sub(1);
+            return None;
+        }
+        let taken = room.take_frame(index)?;
+        let newest = (taken.frame.clone(), taken.count);
+        let content = taken.content;
         self.count_errors(content, 1);
-        Some(frame)
+        Some(newest)
     }
 
-    fn leave_room(&mut self, client: &mut ShardClient, position: RoomPosition) {
+    fn leave_room(&mut self, slot: u32, client: &mut ShardClient, position: RoomPosition) {
+        let left = self.rooms.member(position);
+        if let Some(frame) = left.and_then(|(room, index)| room.parting_frame(index)) {
+            self.push(slot, client, frame.as_bytes().to_vec());
+        }
         self.give_up_position(position);
         self.set_flags(client);
     }

@@ -1,8 +1,10 @@
 //! The rooms of a shard: the members of each, and the progress of its newest frame.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
-use latido_hub::{RoomId, VersionedFrame};
+use latido_hub::{FrameContent, RoomId, VersionedFrame};
+use latido_protocol::{Frame, Staleness, native};
 use latido_session::RoomPosition;
 
 /// The flag of a member whose socket is full. It catches up when the socket drains, not through a
@@ -12,11 +14,23 @@ const BLOCKED: u32 = 1 << 31;
 /// The flag of a member that is in several rooms: the new frames of all of them leave in one write.
 const OTHER_ROOMS: u32 = 1 << 30;
 
+/// The flag of a member that got a snapshot, so that its client may show numbers.
+const HAS_NUMBERS: u32 = 1 << 29;
+
+/// The flag of a member that was told that its numbers are old.
+const HAS_OLD_NUMBERS: u32 = 1 << 28;
+
+/// The flags that [`ShardMember::set_flags`] sets.
+const SOCKET_FLAGS: u32 = BLOCKED | OTHER_ROOMS;
+
+/// The bits of the slot number.
+const SLOT: u32 = !(SOCKET_FLAGS | HAS_NUMBERS | HAS_OLD_NUMBERS);
+
 /// A client in a room. A broadcast reads all members of a room, so they are contiguous and take
 /// eight bytes each.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ShardMember {
-    /// The client's slot number, and the two flags.
+    /// The client's slot number, and the flags.
     slot: u32,
     /// The value of the room's `turn` when the client last got its newest frame.
     pub(super) seen_turn: u32,
@@ -24,7 +38,7 @@ pub(super) struct ShardMember {
 
 impl ShardMember {
     pub(super) fn slot(self) -> u32 {
-        self.slot & !(BLOCKED | OTHER_ROOMS)
+        self.slot & SLOT
     }
 
     pub(super) fn is_blocked(self) -> bool {
@@ -36,17 +50,56 @@ impl ShardMember {
     }
 
     pub(super) fn set_flags(&mut self, blocked: bool, multi: bool) {
-        self.slot =
-            self.slot() | if blocked { BLOCKED } else { 0 } | if multi { OTHER_ROOMS } else { 0 };
+        self.slot = self.slot & !SOCKET_FLAGS
+            | if blocked { BLOCKED } else { 0 }
+            | if multi { OTHER_ROOMS } else { 0 };
     }
+
+    /// Returns whether the client was told that its numbers are old.
+    pub(super) fn has_old_numbers(self) -> bool {
+        self.slot & HAS_OLD_NUMBERS != 0
+    }
+
+    /// Records that the client gets a frame of this content. Returns the status of the channel that
+    /// must follow the frame, if it changes for this client: a client has old numbers only if it got
+    /// any.
+    fn record_frame(&mut self, content: FrameContent) -> Option<Staleness> {
+        match content {
+            FrameContent::Snapshot => {
+                let was_old = self.has_old_numbers();
+                self.slot = self.slot & !HAS_OLD_NUMBERS | HAS_NUMBERS;
+                was_old.then_some(Staleness::Fresh)
+            }
+            FrameContent::Unreadable { stale_since } => {
+                let is_told = self.slot & HAS_NUMBERS == 0 || self.has_old_numbers();
+                let since = stale_since.filter(|_| !is_told)?;
+                self.slot |= HAS_OLD_NUMBERS;
+                Some(Staleness::StaleSince(since))
+            }
+        }
+    }
+}
+
+/// The newest frame of a room, for one member.
+pub(super) struct MemberFrame<'a> {
+    /// The frame, and the status of the channel if it changes for the member.
+    pub(super) frame: &'a Frame,
+    /// The number of frames in it.
+    pub(super) count: u64,
+    /// The content of the first.
+    pub(super) content: FrameContent,
 }
 
 /// A channel with subscribers on this shard.
 #[derive(Debug)]
 pub(super) struct ShardRoom {
     pub(super) id: RoomId,
+    /// The name of the channel.
+    name: Arc<str>,
     pub(super) members: Vec<ShardMember>,
     pub(super) latest: Option<VersionedFrame>,
+    /// The newest frame with the status that follows it, encoded when it is first needed.
+    latest_with_status: Option<Frame>,
     /// The number of frames so far, with which the members' `seen` is compared.
     pub(super) turn: u32,
     /// The index at which the broadcast continues, modulo the number of members.
@@ -69,9 +122,41 @@ impl ShardRoom {
             return false;
         }
         self.latest = Some(frame);
+        self.latest_with_status = None;
         self.turn = self.turn.wrapping_add(1);
         self.remaining = self.members.len();
         true
+    }
+
+    /// Returns the newest frame for the member at this index, and records that the member gets it.
+    pub(super) fn take_frame(&mut self, index: usize) -> Option<MemberFrame<'_>> {
+        let latest = self.latest.as_ref()?;
+        let member = self.members.get_mut(index)?;
+        member.seen_turn = self.turn;
+        let (frame, count) = match member.record_frame(latest.content) {
+            None => (&latest.frame, 1),
+            Some(staleness) => {
+                let encode = || {
+                    let status = native::encode_channel_staleness(&self.name, staleness);
+                    Frame::joined([latest.frame.payload(), status.payload()])
+                };
+                (&*self.latest_with_status.get_or_insert_with(encode), 2)
+            }
+        };
+        Some(MemberFrame {
+            frame,
+            count,
+            content: latest.content,
+        })
+    }
+
+    /// Returns the frame that the member at this index must get before it leaves: that its numbers
+    /// are not old any more, since it has none. A client may take the status of a channel for that of
+    /// all.
+    pub(super) fn parting_frame(&self, index: usize) -> Option<Frame> {
+        let member = self.members.get(index)?;
+        let fresh = || native::encode_channel_staleness(&self.name, Staleness::Fresh);
+        member.has_old_numbers().then(fresh)
     }
 
     /// Returns whether the member lacks the newest frame.
@@ -99,14 +184,16 @@ impl ShardRooms {
     }
 
     /// Returns the index of a room, and creates the room if necessary.
-    pub(super) fn get_or_create(&mut self, id: RoomId) -> u32 {
+    pub(super) fn get_or_create(&mut self, id: RoomId, name: &Arc<str>) -> u32 {
         if let Some(index) = self.find(id) {
             return index;
         }
         let room = ShardRoom {
             id,
+            name: Arc::clone(name),
             members: Vec::new(),
             latest: None,
+            latest_with_status: None,
             turn: 0,
             cursor: 0,
             remaining: 0,
@@ -183,103 +270,5 @@ impl ShardRooms {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use super::*;
-    use latido_base::ident::{Topic, Version};
-    use latido_hub::{Hub, WatchObserver};
-    use latido_protocol::Frame;
-    use latido_stream::{Catalog, KeyType, Stream};
-
-    struct IgnoreWatches;
-
-    impl WatchObserver for IgnoreWatches {
-        fn on_watched(&self, _: &Topic) {}
-        fn on_unwatched(&self, _: &Topic) {}
-    }
-
-    /// Examines the next member of a broadcast, as the worker does.
-    fn examine_next(room: &mut ShardRoom) -> u32 {
-        room.remaining -= 1;
-        let place = if room.cursor < room.members.len() {
-            room.cursor
-        } else {
-            0
-        };
-        room.cursor = place + 1;
-        room.members[place].seen_turn = room.turn;
-        room.members[place].slot()
-    }
-
-    fn test_room_id() -> RoomId {
-        let catalog = Arc::new(Catalog::new(vec![Stream::test_stream(
-            "estadisticas",
-            Some(KeyType::Integer),
-        )]));
-        let hub = Hub::new(Arc::clone(&catalog), Box::new(IgnoreWatches));
-        let outlet = hub.register_shard(|| {});
-        hub.subscribe(outlet.id(), &catalog.resolve("estadisticas:1").unwrap())
-            .room
-    }
-
-    fn frame(version: u64) -> VersionedFrame {
-        VersionedFrame {
-            version: Version(version),
-            frame: Frame::text("1"),
-            content: latido_hub::FrameContent::Snapshot,
-        }
-    }
-
-    /// A broadcast starts where the last one ended, so a new member's position may come before that
-    /// of a member that still waits.
-    #[test]
-    fn member_joining_during_a_broadcast_does_not_hide_others() {
-        let id = test_room_id();
-        for (before, looked) in (0..4).flat_map(|before| (0..4).map(move |looked| (before, looked)))
-        {
-            let mut rooms = ShardRooms::default();
-            let index = rooms.get_or_create(id);
-            assert!((0..4).all(|slot| rooms.add_member(index, slot).is_some()));
-            let room = rooms.get_mut(index).unwrap();
-            room.cursor = before;
-            assert!(room.set_latest(frame(1)));
-            let seen: Vec<_> = (0..looked).map(|_| examine_next(room)).collect();
-            assert!((4..6).all(|slot| rooms.add_member(index, slot).is_some()));
-            let room = rooms.get_mut(index).unwrap();
-            while room.remaining > 0 {
-                examine_next(room);
-            }
-            assert!(
-                room.members.iter().all(|member| !room.is_stale(*member)),
-                "from {before} on, after {seen:?}"
-            );
-        }
-    }
-
-    /// A member leaves during a broadcast, and the last member moves to a position that the
-    /// broadcast has passed.
-    #[test]
-    fn member_moving_during_a_broadcast_is_still_examined() {
-        let id = test_room_id();
-        for freed in 0..4 {
-            let mut rooms = ShardRooms::default();
-            let index = rooms.get_or_create(id);
-            let seats: Vec<_> = (0..4)
-                .map(|slot| rooms.add_member(index, slot).unwrap())
-                .collect();
-            let room = rooms.get_mut(index).unwrap();
-            assert!(room.set_latest(frame(1)));
-            let mut looked = vec![examine_next(room), examine_next(room)];
-            rooms.remove_member(seats[freed]).unwrap();
-            let room = rooms.get_mut(index).unwrap();
-            while room.remaining > 0 {
-                looked.push(examine_next(room));
-            }
-            assert!(
-                room.members.iter().all(|member| !room.is_stale(*member)),
-                "member {freed} left: {looked:?}"
-            );
-        }
-    }
-}
+#[path = "rooms_tests.rs"]
+mod tests;

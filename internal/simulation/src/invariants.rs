@@ -176,7 +176,11 @@ impl SimWorld {
                     ));
                 }
             }
-            if viewer.subscribed.values().any(|seen| seen.is_told) {
+            if viewer
+                .subscribed
+                .values()
+                .any(|seen| seen.is_told || seen.is_old)
+            {
                 return Err(format!("viewer {number} still takes a channel for failing"));
             }
             if viewer.is_stale && !viewer.subscribed.is_empty() {

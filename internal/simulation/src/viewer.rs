@@ -19,6 +19,9 @@ pub(super) struct LastRow {
     repeats: bool,
     /// True if the viewer was told that the channel cannot be read, and no row came since.
     pub(super) is_told: bool,
+    /// True if the viewer was told that its numbers of the channel are old, and not yet that they
+    /// are current again.
+    pub(super) is_old: bool,
 }
 
 /// The simulated client; see the documentation of this module.
@@ -204,7 +207,13 @@ impl SimViewer {
                 }
                 self.subscribed.entry(name).or_default().repeats = true;
             }
-            "unsubscribed" => self.forget_channel(&name()),
+            "unsubscribed" => {
+                let name = name();
+                if self.subscribed.get(&name).is_some_and(|seen| seen.is_old) {
+                    return Err(format!("{name} ended, and its status was not taken back"));
+                }
+                self.forget_channel(&name);
+            }
             "error" if message["data"]["code"] == "forbidden" => self.forget_channel(&name()),
             "error" if message["data"]["message"] == UNREADABLE_MESSAGE => {
                 self.on_unreadable(&name())?;
@@ -213,7 +222,13 @@ impl SimViewer {
                 self.ends_at_s = message["data"]["expires_at"].as_i64().unwrap_or_default()
                     + latido_auth::LEEWAY_S;
             }
-            "status" => self.is_stale = message["data"]["stale"] == true,
+            "status" => {
+                let is_stale = message["data"]["stale"] == true;
+                match message["channel"].as_str() {
+                    None => self.is_stale = is_stale,
+                    Some(name) => self.on_channel_status(name, is_stale)?,
+                }
+            }
             "stats" => self.on_stats(message, now_s, jumped)?,
             _ => {}
         }
@@ -239,6 +254,19 @@ impl SimViewer {
         // A row between two errors may have been replaced by the second one.
         seen.is_told = true;
         Ok(())
+    }
+
+    /// Only numbers that this connection got can be old, and only while the channel cannot be read.
+    fn on_channel_status(&mut self, name: &str, is_stale: bool) -> Result<(), Violation> {
+        match self.subscribed.get_mut(name) {
+            Some(seen) if !is_stale || (seen.version > 0 && seen.is_told && !seen.is_old) => {
+                seen.is_old = is_stale;
+                Ok(())
+            }
+            // A subscription that was withdrawn has ended already for the viewer.
+            None if !is_stale => Ok(()),
+            _ => Err(format!("{name} is called stale: {is_stale}")),
+        }
     }
 
     fn on_stats(&mut self, message: &Value, now_s: i64, jumped: bool) -> Result<(), Violation> {

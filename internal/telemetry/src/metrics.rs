@@ -38,6 +38,8 @@ impl SizeHistogram {
 pub struct SampledGauges {
     /// The number of topics with at least one viewer.
     pub topics: usize,
+    /// The number of those topics that have parameters.
+    pub param_sets: usize,
     /// The number of subscriptions of all viewers.
     pub subscribers: usize,
     /// The number of keys waiting to be read.
@@ -56,6 +58,7 @@ pub struct Metrics {
     /// Open TCP connections of any kind.
     pub sockets: Gauge,
     topics: Gauge,
+    param_sets: Gauge,
     subscribers: Gauge,
     dirty_keys: Gauge,
     moved_keys: Gauge,
@@ -109,6 +112,8 @@ pub struct Metrics {
     pub stale: Gauge,
     /// Requests and upgrades refused, by reason.
     pub refusals: LabelledCounter,
+    /// Subscriptions and requests refused, because the key had too many choices of parameters.
+    pub param_sets_refused: Counter,
     /// Error frames sent, by code.
     pub errors_sent: LabelledCounter,
     /// WebSocket connections closed, by reason.
@@ -242,6 +247,11 @@ impl Metrics {
             "Error frames sent, by code",
             self.errors_sent.clone(),
         );
+        r.register(
+            "param_sets_refused",
+            "Subscriptions and requests refused, since their key had too many choices of parameters",
+            self.param_sets_refused.clone(),
+        );
         r.register("closes", "WebSockets ended, by reason", self.closes.clone());
     }
 
@@ -254,6 +264,11 @@ impl Metrics {
         );
         r.register("sockets", "Open TCP connections", self.sockets.clone());
         r.register("topics", "Topics with a viewer", self.topics.clone());
+        r.register(
+            "param_sets",
+            "Topics with a viewer that have parameters",
+            self.param_sets.clone(),
+        );
         r.register(
             "subscribers",
             "Subscriptions of all viewers",
@@ -345,6 +360,7 @@ impl Metrics {
     pub fn render(&self, gauges: SampledGauges, exposition: Exposition) -> String {
         let as_i64 = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
         self.topics.set(as_i64(gauges.topics));
+        self.param_sets.set(as_i64(gauges.param_sets));
         self.subscribers.set(as_i64(gauges.subscribers));
         self.dirty_keys.set(as_i64(gauges.dirty_keys));
         self.moved_keys.set(as_i64(gauges.moved_keys));

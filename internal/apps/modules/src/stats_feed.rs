@@ -57,7 +57,10 @@ pub(super) async fn watch_stats(office: Arc<ModuleService>, hub: Arc<Hub>, catal
             Err(_) => sleep(RESOLVE_RETRY_PAUSE).await,
         }
     };
-    let mut subscriber = hub.subscribe_async(&channel);
+    // The stream has no parameters, and so no limit of their choices.
+    let Ok(mut subscriber) = hub.subscribe_async(&channel) else {
+        return;
+    };
     loop {
         let frame = subscriber.next_frame().await;
         let message: Value = serde_json::from_str(frame.frame.payload()).unwrap_or_default();

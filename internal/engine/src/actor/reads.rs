@@ -146,8 +146,9 @@ impl EngineActor {
     fn finish_batch(&self, batch: ReadBatch<ReadWaiter>, outcome: BatchOutcome, now: Instant) {
         let is_certain = batch.keys.len() == 1 && outcome == BatchOutcome::Rejected;
         if is_certain || outcome == BatchOutcome::Broken {
+            let since_s = self.deps.clock.unix_s();
             for key in &batch.keys {
-                self.deps.hub.set_unreadable(&key.topic);
+                self.deps.hub.set_unreadable(&key.topic, since_s);
             }
         }
         let mut state = self.shared.lock();
