@@ -1,6 +1,7 @@
 //! Authentication and permissions, shared by WebSockets, snapshots and event streams.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use tokio::time::timeout;
 use tracing::debug;
@@ -11,7 +12,7 @@ use crate::state::ServerState;
 use latido_admission::{MethodNotAllowed, RequestHead};
 use latido_auth::{Decision, Principal, TokenError, TokenSender};
 use latido_base::ident::Channel;
-use latido_net::query::decode_segment;
+use latido_hub::AsyncSubscriber;
 use latido_stream::{ChannelError, PermissionLookupError};
 
 /// The text for every token that is not accepted.
@@ -64,11 +65,11 @@ fn client_ip(state: &ServerState, head: &RequestHead) -> Option<IpAddr> {
     Some(client.ip())
 }
 
-/// A request of a known user for the values of a stream.
+/// A request of a known user for the values of a channel.
 pub(super) struct ReadRequest {
-    /// The stream's name and the key, as in the names of channels.
-    channel: String,
-    pub(super) principal: Principal,
+    /// The name of the channel.
+    pub(super) channel: String,
+    pub(super) principal: Arc<Principal>,
 }
 
 impl ReadRequest {
@@ -80,22 +81,27 @@ impl ReadRequest {
     }
 }
 
-/// Authenticates a request for `<stream>/<key>`. The checks run in this order: stream, method,
-/// token, the user's rate of requests. [`ReadRequest::authorize`] checks the rest.
+/// Subscribes to a channel that the client may read.
+///
+/// # Errors
+/// 429 if the channel's key has too many topics.
+pub(super) fn subscribe(
+    state: &ServerState,
+    channel: &Channel,
+) -> Result<AsyncSubscriber, ApiError> {
+    state.hub.subscribe_async(channel).map_err(|limit| {
+        state.metrics.param_sets_refused.inc();
+        ApiError::too_many("too_many_channels", limit.to_string())
+    })
+}
+
+/// Authenticates a request for channels. The checks run in this order: method, token, the user's
+/// rate of requests. [`ReadRequest::authorize`] checks the rest.
 pub(super) async fn authenticate_read(
     state: &ServerState,
-    stream: &str,
-    key: &str,
     head: &RequestHead,
     method: impl FnOnce(&RequestHead) -> Result<(), MethodNotAllowed>,
-) -> Result<ReadRequest, ApiError> {
-    let (stream, key) = decode_segment(stream)
-        .zip(decode_segment(key))
-        .ok_or_else(ApiError::not_found)?;
-    state
-        .catalog
-        .find(&stream)
-        .ok_or_else(ApiError::not_found)?;
+) -> Result<Arc<Principal>, ApiError> {
     method(head)?;
     let principal = authenticate(state, head).await?;
     if !state.rules.limits.try_take_request(principal.user()) {
@@ -104,15 +110,14 @@ pub(super) async fn authenticate_read(
             "too many requests of this user",
         ));
     }
-    Ok(ReadRequest {
-        channel: format!("{stream}:{key}"),
-        principal,
-    })
+    Ok(Arc::new(principal))
 }
 
 fn resolve_channel(state: &ServerState, name: &str) -> Result<Channel, ApiError> {
     state.catalog.resolve(name).map_err(|error| match error {
-        ChannelError::Unknown { .. } => ApiError::not_found(),
+        ChannelError::Unknown { .. } => {
+            ApiError::new(StatusCode::NOT_FOUND, "unknown_channel", error.to_string())
+        }
         ChannelError::InvalidKey(_) => ApiError::bad_request("invalid_key", error.to_string()),
         ChannelError::NotReady => ApiError::unavailable("not_ready", error.to_string(), RETRY_SOON),
         ChannelError::Broken => ApiError::unavailable("unavailable", error.to_string(), RETRY_SOON),

@@ -92,6 +92,16 @@ impl ApiError {
         self.code == "not_found"
     }
 
+    /// Returns the machine-readable code.
+    pub(super) fn code(&self) -> &'static str {
+        self.code
+    }
+
+    /// Returns the human-readable text.
+    pub(super) fn message(&self) -> &str {
+        &self.message
+    }
+
     /// Returns the body of the response.
     pub(super) fn to_json(&self) -> String {
         json_error(self.code, &self.message)

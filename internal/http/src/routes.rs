@@ -15,6 +15,7 @@ use warp::{Filter, Rejection, Reply as _, path};
 
 use crate::app_message::{AppRequest, AppResponse};
 use crate::app_mounts::AppMounts;
+use crate::channel_address::ChannelAddress;
 use crate::error::ApiError;
 use crate::hook::Hook;
 use crate::request::request_head;
@@ -24,7 +25,7 @@ use crate::specification::Specification;
 use crate::state::ServerState;
 use crate::static_files::StaticFiles;
 use crate::websocket::PendingUpgrade;
-use crate::{dashboard, health, metrics, snapshot, sse, websocket};
+use crate::{dashboard, health, metrics, sse_channels, websocket};
 use latido_admission::{ConnectionLimits, RequestHead};
 
 /// Builds the filter that answers every request.
@@ -143,19 +144,24 @@ fn specification_routes(state: &Arc<ServerState>, mounts: &AppMounts) -> BoxedRo
         .boxed()
 }
 
-/// Routes the snapshot and the events of a channel. They come last, since they match any two
-/// segments.
+/// Routes the snapshots and the events of channels. They come last, since the name of a stream may
+/// be that of another address.
 fn channel_routes(state: &Arc<ServerState>, mounts: &AppMounts) -> BoxedRoutes {
-    let show = with_state(state)
-        .and(path!(String / String))
+    let several = with_state(state)
+        .and(path!("events"))
         .and(request_head())
-        .then(snapshot::serve_snapshot);
-    let follow = with_state(state)
-        .and(path!(String / String / "events"))
+        .then(sse_channels::stream_channels);
+    let catalog = Arc::clone(&state.catalog);
+    let address = warp::path::full().and_then(move |path: FullPath| {
+        let address = ChannelAddress::parse(&catalog, path.as_str());
+        ready(address.ok_or_else(warp::reject::not_found))
+    });
+    let one = with_state(state)
+        .and(address)
         .and(request_head())
-        .then(sse::stream_events);
-    with_unknown_paths(state, mounts, show)
-        .or(with_unknown_paths(state, mounts, follow))
+        .then(|state, address: ChannelAddress, head| address.serve(state, head));
+    with_errors(state, several)
+        .or(with_unknown_paths(state, mounts, one))
         .unify()
         .boxed()
 }

@@ -1,4 +1,4 @@
-//! `GET /<stream>/<key>`: the newest values of a topic, once.
+//! `GET /<stream>/<key>`: the newest values of a channel, once.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use warp::http::header::{CACHE_CONTROL, ETAG, HeaderName, IF_NONE_MATCH, VARY};
 use warp::http::{HeaderValue, StatusCode};
 
-use crate::authenticate::authenticate_read;
+use crate::authenticate::{ReadRequest, authenticate_read, subscribe};
 use crate::error::{ApiError, RETRY_SOON};
 use crate::etag::{entity_tag, etag_matches};
 use crate::response::{Response, json_response};
@@ -26,14 +26,13 @@ const X_STALE: HeaderName = HeaderName::from_static("x-stale");
 /// first.
 pub(super) async fn serve_snapshot(
     state: Arc<ServerState>,
-    stream: String,
-    key: String,
+    channel: String,
     head: RequestHead,
 ) -> Result<Response, ApiError> {
-    let request =
-        authenticate_read(&state, &stream, &key, &head, RequestHead::require_read).await?;
+    let principal = authenticate_read(&state, &head, RequestHead::require_read).await?;
+    let request = ReadRequest { channel, principal };
     let channel = request.authorize(&state).await?;
-    let mut watcher = state.hub.subscribe_async(&channel);
+    let mut watcher = subscribe(&state, &channel)?;
     let unavailable = |message| ApiError::unavailable("unavailable", message, RETRY_SOON);
     let newest = timeout(state.config.answer_timeout, watcher.next_readable_frame())
         .await

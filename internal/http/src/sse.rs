@@ -1,10 +1,11 @@
-//! `GET /<stream>/<key>/events`: the topic's frames as Server-Sent Events; the newest frame wins.
+//! `GET /<stream>/<key>/events`: the channel's frames as Server-Sent Events; the newest frame wins.
 
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::Stream;
 use futures_util::stream::unfold;
 use serde_json::{Value, json};
 use tokio::sync::OwnedSemaphorePermit;
@@ -14,14 +15,14 @@ use warp::http::header::{CACHE_CONTROL, HeaderName};
 use warp::sse::Event;
 
 use crate::authenticate::{ReadRequest, authenticate_read};
+use crate::channel_feed::{ChannelFeed, FeedUpdate};
 use crate::error::{ApiError, RETRY_SOON};
 use crate::response::Response;
 use crate::snapshot::frame_data;
 use crate::state::ServerState;
 use latido_admission::RequestHead;
-use latido_auth::{PermissionLease, TokenLifetime};
-use latido_base::ident::Channel;
-use latido_hub::{AsyncSubscriber, SubscriberEvent};
+use latido_auth::Principal;
+use latido_hub::SubscriberEvent;
 use latido_protocol::{ErrorCode, Frame};
 
 /// The header that stops nginx from buffering events.
@@ -31,42 +32,49 @@ const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering
 /// delay is random so that clients do not reconnect all at once.
 const RECONNECT_DELAY_MS: std::ops::Range<u64> = 1_000..5_000;
 
-/// The range of the pause before the rights of a held stream are checked again, in milliseconds.
-const RETRY_PAUSE_MS: std::ops::Range<u64> = 500..1_500;
+/// The end of the token of an event stream.
+pub(super) type TokenEnd = Pin<Box<dyn Future<Output = ()> + Send + Sync>>;
 
 /// One client's event stream. It ends with the token, the right to the
 /// channel, the server, or the client.
 struct EventStream {
     state: Arc<ServerState>,
-    source: Source,
-    ended: EndOfRight,
+    feed: ChannelFeed,
+    token_end: TokenEnd,
     /// The permits that count the stream against the limits while it lasts.
     _permits: Vec<OwnedSemaphorePermit>,
-}
-
-/// The origin of a stream's events.
-enum Source {
-    /// The database is away, so it is unknown whether the client may read the channel. The stream
-    /// is held, since an `EventSource` gives up for ever after a 503.
-    Held {
-        request: Arc<ReadRequest>,
-        has_status: bool,
-    },
-    Channel {
-        event: String,
-        watcher: AsyncSubscriber,
-    },
 }
 
 /// Answers with an event stream that does not end by itself.
 pub(super) async fn stream_events(
     state: Arc<ServerState>,
-    stream: String,
-    key: String,
+    channel: String,
     head: RequestHead,
 ) -> Result<Response, ApiError> {
-    let request = authenticate_read(&state, &stream, &key, &head, RequestHead::require_get).await?;
-    let authorized = request.authorize(&state).await;
+    let principal = authenticate_read(&state, &head, RequestHead::require_get).await?;
+    let token_end = token_ended(&state, &principal);
+    let request = ReadRequest {
+        channel,
+        principal: Arc::clone(&principal),
+    };
+    let feed = ChannelFeed::open(&state, request).await;
+    let permits = admit(&state, &head, &principal)?;
+    let heartbeat = state.config.event_heartbeat;
+    let stream = EventStream {
+        feed: feed?,
+        state,
+        token_end,
+        _permits: permits,
+    };
+    Ok(event_response(unfold(Some(stream), next_event), heartbeat))
+}
+
+/// Counts an event stream against the user's limit, unless the server stops.
+pub(super) fn admit(
+    state: &ServerState,
+    head: &RequestHead,
+    principal: &Principal,
+) -> Result<Vec<OwnedSemaphorePermit>, ApiError> {
     if state.drain.is_stopping() {
         return Err(ApiError::unavailable(
             "draining",
@@ -74,127 +82,60 @@ pub(super) async fn stream_events(
             RETRY_SOON,
         ));
     }
-    let user = request.principal.user();
-    let permits = state.rules.acquire_user_permits(&head, Some(user))?;
-    let (source, ended) = match authorized {
-        Ok(channel) => open(&state, &request, &channel),
-        Err(error) if error.is_temporary() => hold(&state, request),
-        Err(error) => return Err(error),
-    };
-    let heartbeat = state.config.event_heartbeat;
-    let feed = EventStream {
-        state,
-        source,
-        ended,
-        _permits: permits,
-    };
-    let events = warp::sse::keep_alive()
-        .interval(heartbeat)
-        .stream(unfold(Some(feed), next_event));
+    let permits = state
+        .rules
+        .acquire_user_permits(head, Some(principal.user()))?;
+    Ok(permits)
+}
+
+/// Builds the response with an event stream.
+pub(super) fn event_response(
+    events: impl Stream<Item = Result<Event, Infallible>> + Send + Sync + 'static,
+    heartbeat: Duration,
+) -> Response {
+    let events = warp::sse::keep_alive().interval(heartbeat).stream(events);
     let mut response = warp::sse::reply(events).into_response();
+    let headers = response.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(X_ACCEL_BUFFERING, HeaderValue::from_static("no"));
     response
-        .headers_mut()
-        .insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
-        .headers_mut()
-        .insert(X_ACCEL_BUFFERING, HeaderValue::from_static("no"));
-    Ok(response)
 }
 
-type EndOfRight = Pin<Box<dyn Future<Output = ()> + Send + Sync>>;
-
-/// Subscribes to a channel. Returns it with the end of the right to it.
-fn open(
-    state: &Arc<ServerState>,
-    request: &ReadRequest,
-    channel: &Channel,
-) -> (Source, EndOfRight) {
-    let source = Source::Channel {
-        event: state.catalog.get(channel.topic.stream).event.clone(),
-        watcher: state.hub.subscribe_async(channel),
-    };
-    let lease = state
-        .policy
-        .lease(&request.principal, &state.catalog, channel);
-    let ended = right_ended(Arc::clone(state), request.principal.lifetime(), lease);
-    (source, Box::pin(ended))
-}
-
-/// Holds a stream whose rights can't be checked yet.
-fn hold(state: &Arc<ServerState>, request: ReadRequest) -> (Source, EndOfRight) {
-    let ended = right_ended(Arc::clone(state), request.principal.lifetime(), None);
-    let source = Source::Held {
-        request: Arc::new(request),
-        has_status: false,
-    };
-    (source, Box::pin(ended))
+/// Completes when the token has expired or was revoked.
+pub(super) fn token_ended(state: &Arc<ServerState>, principal: &Principal) -> TokenEnd {
+    let (state, lifetime) = (Arc::clone(state), principal.lifetime());
+    Box::pin(async move {
+        lifetime.wait_for_end(&state.clock).await;
+    })
 }
 
 async fn next_event(
-    feed: Option<EventStream>,
+    stream: Option<EventStream>,
 ) -> Option<(Result<Event, Infallible>, Option<EventStream>)> {
-    let mut feed = feed?;
+    let mut stream = stream?;
     let EventStream {
         state,
-        source,
-        ended,
+        feed,
+        token_end,
         ..
-    } = &mut feed;
-    let next = async {
-        match source {
-            Source::Channel { event, watcher } => {
-                Progress::Event(update_event(state, event, watcher.next().await))
-            }
-            Source::Held {
-                has_status: has_status @ false,
-                ..
-            } => {
-                *has_status = true;
-                let staleness = json!({"stale": true, "since": state.clock.unix_s()});
-                Progress::Event(status_event(&staleness))
-            }
-            Source::Held { request, .. } => retry(state, request).await,
-        }
-    };
-    let progress = tokio::select! {
+    } = &mut stream;
+    let update = tokio::select! {
         biased;
         () = state.drain.stopping() => return Some((Ok(restart_event()), None)),
-        () = ended => return None,
-        progress = next => progress,
+        () = token_end => return None,
+        update = feed.next() => update,
     };
-    let event = match progress {
-        Progress::Event(event) => event,
-        Progress::Refused(error) => {
+    let event = match update {
+        FeedUpdate::Held => status_event(&json!({"stale": true, "since": state.clock.unix_s()})),
+        FeedUpdate::Opened => status_event(&json!({"stale": false})),
+        FeedUpdate::Event(event, update) => update_event(state, &event, update),
+        FeedUpdate::Refused(error) => {
             let event = Event::default().event("error").data(refusal_data(&error));
             return Some((Ok(event), None));
         }
-        Progress::Authorized(request, channel) => {
-            (feed.source, feed.ended) = open(&feed.state, &request, &channel);
-            status_event(&json!({"stale": false}))
-        }
+        FeedUpdate::Withdrawn => return None,
     };
-    Some((Ok(event), Some(feed)))
-}
-
-/// The next step of a stream.
-enum Progress {
-    Event(Event),
-    /// A held stream may be opened.
-    Authorized(Arc<ReadRequest>, Channel),
-    /// The client may not have a held stream.
-    Refused(ApiError),
-}
-
-/// Checks the rights of a held stream until the database can answer.
-async fn retry(state: &ServerState, request: &Arc<ReadRequest>) -> Progress {
-    loop {
-        tokio::time::sleep(Duration::from_millis(fastrand::u64(RETRY_PAUSE_MS))).await;
-        match request.authorize(state).await {
-            Ok(channel) => return Progress::Authorized(Arc::clone(request), channel),
-            Err(error) if error.is_temporary() => {}
-            Err(error) => return Progress::Refused(error),
-        }
-    }
+    Some((Ok(event), Some(stream)))
 }
 
 fn update_event(state: &ServerState, event: &str, update: SubscriberEvent) -> Event {
@@ -203,7 +144,7 @@ fn update_event(state: &ServerState, event: &str, update: SubscriberEvent) -> Ev
             .event(event)
             .id(newest.version.0.to_string())
             .data(event_data(&newest.frame)),
-        SubscriberEvent::Unreadable(error) => {
+        SubscriberEvent::Unreadable(error, _) => {
             let errors = &state.metrics.errors_sent;
             errors.increment(ErrorCode::Unavailable.as_str());
             Event::default().event("error").data(event_data(&error))
@@ -214,11 +155,15 @@ fn update_event(state: &ServerState, event: &str, update: SubscriberEvent) -> Ev
     }
 }
 
-/// Returns the `data` of a frame as the data of an event. A carriage return, which JSON of the
-/// database may have between its tokens, would end the line of the event (HTML standard, section
-/// 9.2.5).
+/// Returns the `data` of a frame as the data of an event.
 fn event_data(frame: &Frame) -> String {
-    frame_data(frame).replace('\r', " ")
+    in_one_line(frame_data(frame))
+}
+
+/// Replaces carriage returns, which JSON of the database may have between its tokens: one would end
+/// the line of the event (HTML standard, section 9.2.5).
+pub(super) fn in_one_line(json: &str) -> String {
+    json.replace('\r', " ")
 }
 
 fn status_event(staleness: &Value) -> Event {
@@ -227,34 +172,11 @@ fn status_event(staleness: &Value) -> Event {
 
 /// Returns the code and the message of an error, as in a frame `error`.
 fn refusal_data(error: &ApiError) -> String {
-    let body: Value = serde_json::from_str(&error.to_json()).unwrap_or_default();
-    body["error"].to_string()
+    json!({"code": error.code(), "message": error.message()}).to_string()
 }
 
-fn restart_event() -> Event {
+pub(super) fn restart_event() -> Event {
     Event::default()
         .comment("restarting")
         .retry(Duration::from_millis(fastrand::u64(RECONNECT_DELAY_MS)))
-}
-
-/// Completes when the token has expired or was revoked, or the database has withdrawn the right.
-async fn right_ended(
-    state: Arc<ServerState>,
-    lifetime: TokenLifetime,
-    lease: Option<Arc<PermissionLease>>,
-) {
-    let token_ended = lifetime.wait_for_end(&state.clock);
-    let Some(lease) = lease else {
-        token_ended.await;
-        return;
-    };
-    let withdrawn = async {
-        while !lease.is_withdrawn() {
-            tokio::time::sleep(state.policy.lease_check()).await;
-        }
-    };
-    tokio::select! {
-        _ = token_ended => {}
-        () = withdrawn => {}
-    }
 }

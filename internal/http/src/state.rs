@@ -14,6 +14,7 @@ use latido_base::clock::Clock;
 use latido_base::drain::Drain;
 use latido_engine::Engine;
 use latido_hub::Hub;
+use latido_session::SessionLimits;
 use latido_shard::Shards;
 use latido_stream::{Catalog, ColumnSource};
 use latido_telemetry::Metrics;
@@ -22,6 +23,8 @@ use latido_telemetry::Metrics;
 pub struct ServerState {
     /// The named limits of the HTTP side.
     pub config: Config,
+    /// The limits of one client, of which event streams of several channels need one.
+    pub session_limits: SessionLimits,
     /// The rules by which clients are admitted, with the connection limits.
     pub rules: Arc<UpgradeRules>,
     /// The certificate, if the server terminates TLS itself. Its creator must also start

@@ -169,6 +169,7 @@ fn server_state(
     let extra_routes = None;
     ServerState {
         admin: core.start_admin(&readiness, rules.limits.usage()),
+        session_limits: config.limits,
         rules: Arc::new(rules),
         tls,
         config: config.http,

@@ -202,7 +202,8 @@ async fn snapshot_returns_the_current_data() {
     let mut viewer = server
         .state
         .hub
-        .subscribe_async(&server.state.catalog.resolve("estadisticas:a").unwrap());
+        .subscribe_async(&server.state.catalog.resolve("estadisticas:a").unwrap())
+        .unwrap();
     viewer.next_frame().await;
     let tag = format!(
         "If-None-Match: {}",

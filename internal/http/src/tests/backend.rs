@@ -26,7 +26,8 @@ use latido_hub::Hub;
 use latido_session::{SessionContext, SessionLimits};
 use latido_shard::{self as shard, RequestHandler, Shards};
 use latido_stream::{
-    Catalog, Column, ColumnKind, ColumnSource, KeyType, LocalDay, Stream, StreamRow, ZoneRule,
+    Catalog, Column, ColumnKind, ColumnSource, KeyType, LocalDay, Param, ParamKind, Stream,
+    StreamRow, ZoneRule,
 };
 use latido_telemetry::Metrics;
 
@@ -200,7 +201,8 @@ pub(super) struct HttpBackend {
 }
 
 impl HttpBackend {
-    /// Creates a server with `estadisticas` (text keys) and `ventas` (integer keys).
+    /// Creates a server with `estadisticas` (text keys), `ventas` (integer keys), `cajas` (two key
+    /// parts, and a date as parameter) and `totales` (without a key).
     pub(super) fn new(config: Config) -> Self {
         Self::with(config, true)
     }
@@ -265,6 +267,7 @@ impl HttpBackend {
         };
         let admin = Admin::start(admin, viewers, &backend_drain);
         let state = ServerState {
+            session_limits: SessionLimits::default(),
             rules: Arc::new(rules),
             tls: None,
             config,
@@ -300,12 +303,32 @@ impl HttpBackend {
     }
 }
 
-/// Returns the catalog of two streams. Their key types are known once the database was reached.
+/// Returns the catalog of all streams. Their key types are known once the database was reached.
 fn catalog(reached: bool) -> Arc<Catalog> {
     let key_type = |of| reached.then_some(of);
     let estadisticas = stream("estadisticas", "negocio_id", key_type(KeyType::Text));
     let ventas = stream("ventas", "tienda_id", key_type(KeyType::Integer));
-    Arc::new(Catalog::new(vec![estadisticas, ventas]))
+    let types = |of: &[KeyType]| match reached {
+        true => of.to_vec().into(),
+        false => OnceLock::new(),
+    };
+    let cajas = Stream {
+        key_fields: vec!["tienda_id".into(), "caja".into()],
+        key_types: types(&[KeyType::Integer, KeyType::Text]),
+        params: vec![Param {
+            name: "desde".into(),
+            kind: ParamKind::Date,
+            default: None,
+        }],
+        event: "caja".into(),
+        ..stream("cajas", "", None)
+    };
+    let totales = Stream {
+        key_fields: Vec::new(),
+        key_types: types(&[]),
+        ..stream("totales", "", None)
+    };
+    Arc::new(Catalog::new(vec![estadisticas, ventas, cajas, totales]))
 }
 
 fn engine(catalog: &Arc<Catalog>, metrics: &Arc<Metrics>) -> Engine {

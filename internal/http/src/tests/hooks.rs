@@ -100,13 +100,9 @@ async fn failed_read_is_an_error_within_the_deadline() {
             200,
             "no viewer of {key}"
         );
-        let _viewer = server.state.hub.subscribe_async(
-            &server
-                .state
-                .catalog
-                .resolve(&format!("estadisticas:{key}"))
-                .unwrap(),
-        );
+        let name = format!("estadisticas:{key}");
+        let channel = server.state.catalog.resolve(&name).unwrap();
+        let _viewer = server.state.hub.subscribe_async(&channel).unwrap();
         let failed = hook(&server, "cita", &[JSON], &body(key)).await;
         assert_eq!(
             (failed.status, failed.code().as_str()),
@@ -117,7 +113,8 @@ async fn failed_read_is_an_error_within_the_deadline() {
     let mut viewer = server
         .state
         .hub
-        .subscribe_async(&server.state.catalog.resolve("estadisticas:a").unwrap());
+        .subscribe_async(&server.state.catalog.resolve("estadisticas:a").unwrap())
+        .unwrap();
     viewer.next_frame().await;
     assert_eq!(
         hook(&server, "cita", &[JSON], &body("a")).await.status,

@@ -4,6 +4,7 @@ mod accepting;
 mod addresses;
 mod apps;
 mod backend;
+mod channels;
 mod connections;
 mod hooks;
 mod limits;

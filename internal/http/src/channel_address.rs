@@ -1,0 +1,144 @@
+//! The addresses of channels: the stream's name, then a segment for each part of the key, then
+//! `events` for the events: `/ventas/7/3`, `/ventas/7/3/events`, `/totales`, `/totales/events`.
+
+use std::sync::Arc;
+
+use crate::error::ApiError;
+use crate::response::Response;
+use crate::state::ServerState;
+use crate::{snapshot, sse};
+use latido_admission::RequestHead;
+use latido_base::ident::StreamId;
+use latido_net::query;
+use latido_net::query::decode_segment;
+use latido_stream::Catalog;
+
+/// The last segment of the address of a channel's events.
+const EVENTS: &str = "events";
+
+/// The query parameter of the token, which is no parameter of a stream.
+const TOKEN: &str = "token";
+
+/// The parts of a path that is the address of a channel.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct ChannelAddress {
+    stream: StreamId,
+    /// The segments that are the key's parts, percent-encoded.
+    parts: Vec<String>,
+    is_events: bool,
+}
+
+impl ChannelAddress {
+    /// Parses a path. Returns `None` if no stream has that name, or another number of key parts.
+    pub(super) fn parse(catalog: &Catalog, path: &str) -> Option<Self> {
+        let mut segments = path.strip_prefix('/')?.split('/');
+        let stream = catalog.find(&decode_segment(segments.next()?)?)?;
+        let mut parts: Vec<_> = segments.map(ToOwned::to_owned).collect();
+        let expected = catalog.get(stream).key_fields.len();
+        let is_events = parts.len() == expected + 1 && parts.pop_if(|end| end == EVENTS).is_some();
+        (parts.len() == expected).then_some(Self {
+            stream,
+            parts,
+            is_events,
+        })
+    }
+
+    /// Answers a request for the channel.
+    pub(super) async fn serve(
+        self,
+        state: Arc<ServerState>,
+        head: RequestHead,
+    ) -> Result<Response, ApiError> {
+        let name = self.channel_name(&state.catalog, &head.query);
+        let name = name.ok_or_else(ApiError::not_found)?;
+        if self.is_events {
+            sse::stream_events(state, name, head).await
+        } else {
+            snapshot::serve_snapshot(state, name, head).await
+        }
+    }
+
+    fn channel_name(&self, catalog: &Catalog, query: &str) -> Option<String> {
+        let stream = catalog.get(self.stream);
+        stream.channel_of_address(&self.parts, &query::without(query, TOKEN))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use latido_stream::{KeyType, Param, ParamKind, Stream};
+
+    use super::*;
+
+    fn catalog() -> Catalog {
+        let stream = |name: &str, keys: &[&str], params: &[&str]| Stream {
+            key_fields: keys.iter().map(|key| (*key).to_owned()).collect(),
+            key_types: vec![KeyType::Text; keys.len()].into(),
+            params: params
+                .iter()
+                .map(|name| Param {
+                    name: (*name).to_owned(),
+                    kind: ParamKind::Date,
+                    default: None,
+                })
+                .collect(),
+            ..Stream::test_stream(name, None)
+        };
+        Catalog::new(vec![
+            stream("estadisticas", &["negocio_id"], &[]),
+            stream("ventas", &["tienda_id", "caja"], &["desde"]),
+            stream("cajas", &["tienda_id", "caja"], &[]),
+            stream("totales", &[], &[]),
+        ])
+    }
+
+    #[test]
+    fn addresses_are_channels() {
+        let catalog = catalog();
+        for (path, query, channel, is_events) in [
+            ("/estadisticas/a%2Fb", "x=1", "estadisticas:a/b", false),
+            ("/estadisticas/events", "", "estadisticas:events", false),
+            ("/estadisticas/a/events", "token=x", "estadisticas:a", true),
+            (
+                "/ventas/7/3",
+                "desde=2026-11-01&token=x",
+                "ventas:7/3?desde=2026-11-01",
+                false,
+            ),
+            ("/ventas/7%2F8/3", "", "ventas:7%2F8/3", false),
+            ("/ventas/7/events", "", "ventas:7/events", false),
+            ("/vent%61s/7/3/events", "x=%41", "ventas:7/3?x=%41", true),
+            ("/cajas/7/3", "x=1", "cajas:7/3", false),
+            ("/totales", "x=1", "totales", false),
+            ("/totales/events", "", "totales", true),
+        ] {
+            let address = ChannelAddress::parse(&catalog, path).expect(path);
+            let name = address.channel_name(&catalog, query);
+            assert_eq!(
+                (name.as_deref(), address.is_events),
+                (Some(channel), is_events),
+                "{path}"
+            );
+        }
+        for path in [
+            "",
+            "/",
+            "totales",
+            "/nada",
+            "/nada/1",
+            "/estadisticas",
+            "/estadisticas/a/b",
+            "/estadisticas/a/events/b",
+            "/ventas/7",
+            "/ventas/7/3/4",
+            "/ventas/7/3/events/events",
+            "/totales/1",
+            "/totales/events/events",
+            "/%ff",
+        ] {
+            assert_eq!(ChannelAddress::parse(&catalog, path), None, "{path}");
+        }
+        let address = ChannelAddress::parse(&catalog, "/estadisticas/%ff").unwrap();
+        assert_eq!(address.channel_name(&catalog, ""), None);
+    }
+}

@@ -1,0 +1,154 @@
+//! One channel of an event stream: it is held while the client's rights are unknown, then followed
+//! until the right ends.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::authenticate::{ReadRequest, subscribe};
+use crate::error::ApiError;
+use crate::state::ServerState;
+use latido_auth::PermissionLease;
+use latido_base::ident::Channel;
+use latido_hub::{AsyncSubscriber, SubscriberEvent};
+use latido_stream::ChannelError;
+
+/// The range of the pause before the rights of a held channel are checked again, in milliseconds.
+const RETRY_PAUSE_MS: std::ops::Range<u64> = 500..1_500;
+
+/// A channel of one client's event stream.
+pub(super) struct ChannelFeed {
+    state: Arc<ServerState>,
+    request: ReadRequest,
+    source: Source,
+}
+
+/// The origin of a channel's events.
+enum Source {
+    /// It is unknown whether the client may read the channel. The stream is held, since an
+    /// `EventSource` gives up for ever after a 503.
+    Held { is_told: bool },
+    Open {
+        event: String,
+        watcher: AsyncSubscriber,
+        /// Completes when the database has withdrawn the right.
+        withdrawn: Pin<Box<dyn Future<Output = ()> + Send + Sync>>,
+    },
+}
+
+/// What happened to a channel.
+pub(super) enum FeedUpdate {
+    /// The channel cannot be followed yet.
+    Held,
+    /// A held channel is followed from now on.
+    Opened,
+    /// A frame, an error or a status of the channel; the text is the stream's `event`.
+    Event(String, SubscriberEvent),
+    /// The client may not have a held channel. Nothing follows.
+    Refused(ApiError),
+    /// The database has withdrawn the right. Nothing follows.
+    Withdrawn,
+}
+
+impl ChannelFeed {
+    /// Checks the rights to the channel and follows it. Holds it if the rights are unknown.
+    ///
+    /// # Errors
+    /// The client may not have the channel.
+    pub(super) async fn open(
+        state: &Arc<ServerState>,
+        request: ReadRequest,
+    ) -> Result<Self, ApiError> {
+        let source = match request.authorize(state).await {
+            Ok(channel) => Source::open(state, &request, &channel)?,
+            Err(error) if error.is_temporary() => Source::Held { is_told: false },
+            Err(error) => return Err(error),
+        };
+        Ok(Self {
+            state: Arc::clone(state),
+            request,
+            source,
+        })
+    }
+
+    /// Returns the name of the channel.
+    pub(super) fn channel(&self) -> &str {
+        &self.request.channel
+    }
+
+    /// Returns whether the channel is held because its stream does not work.
+    pub(super) fn is_broken(&self) -> bool {
+        let catalog = &self.state.catalog;
+        match catalog.resolve(self.channel()) {
+            Ok(channel) => catalog
+                .status(channel.topic.stream)
+                .has_broken_permissions(),
+            Err(error) => error == ChannelError::Broken,
+        }
+    }
+
+    /// Waits for the next update. Cancel-safe.
+    pub(super) async fn next(&mut self) -> FeedUpdate {
+        match &mut self.source {
+            Source::Open {
+                event,
+                watcher,
+                withdrawn,
+            } => tokio::select! {
+                biased;
+                () = withdrawn => FeedUpdate::Withdrawn,
+                update = watcher.next() => FeedUpdate::Event(event.clone(), update),
+            },
+            Source::Held { is_told } if !*is_told => {
+                *is_told = true;
+                FeedUpdate::Held
+            }
+            Source::Held { .. } => match self.retry().await {
+                Ok(source) => {
+                    self.source = source;
+                    FeedUpdate::Opened
+                }
+                Err(error) => FeedUpdate::Refused(error),
+            },
+        }
+    }
+
+    /// Checks the rights of a held channel until the database can answer.
+    async fn retry(&self) -> Result<Source, ApiError> {
+        loop {
+            tokio::time::sleep(Duration::from_millis(fastrand::u64(RETRY_PAUSE_MS))).await;
+            match self.request.authorize(&self.state).await {
+                Ok(channel) => return Source::open(&self.state, &self.request, &channel),
+                Err(error) if error.is_temporary() => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+impl Source {
+    fn open(
+        state: &Arc<ServerState>,
+        request: &ReadRequest,
+        channel: &Channel,
+    ) -> Result<Self, ApiError> {
+        let watcher = subscribe(state, channel)?;
+        let catalog = &state.catalog;
+        let lease = state.policy.lease(&request.principal, catalog, channel);
+        Ok(Self::Open {
+            event: catalog.get(channel.topic.stream).event.clone(),
+            watcher,
+            withdrawn: Box::pin(right_withdrawn(Arc::clone(state), lease)),
+        })
+    }
+}
+
+/// Completes when the database has withdrawn the right. A right without a lease ends with the token.
+async fn right_withdrawn(state: Arc<ServerState>, lease: Option<Arc<PermissionLease>>) {
+    let Some(lease) = lease else {
+        return std::future::pending().await;
+    };
+    while !lease.is_withdrawn() {
+        tokio::time::sleep(state.policy.lease_check()).await;
+    }
+}
