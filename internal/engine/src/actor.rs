@@ -185,7 +185,9 @@ impl EngineActor {
                 .mark_all(Some(stream), HintSource::Rollover, now);
         }
         for key in &keys {
-            state.dirty.mark(key, HintSource::Rollover, now);
+            for topic in state.dirty.topics_of_key(key).to_vec() {
+                state.dirty.mark(&topic, HintSource::Rollover, now);
+            }
         }
         let is_sweep_due = now >= self.next_sweep;
         if is_sweep_due {

@@ -19,7 +19,8 @@ pub(super) struct Calendar {
     /// The zone of keys without a zone of their own, indexed by stream.
     default_zones: Vec<Arc<str>>,
     zones: IterMap<Arc<str>, CalendarZone>,
-    /// The zones that a stream's zone query returned for watched keys.
+    /// The zones that a stream's zone query returned for watched keys, which are topics without
+    /// parameters: clients may choose any number of those.
     zone_by_key: IterMap<Topic, Arc<str>>,
 }
 
@@ -73,7 +74,7 @@ impl Calendar {
     pub(super) fn today(&self, topic: &Topic, now: Timestamp) -> LocalDay {
         let name = self
             .zone_by_key
-            .get(topic)
+            .get(&topic.without_params())
             .unwrap_or(&self.default_zones[usize::from(topic.stream.0)]);
         match self.zones.get(name) {
             Some(zone) => zone.day_at(now),
@@ -89,27 +90,27 @@ impl Calendar {
         names: &HashMap<latido_base::ident::Key, String>,
         now: Timestamp,
     ) {
-        for topic in topics {
-            let default = Arc::clone(&self.default_zones[usize::from(topic.stream.0)]);
+        for key in topics.iter().map(Topic::without_params) {
+            let default = Arc::clone(&self.default_zones[usize::from(key.stream.0)]);
             let name = names
-                .get(&topic.key.without_params())
+                .get(&key.key)
                 .map_or(Arc::clone(&default), |name| name.as_str().into());
             let known = self.load_zone(&name, now);
             if !known {
                 tracing::warn!(
                     zone = &*name,
-                    key = topic.key.as_str(),
+                    key = key.key.as_str(),
                     "unknown time zone; the default is taken instead"
                 );
             }
             self.zone_by_key
-                .insert(topic.clone(), if known { name } else { default });
+                .insert(key, if known { name } else { default });
         }
     }
 
     /// Returns whether the key's zone must be read from the database.
     pub(super) fn lacks_zone(&self, topic: &Topic) -> bool {
-        !self.zone_by_key.contains_key(topic)
+        !self.zone_by_key.contains_key(&topic.without_params())
     }
 
     /// Drops the queried zone of one key, or of every key if `topic` is `None`, so that it is read

@@ -53,7 +53,7 @@ pub(super) struct DirtySet<W> {
     pub(super) reading: HashSet<Topic>,
     /// The keys that were too costly for a batch when they were last read. Also kept apart from
     /// `keys`, so that the cost is still known when a viewer comes back.
-    pub(super) heavy_keys: HashSet<Topic>,
+    pub(super) heavy_keys: IterMap<Topic, ()>,
     /// The keys in one of the three queues below. Also kept apart from `keys`, so that viewers who
     /// come and go cannot fill the queues.
     pub(super) queued: HashSet<Topic>,
@@ -80,7 +80,7 @@ impl<W> DirtySet<W> {
             keys: IterMap::default(),
             topics_by_key: TopicsByKey::default(),
             reading: HashSet::new(),
-            heavy_keys: HashSet::new(),
+            heavy_keys: IterMap::default(),
             queued: HashSet::new(),
             solo: VecDeque::new(),
             delayed: BinaryHeap::new(),
@@ -97,7 +97,7 @@ impl<W> DirtySet<W> {
 
     /// Adds a topic that has viewers from now on. It is read once it is marked.
     pub(super) fn watch(&mut self, topic: &Topic) {
-        let share = if self.heavy_keys.contains(topic) {
+        let share = if self.heavy_keys.contains_key(topic) {
             1
         } else {
             self.pacing(topic.stream).batch_keys
@@ -120,6 +120,10 @@ impl<W> DirtySet<W> {
             state.first_read_at = Some(at);
             state.awaits_notifications = true;
             self.scheduled_marks.push(Reverse((at, topic.clone())));
+            // Nothing is taken from the heap while the database is away.
+            if self.scheduled_marks.len() > 2 * self.keys.len() + MAX_ABANDONED {
+                self.drop_abandoned();
+            }
         }
     }
 

@@ -28,8 +28,11 @@ impl<W> DirtySet<W> {
         self.solo.retain(|topic| keys.contains_key(topic));
         self.delayed
             .retain(|Reverse((_, topic))| keys.contains_key(topic));
-        self.scheduled_marks
-            .retain(|Reverse((_, topic))| keys.contains_key(topic));
+        self.scheduled_marks.retain(|Reverse((at, topic))| {
+            // A key that was watched anew has a new time for its first read.
+            keys.get(topic)
+                .is_some_and(|state| state.first_read_at == Some(*at) || state.hooked_at.is_some())
+        });
     }
 
     /// Moves keys that have become due into the queues.
@@ -168,13 +171,18 @@ impl<W> DirtySet<W> {
 
     pub(super) fn record_cost(&mut self, key: &BatchKey<W>) {
         match key.cost {
-            KeyCost::Heavy if self.heavy_keys.len() < MAX_HEAVY_KEYS => {
-                self.heavy_keys.insert(key.topic.clone());
+            KeyCost::Heavy => {
+                self.heavy_keys.insert(key.topic.clone(), ());
+                // The oldest is forgotten, so that topics that nobody watches any more do not keep
+                // others out for ever.
+                if self.heavy_keys.len() > MAX_HEAVY_KEYS {
+                    self.heavy_keys.shift_remove_index(0);
+                }
             }
             KeyCost::Light => {
-                self.heavy_keys.remove(&key.topic);
+                self.heavy_keys.shift_remove(&key.topic);
             }
-            KeyCost::Heavy | KeyCost::Unknown => {}
+            KeyCost::Unknown => {}
         }
     }
 

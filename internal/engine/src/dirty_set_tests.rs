@@ -336,3 +336,27 @@ fn measured_heavy_key_is_read_alone_until_it_is_light() {
         "a heavy key that shrank is in the batch again"
     );
 }
+
+/// Nothing is taken out of the set while the database is away.
+#[test]
+fn viewers_that_come_and_go_during_an_outage_leave_nothing() {
+    let (start, mut dirty) = (Instant::now(), DirtySet::<u32>::new(test_pacing(), 1));
+    for n in 0..10_000 {
+        let watched = topic(0, n);
+        dirty.watch(&watched);
+        dirty.schedule_first_read(&watched, start);
+        dirty.unwatch(&watched);
+    }
+    dirty.watch(&topic(0, 1));
+    for n in 0..10_000_u64 {
+        dirty.schedule_first_read(&topic(0, 1), start + ms(n));
+    }
+    assert!(
+        dirty.scheduled_marks.len() <= 2_000,
+        "{}",
+        dirty.scheduled_marks.len()
+    );
+    assert!(dirty.is_pending(&topic(0, 1)));
+    dirty.promote_due(start + ms(10_000));
+    assert_eq!(dirty.pending_keys(), 1);
+}
