@@ -237,6 +237,7 @@ async fn every_response_matches_the_document() {
     recorder.document.check_consistency();
     recorder.check_other_methods(true).await;
     recorder.check_statistics().await;
+    recorder.check_channels().await;
     recorder.check_socket().await;
     recorder.check_hook().await;
     recorder.check_other_routes().await;

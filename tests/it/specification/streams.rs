@@ -101,6 +101,121 @@ async fn configured_stream_is_in_both_documents() {
     assert_hook_matches_the_document(&app, &http).await;
 }
 
+const PARTS: &str = r#"
+[streams.cajas]
+query = """
+SELECT u.tienda, u.caja, u.desde, (SELECT count(*) FROM ventas v WHERE v.tienda_id = u.tienda AND v.en >= u.desde) AS ventas
+FROM unnest($1::bigint[], $2::text[], $3::date[], $4::date[]) AS u (tienda, caja, hoy, desde)
+"""
+keys = ["tienda_id", "caja"]
+[streams.cajas.params]
+desde = { type = "date" }
+canal = { type = "enum", values = ["web", "local"], default = "web" }
+[[streams.cajas.tables]]
+table = "ventas"
+
+[streams.totales]
+query = "SELECT (SELECT count(*) FROM ventas) AS ventas FROM unnest($1::date[]) AS u (hoy)"
+keys = []
+[[streams.totales.tables]]
+table = "ventas"
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn key_parts_and_parameters_are_in_both_documents() {
+    let toml = PARTS.replace("u.caja, u.desde,", "u.caja, u.desde, u.canal,");
+    let toml = toml.replace(
+        "$4::date[]) AS u (tienda, caja, hoy, desde)",
+        "$4::date[], $5::text[]) AS u (tienda, caja, hoy, desde, canal)",
+    );
+    let app = TestApp::with_streams(&toml, SCHEMA).await;
+    let http = ApiDocument::fetch(&app, "/openapi.json").await;
+    let messages = ApiDocument::fetch(&app, "/asyncapi.json").await;
+    http.check_consistency();
+    messages.check_consistency();
+    let paths = &http.0["paths"];
+    for path in [
+        "/cajas/{tienda_id}/{caja}",
+        "/cajas/{tienda_id}/{caja}/events",
+    ] {
+        let parameters = paths[path]["parameters"].as_array().expect(path).iter();
+        let described: Vec<_> = parameters
+            .map(|it| (it["name"].clone(), it["in"].clone(), it["required"].clone()))
+            .collect();
+        let expected = [
+            (json!("tienda_id"), json!("path"), json!(true)),
+            (json!("caja"), json!("path"), json!(true)),
+            (json!("desde"), json!("query"), json!(true)),
+            (json!("canal"), json!("query"), json!(false)),
+        ];
+        assert_eq!(described, expected, "{path}");
+    }
+    for path in ["/totales", "/totales/events"] {
+        assert!(
+            paths[path]["get"].is_object() && paths[path]["parameters"].is_null(),
+            "{path}"
+        );
+    }
+    for path in ["/events", "/notify/cajas", "/notify/totales"] {
+        assert!(paths[path].is_object(), "{path}");
+    }
+    let schema = &messages.0["components"]["schemas"]["Channel"];
+    for (name, fits) in [
+        ("cajas:7/a?desde=2026-11-01", true),
+        ("totales", true),
+        ("estadisticas:7", true),
+        ("totales:7", false),
+        ("cajas", false),
+    ] {
+        assert_eq!(
+            messages.mismatch(schema, &json!(name)).is_none(),
+            fits,
+            "{name}"
+        );
+    }
+    let token =
+        app.sign(&json!({"id": OTHER_USER, "rol": "admin_sistema", "exp": claims::now() + 60}));
+    let mut socket = app.connect_socket(&token).await;
+    for (stream, channel, path) in [
+        (
+            "cajas",
+            "cajas:7/a?desde=2026-11-01",
+            "/cajas/7/a?desde=2026-11-01",
+        ),
+        ("totales", "totales", "/totales"),
+    ] {
+        let frame = socket.subscribe_as(channel, stream).await;
+        let message = &messages.0["components"]["messages"][format!("snapshot.{stream}")];
+        messages.check(channel, &message["payload"], &frame);
+        let answer = app.request(Method::GET, path).bearer_auth(&token).send();
+        let data = answer
+            .await
+            .expect("a response")
+            .json()
+            .await
+            .expect("JSON");
+        let schema = &http.0["components"]["schemas"][format!("Data.{stream}")];
+        http.check(path, schema, &data);
+    }
+    for (stream, body, fits) in [
+        ("cajas", json!({"tienda_id": 7, "caja": "a"}), true),
+        ("cajas", json!({"key": "7/a"}), true),
+        ("cajas", json!({"tienda_id": 7, "key": "7/a"}), false),
+        ("cajas", json!({}), false),
+        ("totales", json!({}), true),
+        ("totales", json!({"key": "7"}), false),
+    ] {
+        let request = app.request(Method::POST, &format!("/notify/{stream}"));
+        let answer = request.json(&body).send().await.expect("a response");
+        let schema = &http.0["components"]["schemas"][format!("Change.{stream}")];
+        let accepted = (
+            answer.status() == 200,
+            http.mismatch(schema, &body).is_none(),
+        );
+        assert_eq!(accepted, (fits, fits), "{stream} {body}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn documents_are_cached_by_etag_and_readable_from_any_origin() {
     let app = TestApp::start().await;

@@ -40,21 +40,32 @@ pub(super) fn render(streams: &[StreamDocs]) -> Value {
     if let Some(schemas) = object_at(&mut document, "/components/schemas") {
         let generic = schemas.shift_remove("Data").unwrap_or_default();
         for stream in streams {
-            let key = format!("#/components/schemas/Key.{}", stream.name);
-            let mut data = stream.data_schema(&key, "#/components/schemas/Timestamp");
+            let mut data = stream.data_schema("#/components/schemas/Timestamp");
             data["description"] = generic["description"].clone();
-            schemas.insert(format!("Key.{}", stream.name), stream.key_schema());
+            let parts = stream.parts.iter();
+            schemas.extend(parts.map(|part| (part.schema.clone(), part.key_schema())));
             schemas.insert(format!("Data.{}", stream.name), data);
         }
-        let names: Vec<_> = streams
-            .iter()
-            .map(|stream| stream.name.as_str())
-            .chain([SYSTEM_STREAM_NAME])
-            .collect();
-        // Names consist of letters, digits, `_` and `-`, none of which is special in a pattern.
-        schemas["Channel"]["pattern"] = format!("^({}):.+$", names.join("|")).into();
+        schemas["Channel"]["pattern"] = channel_pattern(streams).into();
     }
     document
+}
+
+/// Returns the pattern of channel names. The names of streams consist of letters, digits, `_` and
+/// `-`, none of which is special in a pattern.
+fn channel_pattern(streams: &[StreamDocs]) -> String {
+    let names = |has_key: bool| {
+        let streams = streams.iter();
+        let named = streams.filter(move |stream| stream.parts.is_empty() != has_key);
+        named.map(|stream| stream.name.as_str())
+    };
+    let with_key: Vec<_> = names(true).chain([SYSTEM_STREAM_NAME]).collect();
+    let with_key = format!("({}):.+", with_key.join("|"));
+    let without_key: Vec<_> = names(false).collect();
+    match without_key.is_empty() {
+        true => format!("^{with_key}$"),
+        false => format!(r"^({with_key}|({})(\?.*)?)$", without_key.join("|")),
+    }
 }
 
 fn message_name(stream: &StreamDocs) -> String {

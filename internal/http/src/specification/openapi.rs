@@ -1,11 +1,12 @@
 //! `openapi.json`, filled in: each stream's addresses and schemas replace the generic ones.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::app_mounts::AppMounts;
 use crate::specification::app_parts::add_apps;
 use crate::specification::placeholders::{load_document, object_at, substitute};
-use crate::specification::stream_docs::StreamDocs;
+use crate::specification::schema::query_parameter;
+use crate::specification::stream_docs::{PartDocs, StreamDocs};
 
 const BASE: &str = include_str!("openapi.json");
 
@@ -59,23 +60,24 @@ fn expand_path(path: String, item: Value, streams: &[StreamDocs]) -> Vec<(String
 
 fn stream_path(stream: &StreamDocs, path: &str, item: &Value, hook: &str) -> (String, Value) {
     let name = &stream.name;
-    let key = format!("{{{}}}", stream.key_field);
+    let parts = stream.parts.iter();
+    let key: String = parts.map(|part| format!("/{{{}}}", part.field)).collect();
     let schema = |of: &str| format!("#/components/schemas/{of}.{name}");
     let replacements = [
         ("{stream}", name.as_str()),
         ("{event}", &stream.event),
         ("{hook}", hook),
-        ("{key}", &key),
+        ("/{key}", &key),
         ("#/components/schemas/Key", &schema("Key")),
         ("#/components/schemas/Data", &schema("Data")),
         ("#/components/schemas/Change", &schema("Change")),
     ];
     let mut item = substitute(item, &replacements);
-    specialise_parameters(&mut item, &stream.key_field);
+    specialise_parameters(&mut item, stream);
     if let Some(operations) = item.as_object_mut() {
         operations
             .values_mut()
-            .for_each(|operation| specialise_parameters(operation, &stream.key_field));
+            .for_each(|operation| specialise_parameters(operation, stream));
     }
     (
         substitute(&Value::from(path), &replacements)
@@ -86,49 +88,84 @@ fn stream_path(stream: &StreamDocs, path: &str, item: &Value, hook: &str) -> (St
     )
 }
 
-/// Removes the parameters that are now fixed, and names the key's parameter after the key field.
-fn specialise_parameters(of: &mut Value, key_field: &str) {
+/// Removes the parameters that are now fixed, and replaces the key's by one for each part and for
+/// each parameter of the stream.
+fn specialise_parameters(of: &mut Value, stream: &StreamDocs) {
     let Some(parameters) = of.get_mut("parameters").and_then(Value::as_array_mut) else {
         return;
     };
-    parameters.retain(|parameter| parameter["name"] != "stream" && parameter["name"] != "hook");
-    for parameter in parameters
-        .iter_mut()
-        .filter(|parameter| parameter["name"] == "key")
-    {
-        parameter["name"] = key_field.into();
-    }
+    let specialise = |parameter: Value| match parameter["name"].as_str() {
+        Some("stream" | "hook") => Vec::new(),
+        Some("key") => {
+            let part = |part: &PartDocs| {
+                let mut parameter = parameter.clone();
+                parameter["name"] = part.field.as_str().into();
+                parameter["schema"] = part.reference();
+                parameter
+            };
+            let params = stream.params.iter().map(query_parameter);
+            stream.parts.iter().map(part).chain(params).collect()
+        }
+        _ => vec![parameter],
+    };
+    let generic = std::mem::take(parameters);
+    *parameters = generic.into_iter().flat_map(specialise).collect();
     if parameters.is_empty() {
         of.as_object_mut().map(|of| of.shift_remove("parameters"));
     }
 }
 
-fn stream_schemas(stream: &StreamDocs, data: &Value, change: &Value) -> [(String, Value); 3] {
-    let StreamDocs {
-        name, key_field, ..
-    } = stream;
-    let key = format!("#/components/schemas/Key.{name}");
-    let row = with_description_of(
-        stream.data_schema(&key, "#/components/schemas/Timestamp"),
-        data,
-    );
-    let key = stream.hook_key_schema(&key);
-    let named = |name: &str| json!({"required": [name], "properties": {name: key}});
-    let generic = match key_field.as_str() {
-        "key" => named("key"),
-        // `key` counts only where the field with the key's own name is missing.
-        field => json!({"allOf": [named("key"), {"not": {"required": [field]}}]}),
-    };
+fn stream_schemas(stream: &StreamDocs, data: &Value, change: &Value) -> Vec<(String, Value)> {
+    let name = &stream.name;
+    let row = stream.data_schema("#/components/schemas/Timestamp");
+    let mut example = stream.example_key();
+    example.insert("action".into(), "created".into());
     let hint = json!({
-        "type": "object", "anyOf": [named(key_field), generic],
+        "type": "object", "anyOf": hook_keys(&stream.parts),
         "properties": {"action": change["properties"]["action"]},
-        "examples": [{key_field.as_str(): stream.example_key(), "action": "created"}],
+        "examples": [example],
     });
-    let hint = with_description_of(hint, change);
-    [
-        (format!("Key.{name}"), stream.key_schema()),
-        (format!("Data.{name}"), row),
-        (format!("Change.{name}"), hint),
+    let parts = stream.parts.iter();
+    parts
+        .map(|part| (part.schema.clone(), part.key_schema()))
+        .chain([
+            (format!("Data.{name}"), with_description_of(row, data)),
+            (format!("Change.{name}"), with_description_of(hint, change)),
+        ])
+        .collect()
+}
+
+/// Returns the schemas of the ways in which a hook's body may name a key: by the fields of its
+/// parts, or as a whole.
+fn hook_keys(parts: &[PartDocs]) -> Vec<Value> {
+    let fields: Vec<_> = parts.iter().map(|part| part.field.as_str()).collect();
+    let properties: Map<_, _> = parts
+        .iter()
+        .map(|part| (part.field.clone(), part.hook_key_schema()))
+        .collect();
+    let whole = match parts {
+        [] => json!({"const": ""}),
+        [part] => part.hook_key_schema(),
+        _ => {
+            let further = parts.len() - 1;
+            json!({"type": "string", "pattern": format!("^[^/]+(/[^/]+){{{further}}}$")})
+        }
+    };
+    let whole = json!({"required": ["key"], "properties": {"key": whole}});
+    let is_named = |field: &str| json!({"required": [field]});
+    // `key` counts only where the fields of the parts are missing.
+    let generic = match fields.as_slice() {
+        ["key"] => whole,
+        [] => return vec![json!({"not": is_named("key")}), whole],
+        [field] => json!({"allOf": [whole, {"not": is_named(field)}]}),
+        fields => {
+            let named: Vec<_> = fields.iter().map(|field| is_named(field)).collect();
+            json!({"allOf": [whole, {"not": {"anyOf": named}}]})
+        }
+    };
+    vec![
+        json!({"required": fields, "properties": properties}),
+        generic,
     ]
 }
 

@@ -2,20 +2,23 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::specification::stream_docs::StreamDocs;
-use latido_stream::{Column, ColumnKind, KeyType, MAX_KEY_BYTES};
+use crate::specification::stream_docs::{PartDocs, StreamDocs};
+use latido_stream::{Column, ColumnKind, KeyType, MAX_KEY_BYTES, Param, ParamKind};
 
 /// The read time in the examples, in Unix seconds.
 const EXAMPLE_UNIX_S: i64 = 1_763_780_000;
 
-impl StreamDocs {
-    /// Builds the schema of a key as clients write it, in channels and addresses.
+impl PartDocs {
+    /// Returns the reference to the schema of this part.
+    pub(super) fn reference(&self) -> Value {
+        json!({"$ref": format!("#/components/schemas/{}", self.schema)})
+    }
+
+    /// Builds the schema of a key part as clients write it, in channels and addresses.
     pub(super) fn key_schema(&self) -> Value {
         // The prefix consists of letters, digits, `_` and `-`, none of which is special in a
         // pattern.
-        let Self {
-            key_prefix: prefix, ..
-        } = self;
+        let Self { prefix, .. } = self;
         let hex = |digits: u8| format!("[0-9A-Fa-f]{{{digits}}}");
         let mut schema = match &self.key_type {
             Some(KeyType::Uuid) => {
@@ -35,10 +38,10 @@ impl StreamDocs {
         schema
     }
 
-    /// Builds the schema of a key in a hook's body, which may be a number for integer keys, and not
-    /// blank for texts.
-    pub(super) fn hook_key_schema(&self, key: &str) -> Value {
-        let key = json!({"$ref": key});
+    /// Builds the schema of a key part in a hook's body, which may be a number for integer keys, and
+    /// not blank for texts.
+    pub(super) fn hook_key_schema(&self) -> Value {
+        let key = self.reference();
         if self.key_type == Some(KeyType::Text) {
             return json!({"allOf": [key, {"pattern": r"\S"}]});
         }
@@ -49,11 +52,25 @@ impl StreamDocs {
         }
     }
 
+    pub(super) fn example_key(&self) -> &'static str {
+        match &self.key_type {
+            Some(KeyType::Uuid) => "6f1c9c1e-50a5-4b1f-9d53-0c9d6f0a7a11",
+            Some(KeyType::Integer) => "123",
+            Some(KeyType::Date) => "2026-11-30",
+            Some(KeyType::Boolean) => "true",
+            Some(KeyType::Text) | None => "negocio_123",
+        }
+    }
+}
+
+impl StreamDocs {
     /// Builds the schema of `data` in frames and responses. Every column is nullable, because
     /// PostgreSQL does not report which columns are never null.
-    pub(super) fn data_schema(&self, key: &str, timestamp: &str) -> Value {
-        let mut properties = Map::new();
-        properties.insert(self.key_field.clone(), json!({"$ref": key}));
+    pub(super) fn data_schema(&self, timestamp: &str) -> Value {
+        let parts = self.parts.iter();
+        let mut properties: Map<_, _> = parts
+            .map(|part| (part.field.clone(), part.reference()))
+            .collect();
         let columns = self.columns.iter().flatten();
         properties.extend(
             columns
@@ -70,8 +87,7 @@ impl StreamDocs {
     }
 
     pub(super) fn example_data(&self) -> Value {
-        let mut data = Map::new();
-        data.insert(self.key_field.clone(), self.example_key().into());
+        let mut data = self.example_key();
         data.extend(
             self.columns
                 .iter()
@@ -82,19 +98,59 @@ impl StreamDocs {
         Value::Object(data)
     }
 
-    pub(super) fn example_key(&self) -> &'static str {
-        match &self.key_type {
-            Some(KeyType::Uuid) => "6f1c9c1e-50a5-4b1f-9d53-0c9d6f0a7a11",
-            Some(KeyType::Integer) => "123",
-            Some(KeyType::Date) => "2026-11-30",
-            Some(KeyType::Boolean) => "true",
-            Some(KeyType::Text) | None => "negocio_123",
-        }
+    /// Returns the key parts of an example by their fields.
+    pub(super) fn example_key(&self) -> Map<String, Value> {
+        let parts = self.parts.iter();
+        parts
+            .map(|part| (part.field.clone(), part.example_key().into()))
+            .collect()
     }
 
     /// Returns an example channel of this stream.
     pub(super) fn example_channel(&self) -> String {
-        format!("{}:{}", self.name, self.example_key())
+        let mut channel = self.name.clone();
+        for (index, part) in self.parts.iter().enumerate() {
+            channel.push(if index == 0 { ':' } else { '/' });
+            channel.push_str(part.example_key());
+        }
+        let needed = self.params.iter().filter(|param| param.default.is_none());
+        for (index, param) in needed.enumerate() {
+            channel.push(if index == 0 { '?' } else { '&' });
+            channel.push_str(&format!("{}={}", param.name, example_param(&param.kind)));
+        }
+        channel
+    }
+}
+
+/// Builds the parameter of an address for a stream's parameter.
+pub(super) fn query_parameter(param: &Param) -> Value {
+    let mut schema = match &param.kind {
+        ParamKind::Date => json!({"type": "string", "format": "date"}),
+        ParamKind::Integer => json!({"type": "string", "pattern": "^-?[0-9]{1,18}$"}),
+        ParamKind::Text { max_bytes } => json!({"type": "string", "maxLength": max_bytes}),
+        ParamKind::Boolean => json!({"type": "string", "enum": ["true", "false"]}),
+        ParamKind::Enum(values) => json!({"type": "string", "enum": values}),
+    };
+    if let Some(default) = &param.default {
+        schema["default"] = default.as_str().into();
+    }
+    let mut parameter = json!({
+        "name": param.name, "in": "query", "required": param.default.is_none(),
+        "description": format!("Expected {}.", param.kind), "schema": schema,
+    });
+    if param.default.is_none() {
+        parameter["example"] = example_param(&param.kind).into();
+    }
+    parameter
+}
+
+fn example_param(kind: &ParamKind) -> &str {
+    match kind {
+        ParamKind::Date => "2026-11-30",
+        ParamKind::Integer => "12",
+        ParamKind::Text { .. } => "a",
+        ParamKind::Boolean => "true",
+        ParamKind::Enum(values) => values.first().map_or("", String::as_str),
     }
 }
 

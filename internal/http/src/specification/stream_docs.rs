@@ -3,20 +3,31 @@
 use crate::config::Config;
 use crate::state::ServerState;
 use latido_base::ident::StreamId;
-use latido_stream::{Catalog, Column, KeyType, Stream};
+use latido_stream::{Catalog, Column, KeyType, Param, Stream};
 
 /// One stream's properties, as far as they are known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct StreamDocs {
     pub(super) name: String,
     pub(super) event: String,
-    pub(super) key_field: String,
-    /// The optional prefix of a key that is not text.
-    pub(super) key_prefix: String,
-    pub(super) key_type: Option<KeyType>,
+    /// The parts of the key, in order.
+    pub(super) parts: Vec<PartDocs>,
+    pub(super) params: Vec<Param>,
     pub(super) columns: Option<Vec<Column>>,
     /// The path segments behind `/notify/` that resolve to this stream.
     pub(super) hook_paths: Vec<String>,
+}
+
+/// The properties of one part of a stream's key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct PartDocs {
+    pub(super) field: String,
+    /// The optional prefix of a part that is not text.
+    pub(super) prefix: String,
+    /// The type, once the database has described it.
+    pub(super) key_type: Option<KeyType>,
+    /// The name of its schema.
+    pub(super) schema: String,
 }
 
 /// Collects the properties of every stream of the server.
@@ -30,17 +41,27 @@ pub(super) fn collect_streams(state: &ServerState) -> Vec<StreamDocs> {
     let describe = |(id, stream): (StreamId, &std::sync::Arc<Stream>)| StreamDocs {
         name: stream.name.clone(),
         event: stream.event.clone(),
-        key_field: stream.key_fields.join("/"),
-        key_prefix: stream.part_prefix(&stream.key_fields.concat()).to_owned(),
-        key_type: stream
-            .key_types
-            .get()
-            .and_then(|types| types.first())
-            .cloned(),
+        parts: describe_parts(stream),
+        params: stream.params.clone(),
         columns: shapes.columns(stream),
         hook_paths: hook_paths(config, catalog, id),
     };
     catalog.iter().map(describe).collect()
+}
+
+fn describe_parts(stream: &Stream) -> Vec<PartDocs> {
+    let types = stream.key_types.get();
+    let name = &stream.name;
+    let describe = |(index, field): (usize, &String)| PartDocs {
+        field: field.clone(),
+        prefix: stream.part_prefix(field).to_owned(),
+        key_type: types.and_then(|types| types.get(index)).cloned(),
+        schema: match stream.key_fields.len() {
+            1 => format!("Key.{name}"),
+            _ => format!("Key.{name}.{field}"),
+        },
+    };
+    stream.key_fields.iter().enumerate().map(describe).collect()
 }
 
 /// Returns the hook paths of a stream, the extra names and its own, with the hook's precedence: an

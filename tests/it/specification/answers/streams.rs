@@ -8,6 +8,7 @@ use crate::harness::{ADMIN_OF_B1, B1, OTHER_USER, claims};
 
 const READ: &str = "/estadisticas/{negocio_id}";
 const FOLLOW: &str = "/estadisticas/{negocio_id}/events";
+const CHANNELS: &str = "/events";
 const HOOKS: [&str; 2] = ["/notify/cita", "/notify/estadisticas"];
 /// A valid `Sec-WebSocket-Key`.
 const WEBSOCKET_KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
@@ -78,6 +79,26 @@ impl ResponseRecorder {
                 .header("if-none-match", tag),
         )
         .await;
+    }
+
+    pub(super) async fn check_channels(&mut self) {
+        let (user, other_user) = (self.app.token(ADMIN_OF_B1), self.app.token(OTHER_USER));
+        let (one, both) = (
+            format!("channel=estadisticas:{B1}"),
+            format!("channel=estadisticas:{B1}&channel=nada:1"),
+        );
+        for (status, query, token) in [
+            (200, &*both, &*user),
+            (400, "", &user),
+            (400, "channel=estadisticas:no-uuid", &user),
+            (401, &one, ""),
+            (403, &one, &other_user),
+            (404, "channel=nada:1", &user),
+        ] {
+            let path = format!("{CHANNELS}?{query}");
+            let request = self.ask("GET", &path, B1).bearer_auth(token);
+            self.expect(status, "GET", CHANNELS, request).await;
+        }
     }
 
     fn upgrade(&self, token: &str, key: &str) -> RequestBuilder {
@@ -167,6 +188,9 @@ impl ResponseRecorder {
             self.ask("GET", FOLLOW, B1).bearer_auth(&token),
         )
         .await;
+        let channels = format!("{CHANNELS}?channel=estadisticas:{B1}");
+        let channels = self.ask("GET", &channels, B1).bearer_auth(&token);
+        self.expect(429, "GET", CHANNELS, channels).await;
         self.expect(429, "GET", "/ws", self.upgrade(&token, WEBSOCKET_KEY))
             .await;
         for path in HOOKS {
