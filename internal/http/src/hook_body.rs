@@ -313,12 +313,61 @@ mod tests {
         }
     }
 
+    #[test]
+    fn keys_of_several_parts_and_none_are_parsed() {
+        let two = Stream {
+            key_fields: vec!["tienda_id".into(), "caja".into()],
+            ..Stream::test_stream("cajas", None)
+        };
+        let types = [KeyType::Integer, KeyType::Text];
+        let read = |body: &str, format| parse(body.as_bytes(), format, &two, &types);
+        let key = Key::from_parts(["7", "c/1"]);
+        for (body, format) in [
+            (
+                r#"{"tienda_id":7,"caja":"c/1","action":"created"}"#,
+                BodyFormat::Json,
+            ),
+            (
+                r#"{"tienda_id":"tienda_007","caja":"c/1","key":"8/a"}"#,
+                BodyFormat::Json,
+            ),
+            (r#"{"key":"7/c%2F1"}"#, BodyFormat::Json),
+            (r#"{"key":"tienda_7/c%2F1?desde=x"}"#, BodyFormat::Json),
+            ("tienda_id=7&caja=c%2F1&action=x", BodyFormat::FormOrJson),
+            ("key=7%2Fc%252F1", BodyFormat::FormOrJson),
+        ] {
+            assert_eq!(read(body, format).as_ref(), Ok(&key), "{body}");
+        }
+        for (body, expected) in [
+            ("{}", "expected \"tienda_id\": an integer"),
+            (r#"{"tienda_id":7}"#, "expected \"caja\": a text"),
+            (
+                r#"{"tienda_id":"x","caja":"c"}"#,
+                "expected \"tienda_id\": an integer",
+            ),
+            (r#"{"key":"7"}"#, "cajas:<tienda_id>/<caja>"),
+            (r#"{"key":7}"#, "cajas:<tienda_id>/<caja>"),
+        ] {
+            let error = read(body, BodyFormat::Json).unwrap_err().to_string();
+            assert!(error.contains(expected), "{body}: {error}");
+        }
+        let none = Stream {
+            key_fields: Vec::new(),
+            ..Stream::test_stream("totales", None)
+        };
+        let read = |body: &str| parse(body.as_bytes(), BodyFormat::FormOrJson, &none, &[]);
+        for body in ["{}", r#"{"action":"deleted","key":""}"#, "", "action=x"] {
+            assert_eq!(read(body), Ok(Key::from_parts([""; 0])), "{body}");
+        }
+        assert!(read(r#"{"key":"7"}"#).is_err());
+    }
+
     proptest! {
         #[test]
         fn arbitrary_body_does_not_panic(body in ".*") {
             let _ = read(&body, KeyType::Text);
             let stream = Stream::test_stream("estadisticas", None);
-            let _ = parse(body.as_bytes(), BodyFormat::FormOrJson, &stream, KeyType::Integer);
+            let _ = parse(body.as_bytes(), BodyFormat::FormOrJson, &stream, &[KeyType::Integer]);
         }
     }
 }
