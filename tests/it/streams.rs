@@ -3,6 +3,7 @@
 
 mod convergence;
 mod shop;
+mod wire;
 
 use serde_json::json;
 
