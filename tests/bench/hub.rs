@@ -148,6 +148,7 @@ fn serve(plan: &HubPlan) -> anyhow::Result<(Arc<Hub>, Arc<Shards>)> {
         metrics,
         readiness: Arc::new(AlwaysReady),
         column_source: Arc::new(AlwaysReady),
+        session_limits: SessionLimits::default(),
         clock,
         drain: drain.clone(),
         assets: &[],

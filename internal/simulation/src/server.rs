@@ -15,7 +15,7 @@ use latido_auth::{
 };
 use latido_base::clock::Clock;
 use latido_base::drain::Drain;
-use latido_base::ident::{Key, Topic};
+use latido_base::ident::Topic;
 use latido_engine::{self as engine, Engine, NotifyState, SimulatedActor};
 use latido_hub::Hub;
 use latido_postgres::WatchLocks;

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio_postgres::Client;
 
 use super::shop::admin_token;
-use crate::harness::{TestApp, TestSocket};
+use crate::harness::TestSocket;
 
 const BRANCHES: u8 = 4;
 const WRITERS: usize = 5;
