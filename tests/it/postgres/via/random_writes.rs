@@ -255,6 +255,19 @@ async fn server_has_merge(client: &Client) -> bool {
     client.query_one(version, &[]).await.unwrap().get(0)
 }
 
+/// Runs a transaction. A statement that breaks a constraint ends it, and nothing else.
+async fn execute(client: &Client, sql: &str) {
+    if let Err(error) = client.batch_execute(sql).await {
+        let code = error.code().map(|code| code.code().to_owned());
+        let code = code.unwrap_or_default();
+        assert!(
+            code.starts_with("23") || code.starts_with("21"),
+            "{sql}: {error}"
+        );
+        client.batch_execute("ROLLBACK").await.unwrap();
+    }
+}
+
 /// Runs random transactions and compares what changed with what was told.
 async fn run(kind: &Kind, seed: u64, count: u32) {
     let mut random = Rng::with_seed(seed);
@@ -285,18 +298,7 @@ async fn run(kind: &Kind, seed: u64, count: u32) {
         if !has_merge && sql.contains("MERGE") {
             continue;
         }
-        if let Err(error) = scene.other.batch_execute(&sql).await {
-            // A statement that breaks a constraint ends its transaction, and nothing else.
-            let class = error
-                .code()
-                .map(|code| code.code()[..2].to_owned())
-                .unwrap_or_default();
-            assert!(
-                class == "23" || class == "21",
-                "seed {seed}, {sql}: {error}"
-            );
-            scene.other.batch_execute("ROLLBACK").await.unwrap();
-        }
+        execute(&scene.other, &sql).await;
         let told = scene.told_so_far().await;
         let after = kind.numbers(&reader).await;
         for (key, number) in &after {

@@ -16,6 +16,21 @@ const GRANTS: &str = "GRANT SELECT, INSERT, UPDATE, DELETE ON lineas TO escritor
 
 const UPDATE: &str = "UPDATE public.lineas SET cantidad = cantidad + 1 WHERE id = 1";
 
+/// What an attacker may create to be found by name, by the search path, or as an operator.
+const TRAPS: [&str; 11] = [
+    "CREATE FUNCTION public.robar() RETURNS text LANGUAGE plpgsql AS $$ BEGIN INSERT INTO public.robado VALUES (current_user); RETURN 'x'; END $$",
+    "CREATE TEMP TABLE pedidos AS SELECT 1::bigint AS id, 20::bigint AS tienda_id",
+    "CREATE TEMP TABLE latido_new (pedido_id bigint)",
+    "CREATE TEMP TABLE latido_old (pedido_id bigint)",
+    "CREATE TEMP TABLE changed (pedido_id bigint)",
+    "CREATE DOMAIN pg_temp.record AS text",
+    "CREATE FUNCTION public.to_json(text) RETURNS json LANGUAGE sql AS $$ SELECT pg_catalog.to_json(public.robar()) $$",
+    "CREATE FUNCTION public.iguales(bigint, bigint) RETURNS boolean LANGUAGE sql AS $$ SELECT public.robar() IS NULL $$",
+    "CREATE OPERATOR public.= (LEFTARG = bigint, RIGHTARG = bigint, FUNCTION = public.iguales)",
+    "CREATE FUNCTION public.pg_try_advisory_xact_lock(int, int) RETURNS boolean LANGUAGE sql AS $$ SELECT public.robar() IS NULL $$",
+    "SET search_path = pg_temp, public, pg_catalog",
+];
+
 /// A database of the role `duena`, with triggers of hers.
 struct Owned {
     tap: Tap,
@@ -164,19 +179,7 @@ async fn nobody_else_runs_what_the_triggers_run() {
         }
     }
     // What an attacker makes is not found: not by name, not by the search path, not as an operator.
-    for sql in [
-        "CREATE FUNCTION public.robar() RETURNS text LANGUAGE plpgsql AS $$ BEGIN INSERT INTO public.robado VALUES (current_user); RETURN 'x'; END $$",
-        "CREATE TEMP TABLE pedidos AS SELECT 1::bigint AS id, 20::bigint AS tienda_id",
-        "CREATE TEMP TABLE latido_new (pedido_id bigint)",
-        "CREATE TEMP TABLE latido_old (pedido_id bigint)",
-        "CREATE TEMP TABLE changed (pedido_id bigint)",
-        "CREATE DOMAIN pg_temp.record AS text",
-        "CREATE FUNCTION public.to_json(text) RETURNS json LANGUAGE sql AS $$ SELECT pg_catalog.to_json(public.robar()) $$",
-        "CREATE FUNCTION public.iguales(bigint, bigint) RETURNS boolean LANGUAGE sql AS $$ SELECT public.robar() IS NULL $$",
-        "CREATE OPERATOR public.= (LEFTARG = bigint, RIGHTARG = bigint, FUNCTION = public.iguales)",
-        "CREATE FUNCTION public.pg_try_advisory_xact_lock(int, int) RETURNS boolean LANGUAGE sql AS $$ SELECT public.robar() IS NULL $$",
-        "SET search_path = pg_temp, public, pg_catalog",
-    ] {
+    for sql in TRAPS {
         attacker.batch_execute(sql).await.expect(sql);
     }
     assert_eq!(owned.tap.told(&attacker, UPDATE).await, set(&["1"]));
