@@ -12,6 +12,8 @@ mod purpose;
 mod settings;
 mod stream_file;
 mod stream_params;
+mod stream_parser;
+mod stream_tables;
 mod variables;
 
 pub use app_settings::EnabledApp;

@@ -1,7 +1,7 @@
 //! The file `latido.toml`: streams, and listener ports for apps.
 
 use std::collections::{BTreeMap, HashSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -10,10 +10,10 @@ use serde::Deserialize;
 use crate::config::ConfigErrors;
 use crate::config::app_settings::AppTables;
 use crate::config::stream_params::StreamParams;
+use crate::config::stream_parser::{EXPECTED_NAME, StreamParser, is_name, is_sql_path, read_text};
+use crate::config::stream_tables::TableEntry;
 use crate::config::variables::LATIDO_CONFIG;
-use latido_stream::{
-    KeyRoute, SYSTEM_STREAM_NAME, SourceTable, Stream, VerificationQuery, ZoneRule,
-};
+use latido_stream::{SYSTEM_STREAM_NAME, Stream, VerificationQuery, ZoneRule};
 
 /// Frame types that the protocol itself uses. A stream's event of such a name would be mistaken for
 /// one.
@@ -30,13 +30,10 @@ const RESERVED_EVENTS: [&str; 9] = [
 ];
 /// Names that the server itself uses, for its own channels and URL paths.
 const RESERVED_STREAMS: [&str; 2] = [SYSTEM_STREAM_NAME, "dashboard"];
-/// The maximum length, in bytes, of the name of a stream, an event, a key field or a parameter.
-const MAX_NAME_BYTES: usize = 63;
 /// The largest number of key parts. PostgreSQL's own limit for an index is 32 columns.
 const MAX_KEY_PARTS: usize = 8;
 /// The longest `interval_ms`: an hour.
 const MAX_INTERVAL_MS: u64 = 3_600_000;
-pub(super) const EXPECTED_NAME: &str = "expected 1 to 63 letters, digits, _ or -";
 
 /// The parsed contents of a `latido.toml`.
 #[derive(Debug)]
@@ -78,36 +75,6 @@ struct StreamTable {
     tables: Vec<TableEntry>,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct TableEntry {
-    table: String,
-    key: Option<KeyColumns>,
-    via: Option<String>,
-    #[serde(default)]
-    columns: Vec<String>,
-}
-
-/// The columns of a table with the key parts; a single one may be written without brackets.
-#[derive(Deserialize)]
-#[serde(
-    untagged,
-    expecting = "expected a column's name, or an array of names, one for each key part"
-)]
-enum KeyColumns {
-    One(String),
-    Each(Vec<String>),
-}
-
-impl KeyColumns {
-    fn into_names(self) -> Vec<String> {
-        match self {
-            Self::One(name) => vec![name],
-            Self::Each(names) => names,
-        }
-    }
-}
-
 fn yes() -> bool {
     true
 }
@@ -130,13 +97,6 @@ pub(super) fn read(
         .map_err(|error| errors.add(name, unreadable(error)))
         .ok()?;
     parse(&text, path, default_zone, errors)
-}
-
-/// Reads a text file. A byte order mark at its beginning, which editors on Windows write, is left
-/// out.
-fn read_text(path: &Path) -> std::io::Result<String> {
-    let text = std::fs::read_to_string(path)?;
-    Ok(text.trim_start_matches('\u{feff}').to_owned())
 }
 
 /// Parses `text` and returns the names of its streams, for fuzzing.
@@ -180,27 +140,7 @@ fn parse(
     })
 }
 
-/// The context for parsing one stream's table: its file, its name, and the list of errors.
-pub(super) struct StreamParser<'a> {
-    path: &'a Path,
-    dir: &'a Path,
-    stream_name: &'a str,
-    errors: &'a mut ConfigErrors,
-}
-
 impl StreamParser<'_> {
-    pub(super) fn add_error(&mut self, field: Option<&str>, problem: &str) {
-        let field = field.map(|field| format!(" {field}")).unwrap_or_default();
-        self.errors.add(
-            format!(
-                "{} [streams.{}]{field}",
-                self.path.display(),
-                self.stream_name
-            ),
-            problem,
-        );
-    }
-
     /// Converts a table to a stream. If part of it is invalid, the result is a placeholder until
     /// the errors are reported.
     fn stream(&mut self, table: StreamTable, default_zone: &str) -> Stream {
@@ -303,109 +243,6 @@ impl StreamParser<'_> {
         Some(Duration::from_millis(milliseconds))
     }
 
-    fn parse_tables(&mut self, tables: Vec<TableEntry>, key_fields: &[String]) -> Vec<SourceTable> {
-        let mut parsed = Vec::new();
-        for TableEntry {
-            table,
-            key,
-            via,
-            columns,
-        } in tables
-        {
-            let route = self.parse_route(&table, key, via, key_fields);
-            let keys: &[String] = match &route {
-                KeyRoute::Columns(keys) => keys,
-                KeyRoute::Lookup(_) | KeyRoute::EveryKey => &[],
-            };
-            let mut names = std::iter::once(&table).chain(keys).chain(&columns);
-            if names.any(|name| name.trim().is_empty()) {
-                self.add_error(Some("tables"), "a name is empty; expected the table's, its key columns' and its columns' names");
-            }
-            let is_known = |other: &SourceTable| other.name == table && other.route == route;
-            if parsed.iter().any(is_known) {
-                self.add_error(
-                    Some("tables"),
-                    &format!(
-                        "{table:?} comes twice; expected each table once, or with another key"
-                    ),
-                );
-            }
-            parsed.push(SourceTable {
-                name: table,
-                route,
-                columns,
-            });
-        }
-        parsed
-    }
-
-    /// Returns the way from a changed row of a table to its keys.
-    fn parse_route(
-        &mut self,
-        table: &str,
-        key: Option<KeyColumns>,
-        via: Option<String>,
-        key_fields: &[String],
-    ) -> KeyRoute {
-        let key = key.map(KeyColumns::into_names);
-        match (key, via) {
-            (Some(_), Some(_)) => {
-                self.add_error(
-                    Some("tables"),
-                    &format!("{table:?} has both key and via; expected one of both"),
-                );
-                KeyRoute::EveryKey
-            }
-            (None, Some(sql)) => KeyRoute::Lookup(self.read_sql("via", &sql)),
-            (Some(columns), None) => {
-                if columns.len() != key_fields.len() {
-                    let expected = key_fields.join(", ");
-                    self.add_error(
-                        Some("tables"),
-                        &format!(
-                            "{table:?} names {} key columns; expected one for each key part ({expected})",
-                            columns.len()
-                        ),
-                    );
-                }
-                KeyRoute::Columns(columns)
-            }
-            // Every row of every table concerns the only key.
-            (None, None) if key_fields.is_empty() => KeyRoute::Columns(Vec::new()),
-            (None, None) => KeyRoute::EveryKey,
-        }
-    }
-
-    /// Returns SQL text, or the contents of a file if the text ends in `.sql`. Paths are relative
-    /// to the directory of `latido.toml`.
-    fn read_sql(&mut self, field: &str, text: &str) -> String {
-        let text = text.trim();
-        let sql = if is_sql_path(text) {
-            self.read_file(field, text)
-        } else {
-            Some(text.to_owned())
-        };
-        if sql.as_ref().is_some_and(|sql| sql.trim().is_empty()) {
-            self.add_error(
-                Some(field),
-                "is empty; expected SQL, or the path of a file that ends in .sql",
-            );
-        }
-        sql.unwrap_or_default()
-    }
-
-    fn read_file(&mut self, field: &str, relative: &str) -> Option<String> {
-        let path: PathBuf = self.dir.join(relative);
-        read_text(&path)
-            .map_err(|error| {
-                self.add_error(
-                    Some(field),
-                    &format!("{} could not be read: {error}", path.display()),
-                )
-            })
-            .ok()
-    }
-
     fn parse_zone(&mut self, text: Option<String>, default: &str) -> ZoneRule {
         let Some(text) = text else {
             return ZoneRule::Fixed(default.to_owned());
@@ -429,10 +266,6 @@ impl StreamParser<'_> {
     }
 }
 
-fn is_sql_path(text: &str) -> bool {
-    text.ends_with(".sql") && !text.contains('\n')
-}
-
 /// Distinguishes a query from a zone name: zone names contain no whitespace.
 fn is_query(text: &str) -> bool {
     let first = text.split_whitespace().next().unwrap_or_default();
@@ -440,14 +273,6 @@ fn is_query(text: &str) -> bool {
         && ["select", "with"]
             .iter()
             .any(|word| first.eq_ignore_ascii_case(word))
-}
-
-/// Checks a name that will appear in channels, frames and token claims.
-pub(super) fn is_name(text: &str) -> bool {
-    (1..=MAX_NAME_BYTES).contains(&text.len())
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
 }
 
 #[cfg(test)]

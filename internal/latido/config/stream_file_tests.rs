@@ -1,3 +1,5 @@
+use latido_stream::{KeyRoute, SourceTable};
+
 use super::*;
 
 const CITAS: &str = r#"

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use crate::config::stream_file::{EXPECTED_NAME, StreamParser, is_name};
+use crate::config::stream_parser::{EXPECTED_NAME, StreamParser, is_name};
 use latido_stream::{DEFAULT_TEXT_BYTES, MAX_TEXT_BYTES, Param, ParamKind};
 
 /// The largest number of parameters of a stream.
