@@ -99,10 +99,8 @@ fn serve(plan: &HubPlan) -> anyhow::Result<(Arc<Hub>, Arc<Shards>)> {
         viewers.wrap_observer(engine.observer()),
     ));
     let verifier = verifier(&clock)?;
-    let policy = Arc::new(Policy::new(
-        PolicyConfig::default(),
-        Arc::new(NoPermissions),
-    ));
+    let policy = Policy::new(PolicyConfig::default(), Arc::new(NoPermissions));
+    let policy = Arc::new(policy);
     let deps = shard::ShardDeps {
         hub: Arc::clone(&hub),
         context: session_context(&catalog, &policy),
@@ -134,6 +132,7 @@ fn serve(plan: &HubPlan) -> anyhow::Result<(Arc<Hub>, Arc<Shards>)> {
         connection_usage: rules.limits.usage(),
     };
     let state = ServerState {
+        session_limits: SessionLimits::default(),
         tls: None,
         rules: Arc::new(rules),
         admin: Admin::start(admin_deps, viewers, &drain),
@@ -148,7 +147,6 @@ fn serve(plan: &HubPlan) -> anyhow::Result<(Arc<Hub>, Arc<Shards>)> {
         metrics,
         readiness: Arc::new(AlwaysReady),
         column_source: Arc::new(AlwaysReady),
-        session_limits: SessionLimits::default(),
         clock,
         drain: drain.clone(),
         assets: &[],

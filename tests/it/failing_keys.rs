@@ -196,7 +196,7 @@ async fn status_names_the_channel_whose_numbers_are_old() {
     frames.retain(|frame| frame["channel"] == "ratios:k1");
     assert_eq!(frames[0]["data"]["tenth"], 10);
     let fresh = channel_status("ratios:k1", json!({"stale": false}));
-    assert_eq!(frames[1..], [fresh.clone()]);
+    assert_eq!(frames[1..], *std::slice::from_ref(&fresh));
     assert_eq!(late.next_frame().await["data"]["tenth"], 10);
     // A client that leaves must not go on showing that its numbers are old.
     execute(&db, "UPDATE valores SET n = 0 WHERE k = 'k1'").await;

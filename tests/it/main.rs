@@ -28,6 +28,7 @@ mod heartbeat;
 mod history;
 mod interest_gate;
 mod makefile;
+mod moves;
 mod operations;
 mod packaging;
 mod postgres;

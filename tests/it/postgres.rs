@@ -14,6 +14,7 @@ mod instances;
 mod key_spelling;
 mod listening;
 mod local_days;
+mod open_transactions;
 mod ownership;
 mod pooler_proxy;
 mod privileges;

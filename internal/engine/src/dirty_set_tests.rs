@@ -340,7 +340,7 @@ fn measured_heavy_key_is_read_alone_until_it_is_light() {
 /// Nothing is taken out of the set while the database is away.
 #[test]
 fn viewers_that_come_and_go_during_an_outage_leave_nothing() {
-    let (start, mut dirty) = (Instant::now(), DirtySet::<u32>::new(test_pacing(), 1));
+    let (start, mut dirty) = (Instant::now(), DirtySet::<u32>::new(vec![test_pacing()]));
     for n in 0..10_000 {
         let watched = topic(0, n);
         dirty.watch(&watched);

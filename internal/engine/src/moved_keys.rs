@@ -19,7 +19,8 @@ use latido_stream::{Catalog, OpenTransaction};
 /// stream counts as moved.
 const MAX_MOVED_KEYS: usize = 1_000;
 
-/// The largest number of generations. Beyond it, the newest ones wait for each other's transactions.
+/// The largest number of generations. While there are so many, newer moves wait for one of them to
+/// end. Each does, because it never waits for newer transactions.
 const MAX_GENERATIONS: usize = 8;
 
 /// The shortest and the longest pause between two queries for the open transactions.
@@ -195,7 +196,14 @@ impl MovedKeys {
     /// Starts a query: the moves so far wait for the transactions that it will find.
     pub(super) fn start_query(&mut self) {
         self.next_query = None;
-        self.queried = Some(std::mem::take(&mut self.new));
+        self.queried = Some(match self.is_full() {
+            false => std::mem::take(&mut self.new),
+            true => Moved::new(),
+        });
+    }
+
+    fn is_full(&self) -> bool {
+        self.generations.len() >= MAX_GENERATIONS
     }
 
     /// Handles the result of a query, which is `None` if it failed. Returns the keys that must be
@@ -215,7 +223,7 @@ impl MovedKeys {
                 Moved::new()
             }
         };
-        let is_moving_on = !due.is_empty() || !self.new.is_empty();
+        let is_moving_on = !due.is_empty() || (!self.new.is_empty() && !self.is_full());
         if is_moving_on && !self.is_failing {
             self.pauses.reset();
         }
@@ -248,16 +256,9 @@ impl MovedKeys {
 
     /// Keeps a generation, with another one that waits for the same transactions if there is one.
     fn keep(&mut self, generation: Generation) {
-        let is_same = |other: &Generation| other.open == generation.open;
-        let is_full = self.generations.len() >= MAX_GENERATIONS;
-        let last = self.generations.len().checked_sub(1);
-        let other = self.generations.iter().position(is_same);
-        let other = other.or(last.filter(|_| is_full));
-        match other.and_then(|at| self.generations.get_mut(at)) {
-            Some(other) => {
-                merge(&mut other.moved, generation.moved);
-                other.open.extend(generation.open);
-            }
+        let is_same = |other: &&mut Generation| other.open == generation.open;
+        match self.generations.iter_mut().find(is_same) {
+            Some(other) => merge(&mut other.moved, generation.moved),
             None => self.generations.push(generation),
         }
     }

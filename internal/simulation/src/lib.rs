@@ -17,9 +17,10 @@
 mod database_model;
 mod faults;
 mod invariants;
+mod order_effects;
 mod order_model;
 mod order_script;
-mod order_steps;
+mod order_step;
 mod reads;
 mod recovery;
 mod replay;

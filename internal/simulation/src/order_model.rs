@@ -5,8 +5,6 @@ use std::collections::BTreeMap;
 
 use crate::topics::OrderTopic;
 
-/// The key parts of the shops.
-pub(super) const SHOPS: [[&str; 2]; 3] = [["1", "1"], ["1", "2"], ["2", "1"]];
 /// The number of orders. Each begins in the shop of its number.
 pub(super) const ORDERS: u8 = 3;
 

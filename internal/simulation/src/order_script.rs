@@ -1,33 +1,16 @@
 //! The steps of the streams over orders. They are added to some runs; the other runs stay as they
 //! are.
 
-use crate::order_model::{ORDERS, SHOPS};
+use crate::order_model::ORDERS;
+use crate::order_step::OrderStep;
 use crate::script::{Script, SimStep, TRANSACTIONS, VIEWERS};
-use crate::topics::{TOPICS, first_topic_of_shop};
+use crate::topics::{SHOPS, TOPICS, first_topic_of_shop};
 
 /// One seed in this many has orders.
 const ORDERS_ONE_IN: u8 = 3;
 /// The number of random steps in such a run, and of extra episodes.
 const STEPS: usize = 60;
 const EPISODES: u8 = 4;
-
-/// A step that concerns orders; see [`SimStep`].
-#[derive(Debug, Clone, Copy)]
-pub(super) enum OrderStep {
-    /// Subscribes a viewer to a topic of orders, by one of its two names.
-    Subscribe(u8, u8, bool),
-    Unsubscribe(u8, u8, bool),
-    /// Begins a transaction with a snapshot of its own: REPEATABLE READ.
-    BeginSnapshot(u8),
-    /// Adds a line of this quantity to an order.
-    AddLine(u8, u8, u8),
-    /// Moves an order to a shop.
-    Move(u8, u8, u8),
-    /// Prepares a transaction for a two-phase commit.
-    Prepare(u8),
-    /// Delivers the notification of a move that never was.
-    ForgeMove(u8),
-}
 
 impl Script {
     /// Adds steps of orders to some of the runs.

@@ -1,7 +1,7 @@
 //! The steps of a run, drawn from its seed before it begins. Removing one step leaves the others
 //! unchanged.
 
-use crate::order_script::OrderStep;
+use crate::order_step::OrderStep;
 
 /// A key whose rows are so long that a full socket accepts them only in part.
 pub(super) const WIDE: u8 = 4;

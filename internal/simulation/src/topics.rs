@@ -3,11 +3,12 @@
 
 use std::sync::LazyLock;
 
-use crate::order_model::SHOPS;
 use crate::script::{KEYS, stream_of};
 use latido_base::ident::{Key, StreamId, Topic};
 use latido_stream::{KeyRoute, KeyType, Param, ParamKind, SourceTable, Stream};
 
+/// The key parts of the shops.
+pub(super) const SHOPS: [[&str; 2]; 3] = [["1", "1"], ["1", "2"], ["2", "1"]];
 /// The streams. The first two have the keys of citas, the third one those of orders, whose lines
 /// look their order's key up, and the last one has no key.
 pub(super) const STREAMS: [&str; 4] = ["estadisticas", "ventas", "lineas", "totales"];

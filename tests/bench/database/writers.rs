@@ -90,6 +90,14 @@ fn run(bench: &mut BenchContext, commit_delay_us: &str, crowds: &[usize]) -> any
             Ok(())
         },
     )?;
+    add_goals(bench, crowds);
+    bench.note(
+        "synchronous_commit and fsync on, one UPDATE by primary key a transaction, prepared; counted from the third second; pgbench shares the cores",
+    );
+    Ok(())
+}
+
+fn add_goals(bench: &mut BenchContext, crowds: &[usize]) {
     for &clients in crowds {
         let measure = format!("{clients} clients");
         let promised = if clients == 1 { 0.93 } else { 0.90 };
@@ -108,10 +116,6 @@ fn run(bench: &mut BenchContext, commit_delay_us: &str, crowds: &[usize]) -> any
             GoalBound::Unlimited,
         ));
     }
-    bench.note(
-        "synchronous_commit and fsync on, one UPDATE by primary key a transaction, prepared; counted from the third second; pgbench shares the cores",
-    );
-    Ok(())
 }
 
 /// Keeps reading, as a real viewer does.

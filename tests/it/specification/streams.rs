@@ -173,6 +173,15 @@ async fn key_parts_and_parameters_are_in_both_documents() {
             "{name}"
         );
     }
+    assert_channels_match_the_documents(&app, &http, &messages).await;
+    assert_hooks_match_the_document(&app, &http).await;
+}
+
+async fn assert_channels_match_the_documents(
+    app: &TestApp,
+    http: &ApiDocument,
+    messages: &ApiDocument,
+) {
     let token =
         app.sign(&json!({"id": OTHER_USER, "rol": "admin_sistema", "exp": claims::now() + 60}));
     let mut socket = app.connect_socket(&token).await;
@@ -197,6 +206,9 @@ async fn key_parts_and_parameters_are_in_both_documents() {
         let schema = &http.0["components"]["schemas"][format!("Data.{stream}")];
         http.check(path, schema, &data);
     }
+}
+
+async fn assert_hooks_match_the_document(app: &TestApp, http: &ApiDocument) {
     for (stream, body, fits) in [
         ("cajas", json!({"tienda_id": 7, "caja": "a"}), true),
         ("cajas", json!({"key": "7/a"}), true),

@@ -251,8 +251,7 @@ impl HttpBackend {
             clock: clock.clone(),
             drain: backend_drain.clone(),
         }));
-        let shards = Arc::new(shards.unwrap());
-        let drain = Drain::new();
+        let (shards, drain) = (Arc::new(shards.unwrap()), Drain::new());
         let rules = config.upgrade_rules(&catalog, &verifier, &drain);
         let readiness: Arc<dyn Readiness> = Arc::new(FakeReadiness(reached));
         let admin = AdminDeps {
@@ -265,7 +264,6 @@ impl HttpBackend {
             clock: clock.clone(),
             connection_usage: rules.limits.usage(),
         };
-        let admin = Admin::start(admin, viewers, &backend_drain);
         let state = ServerState {
             session_limits: SessionLimits::default(),
             rules: Arc::new(rules),
@@ -278,7 +276,7 @@ impl HttpBackend {
             hook_key: None,
             engine,
             shards,
-            admin,
+            admin: Admin::start(admin, viewers, &backend_drain),
             metrics,
             readiness,
             column_source: Arc::new(FakeReadiness(reached)),

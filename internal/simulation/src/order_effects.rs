@@ -2,10 +2,11 @@
 
 use serde_json::json;
 
-use crate::order_model::{ORDERS, SHOPS};
-use crate::order_script::{OrderStep, order_topic_number};
+use crate::order_model::ORDERS;
+use crate::order_script::order_topic_number;
+use crate::order_step::OrderStep;
 use crate::script::{TRANSACTIONS, VIEWERS};
-use crate::topics::{channel, first_topic_of_shop, topic};
+use crate::topics::{SHOPS, channel, first_topic_of_shop, topic};
 use crate::world::SimWorld;
 use latido_stream::{ChangeHint, HintSink as _};
 
