@@ -23,8 +23,8 @@ const PARAMS_SEPARATOR: char = '\u{1e}';
 ///
 /// One text holds them all, because most keys have one part and no parameter, and then it is the
 /// part itself. The texts of several are separated by control characters, which no part may
-/// contain. A stream without a key has the empty key. A UUID is lower case with hyphens, an integer
-/// is decimal, and a text stays as it is (see `latido_stream::KeyType`).
+/// contain. A stream without a key has the empty key. A UUID is lower case with hyphens, a number
+/// is decimal, and a text stays as it is (see `latido_stream::KeyType` for the other types).
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Key(Arc<str>);
 

@@ -10,8 +10,9 @@ use std::borrow::Cow;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 use crate::definition::{Stream, key_prefix};
-use crate::key_type::{KeyType, MAX_KEY_BYTES};
+use crate::key_type::KeyType;
 use crate::param::{Param, ParamKind};
+use crate::text_key::MAX_KEY_BYTES;
 use latido_base::ident::{Channel, Key};
 
 /// The characters of a part that are encoded: all but letters, digits and `-._~` (RFC 3986, section

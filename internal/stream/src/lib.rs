@@ -4,24 +4,29 @@ mod authorize_query;
 mod catalog;
 mod column;
 mod definition;
+mod enum_labels;
 mod key_name;
 mod key_type;
 mod local_day;
+mod lower_case;
 mod param;
 mod ports;
 mod snapshot;
 pub mod statement_text;
 mod stream_status;
 mod system_topics;
+mod text_key;
 mod verification_query;
 
 pub use authorize_query::AuthorizeQuery;
 pub use catalog::{Catalog, ChannelError};
 pub use column::{Column, ColumnKind};
 pub use definition::{KeyRoute, SourceTable, Stream, ZoneRule};
+pub use enum_labels::EnumLabels;
 pub use key_name::InvalidKey;
-pub use key_type::{KeyType, MAX_KEY_BYTES};
+pub use key_type::KeyType;
 pub use local_day::LocalDay;
+pub use lower_case::LowerCase;
 pub use param::{DEFAULT_TEXT_BYTES, MAX_TEXT_BYTES, Param, ParamKind};
 pub use ports::{
     ChangeHint, ColumnSource, HintSink, Interest, NoInterest, NoTransactions, NotifyState,
@@ -33,4 +38,5 @@ pub use ports::{
 pub use snapshot::{Snapshot, StreamRow};
 pub use stream_status::{StreamProblem, StreamStatus};
 pub use system_topics::{SYSTEM_STATE_CHANNEL, SYSTEM_STREAM, SYSTEM_STREAM_NAME, SystemTopic};
+pub use text_key::MAX_KEY_BYTES;
 pub use verification_query::VerificationQuery;
