@@ -141,7 +141,9 @@ fn whole_key(value: &Value, stream: &Stream, types: &[KeyType]) -> Result<Key, H
 fn part_text(value: &Value, of: &KeyType) -> Option<String> {
     match value {
         Value::String(text) if !text.trim().is_empty() => Some(text.clone()),
-        Value::Number(number) if *of == KeyType::Integer => Some(number.to_string()),
+        Value::Number(number) if matches!(of, KeyType::Integer | KeyType::Numeric) => {
+            Some(number.to_string())
+        }
         Value::Bool(value) if *of == KeyType::Boolean => Some(value.to_string()),
         _ => None,
     }

@@ -31,7 +31,7 @@ use latido_postgres::parse_hints;
 use latido_protocol::native;
 use latido_protocol::websocket::{Chunk, FrameReader, ProtocolError, WsMessage};
 use latido_session::{Session, SessionContext, SessionEffect, SessionLimits};
-use latido_stream::{Catalog, KeyType, Stream};
+use latido_stream::{Catalog, EnumLabels, KeyType, LowerCase, Stream};
 
 /// The name of a target, which is also its seed folder's name, and its function.
 pub type FuzzTarget = (&'static str, fn(&[u8]));
@@ -146,11 +146,20 @@ impl PermissionSource for DenyAllPermissions {
 /// Parses the body of a hook request: the result is a key of the stream's type, or an error
 /// message.
 pub fn hook(bytes: &[u8]) {
+    let lower_case = [('A', Some("a".to_owned())), ('Σ', None)];
+    let citext = KeyType::CaseInsensitive(LowerCase::new(lower_case));
     for types in [
         &[KeyType::Uuid][..],
         &[KeyType::Integer],
+        &[KeyType::Numeric],
         &[KeyType::Text],
+        &[KeyType::Padded],
+        &[citext.clone()],
+        &[KeyType::Date],
+        &[KeyType::Boolean],
+        &[KeyType::Enum(EnumLabels::new(["a", "b"]))],
         &[KeyType::Integer, KeyType::Text],
+        &[citext, KeyType::Numeric],
         &[],
     ] {
         let fields = ["negocio_id", "caja"].map(str::to_owned);

@@ -20,7 +20,7 @@ pub(super) const ROW_SECURITY_REMEDY: &str = "ALTER ROLE … BYPASSRLS, \
 /// A key column that spells keys in another way than the server.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "stream {stream}: the key {column} of table {table} is {column_type}, but $1 of the query is {parameter_type}: \
+    "stream {stream}: the key {column} of table {table} is {column_type}, but {parameter} of the query is {parameter_type}: \
      a key may be spelled in two ways, and then its changes are missed; {remedy}"
 )]
 pub struct KeyMismatch {
@@ -32,7 +32,9 @@ pub struct KeyMismatch {
     pub column: String,
     /// The column's type.
     pub column_type: String,
-    /// The type of the query's `$1`.
+    /// The parameter of the query that holds this part of the keys, such as `$1`.
+    pub parameter: String,
+    /// The type of the parameter.
     pub parameter_type: String,
     /// The change that makes both agree.
     pub remedy: String,

@@ -6,31 +6,22 @@ use bytes::{BufMut as _, BytesMut};
 use tokio_postgres::types::{Format, IsNull, Kind, ToSql, Type, to_sql_checked};
 use uuid::Uuid;
 
-use latido_stream::{KeyType, ParamKind};
+use crate::key_kind::{KeyKind, base_type, labels};
+use latido_stream::ParamKind;
 
 /// The types that a query may declare for a key part, as text for messages.
-pub(super) const EXPECTED_ARRAYS: &str =
-    "an array of uuid, bigint, integer, smallint, text, varchar, date or boolean";
+pub(super) const EXPECTED_ARRAYS: &str = "an array of uuid, bigint, integer, smallint, numeric, text, varchar, char, citext, date, boolean, \
+     an enum, or a domain over one of these";
 
 /// Returns the kind of keys in an array of that type, or `None` if the type is not supported.
-pub(super) fn key_type(array: &Type) -> Option<KeyType> {
-    element_key_type(element(array)?)
+pub(super) fn key_kind(array: &Type) -> Option<KeyKind> {
+    KeyKind::of_type(element(array)?)
 }
 
-fn element(array: &Type) -> Option<&Type> {
+/// Returns the type of an array's elements, or `None` if the type is none of an array.
+pub(super) fn element(array: &Type) -> Option<&Type> {
     match array.kind() {
         Kind::Array(element) => Some(element),
-        _ => None,
-    }
-}
-
-fn element_key_type(element: &Type) -> Option<KeyType> {
-    match *element {
-        Type::UUID => Some(KeyType::Uuid),
-        Type::INT8 | Type::INT4 | Type::INT2 => Some(KeyType::Integer),
-        Type::TEXT | Type::VARCHAR => Some(KeyType::Text),
-        Type::DATE => Some(KeyType::Date),
-        Type::BOOL => Some(KeyType::Boolean),
         _ => None,
     }
 }
@@ -40,24 +31,19 @@ pub(super) fn can_hold(array: &Type, param: &ParamKind) -> bool {
     let Some(element) = element(array) else {
         return false;
     };
-    let is_text = [Type::TEXT, Type::VARCHAR].contains(element);
+    let Some(kind) = KeyKind::of_type(element) else {
+        return false;
+    };
+    let is_text = [KeyKind::Text, KeyKind::CaseInsensitive].contains(&kind);
     match param {
-        ParamKind::Date => *element == Type::DATE,
-        ParamKind::Integer => [Type::INT8, Type::INT4, Type::INT2].contains(element),
+        ParamKind::Date => kind == KeyKind::Date,
+        ParamKind::Integer => kind.spells_like(KeyKind::Integer),
         ParamKind::Text { .. } => is_text,
-        ParamKind::Boolean => *element == Type::BOOL,
-        ParamKind::Enum(values) => match element.kind() {
-            Kind::Enum(labels) => values.iter().all(|value| labels.contains(value)),
+        ParamKind::Boolean => kind == KeyKind::Boolean,
+        ParamKind::Enum(values) => match kind {
+            KeyKind::Enum => values.iter().all(|value| labels(element).contains(value)),
             _ => is_text,
         },
-    }
-}
-
-/// Returns the type that a domain is made of.
-pub(super) fn base_type(of: &Type) -> &Type {
-    match of.kind() {
-        Kind::Domain(base) => base_type(base),
-        _ => of,
     }
 }
 
@@ -69,22 +55,28 @@ pub(super) fn array_name(array: &Type) -> String {
     }
 }
 
-/// Returns whether the type of an array and that of a result column mean the same kind of keys. The
+/// Returns whether the type of an array and that of a result column spell keys in the same way. The
 /// types themselves may differ.
 pub(super) fn is_same_key_type(array: &Type, column: &Type) -> bool {
-    let of_column = element_key_type(column);
-    of_column.is_some() && of_column == key_type(array)
+    let kinds = KeyKind::of_type(column).zip(key_kind(array));
+    kinds.is_some_and(|(column, array)| column.spells_like(array))
 }
 
 /// Returns whether the array's element type can hold the text: `70000` is an integer, but not a
-/// smallint.
+/// smallint. A domain may still refuse it, which then is the error of that key alone.
 pub(super) fn fits(array: &Type, text: &str) -> bool {
-    match *array {
-        Type::UUID_ARRAY => Uuid::try_parse(text).is_ok(),
-        Type::INT8_ARRAY => text.parse::<i64>().is_ok(),
-        Type::INT4_ARRAY => text.parse::<i32>().is_ok(),
-        Type::INT2_ARRAY => text.parse::<i16>().is_ok(),
-        _ => true,
+    let Some(of) = element(array).map(base_type) else {
+        return true;
+    };
+    match *of {
+        Type::UUID => Uuid::try_parse(text).is_ok(),
+        Type::INT8 => text.parse::<i64>().is_ok(),
+        Type::INT4 => text.parse::<i32>().is_ok(),
+        Type::INT2 => text.parse::<i16>().is_ok(),
+        _ => match of.kind() {
+            Kind::Enum(labels) => labels.iter().any(|label| label == text),
+            _ => true,
+        },
     }
 }
 
@@ -154,12 +146,44 @@ mod tests {
         let keys = ["7", "70000", "-1"].into_iter();
         let fitting: Vec<_> = keys.filter(|key| fits(&Type::INT2_ARRAY, key)).collect();
         assert_eq!(fitting, ["7", "-1"]);
-        assert_eq!(key_type(&Type::INT2_ARRAY), Some(KeyType::Integer));
-        assert_eq!(key_type(&Type::INT2), None);
-        assert_eq!(key_type(&Type::NUMERIC_ARRAY), None);
+        assert_eq!(key_kind(&Type::INT2_ARRAY), Some(KeyKind::Integer));
+        assert_eq!(key_kind(&Type::INT2), None);
+        assert_eq!(key_kind(&Type::FLOAT8_ARRAY), None);
         assert!(
             is_same_key_type(&Type::INT8_ARRAY, &Type::INT4)
+                && is_same_key_type(&Type::INT8_ARRAY, &Type::NUMERIC)
                 && !is_same_key_type(&Type::UUID_ARRAY, &Type::TEXT)
+                && !is_same_key_type(&Type::TEXT_ARRAY, &Type::BPCHAR)
         );
+    }
+
+    fn array_of(name: &str, kind: Kind) -> Type {
+        let of = Type::new(name.to_owned(), 70_000, kind, "public".to_owned());
+        let kind = Kind::Array(of);
+        Type::new(format!("_{name}"), 70_001, kind, "public".to_owned())
+    }
+
+    #[test]
+    fn labels_and_domains_hold_what_their_base_does() {
+        let animo = array_of("animo", Kind::Enum(vec!["bien".to_owned()]));
+        assert!(fits(&animo, "bien") && !fits(&animo, "mal"));
+        let small = array_of("small", Kind::Domain(Type::INT2));
+        assert!(fits(&small, "7") && !fits(&small, "70000"));
+        let citext = array_of("citext", Kind::Simple);
+        let text = ParamKind::Text { max_bytes: 9 };
+        let values = |value: &str| ParamKind::Enum(vec![value.to_owned()]);
+        for (array, param, expected) in [
+            (&animo, values("bien"), true),
+            (&animo, values("mal"), false),
+            (&animo, text.clone(), false),
+            (&citext, text, true),
+            (&small, ParamKind::Integer, true),
+            (&Type::NUMERIC_ARRAY, ParamKind::Integer, true),
+            (&Type::BPCHAR_ARRAY, values("bien"), false),
+            (&Type::DATE_ARRAY, ParamKind::Date, true),
+            (&Type::TIMESTAMP_ARRAY, ParamKind::Date, false),
+        ] {
+            assert_eq!(can_hold(array, &param), expected, "{array} {param}");
+        }
     }
 }

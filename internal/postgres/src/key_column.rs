@@ -7,11 +7,12 @@
 use tokio_postgres::types::Type;
 
 use crate::error::{DatabaseError, KeyMismatch};
-use crate::key_array::array_name;
+use crate::key_array::{array_name, key_kind};
+use crate::key_kind::KeyKind;
 use crate::key_lookup::lookup_columns;
 use crate::pool::Database;
 use crate::table_lookup::find_table_oid;
-use latido_stream::{KeyRoute, KeyType, SourceTable, Stream};
+use latido_stream::{KeyRoute, SourceTable, Stream};
 
 /// Checks that every key column of the stream's tables spells keys as the server does. `arrays` are
 /// the types of the first parameters, one for each key part. Skips tables and columns that cannot be found: they have no triggers.
@@ -22,28 +23,30 @@ pub(super) async fn check_key_columns(
     database: &Database,
     stream: &Stream,
     arrays: &[Type],
-    types: &[KeyType],
 ) -> Result<(), DatabaseError> {
     for table in &stream.tables {
         let columns = match &table.route {
             KeyRoute::Columns(columns) => columns,
             KeyRoute::Lookup(sql) => {
-                check_lookup(database, stream, table, sql, arrays, types).await?;
+                check_lookup(database, stream, table, sql, arrays).await?;
                 continue;
             }
             KeyRoute::EveryKey => continue,
         };
-        for ((column, array), of) in columns.iter().zip(arrays).zip(types) {
-            let Some(column) = find_key_column(database, table, column).await? else {
+        for (index, (column, array)) in columns.iter().zip(arrays).enumerate() {
+            let found = find_key_column(database, table, column).await?;
+            let Some((column, of)) = found.zip(key_kind(array)) else {
                 continue;
             };
             if !column.spells_like(of) {
+                let parameter = format!("${}", index + 1);
                 return Err(DatabaseError::KeyMismatch(Box::new(KeyMismatch {
                     stream: stream.name.clone(),
                     table: table.name.clone(),
-                    remedy: column.remedy(&table.name, of),
+                    remedy: column.remedy(&table.name, &parameter, of),
                     column: column.name,
                     column_type: column.declared,
+                    parameter,
                     parameter_type: array_name(array),
                 })));
             }
@@ -60,12 +63,12 @@ async fn check_lookup(
     table: &SourceTable,
     sql: &str,
     arrays: &[Type],
-    types: &[KeyType],
 ) -> Result<(), DatabaseError> {
     let columns = lookup_columns(database, table, sql).await?;
     let columns = columns.unwrap_or_default();
-    for (((name, own), array), of) in columns.iter().zip(arrays).zip(types) {
-        if key_type_of(own.name()).is_none_or(|own| own == *of) {
+    for (index, ((name, own), array)) in columns.iter().zip(arrays).enumerate() {
+        let kinds = KeyKind::of_type(own).zip(key_kind(array));
+        if kinds.is_none_or(|(own, of)| own.spells_like(of)) {
             continue;
         }
         return Err(DatabaseError::KeyMismatch(Box::new(KeyMismatch {
@@ -74,6 +77,7 @@ async fn check_lookup(
             remedy: format!("cast {name} in `via` to the type of the query's parameter"),
             column: format!("{name} of `via`"),
             column_type: own.name().to_owned(),
+            parameter: format!("${}", index + 1),
             parameter_type: array_name(array),
         })));
     }
@@ -81,9 +85,10 @@ async fn check_lookup(
 }
 
 impl Database {
-    /// Checks the key columns of a stream that is prepared again, because a migration may have given
-    /// one another type that its query still accepts. After a mismatch the next read prepares the
-    /// stream anew, which reports it.
+    /// Checks the key columns of a stream that is prepared already, because a migration may have
+    /// given one another type that its query still accepts. After a mismatch the next read prepares
+    /// the stream anew, which reports it. If an enum has other labels, the stream is prepared anew
+    /// here: until then the new ones are no keys.
     ///
     /// # Errors
     /// [`DatabaseError::KeyMismatch`] for the first column that differs, or the error of the
@@ -92,56 +97,72 @@ impl Database {
         let Some(prepared) = self.cached_prepared(&stream.name) else {
             return Ok(());
         };
-        let (keys, of) = (&prepared.topic_arrays.keys, &prepared.key_types);
-        let result = check_key_columns(self, stream, keys, of).await;
+        let keys = &prepared.topic_arrays.keys;
+        let result = check_key_columns(self, stream, keys).await;
         if let Err(DatabaseError::KeyMismatch(_)) = &result {
             self.forget_prepared(&stream.name);
         }
-        result
+        result?;
+        if self.has_other_labels(keys).await? {
+            self.prepare_stream(stream).await?;
+        }
+        Ok(())
     }
 }
 
-/// The column of a table that holds the key.
+/// The column of a table that holds a part of the key.
 struct FoundColumn {
     name: String,
     /// The type as its declaration writes it.
     declared: String,
     /// The kind of keys in the column, or `None` if a trigger cannot send its type.
-    key_type: Option<KeyType>,
+    kind: Option<KeyKind>,
+    /// True if the column holds numbers with a fraction, which have several texts.
+    is_fractional: bool,
     /// True if the column's collation takes different texts for equal.
     is_nondeterministic: bool,
 }
 
 impl FoundColumn {
-    /// Returns whether each key of that type has one text in the column. A type that cannot be a
+    /// Returns whether each key of that kind has one text in the column. A type that cannot be a
     /// key's is reported with the table itself.
-    fn spells_like(&self, of: &KeyType) -> bool {
-        let own = self.key_type.as_ref();
-        own.is_none_or(|own| own == of && !self.is_nondeterministic)
+    fn spells_like(&self, of: KeyKind) -> bool {
+        let is_alike = |kind: KeyKind| kind.spells_like(of) && !self.is_nondeterministic;
+        !self.is_fractional && self.kind.is_none_or(is_alike)
     }
 
-    fn remedy(&self, table: &str, of: &KeyType) -> String {
+    /// Returns what to change so that a key with that parameter, of that kind, fits.
+    fn remedy(&self, table: &str, parameter: &str, of: KeyKind) -> String {
         let column = &self.name;
-        match (&self.key_type, of) {
-            (Some(KeyType::Text), KeyType::Text) => {
+        let alter = |of: &str| {
+            format!("ALTER TABLE {table} ALTER COLUMN {column} TYPE {of} USING {column}::{of}")
+        };
+        match self.kind {
+            None if self.is_fractional => {
+                let alter = alter("numeric(38,0)");
+                format!("{alter}, because 7 and 7.0 are equal there and have two texts")
+            }
+            Some(own) if own.spells_like(of) => {
                 format!("give {column} a deterministic collation, such as \"C\"")
             }
-            (Some(KeyType::Uuid), _) => "write `$1::uuid[]` in the query".to_owned(),
-            (Some(KeyType::Integer), _) => "write `$1::bigint[]` in the query".to_owned(),
-            (Some(KeyType::Date), _) => "write `$1::date[]` in the query".to_owned(),
-            (Some(KeyType::Boolean), _) => "write `$1::boolean[]` in the query".to_owned(),
-            (Some(KeyType::Text) | None, wanted) => {
-                let sql_type = match wanted {
-                    KeyType::Uuid => "uuid",
-                    KeyType::Integer | KeyType::Text => "bigint",
-                    KeyType::Date => "date",
-                    KeyType::Boolean => "boolean",
-                };
-                format!(
-                    "write `$1::text[]` in the query and compare {column} as text, or ALTER TABLE {table} \
-                     ALTER COLUMN {column} TYPE {sql_type} USING {column}::{sql_type}"
-                )
+            Some(KeyKind::Text) | None => {
+                let write = format!(
+                    "write `{parameter}::text[]` in the query and compare {column} as text"
+                );
+                match of {
+                    // Its text has no blanks at the end, which the column may have.
+                    KeyKind::Padded => write,
+                    KeyKind::Integer | KeyKind::Text | KeyKind::Enum => {
+                        format!("{write}, or {}", alter("bigint"))
+                    }
+                    KeyKind::Numeric => format!("{write}, or {}", alter("numeric(38,0)")),
+                    other => format!("{write}, or {}", alter(other.parameter_type())),
+                }
             }
+            Some(own) => format!(
+                "write `{parameter}::{}[]` in the query",
+                own.parameter_type()
+            ),
         }
     }
 }
@@ -149,38 +170,29 @@ impl FoundColumn {
 async fn find_key_column(
     database: &Database,
     table: &SourceTable,
-    key: &String,
+    key: &str,
 ) -> Result<Option<FoundColumn>, DatabaseError> {
     let Some(oid) = find_table_oid(database, table).await? else {
         return Ok(None);
     };
-    let params: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 2] =
-        [(&oid, Type::OID), (key, Type::TEXT)];
-    let rows = database
-        .query(
-            "a look at the key columns",
-            include_str!("find_key_column.sql"),
-            &params,
-        )
-        .await?;
-    Ok(rows.first().and_then(|row| {
-        let name: String = row.try_get(0).ok()?;
+    let sql = include_str!("triggers/find_columns.sql");
+    let params = [(&oid as _, Type::OID)];
+    let what = "a look at the key columns";
+    let rows = database.query(what, sql, &params).await?;
+    let named = |name: &str| {
+        let mut rows = rows.iter();
+        rows.find(|row| row.try_get(0).is_ok_and(|own: &str| own == name))
+    };
+    // As the name is written first, like SQL reads it second.
+    let row = named(key).or_else(|| named(&key.to_lowercase()));
+    Ok(row.and_then(|row| {
+        let kind: Option<&str> = row.try_get(3).ok()?;
         Some(FoundColumn {
-            key_type: key_type_of(&name),
-            declared: row.try_get(1).ok()?,
-            is_nondeterministic: row.try_get(2).ok()?,
-            name: row.try_get(3).ok()?,
+            name: row.try_get(0).ok()?,
+            declared: row.try_get(4).ok()?,
+            kind: kind.and_then(KeyKind::of_column),
+            is_fractional: kind == Some("fractional"),
+            is_nondeterministic: row.try_get(5).ok()?,
         })
     }))
-}
-
-fn key_type_of(type_name: &str) -> Option<KeyType> {
-    match type_name {
-        "uuid" => Some(KeyType::Uuid),
-        "int8" | "int4" | "int2" => Some(KeyType::Integer),
-        "text" | "varchar" => Some(KeyType::Text),
-        "date" => Some(KeyType::Date),
-        "bool" => Some(KeyType::Boolean),
-        _ => None,
-    }
 }

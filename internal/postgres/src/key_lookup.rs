@@ -7,7 +7,7 @@ use tokio::time::timeout;
 use tokio_postgres::types::Type;
 
 use crate::error::DatabaseError;
-use crate::key_array::base_type;
+use crate::key_kind::base_type;
 use crate::pool::Database;
 use crate::quote::quote_qualified;
 use crate::statement_text::single_statement;

@@ -9,14 +9,16 @@ use tokio_postgres::types::Type;
 use crate::columns;
 use crate::connect::DedicatedConnection;
 use crate::error::{DatabaseError, error_text};
-use crate::key_array::{EXPECTED_ARRAYS, key_type};
+use crate::key_array::{EXPECTED_ARRAYS, array_name, key_kind};
 use crate::key_column::check_key_columns;
+use crate::key_kind::KeyKind;
+use crate::key_types::key_types;
 use crate::pool::Database;
 use crate::prepared_stream::{KeyedStatement, PreparedStream};
 use crate::quote::quote_ident;
 use crate::statement_shape::{StatementShape, TopicColumns};
 use crate::statement_text::single_statement;
-use latido_stream::{Column, KeyType, ParamKind, Stream, ZoneRule};
+use latido_stream::{Column, ParamKind, Stream, ZoneRule};
 
 /// The time-out of describing one statement.
 const DESCRIBE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -47,13 +49,13 @@ pub(super) async fn describe_stream(
     };
     let (topic_arrays, days) = found.check_parameters(&what, stream)?;
     let names = found.check_columns(&what, stream, &topic_arrays)?;
-    let key_types: Vec<_> = topic_arrays.keys.iter().filter_map(key_type).collect();
-    check_key_columns(database, stream, &topic_arrays.keys, &key_types).await?;
-    let row = build_row_sql(&names, &key_types, stream);
+    check_key_columns(database, stream, &topic_arrays.keys).await?;
+    let key_types = key_types(database, &topic_arrays.keys).await?;
+    let row = build_row_sql(&names, &found.key_kinds(topic_arrays.keys.len()), stream);
     let zones = match &stream.zone_rule {
         ZoneRule::Fixed(_) => None,
         ZoneRule::Query { sql, .. } => {
-            Some(prepare_zones(database, &private, stream, sql, &key_types).await?)
+            Some(prepare_zones(database, &private, stream, sql, &topic_arrays.keys).await?)
         }
     };
     let mismatch = match stream.pending_verification() {
@@ -121,15 +123,21 @@ async fn prepare_zones(
     private: &DedicatedConnection,
     stream: &Stream,
     sql: &str,
-    of: &[KeyType],
+    of: &[Type],
 ) -> Result<(String, Vec<Type>), DatabaseError> {
     let what = format!("the time zone query of stream {}", stream.name);
     let found = describe_statement(database, private, &what, sql).await?;
-    let types: Option<Vec<_>> = found.params.iter().map(key_type).collect();
-    if types.as_deref() == Some(of) && found.columns.len() == of.len() + 1 {
-        return Ok((build_zones_sql(sql, of), found.params));
+    let kinds = |arrays: &[Type]| arrays.iter().map(key_kind).collect::<Option<Vec<_>>>();
+    let agree = kinds(&found.params)
+        .zip(kinds(of))
+        .is_some_and(|(own, of)| {
+            let mut pairs = own.iter().zip(&of);
+            own.len() == of.len() && pairs.all(|(own, of)| own.spells_like(*of))
+        });
+    if agree && found.columns.len() == of.len() + 1 {
+        return Ok((build_zones_sql(sql, &found.columns), found.params));
     }
-    let kinds: Vec<_> = of.iter().map(ToString::to_string).collect();
+    let kinds: Vec<_> = of.iter().map(array_name).collect();
     let (parameters, kinds) = match of.len() {
         1 => ("$1".to_owned(), kinds.concat()),
         parts => (format!("$1 to ${parts}, each"), kinds.join(", ")),
@@ -232,12 +240,20 @@ fn build_read_sql(query: &str, row: &str) -> String {
 
 /// Returns the SQL for a row of `d`: the texts of its key parts and parameters, as one array, and the
 /// JSON of its data.
-fn build_row_sql(names: &TopicColumns, key_types: &[KeyType], stream: &Stream) -> String {
-    let is_key_date = key_types.iter().map(|of| *of == KeyType::Date);
-    let is_param_date = stream.params.iter().map(|p| p.kind == ParamKind::Date);
-    let topic = names.topic.iter().zip(is_key_date.chain(is_param_date));
-    let texts: Vec<_> = topic
-        .map(|(name, is_date)| text_sql(&format!("d.{}", quote_ident(name)), is_date))
+///
+/// A key gets the canonical text of its kind. A parameter comes back as it was given, so that a
+/// `citext` keeps its upper case; the text of a date depends on the session.
+fn build_row_sql(names: &TopicColumns, key_kinds: &[KeyKind], stream: &Stream) -> String {
+    let params = stream.params.iter().map(|param| match param.kind {
+        ParamKind::Date => KeyKind::Date,
+        _ => KeyKind::Text,
+    });
+    let kinds = key_kinds.iter().copied().chain(params);
+    let texts: Vec<_> = names
+        .topic
+        .iter()
+        .zip(kinds)
+        .map(|(name, kind)| kind.text_sql(&format!("d.{}", quote_ident(name))))
         .collect();
     let data: Vec<_> = names
         .data
@@ -251,15 +267,6 @@ fn build_row_sql(names: &TopicColumns, key_types: &[KeyType], stream: &Stream) -
     )
 }
 
-/// Returns the SQL for the canonical text of a value. That of a date depends on the session, so its
-/// format is given.
-fn text_sql(value: &str, is_date: bool) -> String {
-    match is_date {
-        true => format!("pg_catalog.to_char({value}, 'YYYY-MM-DD')"),
-        false => format!("{value}::pg_catalog.text"),
-    }
-}
-
 /// Builds the SQL for the keys on which two queries differ, in one statement and so in one
 /// snapshot.
 fn build_mismatch_sql(query: &str, check: &str, row: &str) -> String {
@@ -271,11 +278,17 @@ fn build_mismatch_sql(query: &str, check: &str, row: &str) -> String {
     )
 }
 
-fn build_zones_sql(sql: &str, key_types: &[KeyType]) -> String {
-    let names: Vec<_> = (1..=key_types.len()).map(|n| format!("k{n}")).collect();
-    let texts = names.iter().zip(key_types);
+/// Returns the query for time zones in the form that is sent. The keys may be spelled in any way, and
+/// be of another type than the stream's.
+fn build_zones_sql(sql: &str, columns: &[(String, Type)]) -> String {
+    let keys = columns.split_last().map_or(columns, |(_, keys)| keys);
+    let names: Vec<_> = (1..=keys.len()).map(|n| format!("k{n}")).collect();
+    let texts = names.iter().zip(keys);
     let texts: Vec<_> = texts
-        .map(|(name, of)| text_sql(&format!("z.{name}"), *of == KeyType::Date))
+        .map(|(name, (_, of))| {
+            let kind = KeyKind::of_type(of).unwrap_or(KeyKind::Text);
+            kind.text_sql(&format!("z.{name}"))
+        })
         .collect();
     let columns: String = names.iter().map(|name| format!("{name}, ")).collect();
     format!(
@@ -312,7 +325,7 @@ mod tests {
         };
         let sql = build_read_sql(
             "SELECT k, 1 AS b, 2 AS \"A\" FROM t -- end",
-            &build_row_sql(&names, &[KeyType::Integer], &stream),
+            &build_row_sql(&names, &[KeyKind::Integer], &stream),
         );
         assert!(
             sql.starts_with(r#"SELECT ARRAY[d."k"::pg_catalog.text]"#)

@@ -63,7 +63,9 @@ impl Database {
         debug_assert_eq!(keys.len(), todays.len(), "a today for each key");
         let prepared = self.current_prepared(stream).await?;
         match self.read_prepared(&prepared, stream, keys, todays).await {
-            Err(refused @ DatabaseError::Rejected { .. }) if is_possible_migration(&refused) => {
+            Err(refused @ DatabaseError::Rejected { .. })
+                if is_possible_migration(&refused, &prepared) =>
+            {
                 let now = self.prepare_stream(stream).await?;
                 if now == prepared {
                     return Err(refused);
@@ -210,7 +212,10 @@ impl Database {
         let prepared = Arc::new(prepared);
         self.run_without_keys(stream, &prepared).await?;
         let known = stream.key_types.get_or_init(|| prepared.key_types.clone());
-        if *known != prepared.key_types {
+        let mut parts = known.iter().zip(&prepared.key_types);
+        let is_known =
+            known.len() == prepared.key_types.len() && parts.all(|(known, now)| known.learn(now));
+        if !is_known {
             let what = format!("the query of stream {}", stream.name);
             let list = |types: &[KeyType]| {
                 let kinds = types.iter().map(ToString::to_string);
@@ -320,7 +325,16 @@ fn topic_key(stream: &Stream, row: &tokio_postgres::Row) -> Option<Key> {
 }
 
 /// Returns whether a migration may have caused the error. SQLSTATE class 42 reports that a column,
-/// a type or a table has changed.
-fn is_possible_migration(error: &DatabaseError) -> bool {
-    matches!(error, DatabaseError::Rejected { sqlstate, .. } if sqlstate.starts_with("42") || sqlstate == "0A000")
+/// a type or a table has changed. A parameter of a type that was dropped is an internal error, and a
+/// label of an enum that was renamed is an invalid text (`invalid_text_representation`).
+fn is_possible_migration(error: &DatabaseError, prepared: &PreparedStream) -> bool {
+    let has_enum = || {
+        let mut types = prepared.key_types.iter();
+        types.any(|of| matches!(of, KeyType::Enum(_)))
+    };
+    error.sqlstate().is_some_and(|state| {
+        state.starts_with("42")
+            || ["0A000", "XX000"].contains(&state)
+            || (state == "22P02" && has_enum())
+    })
 }

@@ -3,11 +3,12 @@
 use std::collections::HashSet;
 use std::fmt;
 
-use tokio_postgres::types::{Kind, Type};
+use tokio_postgres::types::Type;
 
 use crate::day_array::{self, is_day_array};
 use crate::error::DatabaseError;
-use crate::key_array::{EXPECTED_ARRAYS, can_hold, is_same_key_type, key_type};
+use crate::key_array::{EXPECTED_ARRAYS, can_hold, element, is_same_key_type, key_kind};
+use crate::key_kind::{KeyKind, base_type};
 use crate::prepared_stream::TopicArrays;
 use latido_stream::Stream;
 
@@ -42,7 +43,7 @@ impl StatementShape {
                 false => days.len() == 1,
             };
             let is_fit = has_days
-                && keys.iter().all(|keys| key_type(keys).is_some())
+                && keys.iter().all(|keys| key_kind(keys).is_some())
                 && days.iter().all(is_day_array)
                 && params
                     .iter()
@@ -57,6 +58,12 @@ impl StatementShape {
             })
         });
         fit.ok_or_else(|| DatabaseError::unfit(what, expected_parameters(stream), self.to_string()))
+    }
+
+    /// Returns the kinds of the first columns, as far as they can be keys.
+    pub(super) fn key_kinds(&self, count: usize) -> Vec<KeyKind> {
+        let keys = self.columns.iter().take(count);
+        keys.filter_map(|(_, of)| KeyKind::of_type(of)).collect()
     }
 
     /// Returns the names of the columns.
@@ -88,7 +95,7 @@ impl StatementShape {
             }
         }
         for ((array, param), (_, column)) in arrays.params.iter().zip(&stream.params).zip(params) {
-            if !matches!(array.kind(), Kind::Array(element) if element == column) {
+            if element(array).is_none_or(|of| base_type(of) != column) {
                 let expected = format!("{}, {} as {array}", expected_columns(stream), param.name);
                 return Err(DatabaseError::unfit(what, expected, column.name()));
             }

@@ -92,8 +92,8 @@ impl DatabaseError {
                  refuses {what} (SQLSTATE 42501): {ROW_SECURITY_REMEDY}"
             ),
             Self::KeyMismatch(mismatch) => format!(
-                "a key column of stream {} has another type than $1 of its query",
-                mismatch.stream
+                "a key column of stream {} has another type than {} of its query",
+                mismatch.stream, mismatch.parameter
             ),
             Self::Unfit { what, .. } => format!("{what} does not have the form of a stream"),
         };

@@ -192,7 +192,7 @@ async fn invalid_streams_are_reported_with_the_missing_part() {
     let (_home, _client, database) = schema_database().await;
     for (query, expected) in [
         ("SELECT 1", "$1 an array of uuid"),
-        ("SELECT * FROM unnest($1::numeric[])", "$1 an array of uuid"),
+        ("SELECT * FROM unnest($1::float8[])", "$1 an array of uuid"),
         (
             "SELECT k, 1 AS n FROM unnest($1::text[], $2::text[]) AS u (k, d)",
             "$2 date[]",

@@ -29,7 +29,13 @@ impl PartDocs {
                 // A 64-bit integer has at least 18 digits.
                 json!({"type": "string", "pattern": format!("^({prefix})?-?[0-9]{{1,18}}$")})
             }
-            Some(KeyType::Text) => json!({"type": "string", "pattern": text_key_pattern()}),
+            Some(KeyType::Numeric) => {
+                json!({"type": "string", "pattern": format!("^({prefix})?-?0*[0-9]{{1,{}}}$", MAX_KEY_BYTES - 1)})
+            }
+            Some(KeyType::Text | KeyType::Padded | KeyType::CaseInsensitive(_)) => {
+                json!({"type": "string", "pattern": text_key_pattern()})
+            }
+            Some(KeyType::Enum(labels)) => json!({"type": "string", "enum": *labels.labels()}),
             Some(KeyType::Date) => json!({"type": "string", "format": "date"}),
             Some(KeyType::Boolean) => json!({"type": "string", "enum": ["true", "false"]}),
             None => json!({"type": "string", "minLength": 1}),
@@ -42,24 +48,36 @@ impl PartDocs {
     /// not blank for texts.
     pub(super) fn hook_key_schema(&self) -> Value {
         let key = self.reference();
-        if self.key_type == Some(KeyType::Text) {
+        let is_text = matches!(
+            self.key_type,
+            Some(KeyType::Text | KeyType::Padded | KeyType::CaseInsensitive(_))
+        );
+        if is_text {
             return json!({"allOf": [key, {"pattern": r"\S"}]});
         }
-        if self.key_type == Some(KeyType::Integer) {
+        if matches!(self.key_type, Some(KeyType::Integer | KeyType::Numeric)) {
             json!({"anyOf": [key, {"type": "integer", "minimum": i64::MIN, "maximum": i64::MAX}]})
         } else {
             key
         }
     }
 
-    pub(super) fn example_key(&self) -> &'static str {
-        match &self.key_type {
+    /// Returns an example of this part. An enum may have other labels later.
+    pub(super) fn example_key(&self) -> String {
+        let example = match &self.key_type {
             Some(KeyType::Uuid) => "6f1c9c1e-50a5-4b1f-9d53-0c9d6f0a7a11",
-            Some(KeyType::Integer) => "123",
+            Some(KeyType::Integer | KeyType::Numeric) => "123",
             Some(KeyType::Date) => "2026-11-30",
             Some(KeyType::Boolean) => "true",
-            Some(KeyType::Text) | None => "negocio_123",
-        }
+            Some(KeyType::Enum(labels)) => {
+                let labels = labels.labels();
+                return labels.first().map(ToString::to_string).unwrap_or_default();
+            }
+            Some(KeyType::Text | KeyType::Padded | KeyType::CaseInsensitive(_)) | None => {
+                "negocio_123"
+            }
+        };
+        example.to_owned()
     }
 }
 
@@ -111,7 +129,7 @@ impl StreamDocs {
         let mut channel = self.name.clone();
         for (index, part) in self.parts.iter().enumerate() {
             channel.push(if index == 0 { ':' } else { '/' });
-            channel.push_str(part.example_key());
+            channel.push_str(&part.example_key());
         }
         let needed = self.params.iter().filter(|param| param.default.is_none());
         for (index, param) in needed.enumerate() {

@@ -135,10 +135,16 @@ async fn example_key(
     prepared: &PreparedStream,
 ) -> Result<Key, DatabaseError> {
     let placeholder = |of: &KeyType| match of {
-        KeyType::Uuid => "00000000-0000-0000-0000-000000000000",
-        KeyType::Integer | KeyType::Text => "0",
-        KeyType::Date => "2000-01-01",
-        KeyType::Boolean => "false",
+        KeyType::Uuid => "00000000-0000-0000-0000-000000000000".to_owned(),
+        KeyType::Integer | KeyType::Numeric => "0".to_owned(),
+        KeyType::Text | KeyType::Padded | KeyType::CaseInsensitive(_) => "0".to_owned(),
+        KeyType::Date => "2000-01-01".to_owned(),
+        KeyType::Boolean => "false".to_owned(),
+        KeyType::Enum(labels) => labels
+            .labels()
+            .first()
+            .map(ToString::to_string)
+            .unwrap_or_default(),
     };
     let existing = existing_key(database, stream, prepared).await?;
     let key =

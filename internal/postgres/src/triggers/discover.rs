@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use tokio_postgres::types::Type;
 
 use crate::error::DatabaseError;
+use crate::key_kind::KeyKind;
 use crate::pool::Database;
 use crate::statement_text::single_statement;
 use crate::triggers::key_part::{KeyColumn, PartForm};
@@ -88,11 +89,18 @@ pub(crate) async fn discover_table(
     } = find_table(database, stream, table).await?;
     let rows = query_rows(database, include_str!("find_columns.sql"), &oid, Type::OID).await?;
     let columns = string_pairs(&rows);
+    let kinds: BTreeMap<String, KeyKind> = rows
+        .iter()
+        .filter_map(|row| {
+            let kind = KeyKind::of_column(row.try_get(3).ok()?);
+            Some((row.try_get(0).ok()?, kind?))
+        })
+        .collect();
     let numbers: BTreeMap<String, i16> = rows
         .iter()
         .filter_map(|row| Some((row.try_get(0).ok()?, row.try_get(2).ok()?)))
         .collect();
-    let (route, watched) = match choose_columns(database, stream, table, &columns) {
+    let (route, watched) = match choose_columns(database, stream, table, &columns, &kinds) {
         Ok(chosen) => chosen,
         Err(problem) => {
             let problem = add_renamed_columns(database, problem, oid, &numbers).await?;
@@ -304,6 +312,7 @@ fn choose_columns(
     stream: &Stream,
     table: &SourceTable,
     has: &[(String, String)],
+    kinds: &BTreeMap<String, KeyKind>,
 ) -> Result<(TableRoute, Vec<String>), TableProblem> {
     let find = |name: &String| {
         let lower = name.to_lowercase();
@@ -341,7 +350,8 @@ fn choose_columns(
         }),
         KeyRoute::Columns(columns) => {
             let key = columns.iter().filter_map(find).map(|(name, of)| {
-                let form = PartForm::of_type(of).ok_or_else(|| TableProblem::KeyType {
+                let form = kinds.get(name).copied().map(PartForm::of_kind);
+                let form = form.ok_or_else(|| TableProblem::KeyType {
                     stream: stream.name.clone(),
                     table: table.name.clone(),
                     column: name.clone(),

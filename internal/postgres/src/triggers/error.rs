@@ -2,10 +2,10 @@
 
 use tokio_postgres::error::SqlState;
 
-use super::key_part::EXPECTED_TYPES;
 use super::ownership::NOT_OWNED_CODE;
 use crate::error::{DatabaseError, KeyMismatch};
 use crate::instance::InstanceName;
+use crate::key_kind::KEY_COLUMN_TYPES;
 
 /// The reason why a stream's table cannot have the stream's triggers.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -60,7 +60,7 @@ pub enum TableProblem {
     #[error(
         "stream {stream}: the key {column} of table {table} is {data_type}; \
          expected {}",
-        EXPECTED_TYPES
+        KEY_COLUMN_TYPES
     )]
     KeyType {
         /// The stream's name.

@@ -2,34 +2,38 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::key_kind::KeyKind;
 use crate::quote::quote_ident;
 use crate::watch_locks::hash_parts_sql;
 use latido_stream::MAX_KEY_BYTES;
-
-/// The types of columns that can hold a key part, as text for messages.
-pub(super) const EXPECTED_TYPES: &str =
-    "uuid, bigint, integer, smallint, text, varchar, date or boolean";
 
 /// The way from a value to the canonical text of a key part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum PartForm {
     /// Equal values have equal texts, which depend on no setting of the session.
     Plain,
+    /// The value is a number, whose text may end with zeros of a fraction if it is not a column's.
+    Number,
     /// The value is text. Texts are compared byte by byte, regardless of the column's collation.
     Text,
+    /// The value is a label of an enum, or of a domain over one, which has no equality.
+    Label,
+    /// The value is a `citext`, whose key is in lower case.
+    LowerCase,
     /// The value is a date, whose text depends on the session's `DateStyle`.
     Date,
 }
 
 impl PartForm {
-    /// Returns the form of a column's type, given by its name in `pg_type` (a domain counts as its
-    /// base type). `None` if the type is no key's.
-    pub(crate) fn of_type(name: &str) -> Option<Self> {
-        match name {
-            "uuid" | "int8" | "int4" | "int2" | "bool" => Some(Self::Plain),
-            "text" | "varchar" => Some(Self::Text),
-            "date" => Some(Self::Date),
-            _ => None,
+    /// Returns the form of the values of a kind.
+    pub(crate) fn of_kind(kind: KeyKind) -> Self {
+        match kind {
+            KeyKind::Uuid | KeyKind::Integer | KeyKind::Boolean => Self::Plain,
+            KeyKind::Numeric => Self::Number,
+            KeyKind::Text | KeyKind::Padded => Self::Text,
+            KeyKind::Enum => Self::Label,
+            KeyKind::CaseInsensitive => Self::LowerCase,
+            KeyKind::Date => Self::Date,
         }
     }
 
@@ -37,7 +41,9 @@ impl PartForm {
     /// NULL.
     pub(crate) fn text_sql(self, value: &str) -> String {
         match self {
-            Self::Plain | Self::Text => format!("{value}::pg_catalog.text"),
+            Self::Plain | Self::Text | Self::Label => format!("{value}::pg_catalog.text"),
+            Self::Number => KeyKind::Numeric.text_sql(value),
+            Self::LowerCase => KeyKind::CaseInsensitive.text_sql(value),
             Self::Date => format!(
                 "pg_catalog.to_char({value}::pg_catalog.timestamp, 'YYYY-MM-DD'::pg_catalog.text)"
             ),
@@ -47,8 +53,9 @@ impl PartForm {
     /// Returns SQL for a value in the form that is compared, which is not always text.
     pub(super) fn comparable_sql(self, value: &str) -> String {
         match self {
-            Self::Plain => value.to_owned(),
-            Self::Text => format!("{value}::text COLLATE \"C\""),
+            Self::Plain | Self::Number => value.to_owned(),
+            Self::Text | Self::Label => format!("{value}::text COLLATE \"C\""),
+            Self::LowerCase => format!("{} COLLATE \"C\"", self.text_sql(value)),
             Self::Date => self.text_sql(value),
         }
     }
@@ -57,8 +64,12 @@ impl PartForm {
     /// equal texts.
     pub(super) fn equal_sql(self, one: &str, other: &str) -> String {
         let collation = match self {
-            Self::Text => "::pg_catalog.text COLLATE pg_catalog.\"C\"",
-            Self::Plain | Self::Date => "",
+            Self::Text | Self::Label => "::pg_catalog.text COLLATE pg_catalog.\"C\"",
+            Self::LowerCase => {
+                let [one, other] = [one, other].map(|value| self.text_sql(value));
+                return format!("{one} OPERATOR(pg_catalog.=) {other}");
+            }
+            Self::Plain | Self::Number | Self::Date => "",
         };
         format!("{one}{collation} OPERATOR(pg_catalog.=) {other}{collation}")
     }

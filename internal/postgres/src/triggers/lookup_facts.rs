@@ -7,10 +7,10 @@ use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
 
 use crate::error::DatabaseError;
-use crate::key_array::base_type;
+use crate::key_kind::{KEY_COLUMN_TYPES, KeyKind};
 use crate::pool::Database;
 use crate::statement_text::single_statement;
-use crate::triggers::key_part::{EXPECTED_TYPES, PartForm};
+use crate::triggers::key_part::PartForm;
 use crate::triggers::lookup_session::{LookupSession, to_error};
 use crate::triggers::table_route::{LookupArgument, LookupFacts, MoveKey, PathTable, TableLookup};
 use crate::triggers::watched_table::WatchedTable;
@@ -113,7 +113,7 @@ impl Examination<'_> {
     fn check_columns(&self, columns: &[(String, Type)]) -> Result<Vec<PartForm>, DiscoveryError> {
         let forms: Option<Vec<_>> = columns
             .iter()
-            .map(|(_, of)| PartForm::of_type(base_type(of).name()))
+            .map(|(_, of)| KeyKind::of_type(of).map(PartForm::of_kind))
             .collect();
         match forms {
             Some(forms) if forms.len() == self.fields.len() && !forms.is_empty() => Ok(forms),
@@ -133,7 +133,7 @@ impl Examination<'_> {
                 "no `via`: every change concerns the only key of a stream without a key".to_owned()
             }
             fields => format!(
-                "one SELECT over `changed` that returns one column for each key part ({}), each {EXPECTED_TYPES}",
+                "one SELECT over `changed` that returns one column for each key part ({}), each {KEY_COLUMN_TYPES}",
                 fields.join(", ")
             ),
         };
