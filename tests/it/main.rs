@@ -27,6 +27,7 @@ mod harness;
 mod heartbeat;
 mod history;
 mod interest_gate;
+mod key_types;
 mod makefile;
 mod moves;
 mod operations;

@@ -12,6 +12,7 @@ mod inference;
 mod installing;
 mod instances;
 mod key_spelling;
+mod key_types;
 mod listening;
 mod local_days;
 mod open_transactions;
@@ -34,6 +35,7 @@ use latido_stream::{Catalog, KeyRoute, SourceTable, Stream, ZoneRule};
 use tokio_postgres::Client;
 
 use crate::harness::cluster::{TestDatabase, connect};
+use crate::harness::report_not_tested;
 
 /// The part of the real user's schema that the statistics need.
 const SCHEMA: &str = "
@@ -69,6 +71,22 @@ async fn empty_database() -> (TestDatabase, Client, String) {
     let home = TestDatabase::create(&[]).await;
     let (client, url) = (home.client().await, home.url().to_owned());
     (home, client, url)
+}
+
+/// Creates an empty database with the extension `citext` and these options. Returns `None`, and says
+/// what is not tested, if the server has not both.
+async fn citext_database(options: &str) -> Option<(TestDatabase, Client, String)> {
+    let Some(home) = TestDatabase::create_with(options).await else {
+        report_not_tested(&format!("keys of citext in a database with {options}"));
+        return None;
+    };
+    let client = home.client().await;
+    if let Err(error) = client.batch_execute("CREATE EXTENSION citext").await {
+        report_not_tested(&format!("keys of citext: {error}"));
+        return None;
+    }
+    let url = home.url().to_owned();
+    Some((home, client, url))
 }
 
 fn estadisticas() -> Stream {

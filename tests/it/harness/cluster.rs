@@ -109,6 +109,26 @@ impl TestDatabase {
         }
     }
 
+    /// Creates an empty database with these options of CREATE DATABASE, such as a locale. Returns
+    /// `None` if the server does not know them.
+    pub(crate) async fn create_with(options: &str) -> Option<Self> {
+        let server = SharedServer::shared().await;
+        let admin_url = server.admin_url();
+        let number = NEXT_ID.fetch_add(1, Ordering::Relaxed);
+        let name = format!("t{}_{number}", std::process::id());
+        let create = format!("CREATE DATABASE {name} TEMPLATE template0 {options}");
+        connect(&admin_url)
+            .await
+            .batch_execute(&create)
+            .await
+            .ok()?;
+        Some(Self {
+            url: server.url(&name),
+            name,
+            admin_url,
+        })
+    }
+
     /// Returns the connection URL of the database.
     pub(crate) fn url(&self) -> &str {
         &self.url

@@ -25,45 +25,81 @@ fn stream(parameter: &str) -> Stream {
     }
 }
 
+/// The types of a column and of the parameter, and what the message says.
+const MISMATCHES: &[(&str, &str, &[&str])] = &[
+    (
+        "varchar(36)",
+        "uuid",
+        &[
+            "character varying(36)",
+            "uuid[]",
+            "`$1::text[]`",
+            "TYPE uuid",
+        ],
+    ),
+    ("nombre", "uuid", &["nombre", "uuid[]", "`$1::text[]`"]),
+    (
+        "text",
+        "bigint",
+        &["text", "int8[]", "`$1::text[]`", "TYPE bigint"],
+    ),
+    ("uuid", "text", &["uuid", "text[]", "`$1::uuid[]`"]),
+    (
+        "smallint",
+        "varchar",
+        &["smallint", "varchar[]", "`$1::bigint[]`"],
+    ),
+    ("uuid", "int", &["uuid", "int4[]", "`$1::uuid[]`"]),
+    (
+        "text COLLATE ci",
+        "text",
+        &["text", "text[]", "deterministic collation"],
+    ),
+    (
+        "text COLLATE ci",
+        "animo",
+        &["text", "animo[]", "deterministic collation"],
+    ),
+    (
+        "char(36)",
+        "text",
+        &["character(36)", "text[]", "`$1::bpchar[]`"],
+    ),
+    ("text", "bpchar", &["text", "bpchar[]", "`$1::text[]`"]),
+    ("char(36)", "uuid", &["character(36)", "`$1::bpchar[]`"]),
+    (
+        "numeric(9,0)",
+        "text",
+        &["numeric(9,0)", "text[]", "`$1::numeric[]`"],
+    ),
+    (
+        "numeric",
+        "numeric",
+        &["is numeric,", "numeric[]", "TYPE numeric(38,0)", "7.0"],
+    ),
+    (
+        "numeric(9,2)",
+        "bigint",
+        &["numeric(9,2)", "int8[]", "TYPE numeric(38,0)"],
+    ),
+    ("saldo", "numeric", &["saldo", "TYPE numeric(38,0)"]),
+    ("date", "text", &["date", "`$1::date[]`"]),
+    ("boolean", "text", &["boolean", "`$1::boolean[]`"]),
+    ("animo", "bigint", &["animo", "int8[]", "`$1::text[]`"]),
+    ("text", "date", &["text", "date[]", "TYPE date"]),
+];
+
 #[tokio::test]
 async fn keys_with_two_spellings_are_refused() {
     let (_home, client, url) = empty_database().await;
     client
         .batch_execute(
-            "CREATE COLLATION ci (provider = icu, locale = 'und-u-ks-level2', deterministic = false); CREATE DOMAIN nombre AS text",
+            "CREATE COLLATION ci (provider = icu, locale = 'und-u-ks-level2', deterministic = false); CREATE DOMAIN nombre AS text;
+             CREATE DOMAIN importe AS numeric(9,2); CREATE DOMAIN saldo AS importe; CREATE TYPE animo AS ENUM ('bien')",
         )
         .await
         .unwrap();
-    for (column, parameter, parts) in [
-        (
-            "varchar(36)",
-            "uuid",
-            &[
-                "character varying(36)",
-                "uuid[]",
-                "`$1::text[]`",
-                "TYPE uuid",
-            ][..],
-        ),
-        ("nombre", "uuid", &["nombre", "uuid[]", "`$1::text[]`"]),
-        (
-            "text",
-            "bigint",
-            &["text", "int8[]", "`$1::text[]`", "TYPE bigint"],
-        ),
-        ("uuid", "text", &["uuid", "text[]", "`$1::uuid[]`"]),
-        (
-            "smallint",
-            "varchar",
-            &["smallint", "varchar[]", "`$1::bigint[]`"],
-        ),
-        ("uuid", "int", &["uuid", "int4[]", "`$1::uuid[]`"]),
-        (
-            "text COLLATE ci",
-            "text",
-            &["text", "text[]", "deterministic collation"],
-        ),
-    ] {
+    for (column, parameter, parts) in MISMATCHES {
         let create = format!("DROP TABLE IF EXISTS t; CREATE TABLE t (k {column})");
         client.batch_execute(&create).await.unwrap();
         let database = Database::open(&Config::new(&url)).unwrap();
@@ -74,7 +110,7 @@ async fn keys_with_two_spellings_are_refused() {
             "{column} {parameter}: {error}"
         );
         let text = error.to_string();
-        for part in ["stream una", "key k", "table t"].iter().chain(parts) {
+        for part in ["stream una", "key k", "table t"].iter().chain(*parts) {
             assert!(text.contains(part), "{part} in {text}");
         }
         let findings = examine(&database, &catalog).await;
@@ -97,7 +133,8 @@ async fn keys_with_one_spelling_are_accepted() {
     let (_home, client, url) = empty_database().await;
     client
         .batch_execute(
-            "CREATE DOMAIN clave AS uuid; CREATE COLLATION icu (provider = icu, locale = 'es')",
+            "CREATE DOMAIN clave AS uuid; CREATE COLLATION icu (provider = icu, locale = 'es'); CREATE DOMAIN llave AS clave;
+             CREATE DOMAIN entero AS numeric(20,0); CREATE TYPE animo AS ENUM ('bien'); CREATE TYPE otro AS ENUM ('mal')",
         )
         .await
         .unwrap();
@@ -108,6 +145,19 @@ async fn keys_with_one_spelling_are_accepted() {
         ("bigint", "smallint"),
         ("varchar(40)", "text"),
         ("text COLLATE icu", "varchar"),
+        ("llave", "uuid"),
+        ("uuid", "llave"),
+        ("numeric(9,0)", "numeric"),
+        ("entero", "bigint"),
+        ("int", "numeric"),
+        ("char(3)", "bpchar"),
+        ("char(3)", "char(9)"),
+        ("animo", "animo"),
+        ("animo", "text"),
+        ("text", "animo"),
+        ("otro", "animo"),
+        ("date", "date"),
+        ("boolean", "boolean"),
     ] {
         let create = format!("DROP TABLE IF EXISTS t; CREATE TABLE t (k {column})");
         client.batch_execute(&create).await.unwrap();
@@ -118,6 +168,39 @@ async fn keys_with_one_spelling_are_accepted() {
         }
         let warnings = database.check_streams(&catalog).await.unwrap();
         assert_eq!(warnings, Vec::<String>::new());
+    }
+}
+
+#[tokio::test]
+async fn citext_and_text_are_two_spellings() {
+    let Some((_home, client, url)) = super::citext_database("").await else {
+        return;
+    };
+    for (column, parameter, remedy) in [
+        ("citext", "text", "`$1::citext[]`"),
+        ("text", "citext", "`$1::text[]`"),
+        ("nombre", "varchar", "`$1::citext[]`"),
+        ("citext", "nombre", ""),
+        ("nombre", "citext", ""),
+    ] {
+        let create =
+            "DROP TABLE IF EXISTS t; DROP DOMAIN IF EXISTS nombre; CREATE DOMAIN nombre AS citext";
+        client
+            .batch_execute(&format!("{create}; CREATE TABLE t (k {column})"))
+            .await
+            .unwrap();
+        let database = Database::open(&Config::new(&url)).unwrap();
+        let result = database
+            .prepare(&Catalog::new(vec![stream(parameter)]))
+            .await;
+        match result {
+            Ok(()) => assert_eq!(remedy, "", "{column} {parameter}"),
+            Err(DatabaseError::KeyMismatch(mismatch)) if !remedy.is_empty() => {
+                let text = mismatch.to_string();
+                assert!(text.contains(remedy) && text.contains("citext"), "{text}");
+            }
+            Err(error) => panic!("{column} {parameter}: {error}"),
+        }
     }
 }
 

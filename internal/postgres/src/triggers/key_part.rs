@@ -44,9 +44,7 @@ impl PartForm {
             Self::Plain | Self::Text | Self::Label => format!("{value}::pg_catalog.text"),
             Self::Number => KeyKind::Numeric.text_sql(value),
             Self::LowerCase => KeyKind::CaseInsensitive.text_sql(value),
-            Self::Date => format!(
-                "pg_catalog.to_char({value}::pg_catalog.timestamp, 'YYYY-MM-DD'::pg_catalog.text)"
-            ),
+            Self::Date => KeyKind::Date.text_sql(value),
         }
     }
 
