@@ -1,7 +1,7 @@
 //! Streams with keys of each type: whatever spelling a client uses, it gets the frames of the rows that
 //! hold the equal key, and writers of other keys notify nobody.
 
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio_postgres::Client;
 
 use crate::harness::cluster::TestDatabase;
@@ -149,7 +149,7 @@ async fn expect_sum(socket: &mut TestSocket, channels: &[String], sum: i64) {
     waiting.dedup();
     while !waiting.is_empty() {
         let frame = socket.next().await;
-        if frame["data"]["n"] == Value::from(sum) {
+        if frame["data"]["n"] == sum {
             waiting.retain(|channel| frame["channel"] != *channel);
         }
     }

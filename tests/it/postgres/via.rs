@@ -3,6 +3,7 @@
 
 mod doctor;
 mod installing;
+mod key_types;
 mod locking;
 mod moves;
 mod random_writes;
