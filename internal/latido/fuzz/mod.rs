@@ -154,12 +154,12 @@ pub fn hook(bytes: &[u8]) {
         &[KeyType::Numeric],
         &[KeyType::Text],
         &[KeyType::Padded],
-        &[citext.clone()],
+        std::slice::from_ref(&citext),
         &[KeyType::Date],
         &[KeyType::Boolean],
         &[KeyType::Enum(EnumLabels::new(["a", "b"]))],
         &[KeyType::Integer, KeyType::Text],
-        &[citext, KeyType::Numeric],
+        &[citext.clone(), KeyType::Numeric],
         &[],
     ] {
         let fields = ["negocio_id", "caja"].map(str::to_owned);

@@ -10,7 +10,7 @@ use std::borrow::Cow;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 use crate::definition::{Stream, key_prefix};
-use crate::key_type::KeyType;
+use crate::key_type::{KeyType, WrongType};
 use crate::param::{Param, ParamKind};
 use crate::text_key::MAX_KEY_BYTES;
 use latido_base::ident::{Channel, Key};
@@ -27,8 +27,8 @@ const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidKey {
     /// The key has one part, which does not match its type.
-    #[error("expected {0}")]
-    Type(KeyType),
+    #[error(transparent)]
+    Type(WrongType),
     /// A part of several does not match its type.
     #[error("{field}: expected {expected}")]
     Part {
@@ -205,12 +205,12 @@ impl Stream {
         let mut canonical = Vec::with_capacity(parts.len());
         for ((part, of), field) in parts.iter().zip(types).zip(&self.key_fields) {
             let parsed = of.parse(part.as_ref(), key_prefix(field));
-            canonical.push(parsed.map_err(|error| match error {
-                InvalidKey::Type(expected) if !self.has_plain_keys() => InvalidKey::Part {
+            canonical.push(parsed.map_err(|wrong| match self.has_plain_keys() {
+                true => InvalidKey::Type(wrong),
+                false => InvalidKey::Part {
                     field: field.clone(),
-                    expected,
+                    expected: wrong.0,
                 },
-                error => error,
             })?);
         }
         let bytes: usize = canonical.iter().map(String::len).sum();

@@ -5,7 +5,6 @@ use std::fmt;
 use uuid::Uuid;
 
 use crate::enum_labels::EnumLabels;
-use crate::key_name::InvalidKey;
 use crate::lower_case::LowerCase;
 use crate::param::{parse_date, parse_integer};
 use crate::text_key::{MAX_KEY_BYTES, valid_text_key};
@@ -33,6 +32,11 @@ pub enum KeyType {
     Enum(EnumLabels),
 }
 
+/// The error for a text that is no value of a key part's type.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("expected {0}")]
+pub struct WrongType(pub KeyType);
+
 impl KeyType {
     /// Returns the canonical text of a part as a client or a hook writes it: the text that PostgreSQL
     /// gives to the equal value of a column. For UUIDs and numbers, an optional prefix is removed
@@ -40,7 +44,7 @@ impl KeyType {
     ///
     /// # Errors
     /// Returns an error if the text is not a valid key of this type.
-    pub fn parse(&self, text: &str, prefix: &str) -> Result<String, InvalidKey> {
+    pub fn parse(&self, text: &str, prefix: &str) -> Result<String, WrongType> {
         let bare = text.strip_prefix(prefix).unwrap_or(text);
         let canonical = match self {
             Self::Uuid => Uuid::try_parse(bare).map(|id| id.to_string()).ok(),
@@ -53,7 +57,7 @@ impl KeyType {
             Self::Date => parse_date(text),
             Self::Boolean => matches!(text, "true" | "false").then(|| text.to_owned()),
         };
-        canonical.ok_or_else(|| InvalidKey::Type(self.clone()))
+        canonical.ok_or_else(|| WrongType(self.clone()))
     }
 
     /// Takes what a later description of the same key part says: an enum may have other labels by
