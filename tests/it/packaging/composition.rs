@@ -311,6 +311,22 @@ fn compose_file_passes_all_settings_and_no_password() {
     }
 }
 
+/// Only the server checks tokens. The other services would need the mount of the secret's file.
+#[test]
+fn compose_file_gives_the_secret_of_tokens_to_the_server_alone() {
+    for name in SERVICES_OF_THE_PROGRAM {
+        let environment = entries(&services()[name], "environment");
+        for variable in ["JWT_SECRET", "JWT_SECRET_FILE"] {
+            let line = if name == "latido" {
+                format!("{variable}: ${{{variable}:-}}")
+            } else {
+                format!(r#"{variable}: """#)
+            };
+            assert!(environment.contains(&line), "{name}: {line}");
+        }
+    }
+}
+
 /// The image of PostgreSQL declares a volume, which every container would leave behind.
 #[test]
 fn compose_file_leaves_no_nameless_volume() {

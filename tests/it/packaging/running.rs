@@ -22,6 +22,8 @@ struct Composition {
     _cluster: OwnCluster,
     address: String,
     home: CommandHome,
+    /// The variables of `.env`.
+    dotenv: Vec<(String, String)>,
 }
 
 impl Composition {
@@ -44,6 +46,11 @@ impl Composition {
             _cluster: cluster,
             address,
             home: CommandHome::new(),
+            dotenv: owned(&[
+                ("JWT_SECRET", SECRET),
+                ("POSTGRES_PASSWORD", "owner"),
+                ("LATIDO_PASSWORD", "reader"),
+            ]),
         };
         let owner = own.owner().await;
         let mounts = entries(&services()["postgres"], "volumes");
@@ -59,16 +66,17 @@ impl Composition {
         connect(&format!("postgresql://citas:x@{}/citas", self.address)).await
     }
 
+    /// Sets a variable of `.env`.
+    fn set(&mut self, name: &str, value: &str) {
+        self.dotenv.retain(|(own, _)| own != name);
+        self.dotenv.push((name.to_owned(), value.to_owned()));
+    }
+
     /// Returns the variables of a service: those of `.env`, of the compose file, and of the example.
     fn variables(&self, service: &str) -> Vec<(String, String)> {
-        let dotenv = [
-            ("JWT_SECRET", SECRET),
-            ("POSTGRES_PASSWORD", "owner"),
-            ("LATIDO_PASSWORD", "reader"),
-        ];
+        let dotenv = borrowed(&self.dotenv);
         let example = services_of(OVERRIDE);
-        let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
-        let mut variables: BTreeMap<_, _> = dotenv.iter().map(own).collect();
+        let mut variables: BTreeMap<_, _> = self.dotenv.iter().cloned().collect();
         for source in [&services()[service], &example[service]] {
             for line in entries(source, "environment") {
                 let (name, value) = line.split_once(": ").unwrap();
@@ -85,7 +93,7 @@ impl Composition {
         for value in variables.values_mut() {
             *value = value.replace(inside, &outside);
         }
-        variables.extend([("HOST", "127.0.0.1"), ("PORT", "0")].iter().map(own));
+        variables.extend(owned(&[("HOST", "127.0.0.1"), ("PORT", "0")]));
         variables.into_iter().collect()
     }
 
@@ -99,6 +107,13 @@ impl Composition {
     }
 }
 
+fn owned(variables: &[(&str, &str)]) -> Vec<(String, String)> {
+    let pairs = variables.iter();
+    pairs
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect()
+}
+
 fn borrowed(variables: &[(String, String)]) -> Vec<(&str, &str)> {
     let pairs = variables.iter();
     pairs
@@ -106,16 +121,21 @@ fn borrowed(variables: &[(String, String)]) -> Vec<(&str, &str)> {
         .collect()
 }
 
-/// Replaces `${NAME}`, `${NAME:-default}` and `${NAME:?message}` as docker compose does.
+/// Replaces `${NAME}`, `${NAME:-default}` and `${NAME:?message}` as docker compose does. For the
+/// last one it fails if the variable is unset or empty.
 fn interpolate(value: &str, dotenv: &[(&str, &str)]) -> String {
     let mut parts = value.split("${");
     let mut text = parts.next().unwrap().to_owned();
     for part in parts {
         let (wanted, rest) = part.split_once('}').unwrap();
         let (name, default) = wanted.split_once(":-").unwrap_or((wanted, ""));
-        let name = name.split(":?").next().unwrap();
+        let (name, message) = name.split_once(":?").unwrap_or((name, ""));
         let set = dotenv.iter().find(|(own, _)| *own == name);
-        text.push_str(set.map_or(default, |(_, value)| value));
+        let value = set
+            .map(|(_, value)| *value)
+            .filter(|value| !value.is_empty());
+        assert!(value.is_some() || message.is_empty(), "{name}: {message}");
+        text.push_str(value.unwrap_or(default));
         text.push_str(rest);
     }
     text
@@ -177,6 +197,29 @@ async fn override_example_works_with_the_grants_of_the_composition() {
         log.contains(r#""message":"app switched on","app":"messaging""#),
         "{log}"
     );
+}
+
+/// Every service gets all of `.env`, but only the server has the mount of the secret's file.
+#[tokio::test(flavor = "multi_thread")]
+async fn stack_starts_with_the_secret_in_a_file_and_names_a_missing_one() {
+    let mut composition = Composition::start().await;
+    composition.set("JWT_SECRET", "");
+    composition.set("JWT_SECRET_FILE", "/run/secrets/jwt_secret");
+    for service in ["install", "grants"] {
+        let finished = composition.run(service, None).await;
+        assert_eq!(finished.code, Some(0), "{service}: {finished:?}");
+    }
+    let path = composition.home.folder().write("jwt_secret", SECRET);
+    composition.set("JWT_SECRET_FILE", path.to_str().unwrap());
+    let variables = composition.variables("latido");
+    let server = composition.home.start(&["serve"], &borrowed(&variables));
+    server.ready_address().await;
+
+    composition.set("JWT_SECRET_FILE", "");
+    let refused = composition.run("latido", None).await;
+    assert_eq!(refused.code, Some(2), "{refused:?}");
+    let expected = "JWT_SECRET: missing; expected";
+    assert!(refused.stderr.contains(expected), "{refused:?}");
 }
 
 /// Returns one number.
