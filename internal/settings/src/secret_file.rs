@@ -14,6 +14,9 @@ pub(crate) enum SecretFileError {
     /// The file does not exist, or reading it failed.
     #[error("the file could not be read: {0}")]
     Unreadable(#[from] io::Error),
+    /// The path names a directory, a pipe or a device. Opening a pipe would wait for a writer.
+    #[error("expected a regular file, not a directory, a pipe or a device")]
+    NotRegular,
     /// The file is larger than any secret.
     #[error("the file is larger than {MAX_FILE_BYTES} bytes")]
     TooLarge,
@@ -28,6 +31,9 @@ pub(crate) enum SecretFileError {
 /// Returns the content of a file without a byte order mark and without the line breaks at its end,
 /// which editors add. Other blanks may be part of a secret.
 pub(crate) fn read_secret(path: &Path) -> Result<String, SecretFileError> {
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(SecretFileError::NotRegular);
+    }
     let mut bytes = Vec::new();
     File::open(path)?
         .take(MAX_FILE_BYTES + 1)

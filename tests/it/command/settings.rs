@@ -1,6 +1,7 @@
 //! Errors in the settings: all are reported together, each with the expected value and no secret.
 
 use std::net::{SocketAddr, TcpStream};
+use std::process::Command;
 
 use latido::config::{ConfigSources, Purpose, Settings};
 
@@ -47,7 +48,7 @@ async fn file_that_gives_no_secret_is_named_once() {
         "3 mistakes in the configuration:",
         "DATABASE_URL_FILE: set beside DATABASE_URL; expected one of the two",
         "JWT_SECRET_FILE: the file could not be read: No such file",
-        "NOTIFY_API_KEY_FILE: the file could not be read: Is a directory",
+        "NOTIFY_API_KEY_FILE: expected a regular file, not a directory",
     ];
     for text in expected {
         assert!(
@@ -57,6 +58,23 @@ async fn file_that_gives_no_secret_is_named_once() {
         );
     }
     assert!(!finished.stderr.contains("hunter2") && !finished.stderr.contains("open-sesame"));
+}
+
+/// Opening a pipe waits until somebody writes to it. The command would not even log.
+#[tokio::test]
+async fn secret_in_a_pipe_is_refused_without_waiting() {
+    let home = CommandHome::new();
+    let pipe = home.folder().write("secret", "").with_file_name("pipe");
+    let made = Command::new("mkfifo").arg(&pipe).status().unwrap();
+    assert!(made.success());
+    let variables = [
+        ("DATABASE_URL", NOWHERE),
+        ("JWT_SECRET_FILE", pipe.to_str().unwrap()),
+    ];
+    let finished = home.run(&["serve"], &variables).await;
+    assert_eq!(finished.code, Some(2), "{finished:?}");
+    let expected = "JWT_SECRET_FILE: expected a regular file, not a directory, a pipe or a device";
+    assert!(finished.stderr.contains(expected), "{}", finished.stderr);
 }
 
 #[tokio::test]
