@@ -58,7 +58,7 @@ pub struct ServerState {
     pub drain: Drain,
     /// The static files of the embedded page.
     pub assets: &'static [StaticFile],
-    /// Additional routes, such as the demo's; see [`BoxedRoutes`].
+    /// The demo's routes, if this is one; see [`BoxedRoutes`].
     pub extra_routes: Option<BoxedRoutes>,
 }
 

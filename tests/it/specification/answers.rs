@@ -152,17 +152,14 @@ impl ResponseRecorder {
 
     /// Asserts that every undocumented method is refused, and that the error names the documented
     /// ones.
-    async fn check_other_methods(&mut self, is_demo: bool) {
+    async fn check_other_methods(&mut self) {
         let paths: Vec<_> = self.document.0["paths"]
             .as_object()
             .expect("paths")
             .keys()
             .cloned()
             .collect();
-        for path in paths
-            .iter()
-            .filter(|path| is_demo || !path.starts_with("/demo/"))
-        {
+        for path in &paths {
             let documented: BTreeSet<String> = ["GET", "POST", "PUT", "PATCH", "DELETE"]
                 .into_iter()
                 .filter(|method| {
@@ -223,19 +220,15 @@ impl ResponseRecorder {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_response_matches_the_document() {
     let works = Arc::new(AtomicBool::new(true));
-    let zone = TimeZone::UTC;
-    let demo = Demo::new(
-        Arc::new(SwitchableDatabase(Arc::clone(&works))),
-        Clock::system(),
-        zone,
-        || Ok("aaa.bbb.ccc".into()),
-    );
-    let demo = demo.with_operator_tokens(|| Ok("ddd.eee.fff".into()));
+    let with_operator = demo(&works).with_operator_tokens(|| Ok("ddd.eee.fff".into()));
     let variables = [("ALLOWED_ORIGINS", PAGE), ("NOTIFY_API_KEY", HOOK_KEY)];
-    let app = TestApp::with_settings(&variables, |config| config.demo = Some(Arc::new(demo))).await;
+    let app = TestApp::with_settings(&variables, |config| {
+        config.demo = Some(Arc::new(with_operator))
+    })
+    .await;
     let mut recorder = ResponseRecorder::start(app).await;
     recorder.document.check_consistency();
-    recorder.check_other_methods(true).await;
+    recorder.check_other_methods().await;
     recorder.check_statistics().await;
     recorder.check_channels().await;
     recorder.check_socket().await;
@@ -244,10 +237,22 @@ async fn every_response_matches_the_document() {
     recorder.check_operators().await;
     recorder.check_demo(&works).await;
 
-    let mut recorder = with_low_limits(recorder.seen).await;
-    recorder.check_absent_demo().await;
-    recorder.check_limits().await;
+    let mut limited = with_low_limits(recorder.seen).await;
+    limited.check_absent_demo().await;
+    limited.check_limits().await;
+    let without_operator = demo(&works);
+    let app = TestApp::with(|config| config.demo = Some(Arc::new(without_operator))).await;
+    let mut recorder = ResponseRecorder::start(app).await;
+    recorder.seen = limited.seen;
+    recorder.check_demo_without_operator().await;
     assert_all_responses_seen(&recorder);
+}
+
+/// Returns a demo in which no role is an admin's.
+fn demo(works: &Arc<AtomicBool>) -> Demo {
+    let database = SwitchableDatabase(Arc::clone(works));
+    let token = || Ok("aaa.bbb.ccc".into());
+    Demo::new(Arc::new(database), Clock::system(), TimeZone::UTC, token)
 }
 
 /// Starts a server without a demo, with low limits for hooks, and for connections and requests per

@@ -2,7 +2,8 @@
 //!
 //! The two JSON files in this folder describe a server with any stream. The served documents are
 //! filled in with the configured streams: an address, a key and a row each, and the columns once
-//! the database has described them. The apps of the listener add their addresses to the first.
+//! the database has described them. The apps of the listener add their addresses to the first, and
+//! those of the demo are in that of a demo alone.
 //! `tests/it/specification.rs` compares both documents with the code and with a running server's
 //! responses.
 
@@ -32,7 +33,7 @@ use stream_docs::StreamDocs;
 pub(super) struct Specification {
     state: Arc<ServerState>,
     mounts: AppMounts,
-    render: fn(&[StreamDocs], &AppMounts) -> Value,
+    render: fn(&[StreamDocs], &AppMounts, is_demo: bool) -> Value,
     /// The cached document: anyone may request it at any rate, so requests must not cause
     /// rendering. The lock is held while rendering; nothing else waits under it.
     cached: Mutex<Option<RenderedDocument>>,
@@ -58,7 +59,7 @@ impl Specification {
         };
         (
             of(openapi::render),
-            of(|streams, _| asyncapi::render(streams)),
+            of(|streams, _, _| asyncapi::render(streams)),
         )
     }
 
@@ -86,7 +87,8 @@ impl Specification {
         match &*cached {
             Some(document) if document.streams == streams => document.clone(),
             _ => {
-                let text = (self.render)(&streams, &self.mounts).to_string();
+                let is_demo = self.state.extra_routes.is_some();
+                let text = (self.render)(&streams, &self.mounts, is_demo).to_string();
                 let tag = entity_tag(text.as_bytes());
                 cached
                     .insert(RenderedDocument {

@@ -17,8 +17,14 @@ const FOLLOW: &str = "/{stream}/{key}/events";
 
 const HOOK: &str = "/notify/{hook}";
 
-pub(super) fn render(streams: &[StreamDocs], mounts: &AppMounts) -> Value {
+/// The folder of the demo's addresses, and the start of its schemas' names.
+const DEMO: (&str, &str) = ("/demo/", "Demo");
+
+pub(super) fn render(streams: &[StreamDocs], mounts: &AppMounts, is_demo: bool) -> Value {
     let mut document = load_document(BASE);
+    if !is_demo {
+        remove_demo(&mut document);
+    }
     if let Some(paths) = object_at(&mut document, "/paths") {
         *paths = std::mem::take(paths)
             .into_iter()
@@ -37,6 +43,20 @@ pub(super) fn render(streams: &[StreamDocs], mounts: &AppMounts) -> Value {
     }
     add_apps(&mut document, mounts);
     document
+}
+
+/// Removes what only the demo answers.
+fn remove_demo(document: &mut Value) {
+    let (folder, schema) = DEMO;
+    if let Some(paths) = object_at(document, "/paths") {
+        paths.retain(|path, _| !path.starts_with(folder));
+    }
+    if let Some(schemas) = object_at(document, "/components/schemas") {
+        schemas.retain(|name, _| !name.starts_with(schema));
+    }
+    if let Some(tags) = document.get_mut("tags").and_then(Value::as_array_mut) {
+        tags.retain(|tag| tag["name"] != "demo");
+    }
 }
 
 /// Expands a path of the base document: to itself, or to one for each stream.
