@@ -33,7 +33,6 @@ fn user_id(user: u8) -> UserId {
 fn identity(user: Option<u8>) -> Identity {
     Identity {
         user: user.map(user_id),
-        ..Identity::default()
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::history::EventHistory;
 use crate::mailbox_queue::MailboxQueue;
 use crate::presence::{PresenceMap, PresenceMode};
+use crate::user_connections::UserConnections;
 use crate::{ConnectionId, ConnectionSlot, Identity, PresenceCounts, TopicName};
 use latido_base::ident::UserId;
 
@@ -84,7 +85,7 @@ pub(super) struct ConnectionTable {
     topics: Vec<Option<EventTopic>>,
     free_topics: Vec<u32>,
     by_name: HashMap<TopicName, u32>,
-    by_user: HashMap<UserId, Vec<u32>>,
+    by_user: HashMap<UserId, UserConnections>,
 }
 
 impl ConnectionTable {
@@ -148,9 +149,12 @@ impl ConnectionTable {
 
     fn index_user(&mut self, identity: &Identity, index: u32) -> u32 {
         let Some(user) = &identity.user else { return 0 };
-        let conns = self.by_user.entry(user.clone()).or_default();
-        conns.push(index);
-        index_u32(conns.len() - 1)
+        let conns = self
+            .by_user
+            .entry(user.clone())
+            .and_modify(|conns| conns.push(index))
+            .or_insert_with(|| UserConnections::new(index));
+        index_u32(conns.as_slice().len() - 1)
     }
 
     fn unindex_user(&mut self, identity: &Identity, position: u32) {
@@ -161,10 +165,9 @@ impl ConnectionTable {
         else {
             return;
         };
-        conns.swap_remove(position as usize);
-        if conns.is_empty() {
+        if !conns.swap_remove(position as usize) {
             self.by_user.remove(user);
-        } else if let Some(moved) = conns.get(position as usize).copied()
+        } else if let Some(moved) = conns.as_slice().get(position as usize).copied()
             && let Some(conn) = self.connection_mut(moved)
         {
             conn.user_position = position;
@@ -194,7 +197,9 @@ impl ConnectionTable {
     }
 
     pub(super) fn connections_of_user(&self, user: &UserId) -> &[u32] {
-        self.by_user.get(user).map_or(&[], Vec::as_slice)
+        self.by_user
+            .get(user)
+            .map_or(&[], UserConnections::as_slice)
     }
 
     /// Returns every connection, in no particular order.
@@ -300,6 +305,10 @@ impl ConnectionTable {
         let Some(joined) = self.topic_mut(topic) else {
             return;
         };
+        if joined.members.is_empty() {
+            // Most topics are those of one user, who has one connection.
+            joined.members.reserve_exact(1);
+        }
         joined.members.push(TopicMember { conn, membership });
         let position = index_u32(joined.members.len() - 1);
         if let Some(conn) = self.connection_mut(conn) {

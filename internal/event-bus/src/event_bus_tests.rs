@@ -250,7 +250,6 @@ fn panicking_policy_breaks_nothing() {
     let bus = Arc::new(EventBus::new(PanickingPolicy, || 1));
     let identity = Identity {
         user: Some(UserId::new("u")),
-        ..Identity::default()
     };
     let mut mailbox = bus.connect(identity, &[join_request("a")]).unwrap();
     assert_eq!(bus.present_users(&TopicName::new("a")).len(), 1);
@@ -294,7 +293,6 @@ fn spawn_churn(n: usize, bus: &Arc<EventBus>, stop: &Arc<AtomicBool>) -> JoinHan
         while !stop.load(Ordering::Relaxed) {
             let identity = Identity {
                 user: Some(UserId::new(&format!("u{n}"))),
-                ..Identity::default()
             };
             let mut mailbox = bus
                 .connect(identity, &[join_request("a"), join_request("c")])

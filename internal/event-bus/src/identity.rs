@@ -1,7 +1,5 @@
 //! The id of a connection, and the identity of its user.
 
-use std::sync::Arc;
-
 use latido_base::ident::UserId;
 
 /// The id of a connection of an event bus. Ids are never reused, even when another connection takes
@@ -19,8 +17,4 @@ pub struct Identity {
     /// The user, or `None` until the connection is identified. Without a user it appears on no
     /// presence list.
     pub user: Option<UserId>,
-    /// The device or session, if the system has them.
-    pub session: Option<Arc<str>>,
-    /// The role, if the system has roles.
-    pub role: Option<Arc<str>>,
 }

@@ -14,23 +14,23 @@ pub struct JoinRequest {
     /// The name of the topic to join.
     pub topic: TopicName,
     /// The metadata as JSON text, shown in presence lists. It has no effect on a topic without
-    /// presence.
-    pub with_meta: Arc<str>,
+    /// presence. `None` stands for an empty object.
+    pub with_meta: Option<Arc<str>>,
 }
 
 impl JoinRequest {
-    /// Creates a request without metadata (an empty object).
+    /// Creates a request without metadata, which takes no memory.
     pub fn new(topic: TopicName) -> Self {
         Self {
             topic,
-            with_meta: "{}".into(),
+            with_meta: None,
         }
     }
 
     /// Sets the metadata, a JSON text.
     #[must_use]
     pub fn meta(mut self, meta: impl Into<Arc<str>>) -> Self {
-        self.with_meta = meta.into();
+        self.with_meta = Some(meta.into());
         self
     }
 }

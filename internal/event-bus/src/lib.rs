@@ -38,6 +38,7 @@ mod publish;
 mod shard_queue;
 mod state;
 mod summary;
+mod user_connections;
 
 pub use delivery_batch::{ClientDelivery, DeliveryBatch, EncodeFn, EventBacklog, SlowConsumer};
 pub use event::{BusEvent, EncodingId, EventBody, EventMessage, TopicName};

@@ -103,6 +103,10 @@ impl PresenceMap {
         } else {
             PresenceChange::ConnectionAdded
         };
+        if entries.is_empty() {
+            // Nearly every user has one connection.
+            entries.reserve_exact(1);
+        }
         entries.push(entry.clone());
         Some(PresenceDiff {
             identity: Arc::clone(identity),

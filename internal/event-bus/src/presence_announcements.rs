@@ -27,7 +27,8 @@ impl BusState {
         if self.connections.find_membership(conn, topic).is_some() {
             return false;
         }
-        let entry = self.new_presence_entry(conn, &join.with_meta);
+        let meta = join.with_meta.as_ref().unwrap_or(&self.no_meta);
+        let entry = self.new_presence_entry(conn, &Arc::clone(meta));
         let Some(identity) = self
             .connections
             .connection(conn)

@@ -23,6 +23,8 @@ pub(super) struct BusState {
     at_us: i64,
     /// The reference of the last presence entry.
     pub(super) last_reference: u64,
+    /// The metadata of entries without any, shared by all.
+    pub(super) no_meta: Arc<str>,
 }
 
 impl BusState {
@@ -38,6 +40,7 @@ impl BusState {
             seq: 0,
             at_us: 0,
             last_reference: 0,
+            no_meta: "{}".into(),
         }
     }
 
@@ -87,6 +90,12 @@ impl BusState {
             .is_none_or(|conn| conn.memberships.len() + new > MAX_TOPICS)
         {
             return Err(JoinError::TooManyTopics);
+        }
+        if let Some(conn) = self.connections.connection_mut(conn)
+            && conn.memberships.is_empty()
+        {
+            // Most connections stay on the topics that they join at first.
+            conn.memberships.reserve_exact(new);
         }
         let new = joins
             .iter()

@@ -75,8 +75,6 @@ impl GatewayUser {
     pub(super) fn identity(&self) -> Identity {
         Identity {
             user: Some(UserId::new(&self.id)),
-            session: None,
-            role: Some(self.role.as_str().into()),
         }
     }
 

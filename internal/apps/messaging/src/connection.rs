@@ -66,8 +66,6 @@ impl PhoenixConnection {
         let user = UserId::new(&verified.user_id.to_string());
         let identity = Identity {
             user: Some(user.clone()),
-            session: verified.principal.session().map(Into::into),
-            role: None,
         };
         let topics = [JoinRequest::new(user_presence_topic(verified.user_id))];
         let encoding = if verified.vsn == SerializerVersion::V2 {

@@ -77,7 +77,6 @@ mod tests {
     fn open(event_bus: &Arc<EventBus>, user: &str) -> Mailbox {
         let identity = Identity {
             user: Some(UserId::new(user)),
-            ..Identity::default()
         };
         let joins = [
             JoinRequest::new(ClientApiVersion::Current.topic(CHANNEL)),

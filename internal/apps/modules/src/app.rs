@@ -14,7 +14,7 @@ use latido_base::clock::Clock;
 use latido_base::drain::Drain;
 use latido_base::ident::UserId;
 use latido_event_bus::{
-    ConnectionId, EventBus, Identity, PresenceDiff, PresenceMode, Publish, TopicName, TopicPolicy,
+    ConnectionId, EventBus, PresenceDiff, PresenceMode, Publish, TopicName, TopicPolicy,
 };
 
 use crate::authenticator::ClientAuthenticator;
@@ -130,17 +130,12 @@ impl ModulesApp {
         user: &WebUser,
         page: Option<WebPage>,
     ) {
-        let role = if user.is_admin { "admin" } else { "user" };
-        let identity = Identity {
-            user: Some(user.id.clone()),
-            session: None,
-            role: Some(role.into()),
-        };
         // This fails only if the connection is closed.
-        let _ = self
-            .service
-            .event_bus
-            .set_identity(conn, identity, &topics::joins_for(user, page));
+        let _ = self.service.event_bus.set_identity(
+            conn,
+            user.identity(),
+            &topics::joins_for(user, page),
+        );
         self.service.on_viewers_changed();
     }
 

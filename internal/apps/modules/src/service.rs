@@ -95,15 +95,10 @@ impl ModuleService {
         if let Some(old) = attached.replaced {
             self.event_bus.kick(old, NEW_SESSION);
         }
-        let identity = Identity {
-            user: None,
-            session: Some(id.into()),
-            role: Some("device".into()),
-        };
         // This fails only if the connection is closed and its disconnect is about to be reported.
         let _ = self.event_bus.set_identity(
             device,
-            identity,
+            Identity::default(),
             &[
                 JoinRequest::new(topics::device(id)),
                 JoinRequest::new(topics::devices()),

@@ -72,8 +72,6 @@ impl ServiceHarness {
         };
         let identity = Identity {
             user: Some(person.id.clone()),
-            session: None,
-            role: None,
         };
         let mailbox = self
             .service

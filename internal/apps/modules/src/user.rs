@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use latido_auth::TokenLifetime;
 use latido_base::ident::UserId;
+use latido_event_bus::Identity;
 
 /// The longest id of a user or a module, in bytes.
 pub(super) const MAX_ID_BYTES: usize = 200;
@@ -23,6 +24,15 @@ pub(super) struct WebUser {
     pub(super) nickname: Option<Arc<str>>,
     /// The method that authenticated the user.
     pub(super) auth_method: AuthMethod,
+}
+
+impl WebUser {
+    /// Returns the identity of the user's connections.
+    pub(super) fn identity(&self) -> Identity {
+        Identity {
+            user: Some(self.id.clone()),
+        }
+    }
 }
 
 /// The basis of an identity, which also determines its end.

@@ -215,8 +215,6 @@ impl WorkspaceConnection {
         let exchange = &self.shared.event_bus;
         let identity = Identity {
             user: Some(member.user.clone()),
-            session: None,
-            role: member.role.clone(),
         };
         let joins = [
             JoinRequest::new(workspace_topic(&member.workspace)).meta(&*member.user_json),

@@ -115,7 +115,6 @@ impl WebSocketApp for ToyApp {
             Ok(HandlerSpec::new("toy", move |context| {
                 let identity = Identity {
                     user: Some(user.clone()),
-                    ..Identity::default()
                 };
                 let id = exchange
                     .connect_on_shard(

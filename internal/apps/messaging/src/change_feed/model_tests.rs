@@ -185,7 +185,6 @@ impl FeedHarness {
         }
         let identity = Identity {
             user: Some(UserId::new(&user.to_string())),
-            ..Identity::default()
         };
         let mailbox = self.feed.event_bus.connect(identity, &joins).unwrap();
         self.devices.push(TestDevice {
