@@ -61,14 +61,14 @@ impl ShardClient {
     pub(super) fn session(&self) -> Option<&Session> {
         match &self.protocol {
             ProtocolState::Native(session) => Some(session),
-            ProtocolState::App(app) => app.native_session.as_ref(),
+            ProtocolState::App(app) => app.native_session.as_deref(),
         }
     }
 
     pub(super) fn session_mut(&mut self) -> Option<&mut Session> {
         match &mut self.protocol {
             ProtocolState::Native(session) => Some(session),
-            ProtocolState::App(app) => app.native_session.as_mut(),
+            ProtocolState::App(app) => app.native_session.as_deref_mut(),
         }
     }
 

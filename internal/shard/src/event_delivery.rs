@@ -3,8 +3,7 @@
 use crate::client::{ConnectionState, ProtocolState, ShardClient};
 use crate::worker::ShardWorker;
 use latido_event_bus::{
-    BusEvent, ClientDelivery, ConnectionSlot, DisconnectReason, EncodingId, EventBacklog,
-    SlowConsumer,
+    BusEvent, ClientDelivery, ConnectionSlot, DisconnectReason, EncodingId, SlowConsumer,
 };
 use latido_protocol::Frame;
 use latido_protocol::websocket::close_frame;
@@ -164,7 +163,7 @@ impl ShardWorker {
                 let ProtocolState::App(app) = &mut client.protocol else {
                     return Ok(());
                 };
-                app.backlog.push(frame)?;
+                app.backlog.get_or_insert_default().push(frame)?;
                 continue;
             }
             if frames.peek().is_none() || frame.as_bytes().len() >= WRITE_BYTES {
@@ -194,7 +193,7 @@ impl ShardWorker {
             let ProtocolState::App(app) = &mut client.protocol else {
                 break;
             };
-            let count = app.backlog.drain_into(&mut bytes, WRITE_BYTES);
+            let count = app.drain_backlog(&mut bytes, WRITE_BYTES);
             if count == 0 {
                 break;
             }
@@ -214,9 +213,9 @@ impl ShardWorker {
         app.drop_handler();
         let mut last = Vec::new();
         if reason != CloseReason::TooSlow {
-            app.backlog.drain_into(&mut last, FINAL_WRITE_BYTES);
+            app.drain_backlog(&mut last, FINAL_WRITE_BYTES);
         }
-        app.backlog = EventBacklog::default();
+        app.backlog = None;
         if let Some(outbox) = &mut client.outbox {
             outbox.push(&last);
         }

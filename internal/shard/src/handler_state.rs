@@ -24,12 +24,13 @@ pub(super) struct HandlerState {
     pub(super) handler: Option<Box<dyn ProtocolHandler>>,
     /// The user, kept after the handler is dropped.
     pub(super) user: Option<UserId>,
-    /// The native session, if the connection also speaks the native protocol.
-    pub(super) native_session: Option<Session>,
+    /// The native session, if the connection also speaks the native protocol. Boxed, because most
+    /// app connections do not.
+    pub(super) native_session: Option<Box<Session>>,
     pub(super) limits: SessionLimits,
     pub(super) rate_limit: MessageRateLimit,
-    /// The events that follow the outbox. It is empty while there is no outbox.
-    pub(super) backlog: EventBacklog,
+    /// The events that follow the outbox. There are none while there is no outbox.
+    pub(super) backlog: Option<Box<EventBacklog>>,
     /// The queue of the app's futures.
     pub(super) requests: RequestQueue,
 }
@@ -41,10 +42,34 @@ impl HandlerState {
             .map_or(self.user.as_ref(), |handler| handler.user())
     }
 
+    /// Appends frames of the backlog to `out`, as [`EventBacklog::drain_into`].
+    pub(super) fn drain_backlog(&mut self, out: &mut Vec<u8>, bytes: usize) -> usize {
+        let Some(backlog) = &mut self.backlog else {
+            return 0;
+        };
+        let count = backlog.drain_into(out, bytes);
+        if backlog.is_empty() {
+            self.backlog = None;
+        }
+        count
+    }
+
     /// Drops the handler, which removes the connection from its event bus.
     pub(super) fn drop_handler(&mut self) {
         if let Some(handler) = self.handler.take() {
             self.user = handler.user().cloned();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every app connection has this, beside its client and its handler.
+    #[test]
+    fn idle_app_connection_fits_its_size_limit() {
+        let bytes = size_of::<HandlerState>();
+        assert!(bytes <= 128, "{bytes}");
     }
 }

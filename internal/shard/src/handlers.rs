@@ -14,7 +14,7 @@ use crate::timer_wheel::TimerEntry;
 use crate::worker::ShardWorker;
 use latido_auth::Principal;
 use latido_base::clock::monotonic_now;
-use latido_event_bus::{ConnectionSlot, DeliveryBatch, EventBacklog, EventQueue};
+use latido_event_bus::{ConnectionSlot, DeliveryBatch, EventQueue};
 use latido_protocol::websocket::{WsMessage, close_frame, pong_frame};
 use latido_session::{CloseReason, MessageRateLimit, RateDecision, Session};
 
@@ -38,10 +38,10 @@ impl ShardWorker {
             user: None,
             native_session: spec
                 .principal
-                .map(|principal| Session::new(principal, &limits, self.clock.now_s)),
+                .map(|principal| Box::new(Session::new(principal, &limits, self.clock.now_s))),
             limits,
             rate_limit: MessageRateLimit::new(&limits, self.clock.now_s),
-            backlog: EventBacklog::default(),
+            backlog: None,
             requests: self.queues.apps.of(spec.app),
         })
     }
@@ -111,7 +111,7 @@ impl ShardWorker {
             std::mem::replace(&mut client.protocol, ProtocolState::App(app))
             && let ProtocolState::App(app) = &mut client.protocol
         {
-            app.native_session = Some(session);
+            app.native_session = Some(Box::new(session));
         }
         self.call_handler(slot, client, |handler, now, actions| {
             handler.on_message(ClientMessage::Text(text), now, actions)
@@ -273,7 +273,8 @@ impl ShardWorker {
                 let ProtocolState::App(app) = &mut client.protocol else {
                     return;
                 };
-                app.native_session = Some(Session::new(principal, &app.limits, self.clock.now_s));
+                let session = Session::new(principal, &app.limits, self.clock.now_s);
+                app.native_session = Some(Box::new(session));
                 Vec::new()
             }
         };
