@@ -37,6 +37,8 @@ mod session_id;
 mod session_sockets;
 mod shard_connection;
 mod shard_host;
+#[cfg(test)]
+mod size_tests;
 mod socket;
 mod socket_actions;
 mod socket_core;

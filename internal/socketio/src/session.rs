@@ -53,17 +53,18 @@ pub(crate) struct Session {
     assembler: Assembler,
     /// Set when packets of the client were dropped, so that attachments may be without their event.
     has_lost_packets: bool,
-    /// The time by which the first socket must have connected.
-    pub(super) connect_by: Option<Millis>,
-    /// `None` if the client is identified, or needs no identity.
-    unidentified: Option<Unidentified>,
+    /// `None` if the client is identified, or needs no identity. Boxed, because nearly all clients
+    /// are identified.
+    pub(super) unidentified: Option<Box<Unidentified>>,
     _permit: Option<Arc<PermitSet>>,
 }
 
 /// The state of a client without identity.
-struct Unidentified {
+pub(super) struct Unidentified {
     /// The start of the time in which the client must identify itself.
     since: Millis,
+    /// The time by which the first socket must have connected.
+    pub(super) connect_by: Option<Millis>,
     permit: UnidentifiedPermit,
 }
 
@@ -101,6 +102,7 @@ impl Session {
         .push_text(&mut open);
         engine.push_text(open);
         let needs_identity = new.unidentified.is_some();
+        let connect_by = now + crate::config::millis(config.connect_timeout);
         let mut session = Self {
             engine,
             sockets: Vec::new(),
@@ -109,10 +111,13 @@ impl Session {
             next_number: 0,
             assembler: Assembler::default(),
             has_lost_packets: false,
-            connect_by: needs_identity.then(|| now + crate::config::millis(config.connect_timeout)),
-            unidentified: new
-                .unidentified
-                .map(|permit| Unidentified { since: now, permit }),
+            unidentified: new.unidentified.map(|permit| {
+                Box::new(Unidentified {
+                    since: now,
+                    connect_by: Some(connect_by),
+                    permit,
+                })
+            }),
             _permit: new.permit,
             mount: new.mount,
         };
@@ -244,7 +249,7 @@ impl Session {
             debug!("a Socket.IO client did not identify itself in time");
             return self.engine.close(SessionEnd::Server, now);
         }
-        if self.connect_by.is_some_and(|by| now >= by) {
+        if self.connect_by().is_some_and(|by| now >= by) {
             return self.engine.close(SessionEnd::Server, now);
         }
         self.run_socket_timers(now, host);
@@ -255,9 +260,13 @@ impl Session {
         let own = [
             self.engine.next_timer(),
             self.identify_by(),
-            self.connect_by,
+            self.connect_by(),
         ];
         own.into_iter().flatten().chain(self.socket_timers()).min()
+    }
+
+    fn connect_by(&self) -> Option<Millis> {
+        self.unidentified.as_ref()?.connect_by
     }
 
     fn identify_by(&self) -> Option<Millis> {
@@ -278,7 +287,13 @@ impl Session {
         if !is_identified {
             let address = self.request.peer().map(|peer| peer.ip());
             match self.mount.unidentified.admit(address) {
-                Ok(permit) => self.unidentified = Some(Unidentified { since: now, permit }),
+                Ok(permit) => {
+                    self.unidentified = Some(Box::new(Unidentified {
+                        since: now,
+                        connect_by: None,
+                        permit,
+                    }));
+                }
                 Err(error) => {
                     debug!(%error, "a Socket.IO session without identity was ended");
                     return self.engine.close(SessionEnd::Server, now);

@@ -17,7 +17,7 @@ use crate::mount_shared::{MountService, MountShared};
 use crate::namespaces::Namespaces;
 use crate::session::Session;
 use crate::session_id::SessionId;
-use crate::socket::{Socket, SocketState};
+use crate::socket::{Socket, SocketState, UnassignedSocket};
 use crate::socket_actions::SocketActions;
 use crate::socket_core::SocketCore;
 use latido_event_bus::{BusEvent, DisconnectReason, EncodingId};
@@ -105,11 +105,12 @@ impl Session {
         };
         push_connect(&mut packet, version, namespace, &id);
         self.engine.push_text(packet);
-        self.connect_by = None;
+        if let Some(unidentified) = &mut self.unidentified {
+            unidentified.connect_by = None;
+        }
         let core = SocketCore {
             number: self.next_number,
             namespace,
-            id,
             encoding: EncodingId(0),
             awaited: 0,
             is_identified: false,
@@ -125,7 +126,7 @@ impl Session {
         self.sockets.reserve_exact(1);
         self.sockets.push(Socket::new(
             core,
-            SocketState::Unassigned { auth, deadline },
+            SocketState::Unassigned(Box::new(UnassignedSocket { id, auth, deadline })),
         ));
         if let Some(app) = app {
             self.assign(self.sockets.len() - 1, app, now, host);
@@ -148,17 +149,16 @@ impl Session {
             return false;
         };
         let socket = &mut self.sockets[index];
-        let SocketState::Unassigned { auth, .. } =
+        let SocketState::Unassigned(unassigned) =
             std::mem::replace(&mut socket.state, SocketState::InCall)
         else {
             return true;
         };
         socket.core.encoding = namespaces.encoding(app, socket.core.namespace);
-        let id = socket.core.id.clone();
         let request = ConnectRequest {
             namespace: socket.core.namespace,
-            socket_id: &id,
-            auth: &auth.to_value(),
+            socket_id: &unassigned.id,
+            auth: &unassigned.auth.to_value(),
             request: &self.request,
         };
         let mut actions = SocketActions {
@@ -193,7 +193,7 @@ impl Session {
         let owner = apps.iter().position(|app| app.handles_event(&event.name));
         let assigned = match &self.sockets[index].state {
             SocketState::Assigned { app, .. } => Some(*app),
-            SocketState::Unassigned { .. } | SocketState::InCall => None,
+            SocketState::Unassigned(_) | SocketState::InCall => None,
         };
         match (assigned, owner) {
             (None, None) => return self.reject(index, "unknown event"),
@@ -344,7 +344,7 @@ impl Session {
         let mut index = 0;
         while let Some(socket) = self.sockets.get_mut(index) {
             let is_connected = match &socket.state {
-                SocketState::Unassigned { deadline, .. } if now >= *deadline => {
+                SocketState::Unassigned(unassigned) if now >= unassigned.deadline => {
                     socket.core.is_leaving = true;
                     self.settle(index, now, host)
                 }
@@ -368,7 +368,7 @@ impl Session {
         self.sockets
             .iter()
             .filter_map(|socket| match &socket.state {
-                SocketState::Unassigned { deadline, .. } => Some(*deadline),
+                SocketState::Unassigned(unassigned) => Some(unassigned.deadline),
                 SocketState::Assigned { handler, .. } => handler
                     .next_timer()
                     .map(|at| self.mount.millis_at(at.into_std())),

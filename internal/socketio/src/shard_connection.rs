@@ -31,10 +31,10 @@ pub(crate) struct ShardConnection {
     mount: Arc<MountShared>,
     context: HandlerContext,
     stage: Stage,
-    /// The time of the pending timer of less than whole seconds.
-    wake_at: Option<Millis>,
-    /// The time of the next timer in Unix seconds.
-    timer_s: Option<i64>,
+    /// The time of the pending timer of less than whole seconds, or `Millis::MAX`.
+    wake_at: Millis,
+    /// The time of the next timer in Unix seconds, or `i64::MAX`.
+    timer_s: i64,
 }
 
 enum Stage {
@@ -43,7 +43,7 @@ enum Stage {
     /// The socket has a session.
     Open(Box<Session>),
     /// The client of a polling session tries out the socket.
-    Probing(Probe),
+    Probing(Box<Probe>),
     /// The client has upgraded, and its session is on its way from its task.
     Moving(Vec<HeldMessage>),
     /// The session of the request does not exist, or has a WebSocket.
@@ -75,7 +75,7 @@ impl ShardConnection {
 
     /// Creates the handler of a socket that a polling session tries out.
     pub(crate) fn probe(mount: Arc<MountShared>, probe: Probe, context: HandlerContext) -> Self {
-        Self::new(mount, Stage::Probing(probe), context)
+        Self::new(mount, Stage::Probing(Box::new(probe)), context)
     }
 
     /// Creates the handler of a socket whose session does not exist, or has a WebSocket. It is
@@ -89,8 +89,8 @@ impl ShardConnection {
             mount,
             context,
             stage,
-            wake_at: None,
-            timer_s: None,
+            wake_at: Millis::MAX,
+            timer_s: i64::MAX,
         }
     }
 
@@ -154,20 +154,20 @@ impl ShardConnection {
             | SessionEnd::Server => (1000, ""),
         };
         self.stage = Stage::Closed;
-        self.timer_s = None;
+        self.timer_s = i64::MAX;
         actions.close(code, reason);
     }
 
     fn set_timer(&mut self, at: Option<Millis>, now: Timestamp, actions: &mut Actions<'_>) {
-        self.timer_s = None;
+        self.timer_s = i64::MAX;
         let Some(at) = at else { return };
         let now_ms = self.mount.now();
         let delay = at.saturating_sub(now_ms);
         if delay >= FINE_TIMER {
             let seconds = i64::try_from(delay.div_ceil(1_000)).unwrap_or(i64::MAX);
-            self.timer_s = Some(now.unix_s.saturating_add(seconds));
-        } else if self.wake_at.is_none_or(|wake| wake > at) {
-            self.wake_at = Some(at);
+            self.timer_s = now.unix_s.saturating_add(seconds);
+        } else if self.wake_at > at {
+            self.wake_at = at;
             actions.wake_after(Duration::from_millis(delay.max(1)));
         }
     }
@@ -333,8 +333,8 @@ impl ProtocolHandler for ShardConnection {
 
     fn on_timer(&mut self, now: Timestamp, actions: &mut Actions<'_>) {
         let now_ms = self.mount.now();
-        if self.wake_at.is_some_and(|at| at <= now_ms) {
-            self.wake_at = None;
+        if self.wake_at <= now_ms {
+            self.wake_at = Millis::MAX;
         }
         if let Stage::Probing(probe) = &self.stage
             && now_ms >= probe.until
@@ -348,7 +348,7 @@ impl ProtocolHandler for ShardConnection {
     }
 
     fn next_timer(&self) -> Option<i64> {
-        self.timer_s
+        (self.timer_s < i64::MAX).then_some(self.timer_s)
     }
 
     /// Unused: every connection has an encoding of its namespace.
@@ -384,7 +384,7 @@ impl ProtocolHandler for ShardConnection {
             session.on_kicked(reason, now, &mut host);
             send_packets(session, actions);
             // The identity may have ended, or the session: the timer sees to both.
-            self.wake_at = Some(now);
+            self.wake_at = now;
             actions.wake_after(Duration::from_millis(1));
         }
         true

@@ -20,7 +20,7 @@ pub(crate) struct Socket {
 /// The app of a socket.
 pub(crate) enum SocketState {
     /// Several apps share the namespace, and the socket has sent none of their events yet.
-    Unassigned { auth: ConnectAuth, deadline: Millis },
+    Unassigned(Box<UnassignedSocket>),
     /// The handler is being called.
     InCall,
     /// The socket belongs to an app.
@@ -29,6 +29,15 @@ pub(crate) enum SocketState {
         app: usize,
         handler: Box<dyn SocketHandler>,
     },
+}
+
+/// What a socket without an app keeps for it.
+pub(crate) struct UnassignedSocket {
+    /// The id that the client knows.
+    pub(crate) id: Box<str>,
+    pub(crate) auth: ConnectAuth,
+    /// The time by which the client must have sent an event.
+    pub(crate) deadline: Millis,
 }
 
 #[derive(Default)]

@@ -142,7 +142,7 @@ impl fmt::Debug for SocketActions<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SocketActions")
             .field("namespace", &self.core.namespace)
-            .field("socket_id", &self.core.id)
+            .field("socket", &self.core.number)
             .finish_non_exhaustive()
     }
 }

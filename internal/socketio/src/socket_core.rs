@@ -8,8 +8,6 @@ pub(crate) struct SocketCore {
     /// The number of the socket in its session. It is never used again.
     pub(crate) number: u32,
     pub(crate) namespace: &'static str,
-    /// The id that the client knows.
-    pub(crate) id: Box<str>,
     /// The encoding of the app's events in this namespace.
     pub(crate) encoding: EncodingId,
     /// The number of awaited futures. Meanwhile the client's events are held back.

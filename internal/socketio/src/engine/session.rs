@@ -69,7 +69,8 @@ pub(crate) struct EngineSession {
 
 #[derive(Debug)]
 enum Transport {
-    Polling(Polling),
+    /// Boxed, because a session with a WebSocket needs nothing of it.
+    Polling(Box<Polling>),
     WebSocket,
 }
 
@@ -104,7 +105,7 @@ impl EngineSession {
         timing: &Timing,
         now: Millis,
     ) -> Self {
-        let polling = Polling::default();
+        let polling = Box::default();
         Self::new(
             version,
             supports_binary,
