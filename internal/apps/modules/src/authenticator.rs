@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use moka::sync::Cache;
 
-use latido_auth::{Secret, TokenSender, Verifier};
+use latido_auth::{Principal, Secret, TokenSender, Verifier};
 use latido_base::ident::UserId;
 
 use crate::config::Config;
@@ -107,20 +107,31 @@ impl ClientAuthenticator {
         }
     }
 
+    /// Synchronous variant of [`ClientAuthenticator::authenticate`] for valid tokens of a shared
+    /// secret. Returns `None` if only that can decide.
+    pub(super) fn try_authenticate(&self, credentials: &PresentedCredentials) -> Option<WebUser> {
+        let token = credentials.token.as_ref()?;
+        let principal = self.verifier.try_verify(token.expose())?.ok()?;
+        Some(self.user_of(&principal))
+    }
+
+    fn user_of(&self, principal: &Principal) -> WebUser {
+        let is_admin = |role| self.admin_roles.iter().any(|admin| admin == role);
+        WebUser {
+            id: principal.user().clone(),
+            is_admin: principal.role().is_some_and(is_admin),
+            nickname: None,
+            auth_method: AuthMethod::Token(principal.lifetime()),
+        }
+    }
+
     async fn token_user(
         &self,
         token: &Secret,
         sender: &TokenSender,
     ) -> Result<Option<WebUser>, AuthUnavailable> {
         match self.verifier.verify(token.expose(), sender).await {
-            Ok(principal) => Ok(Some(WebUser {
-                id: principal.user().clone(),
-                is_admin: principal
-                    .role()
-                    .is_some_and(|role| self.admin_roles.iter().any(|admin| admin == role)),
-                nickname: None,
-                auth_method: AuthMethod::Token(principal.lifetime()),
-            })),
+            Ok(principal) => Ok(Some(self.user_of(&principal))),
             Err(error) if error.is_temporary() => Err(AuthUnavailable),
             Err(error) => {
                 tracing::debug!(

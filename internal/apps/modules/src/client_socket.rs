@@ -58,7 +58,7 @@ pub(super) struct ClientSocket {
     /// The acknowledgement of the event that is being handled.
     ack: Option<Ack>,
     /// The error that the client got for the event that is being handled.
-    pub(super) refusal: Option<String>,
+    pub(super) refusal: Option<Box<str>>,
 }
 
 /// The result of a future that the socket has started.
@@ -256,7 +256,7 @@ impl ClientSocket {
     }
 
     pub(super) fn send_error(&mut self, message: &str, actions: &mut SocketActions<'_>) {
-        self.refusal = Some(message.to_owned());
+        self.refusal = Some(message.into());
         actions.emit("error", &json!({"message": message}));
     }
 

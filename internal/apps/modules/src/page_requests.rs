@@ -118,7 +118,7 @@ impl ClientSocket {
                 self.send_error(WHY, actions);
             }
             ClientRequest::Sync => {
-                self.refusal = Some(WHY.to_owned());
+                self.refusal = Some(WHY.into());
                 actions.emit("client:sync:error", &json!({"message": WHY}));
             }
             ClientRequest::Command {
@@ -138,13 +138,13 @@ impl ClientSocket {
         why: &str,
         actions: &mut SocketActions<'_>,
     ) {
-        self.refusal = Some(why.to_owned());
+        self.refusal = Some(why.into());
         // Some page versions read `error`, others `message`.
         let payload = json!({"moduleId": module, "command": command, "error": why, "message": why});
         actions.emit("command_error", &payload);
     }
 
-    /// Starts the check of a claim. Returns `false`: its result comes to
+    /// Checks a claim. Returns `false` if its result comes to
     /// [`ClientSocket::on_claim_checked`].
     fn authenticate(&mut self, claim: ClientClaim, actions: &mut SocketActions<'_>) -> bool {
         let credentials = PresentedCredentials {
@@ -154,6 +154,10 @@ impl ClientSocket {
         };
         if credentials.is_empty() {
             self.on_claim_checked(claim, Ok(None), actions);
+            return true;
+        }
+        if let Some(user) = self.app.authenticator.try_authenticate(&credentials) {
+            self.on_claim_checked(claim, Ok(Some(user)), actions);
             return true;
         }
         let (app, checked) = (Arc::clone(&self.app), claim.clone());
@@ -209,7 +213,7 @@ impl ClientSocket {
     }
 
     fn refuse_claim(&mut self, message: &str, actions: &mut SocketActions<'_>) {
-        self.refusal = Some(message.to_owned());
+        self.refusal = Some(message.into());
         actions.emit("client:auth:error", &json!({"message": message}));
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use latido_auth::Secret;
-use latido_event_bus::{BusEvent, Identity};
+use latido_event_bus::BusEvent;
 use latido_socketio::{
     ConnectRequest, Emit, RequestInfo, SocketActions, SocketHandler, SocketIoApp,
 };
@@ -16,6 +16,8 @@ use crate::client_socket::{ClientSocket, is_device_event};
 use crate::device::frame;
 use crate::device_commands::{COMMAND_EVENT, DeviceCommand};
 use crate::events::aliases;
+use crate::topics;
+use crate::user::WebUser;
 
 /// The time in which a client must answer a ping; long because slow firmware connects here too.
 const PING_TIMEOUT: Duration = Duration::from_secs(60);
@@ -56,8 +58,6 @@ impl SocketIoApp for ModulesSocketIo {
         socket: &ConnectRequest<'_>,
         actions: &mut SocketActions<'_>,
     ) -> Option<Box<dyn SocketHandler>> {
-        let event_bus = &self.0.service.event_bus;
-        let conn = actions.connect(event_bus, Identity::default(), &[])?;
         let token = ["token", "sessionToken"]
             .iter()
             .find_map(|name| socket.auth.get(*name)?.as_str().map(ToOwned::to_owned));
@@ -72,9 +72,16 @@ impl SocketIoApp for ModulesSocketIo {
                 .cookie_session(|name| socket.request.header(name)),
             address: socket.request.peer().map(|peer| peer.ip()),
         };
-        let address = socket.request.peer().map(|peer| peer.ip());
-        let mut client = ClientSocket::new(Arc::clone(&self.0), address, conn);
-        if !credentials.is_empty() {
+        let known = self.0.authenticator.try_authenticate(&credentials);
+        let identity = known.as_ref().map(WebUser::identity).unwrap_or_default();
+        let joins = known.as_ref().map(|user| topics::joins_for(user, None));
+        let event_bus = &self.0.service.event_bus;
+        let conn = actions.connect(event_bus, identity, &joins.unwrap_or_default())?;
+        let mut client = ClientSocket::new(Arc::clone(&self.0), credentials.address, conn);
+        if let Some(user) = known {
+            client.set_user(user, actions);
+            self.0.service.on_viewers_changed();
+        } else if !credentials.is_empty() {
             client.start_lookup(credentials, actions);
         }
         Some(Box::new(client))
