@@ -28,7 +28,7 @@ demo-angular: tools ## the same with an Angular dashboard on http://127.0.0.1:42
 	program="$$(.ci/binary --release)" && exec node clients/demo/serve/main.mjs --latido "$$program"
 
 # The tests that another version of PostgreSQL could fail.
-DATABASE_TESTS := postgres:: change_path:: convergence:: history:: interest_gate:: apps::
+DATABASE_TESTS := postgres:: change_path:: convergence:: history:: interest_gate:: key_types:: moves:: streams:: apps::
 
 test: ## all tests; nothing needs to be running. PG=14 to PG=18: those of the database, on that version
 	@.ci/tools test
