@@ -15,7 +15,7 @@ pub(crate) enum SecretFileError {
     #[error("the file could not be read: {0}")]
     Unreadable(#[from] io::Error),
     /// The path names a directory, a pipe or a device. Opening a pipe would wait for a writer.
-    #[error("expected a regular file, not a directory, a pipe or a device")]
+    #[error("the file is a directory, a pipe or a device; expected a regular file")]
     NotRegular,
     /// The file is larger than any secret.
     #[error("the file is larger than {MAX_FILE_BYTES} bytes")]

@@ -143,7 +143,7 @@ fn file_that_gives_no_secret_is_one_error_without_its_content() {
             "/absent/hunter2",
             "the file could not be read: No such file",
         ),
-        (directory, "the file could not be read: "),
+        (directory, "the file is a directory, a pipe or a device"),
         (&empty, "the file is empty"),
         (&binary, "the file is not UTF-8 text"),
         (&large, "the file is larger than 65536 bytes"),

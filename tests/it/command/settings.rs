@@ -73,7 +73,8 @@ async fn secret_in_a_pipe_is_refused_without_waiting() {
     ];
     let finished = home.run(&["serve"], &variables).await;
     assert_eq!(finished.code, Some(2), "{finished:?}");
-    let expected = "JWT_SECRET_FILE: expected a regular file, not a directory, a pipe or a device";
+    let expected =
+        "JWT_SECRET_FILE: the file is a directory, a pipe or a device; expected a regular file";
     assert!(finished.stderr.contains(expected), "{}", finished.stderr);
 }
 
