@@ -51,8 +51,8 @@ impl Hub {
     /// Sets the limit of the choices of parameters of one key that are watched at a time. A new hub
     /// has none.
     #[must_use]
-    pub fn with_param_sets_per_key(self, limit: usize) -> Self {
-        self.lock().param_sets.limit = limit;
+    pub fn with_param_sets_per_key(self, limit: u32) -> Self {
+        self.lock().param_sets.limit = usize::try_from(limit).unwrap_or(usize::MAX);
         self
     }
 

@@ -5,7 +5,7 @@ pub(crate) const MESSAGE_BYTES: u32 = 16 * 1024;
 /// The default number of channels.
 pub(crate) const CHANNELS: usize = 100;
 /// The default number of choices of parameters of one key.
-pub(crate) const PARAM_SETS_PER_KEY: usize = 100;
+pub(crate) const PARAM_SETS_PER_KEY: u32 = 100;
 /// The default average number of messages per second.
 pub(crate) const MESSAGES_PER_SECOND: u32 = 50;
 /// The default number of messages allowed at once.
@@ -27,7 +27,7 @@ pub struct SessionLimits {
     pub channels: usize,
     /// The maximum number of choices of parameters of one key that all clients together watch at a
     /// time. A further one causes the error `too_many_channels`.
-    pub param_sets_per_key: usize,
+    pub param_sets_per_key: u32,
     /// The average number of messages per second. Further ones are dropped with the error
     /// `rate_limited`.
     pub messages_per_second: u32,

@@ -13,7 +13,7 @@ variables! {
     "Limits" {
         plain MAX_CHANNELS "N" = usize(CHANNELS),
             "Maximum number of channels of one connection";
-        plain MAX_PARAM_SETS_PER_KEY "N" = usize(PARAM_SETS_PER_KEY),
+        plain MAX_PARAM_SETS_PER_KEY "N" = u32(PARAM_SETS_PER_KEY),
             "Maximum number of choices of parameters of one key that are watched at a time";
         plain MAX_MESSAGE_BYTES "BYTES" = u32(MESSAGE_BYTES),
             "Maximum size of a message from a client";
