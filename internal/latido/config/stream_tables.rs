@@ -59,7 +59,12 @@ impl StreamParser<'_> {
             if names.any(|name| name.trim().is_empty()) {
                 self.add_error(Some("tables"), "a name is empty; expected the table's, its key columns' and its columns' names");
             }
-            let is_known = |other: &SourceTable| other.name == table && other.route == route;
+            // An entry for every key makes any other entry of its table needless.
+            let covers = |one: &KeyRoute, other: &KeyRoute| {
+                one == other || *one == KeyRoute::EveryKey || *other == KeyRoute::EveryKey
+            };
+            let is_known =
+                |other: &SourceTable| other.name == table && covers(&other.route, &route);
             if parsed.iter().any(is_known) {
                 self.add_error(
                     Some("tables"),

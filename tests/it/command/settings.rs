@@ -48,7 +48,7 @@ async fn file_that_gives_no_secret_is_named_once() {
         "3 mistakes in the configuration:",
         "DATABASE_URL_FILE: set beside DATABASE_URL; expected one of the two",
         "JWT_SECRET_FILE: the file could not be read: No such file",
-        "NOTIFY_API_KEY_FILE: expected a regular file, not a directory",
+        "NOTIFY_API_KEY_FILE: the file is a directory",
     ];
     for text in expected {
         assert!(
