@@ -37,6 +37,7 @@ const SERVER: &[(&str, Statuses)] = &[
     ("/demo/citas", ABSENT),
     ("/{stream}/{key}", CHANNEL),
     ("/{stream}/{key}/events", CHANNEL),
+    ("/events", CHANNEL),
     ("/notify/{hook}", KEY),
 ];
 
@@ -100,6 +101,9 @@ const NO_ADDRESSES: &[&str] = &[
 ];
 
 fn fill(path: &str) -> String {
+    if path == "/events" {
+        return format!("/events?channel=estadisticas:{B1}");
+    }
     path.replace("{stream}", "estadisticas")
         .replace("{key}", B1)
         .replace("{hook}", "cita")
