@@ -60,6 +60,8 @@ fn run(bench: &mut BenchContext) -> anyhow::Result<()> {
         ("LATIDO_CONFIG", file.to_str().unwrap_or_default()),
         ("MAX_PARAM_SETS_PER_KEY", "1000"),
         ("MAX_CHANNELS", "1000"),
+        // All subscriptions come at once.
+        ("MESSAGE_BURST", "2000"),
         ("SWEEP_SECONDS", "3600"),
     ];
     let settings = LatidoSettings {
