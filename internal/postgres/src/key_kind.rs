@@ -3,14 +3,16 @@
 //! A trigger, a query's row and a channel's name must give one text to one key. The SQL is here, and
 //! [`latido_stream::KeyType`] does the same with what clients write.
 
+use serde::{Deserialize, Serialize};
 use tokio_postgres::types::{Kind, Type};
 
 /// The types of key columns, for messages.
 pub(crate) const KEY_COLUMN_TYPES: &str = "uuid, bigint, integer, smallint, numeric(n,0), text, varchar, char(n), citext, date, boolean, an enum, \
      or a domain over one of these";
 
-/// The kind of a key part's type.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The kind of a key part's type. The comment of a trigger function notes it for each part that a
+/// lookup returns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum KeyKind {
     /// `uuid`.
     Uuid,
@@ -73,7 +75,8 @@ impl KeyKind {
     }
 
     /// Returns SQL for the canonical text of a value of this kind. A number loses the zeros of its
-    /// fraction: a query may return other numbers than the columns of keys hold.
+    /// fraction: a query may return other numbers than the columns of keys hold. A date that has no
+    /// text, such as `infinity`, is NULL.
     pub(crate) fn text_sql(self, value: &str) -> String {
         match self {
             // The format of a date is a setting. Without the cast, to_char takes a timestamptz, and
@@ -89,6 +92,33 @@ impl KeyKind {
             Self::Numeric => format!("pg_catalog.trim_scale({value})::pg_catalog.text"),
             _ => format!("{value}::pg_catalog.text"),
         }
+    }
+
+    /// Returns SQL for a value in the form that a trigger compares, which is not always text. Texts
+    /// are compared byte by byte, regardless of the column's collation; so are labels, since a domain
+    /// over an enum has no equality.
+    pub(crate) fn comparable_sql(self, value: &str) -> String {
+        match self {
+            Self::Uuid | Self::Integer | Self::Numeric | Self::Boolean => value.to_owned(),
+            Self::Text | Self::Padded | Self::Enum => format!("{value}::text COLLATE \"C\""),
+            Self::CaseInsensitive => format!("{} COLLATE \"C\"", self.text_sql(value)),
+            Self::Date => self.text_sql(value),
+        }
+    }
+
+    /// Returns SQL that compares two values. Texts are compared unless equal values of the type have
+    /// equal texts.
+    pub(crate) fn equal_sql(self, one: &str, other: &str) -> String {
+        let [one, other] = [one, other].map(|value| match self {
+            Self::Text | Self::Padded | Self::Enum => {
+                format!("{value}::pg_catalog.text COLLATE pg_catalog.\"C\"")
+            }
+            Self::CaseInsensitive => self.text_sql(value),
+            Self::Uuid | Self::Integer | Self::Numeric | Self::Boolean | Self::Date => {
+                value.to_owned()
+            }
+        });
+        format!("{one} OPERATOR(pg_catalog.=) {other}")
     }
 
     /// Returns the type to write in a query for keys of this kind.

@@ -217,7 +217,8 @@ fn table_gap(read: &ReadTable, watched: &[WatchedTable]) -> Option<ReadGap> {
 mod tests {
     use super::*;
     use crate::instance::InstanceName;
-    use crate::triggers::key_part::{KeyColumn, PartForm};
+    use crate::key_kind::KeyKind;
+    use crate::triggers::key_part::KeyColumn;
     use crate::triggers::table_route::{Gate, TableRoute};
     use crate::triggers::trigger_event::TriggerKind;
 
@@ -229,7 +230,7 @@ mod tests {
             table: table.to_owned(),
             route: TableRoute::Columns(vec![KeyColumn {
                 name: "k".to_owned(),
-                form: PartForm::Plain,
+                kind: KeyKind::Uuid,
             }]),
             gate: Gate::InWhen,
             change_columns: columns.iter().map(|c| (*c).to_owned()).collect(),

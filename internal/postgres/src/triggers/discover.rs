@@ -8,7 +8,7 @@ use crate::error::DatabaseError;
 use crate::key_kind::KeyKind;
 use crate::pool::Database;
 use crate::statement_text::single_statement;
-use crate::triggers::key_part::{KeyColumn, PartForm};
+use crate::triggers::key_part::KeyColumn;
 use crate::triggers::lookup_facts::examine_lookup;
 use crate::triggers::move_key::resolve_moves;
 use crate::triggers::renamed::add_renamed_columns;
@@ -350,8 +350,8 @@ fn choose_columns(
         }),
         KeyRoute::Columns(columns) => {
             let key = columns.iter().filter_map(find).map(|(name, of)| {
-                let form = kinds.get(name).copied().map(PartForm::of_kind);
-                let form = form.ok_or_else(|| TableProblem::KeyType {
+                let kind = kinds.get(name).copied();
+                let kind = kind.ok_or_else(|| TableProblem::KeyType {
                     stream: stream.name.clone(),
                     table: table.name.clone(),
                     column: name.clone(),
@@ -359,7 +359,7 @@ fn choose_columns(
                 })?;
                 Ok(KeyColumn {
                     name: name.clone(),
-                    form,
+                    kind,
                 })
             });
             TableRoute::Columns(key.collect::<Result<_, _>>()?)

@@ -72,7 +72,7 @@ impl FunctionBody<'_> {
     }
 
     fn statement_body(&self, key: &KeyColumn) -> String {
-        let comparable = |row: &str| key.form.comparable_sql(&key.of_row(row));
+        let comparable = |row: &str| key.kind.comparable_sql(&key.of_row(row));
         let (schema, stream) = (self.0.instance.sql(), quote_literal(self.0.stream));
         let (new_key, old_key) = (comparable("latido_r"), comparable("latido_o"));
         let limit = (MAX_NAMED_KEYS + 1).to_string();
@@ -107,7 +107,7 @@ impl FunctionBody<'_> {
             .iter()
             .map(|column| {
                 let equal = column
-                    .form
+                    .kind
                     .equal_sql(&column.of_row("OLD"), &column.of_row("NEW"));
                 format!("coalesce({equal}, true)")
             })
@@ -122,7 +122,7 @@ impl FunctionBody<'_> {
                 column.of_row("NEW"),
                 column.of_row("OLD")
             );
-            column.form.text_sql(&value)
+            column.kind.text_sql(&value)
         });
         let key_is_free = try_first_sql(&KeySql(texts_of_row.collect()).hash(&stream));
         let key = RowKey::new(columns);
@@ -181,7 +181,7 @@ struct RowKey {
 impl RowKey {
     fn new(columns: &[KeyColumn]) -> Self {
         if let [key] = columns {
-            let text = |row| key.form.text_sql(&format!("({})", key.of_row(row)));
+            let text = |row| key.kind.text_sql(&format!("({})", key.of_row(row)));
             return Self {
                 data_type: "pg_catalog.text",
                 each: format!(

@@ -1,7 +1,8 @@
 use super::*;
+use crate::key_kind::KeyKind;
 use crate::quote::quote_ident;
 use crate::triggers::column_note::parse_lookup_note;
-use crate::triggers::key_part::{KeyColumn, PartForm};
+use crate::triggers::key_part::KeyColumn;
 use crate::triggers::script::{MAX_NAME_BYTES, build_script};
 use crate::triggers::table_route::{
     Gate, LookupArgument, LookupFacts, MoveKey, PathTable, TableLookup, TableRoute,
@@ -17,7 +18,7 @@ fn citas_table() -> WatchedTable {
         table: "citas".to_owned(),
         route: TableRoute::Columns(vec![KeyColumn {
             name: "negocio_id".to_owned(),
-            form: PartForm::Plain,
+            kind: KeyKind::Uuid,
         }]),
         gate: Gate::InWhen,
         change_columns: ["negocio_id", "fecha", "estado"].map(str::to_owned).into(),
@@ -32,17 +33,17 @@ fn citas_table() -> WatchedTable {
 
 /// The lines of orders, whose key is the shop and the till of their order.
 fn lineas_table() -> WatchedTable {
-    let column = |name: &str, form| KeyColumn {
+    let column = |name: &str, kind| KeyColumn {
         name: name.to_owned(),
-        form,
+        kind,
     };
     let key = vec![
-        column("tienda_id", PartForm::Plain),
-        column("dia", PartForm::Date),
+        column("tienda_id", KeyKind::Integer),
+        column("dia", KeyKind::Date),
     ];
     let public = |table: &str| ("public".to_owned(), table.to_owned());
     let facts = LookupFacts {
-        parts: vec![PartForm::Plain, PartForm::Date],
+        parts: vec![KeyKind::Integer, KeyKind::Date],
         names: ["tienda_id", "dia"].map(str::to_owned).into(),
         arguments: vec![LookupArgument::Column {
             name: "pedido_id".to_owned(),
@@ -120,7 +121,7 @@ fn names_never_leave_their_quotes() {
         table: format!("t\n{evil}"),
         route: TableRoute::Columns(vec![KeyColumn {
             name: evil.to_owned(),
-            form: PartForm::Text,
+            kind: KeyKind::Text,
         }]),
         change_columns: vec![evil.to_owned()],
         relations: vec![("public".to_owned(), evil.to_owned())],

@@ -7,77 +7,11 @@ use crate::quote::quote_ident;
 use crate::watch_locks::hash_parts_sql;
 use latido_stream::MAX_KEY_BYTES;
 
-/// The way from a value to the canonical text of a key part.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum PartForm {
-    /// Equal values have equal texts, which depend on no setting of the session.
-    Plain,
-    /// The value is a number, whose text may end with zeros of a fraction if it is not a column's.
-    Number,
-    /// The value is text. Texts are compared byte by byte, regardless of the column's collation.
-    Text,
-    /// The value is a label of an enum, or of a domain over one, which has no equality.
-    Label,
-    /// The value is a `citext`, whose key is in lower case.
-    LowerCase,
-    /// The value is a date, whose text depends on the session's `DateStyle`.
-    Date,
-}
-
-impl PartForm {
-    /// Returns the form of the values of a kind.
-    pub(crate) fn of_kind(kind: KeyKind) -> Self {
-        match kind {
-            KeyKind::Uuid | KeyKind::Integer | KeyKind::Boolean => Self::Plain,
-            KeyKind::Numeric => Self::Number,
-            KeyKind::Text | KeyKind::Padded => Self::Text,
-            KeyKind::Enum => Self::Label,
-            KeyKind::CaseInsensitive => Self::LowerCase,
-            KeyKind::Date => Self::Date,
-        }
-    }
-
-    /// Returns SQL for the canonical text of a value. A date that has none, such as `infinity`, is
-    /// NULL.
-    pub(crate) fn text_sql(self, value: &str) -> String {
-        match self {
-            Self::Plain | Self::Text | Self::Label => format!("{value}::pg_catalog.text"),
-            Self::Number => KeyKind::Numeric.text_sql(value),
-            Self::LowerCase => KeyKind::CaseInsensitive.text_sql(value),
-            Self::Date => KeyKind::Date.text_sql(value),
-        }
-    }
-
-    /// Returns SQL for a value in the form that is compared, which is not always text.
-    pub(super) fn comparable_sql(self, value: &str) -> String {
-        match self {
-            Self::Plain | Self::Number => value.to_owned(),
-            Self::Text | Self::Label => format!("{value}::text COLLATE \"C\""),
-            Self::LowerCase => format!("{} COLLATE \"C\"", self.text_sql(value)),
-            Self::Date => self.text_sql(value),
-        }
-    }
-
-    /// Returns SQL that compares two values. Texts are compared unless equal values of the type have
-    /// equal texts.
-    pub(super) fn equal_sql(self, one: &str, other: &str) -> String {
-        let collation = match self {
-            Self::Text | Self::Label => "::pg_catalog.text COLLATE pg_catalog.\"C\"",
-            Self::LowerCase => {
-                let [one, other] = [one, other].map(|value| self.text_sql(value));
-                return format!("{one} OPERATOR(pg_catalog.=) {other}");
-            }
-            Self::Plain | Self::Number | Self::Date => "",
-        };
-        format!("{one}{collation} OPERATOR(pg_catalog.=) {other}{collation}")
-    }
-}
-
 /// A column that holds a key part.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct KeyColumn {
     pub name: String,
-    pub form: PartForm,
+    pub kind: KeyKind,
 }
 
 impl KeyColumn {
@@ -88,7 +22,7 @@ impl KeyColumn {
 
     /// Returns SQL for the text of the part in a row.
     pub(super) fn text_of_row(&self, row: &str) -> String {
-        self.form.text_sql(&self.of_row(row))
+        self.kind.text_sql(&self.of_row(row))
     }
 }
 

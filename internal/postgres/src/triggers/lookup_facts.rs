@@ -10,7 +10,6 @@ use crate::error::DatabaseError;
 use crate::key_kind::{KEY_COLUMN_TYPES, KeyKind};
 use crate::pool::Database;
 use crate::statement_text::single_statement;
-use crate::triggers::key_part::PartForm;
 use crate::triggers::lookup_session::{LookupSession, to_error};
 use crate::triggers::table_route::{LookupArgument, LookupFacts, MoveKey, PathTable, TableLookup};
 use crate::triggers::watched_table::WatchedTable;
@@ -110,11 +109,8 @@ impl Examination<'_> {
     }
 
     /// Checks that the lookup returns one column for each key part, of types that keys have.
-    fn check_columns(&self, columns: &[(String, Type)]) -> Result<Vec<PartForm>, DiscoveryError> {
-        let forms: Option<Vec<_>> = columns
-            .iter()
-            .map(|(_, of)| KeyKind::of_type(of).map(PartForm::of_kind))
-            .collect();
+    fn check_columns(&self, columns: &[(String, Type)]) -> Result<Vec<KeyKind>, DiscoveryError> {
+        let forms: Option<Vec<_>> = columns.iter().map(|(_, of)| KeyKind::of_type(of)).collect();
         match forms {
             Some(forms) if forms.len() == self.fields.len() && !forms.is_empty() => Ok(forms),
             _ => {

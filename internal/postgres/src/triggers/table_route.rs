@@ -2,8 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::key_kind::KeyKind;
 use crate::quote::{quote_ident, quote_qualified};
-use crate::triggers::key_part::{KeyColumn, PartForm};
+use crate::triggers::key_part::KeyColumn;
 
 /// The way from a changed row to the keys that it concerns.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,8 +43,8 @@ pub(crate) struct TableLookup {
 /// server can tell what is installed without the right to create anything.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct LookupFacts {
-    /// The forms of the key parts that it returns.
-    pub parts: Vec<PartForm>,
+    /// The kinds of the key parts that it returns.
+    pub parts: Vec<KeyKind>,
     /// The names of the columns that it returns.
     pub names: Vec<String>,
     /// What it reads of the changed rows.

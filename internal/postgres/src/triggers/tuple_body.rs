@@ -5,9 +5,10 @@
 //! column; looks the keys up; and keeps those that a server watches. A session plans it once, and the
 //! lookup is inlined, only if its arguments are columns (`r.c1`).
 
+use crate::key_kind::KeyKind;
 use crate::quote::{quote_literal, quote_qualified};
 use crate::triggers::function_parts::FunctionParts;
-use crate::triggers::key_part::{KeyColumn, KeySql, PartForm};
+use crate::triggers::key_part::{KeyColumn, KeySql};
 use crate::triggers::payload_sql::{
     MAX_KEY_JSON_BYTES, MAX_NAMED_KEYS, MAX_PAYLOAD_BYTES, MAY_NOTIFY_SQL, every_key_sql,
     failure_handler, payload_head,
@@ -31,7 +32,8 @@ impl<'a> TupleBody<'a> {
         let arguments = columns.iter().map(|column| LookupArgument::Column {
             name: column.name.clone(),
             data_type: String::new(),
-            collation: (column.form == PartForm::Text).then(|| "\"C\"".to_owned()),
+            collation: (matches!(column.kind, KeyKind::Text | KeyKind::Padded))
+                .then(|| "\"C\"".to_owned()),
         });
         let count = columns.len();
         let unnested: Vec<_> = (1..=count)
@@ -44,7 +46,7 @@ impl<'a> TupleBody<'a> {
             .map(|(column, name)| {
                 format!(
                     "{} COLLATE \"C\"",
-                    column.form.text_sql(&format!("u.{name}"))
+                    column.kind.text_sql(&format!("u.{name}"))
                 )
             })
             .collect();
@@ -95,22 +97,13 @@ impl<'a> TupleBody<'a> {
         );
         let updated_one = self.keys_sql(Some(many), &pair, &one);
         let updated_many = self.keys_sql(None, &self.restored(), &self.difference());
-        let (gate, pack, failed) = (
-            self.parts.stream_gate(),
-            self.pack(),
-            failure_handler(self.parts.stream, false),
-        );
-        let values = [
-            ("gate", gate.as_str()),
-            ("inserted", &inserted),
+        let own = [
+            ("inserted", inserted.as_str()),
             ("deleted", &deleted),
             ("updated_one", &updated_one),
             ("updated_many", &updated_many),
-            ("pack", &pack),
-            ("failed", &failed),
-            ("send", include_str!("send.sql")),
         ];
-        fill_template(include_str!("tuple.sql"), &values)
+        self.fill(include_str!("tuple.sql"), &own)
     }
 
     /// Returns the source for row triggers, which alone fire for what logical replication applies.
@@ -123,21 +116,28 @@ impl<'a> TupleBody<'a> {
         });
         let changed = self.keys_sql(None, &changed, "(SELECT) AS one");
         let (new_columns, old_columns) = (self.listed_sql("NEW"), self.listed_sql("OLD"));
+        let own = [
+            ("changed", changed.as_str()),
+            ("new_columns", &new_columns),
+            ("old_columns", &old_columns),
+        ];
+        self.fill(include_str!("tuple_row.sql"), &own)
+    }
+
+    /// Fills a template with its own values, and with those that both forms have.
+    fn fill(&self, template: &str, own: &[(&str, &str)]) -> String {
         let (gate, pack, failed) = (
             self.parts.stream_gate(),
             self.pack(),
             failure_handler(self.parts.stream, false),
         );
-        let values = [
+        let common = [
             ("gate", gate.as_str()),
-            ("changed", &changed),
-            ("new_columns", &new_columns),
-            ("old_columns", &old_columns),
             ("pack", &pack),
             ("failed", &failed),
             ("send", include_str!("send.sql")),
         ];
-        fill_template(include_str!("tuple_row.sql"), &values)
+        fill_template(template, &[own, &common].concat())
     }
 
     fn each_argument(&self, sql: impl Fn(&LookupArgument, usize) -> String) -> String {
