@@ -3,11 +3,7 @@
 //! `$1` is the user's id and `$2` the keys, as text. Only a statement with a third parameter is shown
 //! the claims of a token: as `json` if it declares that, else as `jsonb`.
 
-use std::error::Error;
-use std::fmt;
-
-use bytes::{BufMut as _, BytesMut};
-use tokio_postgres::types::{Format, IsNull, ToSql, Type, to_sql_checked};
+use tokio_postgres::types::Type;
 
 use crate::error::DatabaseError;
 use crate::pool::Database;
@@ -132,31 +128,4 @@ pub(super) fn changes_settings(query: &AuthorizeQuery) -> bool {
     let name = b"set_config";
     let mut parts = query.sql().as_bytes().windows(name.len());
     parts.any(|part| part.eq_ignore_ascii_case(name))
-}
-
-/// A JSON text as a parameter of type `json` or `jsonb`. Its `Debug` omits the text, which is
-/// personal data.
-pub(super) struct JsonText<'a>(pub(super) &'a str);
-
-impl fmt::Debug for JsonText<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("JsonText")
-    }
-}
-
-impl ToSql for JsonText<'_> {
-    fn to_sql(&self, _: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
-        out.put_slice(self.0.as_bytes());
-        Ok(IsNull::No)
-    }
-
-    fn accepts(of: &Type) -> bool {
-        [Type::JSONB, Type::JSON].contains(of)
-    }
-
-    fn encode_format(&self, _: &Type) -> Format {
-        Format::Text
-    }
-
-    to_sql_checked!();
 }

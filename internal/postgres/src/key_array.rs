@@ -1,12 +1,10 @@
 //! Key parts and parameters of topics as the array parameters of a stream's query.
 
-use std::error::Error;
-
-use bytes::{BufMut as _, BytesMut};
-use tokio_postgres::types::{Format, IsNull, Kind, ToSql, Type, to_sql_checked};
+use tokio_postgres::types::{Kind, ToSql, Type};
 use uuid::Uuid;
 
 use crate::key_kind::{KeyKind, base_type, labels};
+use crate::text_parameter::TextParameter;
 use latido_stream::ParamKind;
 
 /// The types that a query may declare for a key part, as text for messages.
@@ -91,7 +89,7 @@ pub(super) fn array_parameter<'a>(
         Type::INT4_ARRAY => Box::new(parse_all::<i32>(texts)),
         Type::INT2_ARRAY => Box::new(parse_all::<i16>(texts)),
         Type::TEXT_ARRAY | Type::VARCHAR_ARRAY => Box::new(texts.to_vec()),
-        _ => Box::new(ArrayText::new(texts)),
+        _ => Box::new(TextParameter(array_text(texts).into())),
     }
 }
 
@@ -99,18 +97,8 @@ fn parse_all<T: std::str::FromStr>(texts: &[&str]) -> Vec<T> {
     texts.iter().filter_map(|text| text.parse().ok()).collect()
 }
 
-/// An array of any type as PostgreSQL reads it from text (PostgreSQL manual, «Array Input and Output
+/// Returns the text of an array with these elements (PostgreSQL manual, «Array Input and Output
 /// Syntax»).
-#[derive(Debug)]
-struct ArrayText(String);
-
-impl ArrayText {
-    fn new(elements: &[&str]) -> Self {
-        Self(array_text(elements))
-    }
-}
-
-/// Returns the text of an array with these elements.
 pub(super) fn array_text<T: AsRef<str>>(elements: &[T]) -> String {
     let quote = |element: &T| {
         let escaped = element.as_ref().replace('\\', "\\\\").replace('"', "\\\"");
@@ -118,23 +106,6 @@ pub(super) fn array_text<T: AsRef<str>>(elements: &[T]) -> String {
     };
     let quoted: Vec<_> = elements.iter().map(quote).collect();
     format!("{{{}}}", quoted.join(","))
-}
-
-impl ToSql for ArrayText {
-    fn to_sql(&self, _: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
-        out.put_slice(self.0.as_bytes());
-        Ok(IsNull::No)
-    }
-
-    fn accepts(of: &Type) -> bool {
-        element(of).is_some()
-    }
-
-    fn encode_format(&self, _: &Type) -> Format {
-        Format::Text
-    }
-
-    to_sql_checked!();
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ mod connect;
 mod day_array;
 mod prepare;
 mod prepared_stream;
+mod text_parameter;
 mod topic_arrays;
 
 mod doctor;

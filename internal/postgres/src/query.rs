@@ -8,13 +8,14 @@ use jiff::Timestamp;
 use tokio_postgres::types::ToSql;
 
 use crate::authorize::{
-    JsonText, authorize_purpose, describe_claims, granted_key, shown_claims, user_and_key_types,
+    authorize_purpose, describe_claims, granted_key, shown_claims, user_and_key_types,
 };
 use crate::day_array::day_parameters;
 use crate::error::DatabaseError;
 use crate::pool::Database;
 use crate::prepare::build_authorize_sql;
 use crate::prepared_stream::{KeyedStatement, PreparedStream};
+use crate::text_parameter::TextParameter;
 use crate::{prepare, topic_arrays};
 use latido_base::ident::{Key, UserId};
 use latido_stream::{Catalog, Column, KeyType, LocalDay, Stream, StreamRow};
@@ -157,7 +158,7 @@ impl Database {
             return Ok(Vec::new());
         }
         let texts: Vec<String> = keys.iter().map(|key| stream.write_key(key)).collect();
-        let (user, claims) = (user.as_str(), JsonText(shown_claims(claims)));
+        let (user, claims) = (user.as_str(), TextParameter(shown_claims(claims).into()));
         let values: [&(dyn ToSql + Sync); 3] = [&user, &texts, &claims];
         let types = user_and_key_types().into_iter();
         let types = types.chain(self.claims_type(stream).await?);
