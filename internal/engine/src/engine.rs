@@ -153,8 +153,8 @@ impl Engine {
     }
 
     /// Records the hook's hint. The future resolves when all topics of the key were read, or at once
-    /// if it has no viewers. If triggers do not cover the writer, the key is read again a few times, because the
-    /// request to the hook may precede the commit.
+    /// if it has no viewers. If triggers do not cover the writer, the key is read again a few times,
+    /// because the request to the hook may precede the commit.
     pub fn read_now(
         &self,
         key: &Topic,
@@ -162,11 +162,10 @@ impl Engine {
         let now = monotonic_now();
         let rechecks = !self.shared.triggers_complete.load(Ordering::Relaxed);
         let mut state = self.lock();
-        let topics = state.dirty.topics_of_key(&key.without_params()).to_vec();
-        let (mut marks, mut results) = (Vec::new(), Vec::new());
-        for topic in &topics {
-            state.missed_changes.clear_notified(topic);
-            marks.push(state.dirty.mark(topic, HintSource::Hook, now));
+        let key = key.without_params();
+        let marks = state.mark_key(&key, HintSource::Hook, now);
+        let mut results = Vec::with_capacity(marks.len());
+        for topic in &state.dirty.topics_of_key(&key).to_vec() {
             let (sender, result) = oneshot::channel();
             state.dirty.add_waiter(topic, sender);
             results.push(result);
