@@ -25,10 +25,8 @@ use latido_base::ident::Version;
 use latido_hub::SubscriberEvent;
 use latido_net::query;
 use latido_protocol::{ErrorCode, Frame, ServerReply, Staleness, native};
+use latido_session::SessionLimits;
 use latido_stream::ChannelError;
-
-/// The message for a right that the database has withdrawn.
-const FORBIDDEN_MESSAGE: &str = "this token may not read this channel";
 
 /// One client's event stream.
 struct ChannelsStream {
@@ -60,7 +58,7 @@ pub(super) async fn stream_channels(
     head: RequestHead,
 ) -> Result<Response, ApiError> {
     let principal = authenticate_read(&state, &head, RequestHead::require_get).await?;
-    let names = channel_names(&head.query, state.session_limits.channels)?;
+    let names = channel_names(&head.query, &state.session_limits)?;
     let token_end = token_ended(&state, &principal);
     let opening = names.iter().map(|name| {
         let request = ReadRequest {
@@ -92,16 +90,16 @@ pub(super) async fn stream_channels(
 }
 
 /// Returns the names of the channels of a query, each once.
-fn channel_names(query: &str, limit: usize) -> Result<Vec<String>, ApiError> {
+fn channel_names(query: &str, limits: &SessionLimits) -> Result<Vec<String>, ApiError> {
     let mut names: Vec<String> = Vec::new();
     for name in query::values(query, "channel") {
         if !names.contains(&name) {
             names.push(name);
         }
-        if names.len() > limit {
+        if names.len() > limits.channels {
             return Err(ApiError::bad_request(
                 "too_many_channels",
-                format!("at most {limit} channels on one connection"),
+                limits.too_many_channels_message(),
             ));
         }
     }
@@ -231,7 +229,7 @@ impl ChannelEvents {
             }
             FeedUpdate::Refused(refused) => vec![refusal(&refused, self.feed.channel())],
             FeedUpdate::Withdrawn => {
-                vec![self.error(ErrorCode::Forbidden, FORBIDDEN_MESSAGE.to_owned())]
+                vec![self.error(ErrorCode::Forbidden, native::FORBIDDEN_MESSAGE.to_owned())]
             }
         }
     }

@@ -136,6 +136,9 @@ fn staleness_data(staleness: Staleness) -> serde_json::Value {
     }
 }
 
+/// The message of the error for a channel that the client may not read.
+pub const FORBIDDEN_MESSAGE: &str = "this token may not read this channel";
+
 /// The message of the error for a channel that cannot be read.
 pub const UNREADABLE_MESSAGE: &str =
     "this channel cannot be read now; its numbers follow once it can";

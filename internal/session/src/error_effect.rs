@@ -1,7 +1,7 @@
 //! The effects by which a session reports an error to its client.
 
 use crate::SessionEffect;
-use latido_protocol::{ErrorCode, ServerReply};
+use latido_protocol::{ErrorCode, ServerReply, native};
 use latido_stream::ChannelError;
 
 pub(crate) fn error(code: ErrorCode, message: String, channel: Option<String>) -> SessionEffect {
@@ -15,7 +15,7 @@ pub(crate) fn error(code: ErrorCode, message: String, channel: Option<String>) -
 pub(crate) fn forbidden(name: String) -> SessionEffect {
     error(
         ErrorCode::Forbidden,
-        "this token may not read this channel".into(),
+        native::FORBIDDEN_MESSAGE.into(),
         Some(name),
     )
 }

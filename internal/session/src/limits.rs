@@ -44,6 +44,14 @@ pub struct SessionLimits {
     pub expiry_notice_s: u32,
 }
 
+impl SessionLimits {
+    /// Returns the message of the error `too_many_channels` for one channel more than a connection
+    /// may have.
+    pub fn too_many_channels_message(&self) -> String {
+        format!("at most {} channels on one connection", self.channels)
+    }
+}
+
 impl Default for SessionLimits {
     fn default() -> Self {
         Self {

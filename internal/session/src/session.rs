@@ -110,10 +110,7 @@ impl Session {
             }
         };
         if self.subscriptions.len() >= context.limits.channels {
-            let message = format!(
-                "at most {} channels on one connection",
-                context.limits.channels
-            );
+            let message = context.limits.too_many_channels_message();
             return error(ErrorCode::TooManyChannels, message, Some(name));
         }
         let effect = match context
