@@ -146,15 +146,6 @@ pub struct Channel {
     pub topic: Topic,
 }
 
-impl Channel {
-    /// Returns the part after the first colon: the key exactly as the client wrote it.
-    pub fn key_as_written(&self) -> &str {
-        self.name
-            .split_once(':')
-            .map_or(&*self.name, |(_, key)| key)
-    }
-}
-
 /// The user named by a token's claim. The value is always text, whatever JSON type the claim had.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct UserId(Arc<str>);

@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use latido_base::ident::Key;
 use latido_net::query;
-use latido_stream::{InvalidKey, KeyType, Stream};
+use latido_stream::{InvalidKey, KeyType, Stream, key_prefix};
 
 /// The generic name of the key's field, for senders that do not know the stream's own.
 const GENERIC_KEY_FIELD: &str = "key";
@@ -108,8 +108,7 @@ fn key_of_fields(
         };
         let part = body.get(field).and_then(|part| part_text(part, of));
         let part = part.ok_or_else(invalid)?;
-        of.parse(&part, stream.part_prefix(field))
-            .map_err(|_| invalid())?;
+        of.parse(&part, key_prefix(field)).map_err(|_| invalid())?;
         parts.push(part);
     }
     stream

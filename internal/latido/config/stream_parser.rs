@@ -7,6 +7,7 @@ use crate::config::ConfigErrors;
 
 /// The maximum length, in bytes, of the name of a stream, an event, a key field or a parameter.
 const MAX_NAME_BYTES: usize = 63;
+/// What [`is_name`] accepts, for messages.
 pub(super) const EXPECTED_NAME: &str = "expected 1 to 63 letters, digits, _ or -";
 
 /// The context for parsing one stream's table: its file, its name, and the list of errors.

@@ -99,7 +99,7 @@ impl Stream {
 
 /// Returns the optional prefix before a UUID or an integer in a channel's name: `negocio_` for the
 /// key field `negocio_id`.
-pub(crate) fn key_prefix(key_field: &str) -> &str {
+pub fn key_prefix(key_field: &str) -> &str {
     key_field.strip_suffix("id").unwrap_or_default()
 }
 

@@ -263,11 +263,6 @@ impl Stream {
         }
     }
 
-    /// Returns the optional prefix before a UUID or an integer of the part with that name.
-    pub fn part_prefix<'a>(&self, key_field: &'a str) -> &'a str {
-        key_prefix(key_field)
-    }
-
     /// Returns the form of this stream's channel names, for messages: `ventas:<key>` with one part,
     /// else with the names of the parts.
     pub fn channel_form(&self) -> String {

@@ -21,7 +21,7 @@ mod verification_query;
 pub use authorize_query::AuthorizeQuery;
 pub use catalog::{Catalog, ChannelError};
 pub use column::{Column, ColumnKind};
-pub use definition::{KeyRoute, SourceTable, Stream, ZoneRule};
+pub use definition::{KeyRoute, SourceTable, Stream, ZoneRule, key_prefix};
 pub use enum_labels::EnumLabels;
 pub use key_name::InvalidKey;
 pub use key_type::KeyType;

@@ -3,7 +3,7 @@
 use crate::config::Config;
 use crate::state::ServerState;
 use latido_base::ident::StreamId;
-use latido_stream::{Catalog, Column, KeyType, Param, Stream};
+use latido_stream::{Catalog, Column, KeyType, Param, Stream, key_prefix};
 
 /// One stream's properties, as far as they are known.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,7 +54,7 @@ fn describe_parts(stream: &Stream) -> Vec<PartDocs> {
     let name = &stream.name;
     let describe = |(index, field): (usize, &String)| PartDocs {
         field: field.clone(),
-        prefix: stream.part_prefix(field).to_owned(),
+        prefix: key_prefix(field).to_owned(),
         key_type: types.and_then(|types| types.get(index)).cloned(),
         schema: match stream.key_fields.len() {
             1 => format!("Key.{name}"),
