@@ -22,16 +22,8 @@ pub(crate) fn business(n: usize) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[expect(
-    clippy::print_stderr,
-    reason = "the runner prints the seed of a failed test, which replays the run"
-)]
 async fn every_client_converges() {
-    let seed = std::env::var("LATIDO_SEED")
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or_else(|| fastrand::u64(..));
-    eprintln!("LATIDO_SEED={seed}");
+    let seed = crate::harness::replayable_seed();
     let mut random = fastrand::Rng::with_seed(seed);
     let mut app = TestApp::on_own_cluster().await;
     let done = watch::Sender::new(false);

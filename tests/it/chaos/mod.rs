@@ -38,13 +38,9 @@ struct RecoveryStats {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[expect(
-    clippy::print_stderr,
-    reason = "the table is the result of this run, and the seed repeats it"
-)]
+#[expect(clippy::print_stderr, reason = "the table is the result of this run")]
 async fn no_change_is_lost_and_no_viewer_sees_foreign_data() {
-    let seed = env_number("LATIDO_SEED").unwrap_or_else(|| fastrand::u64(..));
-    eprintln!("LATIDO_SEED={seed}");
+    let seed = crate::harness::replayable_seed();
     let mut random = fastrand::Rng::with_seed(seed);
     let until =
         Instant::now() + Duration::from_secs(env_number("LATIDO_CHAOS_SECONDS").unwrap_or(SLICE_S));

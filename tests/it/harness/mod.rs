@@ -7,6 +7,7 @@ mod command;
 pub(crate) mod fault_proxy;
 mod folder;
 mod port;
+mod seed;
 mod socket;
 mod waiting;
 
@@ -17,4 +18,5 @@ pub(crate) use app::{
 pub(crate) use command::{CommandHome, CommandOutput, RunningCommand};
 pub(crate) use folder::TempFolder;
 pub(crate) use port::ReservedPort;
+pub(crate) use seed::replayable_seed;
 pub(crate) use socket::{TEST_TIMEOUT, TestSocket, report_not_tested, wait_until, within};

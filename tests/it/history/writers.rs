@@ -21,16 +21,8 @@ const TRANSACTIONS: usize = 80;
 const DAYS: std::ops::Range<i32> = -20..3;
 
 #[tokio::test(flavor = "multi_thread")]
-#[expect(
-    clippy::print_stderr,
-    reason = "the runner prints the seed of a failed test, which replays the run"
-)]
 async fn both_queries_agree_at_every_moment() {
-    let seed = std::env::var("LATIDO_SEED")
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or_else(|| fastrand::u64(..));
-    eprintln!("LATIDO_SEED={seed}");
+    let seed = crate::harness::replayable_seed();
     let mut random = fastrand::Rng::with_seed(seed);
     let home = create_database().await;
     let done = Arc::new(AtomicBool::new(false));

@@ -62,16 +62,8 @@ fn channels() -> Vec<(String, String)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[expect(
-    clippy::print_stderr,
-    reason = "the runner prints the seed of a failed test, which replays the run"
-)]
 async fn every_client_converges_without_a_sweep() {
-    let seed = std::env::var("LATIDO_SEED")
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or_else(|| fastrand::u64(..));
-    eprintln!("LATIDO_SEED={seed}");
+    let seed = crate::harness::replayable_seed();
     let mut random = fastrand::Rng::with_seed(seed);
     let app = super::shop().await;
     let done = watch::Sender::new(false);
