@@ -6,10 +6,11 @@ use std::path::PathBuf;
 use crate::cluster::{BenchCluster, BenchDatabase, Durability};
 use crate::database::citas::run_sql;
 use crate::database::pgbench::{PgbenchScript, find_pgbench};
+use crate::database::prepared_table::{TriggerVariant, prepare_table};
 use crate::database::viewer::BenchViewer;
 use crate::report::{Goal, GoalBound};
 use crate::runner::{BenchContext, Scenario};
-use crate::server::{self, LatidoServer, LatidoSettings};
+use crate::server::{LatidoServer, LatidoSettings};
 
 pub(crate) const SCENARIO: Scenario = Scenario {
     name: "via",
@@ -45,9 +46,11 @@ via = "SELECT p.tienda_id FROM changed c JOIN pedidos p ON p.id = c.pedido_id"
 columns = ["pedido_id", "cantidad"]
 "#;
 
-/// The function of the variant with an empty trigger, beside those of the installation.
-const EMPTY_TRIGGER: &str =
-    "CREATE FUNCTION nothing() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+/// Removes the empty trigger.
+const NO_EMPTY_TRIGGER: &str = "DROP FUNCTION IF EXISTS nothing() CASCADE";
+/// Creates the empty trigger, beside those of the installation.
+const EMPTY_TRIGGER: &str = "DROP FUNCTION IF EXISTS nothing() CASCADE;
+     CREATE FUNCTION nothing() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
      CREATE TRIGGER nothing AFTER UPDATE ON lineas REFERENCING OLD TABLE AS o NEW TABLE AS n
          FOR EACH STATEMENT EXECUTE FUNCTION nothing()";
 
@@ -83,7 +86,7 @@ fn run(bench: &mut BenchContext) -> anyhow::Result<()> {
     let measure = format!("{CLIENTS} clients");
     let variants = [PARTLY_WATCHED, ALWAYS_NOTIFY, UNWATCHED, EMPTY, NONE];
     bench.interleave(&variants, |bench, variant| {
-        prepare_triggers(bench, &settings, variant)?;
+        prepare_table(bench, &settings, "lineas", triggers_of(variant))?;
         let watched = if *variant == PARTLY_WATCHED {
             WATCHED
         } else {
@@ -143,46 +146,14 @@ fn configuration_file() -> anyhow::Result<PathBuf> {
     Ok(path.canonicalize()?)
 }
 
-/// Prepares the triggers for a variant. Without viewers, waits until the server has released the
-/// locks of the variant before.
-fn prepare_triggers(
-    bench: &BenchContext,
-    settings: &LatidoSettings,
-    variant: &str,
-) -> anyhow::Result<()> {
-    let gate = match variant {
-        ALWAYS_NOTIFY => "false",
-        _ => "true",
-    };
-    let mut variables = settings.variables.to_vec();
-    variables.push(("INTEREST_GATE", gate));
-    server::install(&LatidoSettings {
-        variables: &variables,
-        ..settings.clone()
-    })?;
-    let able = match variant {
-        NONE | EMPTY => "DISABLE TRIGGER USER",
-        _ => "ENABLE TRIGGER USER",
-    };
-    let always =
-        "DO $$ DECLARE t name; BEGIN FOR t IN SELECT tgname FROM pg_trigger WHERE tgname LIKE 'latido%' AND tgenabled = 'O' AND tgrelid = 'lineas'::regclass LOOP
-                    EXECUTE format('ALTER TABLE lineas ENABLE ALWAYS TRIGGER %I', t); END LOOP; END $$";
-    let free = "DO $$ BEGIN WHILE EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND mode = 'ShareLock') LOOP
-                   PERFORM pg_sleep(0.1); END LOOP; END $$";
-    let locks = if variant == UNWATCHED { free } else { "SELECT" };
-    let empty = if variant == EMPTY {
-        EMPTY_TRIGGER
-    } else {
-        "SELECT"
-    };
-    let statements = [
-        "DROP FUNCTION IF EXISTS nothing() CASCADE",
-        &format!("ALTER TABLE lineas {able}"),
-        always,
-        empty,
-        locks,
-        "VACUUM lineas",
-        "CHECKPOINT",
-    ];
-    run_sql(bench.runtime(), settings.database, &statements)
+fn triggers_of(variant: &str) -> TriggerVariant<'static> {
+    TriggerVariant {
+        has_gate: variant != ALWAYS_NOTIFY,
+        is_enabled: ![NONE, EMPTY].contains(&variant),
+        is_unwatched: variant == UNWATCHED,
+        extra: match variant {
+            EMPTY => EMPTY_TRIGGER,
+            _ => NO_EMPTY_TRIGGER,
+        },
+    }
 }

@@ -9,6 +9,7 @@ mod latency;
 mod parameters;
 mod partitions;
 mod pgbench;
+mod prepared_table;
 pub(crate) mod quiet_keys;
 mod storm;
 pub(crate) mod viewer;

@@ -36,17 +36,10 @@ impl BenchViewer {
         businesses: &[usize],
     ) -> anyhow::Result<Self> {
         let negocios = businesses.iter().map(|n| keys::key(*n)).collect();
-        let passport = TokenSpec {
-            user: "bench".to_owned(),
+        let token = sign(&TokenSpec {
             negocios,
             ..TokenSpec::default()
-        };
-        let token = issue(
-            &Secret::new(keys::SECRET),
-            &passport,
-            &Clock::system(),
-            Duration::from_secs(86_400),
-        )?;
+        })?;
         let channels: Vec<_> = businesses.iter().map(|n| keys::channel(*n)).collect();
         Self::open(port, tls, &token, &channels).await
     }
@@ -54,17 +47,10 @@ impl BenchViewer {
     /// Connects as an administrator, subscribes to these channels, and waits for a first frame of
     /// each.
     pub(crate) async fn connect_to(port: u16, channels: &[String]) -> anyhow::Result<Self> {
-        let passport = TokenSpec {
-            user: "bench".to_owned(),
+        let token = sign(&TokenSpec {
             role: Some("admin_sistema".to_owned()),
             ..TokenSpec::default()
-        };
-        let token = issue(
-            &Secret::new(keys::SECRET),
-            &passport,
-            &Clock::system(),
-            Duration::from_secs(86_400),
-        )?;
+        })?;
         Self::open(port, None, &token, channels).await
     }
 
@@ -115,6 +101,17 @@ impl BenchViewer {
             .await
             .context("no frame in time")?
     }
+}
+
+/// Signs the token of a viewer with these rights.
+fn sign(rights: &TokenSpec) -> anyhow::Result<String> {
+    let passport = TokenSpec {
+        user: "bench".to_owned(),
+        ..rights.clone()
+    };
+    let lifetime = Duration::from_secs(86_400);
+    let secret = Secret::new(keys::SECRET);
+    Ok(issue(&secret, &passport, &Clock::system(), lifetime)?)
 }
 
 /// Returns the number in a field of a frame.

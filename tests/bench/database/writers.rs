@@ -4,10 +4,11 @@
 use crate::cluster::{BenchCluster, Durability};
 use crate::database::citas;
 use crate::database::pgbench::{PgbenchScript, find_pgbench};
+use crate::database::prepared_table::{TriggerVariant, prepare_table};
 use crate::database::viewer::BenchViewer;
 use crate::report::{Goal, GoalBound};
 use crate::runner::{BenchContext, Scenario};
-use crate::server::{self, LatidoServer, LatidoSettings};
+use crate::server::{LatidoServer, LatidoSettings};
 
 pub(crate) const SCENARIO: Scenario = Scenario {
     name: "writers",
@@ -71,7 +72,13 @@ fn run(bench: &mut BenchContext, commit_delay_us: &str, crowds: &[usize]) -> any
     bench.interleave(
         &[PARTLY_WATCHED, ALWAYS_NOTIFY, UNWATCHED, NONE],
         |bench, variant| {
-            prepare_triggers(bench, &settings, variant)?;
+            let triggers = TriggerVariant {
+                has_gate: *variant != ALWAYS_NOTIFY,
+                is_enabled: *variant != NONE,
+                is_unwatched: *variant == UNWATCHED,
+                extra: "SELECT",
+            };
+            prepare_table(bench, &settings, "citas", triggers)?;
             let watched: Vec<_> = (0..WATCHED).map(|n| n * (BUSINESSES / WATCHED)).collect();
             let watched = if *variant == PARTLY_WATCHED {
                 watched
@@ -121,47 +128,4 @@ fn add_goals(bench: &mut BenchContext, crowds: &[usize]) {
 /// Keeps reading, as a real viewer does.
 async fn follow(mut viewer: BenchViewer) {
     while viewer.next().await.is_ok() {}
-}
-
-/// Prepares the triggers for a variant. The server releases the locks of the previous variant's
-/// keys after 10 s. The variant without viewers waits for that, because it would otherwise be
-/// measured with keys that seem to be watched.
-fn prepare_triggers(
-    bench: &BenchContext,
-    settings: &LatidoSettings,
-    variant: &str,
-) -> anyhow::Result<()> {
-    let gate = if variant == ALWAYS_NOTIFY {
-        "false"
-    } else {
-        "true"
-    };
-    server::install(&LatidoSettings {
-        variables: &[("INTEREST_GATE", gate)],
-        ..settings.clone()
-    })?;
-    let able = if variant == NONE {
-        "DISABLE TRIGGER USER"
-    } else {
-        "ENABLE TRIGGER USER"
-    };
-    let free = "DO $$ BEGIN WHILE EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND mode = 'ShareLock') LOOP
-                   PERFORM pg_sleep(0.1); END LOOP; END $$";
-    let locks = if variant == UNWATCHED { free } else { "SELECT" };
-    // Use a new transaction for each statement, so that none sees an older snapshot. Set ALWAYS, as
-    // installed. Vacuum, so that no variant starts with the dead rows of another.
-    let always =
-        "DO $$ DECLARE t name; BEGIN FOR t IN SELECT tgname FROM pg_trigger WHERE tgname LIKE 'latido%' AND tgenabled = 'O' LOOP
-                    EXECUTE format('ALTER TABLE citas ENABLE ALWAYS TRIGGER %I', t); END LOOP; END $$";
-    citas::run_sql(
-        bench.runtime(),
-        settings.database,
-        &[
-            &format!("ALTER TABLE citas {able}"),
-            always,
-            locks,
-            "VACUUM citas",
-            "CHECKPOINT",
-        ],
-    )
 }
