@@ -185,7 +185,7 @@ impl EngineActor {
                 .mark_all(Some(stream), HintSource::Rollover, now);
         }
         for key in &keys {
-            for topic in state.dirty.topics_of_key(key).to_vec() {
+            for topic in state.dirty.topics_of_key(key) {
                 state.dirty.mark(&topic, HintSource::Rollover, now);
             }
         }

@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 use crate::hint_source::HintSource;
 use crate::hot_keys::PollingChange;
 use crate::key_state::{KeyState, PendingRead};
+use crate::other_topics::OtherTopics;
 use crate::read_pacing::ReadPacing;
-use crate::topics_by_key::TopicsByKey;
 use latido_base::ident::{IterMap, StreamId, Topic};
 
 /// The time after a hook's hint during which its key is read again, if no notification would report
@@ -29,8 +29,8 @@ const FIRST_RECHECK: Duration = Duration::from_millis(100);
 /// keys.
 const MAX_ABANDONED: usize = 1024;
 
-/// The outcome of a hint for one key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The outcome of a hint for one key. Of several topics, the greatest says most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum MarkOutcome {
     /// The key has no viewers.
     Unwatched,
@@ -46,8 +46,8 @@ pub(super) struct DirtySet<W> {
     /// The pacing of each stream.
     pub(super) pacing: Vec<ReadPacing>,
     pub(super) keys: IterMap<Topic, KeyState<W>>,
-    /// The same topics by their key.
-    topics_by_key: TopicsByKey,
+    /// Those of `keys` that are not the key itself.
+    other_topics: OtherTopics,
     /// The keys that a statement reads now. Kept apart from `keys`: a topic may lose its viewers
     /// and find new ones while its read is under way.
     pub(super) reading: HashSet<Topic>,
@@ -78,7 +78,7 @@ impl<W> DirtySet<W> {
             ready: pacing.iter().map(|_| VecDeque::new()).collect(),
             pacing,
             keys: IterMap::default(),
-            topics_by_key: TopicsByKey::default(),
+            other_topics: OtherTopics::default(),
             reading: HashSet::new(),
             heavy_keys: IterMap::default(),
             queued: HashSet::new(),
@@ -105,12 +105,19 @@ impl<W> DirtySet<W> {
         self.keys
             .entry(topic.clone())
             .or_insert_with(|| KeyState::new(share));
-        self.topics_by_key.insert(topic);
+        self.other_topics.insert(topic);
     }
 
     /// Returns the watched topics of a key, which is a topic without parameters.
-    pub(super) fn topics_of_key(&self, key: &Topic) -> &[Topic] {
-        self.topics_by_key.of_key(key)
+    pub(super) fn topics_of_key(&self, key: &Topic) -> Vec<Topic> {
+        let own = self.keys.get_key_value(key).map(|(topic, _)| topic);
+        let others = self.other_topics.of_key(key);
+        own.into_iter().chain(others).cloned().collect()
+    }
+
+    /// Returns the watched topics of a key but the key itself.
+    pub(super) fn other_topics(&self, key: &Topic) -> Vec<Topic> {
+        self.other_topics.of_key(key).cloned().collect()
     }
 
     /// Schedules the key's first read at `at`, unless [`DirtySet::notifications_enabled`] comes
@@ -160,7 +167,7 @@ impl<W> DirtySet<W> {
     /// Removes a topic without viewers. Its waiters are dropped, since no read follows.
     pub(super) fn unwatch(&mut self, topic: &Topic) {
         let state = self.keys.swap_remove(topic);
-        self.topics_by_key.remove(topic);
+        self.other_topics.remove(topic);
         if state.is_some_and(|state| state.failures > 0) {
             // The pause of a failing key must not delay the first read for its next viewer.
             let before = self.delayed.len();

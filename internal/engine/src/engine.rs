@@ -97,9 +97,9 @@ impl Engine {
     pub fn changed(&self, key: &Topic, source: HintSource) {
         let now = monotonic_now();
         let mut state = self.lock();
-        let marks = state.mark_key(&key.without_params(), source, now);
+        let outcome = state.mark_key(&key.without_params(), source, now);
         drop(state);
-        self.count_hint(&marks, source);
+        self.count_hint(outcome, source);
     }
 
     /// Records that rows moved to these keys of the stream, or to any key with `None`: they are read
@@ -163,9 +163,9 @@ impl Engine {
         let rechecks = !self.shared.triggers_complete.load(Ordering::Relaxed);
         let mut state = self.lock();
         let key = key.without_params();
-        let marks = state.mark_key(&key, HintSource::Hook, now);
-        let mut results = Vec::with_capacity(marks.len());
-        for topic in &state.dirty.topics_of_key(&key).to_vec() {
+        let outcome = state.mark_key(&key, HintSource::Hook, now);
+        let mut results = Vec::new();
+        for topic in &state.dirty.topics_of_key(&key) {
             let (sender, result) = oneshot::channel();
             state.dirty.add_waiter(topic, sender);
             results.push(result);
@@ -174,7 +174,7 @@ impl Engine {
             }
         }
         drop(state);
-        self.count_hint(&marks, HintSource::Hook);
+        self.count_hint(outcome, HintSource::Hook);
         async move {
             let mut succeeded = true;
             for result in results {
@@ -218,15 +218,17 @@ impl Engine {
     }
 
     /// Counts a hint for one key, whose topics were marked so.
-    fn count_hint(&self, marks: &[MarkOutcome], source: HintSource) {
+    fn count_hint(&self, outcome: MarkOutcome, source: HintSource) {
         let metrics = &self.shared.metrics;
         metrics.changes_received.increment(source.as_str());
-        if marks.contains(&MarkOutcome::Marked) {
-            self.shared.wake.notify_one();
-        } else if marks.contains(&MarkOutcome::Coalesced) {
-            metrics.changes_coalesced.inc();
-        } else {
-            metrics.changes_unwatched.inc();
+        match outcome {
+            MarkOutcome::Marked => self.shared.wake.notify_one(),
+            MarkOutcome::Coalesced => {
+                metrics.changes_coalesced.inc();
+            }
+            MarkOutcome::Unwatched => {
+                metrics.changes_unwatched.inc();
+            }
         }
     }
 

@@ -19,13 +19,13 @@ mod hot_keys;
 mod key_state;
 mod missed_changes;
 mod moved_keys;
+mod other_topics;
 mod read_batch;
 mod read_cost;
 mod read_pacing;
 mod read_slots;
 mod settings;
 mod shared;
-mod topics_by_key;
 mod verification_rotation;
 
 #[cfg(any(test, feature = "simulation"))]

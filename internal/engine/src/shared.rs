@@ -25,19 +25,21 @@ pub(super) struct EngineState {
 }
 
 impl EngineState {
-    /// Marks all topics of a key, which is a topic without parameters. Returns the outcomes.
+    /// Marks all topics of a key, which is a topic without parameters. Returns the outcome that says
+    /// most.
     pub(super) fn mark_key(
         &mut self,
         key: &Topic,
         source: HintSource,
         now: Instant,
-    ) -> Vec<MarkOutcome> {
-        let topics = self.dirty.topics_of_key(key).to_vec();
-        let mark = |topic| {
+    ) -> MarkOutcome {
+        let others = self.dirty.other_topics(key);
+        let mut mark = |topic: &Topic| {
             self.missed_changes.clear_notified(topic);
             self.dirty.mark(topic, source, now)
         };
-        topics.iter().map(mark).collect()
+        let own = mark(key);
+        others.iter().map(mark).fold(own, MarkOutcome::max)
     }
 }
 
@@ -68,7 +70,7 @@ impl EngineShared {
                 PollingChange::StartPolling => {
                     if !dirty.is_polled(&topic) && self.interest.release_for_polling(&topic) {
                         self.metrics.hot_keys.inc();
-                        let topics = dirty.topics_of_key(&topic.without_params()).to_vec();
+                        let topics = dirty.topics_of_key(&topic.without_params());
                         for topic in &topics {
                             dirty.start_polling(topic, now);
                         }
