@@ -36,7 +36,13 @@ impl Key {
 
     /// Joins the canonical texts of a key's parts.
     pub fn from_parts<T: AsRef<str>>(parts: impl IntoIterator<Item = T>) -> Self {
-        Self(join(parts).into())
+        let mut parts = parts.into_iter().peekable();
+        let first = parts.next();
+        let first = first.as_ref().map_or("", T::as_ref);
+        match parts.peek() {
+            None => Self(first.into()),
+            Some(_) => Self(format!("{first}{PART_SEPARATOR}{}", join(parts)).into()),
+        }
     }
 
     /// Returns the key with these canonical parameters instead of its own.
@@ -61,15 +67,12 @@ impl Key {
     /// Returns the canonical texts of the parts.
     pub fn parts(&self) -> impl Iterator<Item = &str> + Clone {
         let text = self.parts_text();
-        let parts = (!text.is_empty()).then(|| text.split(PART_SEPARATOR));
-        parts.into_iter().flatten()
+        split_texts((!text.is_empty()).then_some(text))
     }
 
     /// Returns the canonical texts of the parameters.
     pub fn params(&self) -> impl Iterator<Item = &str> + Clone {
-        let params = self.0.split_once(PARAMS_SEPARATOR);
-        let params = params.map(|(_, params)| params.split(PART_SEPARATOR));
-        params.into_iter().flatten()
+        split_texts(split_at(&self.0, PARAMS_SEPARATOR).1)
     }
 
     /// Returns the whole text: the part itself for a key with one part and no parameters.
@@ -78,9 +81,26 @@ impl Key {
     }
 
     fn parts_text(&self) -> &str {
-        let before = self.0.split(PARAMS_SEPARATOR).next();
-        before.unwrap_or_default()
+        split_at(&self.0, PARAMS_SEPARATOR).0
     }
+}
+
+/// Splits a text at its first separator, an ASCII character. Most texts have none, and it is faster
+/// to see that in their bytes than to search their characters.
+fn split_at(text: &str, separator: char) -> (&str, Option<&str>) {
+    let found = u8::try_from(separator).is_ok_and(|byte| text.as_bytes().contains(&byte));
+    let pair = found.then(|| text.split_once(separator)).flatten();
+    pair.map_or((text, None), |(before, after)| (before, Some(after)))
+}
+
+/// Returns the texts that [`join`] joined, or none.
+fn split_texts(joined: Option<&str>) -> impl Iterator<Item = &str> + Clone {
+    let mut rest = joined;
+    std::iter::from_fn(move || {
+        let (text, others) = split_at(rest?, PART_SEPARATOR);
+        rest = others;
+        Some(text)
+    })
 }
 
 fn join<T: AsRef<str>>(texts: impl IntoIterator<Item = T>) -> String {

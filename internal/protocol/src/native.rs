@@ -167,7 +167,10 @@ pub fn encode_data(stream: &Stream, channel: &Channel, snapshot: &Snapshot) -> S
     let mut data = String::with_capacity(columns.len() + 64);
     data.push('{');
     for (field, part) in stream.key_fields.iter().zip(&parts) {
-        data.push_str(&format!("{}:{},", quoted(field), quoted(part)));
+        for (text, end) in [(&**field, ':'), (&**part, ',')] {
+            data.push_str(&quoted(text));
+            data.push(end);
+        }
     }
     let comma = if columns.is_empty() { "" } else { "," };
     data.push_str(&format!(
@@ -190,7 +193,8 @@ pub fn encode_snapshot(stream: &Stream, channel: &Channel, snapshot: &Snapshot) 
 }
 
 fn quoted(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
+    // Serializing a text cannot fail, and does not copy it into a value first.
+    serde_json::to_string(text).unwrap_or_default()
 }
 
 #[cfg(test)]

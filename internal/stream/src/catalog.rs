@@ -136,7 +136,9 @@ impl Catalog {
 
     /// Splits a channel name into the stream and the rest, which may be a key.
     fn split_name<'a>(&self, name: &'a str) -> Result<(StreamId, &'a str), ChannelError> {
-        let end = name.find([':', '?']).unwrap_or(name.len());
+        let mut bytes = name.bytes();
+        let end = bytes.position(|byte| matches!(byte, b':' | b'?'));
+        let end = end.unwrap_or(name.len());
         let (stream, rest) = name.split_at(end);
         let id = self.find(stream).ok_or_else(|| self.unknown_channel())?;
         let key = self.get(id).key_of_name(rest);
