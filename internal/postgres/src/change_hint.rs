@@ -1,8 +1,11 @@
 //! Change hints, and their decoding from the payloads of notifications. Pure.
 
+use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::fmt;
 
-use serde::Deserialize;
+use serde::de::{SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
 use crate::trigger_health::TriggerFailure;
 use latido_base::ident::{Key, StreamId};
@@ -98,7 +101,7 @@ impl HintBatch {
             return;
         };
         let set = sets.entry(stream).or_default();
-        if let Some(failure) = failure_in(stream, &keys) {
+        if let Some(failure) = failure_in(stream, keys.as_slice()) {
             set.is_every_key = true;
             if self.failures.len() < MAX_BATCH_FAILURES {
                 self.failures.insert(failure);
@@ -163,7 +166,7 @@ impl HintBatch {
 }
 
 /// Returns the failure of a trigger that the items behind a stream's name report, if they do.
-fn failure_in(stream: StreamId, items: &[Option<PayloadKey>]) -> Option<TriggerFailure> {
+fn failure_in(stream: StreamId, items: &[Option<PayloadKey<'_>>]) -> Option<TriggerFailure> {
     let [
         None,
         Some(PayloadKey::Part(table)),
@@ -174,8 +177,8 @@ fn failure_in(stream: StreamId, items: &[Option<PayloadKey>]) -> Option<TriggerF
     };
     is_sqlstate(sqlstate).then(|| TriggerFailure {
         stream,
-        table: table.clone(),
-        sqlstate: sqlstate.clone(),
+        table: table.to_string(),
+        sqlstate: sqlstate.to_string(),
     })
 }
 
@@ -186,15 +189,13 @@ fn is_sqlstate(text: &str) -> bool {
 }
 
 /// A key in a payload: the text of its only part, or the texts of its parts.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum PayloadKey {
-    Part(String),
-    Parts(Vec<String>),
+enum PayloadKey<'a> {
+    Part(Cow<'a, str>),
+    Parts(Vec<Cow<'a, str>>),
 }
 
-impl PayloadKey {
-    fn parts(&self) -> &[String] {
+impl<'a> PayloadKey<'a> {
+    fn parts(&self) -> &[Cow<'a, str>] {
         match self {
             Self::Part(part) => std::slice::from_ref(part),
             Self::Parts(parts) => parts,
@@ -202,12 +203,49 @@ impl PayloadKey {
     }
 }
 
+/// Serde's untagged enums copy each value before they try the forms.
+impl<'de> Deserialize<'de> for PayloadKey<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(PayloadKeyVisitor)
+    }
+}
+
+struct PayloadKeyVisitor;
+
+impl<'de> Visitor<'de> for PayloadKeyVisitor {
+    type Value = PayloadKey<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a text, or an array of texts")
+    }
+
+    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+        Ok(PayloadKey::Part(text.into()))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+        Ok(PayloadKey::Part(text.to_owned().into()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
+        let mut parts = Vec::new();
+        while let Some(part) = items.next_element::<String>()? {
+            parts.push(part.into());
+        }
+        Ok(PayloadKey::Parts(parts))
+    }
+}
+
+/// The name at the start of a payload, and the keys behind it.
+type PayloadItems<'a> = (Cow<'a, str>, std::vec::IntoIter<Option<PayloadKey<'a>>>);
+
 /// Splits a payload into its name and keys. The server limits a payload to 8,000 bytes, so the work
 /// is bounded.
-fn parse_payload(payload: &str) -> Result<(String, Vec<Option<PayloadKey>>), serde_json::Error> {
-    let mut items: std::collections::VecDeque<Option<PayloadKey>> = serde_json::from_str(payload)?;
-    match items.pop_front().flatten() {
-        Some(PayloadKey::Part(name)) if !items.is_empty() => Ok((name, items.into())),
+fn parse_payload(payload: &str) -> Result<PayloadItems<'_>, serde_json::Error> {
+    let items: Vec<Option<PayloadKey<'_>>> = serde_json::from_str(payload)?;
+    let mut items = items.into_iter();
+    match items.next().flatten() {
+        Some(PayloadKey::Part(name)) if items.len() > 0 => Ok((name, items)),
         _ => Err(serde::de::Error::custom("expected a stream and keys")),
     }
 }

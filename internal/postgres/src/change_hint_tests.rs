@@ -145,6 +145,9 @@ fn unknown_payload_means_everything() {
         r#"["estadisticas"]"#,
         r#"[7,"1"]"#,
         r#"["estadisticas",7]"#,
+        r#"["estadisticas",true]"#,
+        r#"["estadisticas",["7",8]]"#,
+        r#"["estadisticas",[["7"]]]"#,
     ] {
         assert_eq!(
             hints_of(&[payload]),
@@ -152,6 +155,31 @@ fn unknown_payload_means_everything() {
             "{payload}"
         );
     }
+}
+
+#[test]
+fn escaped_texts_and_several_parts_are_keys() {
+    let (text, mut pair) = (KeyType::Text, Stream::test_stream("cajas", None));
+    pair.key_fields.push("caja".to_owned());
+    pair.key_types = vec![KeyType::Text, KeyType::Integer].into();
+    let plain = Stream::test_stream("notas", Some(text));
+    let catalog = Catalog::new(vec![plain, pair]);
+    let mut batch = HintBatch::default();
+    batch.add(&catalog, r#"["notas","a\"b\\ñ\u00f1"]"#);
+    batch.add(&catalog, r#"["caj\u0061s",["a\"b","07"],["x","8"]]"#);
+    let mut hints = batch.into_hints();
+    hints.sort_by_key(|hint| format!("{hint:?}"));
+    let [
+        ChangeHint::Changed { keys: notes, .. },
+        ChangeHint::Changed { keys: pairs, .. },
+    ] = hints.as_mut_slice()
+    else {
+        panic!("{hints:?}");
+    };
+    assert_eq!(*notes, [Key::from_canonical("a\"b\\ññ")]);
+    pairs.sort();
+    let expected = [["a\"b", "7"], ["x", "8"]];
+    assert_eq!(*pairs, expected.map(Key::from_parts));
 }
 
 #[test]
