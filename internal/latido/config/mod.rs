@@ -14,6 +14,7 @@ mod stream_file;
 mod stream_params;
 mod stream_parser;
 mod stream_tables;
+mod toml_fields;
 mod variables;
 
 pub use app_settings::EnabledApp;

@@ -5,13 +5,11 @@ use std::path::Path;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use serde::Deserialize;
-
 use crate::config::ConfigErrors;
 use crate::config::app_settings::AppTables;
 use crate::config::stream_params::StreamParams;
 use crate::config::stream_parser::{EXPECTED_NAME, StreamParser, is_name, is_sql_path, read_text};
-use crate::config::stream_tables::TableEntry;
+use crate::config::toml_fields::Fields;
 use crate::config::variables::LATIDO_CONFIG;
 use latido_stream::{SYSTEM_STREAM_NAME, Stream, VerificationQuery, ZoneRule};
 
@@ -43,40 +41,6 @@ pub(super) struct StreamFile {
     pub(super) include_builtin: bool,
     pub(super) streams: Vec<Stream>,
     pub(super) apps: AppTables,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct LatidoToml {
-    admin_roles: Option<Vec<String>>,
-    #[serde(default = "yes")]
-    builtin_streams: bool,
-    #[serde(default)]
-    streams: BTreeMap<String, toml::Value>,
-    #[serde(default)]
-    apps: AppTables,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct StreamTable {
-    query: String,
-    check: Option<String>,
-    authorize: Option<String>,
-    time_zone: Option<String>,
-    event: Option<String>,
-    key_field: Option<String>,
-    keys: Option<Vec<String>>,
-    interval_ms: Option<u64>,
-    /// In the order of the file, which is that of the query's parameters.
-    #[serde(default)]
-    params: toml::Table,
-    #[serde(default)]
-    tables: Vec<TableEntry>,
-}
-
-fn yes() -> bool {
-    true
 }
 
 /// Reads the file at `path`. `default_zone` applies to streams without a time zone. Every error is
@@ -116,68 +80,87 @@ fn parse(
     default_zone: &str,
     errors: &mut ConfigErrors,
 ) -> Option<StreamFile> {
-    let top: LatidoToml = toml::from_str(text)
+    let table: toml::Table = toml::from_str(text)
         .map_err(|error| errors.add(path.display().to_string(), error.to_string()))
         .ok()?;
+    let mut top = Fields::new(table);
+    let admin_roles = top.take("admin_roles");
+    let include_builtin = top.take("builtin_streams").unwrap_or(true);
+    let tables: BTreeMap<String, toml::Value> = top.take("streams").unwrap_or_default();
+    let apps = top.take("apps").unwrap_or_default();
+    for (field, problem) in top.finish() {
+        let field = field.map(|field| format!(" {field}")).unwrap_or_default();
+        errors.add(format!("{}{field}", path.display()), problem);
+    }
     let mut streams = Vec::new();
-    for (name, table) in top.streams {
+    for (name, table) in tables {
         let mut parser = StreamParser {
             path,
             dir: path.parent().unwrap_or(Path::new("")),
             stream_name: &name,
             errors,
         };
-        match table.try_into::<StreamTable>() {
-            Ok(table) => streams.push(parser.stream(table, default_zone)),
+        match table.try_into() {
+            Ok(table) => streams.push(parser.stream(Fields::new(table), default_zone)),
             Err(error) => parser.add_error(None, error.message()),
         }
     }
     Some(StreamFile {
-        admin_roles: top.admin_roles,
-        include_builtin: top.builtin_streams,
+        admin_roles,
+        include_builtin,
         streams,
-        apps: top.apps,
+        apps,
     })
 }
 
 impl StreamParser<'_> {
     /// Converts a table to a stream. If part of it is invalid, the result is a placeholder until
     /// the errors are reported.
-    fn stream(&mut self, table: StreamTable, default_zone: &str) -> Stream {
-        self.check_names(&table);
-        let key_fields = self.parse_keys(table.key_field, table.keys);
-        let tables = self.parse_tables(table.tables, &key_fields);
-        let params = StreamParams::new(self).parse(table.params, &key_fields);
+    fn stream(&mut self, mut fields: Fields, default_zone: &str) -> Stream {
+        let has_keys = fields.has("key_field") || fields.has("keys");
+        let query: Option<String> = fields.require("query");
+        let check: Option<String> = fields.take("check");
+        let authorize: Option<String> = fields.take("authorize");
+        let time_zone = fields.take("time_zone");
+        let event: Option<String> = fields.take("event");
+        let (key_field, keys) = (fields.take("key_field"), fields.take("keys"));
+        let interval_ms = fields.take("interval_ms");
+        // In the order of the file, which is that of the query's parameters.
+        let params: toml::Table = fields.take("params").unwrap_or_default();
+        let tables: Vec<toml::Table> = fields.take("tables").unwrap_or_default();
+        for (field, problem) in fields.finish() {
+            self.add_error(field, &problem);
+        }
+        self.check_names(event.as_deref());
+        let key_fields = self.parse_keys(key_field, keys, has_keys);
+        let tables = self.parse_tables(tables, &key_fields);
+        let params = StreamParams::new(self).parse(params, &key_fields);
         Stream {
             name: self.stream_name.to_owned(),
-            query: self.read_sql("query", &table.query),
-            verification: table
-                .check
-                .map(|sql| VerificationQuery::new(self.read_sql("check", &sql))),
-            authorize_query: table
-                .authorize
-                .map(|sql| self.read_sql("authorize", &sql).into()),
-            zone_rule: self.parse_zone(table.time_zone, default_zone),
-            event: table.event.unwrap_or_else(|| self.stream_name.to_owned()),
+            query: query.map_or_else(String::new, |sql| self.read_sql("query", &sql)),
+            verification: check.map(|sql| VerificationQuery::new(self.read_sql("check", &sql))),
+            authorize_query: authorize.map(|sql| self.read_sql("authorize", &sql).into()),
+            zone_rule: self.parse_zone(time_zone, default_zone),
+            event: event.unwrap_or_else(|| self.stream_name.to_owned()),
             key_fields,
             params,
-            interval: self.parse_interval(table.interval_ms),
+            interval: self.parse_interval(interval_ms),
             tables,
             key_types: OnceLock::new(),
         }
     }
 
-    fn check_names(&mut self, table: &StreamTable) {
+    fn check_names(&mut self, event: Option<&str>) {
         if !is_name(self.stream_name) {
             self.add_error(None, &format!("a bad name for a stream; {EXPECTED_NAME}"));
         }
         if RESERVED_STREAMS.contains(&self.stream_name) {
             self.add_error(None, "this name is the server's own; expected another word");
         }
-        if table.event.as_deref().is_some_and(|event| !is_name(event)) {
+        if event.is_some_and(|event| !is_name(event)) {
             self.add_error(Some("event"), EXPECTED_NAME);
         }
-        let event = table.event.as_deref().unwrap_or(self.stream_name);
+        let event = event.unwrap_or(self.stream_name);
         if RESERVED_EVENTS.contains(&event) {
             self.add_error(
                 Some("event"),
@@ -186,12 +169,19 @@ impl StreamParser<'_> {
         }
     }
 
-    /// Returns the names of the key parts. `key_field` is the short form of one.
-    fn parse_keys(&mut self, field: Option<String>, keys: Option<Vec<String>>) -> Vec<String> {
+    /// Returns the names of the key parts. `key_field` is the short form of one. With `are_given`, a
+    /// value of another type was reported already.
+    fn parse_keys(
+        &mut self,
+        field: Option<String>,
+        keys: Option<Vec<String>>,
+        are_given: bool,
+    ) -> Vec<String> {
         let is_short = field.is_some();
         let fields = match (field, keys) {
             (Some(field), None) => vec![field],
             (None, Some(keys)) => keys,
+            (None, None) if are_given => return Vec::new(),
             (None, None) => {
                 self.add_error(None, "missing field `key_field`; expected it, or keys = [\"…\"]; keys = [] is a stream without a key");
                 return Vec::new();
@@ -232,15 +222,16 @@ impl StreamParser<'_> {
         fields
     }
 
-    fn parse_interval(&mut self, milliseconds: Option<u64>) -> Option<Duration> {
-        let milliseconds = milliseconds?;
-        if milliseconds > MAX_INTERVAL_MS {
+    fn parse_interval(&mut self, milliseconds: Option<i64>) -> Option<Duration> {
+        let valid = u64::try_from(milliseconds?).ok();
+        let valid = valid.filter(|milliseconds| *milliseconds <= MAX_INTERVAL_MS);
+        if valid.is_none() {
             self.add_error(
                 Some("interval_ms"),
                 &format!("expected 0 to {MAX_INTERVAL_MS} milliseconds"),
             );
         }
-        Some(Duration::from_millis(milliseconds))
+        valid.map(Duration::from_millis)
     }
 
     fn parse_zone(&mut self, text: Option<String>, default: &str) -> ZoneRule {

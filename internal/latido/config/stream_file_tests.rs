@@ -195,6 +195,61 @@ fn errors_of_all_streams_are_reported_together() {
 }
 
 #[test]
+fn all_errors_of_one_stream_are_reported_together() {
+    let text = parse_errors(
+        r#"
+        admin_roles = 7
+        builtin = false
+        [streams.una]
+        check = 1
+        typo = true
+        keys = "a"
+        interval_ms = -4
+        event = "status"
+        [[streams.una.tables]]
+        tabla = "t"
+        key = 7
+        [[streams.una.tables]]
+        table = "u"
+        key = { de = "a" }
+        columnas = ["x"]
+        columns = "x"
+        [streams.una.params]
+        desde = { }
+        hasta = { type = "fecha", default = 1 }
+        clase = { type = "enum" }
+        nota = { type = "text", max_length = -1, size = 3 }
+        n = 3
+        "#,
+    );
+    for expected in [
+        "latido.toml admin_roles: invalid type: integer `7`",
+        "latido.toml: unknown field `builtin`, expected one of `admin_roles`, `builtin_streams`, `streams`, `apps`",
+        "[streams.una]: missing field `query`",
+        "[streams.una] check: invalid type: integer `1`, expected a string",
+        "[streams.una] keys: invalid type: string \"a\", expected a sequence",
+        "[streams.una]: unknown field `typo`, expected one of `query`, `check`,",
+        "[streams.una] interval_ms: expected 0 to 3600000 milliseconds",
+        "[streams.una] event: \"status\" is the protocol's own",
+        "[streams.una] tables: entry 1: missing field `table`",
+        "[streams.una] tables: entry 1: unknown field `tabla`, expected one of `table`, `key`, `via`, `columns`",
+        "[streams.una] tables: entry 1 key: expected a column's name",
+        "[streams.una] tables: \"u\" key: expected a column's name",
+        "[streams.una] tables: \"u\" columns: invalid type: string \"x\"",
+        "[streams.una] tables: \"u\": unknown field `columnas`",
+        "[streams.una] params.desde: missing field `type`",
+        "[streams.una] params.hasta: type: expected date, integer, text, boolean or enum",
+        "[streams.una] params.clase: values: expected texts",
+        "[streams.una] params.nota: unknown field `size`, expected one of `type`, `default`, `max_length`, `values`",
+        "[streams.una] params.nota: max_length: expected 1 to 1000 bytes",
+        "[streams.una] params.n: invalid type: integer `3`",
+        "20 mistakes",
+    ] {
+        assert!(text.contains(expected), "{expected}\n{text}");
+    }
+}
+
+#[test]
 fn errors_of_an_invalid_file_name_their_position() {
     for (text, expected) in [
         ("streams = 1", "latido.toml"),

@@ -1,8 +1,7 @@
 //! The parameters of a stream, as the table `[streams.NAME.params]` declares them.
 
-use serde::Deserialize;
-
 use crate::config::stream_parser::{EXPECTED_NAME, StreamParser, is_name};
+use crate::config::toml_fields::Fields;
 use latido_stream::{DEFAULT_TEXT_BYTES, MAX_TEXT_BYTES, Param, ParamKind};
 
 /// The largest number of parameters of a stream.
@@ -11,13 +10,11 @@ const MAX_PARAMS: usize = 8;
 /// The parameter of addresses that holds the token.
 const TOKEN: &str = "token";
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+/// The fields of one parameter.
 struct ParamTable {
-    #[serde(rename = "type")]
     kind: String,
     default: Option<toml::Value>,
-    max_length: Option<usize>,
+    max_length: Option<i64>,
     values: Option<Vec<String>>,
 }
 
@@ -53,12 +50,31 @@ impl<'a, 'b> StreamParams<'a, 'b> {
             if key_fields.contains(&name) {
                 self.add_error(&name, "is a key part already; expected another name");
             }
-            match table.try_into::<ParamTable>() {
-                Ok(table) => parsed.extend(self.param(name, table)),
+            match table.try_into() {
+                Ok(table) => {
+                    let table = self.table(&name, Fields::new(table));
+                    parsed.extend(table.and_then(|table| self.param(name, table)));
+                }
                 Err(error) => self.add_error(&name, error.message()),
             }
         }
         parsed
+    }
+
+    fn table(&mut self, name: &str, mut fields: Fields) -> Option<ParamTable> {
+        let kind = fields.require("type");
+        let (default, max_length) = (fields.take("default"), fields.take("max_length"));
+        let values = fields.take("values");
+        for (field, problem) in fields.finish() {
+            let field = field.map(|field| format!("{field}: ")).unwrap_or_default();
+            self.add_error(name, &format!("{field}{problem}"));
+        }
+        Some(ParamTable {
+            kind: kind?,
+            default,
+            max_length,
+            values,
+        })
     }
 
     fn param(&mut self, name: String, table: ParamTable) -> Option<Param> {
@@ -97,13 +113,14 @@ impl<'a, 'b> StreamParams<'a, 'b> {
             "integer" => Some(ParamKind::Integer),
             "boolean" => Some(ParamKind::Boolean),
             "text" => {
-                let max_bytes = table.max_length.unwrap_or(DEFAULT_TEXT_BYTES);
-                if !(1..=MAX_TEXT_BYTES).contains(&max_bytes) {
-                    self.add_error(
-                        name,
-                        &format!("max_length: expected 1 to {MAX_TEXT_BYTES} bytes"),
-                    );
-                }
+                let limit = table.max_length.map(usize::try_from);
+                let limit = limit.unwrap_or(Ok(DEFAULT_TEXT_BYTES)).ok();
+                let max_bytes = limit.filter(|limit| (1..=MAX_TEXT_BYTES).contains(limit));
+                let max_bytes = max_bytes.unwrap_or_else(|| {
+                    let expected = format!("max_length: expected 1 to {MAX_TEXT_BYTES} bytes");
+                    self.add_error(name, &expected);
+                    DEFAULT_TEXT_BYTES
+                });
                 Some(ParamKind::Text { max_bytes })
             }
             "enum" => self.enum_values(name, table.values.clone().unwrap_or_default()),

@@ -3,18 +3,8 @@
 use serde::Deserialize;
 
 use crate::config::stream_parser::StreamParser;
+use crate::config::toml_fields::Fields;
 use latido_stream::{KeyRoute, SourceTable};
-
-/// An entry of `[[streams.NAME.tables]]`.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct TableEntry {
-    table: String,
-    key: Option<KeyColumns>,
-    via: Option<String>,
-    #[serde(default)]
-    columns: Vec<String>,
-}
 
 /// The columns of a table with the key parts; a single one may be written without brackets.
 #[derive(Deserialize)]
@@ -37,19 +27,32 @@ impl KeyColumns {
 }
 
 impl StreamParser<'_> {
+    /// Parses the entries of `[[streams.NAME.tables]]`.
     pub(super) fn parse_tables(
         &mut self,
-        tables: Vec<TableEntry>,
+        tables: Vec<toml::Table>,
         key_fields: &[String],
     ) -> Vec<SourceTable> {
         let mut parsed = Vec::new();
-        for TableEntry {
-            table,
-            key,
-            via,
-            columns,
-        } in tables
-        {
+        for (entry, number) in tables.into_iter().zip(1..) {
+            let mut fields = Fields::new(entry);
+            let has_route = fields.has("key") || fields.has("via");
+            let table: Option<String> = fields.require("table");
+            let key: Option<KeyColumns> = fields.take("key");
+            let via: Option<String> = fields.take("via");
+            let columns: Vec<String> = fields.take("columns").unwrap_or_default();
+            let of = match &table {
+                Some(table) => format!("{table:?}"),
+                None => format!("entry {number}"),
+            };
+            for (field, problem) in fields.finish() {
+                let field = field.map(|field| format!(" {field}")).unwrap_or_default();
+                self.add_error(Some("tables"), &format!("{of}{field}: {problem}"));
+            }
+            // A mistake in one of them must not look like an entry for every key.
+            let (Some(table), false) = (table, has_route && key.is_none() && via.is_none()) else {
+                continue;
+            };
             let route = self.parse_route(&table, key, via, key_fields);
             let keys: &[String] = match &route {
                 KeyRoute::Columns(keys) => keys,
