@@ -5,6 +5,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use latido::app::SERVING_ROLE;
 use latido::config::{Flags, duration};
+use serde_json::Value;
 
 /// The text below the help of every command that takes settings.
 const SETTINGS_HELP: &str = "Every flag is a variable as well. A flag wins over the environment, the environment over a .env file in the \
@@ -117,6 +118,10 @@ pub(crate) struct TokenArgs {
     /// The user's role (claim rol); one of ADMIN_ROLES may watch everything
     #[arg(long)]
     pub(crate) rol: Option<String>,
+    /// Another claim, such as the keys of a stream: tienda_id=7. VALUE is JSON, or else a text; may be
+    /// repeated
+    #[arg(long, value_name = "NAME=VALUE", value_parser = parse_claim)]
+    pub(crate) claim: Vec<(String, Value)>,
     /// Lifetime of the token: 90s, 15m, 1h, 7d
     #[arg(long, default_value = "1h", value_parser = parse_duration)]
     pub(crate) expires_in: Duration,
@@ -157,11 +162,54 @@ fn parse_duration(text: &str) -> Result<Duration, InvalidDuration> {
     duration(text).ok_or(InvalidDuration)
 }
 
+/// The error for a claim without a name.
+#[derive(Debug, thiserror::Error)]
+#[error("expected NAME=VALUE, such as tienda_id=7")]
+struct InvalidClaim;
+
+/// Splits `NAME=VALUE`. A value that is no JSON is a text.
+fn parse_claim(text: &str) -> Result<(String, Value), InvalidClaim> {
+    let (name, value) = text.split_once('=').ok_or(InvalidClaim)?;
+    if name.is_empty() {
+        return Err(InvalidClaim);
+    }
+    let value = serde_json::from_str(value).unwrap_or_else(|_| value.into());
+    Ok((name.to_owned(), value))
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
 
     use super::*;
+
+    #[test]
+    fn values_of_claims_are_json_or_text() {
+        use serde_json::json;
+        for (text, name, value) in [
+            ("tienda_id=7", "tienda_id", json!(7)),
+            ("tienda_id=\"7\"", "tienda_id", json!("7")),
+            ("caja=c/1=a", "caja", json!("c/1=a")),
+            ("caja=", "caja", json!("")),
+            ("tiendas=[\"a\",7]", "tiendas", json!(["a", 7])),
+            (
+                "app_metadata={\"org\":\"o1\"}",
+                "app_metadata",
+                json!({"org": "o1"}),
+            ),
+            ("a={b", "a", json!("{b")),
+        ] {
+            assert_eq!(
+                parse_claim(text).unwrap(),
+                (name.to_owned(), value),
+                "{text}"
+            );
+        }
+        for text in ["", "a", "=7"] {
+            let error = parse_claim(text).unwrap_err().to_string();
+            assert!(error.contains("NAME=VALUE"), "{text}: {error}");
+        }
+    }
 
     #[test]
     fn commands_are_well_formed() {

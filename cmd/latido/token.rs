@@ -29,6 +29,7 @@ fn signed_token(
         role: args.rol,
         issuer: config.issuer.clone(),
         audience: config.audience.clone(),
+        claims: args.claim,
     };
     let clock = Clock::system();
     let token = issue(secret, &spec, &clock, args.expires_in)?;
@@ -56,6 +57,7 @@ mod tests {
             user: user.into(),
             negocio,
             rol: None,
+            claim: Vec::new(),
             expires_in: Duration::from_secs(60),
         }
     }

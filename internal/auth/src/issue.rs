@@ -22,6 +22,8 @@ pub struct TokenSpec {
     pub issuer: Option<String>,
     /// The audience, as claim `aud`.
     pub audience: Option<String>,
+    /// Further claims, such as the keys of a stream under the name of its key.
+    pub claims: Vec<(String, Value)>,
 }
 
 /// The reason no token was issued.
@@ -30,6 +32,11 @@ pub enum IssueError {
     /// The secret can't be used.
     #[error(transparent)]
     Secret(#[from] KeyError),
+    /// A further claim has the name of another.
+    #[error(
+        "the claim {0} comes twice; expected each name once, and none that another option sets"
+    )]
+    RepeatedClaim(String),
     /// The library could not sign the token.
     #[error("the token could not be signed")]
     Sign,
@@ -66,6 +73,11 @@ pub fn issue(
     }
     claims.insert("iat".into(), now_s.into());
     claims.insert("exp".into(), now_s.saturating_add(lifetime_s).into());
+    for (name, value) in &spec.claims {
+        if claims.insert(name.clone(), value.clone()).is_some() {
+            return Err(IssueError::RepeatedClaim(name.clone()));
+        }
+    }
     let key = EncodingKey::from_secret(secret.expose().as_bytes());
     jsonwebtoken::encode(&Header::new(Algorithm::HS256), &Value::Object(claims), &key)
         .map_err(|_| IssueError::Sign)
@@ -94,6 +106,32 @@ mod tests {
     use crate::{Verifier, VerifierConfig};
 
     #[test]
+    fn further_claims_do_not_replace_others() {
+        let (clock, secret) = (Clock::system(), Secret::new("s".repeat(32)));
+        let token = |claims: &[&str]| {
+            let spec = TokenSpec {
+                user: "ana".into(),
+                role: Some("jefe".into()),
+                claims: claims
+                    .iter()
+                    .map(|name| ((*name).into(), 7.into()))
+                    .collect(),
+                ..TokenSpec::default()
+            };
+            issue(&secret, &spec, &clock, Duration::from_secs(60))
+        };
+        assert!(token(&["tienda_id", "caja"]).is_ok());
+        for (claims, name) in [
+            (&["a", "a"][..], "a"),
+            (&["id"], "id"),
+            (&["exp"], "exp"),
+            (&["rol"], "rol"),
+        ] {
+            assert_eq!(token(claims), Err(IssueError::RepeatedClaim(name.into())));
+        }
+    }
+
+    #[test]
     fn issued_tokens_are_accepted() {
         let (clock, secret) = (Clock::system(), Secret::new("s".repeat(32)));
         let config = VerifierConfig {
@@ -108,6 +146,7 @@ mod tests {
             role: Some("negocio".into()),
             issuer: Some("me".into()),
             audience: None,
+            claims: vec![("tienda_id".into(), 7.into())],
         };
         let token = issue(&secret, &spec, &clock, Duration::from_secs(60)).unwrap();
         let principal = verifier.try_verify_cached(&token).unwrap().unwrap();

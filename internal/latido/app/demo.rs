@@ -191,6 +191,7 @@ fn token_signer(
         role,
         issuer: verifier.issuer.clone(),
         audience: verifier.audience.clone(),
+        ..TokenSpec::default()
     };
     move || Ok(issue(&secret, &spec, &Clock::system(), TOKEN_LIFETIME)?)
 }
