@@ -26,21 +26,35 @@ pub(super) struct ChannelAddress {
     /// The segments that are the key's parts, percent-encoded.
     parts: Vec<String>,
     is_events: bool,
+    /// True if the stream's keys have that many parts.
+    is_complete: bool,
 }
 
 impl ChannelAddress {
-    /// Parses a path. Returns `None` if no stream has that name, or another number of key parts.
+    /// Parses a path. Returns `None` if no stream has that name. An address with another number of
+    /// key parts is answered with the form that was expected.
     pub(super) fn parse(catalog: &Catalog, path: &str) -> Option<Self> {
         let mut segments = path.strip_prefix('/')?.split('/');
         let stream = catalog.find(&decode_segment(segments.next()?)?)?;
         let mut parts: Vec<_> = segments.map(ToOwned::to_owned).collect();
         let expected = catalog.get(stream).key_fields.len();
         let is_events = parts.len() == expected + 1 && parts.pop_if(|end| end == EVENTS).is_some();
-        (parts.len() == expected).then_some(Self {
+        Some(Self {
             stream,
+            is_complete: parts.len() == expected,
             parts,
             is_events,
         })
+    }
+
+    /// Returns the refusal of an address with another number of key parts.
+    fn expected_form(&self, catalog: &Catalog) -> ApiError {
+        let stream = catalog.get(self.stream);
+        let parts = stream.key_fields.iter().map(|field| format!("/<{field}>"));
+        let form = format!("/{}{}", stream.name, parts.collect::<String>());
+        ApiError::not_found_because(format!(
+            "nothing is here; expected {form} or {form}/{EVENTS}, with percent-encoded parts"
+        ))
     }
 
     /// Answers a request for the channel.
@@ -49,6 +63,9 @@ impl ChannelAddress {
         state: Arc<ServerState>,
         head: RequestHead,
     ) -> Result<Response, ApiError> {
+        if !self.is_complete {
+            return Err(self.expected_form(&state.catalog));
+        }
         let name = self.channel_name(&state.catalog, &head.query);
         let name = name.ok_or_else(ApiError::not_found)?;
         if self.is_events {
@@ -120,12 +137,10 @@ mod tests {
                 "{path}"
             );
         }
+        for path in ["", "/", "totales", "/nada", "/nada/1", "/%ff"] {
+            assert_eq!(ChannelAddress::parse(&catalog, path), None, "{path}");
+        }
         for path in [
-            "",
-            "/",
-            "totales",
-            "/nada",
-            "/nada/1",
             "/estadisticas",
             "/estadisticas/a/b",
             "/estadisticas/a/events/b",
@@ -134,9 +149,9 @@ mod tests {
             "/ventas/7/3/events/events",
             "/totales/1",
             "/totales/events/events",
-            "/%ff",
         ] {
-            assert_eq!(ChannelAddress::parse(&catalog, path), None, "{path}");
+            let address = ChannelAddress::parse(&catalog, path).unwrap();
+            assert!(!address.is_complete, "{path}");
         }
         let address = ChannelAddress::parse(&catalog, "/estadisticas/%ff").unwrap();
         assert_eq!(address.channel_name(&catalog, ""), None);

@@ -51,6 +51,11 @@ impl ApiError {
         Self::new(StatusCode::NOT_FOUND, "not_found", "nothing is here")
     }
 
+    /// Builds a 404 that says what would be found.
+    pub(super) fn not_found_because(message: String) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found", message)
+    }
+
     pub(super) fn forbidden_origin() -> Self {
         Self::new(
             StatusCode::FORBIDDEN,

@@ -45,6 +45,18 @@ async fn addresses_show_the_numbers_of_every_kind_of_channel() {
     );
     let message = refused["error"]["message"].as_str().unwrap();
     assert!(message.contains("\"tienda\""), "{message}");
+    for (path, form) in [
+        ("/cajas/7", "/cajas/<tienda_id>/<caja>"),
+        ("/cajas/7/c/1", "/cajas/<tienda_id>/<caja>/events"),
+        ("/totales/7", "/totales or /totales/events"),
+        ("/rangos", "/rangos/<tienda_id>"),
+    ] {
+        let (status, refused) = get(&app, path).await;
+        let error = &refused["error"];
+        assert_eq!((status, &error["code"]), (404, &json!("not_found")));
+        let message = error["message"].as_str().unwrap();
+        assert!(message.contains(form), "{path}: {message}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
