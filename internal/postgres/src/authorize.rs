@@ -114,7 +114,7 @@ pub(super) fn granted_key(stream: &Stream, text: &str) -> Option<Key> {
     // The types are unknown only before the stream was prepared; then texts are compared.
     let types = stream.key_types.get().cloned();
     let types = types.unwrap_or_else(|| vec![KeyType::Text; stream.key_fields.len()]);
-    stream.parse_key_without_params(&types, text).ok()
+    stream.parse_permission_text(&types, text).ok()
 }
 
 /// Returns the claims that an `authorize` query is shown.

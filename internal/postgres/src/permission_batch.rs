@@ -76,7 +76,7 @@ impl Database {
             .map(|(_, claims)| shown_claims(*claims))
             .collect();
         let written = |keys: &Vec<&Key>| {
-            let texts: Vec<_> = keys.iter().map(|key| stream.write_key(key)).collect();
+            let texts: Vec<_> = keys.iter().map(|key| stream.permission_text(key)).collect();
             array_text(&texts)
         };
         let keys: Vec<String> = askers.values().map(written).collect();

@@ -157,7 +157,7 @@ impl Database {
         if user.as_str().contains('\0') {
             return Ok(Vec::new());
         }
-        let texts: Vec<String> = keys.iter().map(|key| stream.write_key(key)).collect();
+        let texts: Vec<String> = keys.iter().map(|key| stream.permission_text(key)).collect();
         let (user, claims) = (user.as_str(), TextParameter(shown_claims(claims).into()));
         let values: [&(dyn ToSql + Sync); 3] = [&user, &texts, &claims];
         let types = user_and_key_types().into_iter();

@@ -23,6 +23,17 @@ const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'_')
     .remove(b'~');
 
+/// Returns a key part as the names of channels write it, where they encode parts.
+pub fn encode_part(part: &str) -> String {
+    utf8_percent_encode(part, ENCODED).to_string()
+}
+
+/// Returns the parameters of a channel as its name writes them: the query of a URL.
+pub fn encode_params<'a>(params: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    query.extend_pairs(params).finish()
+}
+
 /// The reason why a text is not a key of a stream.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidKey {
@@ -277,9 +288,29 @@ impl Stream {
     pub fn write_key(&self, key: &Key) -> String {
         let parts = key.parts().map(|part| match self.has_plain_keys() {
             true => part.to_owned(),
-            false => utf8_percent_encode(part, ENCODED).to_string(),
+            false => encode_part(part),
         });
         parts.collect::<Vec<_>>().join("/")
+    }
+
+    /// Returns the key as an `authorize` query is shown it: a key of one part is the part, also if
+    /// channels encode it, and one of several parts is written as in a channel.
+    pub fn permission_text(&self, key: &Key) -> String {
+        match self.key_fields.len() {
+            1 => key.parts().collect(),
+            _ => self.write_key(key),
+        }
+    }
+
+    /// Parses a key that an `authorize` query returned, in any spelling.
+    ///
+    /// # Errors
+    /// The reason why it is not valid.
+    pub fn parse_permission_text(&self, types: &[KeyType], text: &str) -> Result<Key, InvalidKey> {
+        match self.key_fields.len() {
+            1 => self.canonical_key(types, &[text]),
+            _ => self.parse_key_without_params(types, text),
+        }
     }
 
     /// Returns the canonical name of the channel of a topic of this stream.
@@ -289,9 +320,8 @@ impl Stream {
             name.push(':');
         }
         name.push_str(&self.write_key(key));
-        let mut params = form_urlencoded::Serializer::new(String::new());
-        let names = self.params.iter().map(|param| &param.name);
-        let query = params.extend_pairs(names.zip(key.params())).finish();
+        let names = self.params.iter().map(|param| param.name.as_str());
+        let query = encode_params(names.zip(key.params()));
         if !query.is_empty() {
             name.push('?');
             name.push_str(&query);

@@ -23,7 +23,7 @@ pub use catalog::{Catalog, ChannelError};
 pub use column::{Column, ColumnKind};
 pub use definition::{KeyRoute, SourceTable, Stream, ZoneRule, key_prefix};
 pub use enum_labels::EnumLabels;
-pub use key_name::InvalidKey;
+pub use key_name::{InvalidKey, encode_params, encode_part};
 pub use key_type::KeyType;
 pub use local_day::LocalDay;
 pub use lower_case::LowerCase;

@@ -3,7 +3,9 @@
 
 use latido_base::ident::{Key, UserId};
 use latido_postgres::{Config, Database, DatabaseError, FindingLevel, examine};
-use latido_stream::{Catalog, KeyType, PermissionQuestion, PermissionSource, Stream};
+use latido_stream::{
+    Catalog, KeyType, Param, ParamKind, PermissionQuestion, PermissionSource, Stream,
+};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::TestRunner;
@@ -91,7 +93,7 @@ async fn third_parameter_is_jsonb_or_json_and_there_is_no_fourth() {
         let Some(found) = refused else {
             assert_eq!(allowed, Ok(keys.to_vec()), "{condition}");
             assert_eq!(finding.level, FindingLevel::Ok, "{condition}");
-            assert_eq!(installed.unwrap(), Vec::<String>::new(), "{condition}");
+            assert!(installed.unwrap().is_empty(), "{condition}");
             assert_eq!(database.authorize_problem(stream), None);
             continue;
         };
@@ -292,4 +294,82 @@ fn random_rights_reach_no_other_user_or_tenant() {
             check(&client, &database, &streams, case).await;
         }
     });
+}
+
+/// A key of one part is shown as it is, also if the stream has parameters, which its channels encode.
+#[tokio::test]
+async fn keys_of_one_part_are_shown_as_they_are() {
+    let (_home, _client, database) = open("").await;
+    let param = Param {
+        name: "desde".to_owned(),
+        kind: ParamKind::Date,
+        default: None,
+    };
+    for params in [vec![], vec![param]] {
+        let one = Stream {
+            query: String::new(),
+            authorize_query: Some(
+                "SELECT k FROM unnest($2::text[]) AS k WHERE $1 = 'ana' AND k IN ('a b/c%2F', 'x')"
+                    .into(),
+            ),
+            params,
+            ..Stream::test_stream("notas", Some(KeyType::Text))
+        };
+        let keys = ["a b/c%2F", "a b/c/", "x"].map(Key::from_canonical);
+        let user = UserId::new("ana");
+        let allowed = database.allowed_keys(&one, &user, &keys);
+        assert_eq!(
+            allowed.await,
+            Ok(vec![keys[0].clone(), keys[2].clone()]),
+            "{:?}",
+            one.params
+        );
+        let questions = keys.each_ref().map(|key| PermissionQuestion {
+            user: &user,
+            claims: None,
+            key,
+        });
+        let answers = database.allowed_batch(&one, &questions).unwrap().await;
+        assert_eq!(answers, [Ok(true), Ok(false), Ok(true)], "{:?}", one.params);
+    }
+}
+
+/// The function of docs/streams.md writes the parts of a key as channels do. Joined as they are, the
+/// text of one key may be another's.
+#[tokio::test]
+async fn documented_function_writes_keys_as_channels_do() {
+    let (_home, client, database) = open("CREATE TABLE cajas (tienda text, caja text)").await;
+    let docs = include_str!("../../../docs/streams.md");
+    let (_, code) = docs.split_once("-- clave.sql\n").unwrap();
+    let (code, _) = code.split_once("```").unwrap();
+    client.batch_execute(code).await.unwrap();
+    let own = [["7", "a b"], ["a%2Fb", "c"], ["ñandú/😀", "-._~ \"'&+#?"]];
+    for parts in own {
+        let insert = "INSERT INTO cajas VALUES ($1, $2)";
+        client
+            .execute(insert, &[&parts[0], &parts[1]])
+            .await
+            .unwrap();
+    }
+    let authorize =
+        "SELECT clave(tienda, caja) FROM cajas WHERE $1 = 'ana' AND clave(tienda, caja) = ANY ($2)";
+    let stream = Stream {
+        key_types: vec![KeyType::Text, KeyType::Text].into(),
+        ..stream(authorize)
+    };
+    let others = [
+        ["a/b", "c"],
+        ["a%252Fb", "c"],
+        ["7", "a%20b"],
+        ["7/a b", ""],
+    ];
+    let own = own.map(Key::from_parts);
+    let keys: Vec<_> = own
+        .iter()
+        .cloned()
+        .chain(others.map(Key::from_parts))
+        .collect();
+    let user = UserId::new("ana");
+    let allowed = database.allowed_keys(&stream, &user, &keys).await.unwrap();
+    assert_eq!(allowed, own);
 }
