@@ -3,7 +3,9 @@
 use serde_json::{Map, Value, json};
 
 use crate::specification::stream_docs::{PartDocs, StreamDocs};
-use latido_stream::{Column, ColumnKind, KeyType, MAX_KEY_BYTES, Param, ParamKind};
+use latido_stream::{
+    Column, ColumnKind, KeyType, MAX_KEY_BYTES, Param, ParamKind, encode_params, encode_part,
+};
 
 /// The read time in the examples, in Unix seconds.
 const EXAMPLE_UNIX_S: i64 = 1_763_780_000;
@@ -129,12 +131,19 @@ impl StreamDocs {
         let mut channel = self.name.clone();
         for (index, part) in self.parts.iter().enumerate() {
             channel.push(if index == 0 { ':' } else { '/' });
-            channel.push_str(&part.example_key());
+            let example = part.example_key();
+            channel.push_str(&match self.parts.len() == 1 && self.params.is_empty() {
+                // Such a key is written as it is.
+                true => example,
+                false => encode_part(&example),
+            });
         }
         let needed = self.params.iter().filter(|param| param.default.is_none());
-        for (index, param) in needed.enumerate() {
-            channel.push(if index == 0 { '?' } else { '&' });
-            channel.push_str(&format!("{}={}", param.name, example_param(&param.kind)));
+        let needed = needed.map(|param| (param.name.as_str(), example_param(&param.kind)));
+        let query = encode_params(needed);
+        if !query.is_empty() {
+            channel.push('?');
+            channel.push_str(&query);
         }
         channel
     }
@@ -200,5 +209,53 @@ fn example_value(kind: ColumnKind) -> Value {
         ColumnKind::Boolean => true.into(),
         ColumnKind::Text => "text".into(),
         ColumnKind::Any => Value::Null,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use latido_stream::EnumLabels;
+
+    use super::*;
+
+    fn docs(parts: &[(&str, KeyType)], params: Vec<Param>) -> StreamDocs {
+        let part = |(field, key_type): &(&str, KeyType)| PartDocs {
+            field: (*field).to_owned(),
+            prefix: String::new(),
+            key_type: Some(key_type.clone()),
+            schema: String::new(),
+        };
+        StreamDocs {
+            name: "notas".to_owned(),
+            event: "notas".to_owned(),
+            parts: parts.iter().map(part).collect(),
+            params,
+            columns: None,
+            hook_paths: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn example_channels_are_written_as_the_server_reads_them() {
+        let label = KeyType::Enum(EnumLabels::new(["En curso / 50%"]));
+        let modo = Param {
+            name: "modo".to_owned(),
+            kind: ParamKind::Enum(vec!["más & más".to_owned()]),
+            default: None,
+        };
+        let one = [("estado", label.clone())];
+        let two = [("tienda", KeyType::Integer), ("estado", label)];
+        for (parts, params, expected) in [
+            (&one[..], vec![], "notas:En curso / 50%"),
+            (&two, vec![], "notas:123/En%20curso%20%2F%2050%25"),
+            (
+                &one,
+                vec![modo],
+                "notas:En%20curso%20%2F%2050%25?modo=m%C3%A1s+%26+m%C3%A1s",
+            ),
+            (&[], vec![], "notas"),
+        ] {
+            assert_eq!(docs(parts, params).example_channel(), expected);
+        }
     }
 }
