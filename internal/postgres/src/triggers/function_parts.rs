@@ -3,7 +3,7 @@
 use crate::instance::InstanceName;
 use crate::quote::quote_ident;
 use crate::triggers::payload_sql::gate_sql;
-use crate::triggers::table_route::{Gate, TableRoute};
+use crate::triggers::table_route::{Gate, LookupArgument, TableRoute};
 use crate::triggers::trigger_event::TriggerKind;
 use crate::watch_locks::try_gate_sql;
 
@@ -69,8 +69,22 @@ impl FunctionParts<'_> {
     /// Returns whether no column that counts has floating-point numbers. A setting costs a writer
     /// about a microsecond.
     fn is_exact(&self) -> bool {
-        let mut types = self.column_types.iter();
-        !self.change_columns.is_empty() && types.all(|of| EXACT_TYPES.contains(&of.as_str()))
+        let is_exact = |of: &str| EXACT_TYPES.contains(&of);
+        let facts = match self.route {
+            TableRoute::Lookup(lookup) => lookup.facts.as_ref(),
+            TableRoute::Columns(_) | TableRoute::EveryKey => None,
+        };
+        let arguments = facts.map_or(&[][..], |facts| &facts.arguments);
+        !self.change_columns.is_empty()
+            && self.column_types.iter().all(|of| is_exact(of))
+            && arguments.iter().all(|argument| match argument {
+                LookupArgument::Column {
+                    data_type,
+                    is_compared_as_text,
+                    ..
+                } => !is_compared_as_text || is_exact(data_type),
+                LookupArgument::Row { .. } => false,
+            })
     }
 
     /// Returns the SQL for the columns whose change counts, of rows under that alias.

@@ -49,6 +49,7 @@ fn lineas_table() -> WatchedTable {
             name: "pedido_id".to_owned(),
             data_type: "bigint".to_owned(),
             collation: None,
+            is_compared_as_text: false,
         }],
         path: vec![PathTable {
             schema: "public".to_owned(),

@@ -202,6 +202,7 @@ impl Examination<'_> {
                     name: name.clone(),
                     data_type: row.try_get(1).map_err(to_error)?,
                     collation: row.try_get(2).map_err(to_error)?,
+                    is_compared_as_text: row.try_get(4).map_err(to_error)?,
                 });
             }
             all.push(name);

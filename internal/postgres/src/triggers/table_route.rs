@@ -66,6 +66,10 @@ pub(crate) enum LookupArgument {
         /// SQL for the collation, if it is not the type's own. It may take different texts for
         /// equal.
         collation: Option<String>,
+        /// True if values that the type's equality takes for one may have several texts, such as 7.0
+        /// and 7.00, or if the type has no equality.
+        #[serde(default, skip_serializing_if = "is_false")]
+        is_compared_as_text: bool,
     },
     /// The whole row: the table with all its columns, in their order.
     Row {
@@ -102,6 +106,13 @@ impl LookupArgument {
     /// form back.
     pub(super) fn comparable(&self, row: &str, form: &str) -> (String, String) {
         match self {
+            Self::Column {
+                is_compared_as_text: true,
+                ..
+            } => (
+                format!("{}::text COLLATE \"C\"", self.of_row(row)),
+                format!("{form}::{}", self.data_type()),
+            ),
             Self::Column { collation, .. } => {
                 let bytes = collation.as_ref().map(|_| " COLLATE \"C\"");
                 let value = format!("{}{}", self.of_row(row), bytes.unwrap_or_default());
@@ -113,6 +124,14 @@ impl LookupArgument {
             ),
         }
     }
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the signature is that of serde"
+)]
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// A table through which a lookup goes. Who changes a row of it may move rows below it to other keys,

@@ -34,6 +34,7 @@ impl<'a> TupleBody<'a> {
             data_type: String::new(),
             collation: (matches!(column.kind, KeyKind::Text | KeyKind::Padded))
                 .then(|| "\"C\"".to_owned()),
+            is_compared_as_text: false,
         });
         let count = columns.len();
         let unnested: Vec<_> = (1..=count)

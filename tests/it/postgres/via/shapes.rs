@@ -182,6 +182,27 @@ async fn texts_that_a_collation_takes_for_equal_stay_different_keys() {
         .await;
 }
 
+/// An UPDATE of many rows compares old rows with new ones. Types differ in what is equal, or have no
+/// equality; what a lookup reads stays as it is.
+#[tokio::test]
+async fn equal_values_of_several_texts_stay_different_arguments() {
+    let schema = "CREATE TABLE medidas (n numeric, j json, b bit, otro int); CREATE TABLE textos (texto text, tienda bigint);
+        INSERT INTO textos VALUES ('7.0', 1), ('7.00', 2);
+        INSERT INTO medidas VALUES (7.0, '{\"tienda\": 1}', '1', 0), (7.00, '{\"tienda\": 2}', '0', 0)";
+    let mut scene = Scene::bare(schema).await;
+    for lookup in [
+        "SELECT t.tienda FROM changed c JOIN textos t ON t.texto = c.n::text",
+        "SELECT (c.j ->> 'tienda')::bigint FROM changed c",
+        "SELECT 2 - c.b::int::bigint FROM changed c WHERE c.j IS NOT NULL",
+    ] {
+        let medidas = via("medidas", lookup, &["otro"]);
+        scene.install(&stream(&["tienda"], vec![medidas])).await;
+        scene.watch_tiendas(1..=3).await;
+        let update = "UPDATE medidas SET otro = otro + 1";
+        assert_eq!(scene.told(update).await, set(&["1", "2"]), "{lookup}");
+    }
+}
+
 #[tokio::test]
 async fn numbers_that_a_session_prints_alike_are_different() {
     let schema = "CREATE TABLE medidas (tienda bigint, n float8); INSERT INTO medidas SELECT 1, 1 FROM generate_series(1, 2)";
