@@ -3,6 +3,8 @@
 //! `changed` is a temporary table there, and the lookup a function over it whose body PostgreSQL
 //! parses at once, so that its own record of dependencies is exact.
 
+use std::collections::BTreeSet;
+
 use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
 
@@ -17,6 +19,10 @@ use crate::triggers::{DiscoveryError, TableProblem};
 
 /// Whether the lookup names a whole row: a variable without a column in its parse tree.
 const WHOLE_ROW_SQL: &str = "SELECT prosqlbody::text LIKE '%:varattno 0 %' FROM pg_proc
+WHERE proname = 'latido_lookup' AND pronamespace = pg_my_temp_schema()";
+
+/// Whether the lookup locks what it reads, also inside a subquery.
+const LOCKS_SQL: &str = "SELECT prosqlbody::text LIKE '%:hasForUpdate true%' FROM pg_proc
 WHERE proname = 'latido_lookup' AND pronamespace = pg_my_temp_schema()";
 
 /// Finds what a table's lookup reads and returns. `fields` are the names of the stream's key parts.
@@ -76,13 +82,19 @@ impl Examination<'_> {
         created.map_err(|error| self.explain(error))?;
         let path = "SET LOCAL search_path = pg_catalog";
         self.session.execute(path).await?;
+        self.check_locks().await?;
         let uses = self.uses().await?;
         self.check_kinds(&uses)?;
         let functions = uses.iter().filter(|found| found.kind == "function");
         let mut facts = LookupFacts {
             parts,
             names: columns.into_iter().map(|(name, _)| name).collect(),
-            functions: functions.map(|found| found.name.clone()).collect(),
+            // An ordering has an operator for each direction, with one function or two.
+            functions: functions
+                .map(|found| found.name.clone())
+                .collect::<BTreeSet<_>>()
+                .into_iter()
+                .collect(),
             arguments: self.arguments(&uses).await?,
             path: Vec::new(),
         };
@@ -90,6 +102,16 @@ impl Examination<'_> {
             facts.path.push(self.path_table(found, &uses).await?);
         }
         Ok(facts)
+    }
+
+    /// Checks that the lookup does not lock rows: it runs in every write.
+    async fn check_locks(&self) -> Result<(), DiscoveryError> {
+        let locks = self.session.query(LOCKS_SQL, &[]).await?;
+        let locks = locks.first().map(|row| row.try_get::<_, bool>(0));
+        match locks.transpose().map_err(to_error)? {
+            Some(true) => Err(self.problem("it locks rows (FOR UPDATE or FOR SHARE)".to_owned())),
+            _ => Ok(()),
+        }
     }
 
     /// Checks that triggers can see the changes of everything that the lookup reads.

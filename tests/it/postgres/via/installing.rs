@@ -150,6 +150,14 @@ async fn wrong_lookups_are_refused() {
             "materialized view resumen",
         ),
         ("DELETE FROM changed RETURNING pedido_id", "refuses it"),
+        (
+            "SELECT p.tienda_id FROM changed c JOIN pedidos p ON p.id = c.pedido_id FOR SHARE OF p",
+            "locks rows",
+        ),
+        (
+            "SELECT p.tienda_id FROM changed c JOIN (SELECT * FROM pedidos FOR UPDATE) AS p ON p.id = c.pedido_id",
+            "locks rows",
+        ),
     ] {
         let catalog = stream(&["tienda_id"], vec![pedidos(), via("lineas", sql, &[])]);
         let error = scene.database.install(&catalog).await.unwrap_err();
