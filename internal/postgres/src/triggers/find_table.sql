@@ -6,7 +6,7 @@ FROM (SELECT coalesce(
         CASE WHEN pg_catalog.strpos($1, '.') OPERATOR(pg_catalog.>) 0 THEN
           pg_catalog.to_regclass(pg_catalog.quote_ident(pg_catalog.split_part($1, '.', 1)) OPERATOR(pg_catalog.||) '.' OPERATOR(pg_catalog.||)
             pg_catalog.quote_ident(pg_catalog.substr($1, pg_catalog.strpos($1, '.') OPERATOR(pg_catalog.+) 1))) END,
-        CASE WHEN $1 OPERATOR(pg_catalog.~) '^("[^"]+"|[[:alpha:]_][[:alnum:]_$]*)([.]("[^"]+"|[[:alpha:]_][[:alnum:]_$]*))?$'
+        CASE WHEN $1 OPERATOR(pg_catalog.~) '^("([^"]|"")+"|[[:alpha:]_][[:alnum:]_$]*)([.]("([^"]|"")+"|[[:alpha:]_][[:alnum:]_$]*))?$'
           THEN pg_catalog.to_regclass($1) END
       ) AS found) AS f
 LEFT JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) f.found

@@ -191,6 +191,22 @@ async fn wrong_lookups_are_refused() {
 }
 
 #[tokio::test]
+async fn tables_of_any_name_are_found_in_both_spellings() {
+    let schema = r#"CREATE SCHEMA "Mi esquema"; CREATE TABLE "Mi esquema"."Hijos ""de"" x" ("Mi tienda" bigint)"#;
+    let mut scene = Scene::bare(schema).await;
+    for name in [
+        r#"Mi esquema.Hijos "de" x"#,
+        r#""Mi esquema"."Hijos ""de"" x""#,
+    ] {
+        let lookup = via(name, "SELECT c.\"Mi tienda\" FROM changed c", &[]);
+        scene.install(&stream(&["tienda_id"], vec![lookup])).await;
+        scene.watch_tiendas(1..=3).await;
+        let insert = r#"INSERT INTO "Mi esquema"."Hijos ""de"" x" VALUES (2)"#;
+        assert_eq!(scene.told(insert).await, set(&["2"]), "{name}");
+    }
+}
+
+#[tokio::test]
 async fn functions_that_a_lookup_calls_are_named() {
     let scene = Scene::bare(SCHEMA).await;
     let function = "CREATE FUNCTION tienda_de(bigint) RETURNS bigint LANGUAGE sql STABLE AS 'SELECT tienda_id FROM public.pedidos WHERE id = $1'";
