@@ -81,7 +81,7 @@ async fn report_read_gaps(database: &Database, catalog: &Catalog) {
     // A database that does not respond gives no information.
     let gaps = database.recorded_read_gaps(catalog).await;
     for (stream, gap) in gaps.unwrap_or_default() {
-        tracing::warn!(stream, gap = %gap, "{}", gap.remedy());
+        tracing::warn!(stream, remedy = gap.remedy(&stream), "{gap}");
     }
 }
 

@@ -99,12 +99,12 @@ pub enum ReadGap {
 }
 
 impl ReadGap {
-    /// Returns what to do about it.
-    pub fn remedy(&self) -> String {
+    /// Returns what to do about it in a stream.
+    pub fn remedy(&self, stream: &str) -> String {
         match self {
             Self::UnlistedTable { table, .. } => {
                 format!(
-                    "add [[streams.….tables]] with table = \"{table}\", then run `latido install`"
+                    "add [[streams.{stream}.tables]] with table = {table:?}, then run `latido install`"
                 )
             }
             Self::UnlistedColumns { complete, .. } => {
@@ -277,7 +277,10 @@ mod tests {
         assert!(gaps(&other, &listed, false)[0].contains("reads base (x)"));
         assert!(gaps(&[], &listed, false)[0].contains("lists t, which the query does not read"));
         assert!(gaps(&[], &listed, true).is_empty());
+        let gap = &read_gaps(&[read("de \"t\"", Some(&["z"]))], &listed, false)[0];
+        let add = r#"add [[streams.s.tables]] with table = "de \"t\"","#;
+        assert!(gap.remedy("s").starts_with(add), "{}", gap.remedy("s"));
         let gap = &read_gaps(&[read("t", Some(&["z"]))], &listed, false)[0];
-        assert!(gap.remedy().contains(r#"columns = ["a", "k", "z"]"#));
+        assert!(gap.remedy("s").contains(r#"columns = ["a", "k", "z"]"#));
     }
 }

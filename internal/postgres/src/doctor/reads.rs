@@ -5,7 +5,7 @@ use crate::doctor::stream::subject;
 use crate::pool::Database;
 use crate::query_reads::QueryReadsError;
 use crate::read_gap::{ReadTable, read_gaps};
-use crate::triggers::recorded_reads::{defining_query, watched_tables};
+use crate::triggers::recorded_reads::{defining_query, watched_tables, without_unusable};
 use latido_inference::{Note, QueryReads, Refusal};
 use latido_stream::Stream;
 
@@ -20,14 +20,19 @@ pub(super) async fn examine(database: &Database, stream: &Stream) -> Vec<Finding
     match watched_tables(database, stream).await {
         Ok(watched) => {
             let is_hidden = reads.hidden_functions().next().is_some();
-            let tables = ReadTable::all(&reads);
+            let tables = match without_unusable(database, stream, ReadTable::all(&reads)).await {
+                Ok(tables) => tables,
+                Err(error) => return vec![Finding::failure(subject, error.to_string())],
+            };
             // Tables that the tree does not show are taken for those of hidden functions.
             let without = read_gaps(&tables, &watched, false).len();
             let gaps = read_gaps(&tables, &watched, is_hidden);
             let explains_hidden = without > gaps.len();
             let mut findings: Vec<_> = gaps
                 .iter()
-                .map(|gap| Finding::warning(&subject, gap.to_string()).remedy(gap.remedy()))
+                .map(|gap| {
+                    Finding::warning(&subject, gap.to_string()).remedy(gap.remedy(&stream.name))
+                })
                 .collect();
             findings.extend(
                 reads

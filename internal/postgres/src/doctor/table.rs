@@ -58,7 +58,14 @@ pub(super) async fn trigger_findings(database: &Database, catalog: &Catalog) -> 
         }
     };
     let mut findings: Vec<_> = found.tables.iter().map(one).collect();
-    for name in found.unused_functions {
+    // An entry with a mistake may need its functions; `latido install` would refuse before it removes
+    // them.
+    let unusable = found.tables.iter().filter(|table| table.problem.is_some());
+    let unusable: Vec<_> = unusable
+        .map(|table| format!("{}_", catalog.get(table.stream).name))
+        .collect();
+    let is_certain = |name: &String| !unusable.iter().any(|prefix| name.starts_with(prefix));
+    for name in found.unused_functions.into_iter().filter(is_certain) {
         let instance = database.instance();
         let detail = format!("function {instance}.{name} belongs to no table that is configured");
         findings.push(

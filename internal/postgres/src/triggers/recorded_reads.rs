@@ -11,10 +11,10 @@ use crate::pool::Database;
 use crate::query_reads::QueryReadsError;
 use crate::quote::{quote_ident, quote_literal};
 use crate::read_gap::{ReadGap, ReadTable, read_gaps};
-use crate::triggers::discover;
 use crate::triggers::generate::schema_comment;
 use crate::triggers::script::{ScriptSection, sha256_hex};
 use crate::triggers::watched_table::WatchedTable;
+use crate::triggers::{DiscoveryError, discover};
 use latido_stream::{Catalog, Stream};
 
 /// What stands before the record in the schema's comment.
@@ -117,7 +117,8 @@ impl Database {
             };
             let found = if recorded.query == sha256_hex(defining_query(stream)) {
                 let watched = watched_tables(self, stream).await?;
-                read_gaps(&recorded.tables, &watched, recorded.hidden)
+                let tables = without_unusable(self, stream, recorded.tables.clone()).await?;
+                read_gaps(&tables, &watched, recorded.hidden)
             } else {
                 vec![ReadGap::QueryChanged]
             };
@@ -143,9 +144,33 @@ pub(crate) async fn watched_tables(
     for table in &stream.tables {
         match discover::discover_table(database, stream, table).await {
             Ok(found) => watched.push(found),
-            Err(crate::triggers::DiscoveryError::Table(_)) => {}
-            Err(crate::triggers::DiscoveryError::Database(error)) => return Err(error),
+            Err(DiscoveryError::Table(_)) => {}
+            Err(DiscoveryError::Database(error)) => return Err(error),
         }
     }
     Ok(watched)
+}
+
+/// Leaves out tables that the stream lists with a mistake, such as a column that does not exist: that
+/// is reported, and they are no tables that it does not list.
+pub(crate) async fn without_unusable(
+    database: &Database,
+    stream: &Stream,
+    mut tables: Vec<ReadTable>,
+) -> Result<Vec<ReadTable>, DatabaseError> {
+    for table in &stream.tables {
+        match discover::discover_table(database, stream, table).await {
+            Ok(_) => continue,
+            Err(DiscoveryError::Table(_)) => {}
+            Err(DiscoveryError::Database(error)) => return Err(error),
+        }
+        match discover::find_relation(database, &stream.name, &table.name).await {
+            Ok((schema, name)) => {
+                tables.retain(|read| (&read.schema, &read.table) != (&schema, &name));
+            }
+            Err(DiscoveryError::Table(_)) => {}
+            Err(DiscoveryError::Database(error)) => return Err(error),
+        }
+    }
+    Ok(tables)
 }

@@ -138,3 +138,30 @@ async fn example_key_has_every_part() {
         "{findings:#?}"
     );
 }
+
+/// A mistake in an entry is told once: its table is listed, and its functions are needed.
+#[tokio::test]
+async fn misspelt_column_has_one_finding() {
+    let scene = Scene::bare(SCHEMA).await;
+    let right = readable(vec![pedidos(), lineas()], QUERY);
+    scene.database.install(&right).await.unwrap();
+    let wrong = via("lineas", LOOKUP, &["pedido_id", "cantidadd"]);
+    let catalog = readable(vec![pedidos(), wrong], QUERY);
+    let findings = examine(&scene.database, &catalog).await;
+    let problem = find(&findings, "triggers on lineas");
+    assert!(problem[0].detail.contains("no column cantidadd"));
+    for finding in &findings {
+        for part in ["does not list", "belongs to no table"] {
+            assert!(!finding.detail.contains(part), "{finding:?}");
+        }
+    }
+    let gaps = scene.database.recorded_read_gaps(&catalog).await.unwrap();
+    assert!(gaps.is_empty(), "{gaps:?}");
+    // A table that is not listed at all is told as before, in the form of the configuration.
+    let catalog = readable(vec![pedidos()], QUERY);
+    let findings = examine(&scene.database, &catalog).await;
+    let reads = find(&findings, "reads");
+    let remedy = reads.iter().find_map(|finding| finding.with_remedy.clone());
+    let expected = "add [[streams.ventas.tables]] with table = \"lineas\"";
+    assert!(remedy.unwrap().starts_with(expected), "{reads:?}");
+}
