@@ -22,6 +22,15 @@ const TOTAL_TIMEOUT: Duration = Duration::from_secs(30);
 /// The limits of the transaction. Without the first it would wait behind an ALTER TABLE.
 const LIMITS_SQL: &str = "SET LOCAL row_security = on; SET LOCAL lock_timeout = '1s'; SET LOCAL statement_timeout = '5s'; SET LOCAL client_min_messages = warning;";
 
+/// The definitions of a table's columns, as CREATE TABLE has them.
+const COLUMNS_SQL: &str = "SELECT pg_catalog.string_agg(pg_catalog.format('%I %s', a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod))
+           OPERATOR(pg_catalog.||) CASE WHEN c.oid IS NULL THEN '' ELSE pg_catalog.format(' COLLATE %I.%I', n.nspname, c.collname) END,
+         ', ' ORDER BY a.attnum)
+  FROM pg_catalog.pg_attribute a
+  LEFT JOIN pg_catalog.pg_collation c ON c.oid OPERATOR(pg_catalog.=) a.attcollation
+  LEFT JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.collnamespace
+ WHERE a.attrelid OPERATOR(pg_catalog.=) pg_catalog.to_regclass($1) AND a.attnum OPERATOR(pg_catalog.>) 0::pg_catalog.int2 AND NOT a.attisdropped";
+
 /// A connection with an open transaction, which ends without a trace.
 pub(super) struct LookupSession {
     connection: DedicatedConnection,
@@ -37,13 +46,10 @@ impl LookupSession {
     ) -> Result<T, E> {
         let connection = database.open_dedicated_direct().await?;
         let session = Self { connection };
-        let begin = format!(
-            "BEGIN READ WRITE; {LIMITS_SQL} {} CREATE TEMPORARY TABLE changed (LIKE {})",
-            lookup.path_sql,
-            table.qualified_name()
-        );
+        let begin = format!("BEGIN READ WRITE; {LIMITS_SQL} {}", lookup.path_sql);
         let examine = async {
             session.execute(&begin).await?;
+            session.create_changed(table).await?;
             work(&session).await
         };
         let result = timeout(TOTAL_TIMEOUT, examine).await;
@@ -53,6 +59,19 @@ impl LookupSession {
             let reason = "no answer while examining a lookup";
             Err(DatabaseError::unavailable(reason).into())
         })
+    }
+
+    /// Creates the table `changed`. LIKE would need the right to read all columns of the other.
+    async fn create_changed(&self, table: &WatchedTable) -> Result<(), DatabaseError> {
+        let name = table.qualified_name();
+        let rows = self.query(COLUMNS_SQL, &[(&name, Type::TEXT)]).await?;
+        let columns: Option<String> = match rows.first() {
+            Some(row) => row.try_get(0).map_err(to_error)?,
+            None => None,
+        };
+        let columns = columns.unwrap_or_default();
+        let create = format!("CREATE TEMPORARY TABLE changed ({columns})");
+        self.execute(&create).await
     }
 
     pub(super) fn client(&self) -> &Client {

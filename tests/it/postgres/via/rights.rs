@@ -133,6 +133,50 @@ async fn writer_needs_no_right_on_the_parents() {
     );
 }
 
+/// Policies that come after an installation are named by the next, which changes nothing.
+#[tokio::test]
+async fn policies_that_filter_the_lookup_are_named() {
+    let owned = Owned::new().await;
+    let policies = "ALTER TABLE pedidos ENABLE ROW LEVEL SECURITY";
+    owned.duena.batch_execute(policies).await.unwrap();
+    let warnings = async || {
+        let changes = owned.database().install(&ventas()).await.unwrap();
+        let warning = |change: InstallChange| match change {
+            InstallChange::Warning(text) => Some(text),
+            _ => None,
+        };
+        changes.into_iter().filter_map(warning).collect::<Vec<_>>()
+    };
+    assert_eq!(warnings().await, Vec::<String>::new());
+    let force = "ALTER TABLE pedidos FORCE ROW LEVEL SECURITY";
+    owned.duena.batch_execute(force).await.unwrap();
+    let [warning] = &warnings().await[..] else {
+        panic!("one warning");
+    };
+    for part in ["`via` of table lineas", "pedidos", "BYPASSRLS"] {
+        assert!(warning.contains(part), "{part}: {warning}");
+    }
+}
+
+/// The doctor examines a lookup with the rights that `latido grants` gives: those of columns.
+#[tokio::test]
+async fn rights_of_columns_are_enough_to_examine_a_lookup() {
+    let owned = Owned::new().await;
+    let grants = "REVOKE ALL ON lineas FROM escritor; GRANT SELECT (pedido_id, cantidad) ON lineas TO escritor;
+        GRANT SELECT (id, tienda_id) ON pedidos TO escritor";
+    owned.duena.batch_execute(grants).await.unwrap();
+    let url = owned.cluster.url().replacen("postgres@", "escritor@", 1);
+    let findings = examine(&open(&url, true), &ventas()).await;
+    let found = findings
+        .iter()
+        .find(|f| f.subject.contains("via of lineas"));
+    let found = found.unwrap();
+    assert_eq!(
+        (found.level, &*found.detail),
+        (FindingLevel::Ok, "finds tienda_id, through pedidos")
+    );
+}
+
 #[tokio::test]
 async fn nobody_else_runs_what_the_triggers_run() {
     let mut owned = Owned::new().await;
