@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
+use tokio_postgres::error::SqlState;
 
 use crate::triggers::{TableProblem, TriggerReport, TriggerState};
 use latido_base::ident::StreamId;
@@ -73,6 +74,9 @@ impl TriggerHealth {
     /// Counts a failure that a trigger reported, and logs each kind of failure once.
     pub(crate) fn record(&self, failure: TriggerFailure, stream: &str, metrics: &Metrics) {
         metrics.trigger_failures.inc();
+        if is_passing(&failure.sqlstate) {
+            return;
+        }
         let mut streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
         let known = streams.entry(failure.stream).or_default();
         known.last_failure = Some((Instant::now(), failure.sqlstate.clone()));
@@ -81,8 +85,8 @@ impl TriggerHealth {
                 stream,
                 table = failure.table,
                 sqlstate = failure.sqlstate,
-                "a trigger failed; the write succeeded, and every key of the stream is read again. A column was renamed or \
-                 retyped: run `latido doctor`, then `latido install`"
+                "a trigger failed; the write succeeded, and every key of the stream is read again{}",
+                remedy(&failure.sqlstate)
             );
             known.logged.insert(failure);
             self.new_failure.notify_one();
@@ -112,6 +116,24 @@ impl TriggerHealth {
     }
 }
 
+/// Returns whether a failure is that of one transaction (class 40, such as a serialization failure),
+/// and says nothing about the triggers.
+fn is_passing(sqlstate: &str) -> bool {
+    sqlstate.starts_with("40")
+}
+
+/// Returns what to do about a trigger that failed with that SQLSTATE, or nothing: others pass.
+fn remedy(sqlstate: &str) -> &'static str {
+    if sqlstate == SqlState::INSUFFICIENT_PRIVILEGE.code() {
+        ". The role that installed the triggers may not read a table of `via`, or row-level security concerns it: \
+         run `latido install` as the owner of the tables, or with BYPASSRLS"
+    } else if sqlstate.starts_with("42") {
+        ". A column was renamed or retyped: run `latido doctor`, then `latido install`"
+    } else {
+        ""
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -137,5 +159,24 @@ mod tests {
         assert_eq!(health.problem(StreamId(1)), None);
         let streams = health.streams.lock().unwrap();
         assert_eq!(streams[&StreamId(0)].logged.len(), MAX_LOGGED);
+    }
+
+    #[test]
+    fn remedy_fits_the_failure() {
+        assert!(remedy("42703").contains("`latido install`"));
+        assert!(remedy("42501").contains("BYPASSRLS"));
+        assert_eq!(remedy("54001"), "");
+    }
+
+    #[test]
+    fn serialization_failure_passes_with_its_transaction() {
+        let (health, metrics) = (TriggerHealth::default(), Metrics::new());
+        let failure = TriggerFailure {
+            sqlstate: "40001".to_owned(),
+            ..failure("t")
+        };
+        health.record(failure, "estadisticas", &metrics);
+        assert_eq!(metrics.trigger_failures.get(), 1);
+        assert_eq!(health.problem(StreamId(0)), None);
     }
 }

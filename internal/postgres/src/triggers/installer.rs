@@ -3,13 +3,16 @@
 use std::time::Duration;
 
 use tokio::time::sleep;
+use tokio_postgres::types::Type;
 
+use crate::error::DatabaseError;
 use crate::grants::{Grant, grant_script};
 use crate::instance::InstanceName;
 use crate::pool::Database;
+use crate::quote::quote_qualified;
 use crate::triggers::app_schema::AppSchema;
 use crate::triggers::discover;
-use crate::triggers::error::InstallError;
+use crate::triggers::error::{InstallError, TableProblem};
 use crate::triggers::generate::script_sections;
 use crate::triggers::inspect::{InstalledTriggers, TriggerState};
 use crate::triggers::install_change::InstallChange;
@@ -24,6 +27,9 @@ use latido_stream::Catalog;
 /// The number of attempts to take the locks, and the pause between them, in which writers continue.
 const MAX_ATTEMPTS: u32 = 6;
 const ATTEMPT_PAUSE: Duration = Duration::from_millis(400);
+
+/// Whether row-level security concerns the role of the session.
+const POLICIES_SQL: &str = "SELECT pg_catalog.row_security_active(pg_catalog.to_regclass($1))";
 
 /// The sections to run, and the changes to report afterwards.
 type Plan = (Vec<ScriptSection>, Vec<InstallChange>);
@@ -69,6 +75,7 @@ impl Database {
             .map(|section| InstallChange::Removed(section.subject.clone()))
             .collect();
         changes.extend(wanted.iter().filter_map(function_warning));
+        changes.extend(self.policy_warnings(&wanted).await?);
         let gated = discover::uses_gate(self).await?;
         let mut all = script_sections(self.instance(), &wanted, gated).into_iter();
         let shared = all.next().filter(|_| !found.shared_function_matches(gated));
@@ -85,6 +92,37 @@ impl Database {
         }
         todo.extend(recorded);
         Ok((guard_sections(self.instance(), &wanted, todo), changes))
+    }
+
+    /// Returns a warning for each table that a lookup reads and whose policies concern this role, with
+    /// whose rights the lookup runs.
+    async fn policy_warnings(
+        &self,
+        tables: &[WatchedTable],
+    ) -> Result<Vec<InstallChange>, DatabaseError> {
+        let mut warnings = Vec::new();
+        for table in tables {
+            let path = table.lookup_facts().map_or(&[][..], |facts| &facts.path);
+            for on in path {
+                let name = quote_qualified(&on.schema, &on.table);
+                let rows = self
+                    .query(
+                        "a look at the policies",
+                        POLICIES_SQL,
+                        &[(&name, Type::TEXT)],
+                    )
+                    .await?;
+                let is_active = rows.first().and_then(|row| row.try_get(0).ok());
+                if is_active.unwrap_or(false) {
+                    warnings.push(InstallChange::Warning(format!(
+                        "stream {}: `via` of table {} reads {name}, whose row-level security concerns this role: every change \
+                         counts as a change of every key. Install as a role with BYPASSRLS, or as the owner without FORCE ROW LEVEL SECURITY",
+                        table.stream, table.table
+                    )));
+                }
+            }
+        }
+        Ok(warnings)
     }
 
     /// Removes the triggers that could fail a write. It is for an installation that refuses: they do

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use latido_postgres::Database;
+use latido_postgres::{Database, FindingLevel, InstallChange, examine};
 use tokio_postgres::Client;
 
 use super::super::triggers::{NotificationTap, set};
