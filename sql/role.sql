@@ -1,4 +1,5 @@
--- The role that `latido serve` connects as: it may read the columns that the built-in stream and authorize.sql name, and write to no table.
+-- The role that `latido serve` connects as: it may read the columns that the built-in stream and authorize.sql name, if the database has
+-- these tables, and write to no table.
 -- Listening, notifying and the advisory locks of the interest gate need no grant. Run it once as the owner of the tables, who is also the
 -- one to run `latido install` (triggers are the tables' business, not this role's):
 --
@@ -25,6 +26,16 @@ END $$;
 GRANT USAGE ON SCHEMA public TO latido;
 -- Before PostgreSQL 15 whoever could connect could make tables here.
 REVOKE CREATE ON SCHEMA public FROM PUBLIC;
-GRANT SELECT (negocio_id, fecha, estado) ON citas TO latido;
-GRANT SELECT (id, admin_negocio_id) ON negocios TO latido;
-GRANT SELECT (id, rol) ON usuarios TO latido;
+-- What the built-in stream reads, as far as the database has it.
+DO $$
+BEGIN
+  IF pg_catalog.to_regclass('citas') IS NOT NULL THEN
+    GRANT SELECT (negocio_id, fecha, estado) ON citas TO latido;
+  END IF;
+  IF pg_catalog.to_regclass('negocios') IS NOT NULL THEN
+    GRANT SELECT (id, admin_negocio_id) ON negocios TO latido;
+  END IF;
+  IF pg_catalog.to_regclass('usuarios') IS NOT NULL THEN
+    GRANT SELECT (id, rol) ON usuarios TO latido;
+  END IF;
+END $$;

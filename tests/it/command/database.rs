@@ -1,6 +1,7 @@
 //! The commands `install`, `doctor` and `uninstall`: their effect on a database, and their output.
 
 use super::CommandSetup;
+use crate::harness::cluster::OwnCluster;
 
 const SCHEMAS: &str = "SELECT count(*) FROM pg_namespace WHERE nspname = 'latido'";
 
@@ -130,4 +131,19 @@ async fn doctor_finds_future_failures() {
             "{finished:?}"
         );
     }
+}
+
+/// The script of the serving role is for databases without the built-in stream too.
+#[tokio::test]
+async fn script_of_the_role_needs_no_table() {
+    let cluster = OwnCluster::start(&["sql/role.sql"]).await;
+    let client = cluster.client().await;
+    let can = "SELECT has_schema_privilege('latido', 'public', 'USAGE')";
+    assert!(client.query_one(can, &[]).await.unwrap().get::<_, bool>(0));
+    let partly = "CREATE TABLE citas (negocio_id uuid, fecha date, estado text)";
+    client.batch_execute(partly).await.unwrap();
+    let script = include_str!("../../../sql/role.sql");
+    client.batch_execute(script).await.unwrap();
+    let can = "SELECT has_column_privilege('latido', 'citas', 'fecha', 'SELECT')";
+    assert!(client.query_one(can, &[]).await.unwrap().get::<_, bool>(0));
 }
