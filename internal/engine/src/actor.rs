@@ -206,10 +206,10 @@ impl EngineActor {
         // such changes are expected.
         if let (Some(topic), true) = (missed.first(), covered) {
             let stream = &self.deps.catalog.get(topic.stream).name;
-            let (keys, key) = (missed.len(), topic.key.as_str());
+            let (keys, key) = (missed.len(), topic.key.to_string());
             self.metrics
                 .recent_events
-                .record(RecentEventKind::Correction, "sweep", Some(key));
+                .record(RecentEventKind::Correction, "sweep", Some(&key));
             tracing::warn!(%stream, keys, key, "the sweep found changes without a notification: something bypasses the triggers");
         }
     }

@@ -99,7 +99,7 @@ impl Calendar {
             if !known {
                 tracing::warn!(
                     zone = &*name,
-                    key = key.key.as_str(),
+                    key = %key.key,
                     "unknown time zone; the default is taken instead"
                 );
             }

@@ -187,12 +187,13 @@ impl EngineActor {
                 // A rejection proves that the database responds.
                 self.database_health.record_success();
                 if keys == 1 {
-                    let key = batch.keys.first().map_or("", |key| key.topic.key.as_str());
+                    let key = batch.keys.first();
+                    let key = key.map_or_else(String::new, |key| key.topic.key.to_string());
                     tracing::warn!(%stream, key, %error, "could not read this key; it is tried again later");
                     self.metrics.recent_events.record(
                         RecentEventKind::ReadFailed,
                         "rejected",
-                        Some(key),
+                        Some(&key),
                     );
                 }
                 BatchOutcome::Rejected

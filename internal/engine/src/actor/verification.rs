@@ -100,7 +100,7 @@ impl EngineActor {
             }
         });
         results.for_each(|result| self.metrics.verifications.increment(result));
-        let Some(key) = differing.first().map(Key::as_str) else {
+        let Some(key) = differing.first().map(Key::to_string) else {
             return;
         };
         if stream
@@ -115,7 +115,7 @@ impl EngineActor {
             );
             self.metrics
                 .recent_events
-                .record(RecentEventKind::Correction, "check", Some(key));
+                .record(RecentEventKind::Correction, "check", Some(&key));
             self.update_active_gauge();
             // Viewers may have received wrong numbers, so all keys are read again.
             self.shared
