@@ -22,10 +22,20 @@ pub(crate) fn install(settings: Settings, dry_run: bool) -> anyhow::Result<()> {
     if dry_run {
         return print(&block_on(app::install_sql(settings))?);
     }
+    let changes = block_on(app::install(settings))?;
     print(&format_changes(
-        &block_on(app::install(settings))?,
+        &changes,
         "there is no table to install triggers on",
-    ))
+    ))?;
+    let refused = changes.iter();
+    let refused = refused.filter(|change| matches!(change, InstallChange::Refused(_)));
+    let count = refused.count();
+    anyhow::ensure!(
+        count == 0,
+        "the triggers are installed, but the database refuses {count} of the streams' queries: \
+         a server would not serve these streams"
+    );
+    Ok(())
 }
 
 /// Runs `latido grants`.
@@ -112,6 +122,7 @@ fn format_changes(changes: &[InstallChange], nothing: &str) -> String {
         InstallChange::Installed(subject) => format!("installed  {subject}\n"),
         InstallChange::Unchanged(subject) => format!("unchanged  {subject}\n"),
         InstallChange::Removed(subject) => format!("removed    {subject}\n"),
+        InstallChange::Refused(error) => format!("REFUSED    {error}\n"),
         InstallChange::Warning(text) => format!("warning    {text}\n"),
     };
     changes.iter().map(line).collect()

@@ -99,30 +99,46 @@ pub(super) async fn install_all(
     schemas: &[&AppSchema],
 ) -> anyhow::Result<Vec<InstallChange>> {
     // Before anything is changed. The streams of apps may lack their tables still.
-    if let Err(error) = database.check_streams(catalog).await {
-        database.remove_failing_triggers().await?;
-        return Err(error.into());
-    }
+    let checked = match database.check_streams(catalog).await {
+        Ok(checked) => checked,
+        Err(error) => {
+            database.remove_failing_triggers().await?;
+            let is_planned = |problem: &TableProblem| is_planned(problem, schemas);
+            let error = database.add_table_problems(catalog, error, is_planned);
+            return Err(add_remedy(error.await, catalog));
+        }
+    };
     let mut changes = Vec::new();
     for schema in schemas {
         changes.push(database.install_app(schema).await?);
     }
     let installed = database.install(catalog).await;
-    changes.extend(installed.map_err(|error| add_remedy(error, catalog))?);
-    let warnings = database.check_streams(catalog).await?;
-    changes.extend(warnings.into_iter().map(InstallChange::Warning));
+    changes.extend(installed.map_err(|error| add_refused(add_remedy(error, catalog), &checked))?);
+    changes.extend(database.check_streams(catalog).await?);
     Ok(changes)
+}
+
+/// Adds the queries that the database refuses to the error of an installation.
+fn add_refused(error: anyhow::Error, checked: &[InstallChange]) -> anyhow::Error {
+    let refused = checked.iter().filter_map(|change| match change {
+        InstallChange::Refused(refused) if !refused.is_missing_table() => {
+            Some(format!("\n{refused}"))
+        }
+        _ => None,
+    });
+    let refused: String = refused.collect();
+    match refused.is_empty() {
+        true => error,
+        false => anyhow::anyhow!("{error}{refused}"),
+    }
 }
 
 /// Adds to the error of an installation how to do without the built-in stream, if it is the cause.
 fn add_remedy(error: InstallError, catalog: &Catalog) -> anyhow::Error {
-    let concerns_builtin = match &error {
-        InstallError::UnsupportedTables(problems) => problems.iter().any(|problem| {
-            matches!(problem, TableProblem::NotFound { stream, .. }
-                if catalog.iter().any(|(_, s)| s.name == *stream && is_builtin(s)))
-        }),
-        _ => false,
-    };
+    let concerns_builtin = error.table_problems().into_iter().any(|problem| {
+        matches!(problem, TableProblem::NotFound { stream, .. }
+            if catalog.iter().any(|(_, s)| s.name == *stream && is_builtin(s)))
+    });
     if concerns_builtin {
         anyhow::anyhow!("{error}\n{BUILTIN_REMEDY}")
     } else {
@@ -163,12 +179,17 @@ pub async fn install_sql(settings: Settings) -> anyhow::Result<String> {
 
 /// Returns whether the only problems are tables that the script of an app creates.
 fn are_planned(problems: &[TableProblem], apps: &[&AppSchema]) -> bool {
-    problems.iter().all(|problem| match problem {
+    problems.iter().all(|problem| is_planned(problem, apps))
+}
+
+/// Returns whether the problem is a table that the script of an app creates.
+fn is_planned(problem: &TableProblem, apps: &[&AppSchema]) -> bool {
+    match problem {
         TableProblem::NotFound { table, .. } => {
             apps.iter().any(|schema| schema.creates_table(table))
         }
         _ => false,
-    })
+    }
 }
 
 /// Returns a comment for a script whose tables do not exist yet.

@@ -98,6 +98,13 @@ impl DatabaseError {
         }
     }
 
+    /// Returns whether a query names a table that does not exist. A missing table of a stream is told
+    /// with its tables, unless an app creates it.
+    #[must_use]
+    pub fn is_missing_table(&self) -> bool {
+        self.sqlstate() == Some(SqlState::UNDEFINED_TABLE.code())
+    }
+
     /// Returns the server's SQLSTATE, if the server refused the statement.
     pub fn sqlstate(&self) -> Option<&str> {
         match self {

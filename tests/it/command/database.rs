@@ -133,6 +133,67 @@ async fn doctor_finds_future_failures() {
     }
 }
 
+const REFUSED: &str = r#"
+builtin_streams = false
+[streams.buena]
+query = "SELECT u.id, 1 AS n FROM unnest($1::uuid[]) AS u (id)"
+keys = ["negocio_id"]
+tables = [{ table = "citas", key = "negocio_id" }]
+[streams.mala]
+query = "SELECT u.id, u.nada FROM unnest($1::uuid[]) AS u (id)"
+keys = ["negocio_id"]
+tables = [{ table = "negocios", key = "id" }]
+"#;
+
+/// A query that no server can run is a failure, but the triggers of the others are installed.
+#[tokio::test]
+async fn install_fails_if_a_query_is_refused() {
+    let place = CommandSetup::new().await;
+    let file = place.home.folder().write("latido.toml", REFUSED);
+    let file = file.to_str().unwrap();
+    let variables = place.with_variables(&[("LATIDO_CONFIG", file)]);
+    let installing = place.home.run(&["install"], &variables).await;
+    assert_eq!(installing.code, Some(1), "{installing:?}");
+    for part in [
+        "installed  \"public\".\"citas\"",
+        "REFUSED    the database refused the query of stream mala: column u.nada does not exist",
+    ] {
+        assert!(installing.stdout.contains(part), "{part}: {installing:?}");
+    }
+    let summary = "refuses 1 of the streams' queries";
+    assert!(installing.stderr.contains(summary), "{installing:?}");
+
+    // Mistakes of every kind come together, and nothing is changed.
+    let mistakes = r#"
+[streams.otra]
+query = "SELECT u.id, 1 AS n FROM unnest($1::text[]) AS u (id)"
+keys = ["negocio_id"]
+tables = [{ table = "citas", key = "negocio_id" }, { table = "citass" }]
+[streams.via]
+query = "SELECT u.id, 1 AS n FROM unnest($1::uuid[]) AS u (id)"
+keys = ["negocio_id"]
+tables = [{ table = "citas", via = "SELECT id FROM negocios" }]
+authorize = "SELECT $4 FROM unnest($2::text[])"
+"#;
+    let folder = place.home.folder();
+    folder.write("latido.toml", &format!("{REFUSED}{mistakes}"));
+    let installing = place.home.run(&["install"], &variables).await;
+    assert_eq!(
+        (installing.code, &*installing.stdout),
+        (Some(1), ""),
+        "{installing:?}"
+    );
+    for part in [
+        "stream mala: column u.nada does not exist",
+        "stream otra: the key negocio_id of table citas is uuid",
+        "stream otra: no table citass",
+        "stream via: `via` of table citas: it does not read `changed`",
+        "authorize query of stream via",
+    ] {
+        assert!(installing.stderr.contains(part), "{part}: {installing:?}");
+    }
+}
+
 /// The script of the serving role is for databases without the built-in stream too.
 #[tokio::test]
 async fn script_of_the_role_needs_no_table() {

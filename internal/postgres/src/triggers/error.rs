@@ -193,12 +193,32 @@ pub enum InstallError {
         /// The name of the other installation.
         instance: InstanceName,
     },
+    /// Several mistakes of the configuration, all of them at once.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Several(Vec<Self>),
     /// Any other error of the database.
     #[error("{0}")]
     Database(#[from] DatabaseError),
 }
 
 impl InstallError {
+    /// Returns these mistakes as one error. A single one stays as it is.
+    pub(crate) fn all(mut mistakes: Vec<Self>) -> Self {
+        match (mistakes.pop(), mistakes.is_empty()) {
+            (Some(only), true) => only,
+            (last, _) => Self::Several(mistakes.into_iter().chain(last).collect()),
+        }
+    }
+
+    /// Returns the tables that cannot have triggers.
+    pub fn table_problems(&self) -> Vec<&TableProblem> {
+        match self {
+            Self::UnsupportedTables(problems) => problems.iter().collect(),
+            Self::Several(errors) => errors.iter().flat_map(Self::table_problems).collect(),
+            _ => Vec::new(),
+        }
+    }
+
     pub(super) fn from_driver(subject: String, error: &tokio_postgres::Error) -> Self {
         match error.as_db_error() {
             Some(db) if *db.code() == SqlState::INSUFFICIENT_PRIVILEGE => Self::PermissionDenied {

@@ -53,6 +53,26 @@ impl Database {
         }
     }
 
+    /// Adds to a mistake those that [`Database::install`] would find among the tables, so that all are
+    /// told together. `is_planned` is true for a problem that an installation solves before that.
+    pub async fn add_table_problems(
+        &self,
+        catalog: &Catalog,
+        error: InstallError,
+        is_planned: impl Fn(&TableProblem) -> bool,
+    ) -> InstallError {
+        let problems = match discover::discover_with_lookups(self, catalog).await {
+            Ok((_, problems)) => problems,
+            // The first error is one that can be mended.
+            Err(_) => return error,
+        };
+        let problems: Vec<_> = problems.into_iter().filter(|p| !is_planned(p)).collect();
+        match problems.is_empty() {
+            true => error,
+            false => InstallError::all(vec![error, InstallError::UnsupportedTables(problems)]),
+        }
+    }
+
     /// Returns the script that [`Database::install`] would run now, for reading or for psql.
     pub async fn install_sql(&self, catalog: &Catalog) -> Result<String, InstallError> {
         let (todo, _) = self.plan_install(catalog).await?;
