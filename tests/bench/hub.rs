@@ -219,6 +219,7 @@ fn stream() -> Stream {
         name: "estadisticas".into(),
         query: String::new(),
         verification: None,
+        history_query: None,
         authorize_query: None,
         zone_rule: ZoneRule::Fixed("UTC".into()),
         event: "stats".into(),

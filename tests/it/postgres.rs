@@ -7,6 +7,7 @@
 mod claims;
 mod connections;
 mod doctor;
+mod history;
 mod hostile_schema;
 mod inference;
 mod installing;
@@ -94,6 +95,7 @@ fn estadisticas() -> Stream {
         name: "estadisticas".to_owned(),
         query: include_str!("../../sql/estadisticas.sql").to_owned(),
         verification: None,
+        history_query: None,
         authorize_query: Some(include_str!("../../sql/authorize.sql").into()),
         zone_rule: ZoneRule::Fixed("America/Guayaquil".to_owned()),
         event: "stats".to_owned(),

@@ -41,6 +41,7 @@ fn stream(name: &str, key_field: &str, key_type: KeyType, authorize: Option<&str
         name: name.into(),
         query: String::new(),
         verification: None,
+        history_query: None,
         authorize_query: authorize.map(Into::into),
         zone_rule: ZoneRule::Fixed("UTC".into()),
         event: "stats".into(),

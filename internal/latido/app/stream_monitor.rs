@@ -125,6 +125,10 @@ impl StreamMonitor {
             }
             Ok(()) => {}
         }
+        if let Some(error) = self.database.history_problem(stream) {
+            let stream = &stream.name;
+            tracing::error!(stream, %error, "the history of the stream cannot be read; the stream goes on without it");
+        }
         let mut is_repaired = status.set_working();
         if let Some(error) = self.database.authorize_problem(stream) {
             if status.set_permissions_broken(error.stream_problem()) {

@@ -56,6 +56,7 @@ pub(super) fn estadisticas(zone: &str) -> Stream {
         name: ESTADISTICAS.to_owned(),
         query: QUERY.to_owned(),
         verification: None,
+        history_query: None,
         authorize_query: Some(AUTHORIZE.into()),
         zone_rule: ZoneRule::Fixed(zone.to_owned()),
         event: "stats".to_owned(),

@@ -15,7 +15,7 @@ use latido_stream::{SYSTEM_STREAM_NAME, Stream, VerificationQuery, ZoneRule};
 
 /// Frame types that the protocol itself uses. A stream's event of such a name would be mistaken for
 /// one.
-const RESERVED_EVENTS: [&str; 9] = [
+const RESERVED_EVENTS: [&str; 10] = [
     "server",
     "subscribed",
     "unsubscribed",
@@ -25,6 +25,7 @@ const RESERVED_EVENTS: [&str; 9] = [
     "auth",
     "authenticated",
     "token_expiring",
+    "history",
 ];
 /// Names that the server itself uses, for its own channels and URL paths.
 const RESERVED_STREAMS: [&str; 2] = [SYSTEM_STREAM_NAME, "dashboard"];
@@ -120,6 +121,7 @@ impl StreamParser<'_> {
         let has_keys = fields.has("key_field") || fields.has("keys");
         let query: Option<String> = fields.require("query");
         let check: Option<String> = fields.take("check");
+        let history: Option<String> = fields.take("history");
         let authorize: Option<String> = fields.take("authorize");
         let time_zone = fields.take("time_zone");
         let event: Option<String> = fields.take("event");
@@ -139,6 +141,7 @@ impl StreamParser<'_> {
             name: self.stream_name.to_owned(),
             query: query.map_or_else(String::new, |sql| self.read_sql("query", &sql)),
             verification: check.map(|sql| VerificationQuery::new(self.read_sql("check", &sql))),
+            history_query: history.map(|sql| self.read_sql("history", &sql)),
             authorize_query: authorize.map(|sql| self.read_sql("authorize", &sql).into()),
             zone_rule: self.parse_zone(time_zone, default_zone),
             event: event.unwrap_or_else(|| self.stream_name.to_owned()),

@@ -79,6 +79,7 @@ fn complete_stream_is_parsed() {
           SELECT u.k, count(*) FROM unnest($1) AS u(k)
         """
         check = "SELECT 7"
+        history = "SELECT 8"
         authorize = "SELECT k FROM unnest($2::text[]) AS k WHERE $1 <> ''"
         time_zone = "select id, zona from salas where id = any($1)"
         event = "sala"
@@ -115,6 +116,7 @@ fn complete_stream_is_parsed() {
             .map(|check| check.query.as_str()),
         Some("SELECT 7")
     );
+    assert_eq!(stream.history_query.as_deref(), Some("SELECT 8"));
     assert_eq!(stream.tables[0].columns, ["sala_id", "desde"]);
     assert_eq!(
         stream.tables[1],
@@ -123,6 +125,27 @@ fn complete_stream_is_parsed() {
             route: KeyRoute::EveryKey,
             columns: Vec::new()
         }
+    );
+}
+
+#[test]
+fn history_is_a_word_of_the_protocol_and_of_addresses() {
+    let event = parse_errors(&CITAS.replace("query", "event = \"history\"\nquery"));
+    assert!(
+        event.contains("\"history\" is the protocol's own"),
+        "{event}"
+    );
+    let param = parse_errors(&format!(
+        "{CITAS}[streams.citas.params]\nhistory = {{ type = \"date\" }}"
+    ));
+    assert!(
+        param.contains("the request for the history in addresses"),
+        "{param}"
+    );
+    let empty = parse_errors(&CITAS.replace("query", "history = \" \"\nquery"));
+    assert!(
+        empty.contains("[streams.citas] history: is empty"),
+        "{empty}"
     );
 }
 

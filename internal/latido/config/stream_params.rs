@@ -7,8 +7,11 @@ use latido_stream::{DEFAULT_TEXT_BYTES, MAX_TEXT_BYTES, Param, ParamKind};
 /// The largest number of parameters of a stream.
 const MAX_PARAMS: usize = 8;
 
-/// The parameter of addresses that holds the token.
-const TOKEN: &str = "token";
+/// The parameters of addresses that are none of a stream, with what they are.
+const RESERVED: [(&str, &str); 2] = [
+    ("token", "the token"),
+    ("history", "the request for the history"),
+];
 
 /// The fields of one parameter.
 struct ParamTable {
@@ -41,11 +44,9 @@ impl<'a, 'b> StreamParams<'a, 'b> {
             if !is_name(&name) {
                 self.add_error(&name, EXPECTED_NAME);
             }
-            if name == TOKEN {
-                self.add_error(
-                    &name,
-                    "is the name of the token in addresses; expected another",
-                );
+            if let Some((_, of)) = RESERVED.iter().find(|(reserved, _)| name == *reserved) {
+                let message = format!("is the name of {of} in addresses; expected another");
+                self.add_error(&name, &message);
             }
             if key_fields.contains(&name) {
                 self.add_error(&name, "is a key part already; expected another name");

@@ -16,8 +16,9 @@ impl Database {
     /// # Errors
     /// Returns an error if the database is unavailable, or for all key columns that spell keys in
     /// another way than the server: the triggers on such a table would notify nobody. A stream whose
-    /// `authorize` query takes other parameters than it is given is an error too. Beside such a
-    /// mistake the refused queries are errors, so that all are told together.
+    /// `authorize` query takes other parameters than it is given is an error too, and so is one whose
+    /// history has another form than its query. Beside such a mistake the refused queries are errors,
+    /// so that all are told together.
     pub async fn check_streams(
         &self,
         catalog: &Catalog,
@@ -26,11 +27,15 @@ impl Database {
         let (mut refused, mut warnings) = (Vec::new(), Vec::new());
         for (_, stream) in catalog.iter() {
             match self.prepare_stream(stream).await {
-                Ok(prepared) => match &prepared.claims_type {
-                    Ok(_) => {}
-                    Err(unfit @ DatabaseError::Unfit { .. }) => mistakes.push(unfit.clone().into()),
-                    Err(error) => sort(error.clone(), &mut refused, &mut warnings),
-                },
+                Ok(prepared) => {
+                    let claims = prepared.claims_type.as_ref().err();
+                    for error in claims.into_iter().chain(prepared.history.as_ref().err()) {
+                        match error {
+                            DatabaseError::Unfit { .. } => mistakes.push(error.clone().into()),
+                            _ => sort(error.clone(), &mut refused, &mut warnings),
+                        }
+                    }
+                }
                 Err(DatabaseError::KeyMismatch(mismatch)) => mismatches.push(*mismatch),
                 Err(error @ DatabaseError::Unavailable { .. }) => return Err(error.into()),
                 Err(error) => sort(error, &mut refused, &mut warnings),

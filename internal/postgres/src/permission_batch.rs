@@ -12,8 +12,9 @@ use tokio_postgres::types::{ToSql, Type};
 use crate::authorize::{authorize_purpose, changes_settings, granted_key, shown_claims};
 use crate::error::DatabaseError;
 use crate::key_array::array_text;
+use crate::parameters;
 use crate::pool::Database;
-use crate::statement_text::{Scanner, Token, TokenKind, is_name_character, single_statement};
+use crate::statement_text::single_statement;
 use latido_base::ident::{IterMap, Key, UserId};
 use latido_stream::{AuthorizeQuery, PermissionLookupError, PermissionQuestion, Stream};
 
@@ -163,28 +164,14 @@ fn build_batch_sql(query: &AuthorizeQuery, claims_type: Option<&Type>) -> Option
     ))
 }
 
-/// Replaces the parameters outside of strings, quoted names and comments. Returns `None` if the query
-/// has another parameter, or does not end outside of them.
+/// Replaces the parameters by the columns that stand for them.
 fn replace_parameters(sql: &str, has_claims: bool) -> Option<String> {
-    let mut replaced = String::with_capacity(sql.len() + 64);
-    let mut tokens = Scanner::new(sql).peekable();
-    while let Some(token) = tokens.next() {
-        let text = match (token.kind, token.text) {
-            _ if !token.is_terminated => return None,
-            (TokenKind::Parameter, "$1") => USER,
-            (TokenKind::Parameter, "$2") => KEYS,
-            (TokenKind::Parameter, "$3") if has_claims => CLAIMS,
-            (TokenKind::Parameter, _) => return None,
-            (_, text) => text,
-        };
-        replaced.push_str(text);
-        // A name right behind a parameter would become a part of the column's name.
-        let is_joined = |next: &Token<'_>| next.text.starts_with(is_name_character);
-        if token.kind == TokenKind::Parameter && tokens.peek().is_some_and(is_joined) {
-            return None;
-        }
-    }
-    Some(replaced)
+    parameters::replace(sql, |number| match number {
+        1 => Some(USER),
+        2 => Some(KEYS),
+        3 if has_claims => Some(CLAIMS),
+        _ => None,
+    })
 }
 
 #[cfg(test)]

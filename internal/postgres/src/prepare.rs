@@ -6,7 +6,6 @@ use std::time::Duration;
 use tokio::time::timeout;
 use tokio_postgres::types::Type;
 
-use crate::columns;
 use crate::connect::DedicatedConnection;
 use crate::error::{DatabaseError, error_text};
 use crate::key_array::{EXPECTED_ARRAYS, array_name, key_kind};
@@ -18,7 +17,7 @@ use crate::prepared_stream::{KeyedStatement, PreparedStream};
 use crate::quote::quote_ident;
 use crate::statement_shape::{StatementShape, TopicColumns};
 use crate::statement_text::single_statement;
-use latido_stream::{Column, ParamKind, Stream, ZoneRule};
+use latido_stream::{ParamKind, Stream, ZoneRule};
 
 /// The time-out of describing one statement.
 const DESCRIBE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -65,25 +64,17 @@ pub(super) async fn describe_stream(
         None => None,
     };
     let read = build_read_sql(stream.active_query(), &row);
-    let columns = found
-        .columns
-        .iter()
-        .skip(names.topic.len())
-        .map(|(name, of)| Column {
-            name: name.clone(),
-            kind: columns::json_kind(of),
-        })
-        .collect();
     Ok(PreparedStream {
         key_types,
         topic_arrays,
-        columns,
+        columns: found.data_columns(names.topic.len()),
         read: KeyedStatement {
             sql: read,
             day_arrays: days,
         },
         mismatch,
         zones_query: zones,
+        history: Ok(None),
         claims_type: Ok(None),
     })
 }
@@ -151,7 +142,7 @@ async fn prepare_zones(
 /// Describes a statement alone, which gives its parameters. A transaction makes a pooler use one
 /// server session from the request to the clean-up. A locked table must not make the stream wait, so
 /// the server gives up by itself.
-async fn describe_statement(
+pub(super) async fn describe_statement(
     database: &Database,
     private: &DedicatedConnection,
     what: &str,
@@ -244,25 +235,37 @@ fn build_read_sql(query: &str, row: &str) -> String {
 /// A key gets the canonical text of its kind. A parameter comes back as it was given, so that a
 /// `citext` keeps its upper case; the text of a date depends on the session.
 fn build_row_sql(names: &TopicColumns, key_kinds: &[KeyKind], stream: &Stream) -> String {
+    let texts: Vec<_> = names
+        .topic
+        .iter()
+        .zip(topic_kinds(key_kinds, stream))
+        .map(|(name, kind)| kind.text_sql(&format!("d.{}", quote_ident(name))))
+        .collect();
+    format!(
+        "ARRAY[{}]::pg_catalog.text[], {}",
+        texts.join(", "),
+        build_json_sql(names)
+    )
+}
+
+/// Returns the kinds of a topic's columns: those of its key parts, then of its parameters.
+pub(super) fn topic_kinds(key_kinds: &[KeyKind], stream: &Stream) -> impl Iterator<Item = KeyKind> {
     let params = stream.params.iter().map(|param| match param.kind {
         ParamKind::Date => KeyKind::Date,
         _ => KeyKind::Text,
     });
-    let kinds = key_kinds.iter().copied().chain(params);
-    let texts: Vec<_> = names
-        .topic
-        .iter()
-        .zip(kinds)
-        .map(|(name, kind)| kind.text_sql(&format!("d.{}", quote_ident(name))))
-        .collect();
+    key_kinds.iter().copied().chain(params)
+}
+
+/// Returns SQL for the JSON of the data of a row of `d`.
+pub(super) fn build_json_sql(names: &TopicColumns) -> String {
     let data: Vec<_> = names
         .data
         .iter()
         .map(|name| format!("d.{}", quote_ident(name)))
         .collect();
     format!(
-        "ARRAY[{}]::pg_catalog.text[], pg_catalog.row_to_json((SELECT r FROM (SELECT {}) AS r))::pg_catalog.text",
-        texts.join(", "),
+        "pg_catalog.row_to_json((SELECT r FROM (SELECT {}) AS r))::pg_catalog.text",
         data.join(", ")
     )
 }

@@ -21,6 +21,9 @@ pub(super) struct PreparedStream {
     pub(super) mismatch: Option<KeyedStatement>,
     /// The SQL that returns key and zone, with the array types of its parameters.
     pub(super) zones_query: Option<(String, Vec<Type>)>,
+    /// Reads histories, if the stream has a history query, or the reason why that cannot be used. The
+    /// stream is read all the same.
+    pub(super) history: Result<Option<HistoryStatement>, DatabaseError>,
     /// The type of the claims that the `authorize` query takes, if it takes any, or the reason why
     /// it cannot be used. The stream is read all the same, for clients whose token grants it.
     pub(super) claims_type: Result<Option<Type>, DatabaseError>,
@@ -43,4 +46,15 @@ pub(super) struct KeyedStatement {
     /// The array types of the day and of the next day, as far as the statement has them. They stand
     /// between the key parts and the stream's parameters.
     pub(super) day_arrays: Vec<Type>,
+}
+
+/// The statement that reads the histories of topics. Its parameters are those of a [`KeyedStatement`],
+/// then the largest number of rows of a topic and their largest size in bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct HistoryStatement {
+    pub(super) statement: KeyedStatement,
+    /// The array types of the topics' columns, which may differ from those of the stream's query.
+    pub(super) topic_arrays: TopicArrays,
+    /// The data columns.
+    pub(super) columns: Vec<Column>,
 }

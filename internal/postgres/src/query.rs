@@ -210,8 +210,12 @@ impl Database {
             Err(error @ DatabaseError::Unavailable { .. }) => return Err(error),
             claims_type => claims_type,
         };
-        let prepared = Arc::new(prepared);
         self.run_without_keys(stream, &prepared).await?;
+        prepared.history = match self.prepare_history(stream, &prepared).await {
+            Err(error @ DatabaseError::Unavailable { .. }) => return Err(error),
+            history => history,
+        };
+        let prepared = Arc::new(prepared);
         let known = stream.key_types.get_or_init(|| prepared.key_types.clone());
         let mut parts = known.iter().zip(&prepared.key_types);
         let is_known =

@@ -6,8 +6,9 @@ use crate::error::DatabaseError;
 use crate::pool::Database;
 use latido_base::ident::Key;
 use latido_stream::{
-    Column, ColumnSource, LocalDay, PermissionBatchFuture, PermissionFuture, PermissionLookupError,
-    PermissionQuestion, PermissionSource, ReadError, ReadFuture, ReadRow, SnapshotReader, Stream,
+    Column, ColumnSource, HistoryLimits, LocalDay, PermissionBatchFuture, PermissionFuture,
+    PermissionLookupError, PermissionQuestion, PermissionSource, ReadError, ReadFuture, ReadRow,
+    SnapshotReader, Stream, TopicHistory,
 };
 
 impl SnapshotReader for Database {
@@ -23,6 +24,21 @@ impl SnapshotReader for Database {
                 Err(error) => return Err(self.diagnose_read(stream, error).await),
             };
             Ok(rows.map(|(row, took)| ReadRow { row, took }).collect())
+        })
+    }
+
+    fn history<'a>(
+        &'a self,
+        stream: &'a Stream,
+        keys: &'a [Key],
+        todays: &'a [LocalDay],
+        limits: HistoryLimits,
+    ) -> ReadFuture<'a, Vec<TopicHistory>> {
+        Box::pin(async move {
+            match self.read_history(stream, keys, todays, limits).await {
+                Ok(histories) => Ok(histories),
+                Err(error) => Err(self.diagnose_history(stream, error).await),
+            }
         })
     }
 
@@ -109,5 +125,9 @@ impl Database {
 impl ColumnSource for Database {
     fn columns(&self, stream: &Stream) -> Option<Vec<Column>> {
         self.columns(stream)
+    }
+
+    fn history_columns(&self, stream: &Stream) -> Option<Vec<Column>> {
+        self.history_columns(stream)
     }
 }

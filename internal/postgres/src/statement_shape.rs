@@ -5,12 +5,13 @@ use std::fmt;
 
 use tokio_postgres::types::Type;
 
+use crate::columns::json_kind;
 use crate::day_array::{self, is_day_array};
 use crate::error::DatabaseError;
 use crate::key_array::{EXPECTED_ARRAYS, can_hold, element, is_same_key_type, key_kind};
 use crate::key_kind::{KeyKind, base_type};
 use crate::prepared_stream::TopicArrays;
-use latido_stream::Stream;
+use latido_stream::{Column, Stream};
 
 /// The parameters and result columns of a statement.
 pub(super) struct StatementShape {
@@ -64,6 +65,17 @@ impl StatementShape {
     pub(super) fn key_kinds(&self, count: usize) -> Vec<KeyKind> {
         let keys = self.columns.iter().take(count);
         keys.filter_map(|(_, of)| KeyKind::of_type(of)).collect()
+    }
+
+    /// Returns the columns after those of the topic, of which there are `topic`.
+    pub(super) fn data_columns(&self, topic: usize) -> Vec<Column> {
+        let data = self.columns.iter().skip(topic);
+        data.map(|(name, of)| Column {
+            name: name.clone(),
+            kind: json_kind(of),
+            sql_type: base_type(of).name().to_owned(),
+        })
+        .collect()
     }
 
     /// Returns the names of the columns.

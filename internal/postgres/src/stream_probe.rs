@@ -59,6 +59,21 @@ impl Database {
         Ok(())
     }
 
+    /// Classifies the error of a history in the same way.
+    pub(super) async fn diagnose_history(
+        &self,
+        stream: &Stream,
+        error: DatabaseError,
+    ) -> ReadError {
+        let failed_without_keys = match (&error, self.cached_prepared(&stream.name)) {
+            (DatabaseError::Rejected { .. }, Some(prepared)) if prepared.history.is_ok() => {
+                self.prepare_history(stream, &prepared).await.map(drop)
+            }
+            _ => Err(error.clone()),
+        };
+        into_read_error(error, failed_without_keys)
+    }
+
     /// Classifies the error of a read: it concerns one of its keys, the stream, or the database.
     pub(super) async fn diagnose_read(&self, stream: &Stream, error: DatabaseError) -> ReadError {
         let failed_without_keys = match (&error, self.cached_prepared(&stream.name)) {
@@ -69,13 +84,16 @@ impl Database {
             // security filters one of its tables.
             _ => Err(error.clone()),
         };
-        match failed_without_keys {
-            Ok(()) => ReadError::Rejected(error.to_string()),
-            Err(away @ DatabaseError::Unavailable { .. }) => {
-                ReadError::Unavailable(away.to_string())
-            }
-            Err(refused) => ReadError::Broken(refused.stream_problem()),
-        }
+        into_read_error(error, failed_without_keys)
+    }
+}
+
+/// Returns the error of a statement that was run again without keys.
+fn into_read_error(error: DatabaseError, without_keys: Result<(), DatabaseError>) -> ReadError {
+    match without_keys {
+        Ok(()) => ReadError::Rejected(error.to_string()),
+        Err(away @ DatabaseError::Unavailable { .. }) => ReadError::Unavailable(away.to_string()),
+        Err(refused) => ReadError::Broken(refused.stream_problem()),
     }
 }
 

@@ -20,6 +20,9 @@ pub struct Stream {
     pub query: String,
     /// A plainer query that verifies `query`. With `None` nothing is compared.
     pub verification: Option<VerificationQuery>,
+    /// The SQL for the history of topics. It has the parameters of `query` and returns any number of
+    /// rows for each topic, in their order: the key parts, the parameters, then the data columns.
+    pub history_query: Option<String>,
     /// The SQL for permissions. With `None`, claims and roles alone decide.
     pub authorize_query: Option<AuthorizeQuery>,
     /// The rule for the time zone that defines «today».
@@ -50,6 +53,7 @@ impl Stream {
             name: name.to_owned(),
             query: String::new(),
             verification: None,
+            history_query: None,
             authorize_query: None,
             zone_rule: ZoneRule::Fixed("UTC".to_owned()),
             event: "stats".to_owned(),

@@ -16,6 +16,7 @@ pub mod statement_text;
 mod stream_status;
 mod system_topics;
 mod text_key;
+mod topic_history;
 mod verification_query;
 
 pub use authorize_query::AuthorizeQuery;
@@ -39,4 +40,5 @@ pub use snapshot::{Snapshot, StreamRow};
 pub use stream_status::{StreamProblem, StreamStatus};
 pub use system_topics::{SYSTEM_STATE_CHANNEL, SYSTEM_STREAM, SYSTEM_STREAM_NAME, SystemTopic};
 pub use text_key::MAX_KEY_BYTES;
+pub use topic_history::{HistoryLimits, TopicHistory};
 pub use verification_query::VerificationQuery;

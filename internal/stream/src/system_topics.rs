@@ -86,6 +86,7 @@ pub(super) fn system_stream() -> Stream {
         name: SYSTEM_STREAM_NAME.to_owned(),
         query: String::new(),
         verification: None,
+        history_query: None,
         authorize_query: None,
         zone_rule: ZoneRule::Fixed("UTC".to_owned()),
         event: "server".to_owned(),

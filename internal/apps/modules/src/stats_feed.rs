@@ -31,6 +31,7 @@ pub(crate) fn stream(zone: &str) -> Stream {
         name: STATS_STREAM.to_owned(),
         query: include_str!("../../../../sql/apps/modules_stats.sql").to_owned(),
         verification: None,
+        history_query: None,
         authorize_query: None,
         zone_rule: ZoneRule::Fixed(zone.to_owned()),
         event: STATS_STREAM.to_owned(),

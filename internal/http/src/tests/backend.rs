@@ -181,6 +181,7 @@ fn stream(name: &str, key_field: &str, key_type: Option<KeyType>) -> Stream {
         name: name.into(),
         query: String::new(),
         verification: None,
+        history_query: None,
         authorize_query: Some("".into()),
         zone_rule: ZoneRule::Fixed("UTC".into()),
         event: "stats".into(),

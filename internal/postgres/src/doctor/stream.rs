@@ -41,6 +41,12 @@ pub(super) async fn examine(database: &Database, stream: &Stream) -> Vec<Finding
             Err(error) => failure_finding(stream, "authorize", &error),
         });
     }
+    if stream.history_query.is_some() {
+        findings.push(match &prepared.history {
+            Ok(_) => Finding::ok(subject(stream, "history"), "valid"),
+            Err(error) => failure_finding(stream, "history", error),
+        });
+    }
     findings
 }
 

@@ -20,11 +20,13 @@ pub(super) async fn query_tables(
         ZoneRule::Query { sql, .. } => Some(sql.as_str()),
         ZoneRule::Fixed(_) => None,
     };
+    let history = stream.history_query.as_deref();
     let authorize = stream.authorize_query.as_ref();
     let queries = [
         Some((stream.active_query(), Vec::new())),
         authorize.map(|query| (query.sql(), authorize_types(query))),
         zones.map(|sql| (sql, Vec::new())),
+        history.map(|sql| (sql, Vec::new())),
     ];
     let mut tables = Vec::new();
     for (query, types) in queries.into_iter().flatten() {

@@ -9,6 +9,7 @@ use crate::definition::Stream;
 use crate::local_day::LocalDay;
 use crate::snapshot::StreamRow;
 use crate::stream_status::StreamProblem;
+use crate::topic_history::{HistoryLimits, TopicHistory};
 use latido_base::ident::Key;
 
 /// The boxed result of a read, because the trait must be object-safe.
@@ -49,6 +50,20 @@ pub trait SnapshotReader: Send + Sync {
         keys: &'a [Key],
         todays: &'a [LocalDay],
     ) -> ReadFuture<'a, Vec<ReadRow>>;
+
+    /// Reads the history of each key, in any order, for a stream that has a history query; `todays[i]`
+    /// is the current local day of `keys[i]`. A key without rows may be missing. The future must end
+    /// within seconds, regardless of the database's state. [`ReadError::Broken`] means that the
+    /// database refuses the history query, whatever the keys are; the stream itself may work.
+    fn history<'a>(
+        &'a self,
+        _stream: &'a Stream,
+        _keys: &'a [Key],
+        _todays: &'a [LocalDay],
+        _limits: HistoryLimits,
+    ) -> ReadFuture<'a, Vec<TopicHistory>> {
+        Box::pin(std::future::ready(Ok(Vec::new())))
+    }
 
     /// Returns those keys for which the stream's query and its verification query give different
     /// results in one snapshot.
