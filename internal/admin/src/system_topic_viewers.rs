@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Notify;
 
-use latido_base::ident::Topic;
-use latido_hub::WatchObserver;
+use latido_base::ident::{Channel, Topic};
+use latido_hub::{HistoryReply, WatchObserver};
 use latido_stream::SYSTEM_STREAM;
 
 /// The system topics that currently have viewers. Clones share the same set.
@@ -72,6 +72,12 @@ impl WatchObserver for ForwardingObserver {
             return self.engine.on_unwatched(topic);
         }
         self.viewers.update(|topics| topics.remove(topic));
+    }
+
+    fn read_history(&self, channel: &Channel, reply: HistoryReply) {
+        if channel.topic.stream != SYSTEM_STREAM {
+            self.engine.read_history(channel, reply);
+        }
     }
 }
 

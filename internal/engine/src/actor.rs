@@ -14,15 +14,18 @@ use crate::calendar::Calendar;
 use crate::database_health::DatabaseHealth;
 use crate::deps::EngineDeps;
 use crate::hint_source::HintSource;
+use crate::history_queue::HistoryBatch;
 use crate::read_batch::ReadBatch;
 use crate::read_cost::TypicalCost;
 use crate::read_slots::ReadSlots;
-use crate::shared::{EngineShared, ReadWaiter};
+use crate::shared::{EngineShared, HistoryRequest, ReadWaiter};
 use latido_base::clock::monotonic_now;
 use latido_base::ident::{Key, Topic};
 use latido_protocol::Staleness;
-use latido_stream::{OpenTransaction, ReadError, ReadRow};
+use latido_stream::{OpenTransaction, ReadError, ReadRow, TopicHistory};
 use latido_telemetry::{Metrics, RecentEventKind};
+
+mod histories;
 
 mod reads;
 
@@ -49,6 +52,15 @@ enum EngineEvent {
     /// The verified topics, and those of their keys that differ from the stream's verification
     /// query.
     Verified(Vec<Topic>, Result<Vec<Key>, ReadError>),
+    /// The zones of the keys are known, so their histories can be read.
+    HistoryZonesRead(
+        HistoryBatch<HistoryRequest>,
+        Result<HashMap<Key, String>, ReadError>,
+    ),
+    HistoriesRead(
+        HistoryBatch<HistoryRequest>,
+        Result<Vec<TopicHistory>, ReadError>,
+    ),
     /// The open transactions.
     TransactionsRead(Result<Vec<OpenTransaction>, ReadError>),
 }
@@ -61,12 +73,16 @@ pub(super) struct EngineActor {
     database_health: DatabaseHealth,
     /// The statements under way: usually one batch for each stream, and a few single keys.
     statements: FuturesUnordered<BoxFuture<'static, EngineEvent>>,
+    /// The statements for histories. They are no probes of the database.
+    histories: FuturesUnordered<BoxFuture<'static, EngineEvent>>,
     slots: ReadSlots,
     running_solos: usize,
     next_sweep: Instant,
     verification: VerificationRotation,
     /// The typical read cost, indexed by stream.
     typical_cost: Vec<TypicalCost>,
+    /// Whether it was logged that a history is too long, indexed by stream.
+    logged_long_history: Vec<bool>,
     staleness: Staleness,
     /// The time at which reads were last started. Deadlines are computed from it: a key held back
     /// at that time would be missed if it became due between that time and the current one.
@@ -87,6 +103,8 @@ impl EngineActor {
             calendar,
             database_health: DatabaseHealth::default(),
             statements: FuturesUnordered::new(),
+            histories: FuturesUnordered::new(),
+            logged_long_history: vec![false; typical_cost.len()],
             slots: ReadSlots::new(typical_cost.len()),
             running_solos: 0,
             next_sweep: monotonic_now() + deps.config.sweep,
@@ -101,7 +119,8 @@ impl EngineActor {
     pub(super) async fn run(mut self) {
         loop {
             match self.next_event().await {
-                EngineEvent::Stop => return,
+                // Dropping requests responds to them.
+                EngineEvent::Stop => return drop(self.shared.lock().history.close()),
                 event => self.handle_event(event),
             }
         }
@@ -113,12 +132,15 @@ impl EngineActor {
             EngineEvent::ZonesRead(batch, zones) => self.on_zones(batch, zones),
             EngineEvent::RowsRead(batch, rows) => self.on_read(batch, rows),
             EngineEvent::Verified(topics, differing) => self.on_verified(&topics, differing),
+            EngineEvent::HistoryZonesRead(batch, zones) => self.on_history_zones(batch, zones),
+            EngineEvent::HistoriesRead(batch, rows) => self.on_histories(batch, rows),
             EngineEvent::TransactionsRead(result) => self.on_transactions(result),
         }
         self.run_timers();
         self.publish_staleness();
         self.start_transaction_query();
         self.start_reads();
+        self.start_histories();
     }
 
     async fn next_event(&mut self) -> EngineEvent {
@@ -126,6 +148,7 @@ impl EngineActor {
         tokio::select! {
             () = self.deps.drain.stopping() => EngineEvent::Stop,
             Some(event) = self.statements.next(), if !self.statements.is_empty() => event,
+            Some(event) = self.histories.next(), if !self.histories.is_empty() => event,
             () = self.shared.wake.notified() => EngineEvent::Woken,
             () = sleep_until(deadline) => EngineEvent::Woken,
         }
@@ -144,15 +167,25 @@ impl EngineActor {
         });
         let retry = self.database_health.retry_at(now);
         let corrections = state.missed_changes.next_due();
+        let history = state.history.next_deadline();
         drop(state);
         let moves = self.next_transaction_query(now);
         let clock = watching.then(|| now + self.until_midnight().min(MAX_SLEEP));
         let sweep = watching.then_some(self.next_sweep);
         let slot = self.slots.next_free(now);
-        [reads, retry, corrections, moves, clock, sweep, slot]
-            .into_iter()
-            .flatten()
-            .min()
+        [
+            reads,
+            retry,
+            corrections,
+            history,
+            moves,
+            clock,
+            sweep,
+            slot,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     fn until_midnight(&self) -> Duration {

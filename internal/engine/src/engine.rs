@@ -14,11 +14,12 @@ use crate::config::Config;
 use crate::deps::EngineDeps;
 use crate::dirty_set::{DirtySet, MarkOutcome};
 use crate::hint_source::HintSource;
-use crate::shared::{EngineShared, EngineState};
+use crate::history_queue::{HISTORY_RESULTS, HistoryQueue};
+use crate::shared::{EngineShared, EngineState, HistoryRequest};
 use crate::verification_rotation::VERIFICATION_RESULTS;
 use latido_base::clock::monotonic_now;
-use latido_base::ident::{Key, StreamId, Topic};
-use latido_hub::WatchObserver;
+use latido_base::ident::{Channel, Key, StreamId, Topic};
+use latido_hub::{HistoryReply, WatchObserver};
 use latido_stream::{Catalog, ChangeHint, HintSink, Interest, NotifyState, WatchLockEvent};
 use latido_telemetry::Metrics;
 
@@ -58,6 +59,7 @@ impl Engine {
             .read_failures
             .init_labels(["unavailable", "rejected", "broken"]);
         metrics.verifications.init_labels(VERIFICATION_RESULTS);
+        metrics.histories.init_labels(HISTORY_RESULTS);
         let pacing = catalog.iter().map(|(_, stream)| {
             let pacing = config.pacing.clone();
             match stream.interval {
@@ -70,6 +72,7 @@ impl Engine {
             dirty,
             missed_changes: MissedChanges::default(),
             moved: MovedKeys::new(catalog),
+            history: HistoryQueue::new(config.history_statements),
         });
         let shared = EngineShared {
             state,
@@ -299,6 +302,20 @@ impl WatchObserver for Engine {
         state.dirty.unwatch(topic);
         state.moved.unwatch(topic);
         self.shared.interest.unwatch(topic);
+        let unneeded = state.history.take_topic(topic);
+        // Dropping a request responds to it.
+        drop(state);
+        drop(unneeded);
+    }
+
+    fn read_history(&self, channel: &Channel, reply: HistoryReply) {
+        let name = Arc::clone(&channel.name);
+        let request = HistoryRequest { name, reply };
+        let topic = channel.topic.clone();
+        let refused = self.lock().history.add(topic, request, monotonic_now());
+        // Dropping a request responds to it.
+        drop(refused);
+        self.shared.wake.notify_one();
     }
 }
 

@@ -15,6 +15,7 @@ mod dirty_set;
 mod dirty_set_reads;
 mod engine;
 mod hint_source;
+mod history_queue;
 mod hot_keys;
 mod key_state;
 mod missed_changes;

@@ -11,17 +11,28 @@ use tokio::sync::{Notify, oneshot};
 
 use crate::dirty_set::{DirtySet, MarkOutcome};
 use crate::hint_source::HintSource;
+use crate::history_queue::HistoryQueue;
 use latido_base::ident::Topic;
+use latido_hub::HistoryReply;
 use latido_stream::{Interest, NotifyState};
 use latido_telemetry::Metrics;
 
 /// The sender that notifies a waiting task that its read ended; `true` if it succeeded.
 pub(super) type ReadWaiter = oneshot::Sender<bool>;
 
+/// A client's request for a history.
+#[derive(Debug)]
+pub(super) struct HistoryRequest {
+    /// The name of the channel as the client wrote it.
+    pub(super) name: Arc<str>,
+    pub(super) reply: HistoryReply,
+}
+
 pub(super) struct EngineState {
     pub(super) dirty: DirtySet<ReadWaiter>,
     pub(super) missed_changes: MissedChanges,
     pub(super) moved: MovedKeys,
+    pub(super) history: HistoryQueue<HistoryRequest>,
 }
 
 impl EngineState {

@@ -28,6 +28,7 @@ impl SimulatedActor {
     pub fn run_until_idle(&mut self) -> bool {
         for _ in 0..MAX_STEPS {
             let result = self.0.statements.next().now_or_never().flatten();
+            let result = result.or_else(|| self.0.histories.next().now_or_never().flatten());
             let event = match result {
                 Some(event) => event,
                 None if self.0.shared.wake.notified().now_or_never().is_some() => {

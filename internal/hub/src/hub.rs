@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::rooms::HubRooms;
 
 use crate::frame::{PublishOutcome, RoomId, VersionedFrame};
+use crate::history::HistoryReply;
 use crate::observer::WatchObserver;
 use crate::param_sets::TooManyParamSets;
 use crate::pending_frames::{ShardFrames, ShardFramesId};
@@ -118,6 +119,12 @@ impl Hub {
     pub fn set_staleness(&self, staleness: Staleness) {
         self.lock()
             .set_staleness(staleness, &native::encode_staleness(staleness));
+    }
+
+    /// Requests the history of a channel that the caller is a viewer of, and whose stream has one.
+    /// The statement starts after this call.
+    pub fn read_history(&self, channel: &Channel, reply: HistoryReply) {
+        self.observer.read_history(channel, reply);
     }
 
     /// Returns the number of topics with a viewer, and the number of viewers.

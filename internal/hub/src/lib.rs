@@ -10,6 +10,7 @@
 //! system call.
 
 mod frame;
+mod history;
 mod hub;
 mod observer;
 mod param_sets;
@@ -21,6 +22,7 @@ mod subscriber;
 mod testing;
 
 pub use frame::{FrameContent, PublishOutcome, RoomId, VersionedFrame};
+pub use history::{HistoryReply, HistoryResult, HistoryUnavailable};
 pub use hub::{Hub, HubSubscription};
 pub use observer::WatchObserver;
 pub use param_sets::TooManyParamSets;

@@ -58,6 +58,11 @@ impl Config {
     pub fn new(settings: Settings) -> Self {
         Self {
             listen: settings.listen,
+            // Histories leave most of the pool to reads of changed keys.
+            engine: engine::Config {
+                history_statements: (settings.postgres.pool_size / 4).clamp(1, 2),
+                ..settings.engine
+            },
             postgres: settings.postgres,
             verifier: settings.verifier,
             policy: settings.policy,
@@ -66,7 +71,6 @@ impl Config {
             http: settings.http,
             limits: settings.limits,
             shard: settings.shard,
-            engine: settings.engine,
             shutdown_timeout: settings.shutdown_timeout,
             apps: settings.apps,
             #[cfg(feature = "demo")]

@@ -9,6 +9,8 @@ pub enum ClientCommand {
     Subscribe {
         /// The channel's name as the client wrote it.
         channel: String,
+        /// True to get the channel's history before its next snapshot.
+        wants_history: bool,
     },
     /// Ends the subscription to a channel.
     Unsubscribe {
@@ -75,11 +77,15 @@ pub enum ErrorCode {
     Unauthorized,
     /// The server cannot answer now; the client may retry later.
     Unavailable,
+    /// The stream of the channel has no history. The subscription is active all the same.
+    NoHistory,
+    /// The history of the channel cannot be read now. The subscription is active all the same.
+    HistoryUnavailable,
 }
 
 impl ErrorCode {
     /// All codes of the list, for metrics and documentation.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Forbidden,
         Self::UnknownChannel,
         Self::InvalidKey,
@@ -89,6 +95,8 @@ impl ErrorCode {
         Self::RateLimited,
         Self::Unauthorized,
         Self::Unavailable,
+        Self::NoHistory,
+        Self::HistoryUnavailable,
     ];
 
     /// Returns the code on the wire, which is also the metric's label.
@@ -103,6 +111,8 @@ impl ErrorCode {
             Self::RateLimited => "rate_limited",
             Self::Unauthorized => "unauthorized",
             Self::Unavailable => "unavailable",
+            Self::NoHistory => "no_history",
+            Self::HistoryUnavailable => "history_unavailable",
         }
     }
 }

@@ -34,6 +34,8 @@ struct NativeMessage<'a> {
     #[serde(default)]
     channel: Option<serde_json::Value>,
     #[serde(default)]
+    history: Option<serde_json::Value>,
+    #[serde(default)]
     data: Option<serde_json::Value>,
 }
 
@@ -51,6 +53,7 @@ pub fn decode(text: &str) -> Result<ClientCommand, NativeDecodeError> {
     match &*incoming.kind {
         "subscribe" => Ok(ClientCommand::Subscribe {
             channel: channel(&incoming)?,
+            wants_history: wants_history(&incoming)?,
         }),
         "unsubscribe" => Ok(ClientCommand::Unsubscribe {
             channel: channel(&incoming)?,
@@ -75,17 +78,33 @@ pub fn decode(text: &str) -> Result<ClientCommand, NativeDecodeError> {
 
 /// Returns the channel's name from the top level, which takes precedence, or from `data`.
 fn channel(incoming: &NativeMessage<'_>) -> Result<String, NativeDecodeError> {
-    let nested = || incoming.data.as_ref().and_then(|d| d.get("channel"));
-    let name = incoming
-        .channel
-        .as_ref()
-        .filter(|c| !c.is_null())
-        .or_else(nested);
+    let name = field(incoming.channel.as_ref(), incoming, "channel");
     let name = name.and_then(|n| n.as_str());
     name.map(ToOwned::to_owned)
         .ok_or(NativeDecodeError::Malformed(
             "expected \"data\":{\"channel\":\"stream:key\"}",
         ))
+}
+
+/// Returns whether the client asks for the channel's history.
+fn wants_history(incoming: &NativeMessage<'_>) -> Result<bool, NativeDecodeError> {
+    let asked = field(incoming.history.as_ref(), incoming, "history");
+    match asked.filter(|value| !value.is_null()) {
+        None => Ok(false),
+        Some(value) => value.as_bool().ok_or(NativeDecodeError::Malformed(
+            "expected \"history\" to be true or false",
+        )),
+    }
+}
+
+/// Returns a field of the top level, unless it is null, or else the one in `data`.
+fn field<'a>(
+    top: Option<&'a serde_json::Value>,
+    incoming: &'a NativeMessage<'_>,
+    name: &str,
+) -> Option<&'a serde_json::Value> {
+    let nested = || incoming.data.as_ref().and_then(|data| data.get(name));
+    top.filter(|value| !value.is_null()).or_else(nested)
 }
 
 /// Encodes a reply as JSON text.
@@ -154,6 +173,34 @@ pub fn encode_unreadable(channel: &Channel) -> Frame {
     Frame::text(&encode_reply(&reply))
 }
 
+/// The message of the error for a channel whose stream has no history.
+pub const NO_HISTORY_MESSAGE: &str = "this stream has no history";
+
+/// The message of the error for a history that cannot be read now.
+pub const HISTORY_UNAVAILABLE_MESSAGE: &str =
+    "the history cannot be read now; subscribe again with \"history\" later";
+
+/// Encodes the history of a channel for all clients that subscribed under this name: `rows` are the
+/// JSON objects of the rows, separated by commas.
+pub fn encode_history(channel: &str, rows: &str, is_truncated: bool) -> Frame {
+    let truncated = if is_truncated {
+        r#","truncated":true"#
+    } else {
+        ""
+    };
+    Frame::text(&format!(
+        r#"{{"type":"history","channel":{}{truncated},"data":[{rows}]}}"#,
+        quoted(channel)
+    ))
+}
+
+/// Encodes, in the place of the history of a channel, the reason why the client does not get it.
+pub fn encode_history_error(channel: &str, code: ErrorCode, message: &str) -> Frame {
+    let error = json!({"code": code.as_str(), "message": message});
+    let frame = json!({"type": "history", "channel": channel, "data": null, "error": error});
+    Frame::text(&frame.to_string())
+}
+
 /// Encodes the `data` of a snapshot: the parts of the key as the client wrote them, the row's
 /// columns, and the time.
 pub fn encode_data(stream: &Stream, channel: &Channel, snapshot: &Snapshot) -> String {
@@ -198,150 +245,5 @@ fn quoted(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-
-    use proptest::prelude::*;
-
-    use super::*;
-    use latido_base::ident::{Key, StreamId, Topic, Version};
-
-    fn stream() -> Stream {
-        Stream::test_stream("estadisticas", None)
-    }
-
-    fn snapshot(columns: &str) -> Snapshot {
-        Snapshot {
-            version: Version(7),
-            timestamp_s: 1_234_567_890,
-            columns: columns.into(),
-        }
-    }
-
-    fn channel(name: &str) -> Channel {
-        Channel {
-            name: name.into(),
-            topic: Topic {
-                stream: StreamId(0),
-                key: Key::from_canonical("123"),
-            },
-        }
-    }
-
-    #[test]
-    fn golden_stats() {
-        let columns =
-            r#"{"citas_hoy":12,"total_citas":156,"citas_completadas":142,"citas_canceladas":8}"#;
-        let frame = encode_snapshot(
-            &stream(),
-            &channel("estadisticas:negocio_123"),
-            &snapshot(columns),
-        );
-        assert_eq!(
-            frame.payload(),
-            r#"{"type":"stats","data":{"negocio_id":"negocio_123","citas_hoy":12,"total_citas":156,"citas_completadas":142,"citas_canceladas":8,"timestamp":1234567890},"channel":"estadisticas:negocio_123","v":7}"#
-        );
-    }
-
-    #[test]
-    fn golden_native_replies() {
-        let error = ServerReply::Error {
-            code: ErrorCode::Forbidden,
-            message: "no".into(),
-            channel: Some("a:b".into()),
-        };
-        for (reply, text) in [
-            (ServerReply::Pong, r#"{"type":"pong"}"#),
-            (
-                ServerReply::Subscribed("a:b".into()),
-                r#"{"type":"subscribed","data":{"channel":"a:b"}}"#,
-            ),
-            (
-                ServerReply::TokenExpiring { at: 5 },
-                r#"{"type":"token_expiring","data":{"at":5}}"#,
-            ),
-            (
-                error,
-                r#"{"type":"error","data":{"code":"forbidden","message":"no","channel":"a:b"}}"#,
-            ),
-        ] {
-            assert_eq!(encode_reply(&reply), text);
-        }
-        assert_eq!(
-            encode_unreadable(&channel("a:b")).payload(),
-            r#"{"type":"error","data":{"code":"unavailable","message":"this channel cannot be read now; its numbers follow once it can","channel":"a:b"}}"#
-        );
-        assert_eq!(
-            encode_staleness(Staleness::StaleSince(9)).payload(),
-            r#"{"type":"status","data":{"stale":true,"since":9}}"#
-        );
-    }
-
-    #[test]
-    fn top_level_channel_takes_precedence() {
-        let both = r#"{"type":"subscribe","channel":"a:1","data":{"channel":"b:2"}}"#;
-        assert_eq!(
-            decode(both),
-            Ok(ClientCommand::Subscribe {
-                channel: "a:1".into()
-            })
-        );
-        let nested = r#"{"type":"subscribe","data":{"channel":"b:2"}}"#;
-        assert_eq!(
-            decode(nested),
-            Ok(ClientCommand::Subscribe {
-                channel: "b:2".into()
-            })
-        );
-        assert_eq!(decode(r#"{"type":"ping"}"#), Ok(ClientCommand::Ping));
-    }
-
-    #[test]
-    fn invalid_messages_are_rejected() {
-        for text in [
-            "",
-            "[]",
-            "1",
-            "null",
-            "{",
-            "{}",
-            r#"{"type":1}"#,
-            r#"["subscribe"]"#,
-        ] {
-            assert!(
-                matches!(decode(text), Err(NativeDecodeError::Malformed(_))),
-                "{text}"
-            );
-        }
-        for text in [
-            r#"{"type":"subscribe"}"#,
-            r#"{"type":"subscribe","channel":7}"#,
-            r#"{"type":"auth","data":{}}"#,
-        ] {
-            assert!(
-                matches!(decode(text), Err(NativeDecodeError::Malformed(_))),
-                "{text}"
-            );
-        }
-        assert_eq!(
-            decode(r#"{"type":"publish"}"#),
-            Err(NativeDecodeError::UnknownType)
-        );
-    }
-
-    proptest! {
-        #[test]
-        fn decoding_a_command_never_panics(text in ".*") {
-            let _ = decode(&text);
-        }
-
-        #[test]
-        fn any_key_yields_valid_json(key in "[^\\p{Cc}]{1,40}", n in 0i64..1_000_000) {
-            let name = format!("estadisticas:{key}");
-            let frame = encode_snapshot(&stream(), &channel(&name), &snapshot(&format!(r#"{{"n":{n}}}"#)));
-            let value: serde_json::Value = serde_json::from_str(frame.payload()).unwrap();
-            prop_assert_eq!(&value["data"]["negocio_id"], &serde_json::Value::from(key));
-            prop_assert_eq!(&value["data"]["n"], n);
-            prop_assert_eq!(&value["channel"], &serde_json::Value::from(name));
-        }
-    }
-}
+#[path = "native_tests.rs"]
+mod tests;

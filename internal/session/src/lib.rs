@@ -4,6 +4,7 @@
 mod close;
 mod effect;
 mod error_effect;
+mod history;
 mod limits;
 mod rate_limit;
 mod room_membership;

@@ -29,6 +29,7 @@ impl Session {
             *subscription = Subscription {
                 name: Arc::clone(&channel.name),
                 state: SubscriptionState::Active(position),
+                history: subscription.history,
                 lease,
             };
         }

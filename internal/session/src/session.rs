@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::error_effect::{error, error_code, forbidden};
 use crate::rate_limit::{MessageRateLimit, RateDecision};
-use crate::subscription::{Subscription, SubscriptionState};
+use crate::subscription::{HistoryState, Subscription, SubscriptionState};
 use crate::{
     CloseReason, PermissionAnswer, ReauthError, SessionContext, SessionEffect, SessionLimits,
 };
@@ -23,6 +23,8 @@ pub struct Session {
     is_verifying: bool,
     /// Set once the client was notified that its token expires soon.
     has_warned: bool,
+    /// Set while a history is being read for this client; only one is read at a time.
+    pub(super) is_reading_history: bool,
 }
 
 impl Session {
@@ -34,6 +36,7 @@ impl Session {
             rate_limit: MessageRateLimit::new(limits, now_s),
             is_verifying: false,
             has_warned: false,
+            is_reading_history: false,
         }
     }
 
@@ -67,7 +70,10 @@ impl Session {
     /// Handles a text message and returns its effect.
     pub fn on_text(&mut self, text: &str, context: &SessionContext) -> SessionEffect {
         match native::decode(text) {
-            Ok(ClientCommand::Subscribe { channel }) => self.subscribe(channel, context),
+            Ok(ClientCommand::Subscribe {
+                channel,
+                wants_history,
+            }) => self.subscribe(channel, wants_history, context),
             Ok(ClientCommand::Unsubscribe { channel }) => self.unsubscribe(channel, context),
             Ok(ClientCommand::Ping) => SessionEffect::Reply(ServerReply::Pong),
             Ok(ClientCommand::Auth { .. }) if self.is_verifying => error(
@@ -83,28 +89,41 @@ impl Session {
         }
     }
 
-    fn subscribe(&mut self, name: String, context: &SessionContext) -> SessionEffect {
+    fn subscribe(
+        &mut self,
+        name: String,
+        wants_history: bool,
+        context: &SessionContext,
+    ) -> SessionEffect {
         // A subscription that waits for its stream is tried again, as if it were new.
         self.subscriptions
             .retain(|subscription| *subscription.name != *name || !subscription.awaits_stream());
         if let Some(subscription) = self
             .subscriptions
-            .iter()
+            .iter_mut()
             .find(|subscription| *subscription.name == *name)
         {
+            if wants_history {
+                subscription.want_history();
+            }
             return subscription
                 .position()
                 .map_or(SessionEffect::None, |position| {
                     SessionEffect::Resend(Arc::clone(&subscription.name), position)
                 });
         }
+        let history = HistoryState::wanted(wants_history);
         let channel = match context.catalog.resolve(&name) {
             Ok(channel) => channel,
             Err(reason) => {
                 if reason == ChannelError::Broken
                     && self.subscriptions.len() < context.limits.channels
                 {
-                    self.push(name.as_str().into(), SubscriptionState::AwaitsStream);
+                    self.push(
+                        name.as_str().into(),
+                        SubscriptionState::AwaitsStream,
+                        history,
+                    );
                 }
                 return error(error_code(&reason), reason.to_string(), Some(name));
             }
@@ -121,17 +140,18 @@ impl Session {
             Decision::Allowed => SessionEffect::Subscribe(channel.clone()),
             Decision::NeedsLookup => SessionEffect::CheckPermission(channel.clone()),
         };
-        self.push(channel.name, SubscriptionState::AwaitsPermission);
+        self.push(channel.name, SubscriptionState::AwaitsPermission, history);
         effect
     }
 
     /// Adds a subscription. The list grows by one element at a time: most clients have one channel,
     /// and no client has so many that copying them matters.
-    fn push(&mut self, name: Arc<str>, state: SubscriptionState) {
+    fn push(&mut self, name: Arc<str>, state: SubscriptionState, history: HistoryState) {
         self.subscriptions.reserve_exact(1);
         self.subscriptions.push(Subscription {
             name,
             state,
+            history,
             lease: None,
         });
     }
@@ -140,11 +160,13 @@ impl Session {
     /// stream still does not work go on waiting, and the client is not told again.
     pub fn retry_subscriptions(&mut self, context: &SessionContext) -> Vec<SessionEffect> {
         let waiting = self.subscriptions.iter().filter(|s| s.awaits_stream());
-        let names: Vec<_> = waiting.map(|s| Arc::clone(&s.name)).collect();
+        let names: Vec<_> = waiting
+            .map(|s| (Arc::clone(&s.name), s.history != HistoryState::None))
+            .collect();
         names
             .into_iter()
-            .filter(|name| !matches!(context.catalog.resolve(name), Err(ChannelError::Broken)))
-            .map(|name| self.subscribe(name.to_string(), context))
+            .filter(|(name, _)| !matches!(context.catalog.resolve(name), Err(ChannelError::Broken)))
+            .map(|(name, history)| self.subscribe(name.to_string(), history, context))
             .collect()
     }
 

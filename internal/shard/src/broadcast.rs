@@ -114,7 +114,7 @@ impl ShardWorker {
             };
             room.cursor = index_in_room + 1;
             let member_before: ShardMember = room.members[index_in_room];
-            if member_before.seen_turn == room.turn {
+            if member_before.seen_turn == room.turn || member_before.awaits_history() {
                 continue;
             }
             if member_before.is_blocked() {

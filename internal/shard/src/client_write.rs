@@ -235,6 +235,7 @@ impl ShardWorker {
                         if client.outbox.is_none() {
                             self.catch_up(slot, client);
                         }
+                        self.start_history(slot, client);
                     }
                     ConnectionState::Closing { .. } => self.finish_closing(slot, client),
                     ConnectionState::Dead(_) => {}

@@ -113,6 +113,9 @@ impl ShardWorker {
                 (AsyncResponse::App(output), _) => {
                     return worker.on_async_result(slot, client, output);
                 }
+                (AsyncResponse::History(name, result), Some(_)) => {
+                    return worker.on_history(slot, client, &name, result);
+                }
                 (AsyncResponse::Permission(subject, channel, answer), Some(native)) => {
                     if is_outdated(&worker.deps.context, native, &subject, &channel, answer) {
                         return;

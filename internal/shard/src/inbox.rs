@@ -8,8 +8,8 @@ use mio::Waker;
 /// A queue that any thread fills and the shard's thread empties.
 ///
 /// Its senders bound it: new connections hold a connection permit, responses hold a slot in a
-/// request queue, and admin requests hold an admin permit. Listeners are few, and each is in one
-/// inbox at a time.
+/// request queue, a connection waits for one history at a time, and admin requests hold an admin
+/// permit. Listeners are few, and each is in one inbox at a time.
 pub(super) struct Inbox<C> {
     /// The pending commands, or `None` once the shard has ended.
     commands: Mutex<Option<Vec<C>>>,

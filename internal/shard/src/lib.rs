@@ -44,6 +44,7 @@ mod event_delivery;
 mod event_loop;
 mod handler_state;
 mod handlers;
+mod histories;
 mod inbox;
 mod listener;
 mod listener_context;

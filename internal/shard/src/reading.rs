@@ -209,8 +209,11 @@ impl ShardWorker {
         }
         self.set_flags(client);
         let mut bytes = encode_reply(&ServerReply::Subscribed(Arc::clone(&channel.name)));
+        let refusal = self.hold_for_history(client, &channel.name, position);
+        bytes.extend_from_slice(&refusal);
         let newest = self.take_newest_frame(client, position);
-        let mut frames = 1 + u64::from(subscribed.staleness_frame.is_some());
+        let mut frames =
+            1 + u64::from(!refusal.is_empty()) + u64::from(subscribed.staleness_frame.is_some());
         if let Some((newest, count)) = newest {
             bytes.extend_from_slice(newest.as_bytes());
             frames += count;
@@ -222,6 +225,7 @@ impl ShardWorker {
                 .map_or(&[][..], Frame::as_bytes),
         );
         self.push_all(slot, client, frames, bytes);
+        self.start_history(slot, client);
     }
 
     fn refuse(
@@ -247,19 +251,23 @@ impl ShardWorker {
         name: Arc<str>,
         position: RoomPosition,
     ) {
+        let refusal = self.hold_for_history(client, &name, position);
         let mut bytes = encode_reply(&ServerReply::Subscribed(name));
-        let mut frames = 1;
+        bytes.extend_from_slice(&refusal);
+        let mut frames = 1 + u64::from(!refusal.is_empty());
         if let Some((newest, count)) = self.take_newest_frame(client, position) {
             bytes.extend_from_slice(newest.as_bytes());
             frames += count;
         }
         self.push_all(slot, client, frames, bytes);
+        self.start_history(slot, client);
     }
 
     /// Takes the newest frame of a room, to send it with a response; the broadcast then skips the
     /// client.
     ///
-    /// Returns `None` while the socket is full. The client is then behind in that room and catches
+    /// Returns `None` while the client waits for the history, which comes first, and while the socket
+    /// is full. The client is then behind in that room and catches
     /// up when the socket drains. Thus a client that repeats requests without reading costs no copy
     /// per request.
     fn take_newest_frame(
@@ -268,6 +276,9 @@ impl ShardWorker {
         position: RoomPosition,
     ) -> Option<(Frame, u64)> {
         let (room, index) = self.rooms.member(position)?;
+        if room.members[index].awaits_history() {
+            return None;
+        }
         let is_full = client.outbox.is_some();
         if is_full {
             room.members[index].seen_turn = room.turn.wrapping_sub(1);

@@ -20,11 +20,14 @@ const HAS_NUMBERS: u32 = 1 << 29;
 /// The flag of a member that was told that its numbers are old.
 const HAS_OLD_NUMBERS: u32 = 1 << 28;
 
+/// The flag of a member whose client waits for the history of the channel. It gets no frame before.
+const AWAITS_HISTORY: u32 = 1 << 27;
+
 /// The flags that [`ShardMember::set_flags`] sets.
 const SOCKET_FLAGS: u32 = BLOCKED | OTHER_ROOMS;
 
 /// The bits of the slot number.
-const SLOT: u32 = !(SOCKET_FLAGS | HAS_NUMBERS | HAS_OLD_NUMBERS);
+const SLOT: u32 = !(SOCKET_FLAGS | HAS_NUMBERS | HAS_OLD_NUMBERS | AWAITS_HISTORY);
 
 /// A client in a room. A broadcast reads all members of a room, so they are contiguous and take
 /// eight bytes each.
@@ -53,6 +56,10 @@ impl ShardMember {
         self.slot = self.slot & !SOCKET_FLAGS
             | if blocked { BLOCKED } else { 0 }
             | if multi { OTHER_ROOMS } else { 0 };
+    }
+
+    pub(super) fn awaits_history(self) -> bool {
+        self.slot & AWAITS_HISTORY != 0
     }
 
     /// Returns whether the client was told that its numbers are old.
@@ -159,9 +166,25 @@ impl ShardRoom {
         member.has_old_numbers().then(fresh)
     }
 
-    /// Returns whether the member lacks the newest frame.
+    /// Returns whether the member lacks the newest frame, and may get it.
     pub(super) fn is_stale(&self, member: ShardMember) -> bool {
-        self.latest.is_some() && member.seen_turn != self.turn
+        self.latest.is_some() && member.seen_turn != self.turn && !member.awaits_history()
+    }
+
+    /// Holds back the frames of the member at this index until [`Self::release_member`]. Then it
+    /// lacks the newest frame, whether it had that before or not.
+    pub(super) fn hold_member(&mut self, index: usize) {
+        if let Some(member) = self.members.get_mut(index) {
+            member.slot |= AWAITS_HISTORY;
+            member.seen_turn = self.turn.wrapping_sub(1);
+        }
+    }
+
+    /// Ends what [`Self::hold_member`] began.
+    pub(super) fn release_member(&mut self, index: usize) {
+        if let Some(member) = self.members.get_mut(index) {
+            member.slot &= !AWAITS_HISTORY;
+        }
     }
 }
 

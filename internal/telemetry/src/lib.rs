@@ -8,6 +8,7 @@ mod logs;
 mod metrics;
 mod recent_events;
 mod settings;
+mod size_histogram;
 
 pub use app_metrics::AppMetrics;
 pub use exposition::Exposition;

@@ -6,7 +6,6 @@ use std::sync::atomic::AtomicU64;
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::app_metrics::{AppMetricFamilies, AppMetrics};
@@ -14,24 +13,7 @@ use crate::exposition::{self, Exposition};
 use crate::histogram::DurationHistogram;
 use crate::labelled_counter::LabelledCounter;
 use crate::recent_events::{RecentEventKind, RecentEvents};
-
-/// A histogram of small counts, with bounds from 1 to 512.
-#[derive(Debug, Clone)]
-pub struct SizeHistogram(Histogram);
-
-impl Default for SizeHistogram {
-    fn default() -> Self {
-        Self(Histogram::new(exponential_buckets(1.0, 2.0, 10)))
-    }
-}
-
-impl SizeHistogram {
-    /// Records one size in the histogram.
-    pub fn observe(&self, size: usize) {
-        self.0
-            .observe(f64::from(u32::try_from(size).unwrap_or(u32::MAX)));
-    }
-}
+use crate::size_histogram::SizeHistogram;
 
 /// Gauge values that the caller of [`Metrics::render`] supplies at every scrape.
 #[derive(Debug, Clone, Copy, Default)]
@@ -80,6 +62,12 @@ pub struct Metrics {
     pub read_seconds: DurationHistogram,
     /// The time from the arrival of a notification until its frames are handed to the shards.
     pub change_to_frame_seconds: DurationHistogram,
+    /// Histories of topics that were asked for, by result.
+    pub histories: LabelledCounter,
+    /// Rows of histories that were read.
+    pub history_rows: Counter,
+    /// The duration of one statement that reads histories.
+    pub history_seconds: DurationHistogram,
     /// Change hints received, by source.
     pub changes_received: LabelledCounter,
     /// Hints for a key that was already dirty.
@@ -133,7 +121,10 @@ impl Metrics {
         );
         let (read_failures, errors_sent) =
             (LabelledCounter::new("kind"), LabelledCounter::new("code"));
-        let checks = LabelledCounter::new("result");
+        let (checks, histories) = (
+            LabelledCounter::new("result"),
+            LabelledCounter::new("result"),
+        );
         let mut m = Self {
             registry,
             reads,
@@ -141,6 +132,7 @@ impl Metrics {
             read_failures,
             errors_sent,
             verifications: checks,
+            histories,
             ..Self::default()
         };
         m.register_counters();
@@ -192,6 +184,16 @@ impl Metrics {
             "read_failures",
             "Statements that failed, by kind",
             self.read_failures.clone(),
+        );
+        r.register(
+            "histories",
+            "Histories of topics that clients asked for, by result",
+            self.histories.clone(),
+        );
+        r.register(
+            "history_rows",
+            "Rows of histories that were read",
+            self.history_rows.clone(),
         );
         r.register(
             "changes_received",
@@ -334,6 +336,12 @@ impl Metrics {
             "Duration of a statement",
             Unit::Seconds,
             self.read_seconds.clone(),
+        );
+        r.register_with_unit(
+            "history",
+            "Duration of a statement that reads histories",
+            Unit::Seconds,
+            self.history_seconds.clone(),
         );
         let help = "From the notification's arrival to the frames being handed to the shards";
         r.register_with_unit(

@@ -102,6 +102,10 @@ fn every_command_is_documented_and_vice_versa() {
         ("subscribe", json!({"type": "subscribe"})),
         ("subscribe", json!({"type": "subscribe", "channel": 7})),
         (
+            "subscribe",
+            json!({"type": "subscribe", "channel": "a:1", "history": 1}),
+        ),
+        (
             "unsubscribe",
             json!({"type": "unsubscribe", "data": {"channel": null}}),
         ),
@@ -125,6 +129,15 @@ fn every_command_is_documented_and_vice_versa() {
 fn every_reply_is_documented_and_vice_versa() {
     let document = ApiDocument(base_document("asyncapi.json"));
     let mut seen = BTreeSet::from(["snapshot", "status", "server.state", "server.clients"]);
+    let history =
+        |is_truncated| native::encode_history("estadisticas:1", r#"{"n":1}"#, is_truncated);
+    let refused = native::encode_history_error("estadisticas:1", ErrorCode::NoHistory, "no");
+    for frame in [history(false), history(true), refused] {
+        let frame = serde_json::from_str(frame.payload()).expect("JSON");
+        let message = &document.0["components"]["messages"]["history"];
+        document.check("history", &message["payload"], &frame);
+        seen.insert("history");
+    }
     for reply in all_replies() {
         let name = reply_message(&reply);
         let frame = serde_json::from_str(&native::encode_reply(&reply)).expect("JSON");
