@@ -2,6 +2,7 @@
 //! and with parameters: from a commit to the clients' frames.
 
 mod convergence;
+mod history;
 mod shop;
 mod wire;
 

@@ -8,6 +8,7 @@ use tracing::debug;
 use warp::http::StatusCode;
 
 use crate::error::{ApiError, RETRY_SOON};
+use crate::history::HistoryTurns;
 use crate::state::ServerState;
 use latido_admission::{MethodNotAllowed, RequestHead};
 use latido_auth::{Decision, Principal, TokenError, TokenSender};
@@ -70,6 +71,8 @@ pub(super) struct ReadRequest {
     /// The name of the channel.
     pub(super) channel: String,
     pub(super) principal: Arc<Principal>,
+    /// Set if the client asks for the history.
+    pub(super) history: Option<HistoryTurns>,
 }
 
 impl ReadRequest {

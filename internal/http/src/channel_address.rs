@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use crate::error::ApiError;
+use crate::history::HISTORY;
 use crate::response::Response;
 use crate::state::ServerState;
 use crate::{snapshot, sse};
@@ -77,7 +78,8 @@ impl ChannelAddress {
 
     fn channel_name(&self, catalog: &Catalog, query: &str) -> Option<String> {
         let stream = catalog.get(self.stream);
-        stream.channel_of_address(&self.parts, &query::without(query, TOKEN))
+        let query = query::without(&query::without(query, TOKEN), HISTORY);
+        stream.channel_of_address(&self.parts, &query)
     }
 }
 
@@ -118,7 +120,7 @@ mod tests {
             ("/estadisticas/a/events", "token=x", "estadisticas:a", true),
             (
                 "/ventas/7/3",
-                "desde=2026-11-01&token=x",
+                "desde=2026-11-01&token=x&history=true",
                 "ventas:7/3?desde=2026-11-01",
                 false,
             ),

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::authenticate::{ReadRequest, subscribe};
 use crate::error::ApiError;
+use crate::history::{HistoryResult, PendingHistory};
 use crate::state::ServerState;
 use latido_auth::PermissionLease;
 use latido_base::ident::Channel;
@@ -31,6 +32,8 @@ enum Source {
     Open {
         event: String,
         watcher: AsyncSubscriber,
+        /// The history, which comes before the first frame.
+        history: Option<PendingHistory>,
         /// Completes when the database has withdrawn the right.
         withdrawn: Pin<Box<dyn Future<Output = ()> + Send + Sync>>,
     },
@@ -44,6 +47,8 @@ pub(super) enum FeedUpdate {
     Opened,
     /// A frame, an error or a status of the channel; the text is the stream's `event`.
     Event(String, SubscriberEvent),
+    /// The history of the channel, or the reason why it does not come. Frames follow.
+    History(HistoryResult),
     /// The client may not have a held channel. Nothing follows.
     Refused(ApiError),
     /// The database has withdrawn the right. Nothing follows.
@@ -93,11 +98,15 @@ impl ChannelFeed {
             Source::Open {
                 event,
                 watcher,
+                history,
                 withdrawn,
             } => tokio::select! {
                 biased;
                 () = withdrawn => FeedUpdate::Withdrawn,
-                update = watcher.next() => FeedUpdate::Event(event.clone(), update),
+                result = pending_history(history) => FeedUpdate::History(result),
+                update = watcher.next(), if history.is_none() => {
+                    FeedUpdate::Event(event.clone(), update)
+                }
             },
             Source::Held { is_told } if !*is_told => {
                 *is_told = true;
@@ -138,9 +147,23 @@ impl Source {
         Ok(Self::Open {
             event: catalog.get(channel.topic.stream).event.clone(),
             watcher,
+            history: request
+                .history
+                .as_ref()
+                .map(|turns| turns.read(state, channel)),
             withdrawn: Box::pin(right_withdrawn(Arc::clone(state), lease)),
         })
     }
+}
+
+/// Waits for the history once. Completes never if there is none to wait for.
+async fn pending_history(history: &mut Option<PendingHistory>) -> HistoryResult {
+    let Some(pending) = history else {
+        return std::future::pending().await;
+    };
+    let result = pending.await;
+    *history = None;
+    result
 }
 
 /// Completes when the database has withdrawn the right. A right without a lease ends with the token.

@@ -32,6 +32,7 @@ mod fuzzing;
 mod head_guard;
 mod head_scanner;
 mod health;
+mod history;
 mod hook;
 mod hook_body;
 mod listen;

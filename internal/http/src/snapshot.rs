@@ -12,27 +12,36 @@ use warp::http::{HeaderValue, StatusCode};
 use crate::authenticate::{ReadRequest, authenticate_read, subscribe};
 use crate::error::{ApiError, RETRY_SOON};
 use crate::etag::{entity_tag, etag_matches};
+use crate::history::{HistoryError, HistoryResult, HistoryTurns};
 use crate::response::{Response, json_response};
 use crate::state::ServerState;
 use latido_admission::RequestHead;
 use latido_hub::{SubscriberEvent, Unreadable, VersionedFrame};
-use latido_protocol::Frame;
 use latido_protocol::native::UNREADABLE_MESSAGE;
+use latido_protocol::{ErrorCode, Frame};
 
 /// The header that is present while the database can't be read and the values may be old.
 const X_STALE: HeaderName = HeaderName::from_static("x-stale");
 
-/// Answers with the `data` of the current frame. If the topic has no viewers, the row is read
-/// first.
+/// Answers with the `data` of the current frame, or with the rows of the history if the client asks
+/// for it. If the topic has no viewers, the row is read first.
 pub(super) async fn serve_snapshot(
     state: Arc<ServerState>,
     channel: String,
     head: RequestHead,
 ) -> Result<Response, ApiError> {
     let principal = authenticate_read(&state, &head, RequestHead::require_read).await?;
-    let request = ReadRequest { channel, principal };
+    let history = HistoryTurns::requested(&head.query)?;
+    let request = ReadRequest {
+        channel,
+        principal,
+        history: None,
+    };
     let channel = request.authorize(&state).await?;
     let mut watcher = subscribe(&state, &channel)?;
+    if let Some(turns) = history {
+        return serve_history(turns.read(&state, &channel).await);
+    }
     let unavailable = |message| ApiError::unavailable("unavailable", message, RETRY_SOON);
     let newest = timeout(state.config.answer_timeout, watcher.next_readable_frame())
         .await
@@ -43,6 +52,28 @@ pub(super) async fn serve_snapshot(
         Some(SubscriberEvent::Status(_))
     );
     Ok(build_response(&newest, &head, stale))
+}
+
+/// Answers with the rows of a history.
+fn serve_history(result: HistoryResult) -> Result<Response, ApiError> {
+    match result {
+        Ok(frame) => {
+            let mut response = json_response(frame_data(&frame).to_owned());
+            let headers = response.headers_mut();
+            headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
+            headers.insert(VARY, HeaderValue::from_static("Authorization"));
+            Ok(response)
+        }
+        Err(HistoryError {
+            code: ErrorCode::NoHistory,
+            message,
+        }) => Err(ApiError::new(StatusCode::NOT_FOUND, "no_history", message)),
+        Err(HistoryError { message, .. }) => Err(ApiError::unavailable(
+            "history_unavailable",
+            message,
+            RETRY_SOON,
+        )),
+    }
 }
 
 fn build_response(newest: &VersionedFrame, head: &RequestHead, stale: bool) -> Response {

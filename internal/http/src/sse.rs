@@ -17,6 +17,7 @@ use warp::sse::Event;
 use crate::authenticate::{ReadRequest, authenticate_read};
 use crate::channel_feed::{ChannelFeed, FeedUpdate};
 use crate::error::{ApiError, RETRY_SOON};
+use crate::history::{HistoryError, HistoryTurns};
 use crate::response::Response;
 use crate::snapshot::frame_data;
 use crate::state::ServerState;
@@ -56,6 +57,7 @@ pub(super) async fn stream_events(
     let request = ReadRequest {
         channel,
         principal: Arc::clone(&principal),
+        history: HistoryTurns::requested(&head.query)?,
     };
     let feed = ChannelFeed::open(&state, request).await;
     let permits = admit(&state, &head, &principal)?;
@@ -129,6 +131,14 @@ async fn next_event(
         FeedUpdate::Held => status_event(&json!({"stale": true, "since": state.clock.unix_s()})),
         FeedUpdate::Opened => status_event(&json!({"stale": false})),
         FeedUpdate::Event(event, update) => update_event(state, &event, update),
+        FeedUpdate::History(Ok(frame)) => {
+            Event::default().event("history").data(event_data(&frame))
+        }
+        FeedUpdate::History(Err(HistoryError { code, message })) => {
+            state.metrics.errors_sent.increment(code.as_str());
+            let data = json!({"code": code.as_str(), "message": message});
+            Event::default().event("error").data(data.to_string())
+        }
         FeedUpdate::Refused(error) => {
             let event = Event::default().event("error").data(refusal_data(&error));
             return Some((Ok(event), None));

@@ -1,8 +1,8 @@
-//! `GET /events?channel=…&channel=…`: the frames of several channels as Server-Sent Events.
+//! `GET /events?channel=…&history=…`: the frames of several channels as Server-Sent Events.
 //!
 //! The data of an event is the whole frame of the WebSocket, which names its channel. The channels
 //! are independent: each is held, refused and withdrawn for itself, and the newest frame of each
-//! wins.
+//! wins. A channel that `history` names gets its history first.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -17,6 +17,7 @@ use warp::sse::Event;
 use crate::authenticate::{ReadRequest, authenticate_read};
 use crate::channel_feed::{ChannelFeed, FeedUpdate};
 use crate::error::ApiError;
+use crate::history::{HISTORY, HistoryError, HistoryTurns};
 use crate::response::Response;
 use crate::sse::{TokenEnd, admit, event_response, in_one_line, restart_event, token_ended};
 use crate::state::ServerState;
@@ -45,6 +46,7 @@ type EventsOfChannel = Pin<Box<dyn Stream<Item = ChannelEvent> + Send + Sync>>;
 enum ChannelEvent {
     /// A frame with the stream's `event`.
     Snapshot(String, Version, Frame),
+    History(Frame),
     /// The channel's status.
     Status(Frame),
     /// The status of the database, of which each channel reports every change.
@@ -59,11 +61,14 @@ pub(super) async fn stream_channels(
 ) -> Result<Response, ApiError> {
     let principal = authenticate_read(&state, &head, RequestHead::require_get).await?;
     let names = channel_names(&head.query, &state.session_limits)?;
+    let with_history: Vec<_> = query::values(&head.query, HISTORY).collect();
+    let history = HistoryTurns::new();
     let token_end = token_ended(&state, &principal);
     let opening = names.iter().map(|name| {
         let request = ReadRequest {
             channel: name.clone(),
             principal: Arc::clone(&principal),
+            history: with_history.contains(name).then(|| history.clone()),
         };
         ChannelFeed::open(&state, request)
     });
@@ -89,10 +94,12 @@ pub(super) async fn stream_channels(
     Ok(event_response(unfold(Some(stream), next_event), heartbeat))
 }
 
-/// Returns the names of the channels of a query, each once.
+/// Returns the names of the channels of a query, each once, with and without their history.
 fn channel_names(query: &str, limits: &SessionLimits) -> Result<Vec<String>, ApiError> {
     let mut names: Vec<String> = Vec::new();
-    for name in query::values(query, "channel") {
+    let pairs = query::pairs(query);
+    let named = pairs.filter(|(parameter, _)| parameter == "channel" || parameter == HISTORY);
+    for (_, name) in named {
         if !names.contains(&name) {
             names.push(name);
         }
@@ -137,6 +144,7 @@ async fn next_event(
                 to_event("status", &frame)
             }
             ChannelEvent::Status(frame) => to_event("status", &frame),
+            ChannelEvent::History(frame) => to_event("history", &frame),
             ChannelEvent::Error(code, frame) => {
                 state.metrics.errors_sent.increment(code.as_str());
                 to_event("error", &frame)
@@ -213,6 +221,13 @@ impl ChannelEvents {
             }
             FeedUpdate::Held => vec![self.stale_since(self.state.clock.unix_s())],
             FeedUpdate::Opened => self.fresh().into_iter().collect(),
+            FeedUpdate::History(Ok(frame)) => vec![ChannelEvent::History(frame)],
+            FeedUpdate::History(Err(HistoryError { code, message })) => {
+                self.state.metrics.errors_sent.increment(code.as_str());
+                let channel = self.feed.channel();
+                let frame = native::encode_history_error(channel, code, message);
+                vec![ChannelEvent::History(frame)]
+            }
             FeedUpdate::Event(event, SubscriberEvent::Frame(newest)) => {
                 self.has_numbers = true;
                 let frame = ChannelEvent::Snapshot(event, newest.version, newest.frame);

@@ -269,3 +269,69 @@ async fn documents_are_cached_by_etag_and_readable_from_any_origin() {
         assert_eq!(head.headers()["etag"].to_str().expect("text"), tag);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn history_is_in_both_documents_where_a_stream_has_one() {
+    let history = "SELECT k.tienda_id, v.en::date AS dia, v.importe FROM unnest($1::bigint[]) AS k (tienda_id) \
+                   JOIN ventas v USING (tienda_id)";
+    let toml = format!(
+        "{TOML}\n{}",
+        TOML.replace(
+            "streams.ventas]",
+            &format!("streams.cajas]\nhistory = \"{history}\"")
+        )
+    );
+    let app = TestApp::with_streams(&toml, SCHEMA).await;
+    let db = app.connect_database().await;
+    let sql = "INSERT INTO ventas (tienda_id, importe) VALUES (7, 1.5), (7, NULL)";
+    db.batch_execute(sql).await.expect("rows");
+    let http = ApiDocument::fetch(&app, "/openapi.json").await;
+    let messages = ApiDocument::fetch(&app, "/asyncapi.json").await;
+    http.check_consistency();
+    messages.check_consistency();
+    for path in ["/{tienda_id}", "/{tienda_id}/events"] {
+        let asks = |stream: &str| {
+            let get = &http.0["paths"][format!("/{stream}{path}")]["get"];
+            let parameters = get["parameters"].as_array().into_iter().flatten();
+            let mut names = parameters.map(|parameter| parameter["name"].clone());
+            names.any(|name| name == "history")
+        };
+        assert_eq!((asks("cajas"), asks("ventas")), (true, false), "{path}");
+    }
+    assert!(
+        http.0["components"]["schemas"]
+            .get("History.ventas")
+            .is_none()
+    );
+    let token = json!({"id": OTHER_USER, "rol": "admin_sistema", "exp": claims::now() + 600});
+    let token = app.sign(&token);
+    let request = app.request(Method::GET, "/cajas/7?history=true");
+    let answer = request
+        .bearer_auth(&token)
+        .send()
+        .await
+        .expect("a response");
+    let rows: serde_json::Value = answer.json().await.expect("JSON");
+    assert_eq!(rows.as_array().map(Vec::len), Some(2));
+    let response = &http.0["paths"]["/cajas/{tienda_id}"]["get"]["responses"]["200"];
+    http.check(
+        "rows",
+        &response["content"]["application/json"]["schema"],
+        &rows,
+    );
+    http.check(
+        "rows",
+        &http.0["components"]["schemas"]["History.cajas"],
+        &rows,
+    );
+    let mut socket = app.connect_socket(&token).await;
+    let data = json!({"channel": "cajas:7", "history": true});
+    socket
+        .send(&json!({"type": "subscribe", "data": data}))
+        .await;
+    let frame = socket.next_of_type("history").await;
+    let message = &messages.0["components"]["messages"]["history"];
+    messages.check("history", &message["payload"], &frame);
+    let wrong = json!({"type": "history", "channel": "cajas:7", "data": [{"dia": 7}]});
+    assert!(messages.mismatch(&message["payload"], &wrong).is_some());
+}

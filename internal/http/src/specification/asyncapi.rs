@@ -45,10 +45,35 @@ pub(super) fn render(streams: &[StreamDocs]) -> Value {
             let parts = stream.parts.iter();
             schemas.extend(parts.map(|part| (part.schema.clone(), part.key_schema())));
             schemas.insert(format!("Data.{}", stream.name), data);
+            if stream.has_history {
+                schemas.insert(history_name(stream), stream.history_schema());
+            }
         }
         schemas["Channel"]["pattern"] = channel_pattern(streams).into();
     }
+    describe_histories(&mut document, streams);
     document
+}
+
+/// Replaces the rows of any history by those of the streams that have one.
+fn describe_histories(document: &mut Value, streams: &[StreamDocs]) {
+    let with_history: Vec<_> = streams.iter().filter(|stream| stream.has_history).collect();
+    let (Some(first), Some(message)) = (
+        with_history.first(),
+        object_at(document, "/components/messages/history"),
+    ) else {
+        return;
+    };
+    let reference = |stream: &&StreamDocs| json!({"$ref": format!("#/components/schemas/{}", history_name(stream))});
+    let rows = with_history.iter().map(reference);
+    let kinds: Vec<_> = rows.chain([json!({"type": "null"})]).collect();
+    let example = json!({"type": "history", "channel": first.example_channel(), "data": []});
+    message["payload"]["properties"]["data"] = json!({"anyOf": kinds});
+    message["examples"] = json!([{"payload": example}]);
+}
+
+fn history_name(stream: &StreamDocs) -> String {
+    format!("History.{}", stream.name)
 }
 
 /// Returns the pattern of channel names. The names of streams consist of letters, digits, `_` and

@@ -32,13 +32,13 @@ pub(super) fn render(streams: &[StreamDocs], mounts: &AppMounts, is_demo: bool) 
             .collect();
     }
     if let Some(schemas) = object_at(&mut document, "/components/schemas") {
-        let generic =
-            ["Key", "Data", "Change"].map(|name| schemas.shift_remove(name).unwrap_or_default());
-        let [_, data, change] = generic;
+        let generic = ["Key", "Data", "Change", "History"]
+            .map(|name| schemas.shift_remove(name).unwrap_or_default());
+        let [_, data, change, history] = generic;
         schemas.extend(
             streams
                 .iter()
-                .flat_map(|stream| stream_schemas(stream, &data, &change)),
+                .flat_map(|stream| stream_schemas(stream, &data, &change, &history)),
         );
     }
     add_apps(&mut document, mounts);
@@ -91,8 +91,12 @@ fn stream_path(stream: &StreamDocs, path: &str, item: &Value, hook: &str) -> (St
         ("#/components/schemas/Key", &schema("Key")),
         ("#/components/schemas/Data", &schema("Data")),
         ("#/components/schemas/Change", &schema("Change")),
+        ("#/components/schemas/History", &schema("History")),
     ];
     let mut item = substitute(item, &replacements);
+    if !stream.has_history {
+        remove_history(&mut item, &schema("Data"));
+    }
     specialise_parameters(&mut item, stream);
     if let Some(operations) = item.as_object_mut() {
         operations
@@ -106,6 +110,29 @@ fn stream_path(stream: &StreamDocs, path: &str, item: &Value, hook: &str) -> (St
             .to_owned(),
         item,
     )
+}
+
+/// Removes the history from the addresses of a stream that has none.
+fn remove_history(item: &mut Value, data: &str) {
+    let Some(operation) = object_at(item, "/get") else {
+        return;
+    };
+    if let Some(parameters) = operation
+        .get_mut("parameters")
+        .and_then(Value::as_array_mut)
+    {
+        parameters.retain(|parameter| parameter["name"] != "history");
+    }
+    let content = item.pointer_mut("/get/responses/200/content");
+    let contents = content.and_then(Value::as_object_mut).into_iter();
+    for content in contents.flat_map(|content| content.values_mut()) {
+        if !content["schema"]["anyOf"].is_null() {
+            content["schema"] = json!({"$ref": data});
+        }
+        if let Some(events) = object_at(content, "/x-events") {
+            events.shift_remove("history");
+        }
+    }
 }
 
 /// Removes the parameters that are now fixed, and replaces the key's by one for each part and for
@@ -135,7 +162,12 @@ fn specialise_parameters(of: &mut Value, stream: &StreamDocs) {
     }
 }
 
-fn stream_schemas(stream: &StreamDocs, data: &Value, change: &Value) -> Vec<(String, Value)> {
+fn stream_schemas(
+    stream: &StreamDocs,
+    data: &Value,
+    change: &Value,
+    history: &Value,
+) -> Vec<(String, Value)> {
     let name = &stream.name;
     let row = stream.data_schema("#/components/schemas/Timestamp");
     let mut example = stream.example_key();
@@ -152,6 +184,10 @@ fn stream_schemas(stream: &StreamDocs, data: &Value, change: &Value) -> Vec<(Str
             (format!("Data.{name}"), with_description_of(row, data)),
             (format!("Change.{name}"), with_description_of(hint, change)),
         ])
+        .chain(stream.has_history.then(|| {
+            let rows = with_description_of(stream.history_schema(), history);
+            (format!("History.{name}"), rows)
+        }))
         .collect()
 }
 

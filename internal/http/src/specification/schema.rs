@@ -106,6 +106,20 @@ impl StreamDocs {
         })
     }
 
+    /// Builds the schema of the rows of a history.
+    pub(super) fn history_schema(&self) -> Value {
+        let columns = self.history_columns.iter().flatten();
+        let properties: Map<_, _> = columns
+            .map(|column| (column.name.clone(), nullable_type(column.kind)))
+            .collect();
+        let required: Vec<_> = properties.keys().cloned().collect();
+        let row = json!({
+            "type": "object", "required": required, "properties": properties,
+            "additionalProperties": self.history_columns.is_none(),
+        });
+        json!({"type": "array", "items": row})
+    }
+
     pub(super) fn example_data(&self) -> Value {
         let mut data = self.example_key();
         data.extend(

@@ -14,6 +14,10 @@ pub(super) struct StreamDocs {
     pub(super) parts: Vec<PartDocs>,
     pub(super) params: Vec<Param>,
     pub(super) columns: Option<Vec<Column>>,
+    /// True if the stream has a history.
+    pub(super) has_history: bool,
+    /// The data columns of the history, once the database has described them.
+    pub(super) history_columns: Option<Vec<Column>>,
     /// The path segments behind `/notify/` that resolve to this stream.
     pub(super) hook_paths: Vec<String>,
 }
@@ -44,6 +48,8 @@ pub(super) fn collect_streams(state: &ServerState) -> Vec<StreamDocs> {
         parts: describe_parts(stream),
         params: stream.params.clone(),
         columns: shapes.columns(stream),
+        has_history: stream.history_query.is_some(),
+        history_columns: shapes.history_columns(stream),
         hook_paths: hook_paths(config, catalog, id),
     };
     catalog.iter().map(describe).collect()
