@@ -38,7 +38,7 @@ export function connection(
   let socket: WebSocketLike | undefined;
   /** Of the present attempt, until its connection has ended: what an older one still awaits is ignored. */
   let attempt: AbortController | undefined;
-  let isOpen = false;
+  let isOpen: boolean | undefined;
   /** Since the server last did what it is for. */
   let failures = 0;
   let token: string | undefined;
@@ -62,8 +62,7 @@ export function connection(
     clock.clearTimeout(timer);
     clock.clearTimeout(renewal);
     attempt?.abort();
-    attempt = socket = undefined;
-    isOpen = false;
+    attempt = socket = isOpen = undefined;
     if (!old) return;
     // `onerror` stays: `ws` throws an error that nobody takes.
     old.onopen = old.onmessage = old.onclose = null;
@@ -188,9 +187,7 @@ export function connection(
   };
 
   /** Gives the connection up for another attempt. */
-  const retry = (code: ErrorCode) => {
-    if (attempt) fail(code);
-  };
+  const retry = (code: ErrorCode) => attempt && fail(code);
 
   /** The next attempt asks for a token, and is the first. */
   const forget = () => {

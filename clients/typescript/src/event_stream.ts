@@ -21,7 +21,7 @@ const CHANNEL_ERRORS = ['forbidden', 'unknown_channel', 'invalid_key', 'too_many
 /**
  * Server-Sent Events in the place of a WebSocket: `new Latido(url, { token, WebSocket: EventStream })`.
  *
- * `GET /events?channel=…&channel=…` carries all channels over one response. Another set of channels, or another token, is another
+ * `GET /events?channel=…&history=…` carries all channels over one response, those of `history` with their history first. Another set of channels, or another token, is another
  * request; the server begins each with the newest state, so that nothing is missed in between.
  */
 export class EventStream implements WebSocketLike {
@@ -41,7 +41,8 @@ export class EventStream implements WebSocketLike {
   constructor(url: string, [, bearer]: string[]) {
     const address = new URL('events', url);
     address.protocol = address.protocol.replace('ws', 'http');
-    const channels = new Set<string>();
+    /** Each with the name of its parameter: `history` if each request asks for its history too. */
+    const channels = new Map<string, string>();
     let token = bearer!;
     let request: AbortController | undefined;
     let isAnswered = false;
@@ -85,7 +86,7 @@ export class EventStream implements WebSocketLike {
       clearTimeout(repeating);
       isStale = data.stale;
       // While the database is away nothing else may come of any of them.
-      if (isStale) channels.forEach(confirm);
+      if (isStale) channels.forEach((_, channel) => confirm(channel));
     };
 
     const onEvent = ({ event, data: lines }: ServerSentEvent) => {
@@ -102,12 +103,11 @@ export class EventStream implements WebSocketLike {
       // A clock that is wrong gives no notice, rather than one after the other.
       if (left > 0 && left < LONGEST_TIMER_MS) notice = setTimeout(say, left, { type: 'token_expiring' });
       // That the database is back was perhaps said between the two streams.
-      if (isStale) repeating = setTimeout(onBack, REPEAT_MS);
-    };
-
-    const onBack = () => {
-      isStale = false;
-      say({ type: 'status', data: { stale: false } });
+      if (!isStale) return;
+      repeating = setTimeout(() => {
+        isStale = false;
+        say({ type: 'status', data: { stale: false } });
+      }, REPEAT_MS);
     };
 
     /** Every channel was refused, with the reason of the first; or there are more of them than one request may have; or it is the client. */
@@ -115,7 +115,7 @@ export class EventStream implements WebSocketLike {
       const { code, message } = (await response.json().catch(() => ({}))).error ?? {};
       if (signal.aborted) return;
       if (!CHANNEL_ERRORS.includes(code)) return end(CLOSE_CODES[response.status] ?? 1006);
-      const all = [...channels];
+      const all = [...channels.keys()];
       const channel = response.status === 400 && code === 'too_many_channels' ? all.at(-1)! : all[0]!;
       onError(JSON.stringify({ type: 'error', data: { code, message, channel } }), { code, channel });
       change();
@@ -143,8 +143,7 @@ export class EventStream implements WebSocketLike {
       stop();
       if (!channels.size) return;
       const own = (request = new AbortController());
-      const query = [...channels].map((channel) => `channel=${encodeURIComponent(channel)}`);
-      address.search = query.join('&');
+      address.search = `${new URLSearchParams([...channels].map(([channel, name]) => [name, channel]))}`;
       try {
         const response = await fetch(address, { headers: headers(), signal: own.signal, cache: 'no-store' });
         if (own.signal.aborted) return;
@@ -170,8 +169,8 @@ export class EventStream implements WebSocketLike {
         change();
       } else if (type === 'unsubscribe') {
         if (channels.delete(data.channel)) change();
-      } else if (!channels.has(data.channel)) {
-        channels.add(data.channel);
+      } else {
+        channels.set(data.channel, data.history ? 'history' : 'channel');
         change();
       }
     };

@@ -14,25 +14,29 @@ const OPEN: Status = { state: 'open' };
 const IDLE: Status = { state: 'closed' };
 
 interface Watcher {
-  observer: Observer<any>;
-  /** What it was told last. */
-  told?: Status;
+  observer: Observer<any, any>;
+  /** The one that it was told last. */
+  status?: Status;
 }
 
 /** A channel with its watchers, of whom there may be none for a moment. */
 interface Topic {
   watchers: Set<Watcher>;
   value?: any;
-  version: number;
+  /** The version of the value. */
+  v: number;
   /** The server was asked for it on this connection. */
   asked?: boolean | undefined;
   /** The server has confirmed it on this connection, or refused it. */
-  joined?: boolean | undefined;
+  open?: boolean | undefined;
   /** A value has come on this connection. */
   fed?: boolean | undefined;
   /** What the server said on this connection about this channel alone: refused, or its value may be old. */
   own?: Status | undefined;
-  linger?: unknown;
+  /** A watcher wanted its history, so each connection asks for it. Not `false`, which would be sent. */
+  history?: true | undefined;
+  /** After the last watcher. */
+  timer?: unknown;
 }
 
 /**
@@ -83,12 +87,12 @@ export class Latido {
     const tell = (topic: Topic) =>
       each(topic.watchers, (watcher) => {
         const isUp = /open|stale/.test(this.status.state);
-        const status = topic.own ?? (topic.joined || !isUp ? this.status : CONNECTING);
-        const { state, error } = status;
-        if (status === watcher.told) return;
-        watcher.told = status;
-        watcher.observer.status?.(state, status);
-        if (state === 'closed' && error) watcher.observer.error?.(error);
+        const status = topic.own ?? (topic.open || !isUp ? this.status : CONNECTING);
+        const { observer } = watcher;
+        if (status === watcher.status) return;
+        watcher.status = status;
+        observer.status?.(status.state, status);
+        if (status.state === 'closed' && status.error) observer.error?.(status.error);
       });
 
     const set = (status: Status) => {
@@ -101,8 +105,7 @@ export class Latido {
     /** The connection is gone, and what was said on it counts no more. */
     const detach = (status: Status) => {
       clock.clearTimeout(asking);
-      asking = undefined;
-      topics.forEach((topic) => (topic.asked = topic.joined = topic.fed = topic.own = undefined));
+      topics.forEach((topic) => (topic.asked = topic.open = topic.fed = topic.own = undefined));
       set(status);
     };
 
@@ -115,23 +118,21 @@ export class Latido {
     };
 
     /** Asks for every channel that was not asked for, if there is a connection. */
-    const ask = () => topics.forEach((topic, channel) => (topic.asked ||= send('subscribe', { channel })));
+    const ask = () => topics.forEach((topic, channel) => (topic.asked ||= send('subscribe', { channel, history: topic.history })));
 
     const complain = (code: ErrorCode, message: string | undefined, topic: Topic | undefined) => {
       let state: State = 'closed';
       // The new token was refused on this connection; on another it may do, if it is another user's.
       if (code === 'unauthorized') retry(code);
-      else if (code === 'unavailable' && topic?.joined) state = 'stale';
-      else if (code === 'unavailable' || code === 'rate_limited') {
+      else if (code === 'unavailable' && topic?.open) state = 'stale';
+      else if (/^(unav|rate)/.test(code)) {
         // It concerns the moment, and perhaps not this channel alone.
         state = 'connecting';
-        topics.forEach((topic) => (topic.asked = topic.joined !== undefined));
-        asking ??= clock.setTimeout(() => {
-          asking = undefined;
-          ask();
-        }, BUSY_MS * (1 + random()));
+        topics.forEach((topic) => (topic.asked = topic.open !== undefined));
+        clock.clearTimeout(asking);
+        asking = clock.setTimeout(ask, BUSY_MS * (1 + random()));
       } else if (topic) {
-        topic.joined = false;
+        topic.open = false;
         topic.value = undefined;
       }
       // The same again is no change.
@@ -159,12 +160,13 @@ export class Latido {
         else if (type === 'error') complain(data.code, data.message, topic);
         else if (topic && (channel || type === 'subscribed')) {
           proven();
-          if (v || isStatus || !topic.joined) topic.own = stale;
-          topic.joined = true;
+          if (type === 'history') return each(topic.watchers, ({ observer }) => observer.history?.(data));
+          if (v || isStatus || !topic.open) topic.own = stale;
+          topic.open = true;
           tell(topic);
           // Only a value has a version.
-          if (!v || !isNewer(v, topic.version, !topic.fed)) return;
-          topic.version = v;
+          if (!v || !isNewer(v, topic.v, !topic.fed)) return;
+          topic.v = v;
           topic.fed = true;
           topic.value = data;
           each(topic.watchers, ({ observer }) => observer.next?.(data));
@@ -183,19 +185,15 @@ export class Latido {
       void open();
     };
 
-    const leave = (channel: string, topic: Topic) => {
-      if (topic.asked && topic.joined !== false) send('unsubscribe', { channel });
-      topics.delete(channel);
-      if (!topics.size) rest(ended ?? IDLE);
-    };
-
-    this.watch = (<T>(channel: string, observer?: Observer<T>) => {
+    this.watch = (<T>(channel: string, observer?: Observer<T, any>) => {
       if (!observer) return iterate<T>((watcher) => this.watch(channel, watcher));
       const watcher: Watcher = { observer };
-      const topic: Topic = topics.get(channel) ?? { watchers: new Set(), version: 0 };
+      const topic: Topic = topics.get(channel) ?? { watchers: new Set(), v: 0 };
       topics.set(channel, topic);
-      clock.clearTimeout(topic.linger);
+      clock.clearTimeout(topic.timer);
       topic.watchers.add(watcher);
+      // Who comes late asks anew: the server sends it once for each request.
+      if (observer.history) topic.asked = !(topic.history = true);
       ask();
       start();
       queueMicrotask(() => {
@@ -203,7 +201,12 @@ export class Latido {
         if (topic.value && topic.watchers.has(watcher)) observer.next?.(topic.value);
       });
       return () => {
-        if (topic.watchers.delete(watcher) && !topic.watchers.size) topic.linger = clock.setTimeout(() => leave(channel, topic), LINGER_MS);
+        if (!topic.watchers.delete(watcher) || topic.watchers.size) return;
+        topic.timer = clock.setTimeout(() => {
+          if (topic.asked && topic.open !== false) send('unsubscribe', { channel });
+          topics.delete(channel);
+          if (!topics.size) rest(ended ?? IDLE);
+        }, LINGER_MS);
       };
     }) as Watch;
 

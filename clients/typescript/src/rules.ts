@@ -23,7 +23,7 @@ export function reasonOf(closeCode: number): ErrorCode {
 
 /** Whether to come back would only lead to the same end. */
 export function isFinal(reason: ErrorCode): boolean {
-  return ['protocol', 'too_big', 'forbidden'].includes(reason);
+  return /^(protocol|too_big|forbidden)$/.test(reason);
 }
 
 /** The least pause before a busy server is asked again, in ms. */
@@ -39,7 +39,8 @@ const LONGEST_RETRY_MS = 20_000;
  * @param random from 0 to 1
  */
 export function retryDelayMs(reason: ErrorCode, failures: number, random: number): number {
-  const isBusy = reason === 'overloaded' || reason === 'too_many_messages';
+  // `overloaded` and `too_many_messages`.
+  const isBusy = /load|many/.test(reason);
   return (isBusy ? BUSY_MS : 0) + random * Math.min(LONGEST_RETRY_MS, FIRST_RETRY_MS * 2 ** failures);
 }
 

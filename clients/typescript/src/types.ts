@@ -20,9 +20,15 @@ export interface Status {
 }
 
 /** What a watcher wants to hear. Nothing is called before `watch` has returned, nor after unsubscribing. */
-export interface Observer<T> {
+export interface Observer<T, H = unknown> {
   /** The current value at once, then every change of it. */
   next?(value: T): void;
+  /**
+   * Giving it asks for the channel's history: the rows of the stream's history query in its order, before the next value. It is called
+   * again with the rows of then after each reconnect, or when another watcher asks: they replace those before. `null`: the stream has
+   * no history, or the server can't read it now.
+   */
+  history?(rows: H[] | null): void;
   /** It stopped trying: this channel was refused, or the connection for good. Everything that mends itself is told by `status` alone. */
   error?(error: LatidoError): void;
   /** The channel's state, now and whenever it changes. */
@@ -34,7 +40,7 @@ export type Listener = (state: State, status: Status) => void;
 
 /** See {@link Latido.watch}. */
 export interface Watch {
-  <T>(channel: string, observer: Observer<T>): () => void;
+  <T, H = unknown>(channel: string, observer: Observer<T, H>): () => void;
   <T>(channel: string): AsyncIterableIterator<T>;
 }
 

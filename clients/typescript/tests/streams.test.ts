@@ -30,6 +30,10 @@ FROM unnest($1::bigint[], $2::text[], $3::date[], $4::date[]) AS u (tienda, caja
 CROSS JOIN LATERAL (
   SELECT coalesce(sum(v.total), 0)::int AS total FROM ventas v
   WHERE v.tienda = u.tienda AND v.caja = u.caja AND v.dia >= u.desde) s"""
+history = """
+SELECT u.tienda, u.caja, u.desde, v.dia, v.total
+FROM unnest($1::bigint[], $2::text[], $3::date[], $4::date[]) AS u (tienda, caja, hoy, desde)
+JOIN ventas v ON v.tienda = u.tienda AND v.caja = u.caja AND v.dia >= u.desde ORDER BY v.dia"""
 keys = ["tienda", "caja"]
 [streams.ventas.params]
 desde = { type = "date", default = "2000-01-01" }
@@ -105,6 +109,26 @@ for (const [transport, Socket] of [
       await world.execute("INSERT INTO ventas VALUES (7, 'a/b', '2026-12-01', 10)");
       await until('every number has changed', () => seen.every(({ newest }, index) => newest.total === before[index]! + 10));
       assert.deepEqual(new Set(seen.flatMap(({ states }) => states)), new Set(['connecting', 'open']));
+    });
+
+    it('send a history first to whoever asks for it, and say where there is none', async () => {
+      const latido = connected();
+      const plain = watched<Total>(latido, channel('totales'));
+      await plain.first();
+      const all: [string, { dia: string; total: number }[] | null][] = [];
+      const ask = (name: string) => {
+        const seen = new Seen<Total>();
+        const took = (rows: { dia: string; total: number }[] | null) => {
+          assert.deepEqual(seen.values, [], name);
+          all.push([name, rows]);
+        };
+        latido.watch(name, { next: (value: Total) => seen.next(value), history: true, rows: took });
+        return seen;
+      };
+      const names = [channel('ventas', [8, 'c'], { desde: '2026-10-02' }), channel('ventas', [9, 'z']), channel('cocientes', 2)];
+      await Promise.all(names.map((name) => ask(name).first()));
+      assert.deepEqual(new Map(all), new Map([[names[0], [{ dia: '2026-11-01', total: 4 }]], [names[1], []], [names[2], null]]));
+      assert.deepEqual(plain.states, ['connecting', 'open']);
     });
 
     it('refuse a channel that names none, and no other', async () => {
