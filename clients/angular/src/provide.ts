@@ -15,7 +15,7 @@ import { Latido, type LatidoOptions, type Observer, type State, type Status } fr
 export interface LatidoClient {
   readonly status: Status;
   last<T>(channel: string): T | undefined;
-  watch<T>(channel: string, observer: Observer<T>): () => void;
+  watch<T, H = unknown>(channel: string, observer: Observer<T, H>): () => void;
   onStatus(listener: (state: State, status: Status) => void): () => void;
   reconnect(): void;
   close(): void;

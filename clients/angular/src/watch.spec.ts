@@ -46,6 +46,29 @@ function ref<T>(channel: Maybe<string> | (() => Maybe<string>)) {
   return result;
 }
 
+describe('a history', () => {
+  it('is a signal, where it is asked for, and belongs to its channel', () => {
+    const server = setup();
+    const name = signal('ventas:7');
+    const options = { injector: TestBed.inject(Injector), history: true };
+    const ventas = injectLatido<{ total: number }, { dia: string }>(name, options);
+    const plain = ref('ventas:7');
+    TestBed.tick();
+    expect(ventas.history()).toBeUndefined();
+    server.pushHistory('ventas:7', [{ dia: '2026-11-30' }]);
+    expect([ventas.history(), plain.history()]).toEqual([[{ dia: '2026-11-30' }], undefined]);
+    server.push('ventas:7', { total: 1 });
+    server.disconnect();
+    expect(ventas.history()).toEqual([{ dia: '2026-11-30' }]);
+    server.pushHistory('ventas:7', null);
+    expect(ventas.history()).toBeNull();
+    name.set('ventas:8');
+    TestBed.tick();
+    expect(ventas.history()).toBeUndefined();
+    expect(() => server.pushHistory('ventas:7', [])).toThrow(/nobody asks/);
+  });
+});
+
 describe('injectEstadisticas', () => {
   it('shows what comes, without zones', async () => {
     const { server, shows, stats } = await card('1');

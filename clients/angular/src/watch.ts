@@ -24,7 +24,7 @@ export type Maybe<T> = T | null | undefined;
 export type LatidoStatus = 'idle' | 'loading' | 'resolved' | 'error';
 
 /** A live value, in the shape of Angular's `Resource`. Unlike that, `value` never throws: an error leaves the last value where it is, but for one that may not be seen any more. */
-export interface LatidoRef<T> {
+export interface LatidoRef<T, H = unknown> {
   /** The newest value. */
   readonly value: Signal<T>;
   readonly status: Signal<LatidoStatus>;
@@ -39,12 +39,19 @@ export interface LatidoRef<T> {
   readonly staleSince: Signal<Date | undefined>;
   /** The state of this channel. */
   readonly connection: Signal<State>;
-  hasValue(): this is LatidoRef<Exclude<T, undefined>>;
+  /**
+   * With the option `history`: the rows of the channel's history, read anew after each reconnect. `undefined` until they come; `null`:
+   * the stream has none, or the server can't read it now.
+   */
+  readonly history: Signal<readonly H[] | null | undefined>;
+  hasValue(): this is LatidoRef<Exclude<T, undefined>, H>;
 }
 
-/** For calls outside of an injection context. */
 export interface LatidoInjectOptions {
+  /** For calls outside of an injection context. */
   injector?: Injector;
+  /** Asks for the history of the channel, which comes before its first value. */
+  history?: boolean;
 }
 
 /**
@@ -52,15 +59,15 @@ export interface LatidoInjectOptions {
  *
  * @param channel its name, or a signal or function of it: another name is another channel, and none is `idle`
  */
-export function injectLatido<T>(
+export function injectLatido<T, H = unknown>(
   channel: Maybe<string> | (() => Maybe<string>),
   options: LatidoInjectOptions = {},
-): LatidoRef<T | undefined> {
+): LatidoRef<T | undefined, H> {
   if (!options.injector) assertInInjectionContext(injectLatido);
-  return runInInjectionContext(options.injector ?? inject(Injector), () => watch<T>(channel));
+  return runInInjectionContext(options.injector ?? inject(Injector), () => watch<T, H>(channel, options.history));
 }
 
-function watch<T>(channel: Maybe<string> | (() => Maybe<string>)): LatidoRef<T | undefined> {
+function watch<T, H>(channel: Maybe<string> | (() => Maybe<string>), asks?: boolean): LatidoRef<T | undefined, H> {
   const client = inject(LATIDO);
   const zone = inject(NgZone);
   const name = computed(() => (typeof channel === 'function' ? channel() : channel) ?? undefined);
@@ -69,6 +76,7 @@ function watch<T>(channel: Maybe<string> | (() => Maybe<string>)): LatidoRef<T |
     source: name,
     computation: (channel) => (channel === undefined ? undefined : client?.last<T>(channel)),
   });
+  const history = linkedSignal<string | undefined, H[] | null | undefined>({ source: name, computation: () => undefined });
   const end = linkedSignal<string | undefined, LatidoError | undefined>({ source: name, computation: () => undefined });
   const current = linkedSignal<string | undefined, Status>({
     source: name,
@@ -81,7 +89,8 @@ function watch<T>(channel: Maybe<string> | (() => Maybe<string>)): LatidoRef<T |
     // Outside of a zone, which would otherwise wait for the heartbeat and never call the application stable.
     const outside = <R>(call: () => R): R => untracked(() => zone.runOutsideAngular(call));
     const stop = outside(() =>
-      client.watch<T>(channel, {
+      client.watch<T, H>(channel, {
+        ...(asks && { history: true, rows: (rows: H[] | null) => history.set(rows) }),
         next: (next) => value.set(next),
         error: (reason) => {
           end.set(reason);
@@ -113,7 +122,8 @@ function watch<T>(channel: Maybe<string> | (() => Maybe<string>)): LatidoRef<T |
     isStale: computed(() => hasValue() && connection() !== 'open'),
     staleSince: computed(() => toDate(current().since)),
     connection,
-    hasValue: hasValue as LatidoRef<T | undefined>['hasValue'],
+    history: history.asReadonly(),
+    hasValue: hasValue as LatidoRef<T | undefined, H>['hasValue'],
   };
 }
 

@@ -14,7 +14,7 @@ export function provideLatidoTesting(): EnvironmentProviders {
 /** A server and its client in one, entirely synchronous: when a method returns, every watcher has been told. */
 @Injectable()
 export class LatidoTestingController implements LatidoClient {
-  readonly #watchers = new Map<string, Set<Observer<never>>>();
+  readonly #watchers = new Map<string, Set<Observer<never, never>>>();
   readonly #values = new Map<string, unknown>();
   /** What the server said of one channel alone. */
   readonly #own = new Map<string, Status>();
@@ -40,6 +40,13 @@ export class LatidoTestingController implements LatidoClient {
     if (!this.#watchers.has(channel)) throw new Error(`nobody watches ${channel}; watched: ${this.watched.join(', ') || 'nothing'}`);
     this.#values.set(channel, value);
     for (const observer of this.#watchers.get(channel) ?? []) observer.next?.(value as never);
+  }
+
+  /** A history comes, for those who asked for it. `null`: there is none. */
+  pushHistory<H>(channel: string, rows: H[] | null): void {
+    const observers = [...(this.#watchers.get(channel) ?? [])].filter(({ history }) => history);
+    if (!observers.length) throw new Error(`nobody asks for the history of ${channel}`);
+    for (const observer of observers) observer.rows?.(rows as never[] | null);
   }
 
   /** Statistics come: zeros, but for what is given. */
@@ -97,8 +104,8 @@ export class LatidoTestingController implements LatidoClient {
     return this.#values.get(channel) as T | undefined;
   }
 
-  watch<T>(channel: string, observer: Observer<T>): () => void {
-    const own: Observer<never> = { ...observer } as Observer<never>;
+  watch<T, H = unknown>(channel: string, observer: Observer<T, H>): () => void {
+    const own: Observer<never, never> = { ...observer } as Observer<never, never>;
     const watchers = this.#watchers.get(channel) ?? new Set();
     this.#watchers.set(channel, watchers.add(own));
     if (this.#status === IDLE && !this.#isClosed) this.#set(CONNECTING);
@@ -149,7 +156,7 @@ export class LatidoTestingController implements LatidoClient {
     for (const observer of this.#watchers.get(channel) ?? []) this.#say(channel, observer);
   }
 
-  #say(channel: string, observer: Observer<never>): void {
+  #say(channel: string, observer: Observer<never, never>): void {
     const status = this.#own.get(channel) ?? this.#status;
     observer.status?.(status.state, status);
     if (status.state === 'closed' && status.error) observer.error?.(status.error);
