@@ -8,5 +8,7 @@ pub mod ident;
 pub mod keyed_rate_limit;
 pub mod secret;
 pub mod single_flight;
+pub mod sleep;
+mod sleep_state;
 pub mod time_format;
 pub mod token_bucket;
