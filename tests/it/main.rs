@@ -36,6 +36,7 @@ mod postgres;
 mod restarting;
 mod rfc6455;
 mod row_level_security;
+mod sleeping;
 mod socketio;
 mod specification;
 mod streams;

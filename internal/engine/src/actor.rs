@@ -21,6 +21,7 @@ use crate::read_slots::ReadSlots;
 use crate::shared::{EngineShared, HistoryRequest, ReadWaiter};
 use latido_base::clock::monotonic_now;
 use latido_base::ident::{Key, Topic};
+use latido_base::sleep::SleepChanges;
 use latido_protocol::Staleness;
 use latido_stream::{OpenTransaction, ReadError, ReadRow, TopicHistory};
 use latido_telemetry::{Metrics, RecentEventKind};
@@ -83,6 +84,8 @@ pub(super) struct EngineActor {
     typical_cost: Vec<TypicalCost>,
     /// Whether it was logged that a history is too long, indexed by stream.
     logged_long_history: Vec<bool>,
+    /// The changes of the sleep of the database's connections, after which reads may start.
+    sleep_changes: SleepChanges,
     staleness: Staleness,
     /// The time at which reads were last started. Deadlines are computed from it: a key held back
     /// at that time would be missed if it became due between that time and the current one.
@@ -97,6 +100,7 @@ impl EngineActor {
             .iter()
             .map(|_| TypicalCost::default())
             .collect();
+        let sleep_changes = shared.sleep.changes();
         Self {
             metrics: Arc::clone(&shared.metrics),
             shared,
@@ -110,6 +114,7 @@ impl EngineActor {
             next_sweep: monotonic_now() + deps.config.sweep,
             verification: VerificationRotation::default(),
             typical_cost,
+            sleep_changes,
             staleness: Staleness::Fresh,
             last_start: monotonic_now(),
             deps,
@@ -150,6 +155,7 @@ impl EngineActor {
             Some(event) = self.statements.next(), if !self.statements.is_empty() => event,
             Some(event) = self.histories.next(), if !self.histories.is_empty() => event,
             () = self.shared.wake.notified() => EngineEvent::Woken,
+            () = self.sleep_changes.next() => EngineEvent::Woken,
             () = sleep_until(deadline) => EngineEvent::Woken,
         }
     }
@@ -161,9 +167,11 @@ impl EngineActor {
         let watching = state.dirty.watched_topics().next().is_some();
         let due = state.dirty.next_due().filter(|_| !self.is_probing(now));
         let reads = due.map(|due| {
-            self.database_health
-                .retry_at(now)
-                .map_or(due, |until| until.max(due))
+            let held = [
+                self.database_health.retry_at(now),
+                self.shared.sleep.reads_wait_until(now),
+            ];
+            held.into_iter().flatten().fold(due, Instant::max)
         });
         let retry = self.database_health.retry_at(now);
         let corrections = state.missed_changes.next_due();

@@ -19,6 +19,7 @@ use crate::shared::{EngineShared, EngineState, HistoryRequest};
 use crate::verification_rotation::VERIFICATION_RESULTS;
 use latido_base::clock::monotonic_now;
 use latido_base::ident::{Channel, Key, StreamId, Topic};
+use latido_base::sleep::Sleep;
 use latido_hub::{HistoryReply, WatchObserver};
 use latido_stream::{Catalog, ChangeHint, HintSink, Interest, NotifyState, WatchLockEvent};
 use latido_telemetry::Metrics;
@@ -48,6 +49,18 @@ impl Engine {
         catalog: &Catalog,
         interest: Arc<dyn Interest>,
         metrics: Arc<Metrics>,
+    ) -> Self {
+        Self::with_sleep(config, catalog, interest, metrics, Sleep::new(None))
+    }
+
+    /// Creates an engine for a database whose connections may sleep. It wakes them before a topic is
+    /// first read.
+    pub fn with_sleep(
+        config: &Config,
+        catalog: &Catalog,
+        interest: Arc<dyn Interest>,
+        metrics: Arc<Metrics>,
+        sleep: Sleep,
     ) -> Self {
         metrics
             .reads
@@ -79,6 +92,7 @@ impl Engine {
             wake: Notify::new(),
             triggers_complete: AtomicBool::new(false),
             interest,
+            sleep,
             metrics,
         };
         Self {
@@ -155,13 +169,20 @@ impl Engine {
         self.shared.wake.notify_one();
     }
 
+    /// Wakes the connections to the database for a client that cannot watch anything yet.
+    pub fn wake_database(&self) {
+        self.shared.sleep.touch();
+    }
+
     /// Records the hook's hint. The future resolves when all topics of the key were read, or at once
     /// if it has no viewers. If triggers do not cover the writer, the key is read again a few times,
-    /// because the request to the hook may precede the commit.
+    /// because the request to the hook may precede the commit. Wakes the connections to the database:
+    /// its caller is using it, so a viewer is served sooner at no cost.
     pub fn read_now(
         &self,
         key: &Topic,
     ) -> impl Future<Output = Result<(), ReadFailed>> + Send + 'static + use<> {
+        self.shared.sleep.touch();
         let now = monotonic_now();
         let rechecks = !self.shared.triggers_complete.load(Ordering::Relaxed);
         let mut state = self.lock();
@@ -281,6 +302,8 @@ impl HintSink for Engine {
 /// engine's.
 impl WatchObserver for Engine {
     fn on_watched(&self, topic: &Topic) {
+        // First: from here on nothing is closed, and no read starts before everything is open.
+        self.shared.sleep.watch();
         let now = monotonic_now();
         let mut state = self.lock();
         state.dirty.watch(topic);
@@ -306,6 +329,7 @@ impl WatchObserver for Engine {
         // Dropping a request responds to it.
         drop(state);
         drop(unneeded);
+        self.shared.sleep.unwatch();
     }
 
     fn read_history(&self, channel: &Channel, reply: HistoryReply) {

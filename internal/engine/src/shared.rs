@@ -13,6 +13,7 @@ use crate::dirty_set::{DirtySet, MarkOutcome};
 use crate::hint_source::HintSource;
 use crate::history_queue::HistoryQueue;
 use latido_base::ident::Topic;
+use latido_base::sleep::Sleep;
 use latido_hub::HistoryReply;
 use latido_stream::{Interest, NotifyState};
 use latido_telemetry::Metrics;
@@ -64,6 +65,8 @@ pub(super) struct EngineShared {
     /// of hints is needed. Relaxed: it only steers pacing.
     pub(super) triggers_complete: AtomicBool,
     pub(super) interest: Arc<dyn Interest>,
+    /// The sleep of the database's connections.
+    pub(super) sleep: Sleep,
     pub(super) metrics: Arc<Metrics>,
 }
 

@@ -34,6 +34,7 @@ impl SimulatedActor {
                 None if self.0.shared.wake.notified().now_or_never().is_some() => {
                     EngineEvent::Woken
                 }
+                None if self.0.sleep_changes.take() => EngineEvent::Woken,
                 None if self.deadline().is_some_and(|at| at <= monotonic_now()) => {
                     EngineEvent::Woken
                 }

@@ -76,11 +76,19 @@ pub(super) struct ReadRequest {
 }
 
 impl ReadRequest {
-    /// Resolves the channel and checks the permission to read it.
+    /// Resolves the channel and checks the permission to read it. A client that asks again until its
+    /// stream works keeps the database awake.
     pub(super) async fn authorize(&self, state: &ServerState) -> Result<Channel, ApiError> {
-        let channel = resolve_channel(state, &self.channel)?;
-        check_permission(state, &self.principal, &channel).await?;
-        Ok(channel)
+        let authorized = async {
+            let channel = resolve_channel(state, &self.channel)?;
+            check_permission(state, &self.principal, &channel).await?;
+            Ok(channel)
+        };
+        let authorized: Result<_, ApiError> = authorized.await;
+        if authorized.as_ref().is_err_and(ApiError::is_temporary) {
+            state.engine.wake_database();
+        }
+        authorized
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::app::trigger_monitor;
 use crate::config::{EnabledApp, Settings};
 use latido_auth::{ApiKey, PolicyConfig, VerifierConfig};
 #[cfg(feature = "demo")]
@@ -36,6 +37,8 @@ pub struct Config {
     pub shard: shard::Config,
     /// The configuration of the engine.
     pub engine: engine::Config,
+    /// The interval at which the triggers are inspected without other events.
+    pub trigger_check_interval: Duration,
     /// The time limit for the shutdown.
     pub shutdown_timeout: Duration,
     /// The apps that are enabled.
@@ -71,6 +74,7 @@ impl Config {
             http: settings.http,
             limits: settings.limits,
             shard: settings.shard,
+            trigger_check_interval: trigger_monitor::CHECK_INTERVAL,
             shutdown_timeout: settings.shutdown_timeout,
             apps: settings.apps,
             #[cfg(feature = "demo")]

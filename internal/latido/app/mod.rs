@@ -9,6 +9,7 @@ mod demo;
 mod notification_routes;
 mod serve;
 mod server;
+mod sleep_monitor;
 mod socketio_apps;
 mod stream_core;
 mod stream_monitor;

@@ -1,9 +1,11 @@
 //! The parts that serve the streams, without the sockets that clients connect to.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::app::config::Config;
 use crate::app::notification_routes::NotificationRoutes;
+use crate::app::sleep_monitor::SleepMonitor;
 use crate::app::stream_monitor::StreamMonitor;
 use crate::app::{adapters, trigger_monitor};
 use latido_admin::{Admin, AdminDeps, Readiness, SystemTopicViewers};
@@ -27,6 +29,7 @@ pub(super) struct StreamCore {
     /// The services that shards, apps and requests share.
     pub(super) deps: ShardDeps,
     watch_locks: WatchLocks,
+    trigger_check_interval: Duration,
     system_viewers: SystemTopicViewers,
 }
 
@@ -43,7 +46,13 @@ impl StreamCore {
         let database = Database::open(&config.postgres)?;
         let watch_locks = WatchLocks::new(&catalog);
         let interest = Arc::new(watch_locks.clone());
-        let engine = Engine::new(&config.engine, &catalog, interest, Arc::clone(&metrics));
+        let engine = Engine::with_sleep(
+            &config.engine,
+            &catalog,
+            interest,
+            Arc::clone(&metrics),
+            database.sleep().clone(),
+        );
         let system_viewers = SystemTopicViewers::default();
         let observer = system_viewers.wrap_observer(engine.observer());
         let hub = Hub::new(Arc::clone(&catalog), observer)
@@ -86,6 +95,7 @@ impl StreamCore {
             shards,
             deps,
             watch_locks,
+            trigger_check_interval: config.trigger_check_interval,
             system_viewers,
         })
     }
@@ -113,6 +123,7 @@ impl StreamCore {
             listener: listener.watch_state(),
             watch_locks: self.watch_locks.watch_state(),
             queue_has_room: listener.watch_queue(),
+            check_interval: self.trigger_check_interval,
             triggers: listener.trigger_health().clone(),
         };
         let streams = StreamMonitor {
@@ -127,6 +138,12 @@ impl StreamCore {
             self.engine.clone(),
             delivery,
         );
+        let sleep = SleepMonitor {
+            database: self.database.clone(),
+            catalog: Arc::clone(catalog),
+            metrics: Arc::clone(metrics),
+        };
+        drain.spawn_until_stop(sleep.run());
         drain.spawn_until_stop(async move {
             streams.prepare_all().await;
             tokio::join!(streams.run(), triggers);

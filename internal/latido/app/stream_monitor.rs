@@ -99,7 +99,8 @@ impl StreamMonitor {
                 pause(BROKEN_PAUSES.pause_after(attempts)).await;
                 attempts += 1;
                 // If the database does not answer, the next attempt finds out.
-                let _unreached = self.examine(id, stream).await;
+                let examination = self.examine(id, stream);
+                let _unreached = self.database.sleep().while_awake(examination).await;
             } else {
                 attempts = 0;
                 tokio::time::sleep(LOOK_INTERVAL).await;

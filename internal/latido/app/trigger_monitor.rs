@@ -11,7 +11,7 @@ use latido_stream::Catalog;
 
 /// The interval at which the triggers are checked without other events: another process may install
 /// or drop them.
-const CHECK_INTERVAL: Duration = Duration::from_secs(60);
+pub(super) const CHECK_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The states that must all be good for notifications to be sent and to arrive.
 pub(super) struct DeliveryState {
@@ -21,6 +21,8 @@ pub(super) struct DeliveryState {
     pub(super) watch_locks: watch::Receiver<bool>,
     /// `false` while the notification queue is so full that writers send nothing.
     pub(super) queue_has_room: watch::Receiver<bool>,
+    /// The interval at which the triggers are inspected without other events.
+    pub(super) check_interval: Duration,
     /// Where the state of the triggers is recorded for `/ready`.
     pub(super) triggers: TriggerHealth,
 }
@@ -36,24 +38,30 @@ pub(super) async fn run(
         mut listener,
         mut watch_locks,
         mut queue_has_room,
+        check_interval,
         triggers,
     } = delivery;
     report_read_gaps(&database, &catalog).await;
     let mut reported = None;
     loop {
-        let is_delivering = *listener.borrow_and_update() == ListenerState::Listening
-            && *watch_locks.borrow_and_update()
-            && *queue_has_room.borrow_and_update();
-        let installed =
-            is_delivering && check_triggers(&database, &catalog, &triggers, &mut reported).await;
-        engine.set_triggers_complete(installed);
-        recheck_keys(&database, &catalog, &engine).await;
+        let inspection = async {
+            let is_delivering = *listener.borrow_and_update() == ListenerState::Listening
+                && *watch_locks.borrow_and_update()
+                && *queue_has_room.borrow_and_update();
+            let installed = is_delivering
+                && check_triggers(&database, &catalog, &triggers, &mut reported).await;
+            engine.set_triggers_complete(installed);
+            recheck_keys(&database, &catalog, &engine).await;
+        };
+        if database.sleep().while_awake(inspection).await.is_none() {
+            continue;
+        }
         tokio::select! {
             changed = listener.changed() => if changed.is_err() { return },
             changed = watch_locks.changed() => if changed.is_err() { return },
             changed = queue_has_room.changed() => if changed.is_err() { return },
             () = triggers.wait_for_new_failure() => {}
-            () = tokio::time::sleep(CHECK_INTERVAL) => {}
+            () = tokio::time::sleep(check_interval) => {}
         }
     }
 }

@@ -69,6 +69,13 @@ pub(super) fn add_streams(streams: &mut Vec<Stream>, apps: &[&'static dyn App], 
     }
 }
 
+/// Records an error if the connections to the database are to sleep, although an app uses it.
+pub(super) fn refuse_sleep(r: &mut SettingsReader<'_>, apps: &[&'static dyn App]) {
+    for app in apps.iter().filter(|app| app.uses_database()) {
+        latido_postgres::refuse_sleep(r, app.name());
+    }
+}
+
 /// Reads the settings of the enabled apps.
 pub(super) fn configure_apps(
     r: &mut SettingsReader<'_>,

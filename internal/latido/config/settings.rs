@@ -111,6 +111,7 @@ impl Settings {
         let enabled_apps = app_settings::enabled_apps(r, app_list, &tables);
         app_settings::add_streams(&mut streams, &enabled_apps, &time_zone);
         let apps = if purpose.starts_server() {
+            app_settings::refuse_sleep(r, &enabled_apps);
             let server = ServerSettings {
                 verifier: &verifier,
                 time_zone: &time_zone,

@@ -40,6 +40,9 @@ pub struct Config {
     pub instance: InstanceName,
     /// True if the pool's sessions refuse to write. Only an app's own pool disables it.
     pub read_only: bool,
+    /// The time without use after which all connections are closed until the next use. `None` keeps
+    /// them open.
+    pub sleep_after: Option<Duration>,
     /// The name shown in `pg_stat_activity`; an `application_name` in the URL overrides it.
     pub application_name: String,
 }
@@ -56,6 +59,7 @@ impl Default for Config {
             row_security: false,
             instance: InstanceName::default(),
             read_only: true,
+            sleep_after: None,
             application_name: "latido".to_owned(),
         }
     }

@@ -78,7 +78,7 @@ pub use quote::quote_literal;
 pub use read_gap::ReadGap;
 pub use readiness::ReadinessProbe;
 pub use script_runner::ScriptRunner;
-pub use settings::{VARIABLES, require_url};
+pub use settings::{VARIABLES, refuse_sleep, require_url};
 pub use tls::DatabaseTlsError;
 pub use trigger_health::TriggerHealth;
 pub use triggers::{

@@ -22,6 +22,7 @@ use crate::notify_queue::QueueMonitor;
 use crate::pool::Database;
 use crate::trigger_health::TriggerHealth;
 use latido_base::drain::Drain;
+use latido_base::sleep::SleepingConnection;
 use latido_stream::{Catalog, ChangeHint};
 use latido_telemetry::Metrics;
 
@@ -44,6 +45,8 @@ pub enum ListenerState {
     Listening,
     /// LISTEN works but nothing arrives, see [`ChangeHint::NotDelivering`].
     NotDelivering,
+    /// The connection is closed because nobody watches anything.
+    Asleep,
 }
 
 /// The receiver of change hints.
@@ -151,7 +154,22 @@ struct ListenerTask {
 }
 
 impl ListenerTask {
+    /// Runs the connection while the database does not sleep. Nobody is told that it sleeps: there is
+    /// nobody who watches.
     async fn run(self) {
+        let sleep = self.database.sleep();
+        loop {
+            sleep.until_awake().await;
+            tokio::select! {
+                () = self.run_awake() => {}
+                () = sleep.until_closed(SleepingConnection::Listener) => {}
+            }
+            self.metrics.listener_up.set(0);
+            self.state.send_replace(ListenerState::Asleep);
+        }
+    }
+
+    async fn run_awake(&self) {
         let mut backoff = RECONNECTS;
         let mut is_logged = false;
         loop {
@@ -159,6 +177,7 @@ impl ListenerTask {
             let cause = self.run_connection().await;
             let was_listening = *self.state.borrow() == ListenerState::Listening;
             self.metrics.listener_reconnects.inc();
+            self.database.sleep().wake_failed();
             if was_listening && started.elapsed() >= STABLE_AFTER {
                 backoff = RECONNECTS;
             }
@@ -222,6 +241,8 @@ impl ListenerTask {
         // again.
         tracing::info!("listening to the database");
         self.set_state(ListenerState::Listening, ChangeHint::Listening);
+        let sleep = self.database.sleep();
+        sleep.opened(SleepingConnection::Listener);
         loop {
             let forwarded = match stream.next_message().await {
                 Ok(message) => self.forward(&mut stream, message).await,

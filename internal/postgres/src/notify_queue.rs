@@ -160,8 +160,9 @@ impl QueueMonitor {
         let mut warned_at: Option<Instant> = None;
         loop {
             due.tick().await;
+            let check = self.database.notify_queue();
             // The database being away is reported elsewhere.
-            let Ok(report) = self.database.notify_queue().await else {
+            let Some(Ok(report)) = self.database.sleep().while_awake(check).await else {
                 continue;
             };
             self.metrics.notify_queue_usage.set(report.usage);

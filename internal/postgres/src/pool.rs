@@ -20,6 +20,7 @@ use crate::error::{DatabaseError, ErrorScope};
 use crate::instance::InstanceName;
 use crate::prepared_stream::PreparedStream;
 use crate::url_error::UrlError;
+use latido_base::sleep::Sleep;
 
 /// The time that the client waits beyond the server's statement time-out, for the network in both
 /// directions.
@@ -53,11 +54,11 @@ struct DatabaseInner {
     /// The prepared streams, by stream name. Written after a statement was described, read by every
     /// read. The lock is never held across an await.
     prepared: RwLock<HashMap<String, Arc<PreparedStream>>>,
+    sleep: Sleep,
 }
 
 impl Database {
-    /// Parses the settings, without connecting. Connections belong to the runtime that first uses
-    /// them.
+    /// Parses the settings without connecting. The first runtime that uses a connection owns it.
     pub fn open(config: &Config) -> Result<Self, ConfigError> {
         let mistake = |setting| {
             move |mistakes: Vec<UrlError>| ConfigError {
@@ -100,7 +101,7 @@ impl Database {
                 mistake: UrlError::Driver(e.to_string()),
             })?;
         let permissions = Semaphore::new((config.pool_size / 2).max(1));
-        let (config, prepared) = (config.clone(), RwLock::default());
+        let (prepared, sleep) = (RwLock::default(), Sleep::new(config.sleep_after));
         Ok(Self {
             inner: Arc::new(DatabaseInner {
                 pool,
@@ -109,8 +110,9 @@ impl Database {
                 pooler_detection: link,
                 statement_timeout,
                 permission_slots: permissions,
-                config,
+                config: config.clone(),
                 prepared,
+                sleep,
             }),
         })
     }
@@ -120,6 +122,7 @@ impl Database {
         Self::open(&Config {
             read_only: false,
             pool_size,
+            sleep_after: None,
             ..self.inner.config.clone()
         })
     }
@@ -156,6 +159,16 @@ impl Database {
     /// Closes the pool's connections; later statements fail.
     pub fn close(&self) {
         self.inner.pool.close();
+    }
+
+    /// Returns the sleep of the connections.
+    pub fn sleep(&self) -> &Sleep {
+        &self.inner.sleep
+    }
+
+    /// Closes the pool's idle connections. During the sleep the others are closed when returned.
+    pub fn close_idle(&self) {
+        self.inner.pool.retain(|_, _| false);
     }
 
     /// Returns the address for reads.
@@ -241,7 +254,7 @@ impl Database {
         match ErrorScope::classify(error) {
             // One dead connection usually means that all are dead: a restart, a failover, or a
             // firewall.
-            ErrorScope::Connection => drop(self.inner.pool.retain(|_, _| false)),
+            ErrorScope::Connection => self.close_idle(),
             ErrorScope::StalePlan => self.inner.pool.manager().statement_caches.clear(),
             ErrorScope::SharedSession => self
                 .inner
@@ -277,13 +290,16 @@ impl Database {
             }
             Ok(result) => {
                 drop(ScopeGuard::into_inner(lease));
+                // After the return, so that none is left: sleep begins before it closes the pool.
+                if self.inner.sleep.is_asleep() {
+                    self.close_idle();
+                }
                 result.map_err(AttemptError::Driver)
             }
             Err(_) => {
                 // The server's own time-out would have come first if the statement had reached it.
-                // So the network path is dead, for the idle connections too, and each of them would
-                // cost the same wait again.
-                self.inner.pool.retain(|_, _| false);
+                // So the network path is dead, for the idle connections too.
+                self.close_idle();
                 // The server may have missed its own time-out. The connection is closed in any
                 // case.
                 let _ = timeout(

@@ -30,11 +30,15 @@ impl ReadinessProbe {
 impl Readiness for ReadinessProbe {
     fn check(&self) -> ReadinessFuture<'_> {
         Box::pin(async {
-            // The details are in the log only, because this response is public.
-            let answer = self.database.check_connection().await;
-            let database_problem = answer
-                .is_err()
-                .then(|| "the database does not answer".to_owned());
+            let (database_problem, listener) = if self.database.sleep().is_asleep() {
+                (None, "asleep")
+            } else {
+                // The details are in the log only, because this response is public.
+                let answer = self.database.check_connection().await;
+                let problem = || "the database does not answer".to_owned();
+                let listener = listener_state_name(self.listener.state());
+                (answer.is_err().then(problem), listener)
+            };
             let statuses = || self.catalog.iter().map(|(id, _)| self.catalog.status(id));
             let streams = self.catalog.iter().zip(statuses());
             let streams = streams.map(|((id, stream), status)| StreamReport {
@@ -48,7 +52,7 @@ impl Readiness for ReadinessProbe {
             ReadinessReport {
                 is_ready: database_problem.is_none() && is_examined && works,
                 database_problem,
-                listener: listener_state_name(self.listener.state()),
+                listener,
                 streams,
             }
         })
@@ -72,7 +76,7 @@ fn stream_report(stream: &Stream, status: &StreamStatus) -> StreamReport {
 /// and the sweep, so the state is reported but does not make the server unready.
 fn listener_state_name(state: ListenerState) -> &'static str {
     match state {
-        ListenerState::Connecting => "connecting",
+        ListenerState::Connecting | ListenerState::Asleep => "connecting",
         ListenerState::Listening => "listening",
         ListenerState::NotDelivering => "deaf",
     }

@@ -1,5 +1,7 @@
 //! The settings of the database connection.
 
+use std::time::Duration;
+
 use latido_base::secret::Secret;
 use latido_settings::{SettingsReader, Variable, variables};
 
@@ -24,6 +26,8 @@ variables! {
             "Maximum number of connections for reading; the listener's connection is not counted";
         plain STATEMENT_TIMEOUT_SECONDS "SECONDS" = seconds(STATEMENT_TIMEOUT),
             "Maximum time of one statement";
+        plain SLEEP_AFTER_SECONDS "SECONDS" = shown("never"),
+            "Time without viewers after which all connections to the database are closed, so that a database that suspends when idle can do so. The next subscription, request or hook opens them again";
         plain INTEREST_GATE "BOOL" = bool(true),
             "Makes install create triggers that stay silent about keys that nobody watches. Servers work with either kind";
         plain ROW_SECURITY "BOOL" = bool(false),
@@ -41,6 +45,9 @@ impl Config {
             listen_url: url(r, &LISTEN_DATABASE_URL),
             pool_size: r.number(&DATABASE_POOL_SIZE, 1..=1_000),
             statement_timeout: r.seconds(&STATEMENT_TIMEOUT_SECONDS, 1..=600),
+            sleep_after: r
+                .optional_number(&SLEEP_AFTER_SECONDS, 1..=604_800)
+                .map(Duration::from_secs),
             interest_gate: r.boolean(&INTEREST_GATE),
             row_security: r.boolean(&ROW_SECURITY),
             instance: r
@@ -54,6 +61,16 @@ impl Config {
 /// Records an error if no database is configured, for commands that need one.
 pub fn require_url(r: &mut SettingsReader<'_>) {
     r.require(&DATABASE_URL, EXPECTED_URL);
+}
+
+/// Records an error if the connections are to sleep, because `app` uses the database by itself.
+pub fn refuse_sleep(r: &mut SettingsReader<'_>, app: &str) {
+    if r.text(&SLEEP_AFTER_SECONDS).is_some() {
+        let message = format!(
+            "the app {app} uses the database by itself, so that it never sleeps; expected no value"
+        );
+        r.errors.add(SLEEP_AFTER_SECONDS.name, message);
+    }
 }
 
 /// Reads a URL and records every mistake in it, also in the certificates that it names.

@@ -81,6 +81,7 @@ impl PermissionSource for Database {
         question: PermissionQuestion<'a>,
     ) -> PermissionFuture<'a> {
         Box::pin(async move {
+            self.sleep().touch();
             let PermissionQuestion { user, claims, key } = question;
             let keys = std::slice::from_ref(key);
             match self

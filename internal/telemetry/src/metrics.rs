@@ -94,6 +94,10 @@ pub struct Metrics {
     pub hot_keys: Counter,
     /// Failures that triggers reported: the writes succeeded, and every key was read again.
     pub trigger_failures: Counter,
+    /// 1 while the connections to the database are closed because nobody watches anything.
+    pub asleep: Gauge,
+    /// Times that a use of the database ended that.
+    pub wakes: Counter,
     /// Times that the listener lost its connection or failed to connect.
     pub listener_reconnects: Counter,
     /// 1 while viewers are notified that the data may be stale, otherwise 0.
@@ -121,10 +125,7 @@ impl Metrics {
         );
         let (read_failures, errors_sent) =
             (LabelledCounter::new("kind"), LabelledCounter::new("code"));
-        let (checks, histories) = (
-            LabelledCounter::new("result"),
-            LabelledCounter::new("result"),
-        );
+        let [checks, histories] = ["result"; 2].map(LabelledCounter::new);
         let mut m = Self {
             registry,
             reads,
@@ -235,6 +236,11 @@ impl Metrics {
             "Times that the listener had to connect again",
             self.listener_reconnects.clone(),
         );
+        r.register(
+            "wakes",
+            "Times that the connections to the database were opened again after their sleep",
+            self.wakes.clone(),
+        );
     }
 
     fn register_rejection_counters(&mut self) {
@@ -296,6 +302,11 @@ impl Metrics {
             "listener_up",
             "1 while notifications arrive",
             self.listener_up.clone(),
+        );
+        r.register(
+            "asleep",
+            "1 while the connections to the database are closed, since nobody watches anything",
+            self.asleep.clone(),
         );
         r.register(
             "notify_queue_usage",

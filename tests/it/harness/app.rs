@@ -124,6 +124,16 @@ impl TestApp {
         .await
     }
 
+    /// Starts a server like [`TestApp::on_database_with`], without waiting for anything.
+    pub(crate) fn start_on_database(
+        url: &str,
+        variables: &[(&str, &str)],
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
+        let config = config(url, variables, change);
+        Self::start_on(TestStore::External(url.to_owned()), config)
+    }
+
     /// Installs the triggers in the database at `url`.
     pub(crate) async fn install_on(url: &str) {
         install_triggers(url, &[]).await;

@@ -38,6 +38,12 @@ pub trait App: Send + Sync {
         None
     }
 
+    /// Returns whether the app uses the database by itself, beside its streams. Then the connections to
+    /// it cannot sleep.
+    fn uses_database(&self) -> bool {
+        self.schema().is_some() || !self.channels().is_empty()
+    }
+
     /// Checks what `latido doctor` reports about the app. The database may be unavailable.
     fn examine<'a>(&'a self, _database: &'a Database) -> BoxFuture<'a, Vec<Finding>> {
         Box::pin(async { Vec::new() })

@@ -21,7 +21,8 @@ impl EngineActor {
     pub(super) fn start_reads(&mut self) {
         let now = monotonic_now();
         self.last_start = now;
-        if self.database_health.retry_at(now).is_some() {
+        let is_held = self.shared.sleep.reads_wait_until(now).is_some();
+        if is_held || self.database_health.retry_at(now).is_some() {
             return;
         }
         loop {

@@ -12,10 +12,12 @@ use latido_stream::{OpenTransaction, ReadError};
 
 impl EngineActor {
     /// Returns the time of the next query for the open transactions. There is none while the
-    /// database is away.
+    /// database is away. While its connections are being opened, it waits like a read.
     pub(super) fn next_transaction_query(&self, now: Instant) -> Option<Instant> {
         let is_away = self.database_health.staleness(now, Duration::ZERO) != Staleness::Fresh;
         let next = self.shared.lock().moved.next_query();
+        let held = self.shared.sleep.reads_wait_until(now);
+        let next = next.map(|at| held.map_or(at, |until| until.max(at)));
         next.filter(|_| !is_away)
     }
 

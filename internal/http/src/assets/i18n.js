@@ -61,6 +61,7 @@ const TEXTS = {
   listening: ['llegan', 'arriving'],
   connecting_listener: ['conectando', 'connecting'],
   deaf: ['no llegan', 'not arriving'],
+  asleep: ['en reposo: nadie mira', 'asleep: nobody watches'],
   to_dashboard: ['Panel de operación', 'Operations page'],
   operations: ['operación', 'operations'],
   other_language: ['English', 'Español'],

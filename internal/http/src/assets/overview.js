@@ -89,10 +89,11 @@ export class Overview {
 /** @param {any} state */
 function showHealth({ outlook, listening, stale, corrections, keys }) {
   const database = outlook?.database;
-  setHealth('database', !database ? '' : database.ok ? 'good' : 'bad',
-    !database ? translate('unknown') : database.ok ? translate('ok_database', { ms: shortNumber(database.ms) }) : translate('bad_database'));
-  const listener = listening ? 'listening' : outlook?.listener === 'deaf' ? 'deaf' : 'connecting';
-  setHealth('listener', listening ? 'good' : 'warn', translate(`listener_${listener}`));
+  const asleep = !listening && outlook?.listener === 'asleep';
+  setHealth('database', !database || asleep ? '' : database.ok ? 'good' : 'bad', asleep ? translate('asleep_database')
+    : !database ? translate('unknown') : database.ok ? translate('ok_database', { ms: shortNumber(database.ms) }) : translate('bad_database'));
+  const listener = listening ? 'listening' : ['deaf', 'asleep'].includes(outlook?.listener) ? outlook.listener : 'connecting';
+  setHealth('listener', listening ? 'good' : asleep ? '' : 'warn', translate(`listener_${listener}`));
   setHealth('numbers', stale ? 'bad' : 'good', translate(stale ? 'bad_numbers' : corrections ? 'fixes' : 'ok_numbers', { count: number(corrections) }));
   setHealth('keys', keys ? 'good' : 'bad', translate(keys ? 'ok_keys' : 'bad_keys'));
 }

@@ -37,7 +37,7 @@ export function showStatus() {
   const database = ready?.database?.ok;
   setField('database', ready ? translate(database ? 'state_ok' : 'state_bad') : '–', database ? 'good' : 'bad');
   const listener = ready?.listener === 'connecting' ? 'connecting_listener' : ready?.listener;
-  setField('listener', ready ? translate(listener) : '–', listener === 'listening' ? 'good' : 'bad');
+  setField('listener', ready ? translate(listener) : '–', listener === 'listening' ? 'good' : listener === 'asleep' ? '' : 'bad');
   const streams = Object.entries(ready?.streams ?? {});
   const missing = streams.some(([, stream]) => !(/** @type {any} */ (stream).ok));
   setField('streams', streams.length ? `${streams.map(([name]) => name).join(', ')}: ${translate(missing ? 'state_waiting' : 'state_ready')}` : '–', missing ? 'bad' : 'good');

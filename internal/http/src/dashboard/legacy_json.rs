@@ -5,7 +5,9 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use warp::http::StatusCode;
 
-use latido_admin::{Admin, VERSION, client_json, event_json, memory_bytes, room_json};
+use latido_admin::{
+    Admin, ReadinessReport, VERSION, client_json, event_json, memory_bytes, room_json,
+};
 use latido_base::time_format::{from_unix_ms, from_unix_s, iso};
 use latido_hub::RoomStats;
 use latido_shard::{ClientList, ClientSummary};
@@ -133,7 +135,7 @@ pub(super) async fn api_status_json(operations: &Admin) -> Value {
         .iter()
         .map(|stream| json!({"name": stream.name, "problem": stream.problem}));
     let mut status = json!({
-        "status": if problem.is_none() { "connected" } else { "disconnected" },
+        "status": status_name(report),
         "lastCheck": iso_s(dependencies.checked_at_s),
         "responseTime": (dependencies.database_ms * 100.0).round() / 100.0,
         "database": {"ok": problem.is_none(), "problem": problem},
@@ -145,6 +147,14 @@ pub(super) async fn api_status_json(operations: &Admin) -> Value {
         status["error"] = json!(problem);
     }
     status
+}
+
+fn status_name(report: &ReadinessReport) -> &'static str {
+    match (&report.database_problem, report.listener) {
+        (Some(_), _) => "disconnected",
+        (None, "asleep") => "asleep",
+        (None, _) => "connected",
+    }
 }
 
 /// Formats an overview of clients, rooms and memory in sums.

@@ -14,6 +14,7 @@ use crate::connect::DedicatedConnection;
 use crate::error::DatabaseError;
 use crate::{Database, ListenerState};
 use latido_base::backoff::Jitter;
+use latido_base::sleep::SleepingConnection;
 use latido_stream::WatchLockEvent;
 use latido_telemetry::Metrics;
 
@@ -43,8 +44,28 @@ type PendingLockWait =
     Option<BoxFuture<'static, (Vec<i32>, Result<DedicatedConnection, DatabaseError>)>>;
 
 impl LockHolder {
+    /// Holds the locks while the database does not sleep. Nobody is told that they are released:
+    /// there is nobody who watches.
     pub(super) async fn run(mut self) {
+        let sleep = self.database.sleep().clone();
         loop {
+            sleep.until_awake().await;
+            tokio::select! {
+                () = self.run_awake() => return,
+                () = sleep.until_closed(SleepingConnection::WatchLocks) => {}
+            }
+            self.shared.is_connected.send_replace(false);
+            self.release_all();
+        }
+    }
+
+    /// Takes the locks, again after each loss. Returns when the server stops.
+    async fn run_awake(&mut self) {
+        loop {
+            if !*self.queue_has_room.borrow() {
+                // Reads need not wait for locks that must not be taken.
+                self.database.sleep().wake_failed();
+            }
             let is_listening = |state: &ListenerState| *state == ListenerState::Listening;
             let has_room = |has_room: &bool| *has_room;
             if self.queue_has_room.wait_for(has_room).await.is_err()
@@ -68,10 +89,16 @@ impl LockHolder {
                     "the interest in watched keys could not be declared; retrying"
                 );
             }
-            self.shared.lock().mark_all_lost();
-            self.update_gauges();
+            self.release_all();
+            self.database.sleep().wake_failed();
             sleep(Jitter::AROUND.apply(RETRY_PAUSE, fastrand::f64())).await;
         }
+    }
+
+    /// Counts every lock as lost, like the server does when the connection ends.
+    fn release_all(&self) {
+        self.shared.lock().mark_all_lost();
+        self.update_gauges();
     }
 
     /// Holds locks until the connection is lost, or until they must not be held any more. Returns
@@ -87,6 +114,7 @@ impl LockHolder {
         let mut turn = 0;
         loop {
             self.lock_missing(&holder).await?;
+            self.database.sleep().opened(SleepingConnection::WatchLocks);
             self.unlock_idle(&holder).await?;
             if waiting.is_none() {
                 waiting = self.start_wait(&mut waiter, &mut turn);
