@@ -30,6 +30,7 @@ impl SimWorld {
     /// Asserts that every watched key whose frame differs from the database will be read again, and
     /// that something ensures this.
     pub(super) fn check_invariants(&self) -> Result<(), Violation> {
+        self.check_sleep()?;
         (0..TOPICS).try_for_each(|key| self.check_key(key))?;
         self.viewers
             .iter()

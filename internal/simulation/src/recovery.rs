@@ -8,6 +8,7 @@ use crate::script::TRANSACTIONS;
 use crate::violation::Violation;
 use crate::world::{LockHolderState, SimWorld};
 use latido_base::ident::StreamId;
+use latido_base::sleep::SleepingConnection;
 use latido_engine::HintSource;
 use latido_stream::{ChangeHint, HintSink as _};
 
@@ -22,20 +23,27 @@ impl SimWorld {
         self.database.is_listening = false;
         self.database.notifications.clear();
         if std::mem::take(&mut self.is_listener_up) {
+            self.server.sleep.wake_failed();
             self.server.engine.on_hint(&ChangeHint::Lost);
             self.update_coverage();
         }
     }
 
     pub(super) fn listener_back(&mut self) {
-        if self.database.is_up && !self.is_listener_up {
-            (self.database.is_listening, self.is_listener_up) = (true, true);
-            self.server.engine.on_hint(&ChangeHint::Listening);
-            self.update_coverage();
+        if self.is_listener_up || self.server.sleep.is_asleep() {
+            return;
         }
+        if !self.database.is_up {
+            self.server.sleep.wake_failed();
+            return;
+        }
+        (self.database.is_listening, self.is_listener_up) = (true, true);
+        self.server.engine.on_hint(&ChangeHint::Listening);
+        self.server.sleep.opened(SleepingConnection::Listener);
+        self.update_coverage();
     }
 
-    fn update_coverage(&self) {
+    pub(super) fn update_coverage(&self) {
         self.server.engine.set_triggers_complete(
             self.is_listener_up && self.lock_holder != LockHolderState::Down,
         );
@@ -51,13 +59,15 @@ impl SimWorld {
     pub(super) fn lock_holder_notices(&mut self) {
         if self.lock_holder == LockHolderState::Lost {
             self.lock_holder = LockHolderState::Down;
+            self.server.sleep.wake_failed();
             self.server.engine.set_triggers_complete(false);
             self.server.interest.set_disconnected();
         }
     }
 
     pub(super) fn lock_holder_back(&mut self) {
-        if self.lock_holder == LockHolderState::Down && self.database.is_up && self.is_listener_up {
+        let may_connect = self.is_listener_up && !self.server.sleep.is_asleep();
+        if self.lock_holder == LockHolderState::Down && self.database.is_up && may_connect {
             self.lock_holder = LockHolderState::Up;
             self.server.interest.set_connected();
             self.update_coverage();
@@ -75,6 +85,8 @@ impl SimWorld {
                 self.server.engine.on_watch_locks(&event);
             }
         }
+        let sleep = &self.server.sleep;
+        sleep.opened(SleepingConnection::WatchLocks);
         for lock in self.server.interest.take_idle() {
             self.database.shared.remove(&lock);
         }
@@ -115,6 +127,17 @@ impl SimWorld {
         self.run_until_idle()
     }
 
+    /// Lets the reads end. Midnight may have come in the last moment. A heavy key pauses for as long as
+    /// its read took, which is up to two seconds.
+    pub(super) fn finish_reads(&mut self) -> Result<(), Violation> {
+        for _ in 0..250 {
+            if self.server.engine.dirty_keys() > 0 || !self.reads.0.lock().unwrap().is_empty() {
+                self.advance(20 * MS)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Ends all faults and then examines the final state.
     pub(super) fn recover(&mut self) -> Result<u64, Violation> {
         self.database.is_up = true;
@@ -134,14 +157,9 @@ impl SimWorld {
             self.examine_streams();
             self.advance(if round < 40 { 20 * MS } else { 1_000 * MS })?;
         }
-        // Midnight may have come in the last of these moments. A heavy key pauses for as long as
-        // its read took, which is up to two of these seconds.
-        for _ in 0..250 {
-            if self.server.engine.dirty_keys() > 0 || !self.reads.0.lock().unwrap().is_empty() {
-                self.advance(20 * MS)?;
-            }
-        }
+        self.finish_reads()?;
         self.check_final_state()?;
+        self.sleep_and_wake()?;
         self.viewers
             .iter_mut()
             .for_each(super::viewer::SimViewer::disconnect);

@@ -2,6 +2,7 @@
 //! unchanged.
 
 use crate::order_step::OrderStep;
+use crate::sleep_step::SleepStep;
 
 /// A key whose rows are so long that a full socket accepts them only in part.
 pub(super) const WIDE: u8 = 4;
@@ -117,6 +118,7 @@ pub(super) enum SimStep {
     Renew(u8, u16, bool),
     /// A step of the streams over orders.
     Order(OrderStep),
+    Sleep(SleepStep),
     /// Sets the permission of a user in the database.
     Grant(u8, u8, bool),
     /// Looks up the rights in use again.
@@ -172,6 +174,7 @@ impl Script {
         script
             .with_extras(fastrand::Rng::with_seed(!seed))
             .with_orders(fastrand::Rng::with_seed(seed.rotate_left(32)))
+            .with_sleep(fastrand::Rng::with_seed(seed.rotate_left(16)))
     }
 
     /// Adds combinations that random steps alone would produce too rarely.

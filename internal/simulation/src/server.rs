@@ -16,6 +16,7 @@ use latido_auth::{
 use latido_base::clock::Clock;
 use latido_base::drain::Drain;
 use latido_base::ident::Topic;
+use latido_base::sleep::Sleep;
 use latido_engine::{self as engine, Engine, NotifyState, SimulatedActor};
 use latido_hub::Hub;
 use latido_postgres::WatchLocks;
@@ -31,6 +32,9 @@ const HOT_KEY_THRESHOLD: u32 = 2;
 /// The sweep interval of runs in which the sweep must not hide a lost change.
 const NEVER: Duration = Duration::from_secs(100_000);
 
+/// The time without viewers after which the connections may sleep. It is longer than a read takes.
+pub(super) const SLEEP_AFTER: Duration = Duration::from_secs(6);
+
 /// One instance of the server.
 pub(super) struct SimServer {
     pub(super) catalog: Arc<Catalog>,
@@ -39,6 +43,7 @@ pub(super) struct SimServer {
     pub(super) hub: Arc<Hub>,
     pub(super) shard: SimulatedShard,
     pub(super) interest: WatchLocks,
+    pub(super) sleep: Sleep,
     policy: Arc<Policy>,
     viewer_losses: Arc<[AtomicU64]>,
 }
@@ -161,7 +166,14 @@ impl SimServer {
             interest.clone(),
             Arc::clone(&viewer_losses),
         ));
-        let engine = Engine::new(&config, &catalog, interest_counter, Arc::clone(&metrics));
+        let sleep = Sleep::new(Some(SLEEP_AFTER));
+        let engine = Engine::with_sleep(
+            &config,
+            &catalog,
+            interest_counter,
+            Arc::clone(&metrics),
+            sleep.clone(),
+        );
         let hub = Arc::new(Hub::new(Arc::clone(&catalog), engine.observer()));
         let verifier = Arc::new(Verifier::new(&VerifierConfig::default(), clock.clone()).unwrap());
         let policy = policy(permissions);
@@ -200,6 +212,7 @@ impl SimServer {
             hub,
             shard,
             interest,
+            sleep,
             policy,
             viewer_losses,
         }
