@@ -36,6 +36,8 @@ mod history;
 mod hook;
 mod hook_body;
 mod listen;
+#[cfg(feature = "demo")]
+mod local_only;
 mod metrics;
 mod mount;
 mod mount_handler;
