@@ -18,7 +18,7 @@ mod listening;
 mod local_days;
 mod open_transactions;
 mod ownership;
-mod pooler_proxy;
+pub(crate) mod pooler_proxy;
 mod privileges;
 mod queue;
 mod reading;

@@ -43,6 +43,9 @@ pub struct Config {
     /// The time without use after which all connections are closed until the next use. `None` keeps
     /// them open.
     pub sleep_after: Option<Duration>,
+    /// True if every statement runs in a transaction of its own that carries its settings, as behind
+    /// a pooler. Then nothing that a statement sets outlives it, not even the right to write.
+    pub single_transactions: bool,
     /// The name shown in `pg_stat_activity`; an `application_name` in the URL overrides it.
     pub application_name: String,
 }
@@ -60,6 +63,7 @@ impl Default for Config {
             instance: InstanceName::default(),
             read_only: true,
             sleep_after: None,
+            single_transactions: false,
             application_name: "latido".to_owned(),
         }
     }

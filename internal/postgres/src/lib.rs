@@ -39,6 +39,8 @@ mod open_transactions;
 mod parameters;
 mod pool;
 mod query;
+mod query_form;
+mod query_preview;
 mod query_reads;
 mod quote;
 mod read_gap;
@@ -73,8 +75,12 @@ pub use change_hint::parse_hints;
 pub use latido_inference as inference;
 pub use listener::{ListenerState, NotificationListener};
 pub use pool::{Database, TypedParams};
+pub use query_form::{
+    QueryColumn, QueryForm, QueryFormError, QueryMistake, QueryParameter, ValueKind,
+};
+pub use query_preview::{QueryPreview, ReadTable, RowCount};
 pub use query_reads::QueryReadsError;
-pub use quote::quote_literal;
+pub use quote::{quote_ident, quote_literal};
 pub use read_gap::ReadGap;
 pub use readiness::ReadinessProbe;
 pub use script_runner::ScriptRunner;

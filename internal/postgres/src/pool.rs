@@ -82,7 +82,9 @@ impl Database {
             statement_timeout,
             ..config.clone()
         };
-        let link = Arc::new(PoolerDetection::new(url.is_pooled));
+        let link = Arc::new(PoolerDetection::new(
+            url.is_pooled || config.single_transactions,
+        ));
         let reader = PoolConnector::new(url.clone(), link.clone(), config);
         // The manager's own settings are not used, because the connector has them.
         let manager_config = ManagerConfig {
@@ -362,12 +364,8 @@ async fn query_named(
 }
 
 async fn connect_dedicated(endpoint: &Endpoint) -> Result<DedicatedConnection, DatabaseError> {
-    match timeout(
-        endpoint.total_connect_timeout(),
-        DedicatedConnection::open(endpoint),
-    )
-    .await
-    {
+    let opened = DedicatedConnection::open(endpoint);
+    match timeout(endpoint.total_connect_timeout(), opened).await {
         Ok(Ok(private)) => Ok(private),
         Ok(Err(error)) => Err(DatabaseError::unavailable(super::error::error_text(&error))),
         Err(_) => Err(DatabaseError::unavailable(

@@ -1,7 +1,7 @@
 //! Quotes names and texts as SQL, for any content.
 
 /// Quotes an identifier, in all cases.
-pub(super) fn quote_ident(name: &str) -> String {
+pub fn quote_ident(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 

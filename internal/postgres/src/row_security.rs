@@ -26,9 +26,17 @@ impl RowSecurity {
         database: &Database,
         table: &SourceTable,
     ) -> Result<Option<Self>, DatabaseError> {
-        let Some(oid) = find_table_oid(database, table).await? else {
-            return Ok(None);
-        };
+        match find_table_oid(database, table).await? {
+            Some(oid) => Self::of_table(database, oid).await,
+            None => Ok(None),
+        }
+    }
+
+    /// Reads the state of the table with this OID. Returns `None` if there is none.
+    pub(super) async fn of_table(
+        database: &Database,
+        oid: u32,
+    ) -> Result<Option<Self>, DatabaseError> {
         let rows = database
             .query(
                 "a look at the policies",

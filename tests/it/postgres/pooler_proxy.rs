@@ -6,26 +6,26 @@ use tokio_postgres::config::Host;
 
 /// The ways in which the proxy differs from a server.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct PoolerBehaviour {
+pub(crate) struct PoolerBehaviour {
     /// Refuses start-up options, as pgbouncer does.
-    pub(super) refuse_options: bool,
+    pub(crate) refuse_options: bool,
     /// Accepts and ignores options, as pgbouncer does if configured so.
-    pub(super) drop_options: bool,
+    pub(crate) drop_options: bool,
     /// Never forwards a notification.
-    pub(super) drop_notifications: bool,
+    pub(crate) drop_notifications: bool,
     /// Forgets named statements before the next message.
-    pub(super) lose_statements: bool,
+    pub(crate) lose_statements: bool,
     /// Translates the texts of errors, as a server with another `lc_messages` does.
-    pub(super) translate_errors: bool,
+    pub(crate) translate_errors: bool,
 }
 
-pub(super) struct PoolerProxy {
-    pub(super) url: String,
+pub(crate) struct PoolerProxy {
+    pub(crate) url: String,
 }
 
 impl PoolerProxy {
     /// Starts a proxy in front of the server at `upstream`, for the same user and database.
-    pub(super) async fn start(upstream: &str, behaviour: PoolerBehaviour) -> Self {
+    pub(crate) async fn start(upstream: &str, behaviour: PoolerBehaviour) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let server: tokio_postgres::Config = upstream.parse().unwrap();

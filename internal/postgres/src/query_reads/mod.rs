@@ -5,6 +5,7 @@ mod error;
 mod printed_tree;
 mod session;
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use tokio::time::timeout;
@@ -38,26 +39,60 @@ impl Database {
         query: &str,
         types: &[Type],
     ) -> Result<QueryReads, QueryReadsError> {
-        timeout(TOTAL_TIMEOUT, infer(self, query, types))
-            .await
-            .unwrap_or_else(|_| {
-                let reason = "no answer while examining what a query reads";
-                Err(DatabaseError::unavailable(reason).into())
-            })
+        infer_in_time(self, query, types, TreeSource::Stored).await
     }
+
+    /// Returns the same without creating anything, not even for a moment. A function whose body is
+    /// text hides what it reads.
+    ///
+    /// # Errors
+    /// The same errors as [`Database::query_reads`].
+    pub(super) async fn printed_query_reads(
+        &self,
+        query: &str,
+    ) -> Result<QueryReads, QueryReadsError> {
+        infer_in_time(self, query, &[], TreeSource::Printed).await
+    }
+}
+
+/// The origin of a query's tree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum TreeSource {
+    /// A function that is created in a transaction and rolled back, else the printed tree.
+    Stored,
+    /// The tree that the server prints. All transactions are read only.
+    Printed,
+}
+
+async fn infer_in_time(
+    database: &Database,
+    query: &str,
+    types: &[Type],
+    source: TreeSource,
+) -> Result<QueryReads, QueryReadsError> {
+    timeout(TOTAL_TIMEOUT, infer(database, query, types, source))
+        .await
+        .unwrap_or_else(|_| {
+            let reason = "no answer while examining what a query reads";
+            Err(DatabaseError::unavailable(reason).into())
+        })
 }
 
 async fn infer(
     database: &Database,
     query: &str,
     types: &[Type],
+    source: TreeSource,
 ) -> Result<QueryReads, QueryReadsError> {
-    let session = InferenceSession::open(database).await?;
+    let session = match source {
+        TreeSource::Stored => InferenceSession::open(database).await?,
+        TreeSource::Printed => InferenceSession::open_read_only(database).await?,
+    };
     let major = session.server_major().await?;
     if major > NEWEST_MAJOR {
         return Err(QueryReadsError::UnknownVersion { major });
     }
-    let result = explore(&session, database, query, types).await;
+    let result = explore(&session, database, query, types, source).await;
     session.close().await;
     result
 }
@@ -67,8 +102,13 @@ async fn explore(
     database: &Database,
     query: &str,
     types: &[Type],
+    source: TreeSource,
 ) -> Result<QueryReads, QueryReadsError> {
-    let tree = match session.stored_tree(query, types).await? {
+    let stored = match source {
+        TreeSource::Stored => session.stored_tree(query, types).await?,
+        TreeSource::Printed => None,
+    };
+    let tree = match stored {
         Some(tree) => tree,
         None => {
             session.restart_read_only().await?;
@@ -84,7 +124,10 @@ async fn explore(
         let relations = catalog_facts::relations(session, &pending.relations).await?;
         let functions = catalog_facts::functions(session, &pending.functions).await?;
         let operators = catalog_facts::operators(session, &pending.operators).await?;
-        let bodies = session.body_trees(&pending.bodies).await?;
+        let bodies = match source {
+            TreeSource::Stored => session.body_trees(&pending.bodies).await?,
+            TreeSource::Printed => HashMap::new(),
+        };
         exploration.supply(relations, functions, &operators, &bodies)?;
     }
 }

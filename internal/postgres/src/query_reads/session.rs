@@ -62,6 +62,17 @@ impl InferenceSession {
         Ok(session)
     }
 
+    /// Opens a session whose transaction only reads.
+    pub(super) async fn open_read_only(database: &Database) -> Result<Self, DatabaseError> {
+        let session = Self {
+            connection: database.open_dedicated().await?,
+            local_settings: database.endpoint().local_settings(),
+            search_path: String::new(),
+        };
+        session.begin("READ ONLY").await.map_err(to_error)?;
+        Ok(session)
+    }
+
     async fn begin(&self, mode: &str) -> Result<(), Error> {
         let sql = format!("BEGIN {mode}; {LIMITS_SQL} {}", self.local_settings);
         self.execute(&sql).await
