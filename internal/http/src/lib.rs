@@ -36,7 +36,6 @@ mod history;
 mod hook;
 mod hook_body;
 mod listen;
-#[cfg(feature = "demo")]
 mod local_only;
 mod metrics;
 mod mount;
@@ -58,6 +57,7 @@ mod sse_channels;
 mod state;
 mod static_files;
 mod tls;
+mod try_page;
 mod websocket;
 
 #[cfg(test)]
@@ -82,7 +82,8 @@ pub use mount::{MountedService, PeerAddress, RequestKind};
 pub use response::{BoxedRoutes, Response};
 pub use rlimit::raise_open_file_limit;
 pub use serve::{serve, serve_mount};
-pub use settings::{ListenConfig, VARIABLES, read_notify_key};
+pub use settings::{ListenConfig, VARIABLES, read_notify_key, read_port};
 pub use state::ServerState;
 pub use static_files::StaticFile;
 pub use tls::{ServerTlsError, Tls, TlsFiles};
+pub use try_page::{RefusedKey, TriedQuery, serve_try_page};

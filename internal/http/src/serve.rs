@@ -16,6 +16,7 @@ use crate::app_mounts::AppMounts;
 use crate::config::Config;
 use crate::listen::HttpListener;
 use crate::mount::MountedService;
+use crate::response::BoxedRoutes;
 use crate::routes::routes;
 use crate::server::HttpServer;
 use crate::state::ServerState;
@@ -87,6 +88,28 @@ pub async fn serve_mount(
             &metrics,
             drain,
         )),
+        shards: None,
+        tls: None,
+        head_timeout: config.head_timeout,
+        unacknowledged_timeout: config.unacknowledged_timeout,
+        metrics,
+        drain: drain.clone(),
+    };
+    run_listener(listener, listening, &AppMounts::default()).await;
+}
+
+/// Serves only these routes, on plain HTTP and without shards.
+pub(super) async fn serve_routes(
+    listener: HttpListener,
+    config: &Config,
+    routes: BoxedRoutes,
+    metrics: Arc<Metrics>,
+    drain: &Drain,
+) {
+    let limits = ConnectionLimits::new(&config.limits());
+    let listening = Listening {
+        acceptor: Arc::new(acceptor(config, limits, &metrics, drain)),
+        http: Arc::new(HttpServer::new(config, routes, None, &metrics, drain)),
         shards: None,
         tls: None,
         head_timeout: config.head_timeout,

@@ -85,6 +85,11 @@ impl ListenConfig {
     }
 }
 
+/// Reads the port alone, for a server whose address is fixed. Returns `None` if it is unset.
+pub fn read_port(r: &mut SettingsReader<'_>) -> Option<u16> {
+    r.optional_number(&PORT, 0..=u16::MAX)
+}
+
 /// Reads the key that the HTTP hook requires. Returns `None` if it requires none.
 pub fn read_notify_key(r: &mut SettingsReader<'_>) -> Option<ApiKey> {
     ApiKey::from_settings(r, &NOTIFY_API_KEY)

@@ -117,16 +117,51 @@ pub static STATIC_FILES: &[StaticFile] = &[
     },
 ];
 
+/// Returns a file of that path.
+const fn file(path: &'static str, content_type: &'static str, bytes: &'static [u8]) -> StaticFile {
+    StaticFile {
+        path,
+        content_type,
+        bytes,
+    }
+}
+
+/// The page of `latido try`, served alone.
+pub(crate) static TRY_PAGE_FILES: &[StaticFile] = &[
+    file("/", HTML, include_bytes!("try.html")),
+    file("/try.css", CSS, include_bytes!("try.css")),
+    file("/try.js", SCRIPT, include_bytes!("try.js")),
+    file("/try-choice.js", SCRIPT, include_bytes!("try-choice.js")),
+    file("/try-i18n.js", SCRIPT, include_bytes!("try-i18n.js")),
+    file("/try-values.js", SCRIPT, include_bytes!("try-values.js")),
+    file("/app.css", CSS, include_bytes!("app.css")),
+    file("/i18n.js", SCRIPT, include_bytes!("i18n.js")),
+    file("/favicon.svg", SVG, include_bytes!("favicon.svg")),
+];
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn text(path: &str) -> &'static str {
-        let asset = STATIC_FILES
+        text_in(STATIC_FILES, path)
+    }
+
+    fn text_in(files: &[StaticFile], path: &str) -> &'static str {
+        let asset = files
             .iter()
             .find(|asset| asset.path == path)
             .unwrap_or_else(|| panic!("{path} is not embedded"));
         std::str::from_utf8(asset.bytes).unwrap()
+    }
+
+    /// The pages of each set of files, with their scripts.
+    fn pages() -> [(&'static [StaticFile], &'static str, &'static str); 3] {
+        [
+            (STATIC_FILES, "/", "/app.js"),
+            (STATIC_FILES, "/dashboard.html", "/dashboard.js"),
+            (TRY_PAGE_FILES, "/", "/try.js"),
+        ]
     }
 
     /// Returns the text up to `quote` behind each `mark`.
@@ -142,28 +177,29 @@ mod tests {
 
     #[test]
     fn every_file_the_pages_load_is_embedded() {
-        for page in ["/", "/dashboard.html"].map(text) {
+        for (files, page, _) in pages() {
+            let page = text_in(files, page);
             for attribute in [
                 "src=\"",
                 "rel=\"icon\" href=\"",
                 "rel=\"stylesheet\" href=\"",
             ] {
-                assert!(
-                    quoted_after(page, attribute, '"').map(text).count() > 0,
-                    "{attribute}"
-                );
+                let loaded: Vec<_> = quoted_after(page, attribute, '"')
+                    .map(|path| text_in(files, path))
+                    .collect();
+                assert!(!loaded.is_empty(), "{attribute}");
             }
         }
-        for script in STATIC_FILES
-            .iter()
-            .filter(|asset| asset.content_type == SCRIPT)
-        {
-            for name in quoted_after(text(script.path), "from './", '\'').chain(quoted_after(
-                text(script.path),
-                "import './",
-                '\'',
-            )) {
-                assert!(!text(&format!("/{name}")).is_empty());
+        for files in [STATIC_FILES, TRY_PAGE_FILES] {
+            for script in files.iter().filter(|asset| asset.content_type == SCRIPT) {
+                let script = text_in(files, script.path);
+                for name in quoted_after(script, "from './", '\'').chain(quoted_after(
+                    script,
+                    "import './",
+                    '\'',
+                )) {
+                    assert!(!text_in(files, &format!("/{name}")).is_empty());
+                }
             }
         }
     }
@@ -184,8 +220,8 @@ mod tests {
 
     #[test]
     fn pages_comply_with_the_content_security_policy() {
-        for (page, script) in [("/", "/app.js"), ("/dashboard.html", "/dashboard.js")] {
-            let page = text(page);
+        for (files, page, script) in pages() {
+            let page = text_in(files, page);
             assert!(
                 !page.contains(" style=") && !page.contains("<style") && !page.contains(" on"),
                 "inline styles or handlers"
@@ -193,8 +229,9 @@ mod tests {
             let script = format!("<script type=\"module\" src=\"{script}\"></script>");
             assert!(page.matches("<script").count() == 1 && page.contains(&script));
         }
-        for asset in STATIC_FILES {
-            let text = text(asset.path).replace("http://www.w3.org/2000/svg", "");
+        for asset in STATIC_FILES.iter().chain(TRY_PAGE_FILES) {
+            let text = std::str::from_utf8(asset.bytes).unwrap();
+            let text = text.replace("http://www.w3.org/2000/svg", "");
             assert!(
                 !text.contains("http://") && !text.contains("https://") && !text.contains("url("),
                 "{} reaches outside",
