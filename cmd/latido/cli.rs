@@ -1,5 +1,6 @@
 //! The command-line arguments, and the help texts generated from them.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
@@ -43,6 +44,14 @@ pub(crate) enum CliCommand {
         /// Do not fetch Postgres' binaries; use what is on this machine or fail
         #[arg(long)]
         no_fetch: bool,
+    },
+    /// Show one query live on a page of this machine: it only reads, and nothing needs to be installed
+    #[command(after_help = SETTINGS_HELP)]
+    Try {
+        #[command(flatten)]
+        flags: Flags,
+        #[command(flatten)]
+        args: TryArgs,
     },
     /// Create the triggers of the streams in DATABASE_URL, in one transaction; running it again changes nothing
     #[command(after_help = SETTINGS_HELP)]
@@ -104,6 +113,22 @@ impl Default for CliCommand {
             flags: Flags::default(),
         }
     }
+}
+
+/// The arguments of `latido try`.
+#[derive(Debug, Args)]
+pub(crate) struct TryArgs {
+    /// The file with the query, such as ventas.sql
+    pub(crate) file: PathBuf,
+    /// The names of the key's parts, separated by commas [default: those of the first columns]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub(crate) keys: Option<Vec<String>>,
+    /// The key to show first, as a channel's name writes it: 7, 7/3 or 7?desde=2026-11-01
+    #[arg(long)]
+    pub(crate) key: Option<String>,
+    /// The time between two reads while the page is open: 1s, 1m
+    #[arg(long, default_value = "1s", value_parser = parse_duration)]
+    pub(crate) every: Duration,
 }
 
 /// The arguments of `latido token`.

@@ -7,6 +7,7 @@ use latido::config::Settings;
 use latido_embedded_postgres::{self as embedded, StorageMode, default_state_dir};
 
 use crate::commands::{block_on, print, start_logs};
+use crate::program_name::program_name;
 
 /// Runs `latido demo` with a private PostgreSQL.
 pub(crate) fn run(settings: Settings, no_fetch: bool) -> anyhow::Result<()> {
@@ -44,21 +45,4 @@ fn print_welcome(info: &DemoInfo) -> anyhow::Result<()> {
     }
     text.push_str("\n  Ctrl-C stops everything; the data stays.\n\n");
     print(&text)
-}
-
-/// Returns the program's name as it was invoked, quoted for a shell. The printed command line then
-/// works in the same folder even if the program is not in the PATH.
-fn program_name() -> String {
-    let name = std::env::args()
-        .next()
-        .filter(|name| !name.is_empty())
-        .unwrap_or_else(|| "latido".to_owned());
-    let needs_no_quotes = name
-        .bytes()
-        .all(|b| b.is_ascii_alphanumeric() || b"/._-+".contains(&b));
-    if needs_no_quotes {
-        name
-    } else {
-        format!("'{}'", name.replace('\'', r"'\''"))
-    }
 }

@@ -9,14 +9,16 @@ mod commands;
 mod demo;
 mod healthcheck;
 mod pinned_tls;
+mod program_name;
 mod token;
+mod try_query;
 mod watch;
 
 use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
-use latido::config::{ConfigErrors, Flags, Purpose, Settings, raise_open_file_limit};
+use latido::config::{ConfigErrors, Flags, Purpose, Settings, TrySettings, raise_open_file_limit};
 
 use crate::cli::{Cli, CliCommand};
 
@@ -57,6 +59,10 @@ fn run(
         #[cfg(feature = "demo")]
         CliCommand::Demo { flags, no_fetch } => {
             demo::run(settings(flags, Purpose::Demo)?, no_fetch)
+        }
+        CliCommand::Try { flags, args } => {
+            let sources = flags.or(outer.clone()).into_sources();
+            try_query::run(TrySettings::read(&sources)?, args)
         }
         CliCommand::Install { flags, dry_run } => {
             commands::install(settings(flags, Purpose::Install)?, dry_run)

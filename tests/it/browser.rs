@@ -11,6 +11,7 @@ mod demo;
 mod operator;
 mod page;
 mod skipped;
+mod trying;
 
 use chromium::Browser;
 use page::{BrowserPage, Screen};

@@ -6,6 +6,7 @@ mod logging;
 mod secrets;
 mod serving;
 mod settings;
+mod trying;
 mod version;
 mod watching;
 

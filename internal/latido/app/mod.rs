@@ -14,6 +14,7 @@ mod socketio_apps;
 mod stream_core;
 mod stream_monitor;
 mod trigger_monitor;
+mod try_query;
 
 pub use config::Config;
 pub use database_commands::{
@@ -23,3 +24,4 @@ pub use database_commands::{
 pub use demo::{DemoInfo, demo};
 pub use serve::serve;
 pub use server::App;
+pub use try_query::{TryInfo, TryOptions, try_query};

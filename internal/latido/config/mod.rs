@@ -15,6 +15,7 @@ mod stream_params;
 mod stream_parser;
 mod stream_tables;
 mod toml_fields;
+mod try_settings;
 mod variables;
 
 pub use app_settings::EnabledApp;
@@ -26,4 +27,6 @@ pub use purpose::Purpose;
 pub use settings::Settings;
 #[cfg(any(test, fuzzing))]
 pub(crate) use stream_file::parse_streams;
+pub(crate) use stream_parser::is_name;
+pub use try_settings::TrySettings;
 pub use variables::all_variables;

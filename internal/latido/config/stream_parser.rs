@@ -75,7 +75,7 @@ pub(super) fn is_sql_path(text: &str) -> bool {
 }
 
 /// Checks a name that will appear in channels, frames and token claims.
-pub(super) fn is_name(text: &str) -> bool {
+pub(crate) fn is_name(text: &str) -> bool {
     (1..=MAX_NAME_BYTES).contains(&text.len())
         && text
             .bytes()
