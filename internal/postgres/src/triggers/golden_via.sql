@@ -58,7 +58,7 @@ COMMENT ON FUNCTION latido.payloads(text, text[]) IS 'latido: payloads for chang
 -- The keys of changed rows: stream ventas, table "public"."lineas". Only its trigger functions call it, which run as its owner.
 SET LOCAL search_path TO DEFAULT;
 
-CREATE OR REPLACE FUNCTION "latido"."ventas_lineas_via_ddeb834b"(bigint[]) RETURNS TABLE (k1 pg_catalog.text, k2 pg_catalog.text) LANGUAGE sql STABLE
+CREATE OR REPLACE FUNCTION "latido"."ventas_lineas_via_ddeb834b"(a1 bigint[]) RETURNS TABLE (k1 pg_catalog.text, k2 pg_catalog.text) LANGUAGE sql STABLE
 BEGIN ATOMIC
   WITH changed AS (SELECT c."pedido_id" FROM ROWS FROM (pg_catalog.unnest($1)) AS c ("pedido_id"))
   SELECT DISTINCT d.* FROM (SELECT v.k1::pg_catalog.text COLLATE pg_catalog."C", pg_catalog.to_char(v.k2::pg_catalog.timestamp, 'YYYY-MM-DD'::pg_catalog.text) COLLATE pg_catalog."C" FROM (
@@ -67,7 +67,7 @@ SELECT p.tienda_id, p.dia FROM changed c JOIN pedidos p ON p.id = c.pedido_id
 END;
 SET LOCAL search_path = pg_catalog;
 REVOKE ALL ON FUNCTION "latido"."ventas_lineas_via_ddeb834b"(bigint[]) FROM PUBLIC;
-COMMENT ON FUNCTION "latido"."ventas_lineas_via_ddeb834b"(bigint[]) IS 'latido: lookup of keys; sha256:820ebb3b33aed565e39967372e789e367dfa8013c9b2af91277c355ef47226f1';
+COMMENT ON FUNCTION "latido"."ventas_lineas_via_ddeb834b"(bigint[]) IS 'latido: lookup of keys; sha256:7695986af15f1bf768f415d18a11b1eaad1ddd488d31a31a501db7b7e55a3447';
 -- Fails if its owner may not read, or would not see, all that it needs.
 SET LOCAL row_security = off;
 DO $latido$ BEGIN PERFORM * FROM "latido"."ventas_lineas_via_ddeb834b"(NULL); END $latido$;
@@ -175,7 +175,7 @@ BEGIN
 END
 $latido$;
 REVOKE ALL ON FUNCTION "latido"."ventas_lineas_ddeb834b"() FROM PUBLIC;
-COMMENT ON FUNCTION "latido"."ventas_lineas_ddeb834b"() IS 'latido: changes of "public"."lineas" for stream ventas; lookup {"parts":["Integer","Date"],"names":["tienda_id","dia"],"arguments":[{"Column":{"name":"pedido_id","data_type":"bigint","collation":null}}],"path":[{"schema":"public","table":"pedidos","columns":["id","tienda_id","dia"],"relations":[["public","pedidos"]],"is_moved_by_insert":false,"key":{"Columns":[[{"name":"tienda_id","kind":"Integer"},{"name":"dia","kind":"Date"}]]}}],"functions":[]}; columns {"cantidad":3,"pedido_id":2}; sha256:1deec93b7be7a2becc8a4cb5930299106d676cbda9d2f17239fd6a7d2f7c72c8';
+COMMENT ON FUNCTION "latido"."ventas_lineas_ddeb834b"() IS 'latido: changes of "public"."lineas" for stream ventas; lookup {"parts":["Integer","Date"],"names":["tienda_id","dia"],"arguments":[{"Column":{"name":"pedido_id","data_type":"bigint","collation":null}}],"path":[{"schema":"public","table":"pedidos","columns":["id","tienda_id","dia"],"relations":[["public","pedidos"]],"is_moved_by_insert":false,"key":{"Columns":[[{"name":"tienda_id","kind":"Integer"},{"name":"dia","kind":"Date"}]]}}],"functions":[]}; columns {"cantidad":3,"pedido_id":2}; sha256:f146cf0e282f1122d030ac19ed351b2a5aa07265b160d310adfa2af60384d518';
 CREATE OR REPLACE TRIGGER "latido_ventas_ddeb834b_ins" AFTER INSERT ON "public"."lineas" REFERENCING NEW TABLE AS latido_new FOR EACH STATEMENT WHEN (NOT pg_catalog.pg_try_advisory_xact_lock(1818326127, 2176 OPERATOR(pg_catalog.+) (pg_catalog.pg_backend_pid() OPERATOR(pg_catalog.&) 63))) EXECUTE FUNCTION "latido"."ventas_lineas_ddeb834b"();
 CREATE OR REPLACE TRIGGER "latido_ventas_ddeb834b_upd" AFTER UPDATE ON "public"."lineas" REFERENCING OLD TABLE AS latido_old NEW TABLE AS latido_new FOR EACH STATEMENT WHEN (NOT pg_catalog.pg_try_advisory_xact_lock(1818326127, 2176 OPERATOR(pg_catalog.+) (pg_catalog.pg_backend_pid() OPERATOR(pg_catalog.&) 63))) EXECUTE FUNCTION "latido"."ventas_lineas_ddeb834b"();
 CREATE OR REPLACE TRIGGER "latido_ventas_ddeb834b_del" AFTER DELETE ON "public"."lineas" REFERENCING OLD TABLE AS latido_old FOR EACH STATEMENT WHEN (NOT pg_catalog.pg_try_advisory_xact_lock(1818326127, 2176 OPERATOR(pg_catalog.+) (pg_catalog.pg_backend_pid() OPERATOR(pg_catalog.&) 63))) EXECUTE FUNCTION "latido"."ventas_lineas_ddeb834b"();
@@ -221,8 +221,8 @@ BEGIN
 END
 $latido$;
 REVOKE ALL ON FUNCTION "latido"."ventas_pedidos_moves_0252da5c"() FROM PUBLIC;
-COMMENT ON FUNCTION "latido"."ventas_pedidos_moves_0252da5c"() IS 'latido: moves of "public"."pedidos" for stream ventas; sha256:1e36b2177b1f805fe21beee9f23dd3970baee7a13ccf36904dd15b02d42f1d73';
-CREATE OR REPLACE TRIGGER "latido_ventas_0252da5c_upd" AFTER UPDATE ON "public"."pedidos" FOR EACH ROW WHEN (ROW(OLD."id", OLD."tienda_id", OLD."dia")::pg_catalog.record OPERATOR(pg_catalog.*<>) ROW(NEW."id", NEW."tienda_id", NEW."dia")::pg_catalog.record AND NOT pg_catalog.pg_try_advisory_xact_lock(1818326127, 2176 OPERATOR(pg_catalog.+) (pg_catalog.pg_backend_pid() OPERATOR(pg_catalog.&) 63))) EXECUTE FUNCTION "latido"."ventas_pedidos_moves_0252da5c"();
+COMMENT ON FUNCTION "latido"."ventas_pedidos_moves_0252da5c"() IS 'latido: moves of "public"."pedidos" for stream ventas; sha256:145d5e133ec2ede13f68e769f07d18f40745a4a444d9f6ec6cd03d3b5bf02977';
+CREATE OR REPLACE TRIGGER "latido_ventas_0252da5c_upd" AFTER UPDATE ON "public"."pedidos" FOR EACH ROW WHEN (pg_catalog.record_image_ne(ROW(OLD."id", OLD."tienda_id", OLD."dia"), ROW(NEW."id", NEW."tienda_id", NEW."dia")) AND NOT pg_catalog.pg_try_advisory_xact_lock(1818326127, 2176 OPERATOR(pg_catalog.+) (pg_catalog.pg_backend_pid() OPERATOR(pg_catalog.&) 63))) EXECUTE FUNCTION "latido"."ventas_pedidos_moves_0252da5c"();
 DROP TRIGGER IF EXISTS "latido_ventas_0252da5c_ins" ON "public"."pedidos";
 ALTER TABLE "public"."pedidos" ENABLE ALWAYS TRIGGER "latido_ventas_0252da5c_upd";
 

@@ -1,7 +1,7 @@
 -- The keys of changed rows: {title}. Only its trigger functions call it, which run as its owner.
 SET LOCAL search_path TO DEFAULT;
 {path}
-CREATE OR REPLACE FUNCTION {function}({types}) RETURNS TABLE ({columns}) LANGUAGE sql STABLE
+CREATE OR REPLACE FUNCTION {function}({parameters}) RETURNS TABLE ({columns}) LANGUAGE sql STABLE
 BEGIN ATOMIC
   WITH changed AS (SELECT {fields})
   SELECT DISTINCT d.* FROM (SELECT {texts} FROM (

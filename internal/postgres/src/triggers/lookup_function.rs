@@ -32,6 +32,11 @@ pub(super) fn lookup_function(table: &WatchedTable) -> Option<LookupFunction> {
         .iter()
         .map(|argument| format!("{}[]", argument.data_type()))
         .collect();
+    // PostgreSQL prints a parameter without a name as «""», which nobody can read back: pg_dump would
+    // write a function that no restore accepts.
+    let named = types.iter().zip(1..);
+    let named: Vec<_> = named.map(|(of, n)| format!("a{n} {of}")).collect();
+    let parameters = named.join(", ");
     let nulls = vec!["NULL"; types.len()].join(", ");
     let (types, texts) = (types.join(", "), texts.join(", "));
     let columns = list(&|name| format!("{name} pg_catalog.text"), ", ");
@@ -56,6 +61,7 @@ pub(super) fn lookup_function(table: &WatchedTable) -> Option<LookupFunction> {
         ("path", &lookup.path_sql),
         ("function", &function),
         ("types", &types),
+        ("parameters", &parameters),
         ("columns", &columns),
         ("fields", &fields),
         ("texts", &texts),

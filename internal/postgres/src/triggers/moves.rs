@@ -135,7 +135,7 @@ impl Moves<'_> {
             }
         };
         format!(
-            "{}::pg_catalog.record OPERATOR(pg_catalog.*<>) {}::pg_catalog.record",
+            "pg_catalog.record_image_ne({}, {})",
             image("OLD"),
             image("NEW")
         )
