@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use latido::app::SERVING_ROLE;
 use latido::config::{Flags, duration};
+use latido::migration::MigrationTool;
 use serde_json::Value;
 
 /// The text below the help of every command that takes settings.
@@ -61,6 +62,17 @@ pub(crate) enum CliCommand {
         /// Print the SQL and change nothing
         #[arg(long)]
         dry_run: bool,
+        /// Write the SQL as a migration of this tool, with the way back, and change nothing
+        #[arg(
+            long,
+            value_name = "TOOL",
+            requires = "out",
+            conflicts_with = "dry_run"
+        )]
+        migration: Option<MigrationTool>,
+        /// The folder of the migrations
+        #[arg(long, value_name = "FOLDER", requires = "migration")]
+        out: Option<PathBuf>,
     },
     /// Remove what install created
     #[command(after_help = SETTINGS_HELP)]

@@ -1,11 +1,13 @@
 //! The subcommands that call the library and print the result.
 
 use std::io::Write;
+use std::path::Path;
 
 use anyhow::Context as _;
 use latido::app;
 use latido::config::{Settings, all_variables, markdown_page, plain_table};
 use latido_postgres::{FindingLevel, InstallChange};
+use latido::migration::MigrationTool;
 use latido_telemetry as telemetry;
 
 /// Runs `latido serve` until the server stops.
@@ -39,6 +41,23 @@ pub(crate) fn install(settings: Settings, dry_run: bool) -> anyhow::Result<()> {
 }
 
 /// Runs `latido grants`.
+/// Runs `latido install --migration`: writes what it would do for a migration tool.
+pub(crate) fn write_migration(
+    settings: Settings,
+    tool: MigrationTool,
+    folder: &Path,
+) -> anyhow::Result<()> {
+    let Some(migration) = block_on(app::migration(settings))? else {
+        return print("nothing to migrate: everything is installed\n");
+    };
+    let files = tool.write(&migration, folder, jiff::Timestamp::now())?;
+    let lines: String = files
+        .iter()
+        .map(|file| format!("written    {}\n", file.display()))
+        .collect();
+    print(&format!("{lines}next: {}\n", tool.next_step(folder)))
+}
+
 pub(crate) fn grants(settings: Settings, role: &str, apply: bool) -> anyhow::Result<()> {
     print(&block_on(app::grants(settings, role, apply))?)
 }

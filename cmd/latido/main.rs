@@ -64,8 +64,17 @@ fn run(
             let sources = flags.or(outer.clone()).into_sources();
             try_query::run(TrySettings::read(&sources)?, args)
         }
-        CliCommand::Install { flags, dry_run } => {
-            commands::install(settings(flags, Purpose::Install)?, dry_run)
+        CliCommand::Install {
+            flags,
+            dry_run,
+            migration,
+            out,
+        } => {
+            let settings = settings(flags, Purpose::Install)?;
+            match migration.zip(out) {
+                Some((tool, folder)) => commands::write_migration(settings, tool, &folder),
+                None => commands::install(settings, dry_run),
+            }
         }
         CliCommand::Uninstall { flags, dry_run } => {
             commands::uninstall(settings(flags, Purpose::Install)?, dry_run)

@@ -8,3 +8,4 @@ pub mod apps;
 pub mod config;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
+pub mod migration;

@@ -3,6 +3,7 @@
 mod database;
 mod demo;
 mod logging;
+mod migrations;
 mod secrets;
 mod serving;
 mod settings;

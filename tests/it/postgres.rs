@@ -16,6 +16,7 @@ mod key_spelling;
 mod key_types;
 mod listening;
 mod local_days;
+mod migrations;
 mod open_transactions;
 mod ownership;
 pub(crate) mod pooler_proxy;

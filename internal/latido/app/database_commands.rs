@@ -5,8 +5,8 @@ use crate::config::{BUILTIN_REMEDY, Settings, builtin_reads, is_builtin};
 use latido_app_kit::{App, AppSchema};
 use latido_auth::check_secret;
 use latido_postgres::{
-    Database, Finding, InstallChange, InstallError, ServingNeeds, TableGrant, TableProblem,
-    examine_for, grant_script,
+    Database, Finding, InstallChange, InstallError, Migration, ServingNeeds, TableGrant,
+    TableProblem, examine_for, grant_script,
 };
 use latido_stream::Catalog;
 
@@ -175,6 +175,22 @@ pub async fn install_sql(settings: Settings) -> anyhow::Result<String> {
     };
     script.push_str(&triggers.map_err(|error| add_remedy(error, &catalog))?);
     Ok(script)
+}
+
+/// Returns what [`install`] would do now as a migration, or `None` if there is nothing to do.
+///
+/// # Errors
+/// The same errors as [`install`]. A stream over tables that an app has not created yet is one.
+pub async fn migration(settings: Settings) -> anyhow::Result<Option<Migration>> {
+    let Installation {
+        database,
+        catalog,
+        apps,
+        ..
+    } = Installation::open(settings)?;
+    database.check_streams(&catalog).await?;
+    let migration = database.migration(&catalog, &apps).await;
+    migration.map_err(|error| add_remedy(error, &catalog))
 }
 
 /// Returns whether the only problems are tables that the script of an app creates.

@@ -18,7 +18,7 @@ mod try_query;
 
 pub use config::Config;
 pub use database_commands::{
-    SERVING_ROLE, doctor, grants, install, install_sql, uninstall, uninstall_sql,
+    SERVING_ROLE, doctor, grants, install, install_sql, migration, uninstall, uninstall_sql,
 };
 #[cfg(feature = "demo")]
 pub use demo::{DemoInfo, demo};

@@ -88,7 +88,7 @@ pub use settings::{VARIABLES, refuse_sleep, require_url};
 pub use tls::DatabaseTlsError;
 pub use trigger_health::TriggerHealth;
 pub use triggers::{
-    AppSchema, InstallChange, InstallError, TableProblem, TableTriggers, TriggerReport,
+    AppSchema, InstallChange, InstallError, Migration, TableProblem, TableTriggers, TriggerReport,
     TriggerState,
 };
 pub use url_error::UrlError;

@@ -73,7 +73,12 @@ const LAYERS: &[(&str, &str)] = &[
 ];
 
 /// The modules of the root crate, in the same way.
-const ROOT_LAYERS: &[(&str, &str)] = &[("apps", ""), ("config", "apps"), ("app", "apps config")];
+const ROOT_LAYERS: &[(&str, &str)] = &[
+    ("apps", ""),
+    ("migration", ""),
+    ("config", "apps"),
+    ("app", "apps config"),
+];
 
 /// Foreign crates that only one crate may name, so that replacing one changes a single folder.
 const OWNED_CRATES: &[(&str, &str)] = &[

@@ -190,6 +190,27 @@ impl Database {
         Ok((todo, InstallChange::Installed(subject)))
     }
 
+    /// Returns the sections that install an app, and those that lead back: to nothing if it was not
+    /// installed, and nowhere otherwise.
+    pub(super) async fn plan_app_migration(
+        &self,
+        schema: &AppSchema,
+    ) -> Result<(Vec<ScriptSection>, Option<ScriptSection>), InstallError> {
+        let (todo, change) = self.plan_app(schema).await?;
+        let (_, removed) = self.plan_app_removal(schema).await?;
+        Ok(match change {
+            InstallChange::Installed(_) if removed.is_none() => {
+                let subject = schema.removed_subject();
+                let removal = self.section_on_default_path(subject, schema.uninstall_sql);
+                (todo, Some(removal))
+            }
+            // Somebody else's installation has it, or an older version is installed.
+            InstallChange::Installed(_) => (todo, None),
+            _ if todo.len() > 1 => (todo, None),
+            _ => (Vec::new(), None),
+        })
+    }
+
     /// Returns the section that fails if objects of the app's names belong to somebody else.
     fn app_guard(&self, schema: &AppSchema) -> ScriptSection {
         let mut names = ObjectNames::of_script(schema.install_sql);

@@ -80,13 +80,36 @@ impl Database {
     }
 
     async fn plan_install(&self, catalog: &Catalog) -> Result<Plan, InstallError> {
-        let (wanted, problems) = discover::discover_with_lookups(self, catalog).await?;
-        if !problems.is_empty() {
-            return Err(InstallError::UnsupportedTables(problems));
-        }
+        let wanted = self.wanted_tables(catalog).await?;
         let found = InstalledTriggers::read(self).await?;
+        let (todo, changes) = self.plan_changes(catalog, &wanted, &found).await?;
+        Ok((guard_sections(self.instance(), &wanted, todo), changes))
+    }
+
+    /// Returns the tables of the catalog.
+    ///
+    /// # Errors
+    /// Returns an error if one of them cannot have the triggers that its stream needs.
+    pub(super) async fn wanted_tables(
+        &self,
+        catalog: &Catalog,
+    ) -> Result<Vec<WatchedTable>, InstallError> {
+        let (wanted, problems) = discover::discover_with_lookups(self, catalog).await?;
+        match problems.is_empty() {
+            true => Ok(wanted),
+            false => Err(InstallError::UnsupportedTables(problems)),
+        }
+    }
+
+    /// Returns what leads from the triggers that were found to those of these tables.
+    pub(super) async fn plan_changes(
+        &self,
+        catalog: &Catalog,
+        wanted: &[WatchedTable],
+        found: &InstalledTriggers,
+    ) -> Result<Plan, InstallError> {
         let mut todo: Vec<ScriptSection> = found
-            .unused_functions(&wanted)
+            .unused_functions(wanted)
             .iter()
             .map(|left| left.removal_section())
             .collect();
@@ -97,7 +120,7 @@ impl Database {
         changes.extend(wanted.iter().filter_map(function_warning));
         changes.extend(self.policy_warnings(&wanted).await?);
         let gated = discover::uses_gate(self).await?;
-        let mut all = script_sections(self.instance(), &wanted, gated).into_iter();
+        let mut all = script_sections(self.instance(), wanted, gated).into_iter();
         let shared = all.next().filter(|_| !found.shared_function_matches(gated));
         let recorded = self.reads_section(catalog, shared.is_some()).await?;
         todo.extend(shared);
@@ -111,7 +134,7 @@ impl Database {
             }
         }
         todo.extend(recorded);
-        Ok((guard_sections(self.instance(), &wanted, todo), changes))
+        Ok((todo, changes))
     }
 
     /// Returns a warning for each table that a lookup reads and whose policies concern this role, with
@@ -235,7 +258,7 @@ fn function_warning(table: &WatchedTable) -> Option<InstallChange> {
 
 /// Adds the check that nothing of these names belongs to somebody else: before the other sections,
 /// and after them, because somebody may have been faster than the first check.
-fn guard_sections(
+pub(super) fn guard_sections(
     instance: &InstanceName,
     tables: &[WatchedTable],
     mut todo: Vec<ScriptSection>,
@@ -270,13 +293,18 @@ fn plan_removal(instance: &InstanceName, found: &InstalledTriggers) -> Plan {
         .map(|section| InstallChange::Removed(section.subject.clone()))
         .collect();
     if found.owns_schema {
-        todo.push(ScriptSection {
-            subject: format!("schema {instance}"),
-            sql: fill_template(
-                include_str!("drop_schema.sql"),
-                &[("schema", &instance.sql())],
-            ),
-        });
+        todo.push(schema_removal(instance));
     }
     (todo, changes)
+}
+
+/// Returns the section that removes the schema if nothing is in it.
+pub(super) fn schema_removal(instance: &InstanceName) -> ScriptSection {
+    ScriptSection {
+        subject: format!("schema {instance}"),
+        sql: fill_template(
+            include_str!("drop_schema.sql"),
+            &[("schema", &instance.sql())],
+        ),
+    }
 }

@@ -85,6 +85,13 @@ impl Database {
     }
 
     async fn recorded_reads(&self) -> Result<Option<Record>, DatabaseError> {
+        let comment = self.schema_comment_now().await?.unwrap_or_default();
+        let json = comment.split_once(MARKER).map(|(_, json)| json);
+        Ok(json.and_then(|json| serde_json::from_str(json).ok()))
+    }
+
+    /// Returns the comment of the installation's schema, if there is one.
+    pub(super) async fn schema_comment_now(&self) -> Result<Option<String>, DatabaseError> {
         let rows = self
             .query(
                 "a look at the recorded reads",
@@ -92,10 +99,7 @@ impl Database {
                 &[(&self.instance().as_str(), Type::NAME)],
             )
             .await?;
-        let comment: Option<String> = rows.first().and_then(|row| row.try_get(0).ok().flatten());
-        let comment = comment.unwrap_or_default();
-        let json = comment.split_once(MARKER).map(|(_, json)| json);
-        Ok(json.and_then(|json| serde_json::from_str(json).ok()))
+        Ok(rows.first().and_then(|row| row.try_get(0).ok().flatten()))
     }
 
     /// Compares the configuration with what `latido install` recorded. Returns each difference with

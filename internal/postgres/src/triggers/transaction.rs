@@ -8,11 +8,23 @@ use super::generate::SETTINGS_SQL;
 use super::script::{ScriptSection, build_script};
 
 /// The lock that prevents two installations at the same time.
-const INSTALL_LOCK_SQL: &str = "SELECT pg_catalog.pg_advisory_xact_lock(7233748251341);";
+const INSTALL_LOCK: &str = "pg_catalog.pg_advisory_xact_lock(7233748251341)";
 
 /// Returns the script for psql that does what [`run_transaction`] does.
 pub(super) fn transaction_script(todo: &[ScriptSection]) -> String {
-    build_script(&format!("{SETTINGS_SQL}\n{INSTALL_LOCK_SQL}"), todo)
+    build_script(&format!("{SETTINGS_SQL}\nSELECT {INSTALL_LOCK};"), todo)
+}
+
+/// Returns the script that does the same in the transaction of a migration tool, and leaves the
+/// settings of that as they were.
+pub(super) fn migration_script(todo: &[ScriptSection]) -> String {
+    let parts: Vec<_> = todo.iter().map(|section| section.sql.as_str()).collect();
+    format!(
+        "{}\n{SETTINGS_SQL}\nDO $latido$ BEGIN PERFORM {INSTALL_LOCK}; END $latido$;\n\n{}\n\n{}",
+        include_str!("migration_begin.sql").trim_end(),
+        parts.join("\n"),
+        include_str!("migration_end.sql")
+    )
 }
 
 /// Runs the sections as one transaction. After an error nothing is changed.
@@ -22,7 +34,7 @@ pub(super) async fn run_transaction(
 ) -> Result<(), InstallError> {
     let begin = ScriptSection {
         subject: "the transaction".to_owned(),
-        sql: format!("BEGIN READ WRITE;\n{SETTINGS_SQL}\n{INSTALL_LOCK_SQL}"),
+        sql: format!("BEGIN READ WRITE;\n{SETTINGS_SQL}\nSELECT {INSTALL_LOCK};"),
     };
     let commit = ScriptSection {
         subject: "the transaction".to_owned(),

@@ -65,6 +65,22 @@ impl TriggerSet {
         )
     }
 
+    /// Returns the SQL that removes everything of the set, as far as it is there.
+    pub(super) fn removal_sql(&self, instance: &InstanceName) -> String {
+        let triggers = self.triggers.iter().map(|trigger| {
+            format!(
+                "DROP TRIGGER IF EXISTS {} ON {};\n",
+                quote_ident(&trigger.name),
+                quote_qualified(&trigger.schema, &trigger.table)
+            )
+        });
+        let functions = self.function_names().map(|name| {
+            let name = quote_qualified(instance.as_str(), name);
+            format!("DROP FUNCTION IF EXISTS {name};\n")
+        });
+        triggers.chain(functions).collect()
+    }
+
     /// Returns the names of the functions of the set.
     pub(super) fn function_names(&self) -> impl Iterator<Item = &String> {
         let lookup = self.lookup.as_ref().map(|lookup| &lookup.name);

@@ -1,4 +1,4 @@
-/** Runs the tests of every system's official clients against the real server: `*.test.mjs` of each folder beside this file. */
+/** Runs `*.test.mjs` of each folder beside this file against the real program: the systems' official clients, and migration tools. */
 
 import { spawnSync } from 'node:child_process';
 import { readdirSync } from 'node:fs';
