@@ -100,6 +100,9 @@ pub(crate) enum CliCommand {
     Doctor {
         #[command(flatten)]
         flags: Flags,
+        /// Also change copies of the streams' tables, to find keys that a change concerns and no entry finds
+        #[arg(long)]
+        lookups: bool,
     },
     /// Print the table of all settings
     Settings {

@@ -74,8 +74,8 @@ pub(crate) fn uninstall(settings: Settings, dry_run: bool) -> anyhow::Result<()>
 }
 
 /// Runs `latido doctor` and prints its findings.
-pub(crate) fn doctor(settings: Settings) -> anyhow::Result<()> {
-    let findings = block_on(app::doctor(settings))?;
+pub(crate) fn doctor(settings: Settings, lookups: bool) -> anyhow::Result<()> {
+    let findings = block_on(app::doctor(settings, lookups))?;
     let mut text = String::new();
     for finding in &findings {
         let mark = match finding.level {

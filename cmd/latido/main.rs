@@ -82,7 +82,9 @@ fn run(
         CliCommand::Grants { flags, role, apply } => {
             commands::grants(settings(flags, Purpose::Install)?, &role, apply)
         }
-        CliCommand::Doctor { flags } => commands::doctor(settings(flags, Purpose::Doctor)?),
+        CliCommand::Doctor { flags, lookups } => {
+            commands::doctor(settings(flags, Purpose::Doctor)?, lookups)
+        }
         CliCommand::Settings { markdown } => commands::settings(markdown),
         CliCommand::Token(args) => token::print(&settings(Flags::default(), Purpose::Token)?, args),
         CliCommand::Watch(args) => watch::run(args),

@@ -16,6 +16,7 @@ mod key_spelling;
 mod key_types;
 mod listening;
 mod local_days;
+mod lookup_check;
 mod migrations;
 mod open_transactions;
 mod ownership;

@@ -6,7 +6,7 @@ use latido_app_kit::{App, AppSchema};
 use latido_auth::check_secret;
 use latido_postgres::{
     Database, Finding, InstallChange, InstallError, Migration, ServingNeeds, TableGrant,
-    TableProblem, examine_for, grant_script,
+    TableProblem, examine_for, examine_lookups, grant_script,
 };
 use latido_stream::Catalog;
 
@@ -257,15 +257,19 @@ pub async fn uninstall_sql(settings: Settings) -> anyhow::Result<String> {
     Ok(database.uninstall_sql(&schemas).await?)
 }
 
-/// Examines the settings and the database, and returns the findings.
+/// Examines the settings and the database, and returns the findings. With `lookups` it also tries to
+/// refute the keys that the streams' tables find.
 ///
 /// # Errors
 /// Returns an error if no database is configured. An unreachable one is reported as a finding.
-pub async fn doctor(settings: Settings) -> anyhow::Result<Vec<Finding>> {
+pub async fn doctor(settings: Settings, lookups: bool) -> anyhow::Result<Vec<Finding>> {
     let mut findings = examine_settings(&settings);
     let apps = settings.enabled_apps.clone();
     let installation = Installation::open(settings)?;
     findings.extend(examine_for(&installation.database, installation.needs()).await);
+    if lookups {
+        findings.extend(examine_lookups(&installation.database, &installation.catalog).await);
+    }
     for app in apps {
         findings.extend(app.examine(&installation.database).await);
     }

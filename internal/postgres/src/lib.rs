@@ -48,6 +48,7 @@ mod readiness;
 mod row_security;
 mod script_runner;
 mod settings;
+mod shadow;
 mod sources;
 mod statement_shape;
 mod stream_probe;
@@ -63,7 +64,7 @@ use latido_stream::statement_text;
 
 pub use config::{Config, ConfigError, UrlSetting};
 
-pub use doctor::{Finding, FindingLevel, examine, examine_for};
+pub use doctor::{Finding, FindingLevel, examine, examine_for, examine_lookups};
 pub use error::{DatabaseError, KeyMismatch};
 pub use grants::{Grant, ServingNeeds, TableGrant, grant_script};
 pub use instance::InstanceName;

@@ -49,7 +49,7 @@ fn warnings_of(changes: &[InstallChange]) -> Vec<String> {
 
 /// Returns the findings about the role's privileges that are not in order.
 async fn privilege_findings(cluster: &OwnCluster, variables: &[(&str, &str)]) -> Vec<String> {
-    let findings = app::doctor(settings(&latido_url(cluster), variables)).await;
+    let findings = app::doctor(settings(&latido_url(cluster), variables), false).await;
     let about = |subject: &str| subject == "role" || subject == "privileges";
     findings
         .unwrap()
@@ -203,7 +203,7 @@ async fn own_streams_get_the_columns_that_they_list() {
          GRANT USAGE ON SCHEMA \"tienda\" TO \"latido\";\n\
          GRANT SELECT (\"pagado\", \"tienda_id\") ON TABLE \"tienda\".\"pedidos\" TO \"latido\";\n"
     );
-    let findings = app::doctor(settings(&latido_url(&cluster), &variables)).await;
+    let findings = app::doctor(settings(&latido_url(&cluster), &variables), false).await;
     let failed: Vec<_> = findings
         .unwrap()
         .into_iter()

@@ -32,7 +32,7 @@ async fn app_of_under_a_hundred_lines_is_served() {
     socket.send(&json!(1)).await;
     assert_eq!(socket.next().await, json!({"word": "hola", "text": "1"}));
     let settings = settings_for(&APPS, &app.database_url(), &variables);
-    let findings = latido::app::doctor(settings).await.unwrap();
+    let findings = latido::app::doctor(settings, false).await.unwrap();
     assert!(
         findings.iter().any(
             |finding| (&*finding.subject, &*finding.detail) == ("echo", "it needs no database")

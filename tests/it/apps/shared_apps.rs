@@ -27,7 +27,9 @@ async fn app_triggers(client: &Client) -> i64 {
 }
 
 async fn failures(url: &str, instance: &str) -> Vec<String> {
-    let findings = app::doctor(settings(url, instance, APPS)).await.unwrap();
+    let findings = app::doctor(settings(url, instance, APPS), false)
+        .await
+        .unwrap();
     let failed = findings
         .into_iter()
         .filter(|finding| finding.level == FindingLevel::Failure);

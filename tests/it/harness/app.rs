@@ -269,7 +269,7 @@ impl TestApp {
 
     /// Runs `latido doctor` and returns its findings as debug text.
     pub(crate) async fn doctor_findings(&self, variables: &[(&str, &str)]) -> Vec<String> {
-        let findings = app::doctor(settings(&self.database_url(), variables))
+        let findings = app::doctor(settings(&self.database_url(), variables), false)
             .await
             .expect("the check runs");
         findings

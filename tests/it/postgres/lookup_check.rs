@@ -1,0 +1,183 @@
+//! `latido doctor --lookups`: a route that misses keys is refuted, and one that is right is not.
+
+use std::sync::Arc;
+
+use latido_postgres::{Config, Database, Finding, FindingLevel, examine_lookups};
+use latido_stream::{Catalog, KeyRoute, Param, ParamKind, SourceTable, Stream};
+use tokio_postgres::Client;
+
+use super::{empty_database, estadisticas};
+use crate::harness::cluster::TestDatabase;
+
+/// Authors, their posts, and comments by others; through a view and in two schemas.
+const SCHEMA: &str = "
+    CREATE SCHEMA blog;
+    CREATE TABLE blog.authors (id bigint PRIMARY KEY);
+    CREATE TABLE blog.posts (id int PRIMARY KEY, author_id bigint NOT NULL REFERENCES blog.authors, dia date NOT NULL);
+    CREATE TABLE \"Comments\" (id int PRIMARY KEY, post_id int REFERENCES blog.posts, author_id bigint, hidden boolean NOT NULL, nota text);
+    CREATE VIEW visible AS SELECT c.id, c.post_id FROM \"Comments\" c WHERE NOT c.hidden;
+    CREATE VIEW blog.by_post AS SELECT v.post_id, count(*) AS n FROM visible v GROUP BY v.post_id;
+    INSERT INTO blog.authors SELECT generate_series(1, 10);
+    INSERT INTO blog.posts SELECT i, 1 + i % 10, '2020-02-03' FROM generate_series(1, 100) i;
+    INSERT INTO \"Comments\" SELECT i, 1 + i % 100, 1 + i % 7, i % 3 = 0 FROM generate_series(1, 300) i;";
+
+const QUERY: &str = "
+    SELECT u.id, coalesce(s.n, 0) AS n FROM unnest($1::bigint[], $2::date[]) AS u (id, hoy)
+    LEFT JOIN LATERAL (SELECT sum(b.n) AS n FROM blog.posts p JOIN blog.by_post b ON b.post_id = p.id
+                       WHERE p.author_id = u.id AND p.dia <= u.hoy) s ON true";
+
+const RIGHT: &str = "SELECT p.author_id FROM changed c JOIN blog.posts p ON p.id = c.post_id";
+
+fn entry(table: &str, route: KeyRoute) -> SourceTable {
+    SourceTable {
+        name: table.to_owned(),
+        route,
+        columns: Vec::new(),
+    }
+}
+
+fn column(name: &str) -> KeyRoute {
+    KeyRoute::Columns(vec![name.to_owned()])
+}
+
+fn lookup(sql: &str) -> KeyRoute {
+    KeyRoute::Lookup(sql.to_owned())
+}
+
+fn stream(comments: KeyRoute) -> Stream {
+    Stream {
+        name: "comentarios".to_owned(),
+        query: QUERY.to_owned(),
+        authorize_query: None,
+        key_fields: vec!["id".to_owned()],
+        tables: vec![
+            entry("blog.posts", column("author_id")),
+            entry("\"Comments\"", comments),
+        ],
+        ..estadisticas()
+    }
+}
+
+struct Place {
+    _home: TestDatabase,
+    client: Client,
+    database: Database,
+}
+
+impl Place {
+    async fn new() -> Self {
+        let (home, client, url) = empty_database().await;
+        client.batch_execute(SCHEMA).await.unwrap();
+        Self {
+            _home: home,
+            client,
+            database: Database::open(&Config::new(url)).unwrap(),
+        }
+    }
+
+    async fn findings(&self, stream: Stream) -> Vec<Finding> {
+        let catalog = Arc::new(Catalog::new(vec![stream]));
+        examine_lookups(&self.database, &catalog).await
+    }
+}
+
+fn levels(findings: &[Finding]) -> Vec<FindingLevel> {
+    findings.iter().map(|finding| finding.level).collect()
+}
+
+#[tokio::test]
+async fn right_routes_are_exercised_and_not_refuted() {
+    let place = Place::new().await;
+    let found = place.findings(stream(lookup(RIGHT))).await;
+    assert_eq!(levels(&found), [FindingLevel::Ok; 2], "{found:#?}");
+    let rows = "SELECT count(*) FROM \"Comments\"";
+    let count: i64 = place.client.query_one(rows, &[]).await.unwrap().get(0);
+    assert_eq!(count, 300, "the table itself is only read");
+}
+
+#[tokio::test]
+async fn a_column_of_another_meaning_is_refuted() {
+    let place = Place::new().await;
+    // The commenter, not the author of the post.
+    let found = place.findings(stream(column("author_id"))).await;
+    let failures: Vec<_> = found
+        .iter()
+        .filter(|finding| finding.level == FindingLevel::Failure)
+        .collect();
+    assert_eq!(failures.len(), 1, "{found:#?}");
+    assert!(
+        failures[0].subject.contains("Comments")
+            && failures[0].detail.contains("altered the row of key"),
+        "{found:#?}"
+    );
+    // Both together miss nothing.
+    let mut both = stream(column("author_id"));
+    both.tables
+        .push(entry("public.\"Comments\"", lookup(RIGHT)));
+    let found = place.findings(both).await;
+    assert_eq!(levels(&found), [FindingLevel::Ok; 2], "{found:#?}");
+    // Any change of the table concerns every key: nothing can be missed.
+    let found = place.findings(stream(KeyRoute::EveryKey)).await;
+    assert_eq!(levels(&found), [FindingLevel::Ok], "{found:#?}");
+}
+
+#[tokio::test]
+async fn composite_keys_and_parameters_are_compared_too() {
+    let place = Place::new().await;
+    let composite = |comments: &str| {
+        Stream {
+        query: "SELECT u.autor, u.post, u.desde, (SELECT count(*) FROM \"Comments\" c WHERE c.post_id = p.id AND c.id >= u.desde) AS n
+                FROM unnest($1::bigint[], $2::int[], $3::date[], $4::int[]) AS u (autor, post, hoy, desde)
+                JOIN blog.posts p ON p.author_id = u.autor AND p.id = u.post"
+            .to_owned(),
+        key_fields: vec!["autor".to_owned(), "post".to_owned()],
+        params: vec![Param {
+            name: "desde".to_owned(),
+            kind: ParamKind::Integer,
+            default: None,
+        }],
+        tables: vec![
+            entry("blog.posts", KeyRoute::Columns(vec!["author_id".to_owned(), "id".to_owned()])),
+            entry("\"Comments\"", lookup(comments)),
+        ],
+        ..stream(KeyRoute::EveryKey)
+    }
+    };
+    let right = "SELECT p.author_id, p.id FROM changed c JOIN blog.posts p ON p.id = c.post_id";
+    let found = place.findings(composite(right)).await;
+    assert_eq!(levels(&found), [FindingLevel::Ok; 2], "{found:#?}");
+    let wrong = "SELECT c.author_id, c.post_id FROM changed c";
+    let found = place.findings(composite(wrong)).await;
+    assert!(
+        levels(&found).contains(&FindingLevel::Failure),
+        "{found:#?}"
+    );
+}
+
+#[tokio::test]
+async fn what_cannot_be_tested_is_said() {
+    let place = Place::new().await;
+    let client = &place.client;
+    let warned = |found: &[Finding], text: &str| {
+        let is_meant = |finding: &Finding| {
+            finding.level == FindingLevel::Warning && finding.detail.contains(text)
+        };
+        assert!(found.iter().any(is_meant), "{found:#?}");
+    };
+    client.batch_execute("TRUNCATE \"Comments\"").await.unwrap();
+    let found = place.findings(stream(lookup(RIGHT))).await;
+    warned(&found, "not tested: none of 0 changes");
+
+    client
+        .batch_execute("CREATE TABLE public.posts (id int, author_id bigint)")
+        .await
+        .unwrap();
+    let mut two = stream(lookup(RIGHT));
+    two.query = QUERY.replace(
+        "p.dia <= u.hoy",
+        "EXISTS (SELECT FROM public.posts o WHERE o.id = p.id)",
+    );
+    warned(&place.findings(two).await, "several tables named posts");
+    let refused = stream(lookup("SELECT nothing FROM changed"));
+    assert!(!place.findings(refused).await.is_empty());
+}
