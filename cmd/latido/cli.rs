@@ -104,6 +104,18 @@ pub(crate) enum CliCommand {
         #[arg(long)]
         lookups: bool,
     },
+    /// Print the types of the streams' frames for a program that watches them
+    #[command(after_help = SETTINGS_HELP)]
+    Types {
+        #[command(flatten)]
+        flags: Flags,
+        /// As a module of TypeScript
+        #[arg(long, required = true)]
+        typescript: bool,
+        /// Write them to this file instead of printing them
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
     /// Print the table of all settings
     Settings {
         /// Print it as the page docs/configuration.md

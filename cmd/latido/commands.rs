@@ -6,8 +6,8 @@ use std::path::Path;
 use anyhow::Context as _;
 use latido::app;
 use latido::config::{Settings, all_variables, markdown_page, plain_table};
-use latido_postgres::{FindingLevel, InstallChange};
 use latido::migration::MigrationTool;
+use latido_postgres::{FindingLevel, InstallChange};
 use latido_telemetry as telemetry;
 
 /// Runs `latido serve` until the server stops.
@@ -40,7 +40,6 @@ pub(crate) fn install(settings: Settings, dry_run: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Runs `latido grants`.
 /// Runs `latido install --migration`: writes what it would do for a migration tool.
 pub(crate) fn write_migration(
     settings: Settings,
@@ -58,6 +57,7 @@ pub(crate) fn write_migration(
     print(&format!("{lines}next: {}\n", tool.next_step(folder)))
 }
 
+/// Runs `latido grants`.
 pub(crate) fn grants(settings: Settings, role: &str, apply: bool) -> anyhow::Result<()> {
     print(&block_on(app::grants(settings, role, apply))?)
 }
@@ -105,6 +105,16 @@ pub(crate) fn doctor(settings: Settings, lookups: bool) -> anyhow::Result<()> {
         findings.len()
     );
     Ok(())
+}
+
+/// Runs `latido types --typescript`.
+pub(crate) fn types(settings: Settings, out: Option<&Path>) -> anyhow::Result<()> {
+    let text = block_on(app::typescript_types(settings))?;
+    match out {
+        Some(file) => std::fs::write(file, text)
+            .with_context(|| format!("{} could not be written", file.display())),
+        None => print(&text),
+    }
 }
 
 /// Runs `latido settings`: prints the table of all settings.

@@ -85,6 +85,9 @@ fn run(
         CliCommand::Doctor { flags, lookups } => {
             commands::doctor(settings(flags, Purpose::Doctor)?, lookups)
         }
+        CliCommand::Types { flags, out, .. } => {
+            commands::types(settings(flags, Purpose::Install)?, out.as_deref())
+        }
         CliCommand::Settings { markdown } => commands::settings(markdown),
         CliCommand::Token(args) => token::print(&settings(Flags::default(), Purpose::Token)?, args),
         CliCommand::Watch(args) => watch::run(args),

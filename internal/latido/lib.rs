@@ -9,3 +9,4 @@ pub mod config;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 pub mod migration;
+mod typescript;

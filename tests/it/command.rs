@@ -8,6 +8,7 @@ mod secrets;
 mod serving;
 mod settings;
 mod trying;
+mod types;
 mod version;
 mod watching;
 

@@ -2,8 +2,12 @@ export { LatidoError } from './error.js';
 export type { ErrorCode } from './error.js';
 export { Latido } from './latido.js';
 export type {
+  ChannelData,
+  ChannelHistory,
+  ChannelName,
   Clock,
   Estadisticas,
+  Last,
   LatidoOptions,
   Listener,
   Observer,

@@ -4,7 +4,7 @@ import type { ErrorCode } from './error.js';
 import { iterate } from './iterate.js';
 import { followPage } from './page.js';
 import { BUSY_MS, isNewer } from './rules.js';
-import type { LatidoOptions, Listener, Observer, State, Status, Watch } from './types.js';
+import type { Last, LatidoOptions, Listener, Observer, State, Status, Watch } from './types.js';
 
 /** How long a channel that nobody watches is kept, in ms: who leaves and comes back finds its value. */
 const LINGER_MS = 1000;
@@ -42,9 +42,11 @@ interface Topic {
 /**
  * A connection to one server, shared by all who watch. It is opened by the first `watch` and let go after the last.
  *
+ * With `S`, the streams that `latido types --typescript` writes, the name of a channel tells the type of what it sends.
+ *
  * What is private is local to the constructor, not `#private`: a minifier shortens it better, by a tenth of the whole.
  */
-export class Latido {
+export class Latido<S = {}> {
   /** The connection's state, and what is known about it. */
   readonly status: Status = IDLE;
 
@@ -52,7 +54,7 @@ export class Latido {
   readonly onStatus: (listener: Listener) => () => void;
 
   /** The newest value of a channel that is being watched, or was a moment ago. */
-  readonly last: <T>(channel: string) => T | undefined;
+  readonly last: Last<S>;
 
   /**
    * With an observer: watches `channel` until the answer is called. Watchers of one channel share one subscription, and a late one gets
@@ -61,7 +63,7 @@ export class Latido {
    * Without: every value of `channel` from now on, the newest only if the loop is slower than they come. Leaving the loop unsubscribes; a
    * refusal is thrown; `close` ends it.
    */
-  readonly watch: Watch;
+  readonly watch: Watch<S>;
 
   /** Drops the connection and makes another at once, with a new token: after a sign-in, or because somebody pressed a button. */
   readonly reconnect: () => void;
@@ -160,7 +162,7 @@ export class Latido {
         else if (type === 'error') complain(data.code, data.message, topic);
         else if (topic && (channel || type === 'subscribed')) {
           proven();
-          if (type === 'history') return each(topic.watchers, ({ observer }) => observer.history?.(data));
+          if (type === 'history') return each(topic.watchers, ({ observer }) => observer.rows?.(data));
           if (v || isStatus || !topic.open) topic.own = stale;
           topic.open = true;
           tell(topic);
@@ -186,7 +188,7 @@ export class Latido {
     };
 
     this.watch = (<T>(channel: string, observer?: Observer<T, any>) => {
-      if (!observer) return iterate<T>((watcher) => this.watch(channel, watcher));
+      if (!observer) return iterate<T>((watcher) => this.watch<T>(channel as never, watcher));
       const watcher: Watcher = { observer };
       const topic: Topic = topics.get(channel) ?? { watchers: new Set(), v: 0 };
       topics.set(channel, topic);
@@ -208,9 +210,9 @@ export class Latido {
           if (!topics.size) rest(ended ?? IDLE);
         }, LINGER_MS);
       };
-    }) as Watch;
+    }) as Watch<S>;
 
-    this.last = (channel) => topics.get(channel)?.value;
+    this.last = (channel: string) => topics.get(channel)?.value;
 
     this.onStatus = (listener) => {
       listeners.add(listener);

@@ -23,12 +23,13 @@ export interface Status {
 export interface Observer<T, H = unknown> {
   /** The current value at once, then every change of it. */
   next?(value: T): void;
+  /** Asks for the channel's history, which `rows` gets before the next value. */
+  history?: boolean;
   /**
-   * Giving it asks for the channel's history: the rows of the stream's history query in its order, before the next value. It is called
-   * again with the rows of then after each reconnect, or when another watcher asks: they replace those before. `null`: the stream has
-   * no history, or the server can't read it now.
+   * The rows of the stream's history query, in its order. It is called again with the rows of then after each reconnect, or when another
+   * watcher asks: they replace those before. `null`: the stream has no history, or the server can't read it now.
    */
-  history?(rows: H[] | null): void;
+  rows?(rows: H[] | null): void;
   /** It stopped trying: this channel was refused, or the connection for good. Everything that mends itself is told by `status` alone. */
   error?(error: LatidoError): void;
   /** The channel's state, now and whenever it changes. */
@@ -38,10 +39,36 @@ export interface Observer<T, H = unknown> {
 /** Hears of the connection. */
 export type Listener = (state: State, status: Status) => void;
 
+/** The name of a channel of these streams, which `latido types --typescript` writes: `ventas:7/3` of `{ ventas: … }`. */
+export type ChannelName<S> = keyof S extends infer N ? (N extends string ? ChannelOf<N> : never) : never;
+
+type ChannelOf<N extends string> = N | `${N}:${string}` | `${N}?${string}`;
+
+/** What a channel of this name sends. */
+export type ChannelData<S, C> = {
+  [N in keyof S & string]: C extends ChannelOf<N> ? (S[N] extends { data: infer D } ? D : never) : never;
+}[keyof S & string];
+
+/** The rows of its history, if its stream has one. */
+export type ChannelHistory<S, C> = {
+  [N in keyof S & string]: C extends ChannelOf<N> ? (S[N] extends { history: infer H } ? H : never) : never;
+}[keyof S & string];
+
 /** See {@link Latido.watch}. */
-export interface Watch {
-  <T, H = unknown>(channel: string, observer: Observer<T, H>): () => void;
-  <T>(channel: string): AsyncIterableIterator<T>;
+export interface Watch<S = {}> {
+  <C extends ChannelName<S>>(channel: C, observer: Observer<ChannelData<S, C>, ChannelHistory<S, C>>): () => void;
+  <C extends ChannelName<S>>(channel: C): AsyncIterableIterator<ChannelData<S, C>>;
+  <T, H = unknown, C extends string = string>(channel: OtherName<S, C>, observer: Observer<T, H>): () => void;
+  <T, C extends string = string>(channel: OtherName<S, C>): AsyncIterableIterator<T>;
+}
+
+/** A name that is not known to be a channel of these streams. */
+type OtherName<S, C extends string> = C extends ChannelName<S> ? never : C;
+
+/** See {@link Latido.last}. */
+export interface Last<S = {}> {
+  <C extends ChannelName<S>>(channel: C): ChannelData<S, C> | undefined;
+  <T, C extends string = string>(channel: OtherName<S, C>): T | undefined;
 }
 
 /** Why a token is wanted, and until when. */

@@ -13,6 +13,7 @@ mod sleep_monitor;
 mod socketio_apps;
 mod stream_core;
 mod stream_monitor;
+mod stream_types;
 mod trigger_monitor;
 mod try_query;
 
@@ -24,4 +25,5 @@ pub use database_commands::{
 pub use demo::{DemoInfo, demo};
 pub use serve::serve;
 pub use server::App;
+pub use stream_types::typescript_types;
 pub use try_query::{TryInfo, TryOptions, try_query};

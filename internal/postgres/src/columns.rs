@@ -2,15 +2,15 @@
 
 use tokio_postgres::types::{Kind, Type};
 
+use crate::key_kind::base_type;
 use latido_stream::ColumnKind;
 
 /// Returns the JSON type of a column. Numbers and booleans keep their type, a domain has that of
 /// its base type, and all others become text.
 pub(super) fn json_kind(of: &Type) -> ColumnKind {
-    match of.kind() {
-        Kind::Domain(base) => return json_kind(base),
-        Kind::Array(_) | Kind::Composite(_) => return ColumnKind::Any,
-        _ => {}
+    let of = base_type(of);
+    if let Kind::Array(_) | Kind::Composite(_) = of.kind() {
+        return ColumnKind::Any;
     }
     match *of {
         Type::INT2 | Type::INT4 | Type::INT8 => ColumnKind::Integer,

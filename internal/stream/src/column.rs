@@ -7,6 +7,8 @@ pub struct Column {
     pub name: String,
     /// The JSON type of its values; null is always possible.
     pub kind: ColumnKind,
+    /// The name of its type in PostgreSQL, such as `int8`. A domain has that of its base type.
+    pub sql_type: String,
 }
 
 /// The JSON type of a column's values.

@@ -76,8 +76,9 @@ const LAYERS: &[(&str, &str)] = &[
 const ROOT_LAYERS: &[(&str, &str)] = &[
     ("apps", ""),
     ("migration", ""),
+    ("typescript", ""),
     ("config", "apps"),
-    ("app", "apps config"),
+    ("app", "apps config typescript"),
 ];
 
 /// Foreign crates that only one crate may name, so that replacing one changes a single folder.

@@ -32,11 +32,11 @@ class Program {
   printed = '';
   readonly #child: ChildProcess;
 
-  constructor(command: string, home: string, variables: Record<string, string>) {
+  constructor(command: string | readonly string[], home: string, variables: Record<string, string>) {
     if (!existsSync(BINARY)) throw new Error(`${BINARY} is not there: cargo build`);
     const { PATH, PG_BIN } = process.env;
     const env = { PATH, ...(PG_BIN && { PG_BIN }), HOME: home, PORT: '0', HOST: '127.0.0.1', JWT_SECRET: SECRET, ...variables };
-    this.#child = spawn(BINARY, [command], { cwd: home, env, stdio: ['ignore', 'pipe', 'pipe'] });
+    this.#child = spawn(BINARY, [command].flat(), { cwd: home, env, stdio: ['ignore', 'pipe', 'pipe'] });
     for (const stream of [this.#child.stdout!, this.#child.stderr!]) stream.on('data', (text: Buffer) => (this.printed += text));
     process.once('exit', () => this.#child.kill('SIGKILL'));
   }
@@ -136,6 +136,12 @@ export class World {
     const variables = { LATIDO_CONFIG: file };
     await new Program('install', this.#home, this.#variables(variables)).succeeds();
     return variables;
+  }
+
+  /** Writes the types of the streams of these variables to a file. */
+  async writeTypes(variables: Record<string, string>, file: string): Promise<void> {
+    const command = ['types', '--typescript', '--out', file];
+    await new Program(command, this.#home, this.#variables(variables)).succeeds();
   }
 
   /** Another server on the same database. `databasePort`: where it is reached, instead of its socket. */

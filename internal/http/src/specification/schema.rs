@@ -126,7 +126,7 @@ impl StreamDocs {
             self.columns
                 .iter()
                 .flatten()
-                .map(|Column { name, kind }| (name.clone(), example_value(*kind))),
+                .map(|Column { name, kind, .. }| (name.clone(), example_value(*kind))),
         );
         data.insert("timestamp".into(), EXAMPLE_UNIX_S.into());
         Value::Object(data)
@@ -245,6 +245,8 @@ mod tests {
             parts: parts.iter().map(part).collect(),
             params,
             columns: None,
+            has_history: false,
+            history_columns: None,
             hook_paths: Vec::new(),
         }
     }

@@ -171,6 +171,7 @@ impl ColumnSource for FakeReadiness {
             vec![Column {
                 name: "total_citas".into(),
                 kind: ColumnKind::Integer,
+                sql_type: "int8".into(),
             }]
         })
     }
