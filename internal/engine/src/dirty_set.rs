@@ -61,7 +61,8 @@ pub(super) struct DirtySet<W> {
     pub(super) ready: Vec<VecDeque<Topic>>,
     /// The queue of due keys that are read alone.
     pub(super) solo: VecDeque<Topic>,
-    /// The marked keys that are not due yet, ordered by their time.
+    /// The marked keys that are not due yet, ordered by their time. An entry is outdated unless its
+    /// time is that of [`KeyState::not_before`].
     pub(super) delayed: BinaryHeap<Reverse<(Instant, Topic)>>,
     /// The hints to add later: at most one recheck after a hook and one first read for each key.
     pub(super) scheduled_marks: BinaryHeap<Reverse<(Instant, Topic)>>,
@@ -168,13 +169,9 @@ impl<W> DirtySet<W> {
     pub(super) fn unwatch(&mut self, topic: &Topic) {
         let state = self.keys.swap_remove(topic);
         self.other_topics.remove(topic);
-        if state.is_some_and(|state| state.failures > 0) {
-            // The pause of a failing key must not delay the first read for its next viewer.
-            let before = self.delayed.len();
-            self.delayed.retain(|Reverse((_, other))| other != topic);
-            if self.delayed.len() < before {
-                self.queued.remove(topic);
-            }
+        // The pause of a key must not delay the first read for its next viewer.
+        if state.is_some_and(|state| state.pending.is_some() && state.not_before.is_some()) {
+            self.queued.remove(topic);
         }
     }
 
@@ -294,7 +291,7 @@ impl<W> DirtySet<W> {
     /// Puts a marked key into its queue, unless it is being read; then [`DirtySet::finish`] does
     /// it.
     pub(super) fn enqueue(&mut self, topic: &Topic, now: Instant) {
-        let Some(state) = self.keys.get(topic) else {
+        let Some(state) = self.keys.get_mut(topic) else {
             return;
         };
         if state.pending.is_none()
@@ -303,12 +300,14 @@ impl<W> DirtySet<W> {
         {
             return;
         }
+        state.not_before = state.not_before.filter(|at| *at > now);
         match state.not_before {
-            Some(at) if at > now => self.delayed.push(Reverse((at, topic.clone()))),
-            _ if state.max_batch_keys <= 1 => self.solo.push_back(topic.clone()),
-            _ => self.ready[usize::from(topic.stream.0)].push_back(topic.clone()),
+            Some(at) => self.delayed.push(Reverse((at, topic.clone()))),
+            None if state.max_batch_keys <= 1 => self.solo.push_back(topic.clone()),
+            None => self.ready[usize::from(topic.stream.0)].push_back(topic.clone()),
         }
-        if self.queued.len() > 2 * self.keys.len() + MAX_ABANDONED {
+        let abandoned = self.queued.len().max(self.delayed.len());
+        if abandoned > 2 * self.keys.len() + MAX_ABANDONED {
             self.drop_abandoned();
         }
     }

@@ -26,8 +26,9 @@ impl<W> DirtySet<W> {
             .iter_mut()
             .for_each(|queue| queue.retain(|topic| keys.contains_key(topic)));
         self.solo.retain(|topic| keys.contains_key(topic));
-        self.delayed
-            .retain(|Reverse((_, topic))| keys.contains_key(topic));
+        self.delayed.retain(|Reverse((at, topic))| {
+            keys.get(topic).is_some_and(|s| s.not_before == Some(*at))
+        });
         self.scheduled_marks.retain(|Reverse((at, topic))| {
             // A key that was watched anew has a new time for its first read.
             keys.get(topic)
@@ -49,13 +50,12 @@ impl<W> DirtySet<W> {
                 self.delayed.push(Reverse((at, topic)));
                 break;
             }
-            // An entry that an earlier attempt replaced.
+            // An entry that an earlier attempt replaced, or whose key lost its viewers, is outdated.
             let planned = self.keys.get(&topic).and_then(|state| state.not_before);
-            if planned.is_some_and(|planned| planned < at) {
-                continue;
+            if planned == Some(at) {
+                self.queued.remove(&topic);
+                self.enqueue(&topic, now);
             }
-            self.queued.remove(&topic);
-            self.enqueue(&topic, now);
         }
     }
 

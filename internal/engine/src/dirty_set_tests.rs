@@ -74,6 +74,51 @@ fn stream_is_read_at_its_own_interval() {
     assert_eq!(reads, [25, 2]);
 }
 
+/// Reads the key, and marks it again. It waits for the interval.
+fn delay(dirty: &mut DirtySet<u32>, key: &Topic, now: Instant) {
+    watch_with_notifications(dirty, key, now);
+    let batch = dirty.take_batch(now, |_| true).expect("it is due");
+    dirty.finish(batch, BatchOutcome::Done { is_slow: false }, now);
+    dirty.mark(key, HintSource::Trigger, now);
+    assert!(dirty.take_batch(now, |_| true).is_none());
+}
+
+#[test]
+fn next_viewer_does_not_wait_for_the_interval() {
+    let start = Instant::now();
+    let mut dirty: DirtySet<u32> = DirtySet::new(vec![test_pacing().with_interval(ms(500))]);
+    let key = topic(0, 1);
+    for viewer in 0..3 {
+        let now = start + ms(viewer);
+        delay(&mut dirty, &key, now);
+        dirty.unwatch(&key);
+    }
+    // The entries that the first two viewers left behind are no reason to read too soon.
+    let mut reads = Vec::new();
+    watch_with_notifications(&mut dirty, &key, start + ms(3));
+    for n in 3..1_200 {
+        let now = start + ms(n);
+        while let Some(batch) = dirty.take_batch(now, |_| true) {
+            reads.push(n);
+            dirty.finish(batch, BatchOutcome::Done { is_slow: false }, now);
+        }
+        dirty.mark(&key, HintSource::Trigger, now);
+    }
+    assert_eq!(reads, [3, 503, 1_003]);
+}
+
+#[test]
+fn viewers_that_leave_a_delayed_key_do_not_fill_the_queues() {
+    let start = Instant::now();
+    let mut dirty: DirtySet<u32> = DirtySet::new(vec![test_pacing().with_interval(ms(60_000))]);
+    for n in 0..10_000 {
+        let key = topic(0, usize::try_from(n % 100).unwrap());
+        delay(&mut dirty, &key, start + ms(n));
+        dirty.unwatch(&key);
+    }
+    assert!(dirty.delayed.len() <= 2_000 && dirty.queued.len() <= 2_000);
+}
+
 #[test]
 fn limit_of_a_hot_key_follows_the_interval() {
     let hot_from = |interval| test_pacing().with_interval(ms(interval)).hot_from;

@@ -18,6 +18,7 @@ pub(super) struct PendingRead<W> {
 #[derive(Debug)]
 pub(super) struct KeyState<W> {
     pub(super) pending: Option<PendingRead<W>>,
+    /// The earliest time of the next read. While the key is queued, `None` means that it is due.
     pub(super) not_before: Option<Instant>,
     pub(super) failures: u32,
     /// The earliest time to try a key again that failed, if a hint says that its rows changed,
