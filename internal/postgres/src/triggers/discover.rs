@@ -235,20 +235,9 @@ impl GateAccess {
                 is_for_rows: false,
             });
         }
-        let rows = database
-            .query("a look at the tables", include_str!("find_rights.sql"), &[])
-            .await?;
-        let may = |column: usize| {
-            let right = rows.first().and_then(|row| row.try_get(column).ok());
-            right.unwrap_or(false)
-        };
         Ok(Self {
-            gate: if may(1) {
-                Gate::InWhen
-            } else {
-                Gate::InFunction
-            },
-            is_for_rows: may(0),
+            gate: Gate::InWhen,
+            is_for_rows: query_bool(database, include_str!("find_rights.sql")).await?,
         })
     }
 }

@@ -54,7 +54,7 @@ impl FunctionBody<'_> {
                 quote_literal(&format!("{}[]", payload_head(self.0.stream))),
                 self.only_key_gate(),
             ),
-            TableRoute::Lookup(_) | TableRoute::EveryKey => (every_key, self.0.stream_gate()),
+            TableRoute::Lookup(_) | TableRoute::EveryKey => (every_key, String::new()),
         };
         let (columns, failed) = (
             self.0.columns_sql("latido_r"),

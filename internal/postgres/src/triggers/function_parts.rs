@@ -2,10 +2,8 @@
 
 use crate::instance::InstanceName;
 use crate::quote::quote_ident;
-use crate::triggers::payload_sql::gate_sql;
 use crate::triggers::table_route::{Gate, LookupArgument, TableRoute};
 use crate::triggers::trigger_event::TriggerKind;
-use crate::watch_locks::try_gate_sql;
 
 /// The rights and settings of functions that look keys up. The lock time-out is shorter than the
 /// server's `deadlock_timeout` of 1 s, so that in a conflict with a migration both go on.
@@ -98,15 +96,6 @@ impl FunctionParts<'_> {
             format!("{alias}.*")
         } else {
             columns.join(", ")
-        }
-    }
-
-    /// Returns the statement that ends the function if no key of the stream is watched, or nothing
-    /// if the triggers themselves ask.
-    pub(super) fn stream_gate(&self) -> String {
-        match (self.route, self.gate) {
-            (TableRoute::Columns(_), _) | (_, Gate::None | Gate::InWhen) => String::new(),
-            (_, Gate::InFunction) => gate_sql(&try_gate_sql(self.stream)),
         }
     }
 }

@@ -9,6 +9,7 @@ use crate::triggers::payload_sql::{
     MAX_KEY_JSON_BYTES, MAX_NAMED_KEYS, MAX_PAYLOAD_BYTES, stream_and_key,
 };
 use crate::triggers::script::{COMMENT_PREFIX, ScriptSection, fill_template, sha256_hex};
+use crate::triggers::stream_gate::gate_function_sql;
 use crate::triggers::table_triggers::script_section;
 use crate::triggers::watched_table::WatchedTable;
 use crate::watch_locks::{hash_sql, try_first_sql, try_second_sql};
@@ -99,9 +100,13 @@ pub(super) fn script_sections(
         ("body", &body),
         ("comment", &comment),
     ];
+    let mut sql = fill_template(include_str!("shared.sql"), &values);
+    if tables.iter().any(WatchedTable::has_stream_gate) {
+        sql.push_str(&gate_function_sql(instance));
+    }
     let shared = ScriptSection {
         subject: format!("schema {instance}"),
-        sql: fill_template(include_str!("shared.sql"), &values),
+        sql,
     };
     std::iter::once(shared)
         .chain(tables.iter().map(script_section))

@@ -54,6 +54,19 @@ END
 $latido$;
 REVOKE ALL ON FUNCTION latido.payloads(text, text[]) FROM PUBLIC;
 COMMENT ON FUNCTION latido.payloads(text, text[]) IS 'latido: payloads for changed keys; sha256:783b57036780613af63c57c45c27a9c0f9ed4b52fe1e43c0c0fd11874dd9ec45';
+-- The condition of triggers that cannot tell keys from rows alone. A condition runs as the writer, so everybody may call this. It runs as its owner,
+-- and fails no write.
+CREATE OR REPLACE FUNCTION latido.is_watched(latido_first_lock pg_catalog.int4) RETURNS pg_catalog.bool LANGUAGE plpgsql SECURITY DEFINER AS $latido$
+BEGIN
+  -- Whether a server watches any key of a stream. If the lock is free, none does.
+  RETURN NOT pg_catalog.pg_try_advisory_xact_lock(1818326127, latido_first_lock OPERATOR(pg_catalog.+) (pg_catalog.pg_backend_pid() OPERATOR(pg_catalog.&) 63));
+EXCEPTION WHEN OTHERS THEN
+  -- The right was revoked, or the lock table is full. The trigger's function fires, and tells what it can.
+  RETURN true;
+END
+$latido$;
+GRANT EXECUTE ON FUNCTION latido.is_watched(pg_catalog.int4) TO PUBLIC;
+COMMENT ON FUNCTION latido.is_watched(pg_catalog.int4) IS 'latido: whether a stream is watched; sha256:26c032d769e52038576de61e6c7bf83eec5ee38e05205444866eacb10c7fac05';
 
 -- The keys of changed rows: stream ventas, table "public"."lineas". Only its trigger functions call it, which run as its owner.
 SET LOCAL search_path TO DEFAULT;
@@ -175,11 +188,11 @@ BEGIN
 END
 $latido$;
 REVOKE ALL ON FUNCTION "latido"."ventas_lineas_ddeb834b"() FROM PUBLIC;
-COMMENT ON FUNCTION "latido"."ventas_lineas_ddeb834b"() IS 'latido: changes of "public"."lineas" for stream ventas; lookup {"parts":["Integer","Date"],"names":["tienda_id","dia"],"arguments":[{"Column":{"name":"pedido_id","data_type":"bigint","collation":null}}],"path":[{"schema":"public","table":"pedidos","columns":["id","tienda_id","dia"],"relations":[["public","pedidos"]],"is_moved_by_insert":false,"key":{"Columns":[[{"name":"tienda_id","kind":"Integer"},{"name":"dia","kind":"Date"}]]}}],"functions":[]}; columns {"cantidad":3,"pedido_id":2}; sha256:f146cf0e282f1122d030ac19ed351b2a5aa07265b160d310adfa2af60384d518';
-CREATE OR REPLACE TRIGGER "latido_ventas_ddeb834b_ins" AFTER INSERT ON "public"."lineas" REFERENCING NEW TABLE AS latido_new FOR EACH STATEMENT WHEN (NOT pg_catalog.pg_try_advisory_xact_lock(1818326127, 2176 OPERATOR(pg_catalog.+) (pg_catalog.pg_backend_pid() OPERATOR(pg_catalog.&) 63))) EXECUTE FUNCTION "latido"."ventas_lineas_ddeb834b"();
-CREATE OR REPLACE TRIGGER "latido_ventas_ddeb834b_upd" AFTER UPDATE ON "public"."lineas" REFERENCING OLD TABLE AS latido_old NEW TABLE AS latido_new FOR EACH STATEMENT WHEN (NOT pg_catalog.pg_try_advisory_xact_lock(1818326127, 2176 OPERATOR(pg_catalog.+) (pg_catalog.pg_backend_pid() OPERATOR(pg_catalog.&) 63))) EXECUTE FUNCTION "latido"."ventas_lineas_ddeb834b"();
-CREATE OR REPLACE TRIGGER "latido_ventas_ddeb834b_del" AFTER DELETE ON "public"."lineas" REFERENCING OLD TABLE AS latido_old FOR EACH STATEMENT WHEN (NOT pg_catalog.pg_try_advisory_xact_lock(1818326127, 2176 OPERATOR(pg_catalog.+) (pg_catalog.pg_backend_pid() OPERATOR(pg_catalog.&) 63))) EXECUTE FUNCTION "latido"."ventas_lineas_ddeb834b"();
-CREATE OR REPLACE TRIGGER "latido_ventas_ddeb834b_tru" AFTER TRUNCATE ON "public"."lineas" FOR EACH STATEMENT WHEN (NOT pg_catalog.pg_try_advisory_xact_lock(1818326127, 2176 OPERATOR(pg_catalog.+) (pg_catalog.pg_backend_pid() OPERATOR(pg_catalog.&) 63))) EXECUTE FUNCTION "latido"."ventas_lineas_ddeb834b"();
+COMMENT ON FUNCTION "latido"."ventas_lineas_ddeb834b"() IS 'latido: changes of "public"."lineas" for stream ventas; lookup {"parts":["Integer","Date"],"names":["tienda_id","dia"],"arguments":[{"Column":{"name":"pedido_id","data_type":"bigint","collation":null}}],"path":[{"schema":"public","table":"pedidos","columns":["id","tienda_id","dia"],"relations":[["public","pedidos"]],"is_moved_by_insert":false,"key":{"Columns":[[{"name":"tienda_id","kind":"Integer"},{"name":"dia","kind":"Date"}]]}}],"functions":[]}; columns {"cantidad":3,"pedido_id":2}; sha256:249fde3b769e32fc209748a3c0d992c7b9c83af97ff6f330bff966bb894a26c5';
+CREATE OR REPLACE TRIGGER "latido_ventas_ddeb834b_ins" AFTER INSERT ON "public"."lineas" REFERENCING NEW TABLE AS latido_new FOR EACH STATEMENT WHEN (latido.is_watched(2176)) EXECUTE FUNCTION "latido"."ventas_lineas_ddeb834b"();
+CREATE OR REPLACE TRIGGER "latido_ventas_ddeb834b_upd" AFTER UPDATE ON "public"."lineas" REFERENCING OLD TABLE AS latido_old NEW TABLE AS latido_new FOR EACH STATEMENT WHEN (latido.is_watched(2176)) EXECUTE FUNCTION "latido"."ventas_lineas_ddeb834b"();
+CREATE OR REPLACE TRIGGER "latido_ventas_ddeb834b_del" AFTER DELETE ON "public"."lineas" REFERENCING OLD TABLE AS latido_old FOR EACH STATEMENT WHEN (latido.is_watched(2176)) EXECUTE FUNCTION "latido"."ventas_lineas_ddeb834b"();
+CREATE OR REPLACE TRIGGER "latido_ventas_ddeb834b_tru" AFTER TRUNCATE ON "public"."lineas" FOR EACH STATEMENT WHEN (latido.is_watched(2176)) EXECUTE FUNCTION "latido"."ventas_lineas_ddeb834b"();
 ALTER TABLE ONLY "public"."lineas" ENABLE ALWAYS TRIGGER "latido_ventas_ddeb834b_ins", ENABLE ALWAYS TRIGGER "latido_ventas_ddeb834b_upd", ENABLE ALWAYS TRIGGER "latido_ventas_ddeb834b_del", ENABLE ALWAYS TRIGGER "latido_ventas_ddeb834b_tru";
 -- Stream ventas, moves of rows below table "public"."pedidos"
 CREATE OR REPLACE FUNCTION "latido"."ventas_pedidos_moves_0252da5c"() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = off SET lock_timeout = '200ms' SET jit = off AS $latido$
@@ -221,8 +234,8 @@ BEGIN
 END
 $latido$;
 REVOKE ALL ON FUNCTION "latido"."ventas_pedidos_moves_0252da5c"() FROM PUBLIC;
-COMMENT ON FUNCTION "latido"."ventas_pedidos_moves_0252da5c"() IS 'latido: moves of "public"."pedidos" for stream ventas; sha256:145d5e133ec2ede13f68e769f07d18f40745a4a444d9f6ec6cd03d3b5bf02977';
-CREATE OR REPLACE TRIGGER "latido_ventas_0252da5c_upd" AFTER UPDATE ON "public"."pedidos" FOR EACH ROW WHEN (pg_catalog.record_image_ne(ROW(OLD."id", OLD."tienda_id", OLD."dia"), ROW(NEW."id", NEW."tienda_id", NEW."dia")) AND NOT pg_catalog.pg_try_advisory_xact_lock(1818326127, 2176 OPERATOR(pg_catalog.+) (pg_catalog.pg_backend_pid() OPERATOR(pg_catalog.&) 63))) EXECUTE FUNCTION "latido"."ventas_pedidos_moves_0252da5c"();
+COMMENT ON FUNCTION "latido"."ventas_pedidos_moves_0252da5c"() IS 'latido: moves of "public"."pedidos" for stream ventas; sha256:cc7f0dd95a14321f825a42587b746fad80726e7ff1fa10e78e8aefbc194dd38a';
+CREATE OR REPLACE TRIGGER "latido_ventas_0252da5c_upd" AFTER UPDATE ON "public"."pedidos" FOR EACH ROW WHEN (pg_catalog.record_image_ne(ROW(OLD."id", OLD."tienda_id", OLD."dia"), ROW(NEW."id", NEW."tienda_id", NEW."dia")) AND latido.is_watched(2176)) EXECUTE FUNCTION "latido"."ventas_pedidos_moves_0252da5c"();
 DROP TRIGGER IF EXISTS "latido_ventas_0252da5c_ins" ON "public"."pedidos";
 ALTER TABLE "public"."pedidos" ENABLE ALWAYS TRIGGER "latido_ventas_0252da5c_upd";
 

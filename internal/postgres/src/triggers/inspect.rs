@@ -10,6 +10,7 @@ use crate::quote::{quote_ident, quote_qualified};
 use crate::triggers::column_note::parse_lookup_note;
 use crate::triggers::generate::{SHARED_FUNCTION, shared_body, shared_comment};
 use crate::triggers::script::ScriptSection;
+use crate::triggers::stream_gate::{GATE_FUNCTION, gate_body, gate_comment};
 use crate::triggers::table_route::Gate;
 use crate::triggers::table_triggers::trigger_sets;
 use crate::triggers::trigger_event::TriggerKind;
@@ -143,6 +144,8 @@ pub(super) struct TriggerFunction {
     arguments: String,
     source: String,
     comment: String,
+    /// True if everybody may call it.
+    is_public: bool,
     triggers: Vec<InstalledTrigger>,
 }
 
@@ -179,6 +182,8 @@ impl InstalledTriggers {
                 .add_row(instance, &row)
                 .map_err(|e| DatabaseError::from_driver(what, &e))?;
         }
+        // Triggers depend on it, so it goes after them.
+        installed.functions.sort_by_key(|f| f.name == GATE_FUNCTION);
         // Restored without comments; it is dropped only if nothing else is in it.
         installed.owns_schema |= has_unmarked_schema && !installed.functions.is_empty();
         Ok(installed)
@@ -199,6 +204,7 @@ impl InstalledTriggers {
                 arguments,
                 source,
                 comment,
+                is_public: row.try_get(9)?,
                 triggers: Vec::new(),
             });
         }
@@ -225,6 +231,17 @@ impl InstalledTriggers {
         self.owns_schema && self.functions.iter().any(same)
     }
 
+    /// Returns whether the gate that the table's triggers ask is there and fails no write, if any.
+    pub(super) fn has_gate_of(&self, table: &WatchedTable) -> bool {
+        let is_gate = |f: &TriggerFunction| {
+            f.name == GATE_FUNCTION
+                && f.is_public
+                && f.source == gate_body()
+                && f.comment == gate_comment()
+        };
+        !table.has_stream_gate() || self.functions.iter().any(is_gate)
+    }
+
     /// Accepts the shared function with or without a gate, since servers always declare the keys
     /// that they watch.
     fn is_shared_function_current(&self) -> bool {
@@ -240,22 +257,24 @@ impl InstalledTriggers {
     }
 
     /// Returns the state of the table's own part and the shared one. The table may have a gate or
-    /// not, but none in a condition that some writers have no right to compute.
+    /// not.
     fn full_state(&self, table: &WatchedTable) -> TriggerState {
-        let gates: &[Gate] = match table.gate {
-            Gate::InFunction => &[Gate::InFunction, Gate::None],
-            Gate::InWhen | Gate::None => &[Gate::InWhen, Gate::InFunction, Gate::None],
-        };
+        let gates = [Gate::InWhen, Gate::None];
         let forms = [TriggerKind::Rows, TriggerKind::Statements]
             .into_iter()
             .flat_map(|kind| {
-                gates.iter().map(move |gate| WatchedTable {
+                gates.into_iter().map(move |gate| WatchedTable {
                     trigger_kind: kind,
-                    gate: *gate,
+                    gate,
                     ..table.clone()
                 })
             });
-        let states = forms.map(|form| self.table_state(&form));
+        let states = forms.map(|form| match self.table_state(&form) {
+            TriggerState::Current | TriggerState::NotAlways if !self.has_gate_of(&form) => {
+                TriggerState::Outdated
+            }
+            state => state,
+        });
         match states.min().unwrap_or(TriggerState::Missing) {
             TriggerState::Current | TriggerState::NotAlways
                 if !self.is_shared_function_current() =>
@@ -317,21 +336,20 @@ impl InstalledTriggers {
 
     /// Returns the functions of versions that did not catch their errors, which could fail a write.
     pub(super) fn failing_functions(&self) -> Vec<&TriggerFunction> {
-        self.functions
-            .iter()
-            .filter(|function| !function.triggers.is_empty())
-            .filter(|function| !function.source.contains(FAILURE_HANDLER))
-            .collect()
+        let fails = |function: &&TriggerFunction| {
+            !function.triggers.is_empty() && !function.source.contains(FAILURE_HANDLER)
+        };
+        self.functions.iter().filter(fails).collect()
     }
 
     /// Returns the functions that belong to none of these tables.
     pub(super) fn unused_functions(&self, wanted: &[WatchedTable]) -> Vec<&TriggerFunction> {
         let sets: Vec<_> = wanted.iter().flat_map(trigger_sets).collect();
-        let names: Vec<_> = sets.iter().flat_map(TriggerSet::function_names).collect();
-        self.functions
-            .iter()
-            .filter(|f| f.name != SHARED_FUNCTION && !names.contains(&&f.name))
-            .collect()
+        let names = sets.iter().flat_map(TriggerSet::function_names);
+        let mut names: Vec<_> = names.map(String::as_str).collect();
+        names.extend([SHARED_FUNCTION, GATE_FUNCTION]);
+        let unused = |f: &&TriggerFunction| !names.contains(&f.name.as_str());
+        self.functions.iter().filter(unused).collect()
     }
 }
 

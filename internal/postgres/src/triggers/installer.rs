@@ -118,10 +118,12 @@ impl Database {
             .map(|section| InstallChange::Removed(section.subject.clone()))
             .collect();
         changes.extend(wanted.iter().filter_map(function_warning));
-        changes.extend(self.policy_warnings(&wanted).await?);
+        changes.extend(self.policy_warnings(wanted).await?);
         let gated = discover::uses_gate(self).await?;
         let mut all = script_sections(self.instance(), wanted, gated).into_iter();
-        let shared = all.next().filter(|_| !found.shared_function_matches(gated));
+        let is_shared = found.shared_function_matches(gated)
+            && wanted.iter().all(|table| found.has_gate_of(table));
+        let shared = all.next().filter(|_| !is_shared);
         let recorded = self.reads_section(catalog, shared.is_some()).await?;
         todo.extend(shared);
         for (table, section) in wanted.iter().zip(all) {

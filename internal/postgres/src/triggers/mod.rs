@@ -22,6 +22,7 @@ mod payload_sql;
 pub(super) mod recorded_reads;
 mod renamed;
 mod script;
+mod stream_gate;
 pub(super) mod table_route;
 mod table_triggers;
 mod transaction;

@@ -10,7 +10,7 @@ BEGIN
   -- Rows below this one have another key now. Another transaction may look up the old one still, so a server must read the new one again
   -- once all transactions of now have ended. The inner block has all that can fail, and no notification.
   BEGIN
-{gate}{moved}    IF latido_payloads IS NOT NULL AND NOT {may_notify} THEN
+{moved}    IF latido_payloads IS NOT NULL AND NOT {may_notify} THEN
       latido_payloads := NULL;
     END IF;
 {failed}  END;

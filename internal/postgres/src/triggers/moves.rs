@@ -8,14 +8,14 @@ use crate::quote::{quote_ident, quote_literal, quote_qualified};
 use crate::triggers::function_parts::LOOKUP_RIGHTS;
 use crate::triggers::key_part::{KeyColumn, KeySql, has_key_sql};
 use crate::triggers::payload_sql::{
-    MAX_NAMED_KEYS, MAY_NOTIFY_SQL, every_key_sql, failure_handler, gate_sql, payload_head,
+    MAX_NAMED_KEYS, MAY_NOTIFY_SQL, every_key_sql, failure_handler, payload_head,
 };
 use crate::triggers::script::{COMMENT_PREFIX, fill_template, sha256_hex, truncate_name};
+use crate::triggers::stream_gate::is_watched_sql;
 use crate::triggers::table_route::{Gate, LookupArgument, MoveKey, PathTable};
 use crate::triggers::trigger_event::{INSERT, TriggerEvent, TriggerKind, UPDATE};
 use crate::triggers::trigger_set::{ExpectedTrigger, TriggerSet, always_sql, when_sql};
 use crate::triggers::watched_table::WatchedTable;
-use crate::watch_locks::try_gate_sql;
 
 /// Returns the triggers on the tables that the lookup of a table passes through.
 pub(super) fn move_sets(table: &WatchedTable) -> Vec<TriggerSet> {
@@ -90,7 +90,7 @@ impl Moves<'_> {
         let table = quote_qualified(schema, table);
         let function = quote_qualified(self.table.instance.as_str(), function);
         let gate = (self.table.gate == Gate::InWhen)
-            .then(|| format!("NOT {}", try_gate_sql(&self.table.stream)));
+            .then(|| is_watched_sql(&self.table.instance, &self.table.stream));
         let moved: Vec<_> = std::iter::once(self.is_moved())
             .chain(gate.clone())
             .collect();
@@ -161,14 +161,9 @@ impl Moves<'_> {
                 )
             }
         };
-        let gate = match self.table.gate {
-            Gate::InFunction => gate_sql(&try_gate_sql(&self.table.stream)),
-            Gate::None | Gate::InWhen => String::new(),
-        };
         let failed = failure_handler(&name, false);
         let values = [
-            ("gate", gate.as_str()),
-            ("moved", &moved),
+            ("moved", moved.as_str()),
             ("may_notify", MAY_NOTIFY_SQL),
             ("failed", &failed),
             ("send", include_str!("send.sql")),

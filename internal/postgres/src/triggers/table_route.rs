@@ -22,8 +22,6 @@ pub(crate) enum TableRoute {
 pub(crate) enum Gate {
     /// Nowhere: the database has no interest gate, so that every change is told.
     None,
-    /// In the function, because not every writer may try a lock.
-    InFunction,
     /// In the condition of the triggers, so that the function does not even start.
     InWhen,
 }

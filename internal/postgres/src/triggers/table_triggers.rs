@@ -8,7 +8,7 @@
 //! their keys has row triggers. They cost a writer of one row a third of what statement triggers
 //! do, and no more for many rows. They run as the writer and use only rights that every writer has.
 //! All other tables have statement triggers, which name every key once. Those that cannot tell the
-//! keys from the row alone ask first whether any key of the stream is watched ([`Gate`]).
+//! keys from the row alone ask first whether any key of the stream is watched (`Gate`).
 
 use crate::quote::{quote_ident, quote_qualified};
 use crate::triggers::column_note::{columns_note, lookup_note};
@@ -17,11 +17,10 @@ use crate::triggers::function_parts::FunctionParts;
 use crate::triggers::lookup_function::lookup_function;
 use crate::triggers::moves::move_sets;
 use crate::triggers::script::{COMMENT_PREFIX, ScriptSection, fill_template, sha256_hex};
-use crate::triggers::table_route::{Gate, TableRoute};
+use crate::triggers::stream_gate::is_watched_sql;
 use crate::triggers::trigger_event::{TRIGGER_EVENTS, TriggerEvent, TriggerKind};
 use crate::triggers::trigger_set::{ExpectedTrigger, TriggerSet, when_sql};
 use crate::triggers::watched_table::WatchedTable;
-use crate::watch_locks::try_gate_sql;
 
 /// Returns the triggers that find changes of the table, then those that find moves of the rows that
 /// its lookup passes through.
@@ -107,9 +106,9 @@ impl TableTriggers<'_> {
 
     /// Returns the condition of the triggers, with the word WHEN, or nothing.
     fn when(&self) -> String {
-        match (&self.0.route, self.0.gate) {
-            (TableRoute::Columns(_), _) | (_, Gate::None | Gate::InFunction) => String::new(),
-            (_, Gate::InWhen) => when_sql(&[format!("NOT {}", try_gate_sql(&self.0.stream))]),
+        match self.0.has_stream_gate() {
+            true => when_sql(&[is_watched_sql(&self.0.instance, &self.0.stream)]),
+            false => String::new(),
         }
     }
 

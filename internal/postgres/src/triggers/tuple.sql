@@ -10,7 +10,7 @@ DECLARE
 BEGIN
   -- The inner block has all that can fail, and no notification: a subtransaction that notifies keeps 8 kB until its transaction ends.
   BEGIN
-{gate}    IF TG_OP = 'INSERT' THEN
+    IF TG_OP = 'INSERT' THEN
 {inserted}    ELSIF TG_OP = 'DELETE' THEN
 {deleted}    ELSIF TG_OP = 'UPDATE' THEN
       -- One row needs no sets. LIMIT 1: a session keeps the plan of its first call, which must not depend on how many rows that wrote.

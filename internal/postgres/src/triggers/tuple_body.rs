@@ -127,14 +127,9 @@ impl<'a> TupleBody<'a> {
 
     /// Fills a template with its own values, and with those that both forms have.
     fn fill(&self, template: &str, own: &[(&str, &str)]) -> String {
-        let (gate, pack, failed) = (
-            self.parts.stream_gate(),
-            self.pack(),
-            failure_handler(self.parts.stream, false),
-        );
+        let (pack, failed) = (self.pack(), failure_handler(self.parts.stream, false));
         let common = [
-            ("gate", gate.as_str()),
-            ("pack", &pack),
+            ("pack", pack.as_str()),
             ("failed", &failed),
             ("send", include_str!("send.sql")),
         ];
@@ -210,7 +205,7 @@ impl<'a> TupleBody<'a> {
         let is_too_long = key.is_too_long();
         let watched = match self.parts.gate {
             Gate::None => String::new(),
-            Gate::InFunction | Gate::InWhen => format!(
+            Gate::InWhen => format!(
                 " FILTER (WHERE NOT ({}\n                                                OR {}))",
                 try_first_sql("k.hash"),
                 try_second_sql("k.hash")

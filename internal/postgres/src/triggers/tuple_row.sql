@@ -9,7 +9,7 @@ DECLARE
 BEGIN
   -- The inner block has all that can fail, and no notification: a subtransaction that notifies keeps 8 kB until its transaction ends.
   BEGIN
-{gate}    IF TG_OP = 'TRUNCATE' THEN
+    IF TG_OP = 'TRUNCATE' THEN
       latido_over := true;
     ELSIF TG_OP = 'UPDATE' AND NOT (ROW({old_columns})::record *<> ROW({new_columns})::record) THEN
       RETURN NULL;

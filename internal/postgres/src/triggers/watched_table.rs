@@ -33,6 +33,12 @@ pub(crate) struct WatchedTable {
 }
 
 impl WatchedTable {
+    /// Returns whether the conditions of the table's triggers ask whether anything of the stream is
+    /// watched.
+    pub(super) fn has_stream_gate(&self) -> bool {
+        self.gate == Gate::InWhen && !matches!(self.route, TableRoute::Columns(_))
+    }
+
     pub(crate) fn qualified_name(&self) -> String {
         quote_qualified(&self.schema, &self.table)
     }

@@ -59,13 +59,18 @@ pub(crate) fn max_locks<'a>(streams: impl Iterator<Item = &'a Stream>) -> usize 
     usize::from(LOCK_COUNT) + gates.len() * usize::from(GATE_SLOTS)
 }
 
+/// Returns the first gate lock of a stream.
+pub(crate) fn first_gate_lock(stream: &str) -> u16 {
+    gate_locks(stream).start
+}
+
 /// Returns SQL that tries one gate lock of a stream, chosen by the number of the writer's process,
-/// and is true if the lock was free: then no server watches any key of the stream.
-pub(crate) fn try_gate_sql(stream: &str) -> String {
+/// and is true if the lock was free: then no server watches any key of the stream. `first` is SQL for
+/// the stream's first gate lock.
+pub(crate) fn try_gate_sql(first: &str) -> String {
     format!(
-        "pg_catalog.pg_try_advisory_xact_lock({LOCK_CLASS}, {} OPERATOR(pg_catalog.+) \
+        "pg_catalog.pg_try_advisory_xact_lock({LOCK_CLASS}, {first} OPERATOR(pg_catalog.+) \
          (pg_catalog.pg_backend_pid() OPERATOR(pg_catalog.&) {}))",
-        gate_locks(stream).start,
         GATE_SLOTS - 1
     )
 }

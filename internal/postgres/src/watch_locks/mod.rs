@@ -46,7 +46,8 @@ use latido_stream::{Catalog, Interest, NotifyState, WatchLockEvent};
 use latido_telemetry::Metrics;
 
 pub(crate) use lock_hash::{
-    hash_parts_sql, hash_sql, max_locks, probe_sql, try_first_sql, try_gate_sql, try_second_sql,
+    first_gate_lock, hash_parts_sql, hash_sql, max_locks, probe_sql, try_first_sql, try_gate_sql,
+    try_second_sql,
 };
 use shared::WatchLocksShared;
 

@@ -36,7 +36,7 @@ struct Owned {
     tap: Tap,
     duena: Client,
     cluster: OwnCluster,
-    _watcher: Client,
+    watcher: Client,
 }
 
 /// What is told, received by a connection of the superuser.
@@ -65,7 +65,7 @@ impl Owned {
         Self {
             tap: Tap(tap),
             duena,
-            _watcher: watcher,
+            watcher,
             cluster,
         }
     }
@@ -189,8 +189,8 @@ async fn nobody_else_runs_what_the_triggers_run() {
     let rows = admin.query(functions, &[]).await.unwrap();
     assert_eq!(
         rows.len(),
-        5,
-        "payloads, pedidos, lineas, its lookup, and the moves of pedidos"
+        6,
+        "payloads, is_watched, pedidos, lineas, its lookup, and the moves of pedidos"
     );
     let attacker = owned.role("atacante").await;
     attacker
@@ -209,6 +209,8 @@ async fn nobody_else_runs_what_the_triggers_run() {
                     "CREATE OR REPLACE FUNCTION {name} RETURNS trigger LANGUAGE plpgsql AS 'BEGIN END'"
                 ),
             ],
+            // Whoever writes calls it, and learns whether anybody watches.
+            false if bare.contains("is_watched") => Vec::new(),
             false if bare.contains("payloads") => {
                 vec![format!("SELECT {bare}('ventas', ARRAY['1'])")]
             }
@@ -265,4 +267,50 @@ async fn role_without_rights_on_the_parents_cannot_install() {
         error.contains("permission denied for table pedidos"),
         "{error}"
     );
+}
+
+/// The condition of a trigger runs as the writer. It must not fail, whatever rights a writer loses.
+#[tokio::test]
+async fn writes_go_on_without_the_right_to_try_locks() {
+    let mut owned = Owned::new().await;
+    let (writer, admin) = (owned.role("escritor").await, owned.cluster.client().await);
+    let change = |verb: &str, to: &str| {
+        format!(
+            "{verb} EXECUTE ON FUNCTION pg_try_advisory_xact_lock(int, int), pg_backend_pid() {to}"
+        )
+    };
+    admin
+        .batch_execute(&change("REVOKE", "FROM PUBLIC"))
+        .await
+        .unwrap();
+    let insert = "INSERT INTO public.lineas (pedido_id) VALUES (2)";
+    let delete = "DELETE FROM public.lineas WHERE id = 3";
+    for sql in [UPDATE, insert, delete] {
+        let told = owned.tap.told(&writer, sql).await;
+        assert_eq!(told, set(&["*(42501)"]), "{sql}: any key may have changed");
+    }
+    let moves = "UPDATE pedidos SET tienda_id = 3 WHERE id = 1";
+    owned.tap.told(&owned.duena, moves).await;
+    // The triggers ask with the rights of their owner.
+    admin
+        .batch_execute(&change("GRANT", "TO duena"))
+        .await
+        .unwrap();
+    assert_eq!(owned.tap.told(&writer, UPDATE).await, set(&["3"]));
+    let unlock = "SELECT pg_advisory_unlock_all()";
+    owned.watcher.batch_execute(unlock).await.unwrap();
+    assert_eq!(owned.tap.told(&writer, UPDATE).await, set(&[]));
+    let report = owned.database().triggers(&ventas()).await.unwrap();
+    assert!(report.are_current(), "{report:?}");
+    // The one right that a writer needs is noticed if it is gone, and comes back.
+    let revoke = "REVOKE ALL ON ALL FUNCTIONS IN SCHEMA latido FROM PUBLIC";
+    owned.duena.batch_execute(revoke).await.unwrap();
+    assert_eq!(
+        code(&writer.batch_execute(UPDATE).await.unwrap_err()),
+        "42501"
+    );
+    let report = owned.database().triggers(&ventas()).await.unwrap();
+    assert!(!report.are_current(), "{report:?}");
+    owned.database().install(&ventas()).await.unwrap();
+    writer.batch_execute(UPDATE).await.unwrap();
 }
