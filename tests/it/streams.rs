@@ -1,6 +1,7 @@
 //! Streams over joined tables, with keys of several parts, without a key, with two keys in one row,
 //! and with parameters: from a commit to the clients' frames.
 
+mod absent;
 mod convergence;
 mod history;
 mod shop;

@@ -204,6 +204,8 @@ mod tests {
             columns: ["id", "id_2", "tienda_id"].map(str::to_owned).into(),
             relations: Vec::new(),
             is_moved_by_insert: false,
+            is_moved_by_delete: false,
+            moves_elsewhere: false,
             key: MoveKey::Unknown,
         };
         let scan = json!({"Node Type": "Seq Scan", "Relation Name": "pedidos", "Alias": "p"});

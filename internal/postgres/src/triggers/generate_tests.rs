@@ -57,6 +57,8 @@ fn lineas_table() -> WatchedTable {
             columns: ["id", "tienda_id", "dia"].map(str::to_owned).into(),
             relations: vec![public("pedidos")],
             is_moved_by_insert: false,
+            is_moved_by_delete: false,
+            moves_elsewhere: false,
             key: MoveKey::Columns(vec![key]),
         }],
         functions: Vec::new(),

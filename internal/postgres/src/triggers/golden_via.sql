@@ -188,7 +188,7 @@ BEGIN
 END
 $latido$;
 REVOKE ALL ON FUNCTION "latido"."ventas_lineas_ddeb834b"() FROM PUBLIC;
-COMMENT ON FUNCTION "latido"."ventas_lineas_ddeb834b"() IS 'latido: changes of "public"."lineas" for stream ventas; lookup {"parts":["Integer","Date"],"names":["tienda_id","dia"],"arguments":[{"Column":{"name":"pedido_id","data_type":"bigint","collation":null}}],"path":[{"schema":"public","table":"pedidos","columns":["id","tienda_id","dia"],"relations":[["public","pedidos"]],"is_moved_by_insert":false,"key":{"Columns":[[{"name":"tienda_id","kind":"Integer"},{"name":"dia","kind":"Date"}]]}}],"functions":[]}; columns {"cantidad":3,"pedido_id":2}; sha256:249fde3b769e32fc209748a3c0d992c7b9c83af97ff6f330bff966bb894a26c5';
+COMMENT ON FUNCTION "latido"."ventas_lineas_ddeb834b"() IS 'latido: changes of "public"."lineas" for stream ventas; lookup {"parts":["Integer","Date"],"names":["tienda_id","dia"],"arguments":[{"Column":{"name":"pedido_id","data_type":"bigint","collation":null}}],"path":[{"schema":"public","table":"pedidos","columns":["id","tienda_id","dia"],"relations":[["public","pedidos"]],"is_moved_by_insert":false,"key":{"Columns":[[{"name":"tienda_id","kind":"Integer"},{"name":"dia","kind":"Date"}]]}}],"functions":[]}; columns {"cantidad":3,"pedido_id":2}; sha256:17a705d75295512d00f265da4bb20698a19d910546a40f00e87566b605ea3e0b';
 CREATE OR REPLACE TRIGGER "latido_ventas_ddeb834b_ins" AFTER INSERT ON "public"."lineas" REFERENCING NEW TABLE AS latido_new FOR EACH STATEMENT WHEN (latido.is_watched(2176)) EXECUTE FUNCTION "latido"."ventas_lineas_ddeb834b"();
 CREATE OR REPLACE TRIGGER "latido_ventas_ddeb834b_upd" AFTER UPDATE ON "public"."lineas" REFERENCING OLD TABLE AS latido_old NEW TABLE AS latido_new FOR EACH STATEMENT WHEN (latido.is_watched(2176)) EXECUTE FUNCTION "latido"."ventas_lineas_ddeb834b"();
 CREATE OR REPLACE TRIGGER "latido_ventas_ddeb834b_del" AFTER DELETE ON "public"."lineas" REFERENCING OLD TABLE AS latido_old FOR EACH STATEMENT WHEN (latido.is_watched(2176)) EXECUTE FUNCTION "latido"."ventas_lineas_ddeb834b"();
@@ -234,9 +234,10 @@ BEGIN
 END
 $latido$;
 REVOKE ALL ON FUNCTION "latido"."ventas_pedidos_moves_0252da5c"() FROM PUBLIC;
-COMMENT ON FUNCTION "latido"."ventas_pedidos_moves_0252da5c"() IS 'latido: moves of "public"."pedidos" for stream ventas; sha256:cc7f0dd95a14321f825a42587b746fad80726e7ff1fa10e78e8aefbc194dd38a';
+COMMENT ON FUNCTION "latido"."ventas_pedidos_moves_0252da5c"() IS 'latido: moves of "public"."pedidos" for stream ventas; sha256:37c55096ec20f97d62437325f18ba0f120cbc66487350b7151c4e96041f2c250';
 CREATE OR REPLACE TRIGGER "latido_ventas_0252da5c_upd" AFTER UPDATE ON "public"."pedidos" FOR EACH ROW WHEN (pg_catalog.record_image_ne(ROW(OLD."id", OLD."tienda_id", OLD."dia"), ROW(NEW."id", NEW."tienda_id", NEW."dia")) AND latido.is_watched(2176)) EXECUTE FUNCTION "latido"."ventas_pedidos_moves_0252da5c"();
 DROP TRIGGER IF EXISTS "latido_ventas_0252da5c_ins" ON "public"."pedidos";
+DROP TRIGGER IF EXISTS "latido_ventas_0252da5c_del" ON "public"."pedidos";
 ALTER TABLE "public"."pedidos" ENABLE ALWAYS TRIGGER "latido_ventas_0252da5c_upd";
 
 COMMIT;

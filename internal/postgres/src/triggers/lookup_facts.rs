@@ -98,8 +98,9 @@ impl Examination<'_> {
             arguments: self.arguments(&uses).await?,
             path: Vec::new(),
         };
+        let gains = self.gains_keys().await?;
         for found in uses.iter().filter(|found| found.is_path()) {
-            facts.path.push(self.path_table(found, &uses).await?);
+            facts.path.push(self.path_table(found, &uses, gains).await?);
         }
         Ok(facts)
     }
@@ -205,6 +206,16 @@ impl Examination<'_> {
             .map_err(to_error)
     }
 
+    /// Returns whether a row may get a key because another row is absent, as with an outer join. What
+    /// cannot be told counts as such.
+    async fn gains_keys(&self) -> Result<bool, DatabaseError> {
+        let sql = include_str!("find_lookup_gains.sql");
+        let rows = self.session.query(sql, &[]).await?;
+        Ok(rows
+            .first()
+            .is_none_or(|row| row.try_get(0).unwrap_or(true)))
+    }
+
     /// Returns what the lookup reads of `changed`: columns, or else the whole row.
     async fn arguments(&self, uses: &[Use]) -> Result<Vec<LookupArgument>, DiscoveryError> {
         let Some(changed) = uses.iter().find(|found| found.is_changed) else {
@@ -239,7 +250,12 @@ impl Examination<'_> {
         Ok(arguments)
     }
 
-    async fn path_table(&self, found: &Use, uses: &[Use]) -> Result<PathTable, DatabaseError> {
+    async fn path_table(
+        &self,
+        found: &Use,
+        uses: &[Use],
+        gains_keys: bool,
+    ) -> Result<PathTable, DatabaseError> {
         let oid = [(&found.oid as &(dyn ToSql + Sync), Type::OID)];
         let rows = self
             .session
@@ -268,6 +284,8 @@ impl Examination<'_> {
             relations,
             // An UPDATE that moves a row to another partition is an INSERT there.
             is_moved_by_insert: !is_guarded || is_partitioned,
+            is_moved_by_delete: gains_keys && !is_guarded,
+            moves_elsewhere: gains_keys,
             key: MoveKey::Unknown,
         })
     }

@@ -26,6 +26,9 @@ pub(super) fn resolve_moves(found: &mut [WatchedTable]) {
 /// Returns the way to the new key of a moved row, given the entries of its table. Columns that the
 /// lookup does not read cannot be the key that it returns.
 fn move_key(path: &PathTable, entries: &[&WatchedTable]) -> MoveKey {
+    if path.moves_elsewhere {
+        return MoveKey::Unknown;
+    }
     let reads = |name: &String| path.columns.is_empty() || path.columns.contains(name);
     let keys: Vec<_> = entries
         .iter()

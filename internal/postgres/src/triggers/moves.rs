@@ -13,7 +13,7 @@ use crate::triggers::payload_sql::{
 use crate::triggers::script::{COMMENT_PREFIX, fill_template, sha256_hex, truncate_name};
 use crate::triggers::stream_gate::is_watched_sql;
 use crate::triggers::table_route::{Gate, LookupArgument, MoveKey, PathTable};
-use crate::triggers::trigger_event::{INSERT, TriggerEvent, TriggerKind, UPDATE};
+use crate::triggers::trigger_event::{DELETE, INSERT, TriggerEvent, TriggerKind, UPDATE};
 use crate::triggers::trigger_set::{ExpectedTrigger, TriggerSet, always_sql, when_sql};
 use crate::triggers::watched_table::WatchedTable;
 
@@ -58,10 +58,10 @@ impl Moves<'_> {
         let mut triggers = Vec::new();
         for (schema, table) in &self.on.relations {
             triggers_sql.push_str(&self.triggers_sql(&function, schema, table));
-            triggers.extend(self.events().iter().map(|event| ExpectedTrigger {
+            triggers.extend(self.events().into_iter().map(|event| ExpectedTrigger {
                 schema: schema.clone(),
                 table: table.clone(),
-                name: self.trigger_name(*event),
+                name: self.trigger_name(event),
                 tgtype: event.tgtype(TriggerKind::Rows),
             }));
         }
@@ -79,11 +79,15 @@ impl Moves<'_> {
     }
 
     /// Returns the events that can be moves.
-    fn events(&self) -> &'static [TriggerEvent] {
-        match self.on.is_moved_by_insert {
-            true => &[UPDATE, INSERT],
-            false => &[UPDATE],
-        }
+    fn events(&self) -> Vec<TriggerEvent> {
+        let others = [
+            (INSERT, self.on.is_moved_by_insert),
+            (DELETE, self.on.is_moved_by_delete),
+        ];
+        let others = others.into_iter().filter(|(_, is_move)| *is_move);
+        std::iter::once(UPDATE)
+            .chain(others.map(|(event, _)| event))
+            .collect()
     }
 
     fn triggers_sql(&self, function: &str, schema: &str, table: &str) -> String {
@@ -94,7 +98,7 @@ impl Moves<'_> {
         let moved: Vec<_> = std::iter::once(self.is_moved())
             .chain(gate.clone())
             .collect();
-        let inserted: Vec<_> = gate.into_iter().collect();
+        let always: Vec<_> = gate.into_iter().collect();
         let create = |event: TriggerEvent, what: &str, conditions: &[String]| {
             format!(
                 "CREATE OR REPLACE TRIGGER {} AFTER {what} ON {table} FOR EACH ROW{} EXECUTE FUNCTION {function}();\n",
@@ -103,18 +107,20 @@ impl Moves<'_> {
             )
         };
         let mut sql = create(UPDATE, "UPDATE", &moved);
-        sql.push_str(&match self.on.is_moved_by_insert {
-            true => create(INSERT, "INSERT", &inserted),
-            false => format!(
-                "DROP TRIGGER IF EXISTS {} ON {table};\n",
-                quote_ident(&self.trigger_name(INSERT))
-            ),
-        });
-        let names: Vec<_> = self
-            .events()
-            .iter()
-            .map(|event| self.trigger_name(*event))
-            .collect();
+        for (event, what, is_move) in [
+            (INSERT, "INSERT", self.on.is_moved_by_insert),
+            (DELETE, "DELETE", self.on.is_moved_by_delete),
+        ] {
+            sql.push_str(&match is_move {
+                true => create(event, what, &always),
+                false => format!(
+                    "DROP TRIGGER IF EXISTS {} ON {table};\n",
+                    quote_ident(&self.trigger_name(event))
+                ),
+            });
+        }
+        let events = self.events().into_iter();
+        let names: Vec<_> = events.map(|event| self.trigger_name(event)).collect();
         sql.push_str(&always_sql(&table, &names));
         sql
     }

@@ -145,6 +145,13 @@ pub(crate) struct PathTable {
     pub relations: Vec<(String, String)>,
     /// True if an INSERT may move rows: nothing makes sure that no row below was there before.
     pub is_moved_by_insert: bool,
+    /// True if a DELETE may move rows: the lookup can find a key because a row is absent, and nothing
+    /// makes sure that no row below is there.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_moved_by_delete: bool,
+    /// True if rows may move to keys that the changed row does not tell.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub moves_elsewhere: bool,
     /// The way to the new key of a row.
     pub key: MoveKey,
 }

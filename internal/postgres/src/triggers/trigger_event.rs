@@ -38,13 +38,14 @@ pub(super) const UPDATE: TriggerEvent = TriggerEvent {
     suffix: "upd",
     tgtype_for: 16,
 };
+pub(super) const DELETE: TriggerEvent = TriggerEvent {
+    suffix: "del",
+    tgtype_for: 8,
+};
 pub(super) const TRIGGER_EVENTS: [TriggerEvent; 4] = [
     INSERT,
     UPDATE,
-    TriggerEvent {
-        suffix: "del",
-        tgtype_for: 8,
-    },
+    DELETE,
     TriggerEvent {
         suffix: "tru",
         tgtype_for: 32,

@@ -211,3 +211,83 @@ async fn partitioned_parent_tells_moves_between_partitions() {
         "a new partition"
     );
 }
+
+/// Lookups that give a linea a key because a row is absent.
+const GAINING: [&str; 8] = [
+    "SELECT coalesce(p.tienda_id, 20) FROM changed c LEFT JOIN pedidos p ON p.id = c.pedido_id",
+    "SELECT coalesce((SELECT p.tienda_id FROM pedidos p WHERE p.id = c.pedido_id), 20) FROM changed c",
+    "SELECT max(p.tienda_id) FROM changed c JOIN pedidos p ON p.id <= c.pedido_id",
+    "SELECT 20::bigint FROM changed c WHERE NOT EXISTS (SELECT FROM pedidos p WHERE p.id = c.pedido_id)",
+    "SELECT c.pedido_id FROM changed c EXCEPT SELECT p.id FROM pedidos p",
+    "SELECT p.tienda_id FROM changed c CROSS JOIN LATERAL (SELECT * FROM pedidos p WHERE p.id <= c.pedido_id ORDER BY p.id DESC LIMIT 1) p",
+    "SELECT DISTINCT ON (c.pedido_id) p.tienda_id FROM changed c JOIN pedidos p ON p.id <= c.pedido_id ORDER BY c.pedido_id, p.id DESC",
+    "SELECT v.tienda_id FROM changed c JOIN con_tienda v ON v.pedido_id = c.pedido_id",
+];
+/// Lookups whose rows have a key only because of rows that are there.
+const PLAIN: [&str; 3] = [
+    "SELECT p.tienda_id FROM changed c JOIN pedidos p ON p.id = c.pedido_id WHERE p.total >= 0",
+    "SELECT p.tienda_id FROM changed c JOIN pedidos p ON p.id = c.pedido_id UNION SELECT p.id FROM changed c, pedidos p WHERE p.id = c.pedido_id",
+    "WITH RECURSIVE sobre (id) AS (SELECT c.pedido_id FROM changed c UNION SELECT p.tienda_id FROM sobre s JOIN pedidos p ON p.id = s.id)
+     SELECT id FROM sobre",
+];
+
+#[tokio::test]
+async fn absent_row_that_gives_a_key_makes_changes_moves_of_every_key() {
+    let unguarded = format!(
+        "{SCHEMA} ALTER TABLE lineas DROP CONSTRAINT lineas_pedido_id_fkey;
+         CREATE VIEW con_tienda AS SELECT l.pedido_id, coalesce(p.tienda_id, 20) AS tienda_id FROM lineas l LEFT JOIN pedidos p ON p.id = l.pedido_id"
+    );
+    let mut scene = Scene::bare(&unguarded).await;
+    let mut id = 1;
+    for (lookups, is_moved) in [(&GAINING[..], true), (&PLAIN, false)] {
+        for lookup in lookups {
+            let tables = vec![pedidos(), via("lineas", lookup, &["pedido_id"])];
+            scene.install(&stream(&["tienda_id"], tables)).await;
+            scene.watch_tiendas(1..=20).await;
+            let told = scene
+                .told(&format!("DELETE FROM pedidos WHERE id = {id}"))
+                .await;
+            assert_eq!(told.contains("!*"), is_moved, "{lookup}: {told:?}");
+            // A change of what the lookup does not read is no move.
+            if lookup.contains("tienda_id") {
+                let update = format!("UPDATE pedidos SET tienda_id = 19 WHERE id = {}", id + 1);
+                let told = scene.told(&update).await;
+                assert_eq!(told.contains("!*"), is_moved, "{lookup}: {told:?}");
+                assert_eq!(told.contains("!19"), !is_moved, "{lookup}: {told:?}");
+            }
+            id += 2;
+        }
+    }
+}
+
+#[tokio::test]
+async fn foreign_key_lets_no_parent_of_a_linea_go_unseen() {
+    let mut scene = Scene::bare(SCHEMA).await;
+    let tables = vec![pedidos(), via("lineas", GAINING[0], &["pedido_id"])];
+    let outer = stream(&["tienda_id"], tables);
+    scene.install(&outer).await;
+    scene.watch_tiendas(1..=20).await;
+    scene
+        .check(&[
+            (
+                "INSERT INTO pedidos (id, tienda_id) VALUES (9000, 4)",
+                &["4"],
+            ),
+            ("DELETE FROM pedidos WHERE id = 9000", &["4"]),
+            // The lookup is not understood, so a change of what it reads may lead to any key.
+            (
+                "UPDATE pedidos SET tienda_id = 5 WHERE id = 1",
+                &["1", "5", "!*"],
+            ),
+        ])
+        .await;
+    let drop = "ALTER TABLE lineas DROP CONSTRAINT lineas_pedido_id_fkey";
+    scene.told(drop).await;
+    scene.install(&outer).await;
+    let delete = "DELETE FROM pedidos WHERE id = 2";
+    assert_eq!(scene.told(delete).await, set(&["2", "!*"]));
+    // The triggers of a lookup that needs none go.
+    scene.install(&ventas()).await;
+    let delete = "DELETE FROM pedidos WHERE id = 3";
+    assert_eq!(scene.told(delete).await, set(&["3"]));
+}
