@@ -132,7 +132,8 @@ impl KeyedServer {
     }
 }
 
-async fn has_citext() -> bool {
+/// Returns whether the server has the extension citext, and reports it if not.
+pub(crate) async fn has_citext() -> bool {
     let home = TestDatabase::create(&[]).await;
     let client = home.client().await;
     let sql = "SELECT FROM pg_available_extensions WHERE name = 'citext'";

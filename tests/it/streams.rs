@@ -3,6 +3,8 @@
 
 mod absent;
 mod convergence;
+mod extras;
+mod follower;
 mod history;
 mod shop;
 mod wire;
