@@ -9,7 +9,7 @@ use jiff::{Timestamp, ToSpan};
 
 use crate::order_model::{OrderChanges, Orders};
 use crate::script::{CitaWrite, KEYS, TRANSACTIONS, WIDE};
-use crate::topics::{TOTALS, first_topic_of_shop, order_topic};
+use crate::topics::{TOTALS, first_topic_of_shop, order_topic, topic_of_account};
 use latido_stream::OpenTransaction;
 
 /// A notification. It names a key by the first of its topics.
@@ -190,6 +190,16 @@ impl DatabaseModel {
             self.run_trigger(transaction, first_topic_of_shop(shop));
         }
         self.run_trigger(transaction, TOTALS);
+    }
+
+    /// Transfers goods from a shop to a shop. Each of the table's two triggers names one key.
+    pub(super) fn transfer(&mut self, transaction: usize, from: u8, to: u8) {
+        if let Some(open) = self.open(transaction) {
+            open.orders.transfers.push([from, to]);
+            for shop in [from, to] {
+                self.run_trigger(transaction, topic_of_account(shop));
+            }
+        }
     }
 
     /// Moves an order to a shop. A statement that would wait for another transaction does nothing,

@@ -1,13 +1,13 @@
 //! The effect of each step.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
 use crate::database_model::Notification;
 use crate::reads::{FailingKeys, ReadFault, SimulatedRead};
-use crate::script::{GroupMove, KEYS, SimStep, TRANSACTIONS, VIEWERS, stream_of};
-use crate::topics::{channel, topic, topics_of_key};
+use crate::script::{GroupMove, KEYS, SimStep, TRANSACTIONS, VIEWERS};
+use crate::topics::{INTERVAL, TOPICS, channel, is_paced, stream_number, topic, topics_of_key};
 use crate::violation::Violation;
 use crate::world::{LockHolderState, PendingHook, SimWorld};
 use latido_auth::Principal;
@@ -283,9 +283,9 @@ impl SimWorld {
                 }
                 vec![key]
             }
-            FailingKeys::OfStream(stream) => {
-                (0..KEYS).filter(|key| stream_of(*key) == stream).collect()
-            }
+            FailingKeys::OfStream(stream) => (0..TOPICS)
+                .filter(|key| stream_number(*key) == stream)
+                .collect(),
         };
         for viewer in &mut self.viewers {
             viewer.may_be_told.extend(&keys);
@@ -294,12 +294,30 @@ impl SimWorld {
 
     pub(super) fn finish(&mut self, read: SimulatedRead) {
         self.record_failure(read.failing_keys(None));
+        let asked = read.asked;
         if let Some((keys, seen)) = read.finish() {
             for key in keys {
+                self.record_pace(key, asked);
                 self.refused.remove(&key);
                 let answered = &mut self.answered[usize::from(key)];
                 *answered = (*answered).max(seen);
             }
+        }
+    }
+
+    /// Records that the viewers of a key get a row, and whether they do too soon after the last one.
+    fn record_pace(&mut self, key: u8, asked: Instant) {
+        if self.server.hub.latest_columns(&topic(key)) == LatestColumns::Unwatched {
+            return;
+        }
+        let losses = self.server.left(key);
+        let last = is_paced(key).then(|| self.paced.insert(key, (asked, losses)));
+        if let Some((before, losses_before)) = last.flatten()
+            && losses_before == losses
+            && asked < before + INTERVAL
+        {
+            let after = asked.saturating_duration_since(before);
+            self.too_soon = Some(format!("key {key} was read again after {after:?}"));
         }
     }
 

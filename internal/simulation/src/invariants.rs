@@ -32,6 +32,9 @@ impl SimWorld {
     pub(super) fn check_invariants(&self) -> Result<(), Violation> {
         self.check_sleep()?;
         (0..TOPICS).try_for_each(|key| self.check_key(key))?;
+        if let Some(violation) = &self.too_soon {
+            return Err(violation.clone());
+        }
         self.viewers
             .iter()
             .enumerate()
@@ -71,6 +74,12 @@ impl SimWorld {
                 return Err(format!(
                     "viewer {number} reads and was told of a failure of {name}: {}, and it fails: {is_unreadable}",
                     seen.is_told
+                ));
+            }
+            if seen.is_old != (is_unreadable && seen.version > 0) {
+                return Err(format!(
+                    "viewer {number} takes {name} for old: {}, and it fails: {is_unreadable}",
+                    seen.is_old
                 ));
             }
             if is_unreadable {

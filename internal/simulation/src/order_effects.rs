@@ -6,7 +6,7 @@ use crate::order_model::ORDERS;
 use crate::order_script::order_topic_number;
 use crate::order_step::OrderStep;
 use crate::script::{TRANSACTIONS, VIEWERS};
-use crate::topics::{SHOPS, channel, first_topic_of_shop, topic};
+use crate::topics::{ACCOUNTS, SHOPS, channel, first_topic_of_shop, stream_number, topic};
 use crate::world::SimWorld;
 use latido_stream::{ChangeHint, HintSink as _};
 
@@ -16,6 +16,10 @@ fn transaction(number: u8) -> usize {
 
 fn shop(number: u8) -> u8 {
     number % u8::try_from(SHOPS.len()).unwrap()
+}
+
+fn account(number: u8) -> u8 {
+    number % u8::try_from(ACCOUNTS.len()).unwrap()
 }
 
 impl SimWorld {
@@ -38,6 +42,24 @@ impl SimWorld {
             OrderStep::Move(number, order, to) => {
                 self.database
                     .move_order(transaction(number), order % ORDERS, shop(to));
+            }
+            OrderStep::Transfer(number, from, to) => {
+                let [from, to] = [from, to].map(account);
+                self.database.transfer(transaction(number), from, to);
+            }
+            OrderStep::Poison(number) => {
+                self.database.poisoned.insert(order_topic_number(number));
+            }
+            OrderStep::Cure(number) => {
+                self.database.poisoned.remove(&order_topic_number(number));
+            }
+            OrderStep::Break(number) => {
+                let stream = stream_number(order_topic_number(number));
+                self.database.broken.insert(stream);
+            }
+            OrderStep::Mend(number) => {
+                let stream = stream_number(order_topic_number(number));
+                self.database.broken.remove(&stream);
             }
             OrderStep::Prepare(number) => self.database.prepare(transaction(number)),
             OrderStep::ForgeMove(to) => self.deliver_move(first_topic_of_shop(shop(to))),

@@ -4,7 +4,7 @@
 use crate::order_model::ORDERS;
 use crate::order_step::OrderStep;
 use crate::script::{Script, SimStep, TRANSACTIONS, VIEWERS};
-use crate::topics::{SHOPS, TOPICS, first_topic_of_shop};
+use crate::topics::{SHOPS, TOPICS, first_topic_of_shop, topic_of_account};
 
 /// One seed in this many has orders.
 const ORDERS_ONE_IN: u8 = 3;
@@ -30,6 +30,7 @@ impl Script {
             self.steps.insert(at, step);
         }
         (0..EPISODES).for_each(|_| self.insert_spread(move_episode(&mut random), &mut random));
+        (0..EPISODES).for_each(|_| self.insert_spread(pace_episode(&mut random), &mut random));
         self
     }
 }
@@ -76,10 +77,32 @@ fn move_episode(random: &mut fastrand::Rng) -> Vec<SimStep> {
     steps
 }
 
+/// A key changes faster than its stream's interval, also while viewers leave and come back.
+fn pace_episode(random: &mut fastrand::Rng) -> Vec<SimStep> {
+    let (viewer, shop) = (random.u8(..), random.u8(0..3));
+    let number = topic_of_account(shop) - first_topic_of_shop(0);
+    let watch = SimStep::Order(OrderStep::Subscribe(viewer, number, false));
+    let writer = random.u8(0..u8::try_from(TRANSACTIONS).unwrap());
+    let mut steps = vec![SimStep::ReadFlow(true), watch, SimStep::Answer(0, true)];
+    for _ in 0..random.u8(3..8) {
+        steps.extend([
+            SimStep::Order(OrderStep::Transfer(writer, shop, random.u8(0..3))),
+            SimStep::Commit(writer),
+            SimStep::DeliverAll,
+            SimStep::Advance(random.u16(1..400)),
+        ]);
+        if random.u8(0..4) == 0 {
+            let leave = SimStep::Order(OrderStep::Unsubscribe(viewer, number, false));
+            steps.extend([leave, watch, SimStep::Answer(0, true)]);
+        }
+    }
+    steps
+}
+
 fn draw_step(random: &mut fastrand::Rng) -> SimStep {
     let (a, b, flag) = (random.u8(..), random.u8(..), random.bool());
     let transaction = random.u8(0..u8::try_from(TRANSACTIONS).unwrap());
-    SimStep::Order(match random.u8(0..40) {
+    SimStep::Order(match random.u8(0..56) {
         0..12 => OrderStep::AddLine(transaction, a, random.u8(1..6)),
         12..20 => OrderStep::Move(transaction, a, b),
         20..24 => OrderStep::BeginSnapshot(transaction),
@@ -87,6 +110,11 @@ fn draw_step(random: &mut fastrand::Rng) -> SimStep {
         32..36 => OrderStep::Unsubscribe(a, b, flag),
         36 => OrderStep::Prepare(transaction),
         37 => OrderStep::ForgeMove(a),
+        40..48 => OrderStep::Transfer(transaction, a, b),
+        48..52 => [OrderStep::Poison(a), OrderStep::Cure(a)][usize::from(flag)],
+        52 => OrderStep::Break(a),
+        53..55 => OrderStep::Mend(a),
+        55 => return SimStep::Examine,
         _ => return SimStep::Commit(transaction),
     })
 }

@@ -12,6 +12,14 @@ pub(super) enum OrderStep {
     AddLine(u8, u8, u8),
     /// Moves an order to a shop.
     Move(u8, u8, u8),
+    /// Transfers goods from a shop to a shop.
+    Transfer(u8, u8, u8),
+    /// Makes every read of this topic fail.
+    Poison(u8),
+    Cure(u8),
+    /// Makes the database refuse the query of this topic's stream, or accept it again.
+    Break(u8),
+    Mend(u8),
     /// Prepares a transaction for a two-phase commit.
     Prepare(u8),
     /// Delivers the notification of a move that never was.

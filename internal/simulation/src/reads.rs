@@ -8,8 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use crate::database_model::{DatabaseModel, zone};
-use crate::script::{KEYS, stream_of};
-use crate::topics::{key_number, topic};
+use crate::topics::{key_number, stream_number, topic};
 use latido_base::ident::Key;
 use latido_engine::{
     OpenTransaction, ReadError, ReadFuture, ReadRow, SnapshotReader, TransactionSource,
@@ -171,7 +170,7 @@ impl SimulatedRead {
         let is_rejected = match (fails, rows) {
             (Some(fault), _) => fault == ReadFault::Rejected,
             (None, Some(Err(ReadError::Broken(_)))) => {
-                return FailingKeys::OfStream(stream_of(self.keys[0]));
+                return FailingKeys::OfStream(stream_number(self.keys[0]));
             }
             (None, rows) => matches!(rows, Some(Err(ReadError::Rejected(_)))),
         };
@@ -237,7 +236,7 @@ fn select_rows(database: &DatabaseModel, keys: &[u8], todays: &[LocalDay]) -> Ro
     }
     if keys
         .iter()
-        .any(|key| *key < KEYS && database.broken.contains(&stream_of(*key)))
+        .any(|key| database.broken.contains(&stream_number(*key)))
     {
         return Err(ReadError::Broken(StreamProblem {
             summary: "refused".to_owned(),

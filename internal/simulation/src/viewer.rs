@@ -216,7 +216,7 @@ impl SimViewer {
             }
             "error" if message["data"]["code"] == "forbidden" => self.forget_channel(&name()),
             "error" if message["data"]["message"] == UNREADABLE_MESSAGE => {
-                self.on_unreadable(&name())?;
+                self.on_unreadable(&name(), jumped)?;
             }
             "authenticated" => {
                 self.ends_at_s = message["data"]["expires_at"].as_i64().unwrap_or_default()
@@ -242,7 +242,7 @@ impl SimViewer {
     }
 
     /// A viewer is told that a channel cannot be read only if its key or its stream failed.
-    fn on_unreadable(&mut self, name: &str) -> Result<(), Violation> {
+    fn on_unreadable(&mut self, name: &str, has_backlog: bool) -> Result<(), Violation> {
         if !self.may_be_told.contains(&topic_of_channel(name)) {
             return Err(format!(
                 "{name} works, and its viewer is told that it does not"
@@ -251,7 +251,11 @@ impl SimViewer {
         let Some(seen) = self.subscribed.get_mut(name) else {
             return Err(format!("an error of {name}, which it does not hold"));
         };
-        // A row between two errors may have been replaced by the second one.
+        // A subscription repeats the error. A row between two errors may have been replaced by the
+        // second one, if the viewer did not read.
+        if seen.is_told && !has_backlog && !std::mem::take(&mut seen.repeats) {
+            return Err(format!("{name} is called unreadable twice"));
+        }
         seen.is_told = true;
         Ok(())
     }

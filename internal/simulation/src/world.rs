@@ -56,6 +56,11 @@ pub(super) struct SimWorld {
     pub(super) refused: BTreeMap<u8, u64>,
     /// The number of commits that the newest answered read saw, by key.
     pub(super) answered: [u64; TOPICS as usize],
+    /// The last read of each key whose stream has an interval of its own, with the number of times
+    /// that the key had lost its last viewer by then.
+    pub(super) paced: BTreeMap<u8, (Instant, u64)>,
+    /// A read that came too soon after another one.
+    pub(super) too_soon: Option<Violation>,
     pub(super) permissions: Permissions,
     /// The rights that a recheck found withdrawn, and the time of the first such recheck.
     pub(super) withdrawn: BTreeMap<(usize, u8), Instant>,
@@ -107,6 +112,8 @@ impl SimWorld {
             hooks: Vec::new(),
             refused: BTreeMap::new(),
             answered: [0; TOPICS as usize],
+            paced: BTreeMap::new(),
+            too_soon: None,
             permissions,
             withdrawn: BTreeMap::new(),
             lock_holder: LockHolderState::Down,
@@ -140,6 +147,7 @@ impl SimWorld {
         self.requests.clear();
         self.hooks.clear();
         self.refused.clear();
+        self.paced.clear();
         self.database.drop_server_connections();
         (self.is_listener_up, self.lock_holder, self.lost) = (false, LockHolderState::Down, false);
         self.withdrawn.clear();
