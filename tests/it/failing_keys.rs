@@ -160,6 +160,35 @@ async fn http_readers_of_a_failing_key_are_told() {
     assert_eq!(answer.status(), 200);
 }
 
+/// Numbers that another client has are not old ones of this client, which has none.
+#[tokio::test(flavor = "multi_thread")]
+async fn late_event_stream_of_a_failing_key_has_no_old_numbers() {
+    let (app, db, mut socket, token) = start().await;
+    socket.subscribe_as("ratios:k1", "ratios").await;
+    execute(&db, "UPDATE valores SET n = 0 WHERE k = 'k1'").await;
+    assert_unavailable(&next_on(&mut socket, "ratios:k1").await, "ratios:k1");
+    let request = app.request(Method::GET, "/events?channel=ratios:k1&channel=ratios:k2");
+    let answer = request.bearer_auth(&token).send().await.expect("events");
+    let mut events = answer.bytes_stream();
+    let mut text = String::new();
+    let mut until = async |end: &str| {
+        while !text.contains(end) {
+            let bytes = events.next().await.expect("an event").expect("bytes");
+            text.push_str(std::str::from_utf8(&bytes).expect("UTF-8"));
+        }
+        text.clone()
+    };
+    until("event:error").await;
+    execute(&db, "UPDATE valores SET n = 1 WHERE k = 'k1'").await;
+    let told = until(r#""tenth":10"#).await;
+    execute(&db, "UPDATE valores SET n = 1 WHERE k = 'k2'").await;
+    let all = until(r#""channel":"ratios:k2","v""#).await;
+    assert!(
+        !told.contains("event:status") && !all.contains("event:status"),
+        "{all}"
+    );
+}
+
 fn channel_status(channel: &str, data: Value) -> Value {
     json!({"type": "status", "channel": channel, "data": data})
 }

@@ -217,6 +217,82 @@ fn errors_of_all_streams_are_reported_together() {
     }
 }
 
+/// Returns the mistakes of a stream with these settings behind its query.
+fn stream_errors(settings: &str) -> String {
+    parse_errors(&format!("[streams.a]\nquery = \"SELECT 1\"\n{settings}"))
+}
+
+#[test]
+fn errors_of_keys_and_parameters_say_what_was_expected() {
+    let nine: String = (0..9)
+        .map(|n| format!("p{n} = {{ type = \"date\" }}\n"))
+        .collect();
+    let params = |text: &str| format!("keys = [\"k\"]\n[streams.a.params]\n{text}");
+    let tables = |text: &str| format!("keys = [\"k\", \"m\"]\n{text}");
+    let entry = |way: &str| format!("[[streams.a.tables]]\ntable = \"t\"\n{way}\n");
+    for (settings, expected) in [
+        (
+            "keys = [\"k\", \"k\"]".to_owned(),
+            "keys: \"k\" comes twice",
+        ),
+        ("keys = [\"timestamp\"]".to_owned(), "is the protocol's own"),
+        (
+            "key_field = \"k\"\nkeys = [\"k\"]".to_owned(),
+            "stands beside key_field",
+        ),
+        (
+            "keys = []\ninterval_ms = 3600001".to_owned(),
+            "interval_ms: expected 0 to 3600000 milliseconds",
+        ),
+        (params(&nine), "params: expected at most 8 parameters"),
+        (
+            params("token = { type = \"date\" }"),
+            "params.token: is the name of the token in addresses",
+        ),
+        (
+            params("k = { type = \"date\" }"),
+            "params.k: is a key part already",
+        ),
+        (
+            params("n = { type = \"integer\", default = \"x\" }"),
+            "params.n: default: expected an integer",
+        ),
+        (
+            params("n = { type = \"integer\", max_length = 3 }"),
+            "max_length is for type",
+        ),
+        (
+            tables(&entry("key = \"k\"")),
+            "\"t\" names 1 key columns; expected one for each key part (k, m)",
+        ),
+        (
+            tables(&entry("key = [\"k\", \"m\"]\nvia = \"SELECT 1\"")),
+            "\"t\" has both key and via",
+        ),
+        // Every key is named twice, in either order.
+        (
+            tables(&format!("{}{}", entry("key = [\"a\", \"b\"]"), entry(""))),
+            "\"t\" comes twice",
+        ),
+        (
+            tables(&format!("{}{}", entry(""), entry("key = [\"a\", \"b\"]"))),
+            "\"t\" comes twice",
+        ),
+    ] {
+        let errors = stream_errors(&settings);
+        assert!(errors.contains(expected), "{settings}\n{errors}");
+    }
+    let two = tables(&format!(
+        "{}{}",
+        entry("key = [\"a\", \"b\"]"),
+        entry("key = [\"c\", \"b\"]")
+    ));
+    assert!(
+        stream_errors(&two).starts_with("accepted"),
+        "two keys in a row"
+    );
+}
+
 #[test]
 fn all_errors_of_one_stream_are_reported_together() {
     let text = parse_errors(

@@ -4,7 +4,7 @@ use jiff::civil::date;
 use jiff::tz::TimeZone;
 use latido_base::ident::{Key, StreamId, UserId};
 use latido_postgres::{Config, Database, DatabaseError};
-use latido_stream::{Catalog, KeyType, LocalDay, Stream, StreamRow, ZoneRule};
+use latido_stream::{Catalog, KeyType, LocalDay, Param, ParamKind, Stream, StreamRow, ZoneRule};
 
 use super::pooler_proxy::{PoolerBehaviour, PoolerProxy};
 use super::{A, B, builtin, empty_database, estadisticas, schema_database};
@@ -225,6 +225,40 @@ async fn invalid_streams_are_reported_with_the_missing_part() {
             "{query}: {error}"
         );
         assert!(!matches!(error, DatabaseError::Unavailable { .. }));
+    }
+}
+
+#[tokio::test]
+async fn parameters_of_another_form_are_reported() {
+    let (_home, _client, database) = schema_database().await;
+    for (query, expected) in [
+        (
+            "SELECT k, desde, 1 AS n FROM unnest($1::text[], $2::date[], $3::date[], $4::date[]) AS u (k, hoy, manana, desde)",
+            "$3 an array for desde",
+        ),
+        (
+            "SELECT k, desde, 1 AS n FROM unnest($1::text[], $2::date[], $3::text[]) AS u (k, hoy, desde)",
+            "$3 an array for desde",
+        ),
+        (
+            "SELECT k, desde::text, 1 AS n FROM unnest($1::text[], $2::date[], $3::date[]) AS u (k, hoy, desde)",
+            "desde as ",
+        ),
+    ] {
+        let desde = Param {
+            name: "desde".to_owned(),
+            kind: ParamKind::Date,
+            default: None,
+        };
+        let catalog = Catalog::new(vec![Stream {
+            query: query.to_owned(),
+            params: vec![desde],
+            authorize_query: None,
+            tables: Vec::new(),
+            ..estadisticas()
+        }]);
+        let error = database.prepare(&catalog).await.unwrap_err().to_string();
+        assert!(error.contains(expected), "{query}: {error}");
     }
 }
 

@@ -242,6 +242,17 @@ mod tests {
         }
     }
 
+    /// As PostgreSQL 15 computes them, with the hash of each part as the seed of the next.
+    #[test]
+    fn locks_of_a_key_depend_on_each_part_in_its_place() {
+        assert_eq!(lock_pair("totales", []), [538, 1543]);
+        assert_eq!(lock_pair("cajas", ["7", "c/1"]), [795, 1032]);
+        assert_eq!(
+            lock_pair("cajas", ["7", "ñandú", "2026-11-30"]),
+            [790, 1998]
+        );
+    }
+
     #[test]
     fn two_locks_of_a_key_always_differ() {
         for n in 0..10_000 {

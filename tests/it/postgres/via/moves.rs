@@ -212,6 +212,55 @@ async fn partitioned_parent_tells_moves_between_partitions() {
     );
 }
 
+#[tokio::test]
+async fn parent_with_two_keys_tells_both() {
+    let two = format!("{SCHEMA} ALTER TABLE pedidos ADD destino_id bigint");
+    let mut scene = Scene::bare(&two).await;
+    let lookup = "SELECT k.id FROM changed c JOIN pedidos p ON p.id = c.pedido_id CROSS JOIN LATERAL (VALUES (p.tienda_id), (p.destino_id)) AS k (id)";
+    let tables = vec![
+        by_columns("pedidos", &["tienda_id"], &["tienda_id", "total"]),
+        by_columns("pedidos", &["destino_id"], &["destino_id", "total"]),
+        via("lineas", lookup, &["pedido_id"]),
+    ];
+    scene.install(&stream(&["tienda_id"], tables)).await;
+    scene.watch_tiendas(1..=20).await;
+    scene
+        .check(&[(
+            "UPDATE pedidos SET destino_id = 9 WHERE id = 1",
+            &["9", "!1", "!9"],
+        )])
+        .await;
+}
+
+/// An UPDATE that takes a row to another partition fires no trigger for UPDATE.
+#[tokio::test]
+async fn partitioned_parent_behind_a_foreign_key_tells_moves_between_partitions() {
+    let schema = "CREATE TABLE pedidos (id bigint, region int, tienda_id bigint, total numeric DEFAULT 0, PRIMARY KEY (id, region)) PARTITION BY LIST (region);
+        CREATE TABLE pedidos_a PARTITION OF pedidos FOR VALUES IN (1); CREATE TABLE pedidos_b PARTITION OF pedidos FOR VALUES IN (2);
+        INSERT INTO pedidos SELECT i, 1, i FROM generate_series(1, 9) i;
+        CREATE TABLE lineas (id bigserial PRIMARY KEY, pedido_id bigint, region int, cantidad int DEFAULT 1,
+                             FOREIGN KEY (pedido_id, region) REFERENCES pedidos ON UPDATE CASCADE ON DELETE CASCADE)";
+    let lookup = "SELECT p.tienda_id FROM changed c JOIN pedidos p ON p.id = c.pedido_id AND p.region = c.region";
+    let tables = vec![
+        pedidos(),
+        via("lineas", lookup, &["pedido_id", "region", "cantidad"]),
+    ];
+    let mut scene = Scene::new(schema, &stream(&["tienda_id"], tables)).await;
+    scene.watch_tiendas(1..=20).await;
+    scene
+        .check(&[
+            (
+                "UPDATE pedidos SET tienda_id = 12 WHERE id = 3",
+                &["3", "12", "!12"],
+            ),
+            (
+                "UPDATE pedidos SET region = 2, tienda_id = 14 WHERE id = 3",
+                &["12", "14", "!14"],
+            ),
+        ])
+        .await;
+}
+
 /// Lookups that give a linea a key because a row is absent.
 const GAINING: [&str; 8] = [
     "SELECT coalesce(p.tienda_id, 20) FROM changed c LEFT JOIN pedidos p ON p.id = c.pedido_id",

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures_util::SinkExt;
 
 use super::super::triggers::set;
-use super::{SCHEMA, Scene, ventas};
+use super::{LOOKUP, SCHEMA, Scene, pedidos, stream, ventas, via};
 
 #[tokio::test]
 async fn changed_rows_tell_the_keys_of_their_parents() {
@@ -31,6 +31,41 @@ async fn changed_rows_tell_the_keys_of_their_parents() {
             ("UPDATE lineas SET pedido_id = CASE id WHEN 26 THEN 27 ELSE 26 END WHERE id IN (26, 27)", nothing),
         ])
         .await;
+}
+
+/// What the lookup reads need not be listed.
+#[tokio::test]
+async fn row_that_moves_concerns_both_keys_whatever_is_listed() {
+    let tables = vec![pedidos(), via("lineas", LOOKUP, &["cantidad"])];
+    let mut scene = Scene::new(SCHEMA, &stream(&["tienda_id"], tables)).await;
+    scene.watch_tiendas(1..=20).await;
+    scene
+        .check(&[
+            ("UPDATE lineas SET pedido_id = 2 WHERE id = 1", &["1", "2"]),
+            (
+                "UPDATE lineas SET pedido_id = pedido_id + 1 WHERE id IN (3, 5)",
+                &["3", "4", "5", "6"],
+            ),
+            ("UPDATE lineas SET precio = 9 WHERE id = 7", &[]),
+        ])
+        .await;
+}
+
+/// Rows are compared as text, in which a session may round numbers.
+#[tokio::test]
+async fn session_that_rounds_numbers_hides_no_change() {
+    let schema = format!("{SCHEMA} ALTER TABLE lineas ADD peso float8 NOT NULL DEFAULT 1");
+    let tables = vec![pedidos(), via("lineas", LOOKUP, &["pedido_id", "peso"])];
+    let mut scene = Scene::new(&schema, &stream(&["tienda_id"], tables)).await;
+    scene.watch_tiendas(1..=20).await;
+    let rounded = "SET extra_float_digits = -10; UPDATE lineas SET peso = peso + 1e-12 WHERE id";
+    for (rows, told) in [("= 1", set(&["1"])), ("IN (2, 3)", set(&["2", "3"]))] {
+        assert_eq!(
+            scene.told(&format!("{rounded} {rows}")).await,
+            told,
+            "{rows}"
+        );
+    }
 }
 
 #[tokio::test]

@@ -46,6 +46,15 @@ async fn keys_of_several_parts_are_told_as_tuples() {
                     &["[1/a ñ/1]", "[1/b]"],
                 ),
                 ("UPDATE ventas SET total = total, dia = '2026-12-02'", &[]),
+                // A row that moves concerns both its keys, whatever is listed.
+                (
+                    "UPDATE ventas SET caja = 'b' WHERE id = 1",
+                    &["[1/a ñ/1]", "[1/b]"],
+                ),
+                (
+                    "UPDATE ventas SET caja = 'a ñ/1' WHERE id = 1",
+                    &["[1/a ñ/1]", "[1/b]"],
+                ),
                 (
                     "UPDATE ventas SET tienda = 3, total = 3 WHERE id = 3",
                     moved,
