@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use crate::builtin;
 use crate::column_sets::{ColumnSets, column_name, merge};
 use crate::facts::{FunctionFacts, OperatorFacts, PendingFacts, RelationFacts};
+use crate::keys::{KeyProblem, KeyProof, LookupAnswer, NotProven, NotProvenReason, TableLookups};
 use crate::narrow::narrow;
 use crate::node::{UnreadableTree, Value};
 use crate::note::Note;
@@ -51,6 +52,8 @@ pub struct Exploration {
     pub(crate) reads: ColumnSets,
     pub(crate) deep: ColumnSets,
     pub(crate) notes: BTreeSet<Note>,
+    /// The number of key parts, if lookups are asked for.
+    key_parts: Option<usize>,
 }
 
 impl Exploration {
@@ -76,6 +79,7 @@ impl Exploration {
             reads: ColumnSets::new(),
             deep: ColumnSets::new(),
             notes: BTreeSet::new(),
+            key_parts: None,
         };
         if builtin::has_clock_literal(query) {
             exploration.notes.insert(Note::ClockLiteral);
@@ -83,6 +87,13 @@ impl Exploration {
         exploration.follow(&tree, Origin::Query)?;
         exploration.tree = tree;
         Ok(exploration)
+    }
+
+    /// Asks also for the way from each table to the keys. The first `key_parts` parameters of the query
+    /// are arrays of key parts, and its first outputs are these parts; 0 is a stream without a key.
+    /// Call it before [`Exploration::pending`].
+    pub fn prove_keys(&mut self, key_parts: usize) {
+        self.key_parts = Some(key_parts);
     }
 
     /// Returns the facts that are needed next.
@@ -161,9 +172,36 @@ impl Exploration {
             .filter_map(|(oid, columns)| self.table_reads(*oid, columns))
             .collect();
         tables.sort_by(|a, b| (&a.schema, &a.name).cmp(&(&b.schema, &b.name)));
+        let keys = self.key_parts.map(|count| self.key_proof(count, &tables));
         QueryReads {
             tables,
             notes: self.notes,
+            keys,
+        }
+    }
+
+    fn key_proof(&self, count: usize, tables: &[TableReads]) -> KeyProof {
+        let problem = KeyProblem::NotUnderstood;
+        let answer = match count {
+            0 => LookupAnswer::EveryKey,
+            _ => LookupAnswer::NotProven(NotProven {
+                reason: NotProvenReason::Key(problem.clone()),
+                suggestions: Vec::new(),
+            }),
+        };
+        let lookups = tables.iter().map(|table| TableLookups {
+            oid: table.oid,
+            schema: table.schema.clone(),
+            name: table.name.clone(),
+            answer: answer.clone(),
+        });
+        KeyProof {
+            key: if count == 0 {
+                Ok(Vec::new())
+            } else {
+                Err(problem)
+            },
+            tables: lookups.collect(),
         }
     }
 

@@ -4,6 +4,10 @@
 //! hold, and that `debug_print_parse` prints. Its form has been the same from PostgreSQL 14 to 18,
 //! but it is no promised interface: an unknown form is refused, never guessed.
 //!
+//! [`Exploration::prove_keys`] also asks how a changed row of each table leads to the keys whose
+//! result it can alter ([`KeyProof`]). A lookup is proven from the equalities of the query, or a person is
+//! asked.
+//!
 //! The crate is pure. [`Exploration`] names the catalog entries that it needs, the caller reads
 //! them from the database, and [`Exploration::finish`] returns the answer.
 
@@ -12,6 +16,7 @@ mod builtin;
 mod column_sets;
 mod exploration;
 mod facts;
+mod keys;
 mod narrow;
 mod node;
 mod note;
@@ -23,6 +28,10 @@ mod visit;
 
 pub use exploration::Exploration;
 pub use facts::{FunctionFacts, OperatorFacts, PendingFacts, RelationFacts};
+pub use keys::{
+    KeyMixing, KeyPart, KeyProblem, KeyProof, Lookup, LookupAnswer, NotProven, NotProvenReason,
+    Suggestion, SuggestionOrigin, TableLookups,
+};
 pub use node::{Node, UnreadableTree, Value};
 pub use note::Note;
 pub use parse::parse_tree;

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use crate::keys::KeyProof;
 use crate::note::Note;
 
 /// What a query reads.
@@ -12,6 +13,9 @@ pub struct QueryReads {
     pub tables: Vec<TableReads>,
     /// What else is to be said about the query.
     pub notes: BTreeSet<Note>,
+    /// The way from each table to the keys, if
+    /// [`Exploration::prove_keys`](crate::Exploration::prove_keys) asked for it.
+    pub keys: Option<KeyProof>,
 }
 
 impl QueryReads {

@@ -29,7 +29,7 @@ pub fn tree(bytes: &[u8]) {
             return;
         }
     }
-    let QueryReads { tables, notes } = exploration.finish();
+    let QueryReads { tables, notes, .. } = exploration.finish();
     assert!(tables.iter().all(|table| asked.contains(&table.oid)));
     assert!(notes.iter().all(|note| !note.to_string().is_empty()));
 }

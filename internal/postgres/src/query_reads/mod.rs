@@ -33,13 +33,30 @@ impl Database {
         self.query_reads_typed(query, &[]).await
     }
 
+    /// Returns the same with the way from each table to the keys, [`QueryReads::keys`]. The first
+    /// `key_parts` parameters are arrays of key parts; 0 is a stream without a key.
+    ///
+    /// # Errors
+    /// Returns the errors of [`Database::query_reads`].
+    pub async fn query_lookups(
+        &self,
+        query: &str,
+        key_parts: usize,
+    ) -> Result<QueryReads, QueryReadsError> {
+        let examination = Examination {
+            key_parts: Some(key_parts),
+            ..Examination::of(query, &[])
+        };
+        examination.run(self).await
+    }
+
     /// Returns the same for a query whose first parameters have these types.
     pub(super) async fn query_reads_typed(
         &self,
         query: &str,
         types: &[Type],
     ) -> Result<QueryReads, QueryReadsError> {
-        infer_in_time(self, query, types, TreeSource::Stored).await
+        Examination::of(query, types).run(self).await
     }
 
     /// Returns the same without creating anything, not even for a moment. A function whose body is
@@ -51,7 +68,11 @@ impl Database {
         &self,
         query: &str,
     ) -> Result<QueryReads, QueryReadsError> {
-        infer_in_time(self, query, &[], TreeSource::Printed).await
+        let examination = Examination {
+            source: TreeSource::Printed,
+            ..Examination::of(query, &[])
+        };
+        examination.run(self).await
     }
 }
 
@@ -64,27 +85,42 @@ enum TreeSource {
     Printed,
 }
 
-async fn infer_in_time(
-    database: &Database,
-    query: &str,
-    types: &[Type],
+/// What is asked about a query.
+#[derive(Debug, Clone, Copy)]
+struct Examination<'a> {
+    query: &'a str,
+    /// The types of the first parameters.
+    types: &'a [Type],
+    /// The number of key parts, if the ways from the tables to the keys are asked for.
+    key_parts: Option<usize>,
     source: TreeSource,
-) -> Result<QueryReads, QueryReadsError> {
-    timeout(TOTAL_TIMEOUT, infer(database, query, types, source))
-        .await
-        .unwrap_or_else(|_| {
-            let reason = "no answer while examining what a query reads";
-            Err(DatabaseError::unavailable(reason).into())
-        })
+}
+
+impl<'a> Examination<'a> {
+    fn of(query: &'a str, types: &'a [Type]) -> Self {
+        Self {
+            query,
+            types,
+            key_parts: None,
+            source: TreeSource::Stored,
+        }
+    }
+
+    async fn run(self, database: &Database) -> Result<QueryReads, QueryReadsError> {
+        timeout(TOTAL_TIMEOUT, infer(database, self))
+            .await
+            .unwrap_or_else(|_| {
+                let reason = "no answer while examining what a query reads";
+                Err(DatabaseError::unavailable(reason).into())
+            })
+    }
 }
 
 async fn infer(
     database: &Database,
-    query: &str,
-    types: &[Type],
-    source: TreeSource,
+    examination: Examination<'_>,
 ) -> Result<QueryReads, QueryReadsError> {
-    let session = match source {
+    let session = match examination.source {
         TreeSource::Stored => InferenceSession::open(database).await?,
         TreeSource::Printed => InferenceSession::open_read_only(database).await?,
     };
@@ -92,7 +128,7 @@ async fn infer(
     if major > NEWEST_MAJOR {
         return Err(QueryReadsError::UnknownVersion { major });
     }
-    let result = explore(&session, database, query, types, source).await;
+    let result = explore(&session, database, examination).await;
     session.close().await;
     result
 }
@@ -100,10 +136,14 @@ async fn infer(
 async fn explore(
     session: &InferenceSession,
     database: &Database,
-    query: &str,
-    types: &[Type],
-    source: TreeSource,
+    examination: Examination<'_>,
 ) -> Result<QueryReads, QueryReadsError> {
+    let Examination {
+        query,
+        types,
+        key_parts,
+        source,
+    } = examination;
     let stored = match source {
         TreeSource::Stored => session.stored_tree(query, types).await?,
         TreeSource::Printed => None,
@@ -116,6 +156,9 @@ async fn explore(
         }
     };
     let mut exploration = Exploration::start(query, &tree)?;
+    if let Some(key_parts) = key_parts {
+        exploration.prove_keys(key_parts);
+    }
     loop {
         let pending = exploration.pending();
         if pending.is_empty() {
