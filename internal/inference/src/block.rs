@@ -35,6 +35,11 @@ struct Block<'a> {
     entries: HashMap<usize, EntryContents>,
     /// The blocks of sub-selects in expressions, by the address of their node.
     links: HashMap<usize, BlockId>,
+    /// The range-table entry whose rows this block gives. The query and sub-selects in expressions
+    /// have none.
+    outer: Option<(BlockId, usize)>,
+    /// True for a CTE that reads itself.
+    is_recursive: bool,
 }
 
 impl<'a> Blocks<'a> {
@@ -54,8 +59,20 @@ impl<'a> Blocks<'a> {
             parent,
             entries: HashMap::new(),
             links: HashMap::new(),
+            outer: None,
+            is_recursive: false,
         });
         self.all.len() - 1
+    }
+
+    /// Returns the range-table entry whose rows a block gives.
+    pub(crate) fn outer(&self, block: BlockId) -> Option<(BlockId, usize)> {
+        self.all[block].outer
+    }
+
+    /// Returns whether a block is a CTE that reads itself.
+    pub(crate) fn is_recursive(&self, block: BlockId) -> bool {
+        self.all[block].is_recursive
     }
 
     pub(crate) fn query(&self, block: BlockId) -> &'a Node {
@@ -83,6 +100,7 @@ impl<'a> Blocks<'a> {
             return None;
         }
         let entry = self.entry(block, position)?;
+        let mut is_recursive = false;
         let found = match entry.number::<u32>("rtekind").ok()? {
             entry_kind::SUBQUERY => {
                 let query = entry.field("subquery").as_node()?;
@@ -98,10 +116,15 @@ impl<'a> Blocks<'a> {
                 let mut ctes = self.query(home).nodes("cteList");
                 let cte = ctes.find(|cte| cte.field("ctename") == name)?;
                 let query = cte.field("ctequery").as_node()?;
+                is_recursive = cte.flag("cterecursive").ok()?;
                 EntryContents::Block(self.add(query, Some(home)))
             }
             _ => EntryContents::Other,
         };
+        if let EntryContents::Block(inner) = found {
+            self.all[inner].outer = Some((block, position));
+            self.all[inner].is_recursive = is_recursive;
+        }
         self.all[block].entries.insert(position, found);
         Some(found)
     }
@@ -111,6 +134,9 @@ impl<'a> Blocks<'a> {
         let address = std::ptr::from_ref(link).addr();
         if let Some(known) = self.all[block].links.get(&address) {
             return Some(*known);
+        }
+        if self.all.len() > MAX_BLOCKS {
+            return None;
         }
         let id = self.add(link.field("subselect").as_node()?, Some(block));
         self.all[block].links.insert(address, id);

@@ -4,8 +4,10 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use crate::builtin;
 use crate::column_sets::{ColumnSets, column_name, merge};
-use crate::facts::{FunctionFacts, OperatorFacts, PendingFacts, RelationFacts};
-use crate::keys::{KeyProblem, KeyProof, LookupAnswer, NotProven, NotProvenReason, TableLookups};
+use crate::facts::{
+    CatalogFacts, EqualityFacts, FunctionFacts, PendingFacts, RelationFacts, TypeFacts,
+};
+use crate::keys::{KeyCatalog, KeyNeed, KeyProof, Question, prove};
 use crate::narrow::narrow;
 use crate::node::{UnreadableTree, Value};
 use crate::note::Note;
@@ -34,13 +36,15 @@ pub(crate) enum Step {
     Operator(u32),
     /// The body of a function, whose own facts are known.
     Body(u32),
+    /// What only the proof of keys needs.
+    Key(KeyNeed),
 }
 
 /// The search for everything that a query reads. Supply the facts that [`Exploration::pending`]
 /// names until none is missing, then call [`Exploration::finish`].
 #[derive(Debug)]
 pub struct Exploration {
-    tree: Value,
+    pub(crate) tree: Value,
     pub(crate) steps: Vec<Step>,
     pub(crate) relations: HashMap<u32, RelationFacts>,
     pub(crate) functions: HashMap<u32, FunctionFacts>,
@@ -52,8 +56,15 @@ pub struct Exploration {
     pub(crate) reads: ColumnSets,
     pub(crate) deep: ColumnSets,
     pub(crate) notes: BTreeSet<Note>,
+    /// The tables that functions and policies read.
+    pub(crate) in_functions: HashSet<u32>,
     /// The number of key parts, if lookups are asked for.
-    key_parts: Option<usize>,
+    pub(crate) key_parts: Option<usize>,
+    pub(crate) types: HashMap<u32, TypeFacts>,
+    pub(crate) equalities: HashMap<u32, EqualityFacts>,
+    pub(crate) requested: HashSet<KeyNeed>,
+    /// The number of relations that were followed along foreign keys.
+    pub(crate) ancestors: usize,
 }
 
 impl Exploration {
@@ -79,7 +90,12 @@ impl Exploration {
             reads: ColumnSets::new(),
             deep: ColumnSets::new(),
             notes: BTreeSet::new(),
+            in_functions: HashSet::new(),
             key_parts: None,
+            types: HashMap::new(),
+            equalities: HashMap::new(),
+            requested: HashSet::new(),
+            ancestors: 0,
         };
         if builtin::has_clock_literal(query) {
             exploration.notes.insert(Note::ClockLiteral);
@@ -94,6 +110,7 @@ impl Exploration {
     /// Call it before [`Exploration::pending`].
     pub fn prove_keys(&mut self, key_parts: usize) {
         self.key_parts = Some(key_parts);
+        self.request_key_facts();
     }
 
     /// Returns the facts that are needed next.
@@ -106,6 +123,9 @@ impl Exploration {
                 Step::Function(oid) => pending.functions.push(*oid),
                 Step::Operator(oid) => pending.operators.push(*oid),
                 Step::Body(oid) => pending.bodies.push(*oid),
+                Step::Key(KeyNeed::Type(oid)) => pending.types.push(*oid),
+                Step::Key(KeyNeed::Equality(oid)) => pending.equalities.push(*oid),
+                Step::Key(KeyNeed::Ancestor(oid)) => pending.relations.push(*oid),
             }
         }
         for list in [
@@ -113,6 +133,8 @@ impl Exploration {
             &mut pending.functions,
             &mut pending.operators,
             &mut pending.bodies,
+            &mut pending.equalities,
+            &mut pending.types,
         ] {
             list.sort_unstable();
             list.dedup();
@@ -120,23 +142,20 @@ impl Exploration {
         pending
     }
 
-    /// Continues with the facts that were pending. `bodies` holds the trees of functions whose body
-    /// is text; a function that is missing there hides what it reads.
+    /// Continues with the facts that were pending.
     ///
     /// # Errors
     /// Returns an error if the query turns out to write or to lock rows, or if a tree is of an
     /// unknown form.
-    pub fn supply(
-        &mut self,
-        relations: Vec<RelationFacts>,
-        functions: Vec<FunctionFacts>,
-        operators: &[OperatorFacts],
-        bodies: &HashMap<u32, String>,
-    ) -> Result<(), Refusal> {
+    pub fn supply(&mut self, facts: CatalogFacts) -> Result<(), Refusal> {
         self.relations
-            .extend(relations.into_iter().map(|facts| (facts.oid, facts)));
+            .extend(facts.relations.into_iter().map(|facts| (facts.oid, facts)));
         self.functions
-            .extend(functions.into_iter().map(|facts| (facts.oid, facts)));
+            .extend(facts.functions.into_iter().map(|facts| (facts.oid, facts)));
+        self.equalities
+            .extend(facts.equalities.into_iter().map(|facts| (facts.oid, facts)));
+        self.types
+            .extend(facts.types.into_iter().map(|facts| (facts.oid, facts)));
         if self.relations.len() + self.functions.len() > MAX_OBJECTS {
             return Err(UnreadableTree::new("it reaches too many objects").into());
         }
@@ -145,13 +164,16 @@ impl Exploration {
                 Step::Relation(used, origin) => self.visit_relation(&used, origin)?,
                 Step::Function(oid) => self.visit_function(oid)?,
                 Step::Operator(oid) => {
-                    if let Some(found) = operators.iter().find(|facts| facts.oid == oid) {
+                    let mut operators = facts.operators.iter();
+                    if let Some(found) = operators.find(|facts| facts.oid == oid) {
                         self.add_function(found.function);
                     }
                 }
-                Step::Body(oid) => self.visit_body(oid, bodies.get(&oid))?,
+                Step::Body(oid) => self.visit_body(oid, facts.bodies.get(&oid))?,
+                Step::Key(_) => {}
             }
         }
+        self.request_key_facts();
         Ok(())
     }
 
@@ -172,7 +194,9 @@ impl Exploration {
             .filter_map(|(oid, columns)| self.table_reads(*oid, columns))
             .collect();
         tables.sort_by(|a, b| (&a.schema, &a.name).cmp(&(&b.schema, &b.name)));
-        let keys = self.key_parts.map(|count| self.key_proof(count, &tables));
+        let keys = self
+            .key_parts
+            .and_then(|count| self.key_proof(count, &tables));
         QueryReads {
             tables,
             notes: self.notes,
@@ -180,29 +204,21 @@ impl Exploration {
         }
     }
 
-    fn key_proof(&self, count: usize, tables: &[TableReads]) -> KeyProof {
-        let problem = KeyProblem::NotUnderstood;
-        let answer = match count {
-            0 => LookupAnswer::EveryKey,
-            _ => LookupAnswer::NotProven(NotProven {
-                reason: NotProvenReason::Key(problem.clone()),
-                suggestions: Vec::new(),
-            }),
-        };
-        let lookups = tables.iter().map(|table| TableLookups {
-            oid: table.oid,
-            schema: table.schema.clone(),
-            name: table.name.clone(),
-            answer: answer.clone(),
-        });
-        KeyProof {
-            key: if count == 0 {
-                Ok(Vec::new())
-            } else {
-                Err(problem)
+    fn key_proof(&self, key_parts: usize, tables: &[TableReads]) -> Option<KeyProof> {
+        let question = Question {
+            query: self.tree.first_query()?,
+            views: &self.views,
+            catalog: KeyCatalog {
+                relations: &self.relations,
+                functions: &self.functions,
+                types: &self.types,
+                equalities: &self.equalities,
             },
-            tables: lookups.collect(),
-        }
+            key_parts,
+            tables,
+            in_functions: &self.in_functions,
+        };
+        Some(prove(&question))
     }
 
     /// Adds to the narrowed columns what functions and policies read. 18 stores the whole row of a

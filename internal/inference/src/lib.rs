@@ -27,7 +27,10 @@ mod relation_use;
 mod visit;
 
 pub use exploration::Exploration;
-pub use facts::{FunctionFacts, OperatorFacts, PendingFacts, RelationFacts};
+pub use facts::{
+    CatalogFacts, EqualityFacts, ForeignKeyFacts, FunctionFacts, OperatorFacts, PendingFacts,
+    RelationFacts, TypeFacts,
+};
 pub use keys::{
     KeyMixing, KeyPart, KeyProblem, KeyProof, Lookup, LookupAnswer, NotProven, NotProvenReason,
     Suggestion, SuggestionOrigin, TableLookups,

@@ -8,6 +8,7 @@ pub(crate) mod entry_kind {
     pub(crate) const RELATION: u32 = 0;
     pub(crate) const SUBQUERY: u32 = 1;
     pub(crate) const JOIN: u32 = 2;
+    pub(crate) const FUNCTION: u32 = 3;
     pub(crate) const CTE: u32 = 6;
     /// The last kind that stored trees of any version have: the grouping step, since 18.
     pub(crate) const GROUP: u32 = 9;

@@ -115,6 +115,9 @@ impl Exploration {
         if used.with_children && facts.has_children {
             self.notes.insert(Note::Children(name));
         }
+        if origin == Origin::Deep {
+            self.in_functions.insert(oid);
+        }
         let columns = self.without_virtual(oid, &used.columns.iter().copied().collect());
         self.sets(origin).entry(oid).or_default().extend(columns);
         self.visit_policies(&facts)

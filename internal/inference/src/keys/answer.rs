@@ -17,7 +17,9 @@ pub struct KeyProof {
 }
 
 impl KeyProof {
-    /// Returns whether a lookup is known for every table.
+    /// Returns whether a lookup is known for every table. What functions read that hide their reads
+    /// ([`QueryReads::hidden_functions`](crate::QueryReads::hidden_functions)) is not part of it: a
+    /// person must list their tables, also those that are known from elsewhere in the query.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.not_proven().next().is_none()

@@ -54,8 +54,6 @@ pub enum NotProvenReason {
     Recursive,
     /// A function, or a policy of row-level security, reads the table.
     InFunction,
-    /// A function hides what it reads, which may be this table.
-    HiddenFunction(String),
     /// The query reads a sample of the table.
     Sampled,
     /// The parts of the key come from rows that one statement may change together.
@@ -90,10 +88,6 @@ impl fmt::Display for NotProvenReason {
             ),
             Self::InFunction => f.write_str(
                 "a function or a policy of row-level security reads it; write `via`, or let every change concern every key",
-            ),
-            Self::HiddenFunction(name) => write!(
-                f,
-                "the function {name} hides what it reads, which may be this table; declare it IMMUTABLE if it reads no table, write it in SQL, or confirm a suggestion"
             ),
             Self::Sampled => f.write_str("TABLESAMPLE reads other rows each time; leave it out"),
             Self::ChangedTogether => f.write_str(

@@ -5,9 +5,33 @@ use tokio_postgres::{Error, Row};
 
 use crate::error::DatabaseError;
 use crate::query_reads::session::{InferenceSession, to_error};
-use latido_inference::{FunctionFacts, OperatorFacts, RelationFacts};
+use latido_inference::{
+    CatalogFacts, EqualityFacts, ForeignKeyFacts, FunctionFacts, OperatorFacts, PendingFacts,
+    RelationFacts, TypeFacts,
+};
 
-pub(super) async fn relations(
+/// Reads the entries that are pending.
+pub(super) async fn read(
+    session: &InferenceSession,
+    pending: &PendingFacts,
+) -> Result<CatalogFacts, DatabaseError> {
+    let mut relations = relations(session, &pending.relations).await?;
+    for (oid, key) in foreign_keys(session, &pending.relations).await? {
+        if let Some(facts) = relations.iter_mut().find(|facts| facts.oid == oid) {
+            facts.foreign_keys.push(key);
+        }
+    }
+    Ok(CatalogFacts {
+        relations,
+        functions: functions(session, &pending.functions).await?,
+        operators: operators(session, &pending.operators).await?,
+        bodies: session.body_trees(&pending.bodies).await?,
+        equalities: equalities(session, &pending.equalities).await?,
+        types: types(session, &pending.types).await?,
+    })
+}
+
+async fn relations(
     session: &InferenceSession,
     oids: &[u32],
 ) -> Result<Vec<RelationFacts>, DatabaseError> {
@@ -20,6 +44,12 @@ pub(super) async fn relations(
             kind: row.try_get(3)?,
             is_temporary: row.try_get(4)?,
             has_children: row.try_get(5)?,
+            column_types: numbers
+                .iter()
+                .copied()
+                .zip(row.try_get::<_, Vec<u32>>(12)?)
+                .collect(),
+            nondeterministic_columns: row.try_get::<_, Vec<i32>>(13)?.into_iter().collect(),
             columns: numbers.into_iter().zip(names).collect(),
             view_tree: row.try_get(10)?,
             policy_trees: row.try_get(11)?,
@@ -34,7 +64,51 @@ pub(super) async fn relations(
     .await
 }
 
-pub(super) async fn functions(
+/// Returns the foreign keys of relations, each with the relation's OID.
+async fn foreign_keys(
+    session: &InferenceSession,
+    oids: &[u32],
+) -> Result<Vec<(u32, ForeignKeyFacts)>, DatabaseError> {
+    rows(session, include_str!("foreign_keys.sql"), oids, |row| {
+        let key = ForeignKeyFacts {
+            parent: row.try_get(1)?,
+            columns: row.try_get(2)?,
+            parent_columns: row.try_get(3)?,
+            cascades: row.try_get(4)?,
+        };
+        Ok((row.try_get(0)?, key))
+    })
+    .await
+}
+
+async fn equalities(
+    session: &InferenceSession,
+    oids: &[u32],
+) -> Result<Vec<EqualityFacts>, DatabaseError> {
+    rows(session, include_str!("equalities.sql"), oids, |row| {
+        Ok(EqualityFacts {
+            oid: row.try_get(0)?,
+            families: row.try_get(1)?,
+            is_immutable: row.try_get(2)?,
+        })
+    })
+    .await
+}
+
+async fn types(session: &InferenceSession, oids: &[u32]) -> Result<Vec<TypeFacts>, DatabaseError> {
+    rows(session, include_str!("types.sql"), oids, |row| {
+        Ok(TypeFacts {
+            oid: row.try_get(0)?,
+            base: row.try_get(1)?,
+            element: row.try_get(2)?,
+            family: row.try_get(3)?,
+            equality_schema: row.try_get(4)?,
+        })
+    })
+    .await
+}
+
+async fn functions(
     session: &InferenceSession,
     oids: &[u32],
 ) -> Result<Vec<FunctionFacts>, DatabaseError> {
@@ -55,7 +129,7 @@ pub(super) async fn functions(
     .await
 }
 
-pub(super) async fn operators(
+async fn operators(
     session: &InferenceSession,
     oids: &[u32],
 ) -> Result<Vec<OperatorFacts>, DatabaseError> {

@@ -5,7 +5,6 @@ mod error;
 mod printed_tree;
 mod session;
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use tokio::time::timeout;
@@ -160,17 +159,14 @@ async fn explore(
         exploration.prove_keys(key_parts);
     }
     loop {
-        let pending = exploration.pending();
+        let mut pending = exploration.pending();
         if pending.is_empty() {
             return Ok(exploration.finish());
         }
-        let relations = catalog_facts::relations(session, &pending.relations).await?;
-        let functions = catalog_facts::functions(session, &pending.functions).await?;
-        let operators = catalog_facts::operators(session, &pending.operators).await?;
-        let bodies = match source {
-            TreeSource::Stored => session.body_trees(&pending.bodies).await?,
-            TreeSource::Printed => HashMap::new(),
-        };
-        exploration.supply(relations, functions, &operators, &bodies)?;
+        if source == TreeSource::Printed {
+            // Their trees could be had by creating them again alone; so they stay hidden.
+            pending.bodies.clear();
+        }
+        exploration.supply(catalog_facts::read(session, &pending).await?)?;
     }
 }
