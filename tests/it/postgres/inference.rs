@@ -1,5 +1,12 @@
 //! What a query reads, for 92 queries with answers that were written by hand.
 
+mod lookups;
+mod own_cases;
+mod own_queries;
+mod query_generator;
+mod random_queries;
+mod refutation;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use latido_inference::{QueryReads, ReadColumns, Refusal};
