@@ -1,7 +1,7 @@
 # `make run` and `make test` are enough to begin with; both install what they need.
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo-angular test one sim chaos churn clients bench conformance sbom lint fix doc ci tools clean
+.PHONY: help run demo-angular test one sim queries chaos churn clients bench conformance sbom lint fix doc ci tools clean
 
 # rustup's folder is not in every shell's PATH.
 export PATH := $(PATH):$(HOME)/.cargo/bin
@@ -46,6 +46,9 @@ one: tools ## the tests whose path contains T, and no other crate's: T=name, T=e
 
 sim: ## the deterministic simulator over SEEDS seeds; LATIDO_SEED=n replays one
 	SEEDS=$(or $(SEEDS),$(if $(LATIDO_SEED),1,100000)) cargo test --locked --profile sim -p $(SIMULATION) --lib -- --nocapture
+
+queries: ## random queries that try to refute the proof of lookups, QUERIES of them; LATIDO_SEED=n replays a run
+	LATIDO_QUERIES=$(or $(QUERIES),10000) cargo test --locked -p latido --test it -- random_queries:: --nocapture
 
 chaos: ## ten minutes of faults on real processes, with a table of recoveries; SECONDS=n for another time
 	LATIDO_CHAOS_SECONDS=$(or $(SECONDS),600) cargo test --locked --test it chaos::no_change_is_lost -- --nocapture
