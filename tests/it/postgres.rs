@@ -110,6 +110,7 @@ fn estadisticas() -> Stream {
             &["negocio_id", "fecha", "estado"],
         )],
         key_types: Default::default(),
+        inference: Default::default(),
     }
 }
 

@@ -50,6 +50,7 @@ fn stream(name: &str, key_field: &str, key_type: KeyType, authorize: Option<&str
         interval: None,
         tables: Vec::new(),
         key_types: OnceLock::from(vec![key_type]),
+        inference: Default::default(),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 
 use latido_postgres::TableGrant;
-use latido_stream::{KeyRoute, SourceTable, Stream, ZoneRule};
+use latido_stream::{Inference, KeyRoute, SourceTable, Stream, ZoneRule};
 
 /// The name of the built-in stream. A stream of that name in `latido.toml` replaces it.
 pub(super) const ESTADISTICAS: &str = "estadisticas";
@@ -71,5 +71,6 @@ pub(super) fn estadisticas(zone: &str) -> Stream {
                 .to_vec(),
         }],
         key_types: OnceLock::new(),
+        inference: Inference::default(),
     }
 }

@@ -11,6 +11,7 @@ mod flags;
 mod purpose;
 mod settings;
 mod stream_file;
+mod stream_folder;
 mod stream_params;
 mod stream_parser;
 mod stream_tables;

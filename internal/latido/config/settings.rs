@@ -19,7 +19,8 @@ use crate::config::Purpose;
 use crate::config::app_settings::{self, EnabledApp};
 use crate::config::builtin::{ESTADISTICAS, estadisticas};
 use crate::config::stream_file::{self, StreamFile};
-use crate::config::variables::{LATIDO_CONFIG, SHUTDOWN_SECONDS, TIMEZONE};
+use crate::config::stream_folder::{DEFAULT_FOLDER, StreamFolder};
+use crate::config::variables::{LATIDO_CONFIG, SHUTDOWN_SECONDS, STREAMS_DIR, TIMEZONE};
 
 /// All settings, grouped by the part that they configure.
 #[derive(Debug)]
@@ -46,6 +47,9 @@ pub struct Settings {
     pub shutdown_timeout: Duration,
     /// The streams, with distinct names; at least one.
     pub streams: Vec<Stream>,
+    /// True if the built-in stream is off where the database lacks its tables. False if that is an
+    /// error.
+    pub builtin_is_optional: bool,
     /// The enabled apps. Empty unless the command starts a server.
     pub apps: Vec<EnabledApp>,
     /// The enabled apps, also for commands that start no server.
@@ -94,7 +98,8 @@ impl Settings {
             .as_mut()
             .map(|file| std::mem::take(&mut file.apps))
             .unwrap_or_default();
-        let (mut streams, file_roles) = streams(r, file, &time_zone);
+        let folder = folder_streams(r, file.as_ref(), purpose, &time_zone);
+        let (mut streams, file_roles, demands_builtin) = streams(r, file, folder, &time_zone);
         let verifier = VerifierConfig {
             key_fields: key_fields(&streams),
             keeps_claims: streams.iter().any(Stream::takes_claims),
@@ -110,6 +115,9 @@ impl Settings {
         let engine = engine::Config::from_settings(r);
         let enabled_apps = app_settings::enabled_apps(r, app_list, &tables);
         app_settings::add_streams(&mut streams, &enabled_apps, &time_zone);
+        // A server with nothing else to serve needs the tables.
+        let builtin_is_optional =
+            !demands_builtin && (streams.len() > 1 || !enabled_apps.is_empty());
         let apps = if purpose.starts_server() {
             app_settings::refuse_sleep(r, &enabled_apps);
             let server = ServerSettings {
@@ -137,6 +145,7 @@ impl Settings {
             engine,
             shutdown_timeout,
             streams,
+            builtin_is_optional,
             apps,
             enabled_apps,
             app_list: *app_list,
@@ -154,32 +163,57 @@ fn key_fields(streams: &[Stream]) -> Vec<String> {
         .collect()
 }
 
-/// Returns the streams of the file, and the built-in ones that they do not replace. Also returns
-/// the file's administrator roles.
+/// Returns the streams of the folder with SQL files. A demonstration has a database of its own, so
+/// it takes only a folder that is named.
+fn folder_streams(
+    r: &mut SettingsReader<'_>,
+    file: Option<&StreamFile>,
+    purpose: Purpose,
+    zone: &str,
+) -> Vec<Stream> {
+    let named = r.text(&STREAMS_DIR);
+    if named.is_none() && purpose == Purpose::Demo {
+        return Vec::new();
+    }
+    let beside = r
+        .text(&LATIDO_CONFIG)
+        .and_then(|path| Path::new(path).parent());
+    let default = beside.unwrap_or(Path::new("")).join(DEFAULT_FOLDER);
+    let folder = StreamFolder {
+        path: named.map_or(&default, Path::new),
+        is_required: named.is_some(),
+        zone,
+        known: file.map_or(&[], |file| &file.streams),
+        used_files: file.map_or(&[], |file| &file.sql_files),
+    };
+    folder.read(&mut r.errors)
+}
+
+/// Returns the streams of the file and of the folder, and the built-in ones that they do not
+/// replace. Also returns the file's administrator roles, and whether the file demands the built-in
+/// streams.
 fn streams(
     r: &mut SettingsReader<'_>,
     file: Option<StreamFile>,
+    folder: Vec<Stream>,
     zone: &str,
-) -> (Vec<Stream>, Option<Vec<String>>) {
-    let Some(StreamFile {
-        admin_roles,
-        include_builtin,
-        mut streams,
-        ..
-    }) = file
-    else {
-        return (vec![estadisticas(zone)], None);
+) -> (Vec<Stream>, Option<Vec<String>>, bool) {
+    let (admin_roles, builtin, mut streams) = match file {
+        Some(file) => (file.admin_roles, file.builtin_streams, file.streams),
+        None => (None, None, Vec::new()),
     };
-    if include_builtin && streams.iter().all(|stream| stream.name != ESTADISTICAS) {
+    streams.extend(folder);
+    let is_replaced = streams.iter().any(|stream| stream.name == ESTADISTICAS);
+    if builtin != Some(false) && !is_replaced {
         streams.insert(0, estadisticas(zone));
     }
     if streams.is_empty() {
         r.errors.add(
             LATIDO_CONFIG.name,
-            "no stream is left; expected [streams.NAME], or builtin_streams = true",
+            "no stream is left; expected streams/NAME.sql, [streams.NAME], or builtin_streams = true",
         );
     }
-    (streams, admin_roles)
+    (streams, admin_roles, builtin == Some(true))
 }
 
 fn add_stream_warnings(r: &mut SettingsReader<'_>, purpose: Purpose, streams: &[Stream]) {
@@ -193,7 +227,8 @@ fn add_stream_warnings(r: &mut SettingsReader<'_>, purpose: Purpose, streams: &[
         r.warnings
             .push("TIMEZONE is not set: «today» begins at midnight UTC; expected a zone such as America/Guayaquil".to_owned());
     }
-    for stream in streams.iter().filter(|stream| stream.tables.is_empty()) {
+    let is_unwatched = |stream: &&Stream| stream.tables.is_empty() && !stream.inference.tables;
+    for stream in streams.iter().filter(is_unwatched) {
         let name = &stream.name;
         r.warnings.push(format!(
             "stream {name} names no tables: its changes are seen by the hook and the sweep alone"

@@ -360,6 +360,51 @@ fn file_replaces_or_adds_streams() {
 }
 
 #[test]
+fn folder_beside_the_configuration_holds_streams() {
+    let folder = std::env::temp_dir().join(format!("latido-beside-{}", std::process::id()));
+    std::fs::create_dir_all(folder.join("streams")).unwrap();
+    std::fs::write(folder.join("streams/ventas.sql"), "SELECT 1").unwrap();
+    std::fs::write(folder.join("streams/cajas.sql"), "SELECT 2").unwrap();
+    let path = folder.join("latido.toml");
+    let read_with = |text: &str, more: &[(&str, &str)]| {
+        std::fs::write(&path, text).unwrap();
+        let file = [("LATIDO_CONFIG", path.to_str().unwrap())];
+        let settings = serve(&[&file, more].concat())?;
+        let names: Vec<_> = settings.streams.iter().map(|s| s.name.clone()).collect();
+        Ok::<_, ConfigErrors>((names.join(" "), settings.builtin_is_optional))
+    };
+    let both = "estadisticas cajas ventas".to_owned();
+    assert_eq!(read_with("", &[]).unwrap(), (both.clone(), true));
+    assert_eq!(
+        read_with("builtin_streams = true", &[]).unwrap(),
+        (both, false)
+    );
+    assert_eq!(
+        read_with("builtin_streams = false", &[]).unwrap().0,
+        "cajas ventas"
+    );
+    let points_there = "[streams.ventas]\nquery = \"streams/ventas.sql\"\nevent = \"venta\"";
+    assert_eq!(
+        read_with(points_there, &[]).unwrap().0,
+        "estadisticas ventas cajas"
+    );
+    let other = "[streams.ventas]\nquery = \"SELECT 3\"";
+    let errors = read_with(other, &[]).unwrap_err().to_string();
+    assert!(
+        errors.contains("ventas.sql: stream ventas has another query"),
+        "{errors}"
+    );
+    let elsewhere = [("STREAMS_DIR", "/no/such/folder")];
+    let errors = read_with("", &elsewhere).unwrap_err().to_string();
+    assert!(errors.contains("STREAMS_DIR: /no/such/folder"), "{errors}");
+    std::fs::remove_dir_all(&folder).unwrap();
+    assert!(
+        !serve(&[]).unwrap().builtin_is_optional,
+        "nothing else is served"
+    );
+}
+
+#[test]
 fn debug_output_contains_no_secret() {
     let settings = serve(&[("NOTIFY_API_KEY", "hook key")]).unwrap();
     let text = format!("{settings:?}");

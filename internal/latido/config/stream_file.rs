@@ -1,7 +1,7 @@
 //! The file `latido.toml`: streams, and listener ports for apps.
 
 use std::collections::{BTreeMap, HashSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::config::stream_params::StreamParams;
 use crate::config::stream_parser::{EXPECTED_NAME, StreamParser, is_name, is_sql_path, read_text};
 use crate::config::toml_fields::Fields;
 use crate::config::variables::LATIDO_CONFIG;
-use latido_stream::{SYSTEM_STREAM_NAME, Stream, VerificationQuery, ZoneRule};
+use latido_stream::{Inference, SYSTEM_STREAM_NAME, Stream, VerificationQuery, ZoneRule};
 
 /// Frame types that the protocol itself uses. A stream's event of such a name would be mistaken for
 /// one.
@@ -38,9 +38,12 @@ const MAX_INTERVAL_MS: u64 = 3_600_000;
 #[derive(Debug)]
 pub(super) struct StreamFile {
     pub(super) admin_roles: Option<Vec<String>>,
-    /// `true` to keep built-in streams that no stream of the file replaces.
-    pub(super) include_builtin: bool,
+    /// `false` removes the built-in streams, and `true` demands their tables. Without it they are
+    /// served where the database has their tables.
+    pub(super) builtin_streams: Option<bool>,
     pub(super) streams: Vec<Stream>,
+    /// The SQL files that the streams name.
+    pub(super) sql_files: Vec<PathBuf>,
     pub(super) apps: AppTables,
 }
 
@@ -75,6 +78,50 @@ pub(crate) fn parse_streams(
     Some(file.streams.into_iter().map(|stream| stream.name).collect())
 }
 
+/// Returns the stream of an SQL file, which leaves everything but the query to the defaults. `place`
+/// names the file in errors.
+pub(super) fn query_stream(
+    name: &str,
+    query: String,
+    place: &str,
+    zone: &str,
+    errors: &mut ConfigErrors,
+) -> Option<Stream> {
+    let problem = if RESERVED_STREAMS.contains(&name) {
+        Some("this name is the server's own; expected another word")
+    } else if RESERVED_EVENTS.contains(&name) {
+        Some(
+            "this name is an event of the protocol; expected another word, or an `event` in latido.toml",
+        )
+    } else if query.trim().is_empty() {
+        Some("is empty; expected SQL")
+    } else {
+        None
+    };
+    if let Some(problem) = problem {
+        errors.add(place, problem);
+        return None;
+    }
+    Some(Stream {
+        name: name.to_owned(),
+        query,
+        verification: None,
+        authorize_query: None,
+        zone_rule: ZoneRule::Fixed(zone.to_owned()),
+        event: name.to_owned(),
+        key_fields: Vec::new(),
+        params: Vec::new(),
+        interval: None,
+        tables: Vec::new(),
+        key_types: OnceLock::new(),
+        inference: Inference {
+            keys: true,
+            tables: true,
+            gap: None,
+        },
+    })
+}
+
 fn parse(
     text: &str,
     path: &Path,
@@ -86,19 +133,20 @@ fn parse(
         .ok()?;
     let mut top = Fields::new(table);
     let admin_roles = top.take("admin_roles");
-    let include_builtin = top.take("builtin_streams").unwrap_or(true);
+    let builtin_streams = top.take("builtin_streams");
     let tables: BTreeMap<String, toml::Value> = top.take("streams").unwrap_or_default();
     let apps = top.take("apps").unwrap_or_default();
     for (field, problem) in top.finish() {
         let field = field.map(|field| format!(" {field}")).unwrap_or_default();
         errors.add(format!("{}{field}", path.display()), problem);
     }
-    let mut streams = Vec::new();
+    let (mut streams, mut sql_files) = (Vec::new(), Vec::new());
     for (name, table) in tables {
         let mut parser = StreamParser {
             path,
             dir: path.parent().unwrap_or(Path::new("")),
             stream_name: &name,
+            sql_files: &mut sql_files,
             errors,
         };
         match table.try_into() {
@@ -108,8 +156,9 @@ fn parse(
     }
     Some(StreamFile {
         admin_roles,
-        include_builtin,
+        builtin_streams,
         streams,
+        sql_files,
         apps,
     })
 }
@@ -129,13 +178,21 @@ impl StreamParser<'_> {
         let interval_ms = fields.take("interval_ms");
         // In the order of the file, which is that of the query's parameters.
         let params: toml::Table = fields.take("params").unwrap_or_default();
+        // Without the list its tables are left to the query. An empty one watches no table.
+        let has_tables = fields.has("tables");
         let tables: Vec<toml::Table> = fields.take("tables").unwrap_or_default();
         for (field, problem) in fields.finish() {
             self.add_error(field, &problem);
         }
         self.check_names(event.as_deref());
-        let key_fields = self.parse_keys(key_field, keys, has_keys);
-        let tables = self.parse_tables(tables, &key_fields);
+        let keys = self.parse_keys(key_field, keys, has_keys);
+        let inference = Inference {
+            keys: keys.is_none(),
+            tables: !has_tables,
+            gap: None,
+        };
+        let tables = self.parse_tables(tables, keys.as_deref());
+        let key_fields = keys.unwrap_or_default();
         let params = StreamParams::new(self).parse(params, &key_fields);
         Stream {
             name: self.stream_name.to_owned(),
@@ -150,6 +207,7 @@ impl StreamParser<'_> {
             interval: self.parse_interval(interval_ms),
             tables,
             key_types: OnceLock::new(),
+            inference,
         }
     }
 
@@ -172,23 +230,20 @@ impl StreamParser<'_> {
         }
     }
 
-    /// Returns the names of the key parts. `key_field` is the short form of one. With `are_given`, a
-    /// value of another type was reported already.
+    /// Returns the names of the key parts, or `None` if they are left to the query. `key_field` is
+    /// the short form of one. With `are_given`, a value of another type was reported already.
     fn parse_keys(
         &mut self,
         field: Option<String>,
         keys: Option<Vec<String>>,
         are_given: bool,
-    ) -> Vec<String> {
+    ) -> Option<Vec<String>> {
         let is_short = field.is_some();
         let fields = match (field, keys) {
             (Some(field), None) => vec![field],
             (None, Some(keys)) => keys,
-            (None, None) if are_given => return Vec::new(),
-            (None, None) => {
-                self.add_error(None, "missing field `key_field`; expected it, or keys = [\"…\"]; keys = [] is a stream without a key");
-                return Vec::new();
-            }
+            (None, None) if are_given => return Some(Vec::new()),
+            (None, None) => return None,
             (Some(_), Some(keys)) => {
                 self.add_error(
                     Some("keys"),
@@ -222,7 +277,7 @@ impl StreamParser<'_> {
                 );
             }
         }
-        fields
+        Some(fields)
     }
 
     fn parse_interval(&mut self, milliseconds: Option<i64>) -> Option<Duration> {

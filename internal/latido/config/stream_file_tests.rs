@@ -49,7 +49,9 @@ fn minimal_stream_has_a_query_and_a_key_field() {
         stream.verification.is_none()
             && stream.authorize_query.is_none()
             && stream.tables.is_empty()
-            && file.include_builtin
+            && stream.inference.tables
+            && !stream.inference.keys
+            && file.builtin_streams.is_none()
             && file.admin_roles.is_none()
     );
 }
@@ -94,10 +96,11 @@ fn complete_stream_is_parsed() {
     )
     .unwrap();
     assert_eq!(
-        (file.admin_roles, file.include_builtin),
-        (Some(vec!["jefe".to_owned()]), false)
+        (file.admin_roles, file.builtin_streams),
+        (Some(vec!["jefe".to_owned()]), Some(false))
     );
     let stream = &file.streams[0];
+    assert!(!stream.inference.is_needed());
     assert_eq!(
         (
             &*stream.event,
@@ -150,6 +153,21 @@ fn history_is_a_word_of_the_protocol_and_of_addresses() {
 }
 
 #[test]
+fn what_is_missing_is_left_to_the_query() {
+    let query = "[streams.a]\nquery = \"SELECT 1\"\n";
+    let inference = |more: &str| {
+        let file = parse_text(&format!("{query}{more}")).unwrap();
+        let stream = &file.streams[0];
+        (stream.inference.keys, stream.inference.tables)
+    };
+    assert_eq!(inference(""), (true, true));
+    assert_eq!(inference("keys = []"), (false, true));
+    assert_eq!(inference("keys = []\ntables = []"), (false, false));
+    let entry = "[[streams.a.tables]]\ntable = \"t\"\nkey = [\"a\", \"b\"]";
+    assert_eq!(inference(entry), (true, false));
+}
+
+#[test]
 fn sql_path_is_relative_to_the_configuration_file() {
     let folder = std::env::temp_dir().join(format!("latido-config-{}", std::process::id()));
     std::fs::create_dir_all(folder.join("sql")).unwrap();
@@ -161,6 +179,7 @@ fn sql_path_is_relative_to_the_configuration_file() {
         std::fs::write(&path, toml(query)).unwrap();
         let mut mistakes = ConfigErrors::default();
         let file = read(&path, "UTC", &mut mistakes).unwrap();
+        assert_eq!(file.sql_files, [folder.join(query)]);
         (file.streams[0].query.clone(), mistakes.to_string())
     };
     assert_eq!(read_with("sql/q.sql").0, "SELECT 7\n");
@@ -210,7 +229,7 @@ fn errors_of_all_streams_are_reported_together() {
         "[streams.one] time_zone: \"Guayaquil\" is wrong; expected an IANA time zone",
         "[streams.one] tables: a name is empty",
         "[streams.one] tables: \"t\" comes twice",
-        "[streams.two]: unknown field `key`, expected one of `query`, `check`, `authorize`, `time_zone`",
+        "[streams.two]: unknown field `key`, expected one of `query`, `check`, `history`, `authorize`, `time_zone`",
         "[streams.a:b]: a bad name for a stream",
     ] {
         assert!(text.contains(expected), "{expected}\n{text}");
@@ -356,10 +375,6 @@ fn errors_of_an_invalid_file_name_their_position() {
         ("admin_rolls = []", "unknown field `admin_rolls`"),
         ("admin_roles = \"a\"", "latido.toml"),
         ("[streams.a]\nkey_field = \"k\"", "missing field `query`"),
-        (
-            "[streams.a]\nquery = \"SELECT 1\"",
-            "missing field `key_field`",
-        ),
         ("[streams.a]\nquery = 1\nkey_field = \"k\"", "[streams.a]"),
         (
             "[streams.a]\nquery = \"SELECT 1\"\nkey_field = \"k\"\ntables = [\"t\"]",

@@ -15,6 +15,8 @@ pub(super) struct StreamParser<'a> {
     pub(super) path: &'a Path,
     pub(super) dir: &'a Path,
     pub(super) stream_name: &'a str,
+    /// The SQL files that the tables name, in any field.
+    pub(super) sql_files: &'a mut Vec<PathBuf>,
     pub(super) errors: &'a mut ConfigErrors,
 }
 
@@ -51,6 +53,7 @@ impl StreamParser<'_> {
 
     fn read_file(&mut self, field: &str, relative: &str) -> Option<String> {
         let path: PathBuf = self.dir.join(relative);
+        self.sql_files.push(path.clone());
         read_text(&path)
             .map_err(|error| {
                 self.add_error(

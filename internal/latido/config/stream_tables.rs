@@ -31,7 +31,7 @@ impl StreamParser<'_> {
     pub(super) fn parse_tables(
         &mut self,
         tables: Vec<toml::Table>,
-        key_fields: &[String],
+        key_fields: Option<&[String]>,
     ) -> Vec<SourceTable> {
         let mut parsed = Vec::new();
         for (entry, number) in tables.into_iter().zip(1..) {
@@ -91,7 +91,7 @@ impl StreamParser<'_> {
         table: &str,
         key: Option<KeyColumns>,
         via: Option<String>,
-        key_fields: &[String],
+        key_fields: Option<&[String]>,
     ) -> KeyRoute {
         let key = key.map(KeyColumns::into_names);
         match (key, via) {
@@ -104,7 +104,9 @@ impl StreamParser<'_> {
             }
             (None, Some(sql)) => KeyRoute::Lookup(self.read_sql("via", &sql)),
             (Some(columns), None) => {
-                if columns.len() != key_fields.len() {
+                if let Some(key_fields) = key_fields
+                    && columns.len() != key_fields.len()
+                {
                     let expected = key_fields.join(", ");
                     self.add_error(
                         Some("tables"),
@@ -117,7 +119,9 @@ impl StreamParser<'_> {
                 KeyRoute::Columns(columns)
             }
             // Every row of every table concerns the only key.
-            (None, None) if key_fields.is_empty() => KeyRoute::Columns(Vec::new()),
+            (None, None) if key_fields.is_some_and(<[String]>::is_empty) => {
+                KeyRoute::Columns(Vec::new())
+            }
             (None, None) => KeyRoute::EveryKey,
         }
     }

@@ -13,7 +13,9 @@ variables! {
     }
     "Streams" {
         pub(super) plain LATIDO_CONFIG "PATH" = none,
-            "Path of a latido.toml with streams. Unset: only the built-in stream estadisticas";
+            "Path of a latido.toml with streams. Unset: the streams of STREAMS_DIR and the built-in estadisticas";
+        pub(super) plain STREAMS_DIR "PATH" = shown("streams beside latido.toml, or in the working folder"),
+            "Folder whose SQL files are streams, each named like its file";
         pub(super) plain TIMEZONE "ZONE" = shown("UTC, with a warning"),
             "IANA time zone in which the current day begins, such as America/Guayaquil, for streams that do not set their own";
     }

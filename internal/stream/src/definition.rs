@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use crate::authorize_query::AuthorizeQuery;
+use crate::inference::Inference;
 use crate::key_type::KeyType;
 use crate::param::Param;
 use crate::verification_query::VerificationQuery;
@@ -42,6 +43,8 @@ pub struct Stream {
     /// The type of each key part. They are known once the query has been prepared against the
     /// database.
     pub key_types: OnceLock<Vec<KeyType>>,
+    /// The parts of this definition that the query decides.
+    pub inference: Inference,
 }
 
 impl Stream {
@@ -62,6 +65,7 @@ impl Stream {
             interval: None,
             tables: Vec::new(),
             key_types: key_type.map(|of| vec![of].into()).unwrap_or_default(),
+            inference: Inference::default(),
         }
     }
 

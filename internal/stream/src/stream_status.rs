@@ -24,6 +24,8 @@ struct QueryStates {
     /// Set once the database has accepted or refused the query.
     is_examined: bool,
     query_problem: Option<StreamProblem>,
+    /// Set while the stream is off, which is no problem of the server.
+    is_off: bool,
     permission_problem: Option<StreamProblem>,
 }
 
@@ -50,9 +52,18 @@ impl StreamStatus {
         !states.is_examined || states.query_problem.is_some() || states.permission_problem.is_some()
     }
 
-    /// Returns the reason why the stream is not served completely. `None` if all its queries work.
+    /// Returns whether the stream is off: the database lacks its tables, and nobody demands them.
+    pub fn is_off(&self) -> bool {
+        self.lock().is_off
+    }
+
+    /// Returns the reason why the stream is not served completely. `None` if all its queries work,
+    /// and if it is off.
     pub fn problem(&self) -> Option<StreamProblem> {
         let states = self.lock();
+        if states.is_off {
+            return None;
+        }
         let first = states.query_problem.as_ref();
         first.or(states.permission_problem.as_ref()).cloned()
     }
@@ -66,6 +77,7 @@ impl StreamStatus {
     pub fn set_working(&self) -> bool {
         let mut states = self.lock();
         states.is_examined = true;
+        states.is_off = false;
         states.query_problem.take().is_some()
     }
 
@@ -78,7 +90,17 @@ impl StreamStatus {
     pub fn set_broken(&self, problem: StreamProblem) -> bool {
         let mut states = self.lock();
         states.is_examined = true;
+        states.is_off = false;
         states.query_problem.replace(problem).is_none()
+    }
+
+    /// Records that the stream is off. Its channels cannot be read, and nothing reports it as a
+    /// problem. Returns `true` if it was not known to be off.
+    pub fn set_off(&self, problem: StreamProblem) -> bool {
+        let mut states = self.lock();
+        states.is_examined = true;
+        states.query_problem = Some(problem);
+        !std::mem::replace(&mut states.is_off, true)
     }
 
     /// Records that the query for permissions is refused. The stream is still served to clients
@@ -113,6 +135,11 @@ mod tests {
         assert_eq!(status.problem(), Some(problem("b")));
         assert!(status.set_working() && !status.set_working());
         assert!(status.is_working() && !status.needs_examination() && status.problem().is_none());
+        assert!(status.set_off(problem("off")) && !status.set_off(problem("off")));
+        assert!(status.is_off() && status.is_broken() && status.needs_examination());
+        assert_eq!(status.problem(), None);
+        assert!(!status.set_broken(problem("d")) && !status.is_off());
+        assert!(status.set_working());
         assert!(status.set_permissions_broken(problem("c")));
         assert!(status.is_working() && status.needs_examination());
         assert_eq!(status.problem(), Some(problem("c")));

@@ -2,6 +2,7 @@
 //! of a stream. But no query reads them from a database, and the catalog does not list them.
 
 use crate::definition::{Stream, ZoneRule};
+use crate::inference::Inference;
 use crate::key_type::KeyType;
 use latido_base::ident::{Channel, Key, StreamId, Topic};
 
@@ -95,6 +96,7 @@ pub(super) fn system_stream() -> Stream {
         interval: None,
         tables: Vec::new(),
         key_types: vec![KeyType::Text].into(),
+        inference: Inference::default(),
     }
 }
 

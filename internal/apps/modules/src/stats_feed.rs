@@ -8,7 +8,7 @@ use serde_json::Value;
 use tokio::time::sleep;
 
 use latido_hub::Hub;
-use latido_stream::{Catalog, KeyRoute, SourceTable, Stream, ZoneRule};
+use latido_stream::{Catalog, Inference, KeyRoute, SourceTable, Stream, ZoneRule};
 
 use crate::service::ModuleService;
 
@@ -43,6 +43,7 @@ pub(crate) fn stream(zone: &str) -> Stream {
             table("users", &["id"]),
         ],
         key_types: OnceLock::new(),
+        inference: Inference::default(),
     }
 }
 

@@ -191,6 +191,7 @@ fn stream(name: &str, key_field: &str, key_type: Option<KeyType>) -> Stream {
         interval: None,
         tables: Vec::new(),
         key_types: key_type.map(|of| vec![of].into()).unwrap_or_default(),
+        inference: Default::default(),
     }
 }
 
