@@ -25,16 +25,18 @@ pub(crate) fn install(settings: Settings, dry_run: bool) -> anyhow::Result<()> {
         return print(&block_on(app::install_sql(settings))?);
     }
     let changes = block_on(app::install(settings))?;
-    print(&format_changes(
-        &changes,
-        "there is no table to install triggers on",
-    ))?;
-    let refused = changes.iter();
-    let refused = refused.filter(|change| matches!(change, InstallChange::Refused(_)));
-    let count = refused.count();
+    let nothing = "there is no table to install triggers on";
+    print(&format_changes(&changes, nothing))?;
+    let count = |is_meant: fn(&&InstallChange) -> bool| changes.iter().filter(is_meant).count();
+    let left_out = count(|change| matches!(change, InstallChange::LeftOut(_)));
+    let refused = count(|change| matches!(change, InstallChange::Refused(_)));
     anyhow::ensure!(
-        count == 0,
-        "the triggers are installed, but the database refuses {count} of the streams' queries: \
+        left_out == 0,
+        "streams refused: {left_out}; the others are installed"
+    );
+    anyhow::ensure!(
+        refused == 0,
+        "the triggers are installed, but the database refuses {refused} of the streams' queries: \
          a server would not serve these streams"
     );
     Ok(())
@@ -153,6 +155,8 @@ fn format_changes(changes: &[InstallChange], nothing: &str) -> String {
         InstallChange::Removed(subject) => format!("removed    {subject}\n"),
         InstallChange::Refused(error) => format!("REFUSED    {error}\n"),
         InstallChange::Warning(text) => format!("warning    {text}\n"),
+        InstallChange::Inferred(text) => format!("inferred   {text}\n"),
+        InstallChange::LeftOut(text) => format!("refused    {text}\n"),
     };
     changes.iter().map(line).collect()
 }

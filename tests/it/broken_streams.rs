@@ -202,13 +202,13 @@ async fn right_withdrawn_while_watched_breaks_one_stream() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn built_in_stream_without_its_table_stops_no_other() {
+async fn built_in_stream_without_its_table_is_off_unless_it_is_demanded() {
     let rows = STREAMS
         .split_once("[streams.rows]")
         .expect("the second stream")
         .1;
-    let (own, both) = (
-        format!("builtin_streams = false\n[streams.rows]{rows}"),
+    let (demanded, both) = (
+        format!("builtin_streams = true\n[streams.rows]{rows}"),
         format!("[streams.rows]{rows}"),
     );
     let database = TestDatabase::create(&[]).await;
@@ -219,23 +219,38 @@ async fn built_in_stream_without_its_table_stops_no_other() {
         .await
         .expect("a schema");
     let folder = TempFolder::new();
-    let (own, both) = (
-        folder.write("own.toml", &own),
+    let (demanded, both) = (
+        folder.write("demanded.toml", &demanded),
         folder.write("both.toml", &both),
     );
     let config = |file: &std::path::Path| file.to_str().expect("UTF-8").to_owned();
-    let (own, both) = (config(&own), config(&both));
-    let installed = TestApp::try_install_on(database.url(), &[("LATIDO_CONFIG", &own)]).await;
+    let (demanded, both) = (config(&demanded), config(&both));
+    let installed = TestApp::try_install_on(database.url(), &[("LATIDO_CONFIG", &both)]).await;
     assert_eq!(installed.err().map(|error| error.to_string()), None);
-    let refused = TestApp::try_install_on(database.url(), &[("LATIDO_CONFIG", &both)]).await;
+    let refused = TestApp::try_install_on(database.url(), &[("LATIDO_CONFIG", &demanded)]).await;
     let refused = format!("{:#}", refused.expect_err("there is no table citas"));
     assert!(refused.contains("builtin_streams = false"), "{refused}");
+    {
+        let variables = [("LATIDO_CONFIG", &*demanded)];
+        let app = TestApp::on_database_with(database.url(), &variables, |_| {}).await;
+        wait_for_report(&app, "estadisticas", false).await;
+    }
     let app = TestApp::on_database_with(database.url(), &[("LATIDO_CONFIG", &both)], |_| {}).await;
-    wait_for_report(&app, "estadisticas", false).await;
+    let (status, report) = readiness(&app).await;
+    assert!(
+        status == 200 && report["streams"]["estadisticas"].is_null(),
+        "{report}"
+    );
+    assert_eq!(app.metric("latido_broken_streams").await, 0.0);
     let mut socket = app.connect_socket(&admin(&app)).await;
     assert_eq!(socket.subscribe_as("rows:a", "rows").await["data"]["n"], 0);
     subscribe(&mut socket, "estadisticas:7").await;
     assert_unavailable(&socket.next().await, "estadisticas:7");
+    // A migration that comes later brings it to life.
+    let citas = "CREATE TABLE negocios (id bigint, admin_negocio_id text); CREATE TABLE usuarios (id text, rol text);
+        CREATE TABLE citas (id serial, negocio_id bigint, fecha date, estado text)";
+    execute(&app, citas).await;
+    wait_for_report(&app, "estadisticas", true).await;
 }
 
 /// The server has nothing to serve, and says so.

@@ -6,6 +6,7 @@ mod convergence;
 mod extras;
 mod follower;
 mod history;
+mod inferred;
 mod shop;
 mod wire;
 

@@ -29,6 +29,8 @@ pub struct Config {
     pub notify_key: Option<ApiKey>,
     /// The streams with their queries.
     pub catalog: Arc<Catalog>,
+    /// True if the built-in stream is off where the database lacks its tables.
+    pub builtin_is_optional: bool,
     /// The configuration of the HTTP server.
     pub http: http::Config,
     /// The limits of one WebSocket.
@@ -71,6 +73,7 @@ impl Config {
             policy: settings.policy,
             notify_key: settings.notify_key,
             catalog: Arc::new(Catalog::new(settings.streams)),
+            builtin_is_optional: settings.builtin_is_optional,
             http: settings.http,
             limits: settings.limits,
             shard: settings.shard,

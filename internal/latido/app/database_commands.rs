@@ -1,12 +1,15 @@
 //! The commands `latido install`, `uninstall`, `grants` and `doctor`, which change or examine a
 //! database.
 
+use crate::app::stream_inference::{
+    OFF_REASON, complete_all, complete_for_installation, drop_absent_builtin,
+};
 use crate::config::{BUILTIN_REMEDY, Settings, builtin_reads, is_builtin};
 use latido_app_kit::{App, AppSchema};
 use latido_auth::check_secret;
 use latido_postgres::{
-    Database, Finding, InstallChange, InstallError, Migration, ServingNeeds, TableGrant,
-    TableProblem, examine_for, examine_lookups, grant_script,
+    Database, Finding, InferenceAccess, InstallChange, InstallError, Migration, ServingNeeds,
+    TableGrant, TableProblem, examine_for, examine_lookups, grant_script,
 };
 use latido_stream::Catalog;
 
@@ -32,6 +35,34 @@ impl Installation {
         })
     }
 
+    /// Opens the configured database, and completes the streams as a server does. Returns whether the
+    /// built-in stream is off. A database that fails leaves everything as it is.
+    async fn open_complete(mut settings: Settings) -> anyhow::Result<(Self, bool)> {
+        let database = Database::open(&settings.postgres)?;
+        let is_off = drop_absent_builtin(&database, &mut settings).await;
+        if let Ok(recorded) = database.recorded_streams().await {
+            let access = InferenceAccess::TemporaryFunctions;
+            complete_all(&database, &mut settings.streams, &recorded, access).await;
+        }
+        Ok((Self::open(settings)?, is_off.unwrap_or(false)))
+    }
+
+    /// Opens the configured database, and completes the streams for an installation. Returns what was
+    /// inferred, and what was left out.
+    async fn open_for_installation(
+        mut settings: Settings,
+    ) -> anyhow::Result<(Self, Vec<InstallChange>)> {
+        let database = Database::open(&settings.postgres)?;
+        let mut changes = Vec::new();
+        if drop_absent_builtin(&database, &mut settings).await? {
+            changes.push(InstallChange::Warning(format!(
+                "stream estadisticas is {OFF_REASON}"
+            )));
+        }
+        changes.extend(complete_for_installation(&database, &mut settings.streams).await?);
+        Ok((Self::open(settings)?, changes))
+    }
+
     fn needs(&self) -> ServingNeeds<'_> {
         ServingNeeds {
             catalog: &self.catalog,
@@ -47,14 +78,14 @@ impl Installation {
 /// Returns an error if the database is unavailable, a table or column is missing, a lock cannot be
 /// acquired, or objects of the same names belong to other roles.
 pub async fn install(settings: Settings) -> anyhow::Result<Vec<InstallChange>> {
-    let installation = Installation::open(settings)?;
+    let (installation, mut changes) = Installation::open_for_installation(settings).await?;
     let Installation {
         database,
         catalog,
         apps,
         ..
     } = &installation;
-    let mut changes = install_all(database, catalog, apps).await?;
+    changes.extend(install_all(database, catalog, apps).await?);
     changes.extend(check_serving_role(&installation).await);
     Ok(changes)
 }
@@ -82,7 +113,7 @@ async fn check_serving_role(installation: &Installation) -> Option<InstallChange
 /// # Errors
 /// Returns an error if the database is unavailable, a table is missing, or the statements fail.
 pub async fn grants(settings: Settings, role: &str, apply: bool) -> anyhow::Result<String> {
-    let installation = Installation::open(settings)?;
+    let (installation, _) = Installation::open_complete(settings).await?;
     let database = &installation.database;
     let grants = database.serving_grants(installation.needs()).await?;
     if apply {
@@ -151,14 +182,15 @@ fn add_remedy(error: InstallError, catalog: &Catalog) -> anyhow::Error {
 /// # Errors
 /// The same errors as [`install`].
 pub async fn install_sql(settings: Settings) -> anyhow::Result<String> {
+    let (installation, changes) = Installation::open_for_installation(settings).await?;
     let Installation {
         database,
         catalog,
         apps,
         ..
-    } = Installation::open(settings)?;
+    } = installation;
     database.check_streams(&catalog).await?;
-    let mut script = String::new();
+    let mut script: String = changes.iter().map(change_note).collect();
     for schema in &apps {
         script.push_str(&database.install_app_sql(schema).await?);
     }
@@ -206,6 +238,20 @@ fn is_planned(problem: &TableProblem, apps: &[&AppSchema]) -> bool {
         }
         _ => false,
     }
+}
+
+/// Returns a comment for a script about what was inferred or left out.
+fn change_note(change: &InstallChange) -> String {
+    let text = match change {
+        InstallChange::Inferred(text) => format!("inferred {text}"),
+        InstallChange::LeftOut(text) => format!("left out: {text}"),
+        InstallChange::Refused(error) => format!("refused: {error}"),
+        InstallChange::Warning(text) => text.clone(),
+        InstallChange::Installed(_) | InstallChange::Unchanged(_) | InstallChange::Removed(_) => {
+            return String::new();
+        }
+    };
+    text.lines().map(|line| format!("-- {line}\n")).collect()
 }
 
 /// Returns a comment for a script whose tables do not exist yet.
@@ -265,7 +311,10 @@ pub async fn uninstall_sql(settings: Settings) -> anyhow::Result<String> {
 pub async fn doctor(settings: Settings, lookups: bool) -> anyhow::Result<Vec<Finding>> {
     let mut findings = examine_settings(&settings);
     let apps = settings.enabled_apps.clone();
-    let installation = Installation::open(settings)?;
+    let (installation, is_off) = Installation::open_complete(settings).await?;
+    if is_off {
+        findings.push(Finding::ok("stream estadisticas", OFF_REASON));
+    }
     findings.extend(examine_for(&installation.database, installation.needs()).await);
     if lookups {
         findings.extend(examine_lookups(&installation.database, &installation.catalog).await);

@@ -12,6 +12,7 @@ mod server;
 mod sleep_monitor;
 mod socketio_apps;
 mod stream_core;
+mod stream_inference;
 mod stream_monitor;
 mod stream_types;
 mod trigger_monitor;
@@ -25,5 +26,6 @@ pub use database_commands::{
 pub use demo::{DemoInfo, demo};
 pub use serve::serve;
 pub use server::App;
+pub use stream_inference::complete_streams;
 pub use stream_types::typescript_types;
 pub use try_query::{TryInfo, TryOptions, try_query};

@@ -7,6 +7,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::app::config::Config;
 use crate::app::server::App;
+use crate::app::stream_inference::complete_streams;
 use crate::config::Settings;
 
 /// Runs a server with these settings until SIGTERM, SIGINT, or the failure of a part. `on_started`
@@ -16,6 +17,7 @@ use crate::config::Settings;
 /// Returns an error if the server cannot start, if a part of it failed, or if clients were left at
 /// the deadline.
 pub async fn serve(settings: Settings, on_started: impl FnOnce(SocketAddr)) -> anyhow::Result<()> {
+    let settings = complete_streams(settings).await?;
     let app = App::start(Config::new(settings))?;
     on_started(app.address());
     run_until_stopped(app).await

@@ -30,6 +30,7 @@ pub(super) struct StreamCore {
     pub(super) deps: ShardDeps,
     watch_locks: WatchLocks,
     trigger_check_interval: Duration,
+    builtin_is_optional: bool,
     system_viewers: SystemTopicViewers,
 }
 
@@ -96,6 +97,7 @@ impl StreamCore {
             deps,
             watch_locks,
             trigger_check_interval: config.trigger_check_interval,
+            builtin_is_optional: config.builtin_is_optional,
             system_viewers,
         })
     }
@@ -131,6 +133,7 @@ impl StreamCore {
             catalog: Arc::clone(catalog),
             engine: self.engine.clone(),
             hub: Arc::clone(&self.deps.hub),
+            builtin_is_optional: self.builtin_is_optional,
         };
         let triggers = trigger_monitor::run(
             self.database.clone(),

@@ -28,6 +28,8 @@ const UNREACHED_PAUSE: Duration = Duration::from_millis(500);
 /// The pauses between two attempts to use a stream that the database refuses.
 const BROKEN_PAUSES: BackoffRange =
     BackoffRange::new(Duration::from_millis(500), Duration::from_secs(10));
+/// The SQLSTATE `undefined_table`.
+const UNDEFINED_TABLE: &str = "42P01";
 /// The interval at which the state of a stream is looked at. No statement is sent for that.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -38,6 +40,8 @@ pub(super) struct StreamMonitor {
     pub(super) catalog: Arc<Catalog>,
     pub(super) engine: Engine,
     pub(super) hub: Arc<Hub>,
+    /// True if the built-in stream is off where the database lacks its tables.
+    pub(super) builtin_is_optional: bool,
 }
 
 impl StreamMonitor {
@@ -108,14 +112,38 @@ impl StreamMonitor {
         }
     }
 
+    /// Returns whether an error only means that the database lacks the table of the built-in stream,
+    /// and nobody demands that.
+    fn is_off(&self, stream: &Stream, error: &DatabaseError) -> bool {
+        let is_absent = error.sqlstate() == Some(UNDEFINED_TABLE);
+        self.builtin_is_optional && is_absent && is_builtin(stream)
+    }
+
     /// Examines a stream once, and records the result.
     ///
     /// # Errors
     /// Returns an error if the database does not answer.
     async fn examine(&self, id: StreamId, stream: &Stream) -> Result<(), Unreached> {
         let status = self.catalog.status(id);
+        if let Some(problem) = stream.inference.key_problem() {
+            if status.set_broken(problem.clone()) {
+                let stream = &stream.name;
+                tracing::error!(stream, %problem, "the stream's keys are not known; restart the server when that is mended");
+            }
+            return Ok(());
+        }
         match self.database.probe_stream(stream).await {
             Err(error @ DatabaseError::Unavailable { .. }) => return Err(Unreached(error)),
+            Err(error) if self.is_off(stream, &error) => {
+                if status.set_off(error.stream_problem()) {
+                    let stream = &stream.name;
+                    tracing::info!(
+                        stream,
+                        "the built-in stream is off: the database has no table citas"
+                    );
+                }
+                return Ok(());
+            }
             Err(error) => {
                 let problem = error.stream_problem();
                 if status.problem().as_ref() != Some(&problem) {

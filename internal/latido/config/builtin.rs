@@ -31,7 +31,7 @@ pub(crate) fn is_builtin(stream: &Stream) -> bool {
 
 /// The remedy for a database in which the built-in stream cannot work.
 pub(crate) const BUILTIN_REMEDY: &str = "the built-in stream estadisticas reads a table citas; \
-     in a database without it, write `builtin_streams = false` into latido.toml";
+     in a database without it, write streams of your own, or `builtin_streams = false` into latido.toml";
 
 /// Returns what the queries in `sql/` read beyond the tables that these streams list.
 pub(crate) fn builtin_reads(streams: &[Stream]) -> Vec<TableGrant> {

@@ -15,6 +15,7 @@ mod stream_folder;
 mod stream_params;
 mod stream_parser;
 mod stream_tables;
+mod stream_toml;
 mod toml_fields;
 mod try_settings;
 mod variables;
@@ -28,6 +29,7 @@ pub use purpose::Purpose;
 pub use settings::Settings;
 #[cfg(any(test, fuzzing))]
 pub(crate) use stream_file::parse_streams;
-pub(crate) use stream_parser::is_name;
+pub(crate) use stream_file::query_stream;
+pub(crate) use stream_toml::{missing_part, stream_entry};
 pub use try_settings::TrySettings;
 pub use variables::all_variables;

@@ -1,6 +1,6 @@
 //! All settings: the configuration of each part, as the part itself reads it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use latido_app_kit::{App, AppList, ServerSettings};
@@ -16,7 +16,7 @@ use latido_telemetry as telemetry;
 
 use crate::apps::APPS;
 use crate::config::Purpose;
-use crate::config::app_settings::{self, EnabledApp};
+use crate::config::app_settings::{self, AppTables, EnabledApp};
 use crate::config::builtin::{ESTADISTICAS, estadisticas};
 use crate::config::stream_file::{self, StreamFile};
 use crate::config::stream_folder::{DEFAULT_FOLDER, StreamFolder};
@@ -45,6 +45,8 @@ pub struct Settings {
     pub engine: engine::Config,
     /// The time that clients get to disconnect at shutdown.
     pub shutdown_timeout: Duration,
+    /// The path of `latido.toml`, if one is named.
+    pub config_path: Option<PathBuf>,
     /// The streams, with distinct names; at least one.
     pub streams: Vec<Stream>,
     /// True if the built-in stream is off where the database lacks its tables. False if that is an
@@ -91,21 +93,14 @@ impl Settings {
         let time_zone = r
             .time_zone(&TIMEZONE, "America/Guayaquil")
             .unwrap_or_else(|| purpose.default_time_zone().to_owned());
-        let mut file = r
-            .text(&LATIDO_CONFIG)
-            .and_then(|path| stream_file::read(Path::new(path), &time_zone, &mut r.errors));
-        let tables = file
-            .as_mut()
-            .map(|file| std::mem::take(&mut file.apps))
-            .unwrap_or_default();
-        let folder = folder_streams(r, file.as_ref(), purpose, &time_zone);
-        let (mut streams, file_roles, demands_builtin) = streams(r, file, folder, &time_zone);
+        let configured = ConfiguredStreams::read(r, purpose, &time_zone);
+        let mut streams = configured.streams;
         let verifier = VerifierConfig {
             key_fields: key_fields(&streams),
             keeps_claims: streams.iter().any(Stream::takes_claims),
             ..VerifierConfig::from_settings(r, purpose.required_keys())
         };
-        let policy = PolicyConfig::from_settings(r, file_roles);
+        let policy = PolicyConfig::from_settings(r, configured.admin_roles);
         let notify_key = http::read_notify_key(r);
         let listen = ListenConfig::from_settings(r, purpose.default_host());
         let shutdown_timeout = r.seconds(&SHUTDOWN_SECONDS, 1..=3_600);
@@ -113,18 +108,17 @@ impl Settings {
         let http = http::Config::from_settings(r, &limits, shutdown_timeout);
         let shard = shard::Config::from_settings(r);
         let engine = engine::Config::from_settings(r);
-        let enabled_apps = app_settings::enabled_apps(r, app_list, &tables);
+        let enabled_apps = app_settings::enabled_apps(r, app_list, &configured.apps);
         app_settings::add_streams(&mut streams, &enabled_apps, &time_zone);
-        // A server with nothing else to serve needs the tables.
-        let builtin_is_optional =
-            !demands_builtin && (streams.len() > 1 || !enabled_apps.is_empty());
+        // A server with nothing else to serve needs the tables of the built-in stream.
+        let serves_others = streams.len() > 1 || !enabled_apps.is_empty();
         let apps = if purpose.starts_server() {
             app_settings::refuse_sleep(r, &enabled_apps);
             let server = ServerSettings {
                 verifier: &verifier,
                 time_zone: &time_zone,
             };
-            app_settings::configure_apps(r, &enabled_apps, &tables, &server)
+            app_settings::configure_apps(r, &enabled_apps, &configured.apps, &server)
         } else {
             Vec::new()
         };
@@ -144,8 +138,9 @@ impl Settings {
             shard,
             engine,
             shutdown_timeout,
+            config_path: configured.path,
             streams,
-            builtin_is_optional,
+            builtin_is_optional: serves_others && !configured.demands_builtin,
             apps,
             enabled_apps,
             app_list: *app_list,
@@ -161,6 +156,52 @@ fn key_fields(streams: &[Stream]) -> Vec<String> {
         .iter()
         .flat_map(|stream| stream.key_fields.iter().cloned())
         .collect()
+}
+
+/// What `latido.toml` and the folder with SQL files define.
+struct ConfiguredStreams {
+    path: Option<PathBuf>,
+    /// The streams of the file and of the folder, and the built-in ones that they do not replace.
+    streams: Vec<Stream>,
+    admin_roles: Option<Vec<String>>,
+    /// True if the file demands the tables of the built-in streams.
+    demands_builtin: bool,
+    apps: AppTables,
+}
+
+impl ConfiguredStreams {
+    fn read(r: &mut SettingsReader<'_>, purpose: Purpose, zone: &str) -> Self {
+        let path = r.text(&LATIDO_CONFIG).map(PathBuf::from);
+        let file = path
+            .as_deref()
+            .and_then(|path| stream_file::read(path, zone, &mut r.errors));
+        let folder = folder_streams(r, file.as_ref(), purpose, zone);
+        let StreamFile {
+            admin_roles,
+            builtin_streams,
+            mut streams,
+            apps,
+            ..
+        } = file.unwrap_or_default();
+        streams.extend(folder);
+        let is_replaced = streams.iter().any(|stream| stream.name == ESTADISTICAS);
+        if builtin_streams != Some(false) && !is_replaced {
+            streams.insert(0, estadisticas(zone));
+        }
+        if streams.is_empty() {
+            r.errors.add(
+                LATIDO_CONFIG.name,
+                "no stream is left; expected streams/NAME.sql, [streams.NAME], or builtin_streams = true",
+            );
+        }
+        Self {
+            path,
+            streams,
+            admin_roles,
+            demands_builtin: builtin_streams == Some(true),
+            apps,
+        }
+    }
 }
 
 /// Returns the streams of the folder with SQL files. A demonstration has a database of its own, so
@@ -179,41 +220,16 @@ fn folder_streams(
         .text(&LATIDO_CONFIG)
         .and_then(|path| Path::new(path).parent());
     let default = beside.unwrap_or(Path::new("")).join(DEFAULT_FOLDER);
+    let absolute = named.map(|path| std::path::absolute(path).unwrap_or_else(|_| path.into()));
     let folder = StreamFolder {
         path: named.map_or(&default, Path::new),
+        shown: absolute.as_deref().unwrap_or(Path::new(DEFAULT_FOLDER)),
         is_required: named.is_some(),
         zone,
         known: file.map_or(&[], |file| &file.streams),
         used_files: file.map_or(&[], |file| &file.sql_files),
     };
     folder.read(&mut r.errors)
-}
-
-/// Returns the streams of the file and of the folder, and the built-in ones that they do not
-/// replace. Also returns the file's administrator roles, and whether the file demands the built-in
-/// streams.
-fn streams(
-    r: &mut SettingsReader<'_>,
-    file: Option<StreamFile>,
-    folder: Vec<Stream>,
-    zone: &str,
-) -> (Vec<Stream>, Option<Vec<String>>, bool) {
-    let (admin_roles, builtin, mut streams) = match file {
-        Some(file) => (file.admin_roles, file.builtin_streams, file.streams),
-        None => (None, None, Vec::new()),
-    };
-    streams.extend(folder);
-    let is_replaced = streams.iter().any(|stream| stream.name == ESTADISTICAS);
-    if builtin != Some(false) && !is_replaced {
-        streams.insert(0, estadisticas(zone));
-    }
-    if streams.is_empty() {
-        r.errors.add(
-            LATIDO_CONFIG.name,
-            "no stream is left; expected streams/NAME.sql, [streams.NAME], or builtin_streams = true",
-        );
-    }
-    (streams, admin_roles, builtin == Some(true))
 }
 
 fn add_stream_warnings(r: &mut SettingsReader<'_>, purpose: Purpose, streams: &[Stream]) {

@@ -8,10 +8,10 @@ use std::time::Duration;
 use crate::config::ConfigErrors;
 use crate::config::app_settings::AppTables;
 use crate::config::stream_params::StreamParams;
-use crate::config::stream_parser::{EXPECTED_NAME, StreamParser, is_name, is_sql_path, read_text};
+use crate::config::stream_parser::{EXPECTED_NAME, StreamParser, is_sql_path, read_text};
 use crate::config::toml_fields::Fields;
 use crate::config::variables::LATIDO_CONFIG;
-use latido_stream::{Inference, SYSTEM_STREAM_NAME, Stream, VerificationQuery, ZoneRule};
+use latido_stream::{Inference, SYSTEM_STREAM_NAME, Stream, VerificationQuery, ZoneRule, is_name};
 
 /// Frame types that the protocol itself uses. A stream's event of such a name would be mistaken for
 /// one.
@@ -35,7 +35,7 @@ const MAX_KEY_PARTS: usize = 8;
 const MAX_INTERVAL_MS: u64 = 3_600_000;
 
 /// The parsed contents of a `latido.toml`.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct StreamFile {
     pub(super) admin_roles: Option<Vec<String>>,
     /// `false` removes the built-in streams, and `true` demands their tables. Without it they are
@@ -79,8 +79,8 @@ pub(crate) fn parse_streams(
 }
 
 /// Returns the stream of an SQL file, which leaves everything but the query to the defaults. `place`
-/// names the file in errors.
-pub(super) fn query_stream(
+/// names the file, also for people.
+pub(crate) fn query_stream(
     name: &str,
     query: String,
     place: &str,
@@ -106,6 +106,7 @@ pub(super) fn query_stream(
         name: name.to_owned(),
         query,
         verification: None,
+        history_query: None,
         authorize_query: None,
         zone_rule: ZoneRule::Fixed(zone.to_owned()),
         event: name.to_owned(),
@@ -117,6 +118,7 @@ pub(super) fn query_stream(
         inference: Inference {
             keys: true,
             tables: true,
+            file: Some(place.to_owned()),
             gap: None,
         },
     })
@@ -189,7 +191,7 @@ impl StreamParser<'_> {
         let inference = Inference {
             keys: keys.is_none(),
             tables: !has_tables,
-            gap: None,
+            ..Inference::default()
         };
         let tables = self.parse_tables(tables, keys.as_deref());
         let key_fields = keys.unwrap_or_default();

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use crate::config::ConfigErrors;
 use crate::config::stream_file::query_stream;
-use crate::config::stream_parser::{EXPECTED_NAME, is_name, read_text};
+use crate::config::stream_parser::{EXPECTED_NAME, read_text};
 use crate::config::variables::STREAMS_DIR;
-use latido_stream::Stream;
+use latido_stream::{Stream, is_name};
 
 /// The folder's name if `STREAMS_DIR` is unset.
 pub(super) const DEFAULT_FOLDER: &str = "streams";
@@ -18,6 +18,8 @@ const MAX_FILES: usize = 1_000;
 /// The folder with streams, and what else defines streams.
 pub(super) struct StreamFolder<'a> {
     pub(super) path: &'a Path,
+    /// The folder as `latido.toml` would name it.
+    pub(super) shown: &'a Path,
     /// True if the configuration names the folder, so that it must exist.
     pub(super) is_required: bool,
     /// The time zone of its streams.
@@ -85,13 +87,17 @@ impl StreamFolder<'_> {
         if self.known.iter().any(|stream| stream.name == name) {
             let problem = format!(
                 "stream {name} has another query in latido.toml; expected one of both, or query = \
-                 {place:?} there"
+                 {shown:?} there",
+                shown = self.shown.join(path.file_name()?)
             );
             errors.add(place, problem);
             return None;
         }
         match read_text(path) {
-            Ok(query) => query_stream(&name, query, &place, self.zone, errors),
+            Ok(query) => {
+                let shown = self.shown.join(path.file_name()?);
+                query_stream(&name, query, &shown.to_string_lossy(), self.zone, errors)
+            }
             Err(error) => {
                 errors.add(place, format!("could not be read: {error}"));
                 None

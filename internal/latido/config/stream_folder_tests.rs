@@ -34,6 +34,7 @@ fn read_folder(
     let mut errors = ConfigErrors::default();
     let folder = StreamFolder {
         path,
+        shown: Path::new("streams"),
         is_required,
         zone: "America/Guayaquil",
         known,
@@ -99,7 +100,7 @@ fn mistakes_name_their_file() {
         "5 mistakes",
         "ventas.sql: stream ventas has another query in latido.toml; expected one of both",
         "dos palabras.sql: a bad name for a stream; expected 1 to 63 letters",
-        "vacio.sql: is empty",
+        "streams/vacio.sql: is empty",
         "dashboard.sql: this name is the server's own",
         "error.sql: this name is an event of the protocol",
     ] {

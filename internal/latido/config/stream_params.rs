@@ -1,8 +1,8 @@
 //! The parameters of a stream, as the table `[streams.NAME.params]` declares them.
 
-use crate::config::stream_parser::{EXPECTED_NAME, StreamParser, is_name};
+use crate::config::stream_parser::{EXPECTED_NAME, StreamParser};
 use crate::config::toml_fields::Fields;
-use latido_stream::{DEFAULT_TEXT_BYTES, MAX_TEXT_BYTES, Param, ParamKind};
+use latido_stream::{DEFAULT_TEXT_BYTES, MAX_TEXT_BYTES, Param, ParamKind, is_name};
 
 /// The largest number of parameters of a stream.
 const MAX_PARAMS: usize = 8;

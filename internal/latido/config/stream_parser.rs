@@ -5,9 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::config::ConfigErrors;
 
-/// The maximum length, in bytes, of the name of a stream, an event, a key field or a parameter.
-const MAX_NAME_BYTES: usize = 63;
-/// What [`is_name`] accepts, for messages.
+/// What [`is_name`](latido_stream::is_name) accepts, for messages.
 pub(super) const EXPECTED_NAME: &str = "expected 1 to 63 letters, digits, _ or -";
 
 /// The context for parsing one stream's table: its file, its name, and the list of errors.
@@ -75,12 +73,4 @@ pub(super) fn read_text(path: &Path) -> std::io::Result<String> {
 /// Returns whether a text is the path of an SQL file.
 pub(super) fn is_sql_path(text: &str) -> bool {
     text.ends_with(".sql") && !text.contains('\n')
-}
-
-/// Checks a name that will appear in channels, frames and token claims.
-pub(crate) fn is_name(text: &str) -> bool {
-    (1..=MAX_NAME_BYTES).contains(&text.len())
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
 }

@@ -51,6 +51,7 @@ mod settings;
 mod shadow;
 mod sources;
 mod statement_shape;
+mod stream_inference;
 mod stream_probe;
 mod table_lookup;
 mod tls;
@@ -86,11 +87,14 @@ pub use read_gap::ReadGap;
 pub use readiness::ReadinessProbe;
 pub use script_runner::ScriptRunner;
 pub use settings::{VARIABLES, refuse_sleep, require_url};
+pub use stream_inference::{
+    InferenceAccess, InferredStream, InferredTable, KeySuggestion, UnprovenTable,
+};
 pub use tls::DatabaseTlsError;
 pub use trigger_health::TriggerHealth;
 pub use triggers::{
-    AppSchema, InstallChange, InstallError, Migration, TableProblem, TableTriggers, TriggerReport,
-    TriggerState,
+    AppSchema, InstallChange, InstallError, Migration, RecordedStreams, TableProblem,
+    TableTriggers, TriggerReport, TriggerState,
 };
 pub use url_error::UrlError;
 pub use watch_locks::WatchLocks;

@@ -31,8 +31,11 @@ pub(super) async fn describe_stream(
     database: &Database,
     stream: &Stream,
 ) -> Result<PreparedStream, DatabaseError> {
-    let private = database.open_dedicated().await?;
     let what = format!("the query of stream {}", stream.name);
+    if let Some(problem) = stream.inference.key_problem() {
+        return Err(DatabaseError::unfit(what, "key parts", &problem.detail));
+    }
+    let private = database.open_dedicated().await?;
     let described = describe_statement(database, &private, &what, stream.active_query()).await;
     let found = match (described, stream.pending_verification()) {
         (Err(error @ DatabaseError::Rejected { .. }), Some(check))

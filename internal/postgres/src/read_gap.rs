@@ -28,7 +28,7 @@ impl ReadTable {
         tables.map(Self::from_reads).collect()
     }
 
-    fn from_reads(table: &TableReads) -> Self {
+    pub(crate) fn from_reads(table: &TableReads) -> Self {
         let columns = match &table.columns {
             ReadColumns::WholeRow => None,
             ReadColumns::Named(names)

@@ -41,8 +41,12 @@ impl Readiness for ReadinessProbe {
             };
             let statuses = || self.catalog.iter().map(|(id, _)| self.catalog.status(id));
             let streams = self.catalog.iter().zip(statuses());
-            let streams = streams.map(|((id, stream), status)| StreamReport {
-                degraded: self.listener.trigger_health().problem(id),
+            let served = streams.filter(|(_, status)| !status.is_off());
+            let streams = served.map(|((id, stream), status)| StreamReport {
+                degraded: match stream.inference.table_problem() {
+                    Some(problem) => Some(problem.summary.clone()),
+                    None => self.listener.trigger_health().problem(id),
+                },
                 ..stream_report(stream, status)
             });
             let streams: Vec<_> = streams.collect();

@@ -4,7 +4,7 @@ use tokio_postgres::types::Type;
 
 use crate::error::DatabaseError;
 use crate::pool::Database;
-use latido_stream::SourceTable;
+use latido_stream::{SourceTable, Stream};
 
 /// Returns the table's object id, or `None` if this role finds no such table.
 pub(super) async fn find_table_oid(
@@ -20,5 +20,20 @@ pub(super) async fn find_table_oid(
         // A schema that the role may not use, for example.
         Err(DatabaseError::Rejected { .. }) => Ok(None),
         Err(error) => Err(error),
+    }
+}
+
+impl Database {
+    /// Returns whether this role finds one of the stream's tables nowhere.
+    ///
+    /// # Errors
+    /// Returns an error if the database fails.
+    pub async fn lacks_tables(&self, stream: &Stream) -> Result<bool, DatabaseError> {
+        for table in &stream.tables {
+            if find_table_oid(self, table).await?.is_none() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 }

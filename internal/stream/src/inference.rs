@@ -9,6 +9,8 @@ pub struct Inference {
     pub keys: bool,
     /// True if the query decides which tables concern the stream.
     pub tables: bool,
+    /// The SQL file that alone defines the stream, as `latido.toml` would name it.
+    pub file: Option<String>,
     /// The reason why not everything is known. `None` before anybody looked.
     pub gap: Option<InferenceGap>,
 }
@@ -26,6 +28,15 @@ impl Inference {
         match &self.gap {
             Some(InferenceGap::Keys(problem)) => Some(problem),
             Some(InferenceGap::Tables(_)) | None => None,
+        }
+    }
+
+    /// Returns the reason why nothing notifies the stream's changes, if its tables are not known.
+    #[must_use]
+    pub fn table_problem(&self) -> Option<&StreamProblem> {
+        match &self.gap {
+            Some(InferenceGap::Tables(problem)) => Some(problem),
+            Some(InferenceGap::Keys(_)) | None => None,
         }
     }
 }

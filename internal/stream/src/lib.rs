@@ -10,6 +10,7 @@ mod key_name;
 mod key_type;
 mod local_day;
 mod lower_case;
+mod name;
 mod param;
 mod ports;
 mod snapshot;
@@ -30,6 +31,7 @@ pub use key_name::{InvalidKey, encode_params, encode_part};
 pub use key_type::KeyType;
 pub use local_day::LocalDay;
 pub use lower_case::LowerCase;
+pub use name::is_name;
 pub use param::{DEFAULT_TEXT_BYTES, MAX_TEXT_BYTES, Param, ParamKind};
 pub use ports::{
     ChangeHint, ColumnSource, HintSink, Interest, NoInterest, NoTransactions, NotifyState,

@@ -134,6 +134,18 @@ impl TestApp {
         Self::start_on(TestStore::External(url.to_owned()), config)
     }
 
+    /// Starts a server like [`TestApp::on_database_with`], whose streams are completed from the record
+    /// of their installation, or from their queries.
+    pub(crate) async fn on_database_completed(
+        url: &str,
+        variables: &[(&str, &str)],
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
+        let settings = app::complete_streams(settings(url, variables)).await;
+        let config = configure(settings.expect("completed"), change);
+        Self::run(TestStore::External(url.to_owned()), config).await
+    }
+
     /// Installs the triggers in the database at `url`.
     pub(crate) async fn install_on(url: &str) {
         install_triggers(url, &[]).await;
@@ -378,7 +390,11 @@ impl Drop for TestApp {
 }
 
 fn config(url: &str, variables: &[(&str, &str)], change: impl FnOnce(&mut Config)) -> Config {
-    let mut config = Config::new(settings(url, variables));
+    configure(settings(url, variables), change)
+}
+
+fn configure(settings: Settings, change: impl FnOnce(&mut Config)) -> Config {
+    let mut config = Config::new(settings);
     // A busy machine must not make the deadline of an orderly shutdown pass.
     config.shutdown_timeout = SHUTDOWN_TIMEOUT;
     change(&mut config);

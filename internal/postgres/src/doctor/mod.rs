@@ -1,6 +1,7 @@
 //! The checks that `latido doctor` prints: the state of each part, with remedies for problems.
 
 mod finding;
+mod inferred;
 mod lookup;
 mod lookup_check;
 mod policies;
@@ -16,6 +17,7 @@ use crate::pool::Database;
 use latido_stream::Catalog;
 
 pub use finding::{Finding, FindingLevel};
+pub(crate) use reads::note_remedy;
 
 /// Checks the database for a server without apps; see [`examine_for`].
 pub async fn examine(database: &Database, catalog: &Catalog) -> Vec<Finding> {
@@ -40,13 +42,23 @@ pub async fn examine_for(database: &Database, needs: ServingNeeds<'_>) -> Vec<Fi
     findings.push(server::check_listen(database).await);
     findings.push(queue::examine(database).await);
     findings.extend(table::trigger_findings(database, catalog).await);
+    // A database that fails has findings already.
+    let recorded = database.recorded_streams().await.unwrap_or_default();
     for (_, stream) in catalog.iter() {
+        if let Some(problem) = stream.inference.key_problem() {
+            findings.push(Finding::failure(
+                stream::subject(stream, "inferred"),
+                &problem.detail,
+            ));
+            continue;
+        }
+        findings.extend(inferred::examine(database, stream, &recorded).await);
         let of_query = stream::examine(database, stream).await;
         let is_valid = of_query
             .iter()
             .all(|finding| finding.level != FindingLevel::Failure);
         findings.extend(of_query);
-        if is_valid {
+        if is_valid && stream.inference.gap.is_none() {
             findings.extend(reads::examine(database, stream).await);
         }
         for table in &stream.tables {

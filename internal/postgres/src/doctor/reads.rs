@@ -26,7 +26,11 @@ pub(super) async fn examine(database: &Database, stream: &Stream) -> Vec<Finding
             };
             // Tables that the tree does not show are taken for those of hidden functions.
             let without = read_gaps(&tables, &watched, false).len();
-            let gaps = read_gaps(&tables, &watched, is_hidden);
+            // An inferred stream is compared with what was installed instead.
+            let gaps = match stream.inference.tables {
+                true => Vec::new(),
+                false => read_gaps(&tables, &watched, is_hidden),
+            };
             let explains_hidden = without > gaps.len();
             let mut findings: Vec<_> = gaps
                 .iter()
@@ -40,7 +44,7 @@ pub(super) async fn examine(database: &Database, stream: &Stream) -> Vec<Finding
                     .iter()
                     .filter_map(|note| note_finding(&subject, note, explains_hidden)),
             );
-            if gaps.is_empty() {
+            if gaps.is_empty() && !stream.inference.tables {
                 findings.insert(0, Finding::ok(subject, summary(&reads)));
             }
             findings
@@ -90,13 +94,21 @@ fn summary(reads: &QueryReads) -> String {
 
 /// Returns a finding about a note that is worth attention.
 fn note_finding(subject: &str, note: &Note, explains_hidden: bool) -> Option<Finding> {
-    let remedy = match note {
+    if explains_hidden && matches!(note, Note::Hidden(_)) {
+        return None;
+    }
+    let remedy = note_remedy(note)?;
+    Some(Finding::warning(subject, note.to_string()).remedy(remedy))
+}
+
+/// Returns what to do about a note that is worth attention.
+pub(crate) fn note_remedy(note: &Note) -> Option<&'static str> {
+    Some(match note {
         Note::View(_)
         | Note::Function(_)
         | Note::Extension(_)
         | Note::Children(_)
         | Note::Policy(_) => return None,
-        Note::Hidden(_) if explains_hidden => return None,
         Note::Hidden(_) => "list the tables that the function reads among the stream's tables",
         Note::Clock(_) | Note::ClockLiteral => {
             "use the local day of each key, $2 and $3, which the server reads again at midnight"
@@ -115,6 +127,5 @@ fn note_finding(subject: &str, note: &Note, explains_hidden: bool) -> Option<Fin
         | Note::Sequence
         | Note::Outside(_) => "call the hook after a change, or rely on the sweep",
         Note::SystemColumn => "leave out `columns`, so that every UPDATE counts",
-    };
-    Some(Finding::warning(subject, note.to_string()).remedy(remedy))
+    })
 }

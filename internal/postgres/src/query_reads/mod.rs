@@ -14,6 +14,7 @@ use latido_inference::{Exploration, NEWEST_MAJOR, QueryReads};
 
 use crate::error::DatabaseError;
 use crate::pool::Database;
+use crate::stream_inference::InferenceAccess;
 
 pub use error::QueryReadsError;
 use session::InferenceSession;
@@ -42,8 +43,20 @@ impl Database {
         query: &str,
         key_parts: usize,
     ) -> Result<QueryReads, QueryReadsError> {
+        let access = InferenceAccess::TemporaryFunctions;
+        self.query_lookups_with(query, key_parts, access).await
+    }
+
+    /// Returns what [`Database::query_lookups`] does, within the limits of `access`.
+    pub(super) async fn query_lookups_with(
+        &self,
+        query: &str,
+        key_parts: usize,
+        access: InferenceAccess,
+    ) -> Result<QueryReads, QueryReadsError> {
         let examination = Examination {
             key_parts: Some(key_parts),
+            access,
             ..Examination::of(query, &[])
         };
         examination.run(self).await
@@ -68,20 +81,11 @@ impl Database {
         query: &str,
     ) -> Result<QueryReads, QueryReadsError> {
         let examination = Examination {
-            source: TreeSource::Printed,
+            access: InferenceAccess::ParseOnly,
             ..Examination::of(query, &[])
         };
         examination.run(self).await
     }
-}
-
-/// The origin of a query's tree.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum TreeSource {
-    /// A function that is created in a transaction and rolled back, else the printed tree.
-    Stored,
-    /// The tree that the server prints. All transactions are read only.
-    Printed,
 }
 
 /// What is asked about a query.
@@ -92,7 +96,7 @@ struct Examination<'a> {
     types: &'a [Type],
     /// The number of key parts, if the ways from the tables to the keys are asked for.
     key_parts: Option<usize>,
-    source: TreeSource,
+    access: InferenceAccess,
 }
 
 impl<'a> Examination<'a> {
@@ -101,7 +105,7 @@ impl<'a> Examination<'a> {
             query,
             types,
             key_parts: None,
-            source: TreeSource::Stored,
+            access: InferenceAccess::TemporaryFunctions,
         }
     }
 
@@ -119,9 +123,9 @@ async fn infer(
     database: &Database,
     examination: Examination<'_>,
 ) -> Result<QueryReads, QueryReadsError> {
-    let session = match examination.source {
-        TreeSource::Stored => InferenceSession::open(database).await?,
-        TreeSource::Printed => InferenceSession::open_read_only(database).await?,
+    let session = match examination.access {
+        InferenceAccess::TemporaryFunctions => InferenceSession::open(database).await?,
+        InferenceAccess::ParseOnly => InferenceSession::open_read_only(database).await?,
     };
     let major = session.server_major().await?;
     if major > NEWEST_MAJOR {
@@ -141,11 +145,11 @@ async fn explore(
         query,
         types,
         key_parts,
-        source,
+        access,
     } = examination;
-    let stored = match source {
-        TreeSource::Stored => session.stored_tree(query, types).await?,
-        TreeSource::Printed => None,
+    let stored = match access {
+        InferenceAccess::TemporaryFunctions => session.stored_tree(query, types).await?,
+        InferenceAccess::ParseOnly => None,
     };
     let tree = match stored {
         Some(tree) => tree,
@@ -163,7 +167,7 @@ async fn explore(
         if pending.is_empty() {
             return Ok(exploration.finish());
         }
-        if source == TreeSource::Printed {
+        if access == InferenceAccess::ParseOnly {
             // Their trees could be had by creating them again alone; so they stay hidden.
             pending.bodies.clear();
         }

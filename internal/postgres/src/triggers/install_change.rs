@@ -14,6 +14,10 @@ pub enum InstallChange {
     /// The database refuses a query, so that no server will serve the stream. Its triggers were
     /// installed all the same.
     Refused(DatabaseError),
+    /// The keys and tables of a stream that its query decides.
+    Inferred(String),
+    /// A stream was left out, because a person has to choose something.
+    LeftOut(String),
     /// Nothing changed, but something deserves attention.
     Warning(String),
 }

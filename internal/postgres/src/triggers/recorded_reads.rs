@@ -12,6 +12,7 @@ use crate::query_reads::QueryReadsError;
 use crate::quote::{quote_ident, quote_literal};
 use crate::read_gap::{ReadGap, ReadTable, read_gaps};
 use crate::triggers::generate::schema_comment;
+use crate::triggers::recorded_inference::RecordedInference;
 use crate::triggers::script::{ScriptSection, sha256_hex};
 use crate::triggers::watched_table::WatchedTable;
 use crate::triggers::{DiscoveryError, discover};
@@ -35,6 +36,32 @@ struct RecordedStream {
     /// True if a function hides what it reads.
     #[serde(default)]
     hidden: bool,
+    /// What the query decided about its stream.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    inferred: Option<RecordedInference>,
+}
+
+/// What was recorded about all streams when their triggers were installed.
+#[derive(Debug, Default)]
+pub struct RecordedStreams(Record);
+
+impl RecordedStreams {
+    /// Completes a stream that leaves its keys or tables to its query. Returns `false` if nothing is
+    /// recorded, or if it was recorded for another query.
+    pub fn complete(&self, stream: &mut Stream) -> bool {
+        let recorded = self.0.get(&stream.name);
+        let same = recorded.filter(|r| r.query == sha256_hex(defining_query(stream)));
+        let inferred = same.and_then(|recorded| recorded.inferred.as_ref());
+        inferred.is_some_and(|inferred| inferred.complete(stream))
+    }
+
+    /// Returns what the last installation recorded, also for another query, and whether the query
+    /// is the same.
+    pub(crate) fn find(&self, stream: &Stream) -> Option<(&RecordedInference, bool)> {
+        let recorded = self.0.get(&stream.name)?;
+        let is_same = recorded.query == sha256_hex(defining_query(stream));
+        Some((recorded.inferred.as_ref()?, is_same))
+    }
 }
 
 impl Database {
@@ -75,6 +102,7 @@ impl Database {
                 query: sha256_hex(query),
                 tables: ReadTable::all(&reads),
                 hidden: reads.hidden_functions().next().is_some(),
+                inferred: RecordedInference::of_stream(stream),
             })),
             Err(QueryReadsError::Database(error)) => Err(error),
             Err(error) => {
@@ -82,6 +110,15 @@ impl Database {
                 Ok(None)
             }
         }
+    }
+
+    /// Returns what was recorded when the triggers were installed.
+    ///
+    /// # Errors
+    /// Returns an error if the database fails.
+    pub async fn recorded_streams(&self) -> Result<RecordedStreams, DatabaseError> {
+        let record = self.recorded_reads().await?;
+        Ok(RecordedStreams(record.unwrap_or_default()))
     }
 
     async fn recorded_reads(&self) -> Result<Option<Record>, DatabaseError> {
