@@ -30,7 +30,7 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum CliCommand {
-    /// Serve WebSockets, the hook, REST and metrics (the default)
+    /// Serve WebSockets, the hook, REST and metrics (the default if anything is configured)
     #[command(after_help = SETTINGS_HELP)]
     Serve {
         #[command(flatten)]
@@ -73,6 +73,17 @@ pub(crate) enum CliCommand {
         /// The folder of the migrations
         #[arg(long, value_name = "FOLDER", requires = "migration")]
         out: Option<PathBuf>,
+    },
+    /// Add the full entry of an SQL file to latido.toml, with its keys and tables; an existing entry stays
+    #[command(after_help = SETTINGS_HELP)]
+    Add {
+        #[command(flatten)]
+        flags: Flags,
+        /// The SQL file; the stream has its name
+        file: PathBuf,
+        /// Print the entry and change nothing
+        #[arg(long)]
+        print: bool,
     },
     /// Remove what install created
     #[command(after_help = SETTINGS_HELP)]

@@ -1,6 +1,5 @@
 //! The subcommands that call the library and print the result.
 
-use std::io::Write;
 use std::path::Path;
 
 use anyhow::Context as _;
@@ -9,6 +8,8 @@ use latido::config::{Settings, all_variables, markdown_page, plain_table};
 use latido::migration::MigrationTool;
 use latido_postgres::{FindingLevel, InstallChange};
 use latido_telemetry as telemetry;
+
+use crate::output::{print, print_next, print_note};
 
 /// Runs `latido serve` until the server stops.
 pub(crate) fn serve(settings: Settings) -> anyhow::Result<()> {
@@ -22,7 +23,8 @@ pub(crate) fn serve(settings: Settings) -> anyhow::Result<()> {
 /// Runs `latido install`, or prints its SQL.
 pub(crate) fn install(settings: Settings, dry_run: bool) -> anyhow::Result<()> {
     if dry_run {
-        return print(&block_on(app::install_sql(settings))?);
+        print(&block_on(app::install_sql(settings))?)?;
+        return print_next("latido install");
     }
     let changes = block_on(app::install(settings))?;
     let nothing = "there is no table to install triggers on";
@@ -30,16 +32,16 @@ pub(crate) fn install(settings: Settings, dry_run: bool) -> anyhow::Result<()> {
     let count = |is_meant: fn(&&InstallChange) -> bool| changes.iter().filter(is_meant).count();
     let left_out = count(|change| matches!(change, InstallChange::LeftOut(_)));
     let refused = count(|change| matches!(change, InstallChange::Refused(_)));
-    anyhow::ensure!(
-        left_out == 0,
-        "streams refused: {left_out}; the others are installed"
-    );
+    if left_out > 0 {
+        print_next("choose an entry for each refused stream in latido.toml, then latido install")?;
+        anyhow::bail!("streams refused: {left_out}; the others are installed");
+    }
     anyhow::ensure!(
         refused == 0,
         "the triggers are installed, but the database refuses {refused} of the streams' queries: \
          a server would not serve these streams"
     );
-    Ok(())
+    print_next("latido serve")
 }
 
 /// Runs `latido install --migration`: writes what it would do for a migration tool.
@@ -56,23 +58,51 @@ pub(crate) fn write_migration(
         .iter()
         .map(|file| format!("written    {}\n", file.display()))
         .collect();
-    print(&format!("{lines}next: {}\n", tool.next_step(folder)))
+    print(&lines)?;
+    print_next(&tool.next_step(folder))
 }
 
 /// Runs `latido grants`.
 pub(crate) fn grants(settings: Settings, role: &str, apply: bool) -> anyhow::Result<()> {
-    print(&block_on(app::grants(settings, role, apply))?)
+    print(&block_on(app::grants(settings, role, apply))?)?;
+    match apply {
+        true => print_next(&format!("latido serve, as the role {role}")),
+        false => print_next(&format!("latido grants --role {role} --apply")),
+    }
+}
+
+/// Runs `latido add`: appends the entry of an SQL file to the configuration, or prints it.
+pub(crate) fn add(settings: Settings, file: &Path, only_print: bool) -> anyhow::Result<()> {
+    let named = settings.config_path.clone();
+    let config = named.as_deref().unwrap_or(Path::new(app::DEFAULT_CONFIG));
+    let entry = block_on(app::stream_of_file(settings, file, config))?;
+    for warning in &entry.warnings {
+        print_note(&format!("stream {}: {warning}", entry.name))?;
+    }
+    print(&entry.text)?;
+    if only_print {
+        return print_next(&format!("latido add {}", file.display()));
+    }
+    app::append_entry(config, &entry)?;
+    let path = config.display();
+    print_note(&format!("added to {path}"))?;
+    match named {
+        Some(_) => print_next("latido install"),
+        None => print_next(&format!("LATIDO_CONFIG={path} latido install")),
+    }
 }
 
 /// Runs `latido uninstall`, or prints its SQL.
 pub(crate) fn uninstall(settings: Settings, dry_run: bool) -> anyhow::Result<()> {
     if dry_run {
-        return print(&block_on(app::uninstall_sql(settings))?);
+        print(&block_on(app::uninstall_sql(settings))?)?;
+        return print_next("latido uninstall");
     }
     print(&format_changes(
         &block_on(app::uninstall(settings))?,
         "nothing was installed",
-    ))
+    ))?;
+    print_next("latido install, to have it again")
 }
 
 /// Runs `latido doctor` and prints its findings.
@@ -101,12 +131,11 @@ pub(crate) fn doctor(settings: Settings, lookups: bool) -> anyhow::Result<()> {
         .iter()
         .filter(|finding| finding.level == FindingLevel::Failure)
         .count();
-    anyhow::ensure!(
-        failures == 0,
-        "{failures} of {} checks failed",
-        findings.len()
-    );
-    Ok(())
+    if failures == 0 {
+        return print_next("latido serve");
+    }
+    print_next("mend what is marked FAILURE, then latido doctor")?;
+    anyhow::bail!("{failures} of {} checks failed", findings.len())
 }
 
 /// Runs `latido types --typescript`.
@@ -159,11 +188,4 @@ fn format_changes(changes: &[InstallChange], nothing: &str) -> String {
         InstallChange::LeftOut(text) => format!("refused    {text}\n"),
     };
     changes.iter().map(line).collect()
-}
-
-pub(crate) fn print(text: &str) -> anyhow::Result<()> {
-    let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes())
-        .and_then(|()| out.flush())
-        .context("could not write to standard output")
 }

@@ -6,7 +6,8 @@ use latido::app::{self, DemoInfo};
 use latido::config::Settings;
 use latido_embedded_postgres::{self as embedded, StorageMode, default_state_dir};
 
-use crate::commands::{block_on, print, start_logs};
+use crate::commands::{block_on, start_logs};
+use crate::output::print;
 use crate::program_name::program_name;
 
 /// Runs `latido demo` with a private PostgreSQL.

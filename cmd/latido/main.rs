@@ -7,7 +7,9 @@ mod cli;
 mod commands;
 #[cfg(feature = "demo")]
 mod demo;
+mod first_steps;
 mod healthcheck;
+mod output;
 mod pinned_tls;
 mod program_name;
 mod token;
@@ -53,6 +55,9 @@ fn run(
         command,
     }: Cli,
 ) -> anyhow::Result<()> {
+    if command.is_none() && outer.are_nothing_at_all() {
+        return first_steps::print_first_steps();
+    }
     let settings = |inner: Flags, purpose| settings(inner.or(outer.clone()), purpose);
     match command.unwrap_or_default() {
         CliCommand::Serve { flags } => commands::serve(settings(flags, Purpose::Serve)?),
@@ -75,6 +80,9 @@ fn run(
                 Some((tool, folder)) => commands::write_migration(settings, tool, &folder),
                 None => commands::install(settings, dry_run),
             }
+        }
+        CliCommand::Add { flags, file, print } => {
+            commands::add(settings(flags, Purpose::Install)?, &file, print)
         }
         CliCommand::Uninstall { flags, dry_run } => {
             commands::uninstall(settings(flags, Purpose::Install)?, dry_run)

@@ -1,5 +1,6 @@
 //! The command-line program as a new user runs it: the real binary in an empty environment.
 
+mod adding;
 mod database;
 mod demo;
 mod logging;

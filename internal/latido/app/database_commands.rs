@@ -214,12 +214,20 @@ pub async fn install_sql(settings: Settings) -> anyhow::Result<String> {
 /// # Errors
 /// The same errors as [`install`]. A stream over tables that an app has not created yet is one.
 pub async fn migration(settings: Settings) -> anyhow::Result<Option<Migration>> {
+    let (installation, changes) = Installation::open_for_installation(settings).await?;
+    let left_out = changes.into_iter().find_map(|change| match change {
+        InstallChange::LeftOut(text) => Some(text),
+        _ => None,
+    });
+    if let Some(text) = left_out {
+        anyhow::bail!(text);
+    }
     let Installation {
         database,
         catalog,
         apps,
         ..
-    } = Installation::open(settings)?;
+    } = installation;
     database.check_streams(&catalog).await?;
     let migration = database.migration(&catalog, &apps).await;
     migration.map_err(|error| add_remedy(error, &catalog))

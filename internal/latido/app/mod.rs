@@ -1,6 +1,7 @@
 //! Builds a server from its parts, runs it, and stops it. No other module wires parts together.
 
 mod adapters;
+mod add_stream;
 mod app_listeners;
 mod config;
 mod database_commands;
@@ -18,6 +19,7 @@ mod stream_types;
 mod trigger_monitor;
 mod try_query;
 
+pub use add_stream::{DEFAULT_CONFIG, StreamEntry, append_entry, stream_of_file};
 pub use config::Config;
 pub use database_commands::{
     SERVING_ROLE, doctor, grants, install, install_sql, migration, uninstall, uninstall_sql,

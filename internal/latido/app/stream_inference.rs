@@ -69,10 +69,10 @@ pub(super) async fn complete_for_installation(
             }
             Ok(inferred) => {
                 let text = refusal_text(&stream, &inferred);
-                changes.push(InstallChange::Refused(text));
+                changes.push(InstallChange::LeftOut(text));
             }
             Err(error @ DatabaseError::Unavailable { .. }) => return Err(error),
-            Err(error) => changes.push(InstallChange::Refused(error.to_string())),
+            Err(error) => changes.push(InstallChange::LeftOut(error.to_string())),
         }
     }
     Ok(changes)

@@ -1,8 +1,9 @@
 //! The command `latido types`, which describes the streams for programs that watch them.
 
+use crate::app::stream_inference::{complete_all, drop_absent_builtin};
 use crate::config::Settings;
 use crate::typescript::{StreamTypes, typescript};
-use latido_postgres::Database;
+use latido_postgres::{Database, InferenceAccess};
 use latido_stream::Stream;
 
 /// Returns a TypeScript module with the types of all streams. Their columns are those that the
@@ -10,11 +11,17 @@ use latido_stream::Stream;
 ///
 /// # Errors
 /// Returns an error if the database is unavailable, or refuses the query of a stream.
-pub async fn typescript_types(settings: Settings) -> anyhow::Result<String> {
+pub async fn typescript_types(mut settings: Settings) -> anyhow::Result<String> {
     let database = Database::open(&settings.postgres)?;
+    drop_absent_builtin(&database, &mut settings).await?;
+    let recorded = database.recorded_streams().await?;
+    let access = InferenceAccess::TemporaryFunctions;
+    complete_all(&database, &mut settings.streams, &recorded, access).await;
     let mut problems = Vec::new();
     for stream in &settings.streams {
-        if let Err(error) = database.probe_stream(stream).await {
+        if let Some(problem) = stream.inference.key_problem() {
+            problems.push(format!("stream {}: {}", stream.name, problem.summary));
+        } else if let Err(error) = database.probe_stream(stream).await {
             problems.push(error.to_string());
         }
     }

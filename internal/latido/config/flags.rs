@@ -1,10 +1,12 @@
 //! Command-line flags, generated from the table of variables.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
 
 use crate::config::all_variables;
+use crate::config::stream_folder::DEFAULT_FOLDER;
 use latido_settings::{ConfigSources, ShownDefault, Variable};
 
 /// The settings given as flags, by the name of their variable. They are not checked yet, because
@@ -20,6 +22,13 @@ impl Flags {
             self.0.entry(name).or_insert(value);
         }
         self
+    }
+
+    /// Returns whether neither these flags nor any other source of the process sets anything, and no
+    /// folder with streams is there.
+    pub fn are_nothing_at_all(&self) -> bool {
+        let sources = self.clone().into_sources();
+        sources.have_none_of(&all_variables()) && !Path::new(DEFAULT_FOLDER).is_dir()
     }
 
     /// Returns these flags with the other sources of the process: its environment, and `.env` in its

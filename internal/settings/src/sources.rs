@@ -64,6 +64,14 @@ impl ConfigSources {
         sources
     }
 
+    /// Returns whether none of these variables has a value anywhere.
+    pub fn have_none_of(&self, variables: &[Variable]) -> bool {
+        self.errors.is_empty()
+            && variables
+                .iter()
+                .all(|variable| self.get(variable).is_none())
+    }
+
     /// Returns the errors found while reading the sources themselves.
     pub fn errors(&self) -> &ConfigErrors {
         &self.errors

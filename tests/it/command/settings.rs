@@ -13,7 +13,7 @@ const NOWHERE: &str = "postgresql://u:open-sesame@127.0.0.1:1/d";
 #[tokio::test]
 async fn missing_settings_are_listed() {
     let home = CommandHome::new();
-    for arguments in [&[][..], &["serve"]] {
+    for arguments in [&["--port", "1"][..], &["serve"]] {
         let finished = home.run(arguments, &[]).await;
         assert_eq!(
             (finished.code, finished.stdout.as_str()),

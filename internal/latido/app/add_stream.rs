@@ -1,0 +1,156 @@
+//! The command `latido add`: writes the entry of an SQL file into `latido.toml`.
+
+use std::io::{ErrorKind, Write as _};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, ensure};
+
+use crate::app::stream_inference::refusal_text;
+use crate::config::{ConfigErrors, Settings, is_builtin, query_stream, stream_entry};
+use latido_postgres::{Database, InferenceAccess};
+use latido_stream::{Stream, is_name};
+
+/// The configuration that is written if `LATIDO_CONFIG` names none.
+pub const DEFAULT_CONFIG: &str = "latido.toml";
+
+/// An entry of `latido.toml` that was made from an SQL file.
+#[derive(Debug)]
+pub struct StreamEntry {
+    /// The stream's name.
+    pub name: String,
+    /// The text of the entry.
+    pub text: String,
+    /// What no trigger sees, with what to do about it.
+    pub warnings: Vec<String>,
+}
+
+/// Returns the entry for the stream of an SQL file, for the configuration at `config`.
+///
+/// # Errors
+/// Returns an error if the configuration has a stream of that name, if a person has to choose
+/// something (the message has the entry to start from), or if the database fails.
+pub async fn stream_of_file(
+    settings: Settings,
+    file: &Path,
+    config: &Path,
+) -> anyhow::Result<StreamEntry> {
+    let path = file.display();
+    let name = file.file_stem().unwrap_or_default().to_string_lossy();
+    ensure!(
+        file.extension().is_some_and(|end| end == "sql") && is_name(&name),
+        "{path}: expected the path of an SQL file, whose name without .sql has 1 to 63 letters, digits, _ or -"
+    );
+    check_is_new(&settings.streams, &name, file)?;
+    let query = std::fs::read_to_string(file);
+    let query = query.with_context(|| format!("{path} could not be read"))?;
+    let query = query.trim_start_matches('\u{feff}').to_owned();
+    let shown = path_from(config, file)?;
+    let mut errors = ConfigErrors::default();
+    let stream = query_stream(&name, query, &shown, &settings.time_zone, &mut errors);
+    let Some(stream) = stream else {
+        return Err(errors.into());
+    };
+    let database = Database::open(&settings.postgres)?;
+    let access = InferenceAccess::TemporaryFunctions;
+    let inferred = database.infer_stream(&stream, access).await?;
+    ensure!(
+        inferred.is_complete(),
+        "{}",
+        refusal_text(&stream, &inferred)
+    );
+    Ok(StreamEntry {
+        name: name.into_owned(),
+        text: stream_entry(&stream, &shown, &inferred),
+        warnings: inferred.warnings,
+    })
+}
+
+/// Adds an entry at the end of a configuration, which is created if there is none. Nothing that
+/// stands there is changed.
+///
+/// # Errors
+/// Returns an error if the file cannot be read or written, or if it would no longer be TOML.
+pub fn append_entry(config: &Path, entry: &StreamEntry) -> anyhow::Result<()> {
+    let path = config.display();
+    let before = match std::fs::read_to_string(config) {
+        Ok(text) => text,
+        Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
+        Err(error) => return Err(error).with_context(|| format!("{path} could not be read")),
+    };
+    let gap = match before.as_str() {
+        "" => "",
+        text if text.ends_with('\n') => "\n",
+        _ => "\n\n",
+    };
+    let added = format!("{gap}{}", entry.text);
+    let whole = format!("{before}{added}");
+    let parsed = toml::from_str::<toml::Table>(whole.trim_start_matches('\u{feff}'));
+    parsed.with_context(|| format!("nothing was changed: {path} would be wrong"))?;
+    let mut options = std::fs::OpenOptions::new();
+    let file = options.append(true).create(true).open(config);
+    let written = file.and_then(|mut file| file.write_all(added.as_bytes()));
+    written.with_context(|| format!("{path} could not be written"))
+}
+
+/// Refuses a name that another definition has. A file of the folder with streams may get an entry,
+/// and an entry may replace a built-in stream.
+fn check_is_new(streams: &[Stream], name: &str, file: &Path) -> anyhow::Result<()> {
+    let Some(known) = streams.iter().find(|stream| stream.name == name) else {
+        return Ok(());
+    };
+    let is_same_file = || {
+        let same_name = known.inference.file.as_deref().map(Path::new);
+        same_name.and_then(Path::file_name) == file.file_name()
+    };
+    ensure!(
+        is_builtin(known) || is_same_file(),
+        "the stream {name} is defined already; nothing was changed. Remove it there, or give the file another name"
+    );
+    Ok(())
+}
+
+/// Returns the path of a file as the configuration names it: from its folder if the file is below.
+fn path_from(config: &Path, file: &Path) -> anyhow::Result<String> {
+    let resolve = |path: &Path| -> anyhow::Result<PathBuf> {
+        let resolved = path.canonicalize();
+        resolved.with_context(|| format!("{} could not be read", path.display()))
+    };
+    let folder = match config.parent() {
+        Some(folder) if folder != Path::new("") => folder,
+        _ => Path::new("."),
+    };
+    let (folder, file) = (resolve(folder)?, resolve(file)?);
+    let shown = file.strip_prefix(&folder).unwrap_or(&file);
+    Ok(shown.to_string_lossy().into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(text: &str) -> StreamEntry {
+        StreamEntry {
+            name: "a".to_owned(),
+            text: text.to_owned(),
+            warnings: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn entry_is_added_behind_what_stands_there() {
+        let name = format!("latido-add-{}.toml", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        let first = entry("[streams.a]\nquery = \"a.sql\"\n");
+        append_entry(&path, &first).unwrap();
+        append_entry(&path, &entry("[streams.b]\nquery = \"b.sql\"\n")).unwrap();
+        let again = append_entry(&path, &first).unwrap_err();
+        assert!(
+            format!("{again:#}").contains("nothing was changed"),
+            "{again:#}"
+        );
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let expected = "[streams.a]\nquery = \"a.sql\"\n\n[streams.b]\nquery = \"b.sql\"\n";
+        assert_eq!(text, expected);
+    }
+}

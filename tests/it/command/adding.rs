@@ -1,0 +1,93 @@
+//! The command `add`, and what the program says to somebody who has configured nothing.
+
+use super::CommandSetup;
+use crate::harness::CommandHome;
+
+const QUERY: &str =
+    "SELECT u.negocio_id, s.* FROM unnest($1::uuid[], $2::date[]) AS u (negocio_id, hoy)
+    CROSS JOIN LATERAL (SELECT count(*) AS citas FROM citas c WHERE c.negocio_id = u.negocio_id) s";
+
+/// A home whose folder `streams` has one stream, beside the built-in one.
+async fn place_with_stream() -> CommandSetup {
+    let place = CommandSetup::new().await;
+    let folder = place.home.folder();
+    std::fs::create_dir(folder.path().join("streams")).unwrap();
+    folder.write("streams/agenda.sql", QUERY);
+    place
+}
+
+#[tokio::test]
+async fn install_shows_what_it_inferred_and_the_next_command() {
+    let place = place_with_stream().await;
+    let variables = place.with_variables(&[]);
+    let installed = place.home.run(&["install"], &variables).await;
+    assert_eq!(installed.code, Some(0), "{installed:?}");
+    let inferred = "inferred   stream agenda: key negocio_id; citas (";
+    assert!(installed.stdout.contains(inferred), "{installed:?}");
+    assert!(
+        installed.stderr.ends_with("next: latido serve\n"),
+        "{installed:?}"
+    );
+}
+
+#[tokio::test]
+async fn entry_means_the_same_as_the_file() {
+    let place = place_with_stream().await;
+    let config = place.home.folder().path().join("latido.toml");
+    place.print(&["install"]).await;
+    let printed = place.print(&["add", "--print", "streams/agenda.sql"]).await;
+    assert!(
+        printed.contains("query = \"streams/agenda.sql\"") && !config.exists(),
+        "{printed}"
+    );
+    let add = async |variables: &[(&'static str, &'static str)]| {
+        let variables = place.with_variables(variables);
+        let arguments = ["add", "streams/agenda.sql"];
+        place.home.run(&arguments, &variables).await
+    };
+    let added = add(&[]).await;
+    assert_eq!(
+        (added.code, &added.stdout),
+        (Some(0), &printed),
+        "{added:?}"
+    );
+    let next = "next: LATIDO_CONFIG=latido.toml latido install\n";
+    assert!(added.stderr.ends_with(next), "{added:?}");
+    let configured = [("LATIDO_CONFIG", "latido.toml")];
+    let variables = place.with_variables(&configured);
+    let again = place.home.run_for_stdout(&["install"], &variables).await;
+    assert!(
+        again.lines().all(|line| line.starts_with("unchanged  ")),
+        "the entry has the same triggers as the file: {again}"
+    );
+    let text = std::fs::read_to_string(&config).unwrap();
+    let refused = add(&configured).await;
+    assert!(
+        refused.code == Some(1) && refused.stderr.contains("is defined already"),
+        "{refused:?}"
+    );
+    assert_eq!(std::fs::read_to_string(&config).unwrap(), text);
+}
+
+#[tokio::test]
+async fn program_without_any_configuration_says_what_it_can_do() {
+    let shown = CommandHome::new().run_for_stdout(&[], &[]).await;
+    for command in [
+        "DATABASE_URL=",
+        "latido try ventas.sql",
+        "latido install",
+        "latido serve",
+    ] {
+        assert!(shown.contains(command), "{command}\n{shown}");
+    }
+    let configured = CommandHome::new().run(&[], &[("PORT", "1")]).await;
+    assert_eq!(
+        configured.code,
+        Some(2),
+        "a container that lacks its URL: {configured:?}"
+    );
+    assert!(
+        configured.stderr.contains("DATABASE_URL: missing"),
+        "{configured:?}"
+    );
+}
