@@ -81,11 +81,9 @@ async fn follow(mut client: WatchClient) -> anyhow::Result<()> {
 /// Returns all errors together.
 fn check_args(args: &WatchArgs) -> Result<(Url, String), ConfigErrors> {
     let mut errors = ConfigErrors::default();
-    if !args.channel.contains(':') {
-        errors.add(
-            "CHANNEL",
-            "expected a stream and a key, such as estadisticas:negocio_123",
-        );
+    if args.channel.is_empty() {
+        let expected = "expected a stream, with a key if it has one, such as ventas:7 or totales";
+        errors.add("CHANNEL", expected);
     }
     let url = websocket_url(&args.url);
     if url.is_none() {
@@ -173,7 +171,7 @@ mod tests {
         assert!(check_args(&watch_args("a:b", "ws://127.0.0.1:8080", "a.b.c")).is_ok());
         for url in ["", "http://a/ws", "127.0.0.1:8080"] {
             assert_eq!(
-                check_args(&watch_args("a", url, " "))
+                check_args(&watch_args("", url, " "))
                     .unwrap_err()
                     .iter()
                     .count(),

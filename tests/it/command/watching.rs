@@ -109,7 +109,7 @@ async fn watch_ends_on_permanent_errors() {
     );
     let (code, output) = watch("estadisticas:1", "a.b.c").await;
     assert!(code == Some(1) && output.contains("401"), "{output}");
-    let (code, output) = watch("estadisticas", " ").await;
+    let (code, output) = watch("", " ").await;
     assert!(
         code == Some(2)
             && output.contains("LATIDO_TOKEN: missing")
