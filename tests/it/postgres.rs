@@ -12,6 +12,7 @@ mod hostile_schema;
 mod inference;
 mod installing;
 mod instances;
+mod key_columns;
 mod key_spelling;
 mod key_types;
 mod listening;

@@ -357,7 +357,6 @@ fn choose_columns(
     let columns = table.columns.iter().filter_map(find);
     let mut columns: Vec<_> = columns.map(|(name, _)| name.clone()).collect();
     if let TableRoute::Columns(key) = &route
-        && key.len() > 1
         && !columns.is_empty()
     {
         // A row that goes to another key concerns both, also if the key's columns are not listed.
