@@ -1,3 +1,5 @@
+import type { ChannelOf } from './types.js';
+
 /** A key part, or the value of a parameter. A `Date` stands for its day, in the time zone of this runtime. */
 export type Part = string | number | bigint | boolean | Date;
 
@@ -13,14 +15,14 @@ export type Params = Readonly<Record<string, Part | null | undefined>>;
  * @param key the parts in the stream's order, or the only one; none for a stream without a key
  * @throws RangeError for a date that is none; URIError for a text that is not well-formed
  */
-export function channel(stream: string, key: Part | readonly Part[] = [], params?: Params): string {
+export function channel<N extends string>(stream: N, key: Part | readonly Part[] = [], params?: Params): ChannelOf<N> {
   const parts = [key].flat().map(text);
   const isPlain = !params && parts.length === 1;
   const name = parts.length ? `${stream}:${isPlain ? parts[0] : parts.map(encodeURIComponent).join('/')}` : stream;
   // Sorted, so that one choice has one name, and one subscription.
   const chosen = Object.entries(params ?? {}).sort();
   const query = chosen.flatMap(([param, value]) => (value == null ? [] : `${encodeURIComponent(param)}=${encodeURIComponent(text(value))}`));
-  return query.length ? `${name}?${query.join('&')}` : name;
+  return (query.length ? `${name}?${query.join('&')}` : name) as ChannelOf<N>;
 }
 
 function text(part: Part): string {

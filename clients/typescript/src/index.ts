@@ -5,6 +5,7 @@ export type {
   ChannelData,
   ChannelHistory,
   ChannelName,
+  ChannelOf,
   Clock,
   Estadisticas,
   Last,

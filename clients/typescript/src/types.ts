@@ -42,7 +42,8 @@ export type Listener = (state: State, status: Status) => void;
 /** The name of a channel of these streams, which `latido types --typescript` writes: `ventas:7/3` of `{ ventas: … }`. */
 export type ChannelName<S> = keyof S extends infer N ? (N extends string ? ChannelOf<N> : never) : never;
 
-type ChannelOf<N extends string> = N | `${N}:${string}` | `${N}?${string}`;
+/** The name of a channel of one stream. */
+export type ChannelOf<N extends string> = N | `${N}:${string}` | `${N}?${string}`;
 
 /** What a channel of this name sends. */
 export type ChannelData<S, C> = {

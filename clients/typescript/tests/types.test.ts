@@ -91,7 +91,9 @@ new Latido('ws://127.0.0.1/ws', { token: '' }).watch<{ n: number }>('totales', {
 
 const params: VentasPorTurnoParams = { desde: new Date() };
 const key: Streams['ventas-por-turno']['key'] = [7n, 'tarde'];
-channel('ventas-por-turno', key, params);
+latido.watch(channel('ventas-por-turno', key, params), { next: ({ exacto }) => exacto });
+// @ts-expect-error There is no such column.
+latido.watch(channel('ventas-por-turno', key, params), { next: ({ exact }) => exact });
 // @ts-expect-error One without a default is missing.
 const incomplete: VentasPorTurnoParams = { orden: 'baja' };
 // @ts-expect-error It is no value of the enum.
