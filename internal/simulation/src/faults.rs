@@ -57,6 +57,7 @@ impl SimWorld {
             }
             SimStep::Order(step) => self.apply_order_step(step),
             SimStep::Sleep(step) => self.apply_sleep_step(step)?,
+            SimStep::EventStream(step) => self.apply_stream_step(step),
             SimStep::Grant(v, k, may) => self.grant(viewer(v), key(k), may),
             SimStep::Recheck => self.recheck_permissions(),
             SimStep::Answer(at, known) => self.answer_request(at.into(), known),

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::database_model::{today, zone};
+use crate::event_stream::SimEventStream;
 use crate::server::ZONE;
 use crate::topics::{TOPICS, order_topic, topic, topic_of_channel, topics_of_key};
 use crate::viewer::SimViewer;
@@ -35,6 +36,8 @@ impl SimWorld {
         if let Some(violation) = &self.too_soon {
             return Err(violation.clone());
         }
+        let mut streams = self.event_streams.iter();
+        streams.try_for_each(|stream| stream.check(&self.server.hub))?;
         self.viewers
             .iter()
             .enumerate()
@@ -160,6 +163,22 @@ impl SimWorld {
         Ok(())
     }
 
+    /// Asserts that a client shows the database's row of a topic.
+    fn check_row(&self, number: u8, data: &Value) -> Result<(), Violation> {
+        let truth: Value = serde_json::from_str(&self.expected_row(number)).unwrap();
+        let columns: &[_] = match order_topic(number) {
+            Some(_) => &["lineas", "total"],
+            None => &["citas_hoy", "total_citas", "citas_completadas"],
+        };
+        match columns.iter().find(|name| data[**name] != truth[**name]) {
+            Some(wrong) => Err(format!(
+                "topic {number} shows {wrong} {}, and it is {}",
+                data[*wrong], truth[*wrong]
+            )),
+            None => Ok(()),
+        }
+    }
+
     /// Asserts the final state: every viewer shows the database's numbers, and no response is
     /// pending.
     pub(super) fn check_final_state(&self) -> Result<(), Violation> {
@@ -170,21 +189,8 @@ impl SimWorld {
             .filter(|(_, viewer)| viewer.is_connected())
         {
             for (name, seen) in &viewer.subscribed {
-                let truth: Value =
-                    serde_json::from_str(&self.expected_row(topic_of_channel(name))).unwrap();
-                let columns: &[_] = match order_topic(topic_of_channel(name)) {
-                    Some(_) => &["lineas", "total"],
-                    None => &["citas_hoy", "total_citas", "citas_completadas"],
-                };
-                if let Some(wrong) = columns
-                    .iter()
-                    .find(|column| seen.data[**column] != truth[**column])
-                {
-                    let (current, truth) = (&seen.data[*wrong], &truth[*wrong]);
-                    return Err(format!(
-                        "viewer {number}: {name} shows {wrong} {current}, and it is {truth}"
-                    ));
-                }
+                self.check_row(topic_of_channel(name), &seen.data)
+                    .map_err(|wrong| format!("viewer {number}: {wrong}"))?;
             }
             if viewer
                 .subscribed
@@ -199,11 +205,16 @@ impl SimWorld {
                 ));
             }
         }
-        let held: usize = self
-            .viewers
-            .iter()
-            .map(|viewer| viewer.subscribed.len())
-            .sum();
+        for (number, data, is_told) in self.event_streams.iter().flat_map(SimEventStream::rows) {
+            self.check_row(number, data)
+                .map_err(|wrong| format!("an event stream: {wrong}"))?;
+            if is_told {
+                return Err("an event stream still takes a channel for failing".to_owned());
+            }
+        }
+        let by_socket = self.viewers.iter().map(|viewer| viewer.subscribed.len());
+        let by_stream = self.event_streams.iter().map(SimEventStream::len);
+        let held: usize = by_socket.chain(by_stream).sum();
         let (_, subscribed) = self.server.hub.counts();
         if subscribed != held {
             return Err(format!(

@@ -15,6 +15,7 @@
 #![cfg(test)]
 
 mod database_model;
+mod event_stream;
 mod faults;
 mod invariants;
 mod order_effects;
@@ -30,6 +31,9 @@ mod shrink;
 mod sleep_effects;
 mod sleep_script;
 mod sleep_step;
+mod stream_effects;
+mod stream_script;
+mod stream_step;
 mod topics;
 mod viewer;
 mod violation;

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use crate::event_stream::SimEventStream;
 use crate::faults::MS;
 use crate::script::TRANSACTIONS;
 use crate::violation::Violation;
@@ -148,6 +149,9 @@ impl SimWorld {
         self.viewers
             .iter_mut()
             .for_each(|viewer| viewer.is_paused = false);
+        self.event_streams
+            .iter_mut()
+            .for_each(SimEventStream::resume);
         self.listener_back();
         self.lock_holder_notices();
         self.lock_holder_back();

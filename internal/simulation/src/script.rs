@@ -3,6 +3,7 @@
 
 use crate::order_step::OrderStep;
 use crate::sleep_step::SleepStep;
+use crate::stream_step::StreamStep;
 
 /// A key whose rows are so long that a full socket accepts them only in part.
 pub(super) const WIDE: u8 = 4;
@@ -119,6 +120,8 @@ pub(super) enum SimStep {
     /// A step of the streams over orders.
     Order(OrderStep),
     Sleep(SleepStep),
+    /// A step of the client of an event stream.
+    EventStream(StreamStep),
     /// Sets the permission of a user in the database.
     Grant(u8, u8, bool),
     /// Looks up the rights in use again.
@@ -175,6 +178,7 @@ impl Script {
             .with_extras(fastrand::Rng::with_seed(!seed))
             .with_orders(fastrand::Rng::with_seed(seed.rotate_left(32)))
             .with_sleep(fastrand::Rng::with_seed(seed.rotate_left(16)))
+            .with_event_streams(fastrand::Rng::with_seed(seed.rotate_left(48)))
     }
 
     /// Adds combinations that random steps alone would produce too rarely.

@@ -28,6 +28,7 @@ impl SimWorld {
         self.viewers
             .iter_mut()
             .for_each(super::viewer::SimViewer::disconnect);
+        self.event_streams = Default::default();
         self.advance(SLEEP_AFTER + 1_000 * MS)
     }
 

@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use tokio::sync::Semaphore;
 
 use crate::database_model::{DatabaseModel, TopicLocks, today};
+use crate::event_stream::{EVENT_STREAMS, SimEventStream};
 use crate::reads::{LIMIT, ReadFault, ReadQueue};
 use crate::script::{Script, VIEWERS};
 use crate::server::{Permissions, SimServer, ZONE};
@@ -49,6 +50,7 @@ pub(super) struct SimWorld {
     pub(super) database: DatabaseModel,
     pub(super) reads: ReadQueue,
     pub(super) viewers: Vec<SimViewer>,
+    pub(super) event_streams: [SimEventStream; EVENT_STREAMS],
     pub(super) requests: Vec<PendingRequest>,
     pub(super) hooks: Vec<PendingHook>,
     /// The keys whose last read was refused alone, with the number of times that they had lost their
@@ -108,6 +110,7 @@ impl SimWorld {
             viewers: (0..VIEWERS + usize::from(script.group_size))
                 .map(|_| SimViewer::default())
                 .collect(),
+            event_streams: Default::default(),
             requests: Vec::new(),
             hooks: Vec::new(),
             refused: BTreeMap::new(),
@@ -143,6 +146,7 @@ impl SimWorld {
 
     /// Starts another server in place of the ended one. Its clients and connections are gone.
     pub(super) fn restart(&mut self) {
+        self.event_streams = Default::default();
         self.reads.0.lock().unwrap().clear();
         self.requests.clear();
         self.hooks.clear();
@@ -228,6 +232,9 @@ impl SimWorld {
             let mut read = false;
             for viewer in self.viewers.iter_mut().filter(|viewer| !viewer.is_paused) {
                 read |= viewer.read(usize::MAX, now_s, jumped)?;
+            }
+            for stream in &mut self.event_streams {
+                read |= stream.read()?;
             }
             if !read {
                 break;
