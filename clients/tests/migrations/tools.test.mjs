@@ -2,9 +2,8 @@
 
 import assert from 'node:assert/strict';
 import { execFile, spawnSync } from 'node:child_process';
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import net from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, it } from 'node:test';
 import { promisify } from 'node:util';
@@ -14,40 +13,30 @@ import { DataSource } from 'typeorm';
 import ts from 'typescript';
 
 import { Program, until } from '../apps/harness/program.mjs';
+import { Demo } from '../demo.mjs';
 
 /** The version of Flyway's plugin for Maven, which brings the rest. */
 const FLYWAY = '13.12.0';
 /** The version of PostgreSQL's driver for Java. */
 const JDBC = '42.7.8';
-const home = mkdtempSync(join(tmpdir(), 'latido-migrations-'));
-let demo;
-let server;
+const demo = new Demo();
 
-before(async () => {
-  // Where the tests run as root, Postgres does not.
-  chmodSync(home, 0o711);
-  demo = new Program('latido', ['demo'], { HOME: home, XDG_STATE_HOME: home, HOST: '127.0.0.1', PORT: '0' }, home);
-  await demo.says(/Latido is running: (\S+)/);
-  server = { host: await demo.says(/psql '\S*[?&]host=([^&']+)/), port: 5432, user: 'postgres' };
-});
+before(() => demo.start());
 
-after(async () => {
-  await demo?.end('SIGINT');
-  rmSync(home, { recursive: true, force: true });
-});
+after(() => demo.end());
 
 /** A database with a table and no triggers, and a folder with the configuration of a stream over it. */
 class Project {
   constructor(name) {
     this.name = name;
-    this.folder = join(home, name);
-    this.config = { ...server, database: name };
-    this.url = `postgres://postgres@/${name}?host=${encodeURIComponent(server.host)}&port=5432&sslmode=disable`;
+    this.folder = join(demo.home, name);
+    this.config = { ...demo.server, database: name };
+    this.url = `postgres://postgres@/${name}?host=${encodeURIComponent(demo.server.host)}&port=5432&sslmode=disable`;
   }
 
   static async create(name) {
     const project = new Project(name);
-    await run({ ...server, database: 'latido' }, `CREATE DATABASE ${name}`);
+    await run({ ...demo.server, database: 'latido' }, `CREATE DATABASE ${name}`);
     await project.execute(`
       CREATE TABLE pedidos (id int PRIMARY KEY, tienda_id bigint, total int);
       CREATE TABLE lineas (pedido_id int REFERENCES pedidos, "cantidad \`$\{x}\\" int)`);
@@ -73,7 +62,7 @@ class Project {
   }
 
   async latido(...args) {
-    const program = new Program('latido', args, { HOME: home, DATABASE_URL: this.url, LATIDO_CONFIG: 'latido.toml' }, this.folder);
+    const program = new Program('latido', args, { HOME: demo.home, DATABASE_URL: this.url, LATIDO_CONFIG: 'latido.toml' }, this.folder);
     await until('latido ends', () => !program.alive);
     assert.equal(program.exitCode, 0, program.printed);
     return program.printed;
@@ -178,7 +167,7 @@ it('Flyway applies it, and the other file undoes it', async (test) => {
   if (spawnSync('mvn', ['--version']).status !== 0) return skip(test, 'Flyway', 'mvn is needed (https://maven.apache.org)');
   // The private server has no address, and JDBC no socket in the file system.
   const relay = net.createServer((client) => {
-    const socket = net.connect(`${server.host}/.s.PGSQL.5432`);
+    const socket = net.connect(`${demo.server.host}/.s.PGSQL.5432`);
     client.on('error', () => socket.destroy()).on('close', () => socket.destroy());
     socket.on('error', () => client.destroy()).on('close', () => client.destroy());
     client.pipe(socket).pipe(client);

@@ -2,30 +2,22 @@
 
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
-import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
+import { mkdirSync, readFileSync, symlinkSync } from 'node:fs';
 import net from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, it } from 'node:test';
 
 import pg from 'pg';
 
 import { builtFolder } from '../built.mjs';
-import { Program, until } from '../apps/harness/program.mjs';
+import { until } from '../apps/harness/program.mjs';
+import { Demo } from '../demo.mjs';
 
 const clients = join(import.meta.dirname, '../..');
-const home = mkdtempSync(join(tmpdir(), 'latido-tutorial-'));
-let demo;
-let server;
+const demo = new Demo();
 let shell;
 
-before(async () => {
-  // Where the tests run as root, Postgres does not.
-  chmodSync(home, 0o711);
-  demo = new Program('latido', ['demo'], { HOME: home, XDG_STATE_HOME: home, HOST: '127.0.0.1', PORT: '0' }, home);
-  await demo.says(/Latido is running: (\S+)/);
-  server = { host: await demo.says(/psql '\S*[?&]host=([^&']+)/), port: 5432, user: 'postgres' };
-});
+before(() => demo.start());
 
 after(async () => {
   // The group has the server and what follows it.
@@ -36,8 +28,7 @@ after(async () => {
       // It has ended.
     }
   }
-  await demo?.end('SIGINT');
-  rmSync(home, { recursive: true, force: true });
+  await demo.end();
 });
 
 /** The commands of the numbered sections before the page. */
@@ -60,7 +51,7 @@ it('leads to numbers that follow each sale', async (test) => {
     console.error('latido: the tutorial was NOT followed: psql is needed');
     return test.diagnostic('psql is needed');
   }
-  const client = new pg.Client({ ...server, database: 'latido' });
+  const client = new pg.Client({ ...demo.server, database: 'latido' });
   await client.connect();
   await client.query('CREATE DATABASE tutorial');
   await client.end();
@@ -76,14 +67,14 @@ it('leads to numbers that follow each sale', async (test) => {
   // What a reader follows in a terminal of its own, and the sale in another.
   script = script.replace(/^(latido watch .*)$/m, '$1 --json > watched.log &\nuntil grep -q importe watched.log; do sleep 0.1; done');
   script = script.replace(/^node ventas\.mjs$/m, 'node ventas.mjs > printed.log &\nuntil grep -q orders printed.log; do sleep 0.1; done\necho ready; wait');
-  const folder = join(home, 'tienda');
+  const folder = join(demo.home, 'tienda');
   mkdirSync(folder);
   symlinkSync(join(clients, 'node_modules'), join(folder, 'node_modules'));
-  const DATABASE_URL = `postgresql://postgres@/tutorial?host=${encodeURIComponent(server.host)}&port=5432&sslmode=disable`;
+  const DATABASE_URL = `postgresql://postgres@/tutorial?host=${encodeURIComponent(demo.server.host)}&port=5432&sslmode=disable`;
   const PATH = `${builtFolder()}:${join(clients, 'node_modules/.bin')}:${process.env.PATH}`;
   shell = spawn('bash', ['-euo', 'pipefail', '-c', script], {
     cwd: folder,
-    env: { PATH, HOME: home, DATABASE_URL, HOST: '127.0.0.1' },
+    env: { PATH, HOME: demo.home, DATABASE_URL, HOST: '127.0.0.1' },
     detached: true,
     stdio: ['ignore', 'pipe', 'pipe'],
   });
@@ -98,7 +89,7 @@ it('leads to numbers that follow each sale', async (test) => {
   // 25 and 30 and 20, and the sale of 99.
   assert.match(read('watched.log'), /"importe":75\.00.*\n.*"importe":174\.00/s);
   assert.match(read('printed.log'), /^2 orders, 8 units, 174\.00$/m);
-  const sale = new pg.Client({ ...server, database: 'tutorial' });
+  const sale = new pg.Client({ ...demo.server, database: 'tutorial' });
   await sale.connect();
   await sale.query('INSERT INTO lineas VALUES (2, 1, 1)');
   await sale.end();
