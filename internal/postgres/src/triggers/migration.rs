@@ -12,6 +12,7 @@ use crate::triggers::generate::SHARED_FUNCTION;
 use crate::triggers::inspect::{InstalledTriggers, TriggerState};
 use crate::triggers::installer::{guard_sections, schema_removal};
 use crate::triggers::script::ScriptSection;
+use crate::triggers::stream_gate::GATE_FUNCTION;
 use crate::triggers::table_triggers::trigger_sets;
 use crate::triggers::transaction::migration_script;
 use crate::triggers::watched_table::WatchedTable;
@@ -89,12 +90,22 @@ impl Database {
         let mut lost: Vec<&str> = found.functions.iter().map(|f| f.name.as_str()).collect();
         lost.retain(|name| !kept.iter().any(|kept| kept == name));
         sections.extend(self.definitions(&lost).await?);
+        let is_new = |name: &&str| !found.functions.iter().any(|f| f.name == **name);
+        let new = [SHARED_FUNCTION, GATE_FUNCTION].into_iter().filter(is_new);
+        let drop_shared: String = new
+            .map(|name| {
+                format!(
+                    "DROP FUNCTION IF EXISTS {};\n",
+                    quote_qualified(schema, name)
+                )
+            })
+            .collect();
+        sections.push(ScriptSection {
+            subject: format!("schema {schema}"),
+            sql: drop_shared,
+        });
         if !found.owns_schema {
-            let shared = quote_qualified(schema, SHARED_FUNCTION);
-            let drop_shared = format!("DROP FUNCTION IF EXISTS {shared}(text, text[]);\n");
-            let mut removal = schema_removal(self.instance());
-            removal.sql.insert_str(0, &drop_shared);
-            sections.push(removal);
+            sections.push(schema_removal(self.instance()));
         } else if let Some(comment) = self.schema_comment_now().await? {
             sections.push(ScriptSection {
                 subject: format!("schema {schema}"),
@@ -128,10 +139,15 @@ impl Database {
                 row.try_get(1).map_err(driver)?,
             );
             let comment: Option<String> = row.try_get(2).map_err(driver)?;
-            let triggers: Vec<String> = row.try_get(3).map_err(driver)?;
+            let is_public: bool = row.try_get(3).map_err(driver)?;
+            let triggers: Vec<String> = row.try_get(4).map_err(driver)?;
+            let rights = match is_public {
+                true => format!("GRANT EXECUTE ON FUNCTION {signature} TO PUBLIC"),
+                false => format!("REVOKE ALL ON FUNCTION {signature} FROM PUBLIC"),
+            };
             let comment = comment.map_or("NULL".to_owned(), |text| quote_literal(&text));
             let sql = format!(
-                "{};\nREVOKE ALL ON FUNCTION {signature} FROM PUBLIC;\nCOMMENT ON FUNCTION {signature} IS {comment};\n{}",
+                "{};\n{rights};\nCOMMENT ON FUNCTION {signature} IS {comment};\n{}",
                 definition.trim_end(),
                 triggers.concat()
             );
