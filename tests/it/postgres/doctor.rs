@@ -1,9 +1,10 @@
 //! The findings of the doctor command.
 
 use latido_postgres::{Config, Database, Finding, FindingLevel, examine};
+use latido_stream::{Catalog, Stream};
 
 use super::pooler_proxy::{PoolerBehaviour, PoolerProxy};
-use super::{builtin, catalog, empty_database, schema_database, table};
+use super::{builtin, catalog, empty_database, estadisticas, schema_database, table};
 use crate::harness::cluster::OwnCluster;
 
 fn find_finding<'a>(findings: &'a [Finding], subject: &str) -> &'a Finding {
@@ -119,4 +120,41 @@ async fn unusable_database_is_a_failure() {
             .unwrap()
             .contains("LISTEN_DATABASE_URL")
     );
+}
+
+#[tokio::test]
+async fn partitions_that_no_condition_leaves_out_are_named() {
+    let (_home, client, url) = empty_database().await;
+    let schema = "
+        CREATE TABLE citas (negocio_id uuid, fecha date, estado text) PARTITION BY RANGE (fecha);
+        CREATE TABLE citas_0 PARTITION OF citas FOR VALUES FROM (MINVALUE) TO ('2026-01-01');
+        CREATE TABLE citas_1 PARTITION OF citas FOR VALUES FROM ('2026-01-01') TO ('2026-02-01');
+        CREATE TABLE citas_2 PARTITION OF citas FOR VALUES FROM ('2026-02-01') TO ('2026-03-01');
+        CREATE TABLE citas_3 PARTITION OF citas FOR VALUES FROM ('2026-03-01') TO (MAXVALUE);";
+    client.batch_execute(schema).await.unwrap();
+    let database = Database::open(&Config::new(url)).unwrap();
+    let found = async |name: &str, condition: &str| {
+        let query = format!(
+            "SELECT u.id, s.* FROM unnest($1::uuid[], $2::date[]) AS u (id, hoy)
+             CROSS JOIN LATERAL (SELECT count(*) AS citas FROM citas c WHERE c.negocio_id = u.id AND {condition}) s"
+        );
+        let stream = Stream {
+            name: name.to_owned(),
+            query,
+            authorize_query: None,
+            tables: vec![table("citas", Some("negocio_id"), &[])],
+            ..estadisticas()
+        };
+        let findings = examine(&database, &Catalog::new(vec![stream])).await;
+        let is_meant = |finding: &&Finding| finding.subject.contains("partitions of citas");
+        findings
+            .iter()
+            .filter(is_meant)
+            .map(|f| f.level)
+            .collect::<Vec<_>>()
+    };
+    let pruned = found("un_dia", "c.fecha = u.hoy").await;
+    assert_eq!(pruned, []);
+    let all = found("por_texto", "c.fecha::text = u.hoy::text").await;
+    assert_eq!(all, [FindingLevel::Warning]);
 }

@@ -4,6 +4,7 @@ mod finding;
 mod inferred;
 mod lookup;
 mod lookup_check;
+mod partitions;
 mod policies;
 mod queue;
 mod reads;

@@ -6,6 +6,7 @@ use serde_json::Value;
 use tokio_postgres::types::{FromSql, Type};
 
 use crate::doctor::finding::Finding;
+use crate::doctor::partitions;
 use crate::error::DatabaseError;
 use crate::pool::Database;
 use crate::prepared_stream::{KeyedStatement, PreparedStream};
@@ -30,10 +31,13 @@ pub(super) async fn examine(database: &Database, stream: &Stream) -> Vec<Finding
         subject(stream, "query"),
         format!("valid; its keys are {}", describe_keys(&prepared)),
     )];
-    findings.push(match explain_plan(database, stream, &prepared).await {
-        Ok(plan) => plan_finding(stream, &plan),
-        Err(error) => failure_finding(stream, "plan", &error),
-    });
+    match explain_plan(database, stream, &prepared).await {
+        Ok(plan) => {
+            findings.push(plan_finding(stream, &plan));
+            findings.extend(partitions::examine(database, stream, &plan).await);
+        }
+        Err(error) => findings.push(failure_finding(stream, "plan", &error)),
+    }
     findings.extend(check_verification(database, stream, &prepared).await);
     if stream.authorize_query.is_some() {
         findings.push(match database.probe_permissions(stream).await {
