@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use latido::app;
 use latido::config::{Settings, all_variables, markdown_page, plain_table};
 use latido::migration::MigrationTool;
-use latido_postgres::{FindingLevel, InstallChange};
+use latido_postgres::{Finding, FindingLevel, InstallChange};
 use latido_telemetry as telemetry;
 
 use crate::output::{print, print_next, print_note};
@@ -79,6 +79,9 @@ pub(crate) fn add(settings: Settings, file: &Path, only_print: bool) -> anyhow::
     for warning in &entry.warnings {
         print_note(&format!("stream {}: {warning}", entry.name))?;
     }
+    for check in &entry.checks {
+        print_note(finding_text(check).trim_end())?;
+    }
     print(&entry.text)?;
     if only_print {
         return print_next(&format!("latido add {}", file.display()));
@@ -105,27 +108,25 @@ pub(crate) fn uninstall(settings: Settings, dry_run: bool) -> anyhow::Result<()>
     print_next("latido install, to have it again")
 }
 
+/// Returns a finding as lines of a report.
+fn finding_text(finding: &Finding) -> String {
+    let mark = match finding.level {
+        FindingLevel::Ok => "ok     ",
+        FindingLevel::Warning => "warning",
+        FindingLevel::Failure => "FAILURE",
+    };
+    let mut text = format!("{mark}  {}: {}\n", finding.subject, finding.detail);
+    if let Some(remedy) = &finding.with_remedy {
+        let remedy = remedy.replace('\n', "\n           ");
+        text.push_str(&format!("         → {remedy}\n"));
+    }
+    text
+}
+
 /// Runs `latido doctor` and prints its findings.
 pub(crate) fn doctor(settings: Settings, lookups: bool) -> anyhow::Result<()> {
     let findings = block_on(app::doctor(settings, lookups))?;
-    let mut text = String::new();
-    for finding in &findings {
-        let mark = match finding.level {
-            FindingLevel::Ok => "ok     ",
-            FindingLevel::Warning => "warning",
-            FindingLevel::Failure => "FAILURE",
-        };
-        text.push_str(&format!(
-            "{mark}  {}: {}\n",
-            finding.subject, finding.detail
-        ));
-        if let Some(remedy) = &finding.with_remedy {
-            text.push_str(&format!(
-                "         → {}\n",
-                remedy.replace('\n', "\n           ")
-            ));
-        }
-    }
+    let text: String = findings.iter().map(finding_text).collect();
     print(&text)?;
     let failures = findings
         .iter()

@@ -7,8 +7,8 @@ use anyhow::{Context as _, ensure};
 
 use crate::app::stream_inference::refusal_text;
 use crate::config::{ConfigErrors, Settings, is_builtin, query_stream, stream_entry};
-use latido_postgres::{Database, InferenceAccess};
-use latido_stream::{Stream, is_name};
+use latido_postgres::{Database, Finding, FindingLevel, InferenceAccess, examine_lookups};
+use latido_stream::{Catalog, Stream, is_name};
 
 /// The configuration that is written if `LATIDO_CONFIG` names none.
 pub const DEFAULT_CONFIG: &str = "latido.toml";
@@ -22,13 +22,16 @@ pub struct StreamEntry {
     pub text: String,
     /// What no trigger sees, with what to do about it.
     pub warnings: Vec<String>,
+    /// The attempts to refute the keys that the entry finds for changed rows.
+    pub checks: Vec<Finding>,
 }
 
 /// Returns the entry for the stream of an SQL file, for the configuration at `config`.
 ///
 /// # Errors
 /// Returns an error if the configuration has a stream of that name, if a person has to choose
-/// something (the message has the entry to start from), or if the database fails.
+/// something (the message has the entry to start from), if a change of copied rows refutes what was
+/// inferred, or if the database fails.
 pub async fn stream_of_file(
     settings: Settings,
     file: &Path,
@@ -47,7 +50,7 @@ pub async fn stream_of_file(
     let shown = path_from(config, file)?;
     let mut errors = ConfigErrors::default();
     let stream = query_stream(&name, query, &shown, &settings.time_zone, &mut errors);
-    let Some(stream) = stream else {
+    let Some(mut stream) = stream else {
         return Err(errors.into());
     };
     let database = Database::open(&settings.postgres)?;
@@ -58,10 +61,23 @@ pub async fn stream_of_file(
         "{}",
         refusal_text(&stream, &inferred)
     );
+    let text = stream_entry(&stream, &shown, &inferred);
+    let warnings = inferred.warnings.clone();
+    inferred.complete(&mut stream);
+    let checks = examine_lookups(&database, &Catalog::new(vec![stream])).await;
+    let is_failure = |check: &&Finding| check.level == FindingLevel::Failure;
+    if let Some(refuted) = checks.iter().find(is_failure) {
+        anyhow::bail!(
+            "{}: {}; nothing was changed",
+            refuted.subject,
+            refuted.detail
+        );
+    }
     Ok(StreamEntry {
         name: name.into_owned(),
-        text: stream_entry(&stream, &shown, &inferred),
-        warnings: inferred.warnings,
+        text,
+        warnings,
+        checks,
     })
 }
 
@@ -133,6 +149,7 @@ mod tests {
             name: "a".to_owned(),
             text: text.to_owned(),
             warnings: Vec::new(),
+            checks: Vec::new(),
         }
     }
 

@@ -51,6 +51,8 @@ async fn entry_means_the_same_as_the_file() {
         (Some(0), &printed),
         "{added:?}"
     );
+    let check = "stream agenda: keys of changes of ";
+    assert!(added.stderr.contains(check), "{added:?}");
     let next = "next: LATIDO_CONFIG=latido.toml latido install\n";
     assert!(added.stderr.ends_with(next), "{added:?}");
     let configured = [("LATIDO_CONFIG", "latido.toml")];
