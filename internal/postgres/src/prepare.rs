@@ -142,9 +142,7 @@ async fn prepare_zones(
     Err(DatabaseError::unfit(what, expected, found.to_string()))
 }
 
-/// Describes a statement alone, which gives its parameters. A transaction makes a pooler use one
-/// server session from the request to the clean-up. A locked table must not make the stream wait, so
-/// the server gives up by itself.
+/// Describes a statement alone, which gives its parameters.
 pub(super) async fn describe_statement(
     database: &Database,
     private: &DedicatedConnection,
@@ -162,9 +160,34 @@ pub(super) async fn describe_typed(
     sql: &str,
     types: &[Type],
 ) -> Result<StatementShape, DatabaseError> {
-    let client = &private.client;
     let sql = single_statement(sql)
         .map_err(|error| DatabaseError::unfit(what, "one statement", error.to_string()))?;
+    let described = parse_and_describe(database, private, sql, types).await?;
+    described.map_err(|e| match DatabaseError::from_driver(what, &e) {
+        // For an unknown parameter type, for example, the position in the text helps more than
+        // the message alone.
+        DatabaseError::Rejected { what, sqlstate, .. } => DatabaseError::Rejected {
+            what,
+            sqlstate,
+            message: explain_error(&e, sql),
+        },
+        other => other,
+    })
+}
+
+/// Returns the shape of a text that is one statement, or the driver's error, which has the position
+/// of a mistake. A transaction makes a pooler use one server session from the request to the
+/// clean-up. A locked table must not make the caller wait, so the server gives up by itself.
+///
+/// # Errors
+/// Returns an error if the database does not respond in time.
+pub(super) async fn parse_and_describe(
+    database: &Database,
+    private: &DedicatedConnection,
+    sql: &str,
+    types: &[Type],
+) -> Result<Result<StatementShape, tokio_postgres::Error>, DatabaseError> {
+    let client = &private.client;
     let work = async {
         let begin = format!(
             "BEGIN READ ONLY; SET LOCAL statement_timeout = {DESCRIBE_STATEMENT_MS}; {}",
@@ -183,21 +206,9 @@ pub(super) async fn describe_typed(
         client.batch_execute("COMMIT").await?;
         result
     };
-    match timeout(DESCRIBE_TIMEOUT, work).await {
-        Ok(result) => result.map_err(|e| match DatabaseError::from_driver(what, &e) {
-            // For an unknown parameter type, for example, the position in the text helps more than
-            // the message alone.
-            DatabaseError::Rejected { what, sqlstate, .. } => DatabaseError::Rejected {
-                what,
-                sqlstate,
-                message: explain_error(&e, sql),
-            },
-            other => other,
-        }),
-        Err(_) => Err(DatabaseError::unavailable(
-            "no answer while describing a statement",
-        )),
-    }
+    timeout(DESCRIBE_TIMEOUT, work)
+        .await
+        .map_err(|_| DatabaseError::unavailable("no answer while describing a statement"))
 }
 
 /// Returns the server's message, the line that it concerns, and its hint.

@@ -1,9 +1,6 @@
 //! Describes a query that is no stream yet: its parameters, its columns, and its mistakes with
 //! their place in the text.
 
-use std::time::Duration;
-
-use tokio::time::timeout;
 use tokio_postgres::error::ErrorPosition;
 use tokio_postgres::types::{Kind, Type};
 
@@ -13,11 +10,11 @@ use crate::error::{DatabaseError, ErrorScope};
 use crate::key_array::{array_name, element};
 use crate::key_kind::{KeyKind, base_type, labels};
 use crate::pool::Database;
+use crate::prepare::parse_and_describe;
+use crate::statement_shape::StatementShape;
 use crate::statement_text::single_statement;
 use latido_stream::{ColumnKind, DEFAULT_TEXT_BYTES, ParamKind};
 
-/// The time-out of describing a query.
-const DESCRIBE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The purpose of the statements, for messages.
 const WHAT: &str = "a look at the query";
 /// The most characters of a line that a message shows on each side of a mistake.
@@ -30,6 +27,16 @@ pub struct QueryForm {
     pub parameters: Vec<QueryParameter>,
     /// The columns of the result.
     pub columns: Vec<QueryColumn>,
+}
+
+impl QueryForm {
+    pub(crate) fn of_shape(shape: &StatementShape) -> Self {
+        let columns = shape.columns.iter();
+        Self {
+            parameters: shape.params.iter().map(parameter).collect(),
+            columns: columns.map(|(name, of)| column(name, of)).collect(),
+        }
+    }
 }
 
 /// A parameter of a query.
@@ -188,9 +195,9 @@ impl Database {
     /// fails.
     pub async fn query_form(&self, text: &str) -> Result<QueryForm, QueryFormError> {
         let sql = single_statement(text).map_err(|_| QueryFormError::SeveralStatements)?;
-        let described = timeout(DESCRIBE_TIMEOUT, self.describe_query(sql)).await;
-        let unavailable = || DatabaseError::unavailable("no answer while describing the query");
-        let form = described.map_err(|_| unavailable())??;
+        let private = self.open_dedicated().await?;
+        let described = parse_and_describe(self, &private, sql, &[]).await?;
+        let form = QueryForm::of_shape(&described.map_err(to_error)?);
         if form.columns.is_empty() {
             return Err(if is_blank(sql) {
                 QueryFormError::Empty
@@ -199,25 +206,6 @@ impl Database {
             });
         }
         Ok(form)
-    }
-
-    async fn describe_query(&self, sql: &str) -> Result<QueryForm, QueryFormError> {
-        let private = self.open_dedicated().await?;
-        let client = &private.client;
-        let begin = format!(
-            "BEGIN READ ONLY; SET LOCAL statement_timeout = '5s'; {}",
-            self.local_read_settings()
-        );
-        client.batch_execute(&begin).await.map_err(to_error)?;
-        let prepared = client.prepare(sql).await;
-        let ended = client.batch_execute("ROLLBACK").await;
-        let statement = prepared.map_err(to_error)?;
-        ended.map_err(to_error)?;
-        let columns = statement.columns().iter();
-        Ok(QueryForm {
-            parameters: statement.params().iter().map(parameter).collect(),
-            columns: columns.map(|c| column(c.name(), c.type_())).collect(),
-        })
     }
 }
 
