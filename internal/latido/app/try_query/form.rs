@@ -83,7 +83,7 @@ pub(super) fn stream_of(
         let type_name = other.type_name.clone();
         return Err(FormProblem::NotAKey { number, type_name });
     }
-    let params = params(rest, count, &form.columns)?;
+    let params = params(rest, count, form)?;
     let topic = names(&form.columns, count + params.len())?;
     let (key_names, param_names) = topic.split_at(count);
     let params = params.into_iter().zip(param_names);
@@ -125,11 +125,13 @@ fn key_count(all: &[QueryParameter]) -> usize {
     day.unwrap_or(all.len())
 }
 
-/// Returns the kinds of the parameters behind the day.
+/// Returns the kinds of the parameters behind the day. There are none if `latido install`, which
+/// finds parameters in `latido.toml` alone, counts the same key parts; but a date that is returned is
+/// one.
 fn params(
     rest: &[QueryParameter],
     keys: usize,
-    columns: &[QueryColumn],
+    form: &QueryForm,
 ) -> Result<Vec<latido_stream::ParamKind>, FormProblem> {
     let Some((day, behind)) = rest.split_first() else {
         return Ok(Vec::new());
@@ -140,13 +142,8 @@ fn params(
             type_name: day.type_name.clone(),
         });
     }
-    // A second day alone is the next one, unless the query returns it as a parameter.
-    if let [next] = behind
-        && next.can_be_day
-        && columns
-            .get(keys)
-            .is_none_or(|column| column.type_name != "date")
-    {
+    let is_param = |array: &QueryParameter| array.kind.is_some() && form.returns(keys, array);
+    if form.count_key_parts(0) == Some(keys) && !behind.iter().any(is_param) {
         return Ok(Vec::new());
     }
     let kind = |(index, parameter): (usize, &QueryParameter)| {
@@ -197,7 +194,7 @@ mod tests {
                 key_type: ["bigint", "date", "text"]
                     .into_iter()
                     .find(|key| *key == element),
-                can_be_day: *of == "date[]",
+                can_be_day: ["date[]", "timestamptz[]"].contains(of),
                 kind: match element {
                     "date" => Some(ParamKind::Date),
                     "bigint" => Some(ParamKind::Integer),
@@ -239,13 +236,25 @@ mod tests {
     fn keys_and_parameters_are_told_apart_by_the_day() {
         let columns = ["a bigint", "b date", "c date", "n bigint"];
         let plain = ["a bigint", "n bigint", "m bigint"];
-        let cases: [(Names<'_>, Names<'_>, Names<'_>, Names<'_>); 7] = [
+        let cases: [(Names<'_>, Names<'_>, Names<'_>, Names<'_>); 9] = [
             (&[], &plain, &[], &[]),
             (&["date[]"], &plain, &[], &[]),
             (&["bigint[]"], &plain, &["a"], &[]),
             (&["bigint[]", "date[]"], &plain, &["a"], &[]),
             (&["bigint[]", "date[]", "date[]"], &plain, &["a"], &[]),
             (&["bigint[]", "date[]", "date[]"], &columns, &["a"], &["b"]),
+            (
+                &["bigint[]", "timestamptz[]", "timestamptz[]"],
+                &columns,
+                &["a"],
+                &[],
+            ),
+            (
+                &["bigint[]", "timestamptz[]", "date[]"],
+                &columns,
+                &["a"],
+                &["b"],
+            ),
             (
                 &["bigint[]", "date[]", "date[]", "date[]"],
                 &columns,

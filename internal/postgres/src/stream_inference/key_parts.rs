@@ -2,11 +2,8 @@
 
 use std::collections::HashSet;
 
-use tokio_postgres::types::Type;
-
-use crate::day_array::is_day_array;
 use crate::error::DatabaseError;
-use crate::key_array::{element, key_kind};
+use crate::query_form::{QueryForm, QueryParameter};
 use crate::statement_shape::StatementShape;
 use latido_stream::{Stream, is_name};
 
@@ -24,7 +21,8 @@ pub(super) fn infer_key_parts(
 ) -> Result<Vec<String>, DatabaseError> {
     let what = format!("the query of stream {}", stream.name);
     let unfit = |expected: &str| DatabaseError::unfit(&what, expected, shape.to_string());
-    let Some(count) = count_key_parts(shape, stream.params.len()) else {
+    let form = QueryForm::of_shape(shape);
+    let Some(count) = form.count_key_parts(stream.params.len()) else {
         return Err(unfit(
             "an array for each key part, then today of each key (date[]), then an array for each of `params`",
         ));
@@ -32,13 +30,13 @@ pub(super) fn infer_key_parts(
     if count > MAX_KEY_PARTS {
         return Err(unfit("at most 8 key parts"));
     }
-    if !shape.params.iter().take(count).all(is_key_array) {
+    if !form.parameters.iter().take(count).all(is_key_array) {
         return Err(unfit(
             "arrays of key parts first, such as uuid[], bigint[] or text[]",
         ));
     }
-    let names = shape.columns.iter().take(count).map(|(name, _)| name);
-    let names: Vec<&String> = names.collect();
+    let names = form.columns.into_iter().take(count);
+    let names: Vec<String> = names.map(|column| column.name).collect();
     let mut seen: HashSet<&str> = stream.params.iter().map(|p| p.name.as_str()).collect();
     seen.insert("timestamp");
     let are_good = names.iter().all(|name| is_name(name) && seen.insert(name));
@@ -47,43 +45,49 @@ pub(super) fn infer_key_parts(
             "the key parts as first columns, with names of letters, digits, _ or -; write AS, or `keys` in latido.toml",
         ));
     }
-    Ok(names.into_iter().cloned().collect())
+    Ok(names)
 }
 
-/// Returns the number of key parts: the parameters without today and those of the configuration.
-///
-/// The date is counted from the end, because a key part may be a date itself. Without parameters of
-/// the configuration there may be two bounds of the day, or none.
-fn count_key_parts(shape: &StatementShape, params: usize) -> Option<usize> {
-    let rest = shape.params.len().checked_sub(params)?;
-    let arrays = shape.params.get(..rest)?;
-    match arrays {
-        [] if params == 0 => Some(0),
-        [.., last] if !is_day_array(last) => (params == 0).then_some(rest),
-        [.., day, next] if params == 0 && is_second_bound(shape, rest - 2, day, next) => {
-            Some(rest - 2)
+impl QueryForm {
+    /// Returns the number of key parts: the parameters without the days and `params`, the number of
+    /// those that the configuration declares. Returns `None` if the parameters are not those of a
+    /// stream's query.
+    ///
+    /// The day is counted from the end, because a key part may be a date itself. Without parameters
+    /// of the configuration there may be two bounds of the day, or none.
+    #[must_use]
+    pub fn count_key_parts(&self, params: usize) -> Option<usize> {
+        let rest = self.parameters.len().checked_sub(params)?;
+        let arrays = self.parameters.get(..rest)?;
+        match arrays {
+            [] if params == 0 => Some(0),
+            [.., last] if !last.can_be_day => (params == 0).then_some(rest),
+            [.., day, _] if params == 0 && day.can_be_day => {
+                let is_key_part = day.key_type.is_some() && self.returns(rest - 2, day);
+                Some(if is_key_part { rest - 1 } else { rest - 2 })
+            }
+            [.., _] => Some(rest - 1),
+            [] => None,
         }
-        [.., _] => Some(rest - 1),
-        [] => None,
+    }
+
+    /// Returns whether the column with this index has the type of an array's elements. A bound of the
+    /// day is not returned.
+    #[must_use]
+    pub fn returns(&self, index: usize, array: &QueryParameter) -> bool {
+        let column = self.columns.get(index);
+        column.is_some_and(|column| array.type_name == format!("{}[]", column.type_name))
     }
 }
 
-/// Returns whether the last two parameters are the bounds of the day, and the first of them is no
-/// key part.
-fn is_second_bound(shape: &StatementShape, index: usize, day: &Type, next: &Type) -> bool {
-    let is_key_part = || {
-        let column = shape.columns.get(index);
-        is_key_array(day) && column.is_some_and(|(_, of)| element(day) == Some(of))
-    };
-    is_day_array(day) && is_day_array(next) && !is_key_part()
-}
-
-fn is_key_array(array: &Type) -> bool {
-    key_kind(array).is_some()
+fn is_key_array(parameter: &QueryParameter) -> bool {
+    parameter.is_array && parameter.key_type.is_some()
 }
 
 #[cfg(test)]
 mod tests {
+    use tokio_postgres::types::Type;
+
     use super::*;
 
     const INT: Type = Type::INT8_ARRAY;
@@ -151,9 +155,12 @@ mod tests {
     #[test]
     fn parameters_of_the_configuration_follow_today() {
         let columns = [("id", Type::INT8), ("desde", Type::DATE), ("n", Type::INT8)];
-        let found = shape(&[INT, DAY, DAY], &columns);
-        assert_eq!(count_key_parts(&found, 1), Some(1));
-        assert_eq!(count_key_parts(&shape(&[INT, INT], &columns), 1), None);
-        assert_eq!(count_key_parts(&shape(&[], &columns), 1), None);
+        let count = |params: &[Type]| {
+            let form = QueryForm::of_shape(&shape(params, &columns));
+            form.count_key_parts(1)
+        };
+        assert_eq!(count(&[INT, DAY, DAY]), Some(1));
+        assert_eq!(count(&[INT, INT]), None);
+        assert_eq!(count(&[]), None);
     }
 }
