@@ -11,7 +11,9 @@ use crate::config::stream_params::StreamParams;
 use crate::config::stream_parser::{EXPECTED_NAME, StreamParser, is_sql_path, read_text};
 use crate::config::toml_fields::Fields;
 use crate::config::variables::LATIDO_CONFIG;
-use latido_stream::{Inference, SYSTEM_STREAM_NAME, Stream, VerificationQuery, ZoneRule, is_name};
+use latido_stream::{
+    Inference, MAX_KEY_PARTS, SYSTEM_STREAM_NAME, Stream, VerificationQuery, ZoneRule, is_name,
+};
 
 /// Frame types that the protocol itself uses. A stream's event of such a name would be mistaken for
 /// one.
@@ -29,8 +31,6 @@ const RESERVED_EVENTS: [&str; 10] = [
 ];
 /// Names that the server itself uses, for its own channels and URL paths.
 const RESERVED_STREAMS: [&str; 2] = [SYSTEM_STREAM_NAME, "dashboard"];
-/// The largest number of key parts. PostgreSQL's own limit for an index is 32 columns.
-const MAX_KEY_PARTS: usize = 8;
 /// The longest `interval_ms`: an hour.
 const MAX_INTERVAL_MS: u64 = 3_600_000;
 

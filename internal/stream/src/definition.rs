@@ -10,6 +10,9 @@ use crate::key_type::KeyType;
 use crate::param::Param;
 use crate::verification_query::VerificationQuery;
 
+/// The largest number of key parts. PostgreSQL's own limit for an index is 32 columns.
+pub const MAX_KEY_PARTS: usize = 8;
+
 /// A named live query.
 #[derive(Debug)]
 pub struct Stream {

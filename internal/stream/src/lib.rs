@@ -24,7 +24,7 @@ mod verification_query;
 pub use authorize_query::AuthorizeQuery;
 pub use catalog::{Catalog, ChannelError};
 pub use column::{Column, ColumnKind};
-pub use definition::{KeyRoute, SourceTable, Stream, ZoneRule, key_prefix};
+pub use definition::{KeyRoute, MAX_KEY_PARTS, SourceTable, Stream, ZoneRule, key_prefix};
 pub use enum_labels::EnumLabels;
 pub use inference::{Inference, InferenceGap};
 pub use key_name::{InvalidKey, encode_params, encode_part};

@@ -5,10 +5,7 @@ use std::collections::HashSet;
 use crate::error::DatabaseError;
 use crate::query_form::{QueryForm, QueryParameter};
 use crate::statement_shape::StatementShape;
-use latido_stream::{Stream, is_name};
-
-/// The largest number of key parts, as for those that are configured.
-const MAX_KEY_PARTS: usize = 8;
+use latido_stream::{MAX_KEY_PARTS, Stream, is_name};
 
 /// Returns the names of the key parts: those of the first columns.
 ///
@@ -28,7 +25,7 @@ pub(super) fn infer_key_parts(
         ));
     };
     if count > MAX_KEY_PARTS {
-        return Err(unfit("at most 8 key parts"));
+        return Err(unfit(&format!("at most {MAX_KEY_PARTS} key parts")));
     }
     if !form.parameters.iter().take(count).all(is_key_array) {
         return Err(unfit(
