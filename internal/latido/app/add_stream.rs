@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, ensure};
 
 use crate::app::stream_inference::refusal_text;
-use crate::config::{ConfigErrors, Settings, is_builtin, query_stream, stream_entry};
+use crate::config::{ConfigErrors, Settings, is_builtin, query_stream, read_text, stream_entry};
 use latido_postgres::{Database, Finding, FindingLevel, InferenceAccess, examine_lookups};
 use latido_stream::{Catalog, Stream, is_name};
 
@@ -44,9 +44,7 @@ pub async fn stream_of_file(
         "{path}: expected the path of an SQL file, whose name without .sql has 1 to 63 letters, digits, _ or -"
     );
     check_is_new(&settings.streams, &name, file)?;
-    let query = std::fs::read_to_string(file);
-    let query = query.with_context(|| format!("{path} could not be read"))?;
-    let query = query.trim_start_matches('\u{feff}').to_owned();
+    let query = read_text(file).with_context(|| format!("{path} could not be read"))?;
     let shown = path_from(config, file)?;
     let mut errors = ConfigErrors::default();
     let stream = query_stream(&name, query, &shown, &settings.time_zone, &mut errors);

@@ -30,6 +30,7 @@ pub use settings::Settings;
 #[cfg(any(test, fuzzing))]
 pub(crate) use stream_file::parse_streams;
 pub(crate) use stream_file::query_stream;
+pub(crate) use stream_parser::read_text;
 pub(crate) use stream_toml::{missing_part, stream_entry};
 pub use try_settings::TrySettings;
 pub use variables::all_variables;

@@ -65,7 +65,7 @@ impl StreamParser<'_> {
 
 /// Reads a text file. A byte order mark at its beginning, which editors on Windows write, is left
 /// out.
-pub(super) fn read_text(path: &Path) -> std::io::Result<String> {
+pub(crate) fn read_text(path: &Path) -> std::io::Result<String> {
     let text = std::fs::read_to_string(path)?;
     Ok(text.trim_start_matches('\u{feff}').to_owned())
 }

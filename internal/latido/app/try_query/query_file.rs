@@ -1,8 +1,10 @@
 //! The file with the query, and the commands that install it.
 
-use latido_stream::is_name;
 use std::io;
 use std::path::{Path, PathBuf};
+
+use crate::config::read_text;
+use latido_stream::is_name;
 
 /// The folder in which `latido install` looks for queries.
 const STREAMS_DIR: &str = "streams";
@@ -42,10 +44,9 @@ impl QueryFile {
         self.path.display().to_string()
     }
 
-    /// Reads the text. A byte order mark, which editors on Windows write, is left out.
+    /// Reads the text.
     pub(super) fn read(&self) -> io::Result<String> {
-        let text = std::fs::read_to_string(&self.path)?;
-        Ok(text.trim_start_matches('\u{feff}').to_owned())
+        read_text(&self.path)
     }
 
     /// Returns the shell commands that make the query a stream. `program` is the name of this one.
