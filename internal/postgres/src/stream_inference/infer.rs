@@ -10,6 +10,7 @@ use crate::error::DatabaseError;
 use crate::pool::Database;
 use crate::prepare::describe_statement;
 use crate::query_reads::QueryReadsError;
+use crate::quote::quote_qualified;
 use crate::read_gap::ReadTable;
 use crate::stream_inference::inferred_stream::{
     InferredStream, InferredTable, KeySuggestion, UnprovenTable,
@@ -100,17 +101,15 @@ impl Database {
     /// Returns the table's name in the form of the configuration: without its schema if that means
     /// the same table.
     async fn configured_name(&self, read: &ReadTable, oid: u32) -> Result<String, DatabaseError> {
-        let short = read.name();
         let entry = SourceTable {
-            name: short,
+            name: read.name(),
             route: KeyRoute::EveryKey,
             columns: Vec::new(),
         };
         if find_table_oid(self, &entry).await? == Some(oid) {
             return Ok(entry.name);
         }
-        let quote = |name: &str| crate::quote::quote_ident(name);
-        Ok(format!("{}.{}", quote(&read.schema), quote(&read.table)))
+        Ok(quote_qualified(&read.schema, &read.table))
     }
 }
 
