@@ -80,7 +80,7 @@ pub use pool::{Database, TypedParams};
 pub use query_form::{
     QueryColumn, QueryForm, QueryFormError, QueryMistake, QueryParameter, ValueKind,
 };
-pub use query_preview::{QueryPreview, ReadTable, RowCount};
+pub use query_preview::{PreviewedTable, QueryPreview, RowCount};
 pub use query_reads::QueryReadsError;
 pub use quote::{quote_ident, quote_literal};
 pub use read_gap::ReadGap;

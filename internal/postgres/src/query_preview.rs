@@ -9,6 +9,7 @@ use crate::error::DatabaseError;
 use crate::pool::Database;
 use crate::query_reads::QueryReadsError;
 use crate::quote::{quote_ident, quote_qualified};
+use crate::read_gap::ReadTable;
 use crate::row_security::RowSecurity;
 use latido_base::ident::Key;
 use latido_inference::{Note, QueryReads, ReadColumns, TableReads};
@@ -18,14 +19,12 @@ use latido_stream::Stream;
 const EXAMPLE_ROWS: u32 = 1_000;
 /// The most example keys.
 const EXAMPLES: usize = 8;
-/// The schema whose name is left out.
-const PUBLIC_SCHEMA: &str = "public";
 
 /// What a query reads, and how far the role sees it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct QueryPreview {
     /// The tables, views replaced by what they read.
-    pub tables: Vec<ReadTable>,
+    pub tables: Vec<PreviewedTable>,
     /// Remarks about how the query reads, as phrases.
     pub notes: Vec<String>,
     /// What the role or this examination cannot see, as phrases.
@@ -34,7 +33,7 @@ pub struct QueryPreview {
 
 /// A table that a query reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ReadTable {
+pub struct PreviewedTable {
     /// The name, with its schema unless that is `public`.
     pub name: String,
     /// The names of the columns, separated by commas; `*` for every column.
@@ -67,7 +66,7 @@ impl Database {
         let role = self.role_name().await?;
         let mut preview = QueryPreview::default();
         for table in &tables {
-            let read = ReadTable::new(table);
+            let read = PreviewedTable::new(table);
             let name = &read.name;
             if !self.may_select(table.oid).await? {
                 let columns = &read.columns;
@@ -146,9 +145,9 @@ impl Database {
     /// Returns some keys of a prepared stream, without parameters, as a channel's name writes them.
     /// They come from the first rows of a table with columns of the keys' names. Returns none if
     /// there is no such table, or if it cannot be read.
-    pub async fn example_keys(&self, stream: &Stream, tables: &[ReadTable]) -> Vec<String> {
+    pub async fn example_keys(&self, stream: &Stream, tables: &[PreviewedTable]) -> Vec<String> {
         let fields = &stream.key_fields;
-        let has_keys = |table: &&ReadTable| fields.iter().all(|key| table.names.contains(key));
+        let has_keys = |table: &&PreviewedTable| fields.iter().all(|key| table.names.contains(key));
         if fields.is_empty() {
             return Vec::new();
         }
@@ -164,7 +163,7 @@ impl Database {
     async fn keys_in(
         &self,
         stream: &Stream,
-        table: &ReadTable,
+        table: &PreviewedTable,
     ) -> Result<Vec<String>, DatabaseError> {
         let names: Vec<_> = stream
             .key_fields
@@ -191,14 +190,11 @@ impl Database {
     }
 }
 
-impl ReadTable {
+impl PreviewedTable {
     fn new(table: &TableReads) -> Self {
         let TableReads { schema, name, .. } = table;
         Self {
-            name: match schema.as_str() {
-                PUBLIC_SCHEMA => name.clone(),
-                _ => format!("{schema}.{name}"),
-            },
+            name: ReadTable::from_reads(table).name(),
             columns: match &table.columns {
                 ReadColumns::Named(names) if names.is_empty() => "the number of rows".to_owned(),
                 columns => columns.to_string(),
