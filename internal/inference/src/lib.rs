@@ -33,7 +33,7 @@ pub use facts::{
 };
 pub use keys::{
     KeyMixing, KeyPart, KeyProblem, KeyProof, Lookup, LookupAnswer, NotProven, NotProvenReason,
-    Suggestion, SuggestionOrigin, TableLookups,
+    Suggestion, SuggestionOrigin, TableLookups, quote_if_needed,
 };
 pub use node::{Node, UnreadableTree, Value};
 pub use note::Note;

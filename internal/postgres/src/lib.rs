@@ -75,6 +75,7 @@ pub use change_hint::CHANNEL;
 pub use change_hint::parse_hints;
 #[cfg(any(test, fuzzing, feature = "testing"))]
 pub use latido_inference as inference;
+pub use latido_inference::quote_if_needed;
 pub use listener::{ListenerState, NotificationListener};
 pub use pool::{Database, TypedParams};
 pub use query_form::{

@@ -31,6 +31,7 @@ pub use answer::{KeyPart, KeyProof, LookupAnswer, TableLookups};
 pub use lookup::Lookup;
 pub use not_proven::{NotProven, NotProvenReason, Suggestion, SuggestionOrigin};
 pub use problem::{KeyMixing, KeyProblem};
+pub use sql_name::quote_if_needed;
 
 pub(crate) use catalog::KeyCatalog;
 pub(crate) use need::KeyNeed;

@@ -1,7 +1,7 @@
 //! Quotes names as PostgreSQL needs it, and no more.
 
-/// The words that cannot be a schema's name without quotes: those of `pg_get_keywords` with catcode
-/// R or T, from 14 to 18.
+/// The words that cannot be the name of a schema or a column without quotes: those of
+/// `pg_get_keywords` with catcode R or T, from 14 to 18.
 const RESERVED: &str = " all analyse analyze and any array as asc asymmetric authorization binary both case cast check \
 collate collation column concurrently constraint create cross current_catalog current_date current_role \
 current_schema current_time current_timestamp current_user default deferrable desc distinct do else end except false \
@@ -25,8 +25,9 @@ pub(crate) fn quote_after_dot(name: &str) -> String {
     }
 }
 
-/// Returns a schema's name, which a reserved word may not be.
-pub(crate) fn quote_schema(name: &str) -> String {
+/// Returns the name of a schema or a column as SQL, quoted only if it must be.
+#[must_use]
+pub fn quote_if_needed(name: &str) -> String {
     if RESERVED.split(' ').any(|word| word == name) {
         format!("\"{name}\"")
     } else {
@@ -40,11 +41,11 @@ mod tests {
 
     #[test]
     fn names_are_quoted_where_needed() {
-        assert_eq!(quote_schema("public"), "public");
-        assert_eq!(quote_schema("user"), "\"user\"");
+        assert_eq!(quote_if_needed("public"), "public");
+        assert_eq!(quote_if_needed("user"), "\"user\"");
         assert_eq!(quote_after_dot("order"), "order");
         for name in ["Pedido", "1a", "a b", "ñ", "a$", ""] {
-            assert_eq!(quote_schema(name), format!("\"{name}\""));
+            assert_eq!(quote_if_needed(name), format!("\"{name}\""));
         }
         assert_eq!(quote_after_dot("a\"b"), "\"a\"\"b\"");
     }

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use crate::facts::RelationFacts;
 use crate::keys::catalog::{Equals, KeyCatalog, KeySpelling};
 use crate::keys::lookup::Lookup;
-use crate::keys::sql_name::{quote_after_dot, quote_schema};
+use crate::keys::sql_name::{quote_after_dot, quote_if_needed};
 
 /// A way from the changed rows of a table over other tables to the key.
 #[derive(Debug, Clone)]
@@ -49,7 +49,7 @@ impl KeyCatalog<'_> {
             let tables = (*relations.get(at - 1)?, *relations.get(at)?);
             let (condition, passed) = self.join_condition(at, tables, columns)?;
             let (schema, table) = (&tables.1.schema, &tables.1.name);
-            let (schema, quoted) = (quote_schema(schema), quote_after_dot(table));
+            let (schema, quoted) = (quote_if_needed(schema), quote_after_dot(table));
             let _ = write!(sql, " JOIN {schema}.{quoted} c{at} ON {condition}");
             let _ = write!(path, "{passed} > {table}.");
         }
@@ -69,7 +69,7 @@ impl KeyCatalog<'_> {
         for (left, right) in columns {
             let equals = match self.join_equality((before.oid, *left), (next.oid, *right))? {
                 Equals::BuiltIn => "=".to_owned(),
-                Equals::InSchema(schema) => format!("OPERATOR({}.=)", quote_schema(schema)),
+                Equals::InSchema(schema) => format!("OPERATOR({}.=)", quote_if_needed(schema)),
             };
             let (left, right) = (before.columns.get(left)?, next.columns.get(right)?);
             let (own, other) = (quote_after_dot(right), quote_after_dot(left));

@@ -1,7 +1,7 @@
 //! A person's own query in the form of a stream, as an example to take over. The server describes an
 //! example before anybody sees it.
 
-use latido_postgres::{QueryForm, quote_ident};
+use latido_postgres::{QueryForm, quote_if_needed};
 use latido_stream::statement_text::{
     Scanner, Token, TokenKind, is_name_character, single_statement,
 };
@@ -19,10 +19,10 @@ pub(super) fn with_row_per_key(query: &str, form: &QueryForm) -> Option<String> 
     if data.is_empty() || mentions_keys(query) {
         return None;
     }
-    let key = name_sql(&key.name);
+    let key = quote_if_needed(&key.name);
     let data: Vec<_> = data
         .iter()
-        .map(|column| format!("q.{}", name_sql(&column.name)))
+        .map(|column| format!("q.{}", quote_if_needed(&column.name)))
         .collect();
     let body = body_of(query)?;
     Some(format!(
@@ -55,7 +55,7 @@ pub(super) fn with_array_parameters(query: &str, form: &QueryForm) -> Option<Str
         types.push(format!("${}::{}[]", index + 1, parameter.key_type?));
     }
     types.push(format!("${}::date[]", count + 1));
-    let names: Vec<_> = names.iter().map(|name| name_sql(name)).collect();
+    let names: Vec<_> = names.iter().map(|name| quote_if_needed(name)).collect();
     let replaced: String = tokens
         .iter()
         .map(
@@ -102,23 +102,6 @@ fn compared_name(before: &[Token<'_>]) -> Option<String> {
         .starts_with(|c: char| is_name_character(c) && !c.is_ascii_digit())
         && name.text.chars().all(is_name_character);
     (equals.text == "=" && is_name).then(|| name.text.to_lowercase())
-}
-
-/// Returns a name as SQL, quoted only if it must be.
-fn name_sql(name: &str) -> String {
-    let is_plain = name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
-        && name
-            .bytes()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
-    match is_plain
-        && ![
-            "order", "group", "user", "select", "from", "table", "end", "all",
-        ]
-        .contains(&name)
-    {
-        true => name.to_owned(),
-        false => quote_ident(name),
-    }
 }
 
 #[cfg(test)]
@@ -181,5 +164,7 @@ mod tests {
              ) AS q ON q.tienda_id = claves.tienda_id"
         );
         assert_eq!(with_row_per_key(query, &form(0, &["tienda_id"])), None);
+        let reserved = with_row_per_key(query, &form(0, &["desc", "n"])).unwrap();
+        assert!(reserved.ends_with("ON q.\"desc\" = claves.\"desc\""));
     }
 }
