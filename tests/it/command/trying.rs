@@ -320,6 +320,8 @@ async fn try_asks_for_keys_and_parameters() {
     assert_eq!(query["params"][0]["name"], "desde");
     assert_eq!(query["params"][0]["input"], "date");
     assert_eq!(query["examples"].to_string(), r#"["7","8"]"#);
+    let notes = query["notes"].to_string();
+    assert!(notes.contains("without [streams.q.params]"), "{notes}");
     assert_eq!(query["initial"], "7?desde=2026-11-01");
     let mut seven = page.events("?key=7%3Fdesde%3D2026-11-01").await;
     let mut later = page.events("?key=7%3Fdesde%3D2026-12-01").await;

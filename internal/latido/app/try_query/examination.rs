@@ -86,7 +86,7 @@ pub(super) async fn examine(
 ) -> Result<Examined, QueryProblem> {
     let form = database.query_form(text).await;
     let form = form.map_err(|error| QueryProblem::of_form(&error, text))?;
-    let preview = preview(database, text).await?;
+    let mut preview = preview(database, text).await?;
     let stream = match stream_of(text, &form, facts) {
         Ok(stream) => stream,
         Err(problem) => return Err(explain_form(database, text, &form, facts, &problem).await),
@@ -102,11 +102,25 @@ pub(super) async fn examine(
     }
     database.probe_stream(&stream).await.map_err(failed)?;
     let examples = database.example_keys(&stream, &preview.tables).await;
+    preview.notes.extend(undeclared_params(&stream));
     Ok(Examined {
         stream,
         form,
         preview,
         examples,
+    })
+}
+
+/// Says what the commands that come next need for parameters: `latido install` finds none in a query.
+fn undeclared_params(stream: &Stream) -> Option<String> {
+    let names: Vec<_> = stream.params.iter().map(|p| p.name.as_str()).collect();
+    (!names.is_empty()).then(|| {
+        format!(
+            "what a client may choose ({}) stands in latido.toml: without [streams.{}.params] \
+            `latido install` takes these parameters for key parts, or for the bounds of the day",
+            names.join(", "),
+            stream.name
+        )
     })
 }
 
