@@ -155,7 +155,7 @@ impl EngineActor {
             Some(event) = self.statements.next(), if !self.statements.is_empty() => event,
             Some(event) = self.histories.next(), if !self.histories.is_empty() => event,
             () = self.shared.wake.notified() => EngineEvent::Woken,
-            () = self.sleep_changes.next() => EngineEvent::Woken,
+            () = self.sleep_changes.next(), if self.shared.sleep.after().is_some() => EngineEvent::Woken,
             () = sleep_until(deadline) => EngineEvent::Woken,
         }
     }

@@ -85,6 +85,11 @@ impl<W> HistoryQueue<W> {
         None
     }
 
+    /// Returns whether no request waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
     /// Takes the topics of the next statement: those of the stream that has waited longest, unless a
     /// statement for it is in progress.
     pub(super) fn take_batch(&mut self, now: Instant) -> Option<HistoryBatch<W>> {

@@ -19,9 +19,12 @@ impl EngineActor {
     /// Starts statements until the limit is reached or nobody waits. Requests that cannot be served
     /// now get their response.
     pub(super) fn start_histories(&mut self) {
+        let mut state = self.shared.lock();
+        if state.history.is_empty() {
+            return;
+        }
         let now = monotonic_now();
         let is_away = self.database_health.staleness(now, Duration::ZERO) != Staleness::Fresh;
-        let mut state = self.shared.lock();
         let (hopeless, result) = match is_away {
             true => (state.history.take_all(), "unavailable"),
             false => (state.history.take_hopeless(now), "unserved"),
