@@ -5,8 +5,8 @@
 //! - The connections sleep only while nothing is watched.
 //! - A connection that is closed for sleep is announced before, and counts as closed until it is
 //!   announced to be open again.
-//! - After a wake-up nothing is read until every connection that was closed is open again, or until
-//!   opening one failed.
+//! - After a wake-up no numbers are read until every connection that was closed is open again, or
+//!   until opening one failed. Histories need not wait: numbers that are read later follow them.
 
 use std::time::{Duration, Instant};
 
