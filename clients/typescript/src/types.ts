@@ -27,7 +27,8 @@ export interface Observer<T, H = unknown> {
   history?: boolean;
   /**
    * The rows of the stream's history query, in its order. It is called again with the rows of then after each reconnect, or when another
-   * watcher asks: they replace those before. `null`: the stream has no history, or the server can't read it now.
+   * watcher asks; by an event stream also when other channels come or go. They replace those before. `null`: the stream has no history,
+   * or the server can't read it now.
    */
   rows?(rows: H[] | null): void;
   /** It stopped trying: this channel was refused, or the connection for good. Everything that mends itself is told by `status` alone. */
