@@ -8,7 +8,6 @@
 use tokio_postgres::types::{ToSql, Type};
 
 use crate::connect::DedicatedConnection;
-use crate::day_array::day_parameters;
 use crate::error::DatabaseError;
 use crate::key_array::{array_name, key_kind};
 use crate::key_kind::KeyKind;
@@ -109,14 +108,9 @@ impl Database {
         limits: HistoryLimits,
     ) -> Result<Vec<TopicHistory>, DatabaseError> {
         let arrays = &history.topic_arrays;
-        let fitting = keys.iter().zip(todays).filter(|(key, _)| {
-            topic_arrays::fits(&arrays.keys, key.parts())
-                && topic_arrays::fits(&arrays.params, key.params())
-        });
-        let (fitting, todays): (Vec<&Key>, Vec<LocalDay>) = fitting.unzip();
-        let mut columns = topic_arrays::columns(&arrays.keys, &fitting, Key::parts);
-        columns.extend(day_parameters(&history.statement.day_arrays, &todays));
-        columns.extend(topic_arrays::columns(&arrays.params, &fitting, Key::params));
+        let (fitting, todays) = topic_arrays::fitting(arrays, keys, todays);
+        let day_arrays = &history.statement.day_arrays;
+        let columns = topic_arrays::parameters(arrays, day_arrays, &fitting, &todays);
         let limits = [limits.rows, limits.bytes].map(i64::from);
         let mut params = topic_arrays::borrow(&columns);
         params.extend(

@@ -10,7 +10,6 @@ use tokio_postgres::types::ToSql;
 use crate::authorize::{
     authorize_purpose, describe_claims, granted_key, shown_claims, user_and_key_types,
 };
-use crate::day_array::day_parameters;
 use crate::error::DatabaseError;
 use crate::pool::Database;
 use crate::prepare::build_authorize_sql;
@@ -266,14 +265,8 @@ impl Database {
         todays: &[LocalDay],
     ) -> Result<Vec<tokio_postgres::Row>, DatabaseError> {
         let arrays = &prepared.topic_arrays;
-        let fitting = keys.iter().zip(todays).filter(|(key, _)| {
-            topic_arrays::fits(&arrays.keys, key.parts())
-                && topic_arrays::fits(&arrays.params, key.params())
-        });
-        let (fitting, todays): (Vec<&Key>, Vec<LocalDay>) = fitting.unzip();
-        let mut columns = topic_arrays::columns(&arrays.keys, &fitting, Key::parts);
-        columns.extend(day_parameters(&statement.day_arrays, &todays));
-        columns.extend(topic_arrays::columns(&arrays.params, &fitting, Key::params));
+        let (fitting, todays) = topic_arrays::fitting(arrays, keys, todays);
+        let columns = topic_arrays::parameters(arrays, &statement.day_arrays, &fitting, &todays);
         let params = topic_arrays::borrow(&columns);
         self.query(what, &statement.sql, &params).await
     }

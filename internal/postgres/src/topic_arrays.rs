@@ -2,8 +2,11 @@
 
 use tokio_postgres::types::{ToSql, Type};
 
+use crate::day_array::day_parameters;
 use crate::key_array;
+use crate::prepared_stream::TopicArrays;
 use latido_base::ident::Key;
+use latido_stream::LocalDay;
 
 /// One parameter: its values and their array type.
 pub(super) type ArrayParameter<'a> = (Box<dyn ToSql + Sync + Send + 'a>, Type);
@@ -12,6 +15,32 @@ pub(super) type ArrayParameter<'a> = (Box<dyn ToSql + Sync + Send + 'a>, Type);
 pub(super) fn fits<'a>(arrays: &[Type], texts: impl Iterator<Item = &'a str>) -> bool {
     let mut pairs = arrays.iter().zip(texts);
     pairs.all(|(array, text)| key_array::fits(array, text))
+}
+
+/// Returns those topics that the arrays can hold, each with its day.
+pub(super) fn fitting<'a>(
+    arrays: &TopicArrays,
+    topics: &'a [Key],
+    days: &[LocalDay],
+) -> (Vec<&'a Key>, Vec<LocalDay>) {
+    let fits_all = |(topic, _): &(&Key, &LocalDay)| {
+        fits(&arrays.keys, topic.parts()) && fits(&arrays.params, topic.params())
+    };
+    topics.iter().zip(days).filter(fits_all).unzip()
+}
+
+/// Returns the parameters of a statement for these topics: their key parts, their days, and their
+/// choices of the stream's parameters.
+pub(super) fn parameters<'a>(
+    arrays: &TopicArrays,
+    day_arrays: &[Type],
+    topics: &[&'a Key],
+    days: &[LocalDay],
+) -> Vec<ArrayParameter<'a>> {
+    let mut parameters = columns(&arrays.keys, topics, Key::parts);
+    parameters.extend(day_parameters(day_arrays, days));
+    parameters.extend(columns(&arrays.params, topics, Key::params));
+    parameters
 }
 
 /// Returns one array for each of these types, with the texts that `texts_of` finds in each topic.

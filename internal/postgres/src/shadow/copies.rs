@@ -8,7 +8,6 @@ use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Row};
 
 use crate::connect::DedicatedConnection;
-use crate::day_array::day_parameters;
 use crate::error::DatabaseError;
 use crate::pool::Database;
 use crate::prepared_stream::PreparedStream;
@@ -280,10 +279,8 @@ impl<'a> ShadowSession<'a> {
     pub(super) async fn rows(&self, sample: &TopicSample) -> Result<RowsByKey, DatabaseError> {
         let arrays = &self.prepared.topic_arrays;
         let topics: Vec<&Key> = sample.topics.iter().collect();
-        let mut columns = topic_arrays::columns(&arrays.keys, &topics, Key::parts);
-        let days = &self.prepared.read.day_arrays;
-        columns.extend(day_parameters(days, &sample.days));
-        columns.extend(topic_arrays::columns(&arrays.params, &topics, Key::params));
+        let day_arrays = &self.prepared.read.day_arrays;
+        let columns = topic_arrays::parameters(arrays, day_arrays, &topics, &sample.days);
         let params = topic_arrays::borrow(&columns);
         let mut found = RowsByKey::new();
         for row in self.query(&self.read_sql, &params).await? {
