@@ -47,9 +47,19 @@ impl Database {
         };
         let private = self.open_dedicated().await?;
         let history = describe(self, &private, stream, sql, &prepared.topic_arrays).await?;
-        let limits = HistoryLimits { rows: 1, bytes: 1 };
-        self.run_history(stream, &history, &[], &[], limits).await?;
+        self.run_history_without_keys(stream, &history).await?;
         Ok(Some(history))
+    }
+
+    /// Runs the history query of a stream without keys.
+    pub(super) async fn run_history_without_keys(
+        &self,
+        stream: &Stream,
+        history: &HistoryStatement,
+    ) -> Result<(), DatabaseError> {
+        let limits = HistoryLimits { rows: 1, bytes: 1 };
+        let result = self.run_history(stream, history, &[], &[], limits).await;
+        result.map(drop)
     }
 
     /// Returns the reason why the stream's history query cannot be used, as far as it was found when

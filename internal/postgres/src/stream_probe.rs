@@ -59,15 +59,17 @@ impl Database {
         Ok(())
     }
 
-    /// Classifies the error of a history in the same way.
+    /// Classifies the error of a history, as [`Database::diagnose_read`] does that of a read.
     pub(super) async fn diagnose_history(
         &self,
         stream: &Stream,
         error: DatabaseError,
     ) -> ReadError {
-        let failed_without_keys = match (&error, self.cached_prepared(&stream.name)) {
-            (DatabaseError::Rejected { .. }, Some(prepared)) if prepared.history.is_ok() => {
-                self.prepare_history(stream, &prepared).await.map(drop)
+        let prepared = self.cached_prepared(&stream.name);
+        let history = prepared.and_then(|prepared| prepared.history.clone().ok().flatten());
+        let failed_without_keys = match (&error, history) {
+            (DatabaseError::Rejected { .. }, Some(history)) => {
+                self.run_history_without_keys(stream, &history).await
             }
             _ => Err(error.clone()),
         };
