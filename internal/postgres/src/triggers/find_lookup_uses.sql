@@ -1,17 +1,6 @@
--- What the lookup depends on, also through views and through functions whose body is parsed: kind, schema and name of a table or the text of a
--- function, and the columns that are read, in the order of the table.
-WITH RECURSIVE uses (class, id) AS (
-  SELECT 'pg_catalog.pg_proc'::pg_catalog.regclass::oid, p.oid FROM pg_catalog.pg_proc p
-   WHERE p.proname = 'latido_lookup' AND p.pronamespace = pg_catalog.pg_my_temp_schema()
-  UNION
-  SELECT CASE WHEN w.oid IS NULL THEN d.refclassid ELSE 'pg_catalog.pg_rewrite'::pg_catalog.regclass::oid END, coalesce(w.oid, d.refobjid)
-    FROM uses u
-    JOIN pg_catalog.pg_depend d ON d.classid = u.class AND d.objid = u.id
-    LEFT JOIN pg_catalog.pg_class v ON d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND v.oid = d.refobjid AND v.relkind = 'v'
-    LEFT JOIN pg_catalog.pg_rewrite w ON w.ev_class = v.oid
-   WHERE v.oid IS NOT NULL
-      OR d.refclassid = ANY (ARRAY['pg_catalog.pg_proc'::pg_catalog.regclass, 'pg_catalog.pg_operator'::pg_catalog.regclass]::oid[])
-), found (class, id, part) AS (
+-- Follows lookup_uses.sql. What the lookup depends on: kind, schema and name of a table or the text of a function, and the columns that are read,
+-- in the order of the table.
+, found (class, id, part) AS (
   SELECT DISTINCT d.refclassid, d.refobjid, d.refobjsubid
     FROM uses u JOIN pg_catalog.pg_depend d ON d.classid = u.class AND d.objid = u.id
 )

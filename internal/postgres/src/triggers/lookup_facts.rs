@@ -25,6 +25,18 @@ WHERE proname = 'latido_lookup' AND pronamespace = pg_my_temp_schema()";
 const LOCKS_SQL: &str = "SELECT prosqlbody::text LIKE '%:hasForUpdate true%' FROM pg_proc
 WHERE proname = 'latido_lookup' AND pronamespace = pg_my_temp_schema()";
 
+/// The tables, columns and functions that the lookup depends on.
+const USES_SQL: &str = concat!(
+    include_str!("lookup_uses.sql"),
+    include_str!("find_lookup_uses.sql")
+);
+
+/// Whether a row may get a key because another row is absent.
+const GAINS_SQL: &str = concat!(
+    include_str!("lookup_uses.sql"),
+    include_str!("find_lookup_gains.sql")
+);
+
 /// Finds what a table's lookup reads and returns. `fields` are the names of the stream's key parts.
 /// The ways of moved rows to their keys are not known yet.
 ///
@@ -178,10 +190,7 @@ impl Examination<'_> {
     }
 
     async fn uses(&self) -> Result<Vec<Use>, DatabaseError> {
-        let rows = self
-            .session
-            .query(include_str!("find_lookup_uses.sql"), &[])
-            .await?;
+        let rows = self.session.query(USES_SQL, &[]).await?;
         // PostgreSQL records no dependency for a whole row beside columns of it.
         let tree = self.session.query(WHOLE_ROW_SQL, &[]).await?;
         let has_whole_row = tree
@@ -209,8 +218,7 @@ impl Examination<'_> {
     /// Returns whether a row may get a key because another row is absent, as with an outer join. What
     /// cannot be told counts as such.
     async fn gains_keys(&self) -> Result<bool, DatabaseError> {
-        let sql = include_str!("find_lookup_gains.sql");
-        let rows = self.session.query(sql, &[]).await?;
+        let rows = self.session.query(GAINS_SQL, &[]).await?;
         Ok(rows
             .first()
             .is_none_or(|row| row.try_get(0).unwrap_or(true)))
