@@ -27,6 +27,7 @@ mod triggers;
 mod watch_locks;
 
 mod change_hint;
+mod examination;
 mod install_check;
 mod key_array;
 mod key_column;

@@ -7,9 +7,10 @@ use tokio_postgres::types::Type;
 use tokio_postgres::{AsyncMessage, Client};
 
 use crate::error::{DatabaseError, error_text};
+use crate::examination::{FOLLOW_POLICIES_SQL, LIMITS_SQL};
 use crate::pool::Database;
 use crate::query_reads::QueryReadsError;
-use crate::query_reads::session::{LIMITS_SQL, describe};
+use crate::query_reads::session::describe;
 
 /// The settings that print the tree of a query as a message to the client.
 const SETTINGS_SQL: &str = "SET LOCAL debug_pretty_print = off; SET LOCAL client_min_messages = log; SET LOCAL debug_print_parse = on";
@@ -51,7 +52,9 @@ async fn parse(
     query: &str,
     types: &[Type],
 ) -> Result<(), QueryReadsError> {
-    let begin = format!("BEGIN READ ONLY; {LIMITS_SQL} {local_settings} {SETTINGS_SQL}");
+    let begin = format!(
+        "BEGIN READ ONLY; {FOLLOW_POLICIES_SQL} {LIMITS_SQL} {local_settings} {SETTINGS_SQL}"
+    );
     let to_error = |error| DatabaseError::from_driver("a look at a query's tree", &error);
     client.batch_execute(&begin).await.map_err(to_error)?;
     let prepared = client.prepare_typed(query, types).await;

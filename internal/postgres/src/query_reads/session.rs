@@ -8,6 +8,7 @@ use tokio_postgres::{Error, Row, Statement};
 
 use crate::connect::DedicatedConnection;
 use crate::error::{DatabaseError, ErrorScope};
+use crate::examination::{FOLLOW_POLICIES_SQL, LIMITS_SQL, type_names};
 use crate::pool::Database;
 use crate::query_reads::QueryReadsError;
 use latido_inference::Refusal;
@@ -15,15 +16,8 @@ use latido_inference::Refusal;
 /// The purpose of the statements, for messages.
 const WHAT: &str = "a look at what a query reads";
 
-/// The limits of the transaction. Without the first it would wait behind an ALTER TABLE. Policies are
-/// followed, and nothing is read, so their filtering is no error here.
-pub(super) const LIMITS_SQL: &str = "SET LOCAL row_security = on; SET LOCAL lock_timeout = '1s'; SET LOCAL statement_timeout = '5s'; SET LOCAL client_min_messages = warning;";
-
 /// From here on, names in the session's own statements mean those of the system.
 const SYSTEM_PATH_SQL: &str = "SET LOCAL search_path = pg_catalog";
-
-const TYPE_NAMES_SQL: &str = "SELECT pg_catalog.format_type(u.type, NULL)
-FROM pg_catalog.unnest($1) WITH ORDINALITY AS u (type, n) ORDER BY u.n";
 
 const TREE_SQL: &str = "SELECT prosqlbody::text FROM pg_proc
 WHERE proname = $1 AND pronamespace = pg_my_temp_schema() ORDER BY oid DESC LIMIT 1";
@@ -74,7 +68,8 @@ impl InferenceSession {
     }
 
     async fn begin(&self, mode: &str) -> Result<(), Error> {
-        let sql = format!("BEGIN {mode}; {LIMITS_SQL} {}", self.local_settings);
+        let settings = &self.local_settings;
+        let sql = format!("BEGIN {mode}; {FOLLOW_POLICIES_SQL} {LIMITS_SQL} {settings}");
         self.execute(&sql).await
     }
 
@@ -129,11 +124,7 @@ impl InferenceSession {
     ) -> Result<Option<String>, QueryReadsError> {
         let client = &self.connection.client;
         let statement = describe(client.prepare_typed(query, types).await)?;
-        let types: Vec<u32> = statement.params().iter().map(Type::oid).collect();
-        let rows = self
-            .query(TYPE_NAMES_SQL, &[(&types, Type::OID_ARRAY)])
-            .await?;
-        let names: Vec<String> = rows.iter().filter_map(|row| row.try_get(0).ok()).collect();
+        let names = type_names(client, WHAT, statement.params()).await?;
         let head = format!(
             "CREATE FUNCTION pg_temp.latido_query({}) RETURNS SETOF record LANGUAGE sql",
             names.join(", ")

@@ -9,6 +9,7 @@ use tokio_postgres::{Client, Row};
 
 use crate::connect::DedicatedConnection;
 use crate::error::DatabaseError;
+use crate::examination::LIMITS_SQL;
 use crate::pool::Database;
 use crate::prepared_stream::PreparedStream;
 use crate::quote::{quote_ident, quote_qualified};
@@ -24,9 +25,6 @@ const COPIED_ROWS: u32 = 5_000;
 const COMPARED_KEYS: usize = 60;
 /// The number of days for which each key is read, beside today.
 const COMPARED_DAYS: usize = 2;
-/// The limits of the transaction. A read of a changed copy that takes longer counts as no test: one
-/// changed parent can make a recursive query endless.
-const LIMITS_SQL: &str = "SET LOCAL lock_timeout = '1s'; SET LOCAL statement_timeout = '5s'; SET LOCAL client_min_messages = warning;";
 
 /// The rows of each key, as text: several if the query gives several.
 pub(super) type RowsByKey = BTreeMap<Vec<String>, Vec<String>>;

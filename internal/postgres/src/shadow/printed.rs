@@ -7,6 +7,7 @@ use tokio_postgres::Client;
 use tokio_postgres::types::Type;
 
 use crate::error::DatabaseError;
+use crate::examination::type_names;
 use crate::quote::{quote_ident, quote_literal};
 
 /// The purpose of the statements, for messages.
@@ -58,7 +59,7 @@ pub(super) async fn print_query(
     path_sql: &str,
 ) -> Result<PrintedQuery, DatabaseError> {
     let to_error = |error| DatabaseError::from_driver(WHAT, &error);
-    let names = type_names(client, types).await?;
+    let names = type_names(client, WHAT, types).await?;
     client.batch_execute(path_sql).await.map_err(to_error)?;
     // The extended protocol refuses several statements, so that a query cannot end the function.
     let create = format!(
@@ -108,12 +109,4 @@ pub(super) async fn set_path(
     );
     let done = client.batch_execute(&set).await;
     done.map_err(|error| DatabaseError::from_driver(WHAT, &error))
-}
-
-async fn type_names(client: &Client, types: &[Type]) -> Result<Vec<String>, DatabaseError> {
-    let oids: Vec<u32> = types.iter().map(Type::oid).collect();
-    let sql = "SELECT pg_catalog.format_type(u.type, NULL) FROM pg_catalog.unnest($1) WITH ORDINALITY AS u (type, n) ORDER BY u.n";
-    let rows = client.query_typed(sql, &[(&oids, Type::OID_ARRAY)]).await;
-    let rows = rows.map_err(|error| DatabaseError::from_driver(WHAT, &error))?;
-    Ok(rows.iter().filter_map(|row| row.try_get(0).ok()).collect())
 }

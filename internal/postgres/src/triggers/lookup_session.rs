@@ -10,6 +10,7 @@ use tokio_postgres::{Client, Row};
 
 use crate::connect::DedicatedConnection;
 use crate::error::DatabaseError;
+use crate::examination::{FOLLOW_POLICIES_SQL, LIMITS_SQL};
 use crate::pool::Database;
 use crate::statement_text::single_statement;
 use crate::triggers::table_route::TableLookup;
@@ -19,8 +20,6 @@ use crate::triggers::watched_table::WatchedTable;
 const WHAT: &str = "a look at what a lookup reads";
 /// The time-out of the whole examination of one lookup.
 const TOTAL_TIMEOUT: Duration = Duration::from_secs(30);
-/// The limits of the transaction. Without the first it would wait behind an ALTER TABLE.
-const LIMITS_SQL: &str = "SET LOCAL row_security = on; SET LOCAL lock_timeout = '1s'; SET LOCAL statement_timeout = '5s'; SET LOCAL client_min_messages = warning;";
 
 /// The definitions of a table's columns, as CREATE TABLE has them.
 const COLUMNS_SQL: &str = "SELECT pg_catalog.string_agg(pg_catalog.format('%I %s', a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod))
@@ -46,7 +45,10 @@ impl LookupSession {
     ) -> Result<T, E> {
         let connection = database.open_dedicated_direct().await?;
         let session = Self { connection };
-        let begin = format!("BEGIN READ WRITE; {LIMITS_SQL} {}", lookup.path_sql);
+        let begin = format!(
+            "BEGIN READ WRITE; {FOLLOW_POLICIES_SQL} {LIMITS_SQL} {}",
+            lookup.path_sql
+        );
         let examine = async {
             session.execute(&begin).await?;
             session.create_changed(table).await?;
