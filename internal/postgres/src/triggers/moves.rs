@@ -80,14 +80,19 @@ impl Moves<'_> {
 
     /// Returns the events that can be moves.
     fn events(&self) -> Vec<TriggerEvent> {
-        let others = [
-            (INSERT, self.on.is_moved_by_insert),
-            (DELETE, self.on.is_moved_by_delete),
-        ];
-        let others = others.into_iter().filter(|(_, is_move)| *is_move);
+        let others = self.other_events().into_iter();
+        let moves = others.filter(|(_, _, is_move)| *is_move);
         std::iter::once(UPDATE)
-            .chain(others.map(|(event, _)| event))
+            .chain(moves.map(|(event, ..)| event))
             .collect()
+    }
+
+    /// Returns the events beside UPDATE, each with its SQL, and whether it can be a move.
+    fn other_events(&self) -> [(TriggerEvent, &'static str, bool); 2] {
+        [
+            (INSERT, "INSERT", self.on.is_moved_by_insert),
+            (DELETE, "DELETE", self.on.is_moved_by_delete),
+        ]
     }
 
     fn triggers_sql(&self, function: &str, schema: &str, table: &str) -> String {
@@ -107,10 +112,7 @@ impl Moves<'_> {
             )
         };
         let mut sql = create(UPDATE, "UPDATE", &moved);
-        for (event, what, is_move) in [
-            (INSERT, "INSERT", self.on.is_moved_by_insert),
-            (DELETE, "DELETE", self.on.is_moved_by_delete),
-        ] {
+        for (event, what, is_move) in self.other_events() {
             sql.push_str(&match is_move {
                 true => create(event, what, &always),
                 false => format!(
