@@ -66,7 +66,7 @@ pub(crate) enum LookupArgument {
         collation: Option<String>,
         /// True if values that the type's equality takes for one may have several texts, such as 7.0
         /// and 7.00, or if the type has no equality.
-        #[serde(default, skip_serializing_if = "is_false")]
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         is_compared_as_text: bool,
     },
     /// The whole row: the table with all its columns, in their order.
@@ -122,14 +122,6 @@ impl LookupArgument {
             ),
         }
     }
-}
-
-#[expect(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "the signature is that of serde"
-)]
-fn is_false(value: &bool) -> bool {
-    !value
 }
 
 /// A table through which a lookup goes. Who changes a row of it may move rows below it to other keys,
