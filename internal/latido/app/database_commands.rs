@@ -25,14 +25,13 @@ struct Installation {
 }
 
 impl Installation {
-    /// Opens the configured database, without connecting.
-    fn open(settings: Settings) -> anyhow::Result<Self> {
-        Ok(Self {
-            database: Database::open(&settings.postgres)?,
+    fn new(database: Database, settings: Settings) -> Self {
+        Self {
+            database,
             tables: builtin_reads(&settings.streams),
             apps: app_schemas(&settings.enabled_apps),
             catalog: Catalog::new(settings.streams),
-        })
+        }
     }
 
     /// Opens the configured database, and completes the streams as a server does. Returns whether the
@@ -44,7 +43,7 @@ impl Installation {
             let access = InferenceAccess::TemporaryFunctions;
             complete_all(&database, &mut settings.streams, &recorded, access).await;
         }
-        Ok((Self::open(settings)?, is_off.unwrap_or(false)))
+        Ok((Self::new(database, settings), is_off.unwrap_or(false)))
     }
 
     /// Opens the configured database, and completes the streams for an installation. Returns what was
@@ -60,7 +59,7 @@ impl Installation {
             )));
         }
         changes.extend(complete_for_installation(&database, &mut settings.streams).await?);
-        Ok((Self::open(settings)?, changes))
+        Ok((Self::new(database, settings), changes))
     }
 
     fn needs(&self) -> ServingNeeds<'_> {
