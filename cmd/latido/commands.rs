@@ -33,8 +33,8 @@ pub(crate) fn install(settings: Settings, dry_run: bool) -> anyhow::Result<()> {
     let left_out = count(|change| matches!(change, InstallChange::LeftOut(_)));
     let refused = count(|change| matches!(change, InstallChange::Refused(_)));
     if left_out > 0 {
-        print_next("choose an entry for each refused stream in latido.toml, then latido install")?;
-        anyhow::bail!("streams refused: {left_out}; the others are installed");
+        print_next("mend the streams that were left out, then latido install")?;
+        anyhow::bail!("streams left out: {left_out}; the others are installed");
     }
     anyhow::ensure!(
         refused == 0,
@@ -186,7 +186,7 @@ fn format_changes(changes: &[InstallChange], nothing: &str) -> String {
         InstallChange::Refused(error) => format!("REFUSED    {error}\n"),
         InstallChange::Warning(text) => format!("warning    {text}\n"),
         InstallChange::Inferred(text) => format!("inferred   {text}\n"),
-        InstallChange::LeftOut(text) => format!("refused    {text}\n"),
+        InstallChange::LeftOut(text) => format!("LEFT OUT   {text}\n"),
     };
     changes.iter().map(line).collect()
 }

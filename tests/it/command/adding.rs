@@ -31,6 +31,21 @@ async fn install_shows_what_it_inferred_and_the_next_command() {
 }
 
 #[tokio::test]
+async fn install_leaves_out_what_it_cannot_prove_and_ends_with_1() {
+    let place = place_with_stream().await;
+    let folder = place.home.folder();
+    folder.write("streams/azar.sql", "SELECT random() AS azar FROM citas");
+    let variables = place.with_variables(&[]);
+    let installed = place.home.run(&["install"], &variables).await;
+    assert_eq!(installed.code, Some(1), "{installed:?}");
+    for line in ["LEFT OUT   stream azar: ", "inferred   stream agenda: "] {
+        assert!(installed.stdout.contains(line), "{line}: {installed:?}");
+    }
+    let summary = "streams left out: 1; the others are installed";
+    assert!(installed.stderr.contains(summary), "{installed:?}");
+}
+
+#[tokio::test]
 async fn entry_means_the_same_as_the_file() {
     let place = place_with_stream().await;
     let config = place.home.folder().path().join("latido.toml");

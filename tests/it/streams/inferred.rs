@@ -96,7 +96,7 @@ const ALL: [(&str, &str); 3] = [
 async fn files_become_frames_for_a_role_that_may_only_read() {
     let place = Place::new(&ALL).await;
     let changes = place.install().await;
-    let refused: Vec<_> = changes
+    let left_out: Vec<_> = changes
         .iter()
         .filter_map(|change| match change {
             InstallChange::LeftOut(text) => Some(text),
@@ -104,7 +104,7 @@ async fn files_become_frames_for_a_role_that_may_only_read() {
         })
         .collect();
     assert!(
-        refused.len() == 1 && refused[0].starts_with("stream cuotas: "),
+        left_out.len() == 1 && left_out[0].starts_with("stream cuotas: "),
         "{changes:?}"
     );
     for part in [
@@ -112,7 +112,7 @@ async fn files_become_frames_for_a_role_that_may_only_read() {
         "keys = [\"tienda_id\"]\n",
         "[[streams.cuotas.tables]]\n",
     ] {
-        assert!(refused[0].contains(part), "{part}\n{}", refused[0]);
+        assert!(left_out[0].contains(part), "{part}\n{}", left_out[0]);
     }
     let app = place.serve().await;
     let db = place.cluster.client().await;
@@ -141,7 +141,7 @@ async fn files_become_frames_for_a_role_that_may_only_read() {
     );
     db.batch_execute("DELETE FROM pedidos_2026").await.unwrap();
     assert_eq!(socket.next_of_type("totales").await["data"]["pedidos"], 0);
-    // The refused stream is read all the same, and says that nothing notifies its changes.
+    // The stream that was left out is read all the same, and says that nothing notifies its changes.
     let frame = socket
         .subscribe_as(&format!("cuotas:{TIENDA}"), "cuotas")
         .await;

@@ -16,7 +16,8 @@ pub enum InstallChange {
     Refused(DatabaseError),
     /// The keys and tables of a stream that its query decides.
     Inferred(String),
-    /// A stream was left out, because a person has to choose something.
+    /// No triggers were installed for a stream, because its query does not tell what they have to
+    /// watch. The text says why, and what to write where a person has to choose.
     LeftOut(String),
     /// Nothing changed, but something deserves attention.
     Warning(String),
