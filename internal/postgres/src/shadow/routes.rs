@@ -34,10 +34,11 @@ pub(super) enum Route {
     Lookup(String),
 }
 
-/// Returns the tables of a stream, each with all its routes.
+/// Returns the tables of a stream, each with all its routes. An entry that cannot be used, such as one
+/// whose lookup is refused, is left out: it has no triggers, which is a finding of its own.
 ///
 /// # Errors
-/// Returns an error if the database fails, or if a lookup is refused.
+/// Returns an error if the database fails.
 pub(super) async fn routes_of(
     database: &Database,
     stream: &Stream,
