@@ -32,6 +32,11 @@ const CLIENTS: usize = 3;
 /// The channels; the stream of the last one has no history.
 const CHANNELS: [&str; 4] = ["con:1", "con:negocio_1", "con:2", "sin:1"];
 
+/// The size of a frame that fills a socket, below that of frames with a longer length.
+const FILLING_BYTES: usize = 60_000;
+/// The number of such frames, more than any socket holds.
+const FILLING_FRAMES: usize = 50;
+
 /// The requests without an answer in their order, each with its number.
 #[derive(Default)]
 struct RequestLog {
@@ -197,6 +202,34 @@ impl Model {
         }
     }
 
+    /// Publishes large frames of the channel without a history until no client's socket takes more.
+    fn fill_sockets(&mut self) {
+        for _ in 0..FILLING_FRAMES {
+            self.published += 1;
+            let key = Key::from_canonical("1");
+            let row = StreamRow {
+                key: key.clone(),
+                columns: format!(
+                    r#"{{"n":"{}{}"}}"#,
+                    self.published,
+                    "x".repeat(FILLING_BYTES)
+                ),
+                clock_us: self.published,
+            };
+            let stream = StreamId(1);
+            self.hub.publish(&Topic { stream, key }, &row);
+            assert!(self.shard.run_until_idle());
+        }
+    }
+
+    /// Lets the client read until nothing more comes.
+    fn drain(&mut self, client: usize) {
+        while self.clients[client].read() {
+            assert!(self.shard.run_until_idle());
+        }
+        self.check();
+    }
+
     fn check(&mut self) {
         assert!(self.shard.run_until_idle());
         let open = self.requests.0.lock().unwrap().open.len();
@@ -208,11 +241,18 @@ impl Model {
 }
 
 impl TestClient {
-    fn receive(&mut self) {
+    /// Reads what is in the socket. Returns whether anything was.
+    fn read(&mut self) -> bool {
         let mut buffer = [0; 64 * 1024];
+        let before = self.bytes.len();
         while let Ok(count @ 1..) = self.socket.read(&mut buffer) {
             self.bytes.extend_from_slice(&buffer[..count]);
         }
+        self.bytes.len() > before
+    }
+
+    fn receive(&mut self) {
+        self.read();
         while let Some(frame) = self.next_frame() {
             self.on_frame(&frame);
         }
@@ -319,4 +359,27 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn history_that_meets_a_full_socket_is_read_again_once_the_client_reads() {
+    let mut model = Model::new();
+    model.apply(&Step::Subscribe(0, 3, false));
+    model.apply(&Step::Subscribe(0, 0, true));
+    model.check();
+    model.fill_sockets();
+    model.apply(&Step::Answer(true));
+    assert!(model.shard.run_until_idle());
+    model.apply(&Step::Subscribe(0, 2, true));
+    assert!(model.shard.run_until_idle());
+    assert_eq!(model.requests.next_number(), 1, "nothing is read for it");
+    model.drain(0);
+    let waits = |model: &Model, name: &str| model.clients[0].channels[name].history_from.is_some();
+    assert!(waits(&model, "con:1"), "the first history was dropped");
+    for number in [2, 3] {
+        assert_eq!(model.requests.next_number(), number, "one at a time");
+        model.apply(&Step::Answer(true));
+        model.check();
+    }
+    assert!(!waits(&model, "con:1") && !waits(&model, "con:2"));
 }
