@@ -1,8 +1,8 @@
-/** The commands of docs/getting-started.md, as they are written, up to the page of Angular. */
+/** The commands of docs/getting-started.md, as they are written. */
 
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
-import { mkdirSync, readFileSync, symlinkSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, readdirSync, symlinkSync } from 'node:fs';
 import net from 'node:net';
 import { join } from 'node:path';
 import { after, before, it } from 'node:test';
@@ -14,7 +14,10 @@ import { until } from '../apps/harness/program.mjs';
 import { Demo } from '../demo.mjs';
 
 const clients = join(import.meta.dirname, '../..');
+const packages = join(clients, 'node_modules');
 const demo = new Demo();
+const folder = join(demo.home, 'tienda');
+const PATH = `${builtFolder()}:${join(packages, '.bin')}:${process.env.PATH}`;
 let shell;
 
 before(() => demo.start());
@@ -31,10 +34,10 @@ after(async () => {
   await demo.end();
 });
 
-/** The commands of the numbered sections before the page. */
-function commands() {
+/** The commands of the sections from one heading to another. */
+function commands(from, to) {
   const text = readFileSync(join(clients, '../docs/getting-started.md'), 'utf8');
-  const steps = text.slice(text.indexOf('## 1. A database'), text.indexOf('## 5. The page'));
+  const steps = text.slice(text.indexOf(from), text.indexOf(to));
   return [...steps.matchAll(/```sh\n(.*?)```/gs)].map(([, block]) => block);
 }
 
@@ -55,7 +58,7 @@ it('leads to numbers that follow each sale', async (test) => {
   await client.connect();
   await client.query('CREATE DATABASE tutorial');
   await client.end();
-  const blocks = commands();
+  const blocks = commands('## 1. A database', '## 5. The page');
   assert.equal(blocks.length, 9);
   // The address of a database of the reader's own, and packages from a registry: what the clients' tests have here.
   const [address, ...others] = blocks;
@@ -67,11 +70,9 @@ it('leads to numbers that follow each sale', async (test) => {
   // What a reader follows in a terminal of its own, and the sale in another.
   script = script.replace(/^(latido watch .*)$/m, '$1 --json > watched.log &\nuntil grep -q importe watched.log; do sleep 0.1; done');
   script = script.replace(/^node ventas\.mjs$/m, 'node ventas.mjs > printed.log &\nuntil grep -q orders printed.log; do sleep 0.1; done\necho ready; wait');
-  const folder = join(demo.home, 'tienda');
   mkdirSync(folder);
-  symlinkSync(join(clients, 'node_modules'), join(folder, 'node_modules'));
+  symlinkSync(packages, join(folder, 'node_modules'));
   const DATABASE_URL = `postgresql://postgres@/tutorial?host=${encodeURIComponent(demo.server.host)}&port=5432&sslmode=disable`;
-  const PATH = `${builtFolder()}:${join(clients, 'node_modules/.bin')}:${process.env.PATH}`;
   shell = spawn('bash', ['-euo', 'pipefail', '-c', script], {
     cwd: folder,
     env: { PATH, HOME: demo.home, DATABASE_URL, HOST: '127.0.0.1' },
@@ -95,3 +96,30 @@ it('leads to numbers that follow each sale', async (test) => {
   await sale.end();
   await until('the next sale is there', () => /^2 orders, 9 units, 175\.00$/m.test(read('printed.log')));
 });
+
+it('leads to an Angular page that compiles', (test) => {
+  if (!existsSync(join(folder, 'streams.ts'))) return test.diagnostic('psql is needed');
+  const blocks = commands('## 5. The page', '## Beside an existing database');
+  assert.equal(blocks.length, 2);
+  const { version } = JSON.parse(readFileSync(join(packages, '@angular/cli/package.json'), 'utf8'));
+  // The packages of a registry: what the clients' tests have here. Of the own one, what is published.
+  const [made, built] = blocks;
+  const created = made.replace(`npx --yes @angular/cli@${version} `, 'ng ').replace(/^npm install .*$/m, '');
+  assert.doesNotMatch(created, /npx|npm/);
+  const panel = join(folder, 'panel/node_modules');
+  run(created);
+  mkdirSync(join(panel, '@latido'), { recursive: true });
+  for (const name of readdirSync(packages)) {
+    if (name !== '@latido') symlinkSync(join(packages, name), join(panel, name));
+  }
+  symlinkSync(join(clients, 'angular/dist'), join(panel, '@latido/angular'));
+  run(`cd panel\n${built}`);
+  assert.match(readFileSync(join(folder, 'panel/dist/panel/browser/index.html'), 'utf8'), /<app-root>/);
+});
+
+/** Runs commands in the reader's folder, and asserts that they succeed. */
+function run(script) {
+  const env = { PATH, HOME: demo.home, LATIDO_TOKEN: 'x', NG_CLI_ANALYTICS: 'false' };
+  const ended = spawnSync('bash', ['-euo', 'pipefail', '-c', script], { cwd: folder, env, encoding: 'utf8' });
+  assert.equal(ended.status, 0, ended.stdout + ended.stderr);
+}
