@@ -348,6 +348,13 @@ async fn try_asks_for_keys_and_parameters() {
     let named = trial.run(&["q.sql", "--keys", "a,b,c,d"]).await;
     assert!(named.stderr.contains("--keys names 4 parts"), "{named:?}");
     page.end().await;
+    let unreturned = KEYED.replace("k.desde, s.*", "s.*");
+    trial.home.folder().write("q.sql", &unreturned);
+    let bounds = trial.start(&[]).await;
+    let notes = bounds.query().await["notes"].to_string();
+    let expected = "$2 and $3 hold today and the next day";
+    assert!(notes.contains(expected), "{notes}");
+    bounds.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

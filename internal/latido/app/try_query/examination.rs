@@ -103,6 +103,7 @@ pub(super) async fn examine(
     database.probe_stream(&stream).await.map_err(failed)?;
     let examples = database.example_keys(&stream, &preview.tables).await;
     preview.notes.extend(undeclared_params(&stream));
+    preview.notes.extend(bounds_of_day(&stream, &form));
     Ok(Examined {
         stream,
         form,
@@ -120,6 +121,20 @@ fn undeclared_params(stream: &Stream) -> Option<String> {
             `latido install` takes these parameters for key parts, or for the bounds of the day",
             names.join(", "),
             stream.name
+        )
+    })
+}
+
+/// Says that two dates are the bounds of today if the query takes them, because they look like what a
+/// client may choose.
+fn bounds_of_day(stream: &Stream, form: &QueryForm) -> Option<String> {
+    let key_parts = stream.key_fields.len();
+    let days = form.parameters.len() - key_parts - stream.params.len();
+    (days == 2).then(|| {
+        let (first, second) = (key_parts + 1, key_parts + 2);
+        format!(
+            "${first} and ${second} hold today and the next day. What a client may choose stands \
+            behind them, and the query returns it behind the key"
         )
     })
 }
