@@ -16,7 +16,7 @@ mod token;
 mod try_query;
 mod watch;
 
-use std::io::Write;
+use std::io::{IsTerminal as _, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -55,7 +55,12 @@ fn run(
         command,
     }: Cli,
 ) -> anyhow::Result<()> {
-    if command.is_none() && outer.are_nothing_at_all() {
+    // A container has no terminal. It is told what its configuration lacks.
+    let asks_what_to_do = || {
+        outer.are_nothing_at_all()
+            || (std::io::stdout().is_terminal() && outer.are_only_a_database())
+    };
+    if command.is_none() && asks_what_to_do() {
         return first_steps::print_first_steps();
     }
     let settings = |inner: Flags, purpose| settings(inner.or(outer.clone()), purpose);

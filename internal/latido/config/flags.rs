@@ -9,6 +9,9 @@ use crate::config::all_variables;
 use crate::config::stream_folder::DEFAULT_FOLDER;
 use latido_settings::{ConfigSources, ShownDefault, Variable};
 
+/// The variable with the address of the database.
+const DATABASE: &str = "DATABASE_URL";
+
 /// The settings given as flags, by the name of their variable. They are not checked yet, because
 /// clap would report only the first error.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -29,6 +32,14 @@ impl Flags {
     pub fn are_nothing_at_all(&self) -> bool {
         let sources = self.clone().into_sources();
         sources.have_none_of(&all_variables()) && !Path::new(DEFAULT_FOLDER).is_dir()
+    }
+
+    /// Returns whether these flags and the other sources of the process set nothing but the
+    /// database's address.
+    pub fn are_only_a_database(&self) -> bool {
+        let mut others = all_variables();
+        others.retain(|variable| variable.name != DATABASE);
+        self.clone().into_sources().have_none_of(&others)
     }
 
     /// Returns these flags with the other sources of the process: its environment, and `.env` in its

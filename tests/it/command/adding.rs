@@ -88,15 +88,26 @@ async fn entry_means_the_same_as_the_file() {
 
 #[tokio::test]
 async fn program_without_any_configuration_says_what_it_can_do() {
-    let shown = CommandHome::new().run_for_stdout(&[], &[]).await;
-    for command in [
-        "DATABASE_URL=",
-        "latido try ventas.sql",
-        "latido install",
-        "latido serve",
+    let home = CommandHome::new();
+    let database = [("DATABASE_URL", "postgresql://u@127.0.0.1:1/d")];
+    for shown in [
+        home.run_for_stdout(&[], &[]).await,
+        home.run_in_terminal(&[], &database),
     ] {
-        assert!(shown.contains(command), "{command}\n{shown}");
+        for command in [
+            "DATABASE_URL=",
+            "latido try ventas.sql",
+            "latido install",
+            "latido serve",
+        ] {
+            assert!(shown.contains(command), "{command}\n{shown}");
+        }
     }
+    let container = home.run(&[], &database).await;
+    assert!(
+        container.code == Some(2) && container.stderr.contains("JWT_SECRET: missing"),
+        "a container, which has no terminal: {container:?}"
+    );
     let configured = CommandHome::new().run(&[], &[("PORT", "1")]).await;
     assert_eq!(
         configured.code,

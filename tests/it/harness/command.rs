@@ -68,6 +68,21 @@ impl CommandHome {
         self.start(arguments, variables).wait_for_exit().await
     }
 
+    /// Runs the command to its end with a terminal as its standard output, asserts that it succeeded,
+    /// and returns what the terminal shows.
+    pub(crate) fn run_in_terminal(&self, arguments: &[&str], variables: &[(&str, &str)]) -> String {
+        let terminal = nix::pty::openpty(None, None).unwrap();
+        let mut command = self.command(arguments, variables);
+        let mut child = command.stdout(terminal.slave).spawn().unwrap();
+        // The end of the terminal stays open in the command, too.
+        drop(command);
+        let mut shown = Vec::new();
+        // Linux reports an error once nobody has the other end.
+        let _ = std::fs::File::from(terminal.master).read_to_end(&mut shown);
+        assert!(child.wait().unwrap().success());
+        String::from_utf8(shown).unwrap()
+    }
+
     /// Runs the command to its end, asserts that it succeeded, and returns its standard output.
     pub(crate) async fn run_for_stdout(
         &self,
