@@ -42,7 +42,7 @@ SELECT
 FROM negocio, hoy, LATERAL (SELECT time '08:00' + interval '30 minutes' * floor(random() * 20) AS hora WHERE negocio.id IS NOT NULL) AS una
 WHERE NOT EXISTS (SELECT FROM pendiente);
 
--- Keeps the newest 400 of each business, as `latido demo` does, so that the profile can run for weeks.
+-- Keeps the newest 400 of each business, so that the profile can run for weeks.
 DELETE FROM citas
 WHERE id IN (
     SELECT id

@@ -3,6 +3,7 @@
 mod adding;
 mod database;
 mod demo;
+mod demo_services;
 mod logging;
 mod migrations;
 mod secrets;

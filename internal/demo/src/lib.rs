@@ -1,5 +1,7 @@
 //! The demo of `latido demo`: a few businesses whose data keeps changing.
 //!
+//! Each business has services, and each cita is of one.
+//!
 //! The `writer` books, completes and cancels citas. [`Demo`] serves the two routes that only a demo
 //! has: a session without a password and a button that books. All SQL is built from this module's
 //! own constants and from numbers, so no external input can reach it. The module needs no database
@@ -15,6 +17,6 @@ mod writer;
 
 pub use businesses::{ADMIN_USER, BUSINESSES, DemoBusiness, find_business};
 pub use service::{BookError, Demo, DemoSession};
-pub use sql::seed_sql;
+pub use sql::{foreign_data_sql, seed_sql};
 pub use sql_executor::SqlExecutor;
 pub use writer::{ActivityRate, start_writer};

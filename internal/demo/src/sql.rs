@@ -3,10 +3,14 @@
 use jiff::civil::{Date, Time};
 use jiff::tz::TimeZone;
 
-use super::businesses::{CLIENT_IDS, DemoBusiness};
+use super::businesses::{BUSINESSES, CLIENT_IDS, DemoBusiness};
 
-/// The maximum number of citas per business. Beyond it, the oldest days are deleted first.
-pub(super) const KEPT_PER_BUSINESS: u32 = 400;
+/// The maximum number of citas of a business on one day. Beyond it, those booked first are deleted,
+/// so that a busy day never drives the days before it out of the charts.
+pub(super) const KEPT_PER_DAY: u32 = 60;
+
+/// The number of past days whose citas are kept.
+pub(super) const KEPT_DAYS: u32 = 60;
 
 /// The number of half-hour slots in a working day.
 pub(super) const SLOTS_PER_DAY: i8 = 20;
@@ -27,20 +31,38 @@ pub fn seed_sql(zone: &TimeZone) -> String {
             .all(|b| b.is_ascii_alphanumeric() || b"/_+-".contains(&b))
     });
     let zone = zone.unwrap_or_default();
-    let (schema, data) = (
+    let (schema, data, services) = (
         include_str!("../../../sql/schema.sql"),
         include_str!("../../../sql/demo.sql"),
+        include_str!("../../../sql/demo/data.sql"),
     );
-    format!("{schema}\nSELECT set_config('latido.time_zone', '{zone}', false);\n{data}")
+    format!("{schema}\nSELECT set_config('latido.time_zone', '{zone}', false);\n{data}\n{services}")
 }
 
-/// Returns a statement that books half an hour for one of the clients.
+/// Returns statements that each find a row if a table belongs to another application: businesses or
+/// services of others. A table that does not exist, or has other columns, makes its statement fail.
+pub fn foreign_data_sql() -> [String; 2] {
+    let ids = BUSINESSES
+        .map(|business| format!("'{}'", business.id))
+        .join(",");
+    [
+        format!("SELECT 1 FROM negocios WHERE id::text NOT IN ({ids}) LIMIT 1"),
+        format!(
+            "SELECT 1 FROM servicios \
+             WHERE negocio_id::text NOT IN ({ids}) OR (nombre, precio) IS NULL LIMIT 1"
+        ),
+    ]
+}
+
+/// Returns a statement that books half an hour of a random service for one of the clients.
 pub(super) fn book_sql(business: &DemoBusiness, client: usize, day: Date, start: Time) -> String {
     let client = CLIENT_IDS[client % CLIENT_IDS.len()];
     let id = business.id;
     format!(
-        "INSERT INTO citas (cliente_id, negocio_id, fecha, hora_inicio, hora_fin) \
-         VALUES ('{client}', '{id}', DATE '{day}', TIME '{start}', TIME '{start}' + interval '30 minutes')"
+        "INSERT INTO citas (cliente_id, negocio_id, servicio_id, fecha, hora_inicio, hora_fin) \
+         VALUES ('{client}', '{id}', \
+         (SELECT id FROM servicios WHERE negocio_id = '{id}' ORDER BY random() LIMIT 1), \
+         DATE '{day}', TIME '{start}', TIME '{start}' + interval '30 minutes')"
     )
 }
 
@@ -63,12 +85,15 @@ fn set_status_sql(business: &DemoBusiness, day: Date, state: &str, order: &str) 
     )
 }
 
-/// Returns a statement that deletes the oldest citas, so that a demo can run for weeks.
-pub(super) fn delete_oldest_sql(business: &DemoBusiness) -> String {
+/// Returns a statement that deletes the oldest citas and those of days with too many, so that a demo
+/// can run for weeks.
+pub(super) fn delete_oldest_sql(business: &DemoBusiness, today: Date) -> String {
     let id = business.id;
     format!(
-        "DELETE FROM citas WHERE id IN (\
-         SELECT id FROM citas WHERE negocio_id = '{id}' ORDER BY fecha DESC, creado_en DESC, id OFFSET {KEPT_PER_BUSINESS})"
+        "DELETE FROM citas WHERE id IN (SELECT id FROM (\
+         SELECT id, fecha, row_number() OVER (PARTITION BY fecha ORDER BY creado_en DESC, id) AS numero \
+         FROM citas WHERE negocio_id = '{id}') AS numeradas \
+         WHERE numero > {KEPT_PER_DAY} OR fecha < DATE '{today}' - {KEPT_DAYS})"
     )
 }
 
@@ -77,14 +102,15 @@ mod tests {
     use jiff::civil::{date, time};
 
     use super::*;
-    use crate::BUSINESSES;
 
     #[test]
     fn booking_is_one_statement() {
         assert_eq!(
             book_sql(&BUSINESSES[0], 5, date(2026, 11, 22), time(9, 30, 0, 0)),
-            "INSERT INTO citas (cliente_id, negocio_id, fecha, hora_inicio, hora_fin) \
-             VALUES ('6c59af7f-369e-468c-9f30-518e8812beb9', 'a4b1c7d2-53e8-4f0a-9c16-2e7d8b90f3a1', DATE '2026-11-22', \
+            "INSERT INTO citas (cliente_id, negocio_id, servicio_id, fecha, hora_inicio, hora_fin) \
+             VALUES ('6c59af7f-369e-468c-9f30-518e8812beb9', 'a4b1c7d2-53e8-4f0a-9c16-2e7d8b90f3a1', \
+             (SELECT id FROM servicios WHERE negocio_id = 'a4b1c7d2-53e8-4f0a-9c16-2e7d8b90f3a1' \
+             ORDER BY random() LIMIT 1), DATE '2026-11-22', \
              TIME '09:30:00', TIME '09:30:00' + interval '30 minutes')"
         );
     }
@@ -97,7 +123,7 @@ mod tests {
                 book_sql(business, 0, day, Time::midnight()),
                 complete_sql(business, day),
                 cancel_sql(business, day),
-                delete_oldest_sql(business),
+                delete_oldest_sql(business, day),
             ] {
                 assert!(sql.contains(business.id) && !sql.contains(';'), "{sql}");
             }
@@ -110,6 +136,15 @@ mod tests {
             (0..SLOTS_PER_DAY).map(slot_start).next_back(),
             Some(time(17, 30, 0, 0))
         );
+    }
+
+    #[test]
+    fn services_belong_to_demo_businesses() {
+        let data = include_str!("../../../sql/demo/data.sql");
+        for business in &BUSINESSES {
+            assert!(data.contains(&format!("', '{}', '", business.id)));
+        }
+        assert!(foreign_data_sql().iter().all(|sql| !sql.contains(';')));
     }
 
     #[test]

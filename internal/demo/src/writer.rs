@@ -73,7 +73,8 @@ async fn make_change(demo: &Demo, random: &mut fastrand::Rng) -> anyhow::Result<
         46..82 => sql::complete_sql(business, today),
         82..94 => sql::cancel_sql(business, today),
         _ => {
-            demo.execute(&sql::delete_oldest_sql(business)).await?;
+            demo.execute(&sql::delete_oldest_sql(business, today))
+                .await?;
             random_booking(business, today, random)
         }
     };

@@ -20,7 +20,8 @@ use latido_auth::{Secret, TokenSpec, VerifierConfig, issue};
 use latido_base::clock::Clock;
 use latido_base::drain::Drain;
 use latido_demo::{
-    ADMIN_USER, ActivityRate, BUSINESSES, Demo, SqlExecutor, seed_sql, start_writer,
+    ADMIN_USER, ActivityRate, BUSINESSES, Demo, SqlExecutor, foreign_data_sql, seed_sql,
+    start_writer,
 };
 use latido_embedded_postgres::{self as embedded, Cluster};
 use latido_postgres::{self as postgres, Database, ScriptRunner};
@@ -42,6 +43,8 @@ const DATABASE: &str = "latido";
 const DUPLICATE_DATABASE: &str = "42P04";
 /// The SQLSTATE `undefined_table`: the demo's tables do not exist yet.
 const UNDEFINED_TABLE: &str = "42P01";
+/// The SQLSTATE `undefined_column`: a table of the same name is not the demo's.
+const UNDEFINED_COLUMN: &str = "42703";
 
 /// The information that a running demo prints for its user.
 #[derive(Debug)]
@@ -107,16 +110,16 @@ async fn run(
 ) -> anyhow::Result<()> {
     let zone = TimeZone::get(&settings.time_zone).unwrap_or(TimeZone::UTC);
     let app_schemas = app_schemas(&settings.enabled_apps);
-    let mut config = Config::new(settings);
-    let database = Database::open(&config.postgres)?;
+    let database = Database::open(&settings.postgres)?;
     let scripts = database.script_runner();
+    check_no_foreign_data(&scripts).await?;
     // A second run finds the tables and must not print a notice for each.
     scripts.execute("SET client_min_messages = warning").await?;
-    check_no_foreign_data(&scripts).await?;
     scripts
         .execute(&seed_sql(&zone))
         .await
         .context("the demo's data could not be made")?;
+    let mut config = Config::new(settings);
     install_all(&database, &config.catalog, &app_schemas)
         .await
         .context("the triggers could not be installed")?;
@@ -142,26 +145,23 @@ async fn run(
     result
 }
 
-/// Refuses to write to a database that contains other businesses, because it belongs to another
-/// application.
+/// Refuses to write to a database that contains other businesses or services, because it belongs to
+/// another application.
 async fn check_no_foreign_data(scripts: &ScriptRunner) -> anyhow::Result<()> {
-    let demo_ids: Vec<_> = BUSINESSES
-        .iter()
-        .map(|business| format!("'{}'", business.id))
-        .collect();
-    let foreign = format!(
-        "SELECT 1 FROM negocios WHERE id::text NOT IN ({}) LIMIT 1",
-        demo_ids.join(",")
-    );
-    match scripts.execute(&foreign).await {
-        Err(error) if error.sqlstate() == Some(UNDEFINED_TABLE) => Ok(()),
-        Ok(0) => Ok(()),
-        Ok(_) => anyhow::bail!(
-            "DATABASE_URL names a database with businesses of its own, and a demo writes: expected an empty one, or none for a private \
-             one; `latido serve` is what shows this one live"
-        ),
-        Err(error) => Err(error.into()),
+    for foreign in foreign_data_sql() {
+        let is_foreign = match scripts.execute(&foreign).await {
+            Ok(rows) => rows > 0,
+            Err(error) if error.sqlstate() == Some(UNDEFINED_TABLE) => false,
+            Err(error) if error.sqlstate() == Some(UNDEFINED_COLUMN) => true,
+            Err(error) => return Err(error.into()),
+        };
+        anyhow::ensure!(
+            !is_foreign,
+            "DATABASE_URL names a database with businesses or services of its own, and a demo writes: expected an empty one, or none \
+             for a private one; `latido serve` is what shows this one live"
+        );
     }
+    Ok(())
 }
 
 /// Puts a random secret before the configured ones. The demo gives its tokens to whoever reaches
