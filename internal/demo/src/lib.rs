@@ -1,6 +1,7 @@
 //! The demo of `latido demo`: a few businesses whose data keeps changing.
 //!
-//! Each business has services, and each cita is of one.
+//! Each business has services, and each cita is of one. [`SERVICES_QUERY`] is a stream over both
+//! tables.
 //!
 //! The `writer` books, completes and cancels citas. [`Demo`] serves the two routes that only a demo
 //! has: a session without a password and a button that books. All SQL is built from this module's
@@ -11,12 +12,14 @@
 
 mod businesses;
 mod service;
+mod services;
 mod sql;
 mod sql_executor;
 mod writer;
 
 pub use businesses::{ADMIN_USER, BUSINESSES, DemoBusiness, find_business};
 pub use service::{BookError, Demo, DemoSession};
+pub use services::{SERVICES, SERVICES_HISTORY, SERVICES_QUERY};
 pub use sql::{foreign_data_sql, seed_sql};
 pub use sql_executor::SqlExecutor;
 pub use writer::{ActivityRate, start_writer};

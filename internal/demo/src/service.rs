@@ -10,6 +10,7 @@ use serde_json::json;
 use tokio::time::timeout;
 
 use super::businesses::{BUSINESSES, find_business};
+use super::services::{SERVICES_HISTORY, SERVICES_QUERY};
 use super::{SqlExecutor, sql};
 use latido_base::clock::Clock;
 
@@ -25,6 +26,7 @@ pub struct Demo {
     zone: TimeZone,
     sign_token: TokenSigner,
     sign_operator_token: Option<TokenSigner>,
+    serves_services: bool,
 }
 
 /// A demo session with its token.
@@ -32,6 +34,8 @@ pub struct Demo {
 pub struct DemoSession {
     /// The access token, which is never logged.
     token: String,
+    /// Today in the demo's time zone, if the stream of services is served.
+    services_today: Option<Date>,
 }
 
 /// The reason why a cita could not be booked.
@@ -59,7 +63,15 @@ impl Demo {
             zone,
             sign_token: Box::new(mint),
             sign_operator_token: None,
+            serves_services: false,
         }
+    }
+
+    /// Tells the page that the server has the stream [`super::SERVICES`].
+    #[must_use]
+    pub fn with_services(mut self) -> Self {
+        self.serves_services = true;
+        self
     }
 
     /// Adds a function that signs tokens for operators.
@@ -79,7 +91,12 @@ impl Demo {
     pub fn operator_session(&self) -> anyhow::Result<Option<DemoSession>> {
         self.sign_operator_token
             .as_ref()
-            .map(|mint| Ok(DemoSession { token: mint()? }))
+            .map(|mint| {
+                Ok(DemoSession {
+                    token: mint()?,
+                    services_today: None,
+                })
+            })
             .transpose()
     }
 
@@ -90,6 +107,7 @@ impl Demo {
     pub fn session(&self) -> anyhow::Result<DemoSession> {
         Ok(DemoSession {
             token: (self.sign_token)()?,
+            services_today: self.serves_services.then(|| self.today()),
         })
     }
 
@@ -143,7 +161,15 @@ impl DemoSession {
     pub fn to_json(&self) -> String {
         let businesses =
             BUSINESSES.map(|business| json!({"id": business.id, "nombre": business.name}));
-        json!({"token": self.token, "negocios": businesses}).to_string()
+        let mut session = json!({"token": self.token, "negocios": businesses});
+        if let Some(today) = self.services_today {
+            session["servicios"] = json!({
+                "hoy": today.to_string(),
+                "consulta": SERVICES_QUERY,
+                "historia": SERVICES_HISTORY,
+            });
+        }
+        session.to_string()
     }
 }
 
@@ -194,6 +220,27 @@ mod tests {
             r#"{"token":"aaa.bbb.ccc","negocios":[{"id":"a4b1c7d2-53e8-4f0a-9c16-2e7d8b90f3a1","nombre":"Peluquería Los Ceibos"},"#
         ));
         assert!(!format!("{session:?}").contains("aaa"));
+        assert!(!text.contains("servicios"));
+    }
+
+    #[test]
+    fn session_with_services_has_the_local_day_and_the_queries() {
+        let demo = demo(Arc::new(RecordingExecutor::default())).with_services();
+        let text = demo.session().unwrap().to_json();
+        let session: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(session["servicios"]["hoy"], "2026-11-21");
+        for query in ["consulta", "historia"] {
+            let sql = session["servicios"][query].as_str().unwrap();
+            // One comment line, and then the query.
+            assert!(
+                sql.starts_with("-- ") && sql.matches("--").count() == 1,
+                "{sql}"
+            );
+            assert!(
+                sql.contains("\nSELECT u.negocio_id, u.desde, u.hasta"),
+                "{sql}"
+            );
+        }
     }
 
     #[tokio::test]

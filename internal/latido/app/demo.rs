@@ -13,6 +13,7 @@ use jiff::tz::TimeZone;
 
 use crate::app::config::Config;
 use crate::app::database_commands::{app_schemas, install_all};
+use crate::app::demo_stream::add_services;
 use crate::app::serve::run_until_stopped;
 use crate::app::server::App;
 use crate::config::Settings;
@@ -104,7 +105,7 @@ async fn create_database(url: &str) -> anyhow::Result<()> {
 }
 
 async fn run(
-    settings: Settings,
+    mut settings: Settings,
     cluster: Option<&Cluster>,
     on_started: impl FnOnce(&DemoInfo),
 ) -> anyhow::Result<()> {
@@ -119,6 +120,7 @@ async fn run(
         .execute(&seed_sql(&zone))
         .await
         .context("the demo's data could not be made")?;
+    let serves_services = add_services(&database, &mut settings).await?;
     let mut config = Config::new(settings);
     install_all(&database, &config.catalog, &app_schemas)
         .await
@@ -130,6 +132,10 @@ async fn run(
         zone,
         token_signer(&config.verifier, None),
     );
+    let demo = match serves_services {
+        true => demo.with_services(),
+        false => demo,
+    };
     let demo = Arc::new(match config.policy.admin_roles.first().cloned() {
         Some(role) => demo.with_operator_tokens(token_signer(&config.verifier, Some(role))),
         None => demo,

@@ -7,6 +7,8 @@ mod config;
 mod database_commands;
 #[cfg(feature = "demo")]
 mod demo;
+#[cfg(feature = "demo")]
+mod demo_stream;
 mod notification_routes;
 mod serve;
 mod server;
