@@ -8,6 +8,7 @@ mod angular;
 mod axe;
 mod chromium;
 mod demo;
+mod demo_services;
 mod operator;
 mod page;
 mod skipped;

@@ -16,7 +16,7 @@ const BUSINESS: &str = latido_demo::BUSINESSES[0].id;
 pub(super) struct BrowserDemo {
     pub(super) process: RunningCommand,
     pub(super) address: SocketAddr,
-    database: Client,
+    pub(super) database: Client,
 }
 
 impl BrowserDemo {
@@ -48,7 +48,7 @@ impl BrowserDemo {
         }
     }
 
-    fn page(&self) -> String {
+    pub(super) fn page(&self) -> String {
         format!("http://{}/", self.address)
     }
 
@@ -84,7 +84,7 @@ async fn displayed_number(page: &mut BrowserPage, field: &str) -> i64 {
         .unwrap_or(-1)
 }
 
-async fn wait_until_live(page: &mut BrowserPage) {
+pub(super) async fn wait_until_live(page: &mut BrowserPage) {
     page.wait_until(
         "the page is live",
         "document.querySelector('#connection').dataset.state === 'live'",

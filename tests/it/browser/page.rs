@@ -33,6 +33,8 @@ pub(super) struct BrowserPage {
     /// The request URLs by the browser's request id.
     requests: HashMap<String, String>,
     errors: Vec<String>,
+    /// The messages that the page sent over its WebSockets.
+    sent: Vec<Value>,
 }
 
 impl BrowserPage {
@@ -46,6 +48,7 @@ impl BrowserPage {
             calls: 0,
             requests: HashMap::new(),
             errors: Vec::new(),
+            sent: Vec::new(),
         };
         for domain in ["Page", "Runtime", "Log", "Network", "Audits"] {
             page.call(&format!("{domain}.enable"), json!({})).await;
@@ -203,6 +206,19 @@ impl BrowserPage {
         std::mem::take(&mut self.errors)
     }
 
+    /// Takes the messages that the page sent over its WebSockets since the last call.
+    pub(super) async fn take_sent(&mut self) -> Vec<Value> {
+        // The browser sends all earlier events before this response.
+        self.eval("0").await;
+        std::mem::take(&mut self.sent)
+    }
+
+    /// Returns the number of WebSockets that the page has opened so far.
+    pub(super) fn opened_sockets(&self) -> usize {
+        let is_socket = |url: &&String| url.starts_with("ws");
+        self.requests.values().filter(is_socket).count()
+    }
+
     /// Asserts that the browser reported no errors and sent requests only to `origin`.
     pub(super) async fn assert_no_errors(&mut self, origin: &str) {
         assert_eq!(self.take_errors().await, Vec::<String>::new());
@@ -253,6 +269,12 @@ impl BrowserPage {
                     .unwrap_or_default();
                 self.requests
                     .insert(about["requestId"].to_string(), url.to_owned());
+                return;
+            }
+            "Network.webSocketFrameSent" => {
+                let text = about["response"]["payloadData"].as_str();
+                self.sent
+                    .extend(text.and_then(|text| serde_json::from_str::<Value>(text).ok()));
                 return;
             }
             "Network.loadingFailed" if about["canceled"] != true => {

@@ -3,6 +3,7 @@
 
 import { ChannelCard } from './channel-card.js';
 import { Connection } from './connection.js';
+import { ServicesPanel } from './services-panel.js';
 import { showState } from './state.js';
 import { followStatus, showStatus } from './status.js';
 import { language, number, otherLanguage, switchLanguage, timeOfDay, translate, translatePage } from './i18n.js';
@@ -22,6 +23,8 @@ const byId = (id) => /** @type {T} */ (document.getElementById(id));
 
 /** @type {Map<string, ChannelCard>} */
 const cards = new Map();
+/** The services, if the demo serves them. @type {ServicesPanel | undefined} */
+let panel;
 /** @type {Connection | undefined} */
 let connection;
 /** The parts of the state's text, so that it can be written again in another language. */
@@ -56,6 +59,15 @@ function renderCards(negocios, canBook) {
   byId('summary').hidden = false;
 }
 
+/** Shows the services of the demo, and returns the channel of the panel. @param {Session} session @returns {string[]} */
+function renderServices(session) {
+  const { servicios } = session;
+  if (!servicios) return [];
+  panel ??= new ServicesPanel({ ...session, servicios }, (before, after) => connection?.replaceChannel(before, after));
+  panel.setToday(servicios.hoy);
+  return [panel.channel];
+}
+
 /** @param {() => Promise<Session>} session @param {boolean} demo */
 function connect(session, demo) {
   connection?.stop();
@@ -63,7 +75,8 @@ function connect(session, demo) {
     session: async () => {
       const current = await session();
       renderCards(current.negocios, demo);
-      return current;
+      const channels = current.negocios.map(({ id }) => `estadisticas:${id}`);
+      return { ...current, channels: [...channels, ...renderServices(current)] };
     },
     renewable: demo,
     onState: (name, { since, reason }) => {
@@ -71,7 +84,10 @@ function connect(session, demo) {
       setState(name, { at }, reason ? `reason_${reason}` : '');
       if (name === 'refused' && !demo) showEntry(true);
     },
+    wantsHistory: (channel) => channel === panel?.channel,
+    onHistory: (channel, rows) => { if (channel === panel?.channel) panel.showHistory(rows); },
     onStats: (channel, stats) => {
+      if (channel === panel?.channel) panel.show(stats);
       const card = cards.get(channel);
       if (!card) return;
       if (card.stats) changes++;
@@ -79,7 +95,10 @@ function connect(session, demo) {
       renderSummary();
       animatePulse();
     },
-    onError: (channel, code) => cards.get(channel ?? '')?.showError(code),
+    onError: (channel, code) => {
+      if (channel && channel === panel?.channel) panel.showError(code);
+      else cards.get(channel ?? '')?.showError(code);
+    },
   });
   connection.start();
 }
@@ -133,6 +152,7 @@ function applyLanguage() {
   button.lang = otherLanguage();
   setState(/** @type {State} */ (state.name), state.values, state.notice);
   for (const card of cards.values()) card.translate();
+  panel?.translate();
   renderSummary();
   showStatus();
 }

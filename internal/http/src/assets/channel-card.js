@@ -2,6 +2,7 @@
 /** The card of one business: its four numbers, its chart and its button. */
 
 import { Chart } from './chart.js';
+import { flash } from './flash.js';
 import { ago, hasText, number, timeOfDay, translate, translatePage } from './i18n.js';
 
 /** @typedef {import('./connection.js').Stats} Stats */
@@ -142,13 +143,4 @@ async function requestBooking(negocioId) {
   } catch {
     return false;
   }
-}
-
-/** Highlights a change for about a second. @param {HTMLElement} element */
-function flash(element) {
-  const tint = getComputedStyle(element).getPropertyValue('--flash');
-  const frames = reducedMotion.matches
-    ? [{ color: tint }, {}]
-    : [{ color: tint, transform: 'translateY(-.07em)' }, { color: tint, transform: 'none', offset: 0.25 }, {}];
-  element.animate(frames, { duration: 1_100, easing: 'ease-out' });
 }

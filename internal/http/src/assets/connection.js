@@ -2,7 +2,8 @@
 /** The connection to the server: opens, subscribes, detects silence, reconnects, renews its token. Independent of the page. */
 
 /** @typedef {{negocio_id: string, citas_hoy: number, total_citas: number, citas_completadas: number, citas_canceladas: number, timestamp: number}} Stats */
-/** @typedef {{token: string, negocios: {id: string, nombre: string}[], channels?: string[]}} Session without `channels`, the channels of the negocios are used */
+/** @typedef {{hoy: string, consulta: string, historia: string}} Services today, and the queries of the demo's stream of services */
+/** @typedef {{token: string, negocios: {id: string, nombre: string}[], servicios?: Services, channels?: string[]}} Session without `channels`, the channels of the negocios are used */
 /** @typedef {'connecting'|'live'|'stale'|'reconnecting'|'offline'|'refused'} State */
 /**
  * @typedef {object} Options
@@ -12,6 +13,8 @@
  * @property {(state: State, detail: {since?: number, reason?: string}) => void} onState
  * @property {(channel: string, data: any) => void} onStats
  * @property {(channel: string | undefined, code: string) => void} onError
+ * @property {(channel: string) => boolean} [wantsHistory] whether the history of a channel is asked for
+ * @property {(channel: string, rows: any[] | null) => void} [onHistory] called with `null` if the history cannot be read
  */
 
 /** The upper bounds of the first and of every later delay, in ms; the delay is random between zero and the bound («full jitter»). */
@@ -77,7 +80,13 @@ export class Connection {
     this.#channels = this.#channels.map((channel) => (channel === before ? after : channel));
     this.#versions.delete(before);
     this.#send({ type: 'unsubscribe', data: { channel: before } });
-    this.#send({ type: 'subscribe', data: { channel: after } });
+    this.#subscribe(after);
+  }
+
+  /** @param {string} channel */
+  #subscribe(channel) {
+    const history = this.#options.wantsHistory?.(channel) || undefined;
+    this.#send({ type: 'subscribe', data: { channel, history } });
   }
 
   async #startAttempt() {
@@ -109,7 +118,7 @@ export class Connection {
     this.#versions.clear();
     socket.onopen = () => {
       this.#hasOpened = true;
-      for (const channel of this.#channels) this.#send({ type: 'subscribe', data: { channel } });
+      for (const channel of this.#channels) this.#subscribe(channel);
       this.#isAwaitingPong = false;
       this.#pingTimer = setInterval(() => this.#ping(), PING_MS);
     };
@@ -146,14 +155,11 @@ export class Connection {
         if (!this.#hasReportedState) this.#reportLive();
         break;
       case 'server':
-      case 'stats': {
-        const channel = frame.channel ?? `estadisticas:${data.negocio_id}`;
-        const version = frame.v ?? 0;
-        if (version && version <= (this.#versions.get(channel) ?? 0)) break;
-        this.#versions.set(channel, version);
-        this.#options.onStats(channel, data);
+      case 'stats': this.#onData(frame.channel ?? `estadisticas:${data.negocio_id}`, frame.v ?? 0, data); break;
+      case 'history':
+        this.#options.onHistory?.(frame.channel, frame.data);
+        if (frame.error?.code === 'history_unavailable') this.#resubscribeLater(frame.channel);
         break;
-      }
       case 'status':
         // Of one channel, whose card shows the error already.
         if (frame.channel) break;
@@ -162,7 +168,16 @@ export class Connection {
         break;
       case 'token_expiring': void this.#renewToken(); break;
       case 'error': this.#onServerError(data); break;
+      // The event of another stream.
+      default: if (frame?.channel && frame.v) this.#onData(frame.channel, frame.v, data);
     }
+  }
+
+  /** @param {string} channel @param {number} version zero if the frame has none @param {any} data */
+  #onData(channel, version, data) {
+    if (version && version <= (this.#versions.get(channel) ?? 0)) return;
+    this.#versions.set(channel, version);
+    this.#options.onStats(channel, data);
   }
 
   #reportLive() {
@@ -188,14 +203,18 @@ export class Connection {
   /** @param {{code?: string, channel?: string}} data */
   #onServerError({ code = '', channel }) {
     if (code === 'unauthorized' && this.#options.renewable) this.#retryLater(0);
-    if (code === 'unavailable' && channel) {
-      const timer = setTimeout(() => {
-        this.#resubscribeTimers.delete(timer);
-        this.#send({ type: 'subscribe', data: { channel } });
-      }, RESUBSCRIBE_DELAY_MS);
-      this.#resubscribeTimers.add(timer);
-    }
+    if (code === 'unavailable' && channel) this.#resubscribeLater(channel);
     this.#options.onError(channel, code);
+  }
+
+  /** @param {string} channel */
+  #resubscribeLater(channel) {
+    const timer = setTimeout(() => {
+      this.#resubscribeTimers.delete(timer);
+      // It may have been replaced meanwhile.
+      if (this.#channels.includes(channel)) this.#subscribe(channel);
+    }, RESUBSCRIBE_DELAY_MS);
+    this.#resubscribeTimers.add(timer);
   }
 
   /** @param {number} code */

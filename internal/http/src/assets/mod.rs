@@ -115,6 +115,20 @@ pub static STATIC_FILES: &[StaticFile] = &[
         content_type: SVG,
         bytes: include_bytes!("favicon.svg"),
     },
+    file("/services.css", CSS, include_bytes!("services.css")),
+    file("/date-range.js", SCRIPT, include_bytes!("date-range.js")),
+    file("/day-chart.js", SCRIPT, include_bytes!("day-chart.js")),
+    file("/flash.js", SCRIPT, include_bytes!("flash.js")),
+    file(
+        "/services-i18n.js",
+        SCRIPT,
+        include_bytes!("services-i18n.js"),
+    ),
+    file(
+        "/services-panel.js",
+        SCRIPT,
+        include_bytes!("services-panel.js"),
+    ),
 ];
 
 /// Returns a file of that path.
