@@ -1,5 +1,6 @@
 //! JSON representations of the server, its rooms, events and clients.
 
+use std::borrow::Cow;
 use std::sync::PoisonError;
 
 use serde_json::value::RawValue;
@@ -68,14 +69,14 @@ impl Admin {
 }
 
 /// Counters by label; those that are zero are omitted in JSON.
-struct NonZeroCounts(Vec<(&'static str, u64)>);
+struct NonZeroCounts(Vec<(Cow<'static, str>, u64)>);
 
 impl NonZeroCounts {
     fn to_json(&self) -> Value {
         let non_zero = self.0.iter().filter(|(_, count)| *count > 0);
         Value::Object(
             non_zero
-                .map(|(name, count)| ((*name).to_owned(), json!(count)))
+                .map(|(name, count)| (name.clone().into_owned(), json!(count)))
                 .collect::<Map<_, _>>(),
         )
     }

@@ -242,17 +242,27 @@ impl EngineActor {
         if is_sweep_due {
             self.start_verification();
         }
+        self.record_missed(&missed, covered);
+    }
+
+    /// Counts the changes that only the sweep found, and logs them if nothing explains them.
+    fn record_missed(&self, missed: &[Topic], covered: bool) {
         self.metrics.corrections.inc_by(missed.len() as u64);
         // While triggers or notifications are known to be missing, a log entry exists already and
         // such changes are expected.
-        if let (Some(topic), true) = (missed.first(), covered) {
-            let stream = &self.deps.catalog.get(topic.stream).name;
-            let (keys, key) = (missed.len(), topic.key.to_string());
-            self.metrics
-                .recent_events
-                .record(RecentEventKind::Correction, "sweep", Some(&key));
-            tracing::warn!(%stream, keys, key, "the sweep found changes without a notification: something bypasses the triggers");
+        let Some(topic) = missed.first().filter(|_| covered) else {
+            return;
+        };
+        let name_of = |topic: &Topic| self.deps.catalog.get(topic.stream).name.clone();
+        for topic in missed {
+            self.metrics.stream_corrections.increment(name_of(topic));
         }
+        let (stream, key) = (name_of(topic), topic.key.to_string());
+        let keys = missed.len();
+        self.metrics
+            .recent_events
+            .record(RecentEventKind::Correction, "sweep", Some(&key));
+        tracing::warn!(%stream, keys, key, "the sweep found changes without a notification: something bypasses the triggers");
     }
 }
 

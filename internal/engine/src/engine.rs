@@ -73,6 +73,8 @@ impl Engine {
             .init_labels(["unavailable", "rejected", "broken"]);
         metrics.verifications.init_labels(VERIFICATION_RESULTS);
         metrics.histories.init_labels(HISTORY_RESULTS);
+        let names = catalog.iter().map(|(_, stream)| stream.name.clone());
+        metrics.stream_corrections.init_labels(names);
         let pacing = catalog.iter().map(|(_, stream)| {
             let pacing = config.pacing.clone();
             match stream.interval {

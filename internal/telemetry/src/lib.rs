@@ -7,6 +7,7 @@ mod labelled_counter;
 mod logs;
 mod metrics;
 mod recent_events;
+mod sampled_gauges;
 mod settings;
 mod size_histogram;
 
@@ -15,6 +16,7 @@ pub use exposition::Exposition;
 pub use histogram::{DurationHistogram, HistogramSnapshot};
 pub use labelled_counter::LabelledCounter;
 pub use logs::init as init_logs;
-pub use metrics::{Metrics, SampledGauges};
+pub use metrics::Metrics;
 pub use recent_events::{RecentEvent, RecentEventKind, RecentEvents};
+pub use sampled_gauges::SampledGauges;
 pub use settings::{VARIABLES, read_log_filter};

@@ -13,23 +13,8 @@ use crate::exposition::{self, Exposition};
 use crate::histogram::DurationHistogram;
 use crate::labelled_counter::LabelledCounter;
 use crate::recent_events::{RecentEventKind, RecentEvents};
+use crate::sampled_gauges::SampledGauges;
 use crate::size_histogram::SizeHistogram;
-
-/// Gauge values that the caller of [`Metrics::render`] supplies at every scrape.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct SampledGauges {
-    /// The number of topics with at least one viewer.
-    pub topics: usize,
-    /// The number of those topics that have parameters.
-    pub param_sets: usize,
-    /// The number of subscriptions of all viewers.
-    pub subscribers: usize,
-    /// The number of keys waiting to be read.
-    pub dirty_keys: usize,
-    /// The number of keys that rows moved to, and that are read again once the transactions that
-    /// were open then have ended.
-    pub moved_keys: usize,
-}
 
 /// The metrics that every part of the server updates. They are atomics and cheap to share.
 #[derive(Default)]
@@ -76,6 +61,9 @@ pub struct Metrics {
     pub changes_unwatched: Counter,
     /// Changes that only the sweep found. Zero proves that the triggers see every change.
     pub corrections: Counter,
+    /// Those of each stream that were found while every trigger was installed and notifications
+    /// arrived, so that nothing explains them.
+    pub stream_corrections: LabelledCounter,
     /// Keys compared with a stream's verification query, by result.
     pub verifications: LabelledCounter,
     /// Streams that are read with their verification query because their own query was wrong.
@@ -126,6 +114,7 @@ impl Metrics {
         let (read_failures, errors_sent) =
             (LabelledCounter::new("kind"), LabelledCounter::new("code"));
         let [checks, histories] = ["result"; 2].map(LabelledCounter::new);
+        let stream_corrections = LabelledCounter::new("stream");
         let mut m = Self {
             registry,
             reads,
@@ -134,6 +123,7 @@ impl Metrics {
             errors_sent,
             verifications: checks,
             histories,
+            stream_corrections,
             ..Self::default()
         };
         m.register_counters();
@@ -146,6 +136,7 @@ impl Metrics {
     fn register_counters(&mut self) {
         self.register_message_counters();
         self.register_change_counters();
+        self.register_error_counters();
         self.register_rejection_counters();
     }
 
@@ -212,24 +203,9 @@ impl Metrics {
             self.changes_unwatched.clone(),
         );
         r.register(
-            "corrections",
-            "Changes that only the sweep found; zero proves that triggers see everything",
-            self.corrections.clone(),
-        );
-        r.register(
             "hot_keys",
             "Keys that became so busy that they were read on a timer",
             self.hot_keys.clone(),
-        );
-        r.register(
-            "checks",
-            "Keys compared with their stream's check, by result",
-            self.verifications.clone(),
-        );
-        r.register(
-            "trigger_failures",
-            "Batches of notifications in which a trigger reported that it failed, so that every key is read again",
-            self.trigger_failures.clone(),
         );
         r.register(
             "listener_reconnects",
@@ -240,6 +216,30 @@ impl Metrics {
             "wakes",
             "Times that the connections to the database were opened again after their sleep",
             self.wakes.clone(),
+        );
+    }
+
+    fn register_error_counters(&mut self) {
+        let r = &mut self.registry;
+        r.register(
+            "corrections",
+            "Changes that only the sweep found; zero proves that triggers see everything",
+            self.corrections.clone(),
+        );
+        r.register(
+            "stream_corrections",
+            "Changes that only the sweep found while all triggers were installed, by stream",
+            self.stream_corrections.clone(),
+        );
+        r.register(
+            "checks",
+            "Keys compared with their stream's check, by result",
+            self.verifications.clone(),
+        );
+        r.register(
+            "trigger_failures",
+            "Batches of notifications in which a trigger reported that it failed, so that every key is read again",
+            self.trigger_failures.clone(),
         );
     }
 
