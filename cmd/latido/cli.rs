@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use latido::app::SERVING_ROLE;
+use latido::app::{SERVING_ROLE, ServerAddress};
 use latido::config::{Flags, duration};
 use latido::migration::MigrationTool;
 use serde_json::Value;
@@ -114,6 +114,9 @@ pub(crate) enum CliCommand {
         /// Also change copies of the streams' tables, to find keys that a change concerns and no entry finds
         #[arg(long)]
         lookups: bool,
+        /// Also ask this running server for changes that no notification announced; may be repeated
+        #[arg(long, value_name = "URL", value_parser = ServerAddress::parse)]
+        server: Vec<ServerAddress>,
     },
     /// Print the types of the streams' frames for a program that watches them
     #[command(after_help = SETTINGS_HELP)]

@@ -124,8 +124,16 @@ fn finding_text(finding: &Finding) -> String {
 }
 
 /// Runs `latido doctor` and prints its findings.
-pub(crate) fn doctor(settings: Settings, lookups: bool) -> anyhow::Result<()> {
-    let findings = block_on(app::doctor(settings, lookups))?;
+pub(crate) fn doctor(
+    settings: Settings,
+    lookups: bool,
+    servers: &[app::ServerAddress],
+) -> anyhow::Result<()> {
+    let findings = block_on(async {
+        let mut findings = app::doctor(settings, lookups).await?;
+        findings.extend(app::examine_servers(servers).await);
+        Ok(findings)
+    })?;
     let text: String = findings.iter().map(finding_text).collect();
     print(&text)?;
     let failures = findings

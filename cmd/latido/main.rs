@@ -95,9 +95,11 @@ fn run(
         CliCommand::Grants { flags, role, apply } => {
             commands::grants(settings(flags, Purpose::Install)?, &role, apply)
         }
-        CliCommand::Doctor { flags, lookups } => {
-            commands::doctor(settings(flags, Purpose::Doctor)?, lookups)
-        }
+        CliCommand::Doctor {
+            flags,
+            lookups,
+            server,
+        } => commands::doctor(settings(flags, Purpose::Doctor)?, lookups, &server),
         CliCommand::Types { flags, out, .. } => {
             commands::types(settings(flags, Purpose::Install)?, out.as_deref())
         }

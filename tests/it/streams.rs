@@ -3,6 +3,7 @@
 
 mod absent;
 mod convergence;
+mod corrections;
 mod extras;
 mod follower;
 mod history;

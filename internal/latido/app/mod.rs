@@ -12,6 +12,7 @@ mod demo_stream;
 mod notification_routes;
 mod serve;
 mod server;
+mod server_corrections;
 mod sleep_monitor;
 mod socketio_apps;
 mod stream_core;
@@ -30,6 +31,7 @@ pub use database_commands::{
 pub use demo::{DemoInfo, demo};
 pub use serve::serve;
 pub use server::App;
+pub use server_corrections::{InvalidServerAddress, ServerAddress, examine_servers};
 pub use stream_inference::complete_streams;
 pub use stream_types::typescript_types;
 pub use try_query::{TryInfo, TryOptions, try_query};
