@@ -1,4 +1,5 @@
-//! Reads the text of a parse tree: `{NODE :field value …}`, `(…)`, `[…]`, `<>`, and `"…"`.
+//! Reads the text of a parse tree: `{NODE :field value …}`, `(…)`, `[ … ]`, `<>`, and words. Its words
+//! are those of PostgreSQL's own reader (`pg_strtok` in `src/backend/nodes/read.c`).
 
 use crate::node::{Node, UnreadableTree, Value};
 
@@ -33,18 +34,17 @@ struct TreeReader<'a> {
 impl<'a> TreeReader<'a> {
     fn next_token(&mut self) -> Option<&'a str> {
         let token = self.peek()?;
-        let start = self.rest.len() - self.rest.trim_ascii_start().len();
+        let start = self.rest.len() - trim_start(self.rest).len();
         self.rest = &self.rest[start + token.len()..];
         Some(token)
     }
 
     fn peek(&self) -> Option<&'a str> {
-        let rest = self.rest.trim_ascii_start();
+        let rest = trim_start(self.rest);
         let first = *rest.as_bytes().first()?;
-        let end = match first {
-            b'(' | b')' | b'{' | b'}' | b'[' | b']' => 1,
-            b'"' => quoted_end(rest.as_bytes()),
-            _ => word_end(rest.as_bytes()),
+        let end = match is_bracket(first) {
+            true => 1,
+            false => word_end(rest.as_bytes()),
         };
         Some(&rest[..end])
     }
@@ -105,10 +105,17 @@ impl<'a> TreeReader<'a> {
         })
     }
 
-    /// Reads a field's value. Its first part is never a field's name, even if it looks like one:
-    /// an alias may begin with a colon.
+    /// Reads a field's value. Its first part is never a field's name or a square bracket, even if it
+    /// looks like one: an alias may begin with a colon, or be a bracket. Those of a constant follow its
+    /// length.
     fn field_value(&mut self, depth: usize) -> Result<Value, UnreadableTree> {
-        let first = self.value(depth + 1)?;
+        let first = match self.expect_peek()? {
+            bracket @ ("[" | "]") => {
+                self.next_token();
+                Value::Atom(bracket.into())
+            }
+            _ => self.value(depth + 1)?,
+        };
         let mut parts = vec![first];
         while !is_field_end(self.expect_peek()?) {
             parts.push(self.value(depth + 1)?);
@@ -127,26 +134,25 @@ fn is_field_end(token: &str) -> bool {
     token == "}" || (token.len() > 1 && token.starts_with(':'))
 }
 
-/// Returns the length of a quoted text with its quotes; all that is left if it does not end.
-fn quoted_end(bytes: &[u8]) -> usize {
-    let mut at = 1;
-    while at < bytes.len() {
-        match bytes[at] {
-            b'"' => return at + 1,
-            b'\\' => at += escaped_len(&bytes[at..]),
-            _ => at += 1,
-        }
-    }
-    bytes.len()
+/// Returns the text behind its first spaces. Others than these are parts of words.
+fn trim_start(text: &str) -> &str {
+    text.trim_start_matches([' ', '\n', '\t'])
 }
 
-/// Returns the length of a word, which ends at a space, bracket or quote that is not escaped.
+/// Returns whether a character is a token by itself. A square bracket is one only if it stands alone:
+/// it is not escaped in names.
+fn is_bracket(byte: u8) -> bool {
+    matches!(byte, b'(' | b')' | b'{' | b'}')
+}
+
+/// Returns the length of a word, which ends at a space or bracket that is not escaped. A quotation
+/// mark ends none: it is not escaped in names.
 fn word_end(bytes: &[u8]) -> usize {
     let mut at = 0;
     while at < bytes.len() {
         match bytes[at] {
-            b'(' | b')' | b'{' | b'}' | b'[' | b']' | b'"' => return at,
-            byte if byte.is_ascii_whitespace() => return at,
+            b' ' | b'\n' | b'\t' => return at,
+            byte if is_bracket(byte) => return at,
             b'\\' => at += escaped_len(&bytes[at..]),
             _ => at += 1,
         }
@@ -186,13 +192,25 @@ mod tests {
     #[test]
     fn constants_and_escaped_names_keep_their_parts() {
         let constant =
-            node(r#"{CONST :constvalue 4 [ 1 0 0 0 ] :name a\ b\)c :names ("x y" "á")}"#);
+            node(r#"{CONST :constvalue 4 [ 1 0 0 0 ] :name a\ b\)c :names ("x\ y" "á")}"#);
         assert_eq!(constant.field("constvalue").items().len(), 2);
         assert_eq!(constant.field("name").as_atom(), Some(r"a\ b\)c"));
         assert_eq!(
             constant.field("names").items(),
-            [Value::Atom("\"x y\"".into()), Value::Atom("\"á\"".into())]
+            [Value::Atom(r#""x\ y""#.into()), Value::Atom("\"á\"".into())]
         );
+    }
+
+    #[test]
+    fn names_may_have_quotes_and_square_brackets_that_are_not_escaped() {
+        let text =
+            "{A :name Peso\\ [kg] :other a\"b\rc :names (\"q\"q\" \"[\" \"\"\"\") :only [ :last 7}";
+        let relation = node(text);
+        assert_eq!(relation.field("name").as_atom(), Some("Peso\\ [kg]"));
+        assert_eq!(relation.field("other").as_atom(), Some("a\"b\rc"));
+        assert_eq!(relation.field("names").items().len(), 3);
+        assert_eq!(relation.field("only").as_atom(), Some("["));
+        assert_eq!(relation.number::<i32>("last"), Ok(7));
     }
 
     #[test]

@@ -283,11 +283,10 @@ impl<'a> Prover<'a> {
     }
 }
 
-/// Returns the name of an output, without the quotes and escapes of the tree.
+/// Returns the name of an output, without the escapes of the tree, which writes `""` for an empty one.
 fn name_of(target: &Node) -> String {
     let text = target.field("resname").as_atom().unwrap_or("?column?");
-    let text = text.strip_prefix('"').unwrap_or(text);
-    let text = text.strip_suffix('"').unwrap_or(text);
+    let text = if text == "\"\"" { "" } else { text };
     let mut name = String::new();
     let mut chars = text.chars();
     while let Some(c) = chars.next() {

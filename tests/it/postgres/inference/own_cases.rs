@@ -31,6 +31,12 @@ pub(super) const FORMS: &[OwnCase] = &[
         &[("Caja \"ñ\"", "Región"), ("Venta", "caja Id > Caja \"ñ\".Región")],
     ),
     case(
+        r#"SELECT u.k, s.* FROM unnest($1::text[], $2::date[]) AS u (k, hoy) CROSS JOIN LATERAL (
+           SELECT sum("d[0].""x""\"."Peso [kg]") AS "sum[""kg]""", count(*) AS "[" FROM "Envío [""x""]" "d[0].""x""\"
+           WHERE "d[0].""x""\"."[re""gión]" = u.k) s"#,
+        &[("Envío [\"x\"]", "[re\"gión]")],
+    ),
+    case(
         "SELECT s.planta_id, max(m.valor), count(n.valor) FROM sensores s LEFT JOIN medidas m ON m.sensor_id = s.id
          LEFT JOIN medidas_2 n ON n.sensor_id = s.id WHERE s.planta_id = ANY($1::int[]) AND $2::date[] IS NOT NULL GROUP BY 1",
         &[

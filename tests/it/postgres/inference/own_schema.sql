@@ -5,6 +5,8 @@ CREATE TABLE "Caja ""ñ""" ("Id" int PRIMARY KEY, "Región" text, "order" int);
 CREATE TABLE "Venta" (id int PRIMARY KEY, "caja Id" int, "select" int);
 INSERT INTO "Caja ""ñ""" SELECT i, 'r' || i % 3, i FROM generate_series(1, 9) i;
 INSERT INTO "Venta" SELECT i, 1 + i % 9, i FROM generate_series(1, 40) i;
+CREATE TABLE "Envío [""x""]" (id int PRIMARY KEY, "[re""gión]" text, "Peso [kg]" int);
+INSERT INTO "Envío [""x""]" SELECT i, 'r' || i % 3, i FROM generate_series(1, 9) i;
 
 CREATE TABLE sensores (id int PRIMARY KEY, planta_id int);
 CREATE TABLE medidas (sensor_id int, dia date, valor int) PARTITION BY RANGE (dia);
