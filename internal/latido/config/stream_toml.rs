@@ -51,14 +51,16 @@ fn unproven_entry(stream: &str, table: &UnprovenTable) -> String {
     let mut text = format!(
         "\n# {}: {}.\n# As it is here, any change concerns every key, which is always right.\n\
          [[streams.{stream}.tables]]\ntable = {}\n{}",
-        table.name,
-        table.reason.replace('\n', " "),
+        in_comment(&table.name),
+        in_comment(&table.reason),
         quoted(&table.name),
         columns_line(&table.columns),
     );
     for suggestion in &table.suggestions {
         let lines = suggestion.routes.iter().map(route_line);
-        let lines: Vec<_> = lines.map(|line| line.trim_end().to_owned()).collect();
+        // A text of several lines, which are parts of the comment each.
+        let lines = lines.map(|line| line.trim_end().replace('\n', "\n# "));
+        let lines: Vec<_> = lines.collect();
         // Writing to a String never fails.
         let _ = match lines.as_slice() {
             [one] => writeln!(text, "# or, if it is right ({}): {one}", suggestion.origin),
@@ -71,6 +73,11 @@ fn unproven_entry(stream: &str, table: &UnprovenTable) -> String {
         };
     }
     text
+}
+
+/// Returns a text that cannot end the comment in which it stands. TOML allows no control characters.
+fn in_comment(text: &str) -> String {
+    text.replace(char::is_control, " ")
 }
 
 fn route_line(route: &KeyRoute) -> String {
@@ -119,11 +126,11 @@ mod tests {
                 paths: vec!["tienda, caja".to_owned()],
             }],
             unproven: vec![UnprovenTable {
-                name: "Las líneas".to_owned(),
+                name: "Las\n[líneas]".to_owned(),
                 columns: Vec::new(),
                 reason: "no path".to_owned(),
                 suggestions: vec![KeySuggestion {
-                    routes: vec![KeyRoute::Lookup("SELECT \"a\" FROM changed".to_owned())],
+                    routes: vec![KeyRoute::Lookup("SELECT \"a\n\" FROM changed".to_owned())],
                     origin: "the foreign keys",
                 }],
             }],
@@ -146,7 +153,7 @@ mod tests {
             Some("streams/ventas.sql")
         );
         assert_eq!(tables[0]["columns"].as_array().unwrap().len(), 3);
-        assert_eq!(tables[1]["table"].as_str(), Some("Las líneas"));
+        assert_eq!(tables[1]["table"].as_str(), Some("Las\n[líneas]"));
         assert!(tables[1].get("key").is_none() && tables[1].get("via").is_none());
         assert!(
             text.contains("# or, if it is right (the foreign keys): via = "),
