@@ -36,13 +36,20 @@ impl MigrationTool {
     /// their paths. The time orders it among others.
     ///
     /// # Errors
-    /// Returns an error if a file exists already, or cannot be written.
+    /// Returns an error if a file exists already, or cannot be written, or if the tool would take it
+    /// apart wrongly.
     pub fn write(
         self,
         migration: &Migration,
         folder: &Path,
         time: Timestamp,
     ) -> anyhow::Result<Vec<PathBuf>> {
+        if self == Self::Dbmate && has_dbmate_line(migration) {
+            anyhow::bail!(
+                "the SQL has a line that dbmate takes for a mark of its own (-- migrate:), within a name or a lookup: \
+                 rename that, or choose --migration sql"
+            );
+        }
         let mut written = Vec::new();
         for MigrationFile { path, text } in self.files(migration, time) {
             let path = folder.join(path);
@@ -121,6 +128,16 @@ fn file(path: String, text: String) -> MigrationFile {
     }
 }
 
+/// Returns whether dbmate would divide the file elsewhere: it looks for lines, also within quotes.
+fn has_dbmate_line(migration: &Migration) -> bool {
+    let is_mark = |line: &str| {
+        let comment = line.strip_prefix("--");
+        comment.is_some_and(|text| text.trim_start().starts_with("migrate:"))
+    };
+    let mut lines = migration.up.lines().chain(migration.down.lines());
+    lines.any(is_mark)
+}
+
 fn in_transaction(sql: &str) -> String {
     format!("BEGIN;\n{sql}\nCOMMIT;\n")
 }
@@ -154,9 +171,11 @@ fn typeorm_class(milliseconds: i64, up: &str, down: &str) -> String {
     )
 }
 
-/// Returns a template literal of JavaScript whose value is this text.
+/// Returns a template literal of JavaScript whose value is this text. An unescaped carriage return would
+/// become a line feed.
 fn template_literal(text: &str) -> String {
     let escaped = text.replace('\\', "\\\\").replace('`', "\\`");
+    let escaped = escaped.replace('\r', "\\r");
     format!("`{}`", escaped.replace("${", "\\${"))
 }
 
@@ -209,6 +228,7 @@ mod tests {
     #[test]
     fn sql_means_the_same_in_every_form() {
         assert_eq!(template_literal("a`${b}\\"), "`a\\`\\${b}\\\\`");
+        assert_eq!(template_literal("a\r\nb"), "`a\\r\nb`");
         let flyway = paths(MigrationTool::Flyway, "SELECT '${x}';\n");
         assert_eq!(flyway[0], "V20261130080509__latido.sql.conf");
         assert_eq!(

@@ -4,6 +4,7 @@ mod adding;
 mod database;
 mod demo;
 mod demo_services;
+mod hostile_names;
 mod logging;
 mod migrations;
 mod secrets;

@@ -258,14 +258,20 @@ fn change_note(change: &InstallChange) -> String {
             return String::new();
         }
     };
-    text.lines().map(|line| format!("-- {line}\n")).collect()
+    comment(&text)
+}
+
+/// Returns a text as lines of a comment in SQL, which a carriage return ends as well.
+fn comment(text: &str) -> String {
+    let lines = text.split(['\n', '\r']).filter(|line| !line.is_empty());
+    lines.map(|line| format!("-- {line}\n")).collect()
 }
 
 /// Returns a comment for a script whose tables do not exist yet.
 fn planned_note(problems: &[TableProblem]) -> String {
     let lines = problems.iter().filter_map(|problem| match problem {
         TableProblem::NotFound { stream, table, .. } => {
-            Some(format!("-- stream {stream}, table {table}\n"))
+            Some(comment(&format!("stream {stream}, table {table}")))
         }
         _ => None,
     });

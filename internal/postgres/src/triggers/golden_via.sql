@@ -80,7 +80,7 @@ SELECT p.tienda_id, p.dia FROM changed c JOIN pedidos p ON p.id = c.pedido_id
 END;
 SET LOCAL search_path = pg_catalog;
 REVOKE ALL ON FUNCTION "latido"."ventas_lineas_via_ddeb834b"(bigint[]) FROM PUBLIC;
-COMMENT ON FUNCTION "latido"."ventas_lineas_via_ddeb834b"(bigint[]) IS 'latido: lookup of keys; sha256:7695986af15f1bf768f415d18a11b1eaad1ddd488d31a31a501db7b7e55a3447';
+COMMENT ON FUNCTION "latido"."ventas_lineas_via_ddeb834b"(bigint[]) IS 'latido: lookup of keys; sha256:77282338ff20693a8f7ae7d45bbf66182ac003d2a9d47b798a0c76ad278f633f';
 -- Fails if its owner may not read, or would not see, all that it needs.
 SET LOCAL row_security = off;
 DO $latido$ BEGIN PERFORM * FROM "latido"."ventas_lineas_via_ddeb834b"(NULL); END $latido$;
@@ -188,7 +188,7 @@ BEGIN
 END
 $latido$;
 REVOKE ALL ON FUNCTION "latido"."ventas_lineas_ddeb834b"() FROM PUBLIC;
-COMMENT ON FUNCTION "latido"."ventas_lineas_ddeb834b"() IS 'latido: changes of "public"."lineas" for stream ventas; lookup {"parts":["Integer","Date"],"names":["tienda_id","dia"],"arguments":[{"Column":{"name":"pedido_id","data_type":"bigint","collation":null}}],"path":[{"schema":"public","table":"pedidos","columns":["id","tienda_id","dia"],"relations":[["public","pedidos"]],"is_moved_by_insert":false,"key":{"Columns":[[{"name":"tienda_id","kind":"Integer"},{"name":"dia","kind":"Date"}]]}}],"functions":[]}; columns {"cantidad":3,"pedido_id":2}; sha256:17a705d75295512d00f265da4bb20698a19d910546a40f00e87566b605ea3e0b';
+COMMENT ON FUNCTION "latido"."ventas_lineas_ddeb834b"() IS 'latido: changes of "public"."lineas" for stream ventas; lookup {"parts":["Integer","Date"],"names":["tienda_id","dia"],"arguments":[{"Column":{"name":"pedido_id","data_type":"bigint","collation":null}}],"path":[{"schema":"public","table":"pedidos","columns":["id","tienda_id","dia"],"relations":[["public","pedidos"]],"is_moved_by_insert":false,"key":{"Columns":[[{"name":"tienda_id","kind":"Integer"},{"name":"dia","kind":"Date"}]]}}],"functions":[]}; columns {"cantidad":3,"pedido_id":2}; sha256:d0b7fd6c85ec4926ebd7f6825b9c11f6e9be52ff86670c29d63dfba1dcc1c879';
 CREATE OR REPLACE TRIGGER "latido_ventas_ddeb834b_ins" AFTER INSERT ON "public"."lineas" REFERENCING NEW TABLE AS latido_new FOR EACH STATEMENT WHEN (latido.is_watched(2176)) EXECUTE FUNCTION "latido"."ventas_lineas_ddeb834b"();
 CREATE OR REPLACE TRIGGER "latido_ventas_ddeb834b_upd" AFTER UPDATE ON "public"."lineas" REFERENCING OLD TABLE AS latido_old NEW TABLE AS latido_new FOR EACH STATEMENT WHEN (latido.is_watched(2176)) EXECUTE FUNCTION "latido"."ventas_lineas_ddeb834b"();
 CREATE OR REPLACE TRIGGER "latido_ventas_ddeb834b_del" AFTER DELETE ON "public"."lineas" REFERENCING OLD TABLE AS latido_old FOR EACH STATEMENT WHEN (latido.is_watched(2176)) EXECUTE FUNCTION "latido"."ventas_lineas_ddeb834b"();

@@ -13,5 +13,5 @@ REVOKE ALL ON FUNCTION {function}({types}) FROM PUBLIC;
 COMMENT ON FUNCTION {function}({types}) IS {comment};
 -- Fails if its owner may not read, or would not see, all that it needs.
 SET LOCAL row_security = off;
-DO $latido$ BEGIN PERFORM * FROM {function}({nulls}); END $latido$;
+DO {check};
 SET LOCAL row_security TO DEFAULT;

@@ -4,7 +4,7 @@
 //! installed: it follows renames, and nothing of the same name can take their place later. It has one
 //! array parameter for each column of `changed` that the query reads.
 
-use crate::quote::{quote_ident, quote_literal, quote_qualified};
+use crate::quote::{dollar_quote, quote_ident, quote_literal, quote_qualified};
 use crate::triggers::script::{COMMENT_PREFIX, fill_template, sha256_hex};
 use crate::triggers::table_route::{LookupArgument, LookupFacts};
 use crate::triggers::trigger_set::LookupFunction;
@@ -38,6 +38,8 @@ pub(super) fn lookup_function(table: &WatchedTable) -> Option<LookupFunction> {
     let named: Vec<_> = named.map(|(of, n)| format!("a{n} {of}")).collect();
     let parameters = named.join(", ");
     let nulls = vec!["NULL"; types.len()].join(", ");
+    // The function's name has that of the table, which may hold any tag.
+    let check = dollar_quote(&format!(" BEGIN PERFORM * FROM {function}({nulls}); END "));
     let (types, texts) = (types.join(", "), texts.join(", "));
     let columns = list(&|name| format!("{name} pg_catalog.text"), ", ");
     let present = list(&|name| format!("d.{name} IS NOT NULL"), " AND ");
@@ -69,7 +71,7 @@ pub(super) fn lookup_function(table: &WatchedTable) -> Option<LookupFunction> {
         ("names", &names),
         ("present", &present),
         ("comment", &quoted),
-        ("nulls", &nulls),
+        ("check", &check),
     ];
     let sql = fill_template(include_str!("lookup.sql"), &values);
     Some(LookupFunction { name, comment, sql })
