@@ -1,6 +1,7 @@
 //! The folder `streams`: each SQL file in it is a stream of its own, named like the file.
 
 use std::collections::HashSet;
+use std::ffi::OsStr;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -56,8 +57,8 @@ impl StreamFolder<'_> {
             let path = entry?.path();
             let name = path.file_name().map(|name| name.to_string_lossy());
             let is_hidden = name.is_none_or(|name| name.starts_with('.'));
-            // A mounted ConfigMap consists of symbolic links, which this follows.
-            if !is_hidden && path.extension().is_some_and(|end| end == "sql") && path.is_file() {
+            let is_sql = |end: &OsStr| end.eq_ignore_ascii_case("sql");
+            if !is_hidden && path.extension().is_some_and(is_sql) {
                 files.push(path);
             }
         }
@@ -78,6 +79,18 @@ impl StreamFolder<'_> {
 
     fn stream(&self, path: &Path, errors: &mut ConfigErrors) -> Option<Stream> {
         let place = path.display().to_string();
+        // A mounted ConfigMap consists of symbolic links, which this follows.
+        if !path.is_file() {
+            errors.add(
+                place,
+                "is no file, or leads to none; expected a file with one SELECT",
+            );
+            return None;
+        }
+        if path.extension().is_some_and(|end| end != "sql") {
+            errors.add(place, "expected a name that ends with .sql, in lower case");
+            return None;
+        }
         let name = path.file_stem()?.to_string_lossy();
         if !is_name(&name) {
             let problem = format!("a bad name for a stream; {EXPECTED_NAME}, then .sql");

@@ -109,6 +109,36 @@ fn mistakes_name_their_file() {
 }
 
 #[test]
+fn what_ends_like_an_sql_file_and_is_none_is_a_mistake() {
+    let folder = Folder::new(
+        "folder-no-files",
+        &[
+            ("bueno.sql", "SELECT 1"),
+            ("MAYUSCULAS.SQL", "SELECT 1"),
+            ("nulo.sql", "SELECT 1\0"),
+            (".oculto.sql", "SELECT 1"),
+            ("notas.txt", "SELECT 1"),
+        ],
+    );
+    std::fs::create_dir(folder.0.join("carpeta.sql")).unwrap();
+    std::os::unix::fs::symlink("/no/such/file", folder.0.join("roto.sql")).unwrap();
+    std::os::unix::fs::symlink("bueno.sql", folder.0.join("enlace.sql")).unwrap();
+    let (streams, errors) = folder.read(&[], &[]);
+    assert_eq!(streams, ["bueno=SELECT 1", "enlace=SELECT 1"]);
+    for expected in [
+        "4 mistakes",
+        "MAYUSCULAS.SQL: expected a name that ends with .sql, in lower case",
+        "carpeta.sql: is no file, or leads to none",
+        "roto.sql: is no file, or leads to none",
+        "nulo.sql: could not be read: it has a NUL character",
+    ] {
+        assert!(errors.contains(expected), "{expected}\n{errors}");
+    }
+    let endless = read_text(Path::new("/dev/zero")).unwrap_err().to_string();
+    assert!(endless.contains("more than 16777216 bytes"), "{endless}");
+}
+
+#[test]
 fn absent_folder_is_a_mistake_only_if_it_is_named() {
     let nowhere = Path::new("/no/such/streams");
     assert_eq!(read_folder(nowhere, false, &[], &[]).1, "");

@@ -1,12 +1,16 @@
 //! What the parsers of a stream's table share: where they are in the file, the list of errors, and
 //! texts that may stand in files of their own.
 
+use std::io::{Error, ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 
 use crate::config::ConfigErrors;
 
 /// What [`is_name`](latido_stream::is_name) accepts, for messages.
 pub(super) const EXPECTED_NAME: &str = "expected 1 to 63 letters, digits, _ or -";
+
+/// The largest size of a text file, in bytes, so that a wrong path does not fill the memory.
+const MAX_TEXT_BYTES: u64 = 16 << 20;
 
 /// The context for parsing one stream's table: its file, its name, and the list of errors.
 pub(super) struct StreamParser<'a> {
@@ -65,8 +69,20 @@ impl StreamParser<'_> {
 
 /// Reads a text file. A byte order mark at its beginning, which editors on Windows write, is left
 /// out.
+///
+/// # Errors
+/// Returns an error if the file cannot be read, is too large, or is no text in UTF-8.
 pub(crate) fn read_text(path: &Path) -> std::io::Result<String> {
-    let text = std::fs::read_to_string(path)?;
+    let mut text = String::new();
+    let file = std::fs::File::open(path)?;
+    file.take(MAX_TEXT_BYTES + 1).read_to_string(&mut text)?;
+    let refused = |reason: String| Err(Error::new(ErrorKind::InvalidData, reason));
+    if text.len() as u64 > MAX_TEXT_BYTES {
+        return refused(format!("it has more than {MAX_TEXT_BYTES} bytes"));
+    }
+    if text.contains('\0') {
+        return refused("it has a NUL character; expected a text in UTF-8".to_owned());
+    }
     Ok(text.trim_start_matches('\u{feff}').to_owned())
 }
 
