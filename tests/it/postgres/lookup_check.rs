@@ -192,3 +192,26 @@ async fn what_cannot_be_tested_is_said() {
     };
     assert!(found.iter().any(is_named), "{found:#?}");
 }
+
+/// Whoever owns a table may let its indexes call functions. The role of the doctor may be allowed more.
+#[tokio::test]
+async fn functions_of_a_tables_owner_are_not_called() {
+    let place = Place::new().await;
+    let client = &place.client;
+    let function = "
+        CREATE SEQUENCE calls;
+        CREATE FUNCTION spy(of int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'BEGIN PERFORM nextval(''calls''); RETURN of; END';
+        CREATE FUNCTION is_fit(of int) RETURNS boolean IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN spy(of) IS NOT NULL; END';
+        CREATE DOMAIN fit AS int CHECK (is_fit(VALUE));
+        CREATE UNIQUE INDEX ON \"Comments\" (spy(id));
+        CREATE INDEX ON \"Comments\" ((id::fit));
+        CREATE INDEX ON \"Comments\" (post_id) WHERE is_fit(id);
+        ALTER TABLE \"Comments\" ADD EXCLUDE USING btree (spy(id) WITH =);
+        ALTER SEQUENCE calls RESTART 1";
+    client.batch_execute(function).await.unwrap();
+    let found = place.findings(stream(lookup(RIGHT))).await;
+    assert_eq!(levels(&found), [FindingLevel::Ok; 2], "{found:#?}");
+    let calls = "SELECT is_called FROM calls";
+    let is_called: bool = client.query_one(calls, &[]).await.unwrap().get(0);
+    assert!(!is_called);
+}

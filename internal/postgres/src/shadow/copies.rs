@@ -26,6 +26,19 @@ const COMPARED_KEYS: usize = 60;
 /// The number of days for which each key is read, beside today.
 const COMPARED_DAYS: usize = 2;
 
+/// The statements that remove those indexes of a copy that call functions of the database's users. Its
+/// rows are written by this role, which may be allowed more than the owner of such a function.
+const INDEXES_WITH_CODE_SQL: &str = "
+SELECT CASE WHEN k.oid IS NULL THEN pg_catalog.format('DROP INDEX %s', i.indexrelid::regclass)
+            ELSE pg_catalog.format('ALTER TABLE %s DROP CONSTRAINT %I', i.indrelid::regclass, k.conname) END
+  FROM pg_catalog.pg_index i
+  LEFT JOIN pg_catalog.pg_constraint k ON k.conindid = i.indexrelid AND k.conrelid = i.indrelid
+ WHERE i.indrelid = pg_catalog.concat('pg_temp.', $1::text)::regclass
+   -- What PostgreSQL itself brings is no dependency.
+   AND EXISTS (SELECT FROM pg_catalog.pg_depend d LEFT JOIN pg_catalog.pg_type t ON d.refclassid = 'pg_catalog.pg_type'::regclass AND t.oid = d.refobjid
+                WHERE d.classid = 'pg_catalog.pg_class'::regclass AND d.objid = i.indexrelid
+                  AND (t.typtype = 'd' OR d.refclassid IN ('pg_catalog.pg_proc'::regclass, 'pg_catalog.pg_operator'::regclass)))";
+
 /// The rows of each key, as text: several if the query gives several.
 pub(super) type RowsByKey = BTreeMap<Vec<String>, Vec<String>>;
 
@@ -138,8 +151,16 @@ impl<'a> ShadowSession<'a> {
             } else {
                 " INCLUDING INDEXES"
             };
+            let create = format!("CREATE TEMPORARY TABLE {name} (LIKE {source}{indexes})");
+            self.execute(&create).await?;
+            for row in self
+                .query(INDEXES_WITH_CODE_SQL, &[(&name, Type::TEXT)])
+                .await?
+            {
+                self.execute(row.try_get(0).map_err(to_error)?).await?;
+            }
             self.execute(&format!(
-                "CREATE TEMPORARY TABLE {name} (LIKE {source}{indexes}); INSERT INTO pg_temp.{name} SELECT * FROM {source} LIMIT {COPIED_ROWS}"
+                "INSERT INTO pg_temp.{name} SELECT * FROM {source} LIMIT {COPIED_ROWS}"
             ))
             .await?;
         }
