@@ -25,7 +25,7 @@ use latido_demo::{
     start_writer,
 };
 use latido_embedded_postgres::{self as embedded, Cluster};
-use latido_postgres::{self as postgres, Database, ScriptRunner};
+use latido_postgres::{self as postgres, Database, InstanceName, ScriptRunner};
 
 /// Lets the demo write to PostgreSQL.
 struct PostgresScripts(ScriptRunner);
@@ -40,6 +40,9 @@ impl SqlExecutor for PostgresScripts {
 const TOKEN_LIFETIME: Duration = Duration::from_secs(3600);
 /// The name of the demo's database within its cluster.
 const DATABASE: &str = "latido";
+/// The name of the demo's installation. With the default name, a `latido install` in the demo's
+/// database, as the tutorial runs it, would replace the demo's triggers by its own.
+const INSTANCE: &str = "latido_demo";
 /// The SQLSTATE `duplicate_database`: the database exists already.
 const DUPLICATE_DATABASE: &str = "42P04";
 /// The SQLSTATE `undefined_table`: the demo's tables do not exist yet.
@@ -111,6 +114,11 @@ async fn run(
 ) -> anyhow::Result<()> {
     let zone = TimeZone::get(&settings.time_zone).unwrap_or(TimeZone::UTC);
     let app_schemas = app_schemas(&settings.enabled_apps);
+    if settings.postgres.instance == InstanceName::default()
+        && let Some(own) = InstanceName::parse(INSTANCE)
+    {
+        settings.postgres.instance = own;
+    }
     let database = Database::open(&settings.postgres)?;
     let scripts = database.script_runner();
     check_no_foreign_data(&scripts).await?;

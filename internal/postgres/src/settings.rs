@@ -32,7 +32,7 @@ variables! {
             "Makes install create triggers that stay silent about keys that nobody watches. Servers work with either kind";
         plain ROW_SECURITY "BOOL" = bool(false),
             "Reads only the rows that the policies of row-level security show to the role. Otherwise a query that a policy would filter is refused";
-        plain LATIDO_INSTANCE "NAME" = shown("latido"),
+        plain LATIDO_INSTANCE "NAME" = shown("latido; demo: latido_demo"),
             "Name of this installation: the schema of its functions and the prefix of its triggers. Two deployments on one database need two names";
     }
 }

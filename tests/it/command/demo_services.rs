@@ -100,6 +100,16 @@ impl ServicesDemo {
         assert_eq!((&data["citas"], &data["importe"]), (&citas, &importe));
     }
 
+    /// Returns the number of triggers that the stream has.
+    async fn installed_triggers(&self) -> i64 {
+        let sql = "SELECT count(*) FROM pg_trigger WHERE tgname ~ '_servicios_'";
+        self.client
+            .query_one(sql, &[])
+            .await
+            .expect("a count")
+            .get(0)
+    }
+
     async fn execute(&self, sql: &str) {
         self.client.batch_execute(sql).await.expect(sql);
     }
@@ -119,6 +129,14 @@ async fn services_of_the_demo_have_their_numbers_and_follow_each_change() {
         assert_eq!(history["data"], expected, "{history}");
         assert_eq!(expected.as_array().map(Vec::len), Some(10), "{expected}");
         demo.assert_next(business).await;
+    }
+    // Another installation in the same database, as in the tutorial, leaves the triggers alone.
+    let variables = [("DATABASE_URL", database.url())];
+    let installed = demo.installed_triggers().await;
+    assert!(installed > 0);
+    for command in ["install", "uninstall"] {
+        home.run_for_stdout(&[command], &variables).await;
+        assert_eq!(demo.installed_triggers().await, installed, "{command}");
     }
     let [first, second] = BUSINESSES;
     let [_, day] = demo.days.clone();
@@ -187,7 +205,7 @@ async fn demo_leaves_a_database_with_services_of_another_application_alone() {
         let expected = "businesses or services of its own";
         assert!(finished.stderr.contains(expected), "{finished:?}");
         let relations = "SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace
-             OR relnamespace::regnamespace::text = 'latido'";
+             OR relnamespace::regnamespace::text LIKE 'latido%'";
         let count: i64 = client
             .query_one(relations, &[])
             .await
