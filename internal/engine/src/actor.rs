@@ -15,6 +15,7 @@ use crate::database_health::DatabaseHealth;
 use crate::deps::EngineDeps;
 use crate::hint_source::HintSource;
 use crate::history_queue::HistoryBatch;
+use crate::missed_changes::MissedChange;
 use crate::read_batch::ReadBatch;
 use crate::read_cost::TypicalCost;
 use crate::read_slots::ReadSlots;
@@ -66,6 +67,16 @@ enum EngineEvent {
     TransactionsRead(Result<Vec<OpenTransaction>, ReadError>),
 }
 
+/// Whether all triggers were installed and notifications arrived, as far as is known. A change that a
+/// sweep finds happened after the sweep before.
+#[derive(Debug, Clone, Copy, Default)]
+struct Coverage {
+    /// Since the last sweep.
+    is_since_sweep: bool,
+    /// Between the last sweep and the one before.
+    is_of_sweep: bool,
+}
+
 pub(super) struct EngineActor {
     shared: Arc<EngineShared>,
     deps: EngineDeps,
@@ -79,6 +90,7 @@ pub(super) struct EngineActor {
     slots: ReadSlots,
     running_solos: usize,
     next_sweep: Instant,
+    coverage: Coverage,
     verification: VerificationRotation,
     /// The typical read cost, indexed by stream.
     typical_cost: Vec<TypicalCost>,
@@ -112,6 +124,7 @@ impl EngineActor {
             slots: ReadSlots::new(typical_cost.len()),
             running_solos: 0,
             next_sweep: monotonic_now() + deps.config.sweep,
+            coverage: Coverage::default(),
             verification: VerificationRotation::default(),
             typical_cost,
             sleep_changes,
@@ -207,6 +220,7 @@ impl EngineActor {
         let now = monotonic_now();
         let (streams, keys) = self.calendar.advance(self.deps.clock.now());
         let covered = self.shared.triggers_complete.load(Ordering::Relaxed);
+        self.coverage.is_since_sweep &= covered;
         let sweep = if covered {
             self.deps.config.sweep
         } else {
@@ -218,6 +232,7 @@ impl EngineActor {
             // Nothing to sweep. The deadline moves, so that no sweep directly follows the next
             // viewer's first read.
             self.next_sweep = now + sweep;
+            self.coverage.is_since_sweep = covered;
             self.calendar.forget_zones(None);
         }
         for stream in streams {
@@ -233,6 +248,8 @@ impl EngineActor {
         let is_sweep_due = now >= self.next_sweep;
         if is_sweep_due {
             self.next_sweep = now + sweep;
+            self.coverage.is_of_sweep = self.coverage.is_since_sweep;
+            self.coverage.is_since_sweep = covered;
             // The zones are read again as well, because a business may have moved.
             self.calendar.forget_zones(None);
             state.dirty.mark_all(None, HintSource::Sweep, now);
@@ -242,23 +259,25 @@ impl EngineActor {
         if is_sweep_due {
             self.start_verification();
         }
-        self.record_missed(&missed, covered);
+        self.record_missed(&missed);
     }
 
     /// Counts the changes that only the sweep found, and logs them if nothing explains them.
-    fn record_missed(&self, missed: &[Topic], covered: bool) {
+    fn record_missed(&self, missed: &[MissedChange]) {
         self.metrics.corrections.inc_by(missed.len() as u64);
         // While triggers or notifications are known to be missing, a log entry exists already and
         // such changes are expected.
-        let Some(topic) = missed.first().filter(|_| covered) else {
+        let unexplained = missed.iter().filter(|change| !change.is_explained);
+        let topics: Vec<&Topic> = unexplained.map(|change| &change.topic).collect();
+        let Some(topic) = topics.first() else {
             return;
         };
         let name_of = |topic: &Topic| self.deps.catalog.get(topic.stream).name.clone();
-        for topic in missed {
+        for topic in &topics {
             self.metrics.stream_corrections.increment(name_of(topic));
         }
         let (stream, key) = (name_of(topic), topic.key.to_string());
-        let keys = missed.len();
+        let keys = topics.len();
         self.metrics
             .recent_events
             .record(RecentEventKind::Correction, "sweep", Some(&key));

@@ -11,34 +11,56 @@ const NOTIFICATION_GRACE: Duration = Duration::from_secs(2);
 /// The changes found by the sweep whose notification may still arrive.
 #[derive(Debug, Default)]
 pub(super) struct MissedChanges {
-    suspected_until: IterMap<Topic, Instant>,
+    suspected: IterMap<Topic, SuspectedChange>,
+}
+
+#[derive(Debug)]
+struct SuspectedChange {
+    until: Instant,
+    is_explained: bool,
+}
+
+/// A change without a notification.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct MissedChange {
+    pub(super) topic: Topic,
+    /// True if triggers or notifications were known to be missing when it happened.
+    pub(super) is_explained: bool,
 }
 
 impl MissedChanges {
     /// Records a change that only the sweep found.
-    pub(super) fn record_sweep_change(&mut self, topic: &Topic, now: Instant) {
-        self.suspected_until
+    pub(super) fn record_sweep_change(&mut self, topic: &Topic, is_explained: bool, now: Instant) {
+        self.suspected
             .entry(topic.clone())
-            .or_insert(now + NOTIFICATION_GRACE);
+            .or_insert(SuspectedChange {
+                until: now + NOTIFICATION_GRACE,
+                is_explained,
+            });
     }
 
     /// Clears the suspicion for a key whose hint arrived after all.
     pub(super) fn clear_notified(&mut self, topic: &Topic) {
-        if !self.suspected_until.is_empty() {
-            self.suspected_until.swap_remove(topic);
+        if !self.suspected.is_empty() {
+            self.suspected.swap_remove(topic);
         }
     }
 
     /// Returns the time at which the next suspicion becomes certain.
     pub(super) fn next_due(&self) -> Option<Instant> {
-        self.suspected_until.values().min().copied()
+        self.suspected.values().map(|change| change.until).min()
     }
 
-    /// Takes the keys whose notification did not arrive in time.
-    pub(super) fn take_missed(&mut self, now: Instant) -> Vec<Topic> {
-        self.suspected_until
-            .extract_if(.., |_, due| *due <= now)
-            .map(|(topic, _)| topic)
+    /// Takes the changes whose notification did not arrive in time.
+    pub(super) fn take_missed(&mut self, now: Instant) -> Vec<MissedChange> {
+        self.suspected
+            .extract_if(.., |_, change| change.until <= now)
+            .map(
+                |(topic, SuspectedChange { is_explained, .. })| MissedChange {
+                    topic,
+                    is_explained,
+                },
+            )
             .collect()
     }
 }
@@ -59,12 +81,16 @@ mod tests {
     fn only_changes_without_a_late_hint_are_missed() {
         let start = Instant::now();
         let mut missed = MissedChanges::default();
-        missed.record_sweep_change(&topic("a"), start);
-        missed.record_sweep_change(&topic("b"), start);
+        missed.record_sweep_change(&topic("a"), false, start);
+        missed.record_sweep_change(&topic("b"), true, start);
         missed.clear_notified(&topic("a"));
         assert_eq!(missed.take_missed(start + NOTIFICATION_GRACE / 2), []);
         assert_eq!(missed.next_due(), Some(start + NOTIFICATION_GRACE));
-        assert_eq!(missed.take_missed(start + NOTIFICATION_GRACE), [topic("b")]);
+        let late = MissedChange {
+            topic: topic("b"),
+            is_explained: true,
+        };
+        assert_eq!(missed.take_missed(start + NOTIFICATION_GRACE), [late]);
         assert_eq!(missed.next_due(), None);
     }
 }

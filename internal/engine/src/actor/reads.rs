@@ -272,7 +272,7 @@ impl EngineActor {
                 .shared
                 .lock()
                 .missed_changes
-                .record_sweep_change(&taken.topic, now),
+                .record_sweep_change(&taken.topic, !self.coverage.is_of_sweep, now),
             // A polled change has no notification, so there is no change-to-frame latency to
             // record.
             PublishOutcome::Changed(_) if !taken.sources.is_only(HintSource::Timer) => self
