@@ -87,10 +87,10 @@ fn run(
             }
         }
         CliCommand::Add { flags, file, print } => {
-            commands::add(settings(flags, Purpose::Install)?, &file, print)
+            commands::add(settings(flags, Purpose::Add)?, &file, print)
         }
         CliCommand::Uninstall { flags, dry_run } => {
-            commands::uninstall(settings(flags, Purpose::Install)?, dry_run)
+            commands::uninstall(settings(flags, Purpose::Add)?, dry_run)
         }
         CliCommand::Grants { flags, role, apply } => {
             commands::grants(settings(flags, Purpose::Install)?, &role, apply)

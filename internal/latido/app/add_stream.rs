@@ -46,6 +46,10 @@ pub async fn stream_of_file(
     check_is_new(&settings.streams, &name, file)?;
     let query = read_text(file).with_context(|| format!("{path} could not be read"))?;
     let shown = path_from(config, file)?;
+    ensure!(
+        !shown.contains(char::is_control),
+        "{shown:?}: expected a path without line breaks or other control characters"
+    );
     let mut errors = ConfigErrors::default();
     let stream = query_stream(&name, query, &shown, &settings.time_zone, &mut errors);
     let Some(mut stream) = stream else {

@@ -13,8 +13,11 @@ pub enum Purpose {
     /// `latido demo`: requires nothing. It brings its own database and secret, and listens on
     /// loopback.
     Demo,
-    /// `latido install`, `uninstall` and `grants`: require a database.
+    /// `latido install`, `grants` and `types`: require a database.
     Install,
+    /// `latido add` and `uninstall`: require a database, and no stream: the first one is to be added,
+    /// or the last one is gone.
+    Add,
     /// `latido doctor`: requires a database. It reports a weak or missing secret itself, so that is
     /// no error here.
     Doctor,
@@ -27,7 +30,12 @@ pub enum Purpose {
 impl Purpose {
     /// Returns `true` if the command requires a configured database.
     pub(super) fn requires_database(self) -> bool {
-        matches!(self, Self::Serve | Self::Install | Self::Doctor)
+        matches!(self, Self::Serve | Self::Install | Self::Add | Self::Doctor)
+    }
+
+    /// Returns `true` if the command has nothing to do without a stream.
+    pub(super) fn requires_streams(self) -> bool {
+        self != Self::Add
     }
 
     /// Returns `true` if the command starts a server.
@@ -41,7 +49,7 @@ impl Purpose {
             Self::Serve => KeyRequirement::Verify,
             Self::Token => KeyRequirement::Sign,
             Self::Doctor => KeyRequirement::Examine,
-            Self::Demo | Self::Install | Self::Healthcheck => KeyRequirement::Nothing,
+            Self::Demo | Self::Install | Self::Add | Self::Healthcheck => KeyRequirement::Nothing,
         }
     }
 

@@ -188,7 +188,7 @@ impl ConfiguredStreams {
         if builtin_streams != Some(false) && !is_replaced {
             streams.insert(0, estadisticas(zone));
         }
-        if streams.is_empty() {
+        if streams.is_empty() && purpose.requires_streams() {
             r.errors.add(
                 LATIDO_CONFIG.name,
                 "no stream is left; expected streams/NAME.sql, [streams.NAME], or builtin_streams = true",

@@ -130,6 +130,7 @@ fn required_settings_depend_on_the_purpose() {
         (Purpose::Serve, (true, true)),
         (Purpose::Demo, (false, false)),
         (Purpose::Install, (true, false)),
+        (Purpose::Add, (true, false)),
         (Purpose::Doctor, (true, false)),
         (Purpose::Token, (false, true)),
         (Purpose::Healthcheck, (false, false)),

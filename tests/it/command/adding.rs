@@ -87,6 +87,32 @@ async fn entry_means_the_same_as_the_file() {
 }
 
 #[tokio::test]
+async fn first_stream_is_added_and_the_last_one_uninstalled() {
+    let place = CommandSetup::new().await;
+    let folder = place.home.folder();
+    folder.write("agenda.sql", QUERY);
+    let empty = "builtin_streams = false\n";
+    folder.write("latido.toml", empty);
+    let variables = place.with_variables(&[("LATIDO_CONFIG", "latido.toml")]);
+    for arguments in [&["add", "agenda.sql"][..], &["install"]] {
+        place.home.run_for_stdout(arguments, &variables).await;
+    }
+    folder.write("latido.toml", empty);
+    let removed = place.home.run_for_stdout(&["uninstall"], &variables).await;
+    assert!(removed.starts_with("removed    "), "{removed}");
+    // Its entry would be taken for SQL.
+    std::fs::create_dir(folder.path().join("a\nb")).unwrap();
+    folder.write("a\nb/agenda.sql", QUERY);
+    let arguments = ["add", "a\nb/agenda.sql"];
+    let refused = place.home.run(&arguments, &variables).await;
+    let expected = "expected a path without line breaks";
+    assert!(
+        refused.code == Some(1) && refused.stderr.contains(expected),
+        "{refused:?}"
+    );
+}
+
+#[tokio::test]
 async fn program_without_any_configuration_says_what_it_can_do() {
     let home = CommandHome::new();
     let database = [("DATABASE_URL", "postgresql://u@127.0.0.1:1/d")];
