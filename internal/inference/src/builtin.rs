@@ -7,7 +7,7 @@ use crate::note::Note;
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum BuiltinEffect {
     None,
-    /// It writes, so a stream must not call it.
+    /// It writes, locks, or acts on the server, so a stream must not call it.
     Writes,
     Notes(Note),
 }
@@ -66,6 +66,34 @@ const WRITES: [&str; 12] = [
     "lowrite",
 ];
 
+/// The beginnings of functions that lock or act on the server, also in a transaction that only reads.
+const ACTS: [&str; 24] = [
+    "pg_advisory_",
+    "pg_try_advisory_",
+    "pg_terminate_",
+    "pg_cancel_",
+    "pg_reload_",
+    "pg_rotate_",
+    "pg_switch_",
+    "pg_promote",
+    "pg_create_",
+    "pg_drop_",
+    "pg_copy_",
+    "pg_replication_",
+    "pg_logical_",
+    "pg_wal_replay_",
+    "pg_stat_reset",
+    "pg_import_",
+    "pg_log_",
+    "pg_backup_",
+    "pg_start_backup",
+    "pg_stop_backup",
+    "pg_set_",
+    "pg_clear_",
+    "pg_restore_",
+    "pg_sync_",
+];
+
 /// The beginnings of functions that read files, statistics, other transactions or rights.
 const OUTSIDE: [&str; 26] = [
     "lo_",
@@ -99,7 +127,7 @@ const OUTSIDE: [&str; 26] = [
 /// Returns the effect of a function of `pg_catalog`.
 pub(crate) fn effect(name: &str, argument_count: i32, arguments: &str) -> BuiltinEffect {
     let call = || format!("{name}()");
-    if WRITES.contains(&name) {
+    if WRITES.contains(&name) || ACTS.iter().any(|start| name.starts_with(start)) {
         return BuiltinEffect::Writes;
     }
     // With one argument, `age` measures from today; `age(xid)` is about transactions.
@@ -199,7 +227,9 @@ mod tests {
         let note = |name: &str| effect(name, 0, "");
         assert_eq!(note("lower"), BuiltinEffect::None);
         assert_eq!(note("log"), BuiltinEffect::None);
-        assert_eq!(note("nextval"), BuiltinEffect::Writes);
+        for name in ["nextval", "pg_advisory_lock", "pg_stat_reset", "pg_promote"] {
+            assert_eq!(note(name), BuiltinEffect::Writes, "{name}");
+        }
         assert_eq!(
             note("lo_get"),
             BuiltinEffect::Notes(Note::Outside("lo_get()".to_owned()))

@@ -23,8 +23,8 @@ pub enum Refusal {
     /// The role lacks a right.
     #[error("{0}")]
     Rights(String),
-    /// The query or a function in it writes.
-    #[error("it writes ({0}); a stream's query must only read")]
+    /// The query or a function in it writes, locks, or acts on the server.
+    #[error("it writes or locks ({0}); a stream's query must only read")]
     Writes(String),
     /// The query locks rows.
     #[error("it locks rows; leave out FOR UPDATE and FOR SHARE")]

@@ -45,11 +45,15 @@ async fn try_never_writes() {
         ("SELECT anota() AS n", "`latido try` never writes"),
         (
             "WITH x AS (INSERT INTO notas VALUES (7, 'c') RETURNING 1) SELECT count(*) AS n FROM x",
-            "it writes (INSERT",
+            "it writes or locks (INSERT",
         ),
         (
             "SELECT set_config('default_transaction_read_only', 'off', false) AS a",
-            "it writes (set_config)",
+            "it writes or locks (set_config)",
+        ),
+        (
+            "SELECT pg_advisory_lock(1) IS NULL AS n",
+            "it writes or locks (pg_advisory_lock)",
         ),
         ("SELECT count(*) AS n FROM pedidos FOR UPDATE", "FOR UPDATE"),
         ("SELECT 1 AS n; DELETE FROM notas", "several statements"),
