@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use crate::calendar::Calendar;
 use crate::database_health::DatabaseHealth;
 use crate::deps::EngineDeps;
+use crate::failure_log::FailureLog;
 use crate::hint_source::HintSource;
 use crate::history_queue::HistoryBatch;
 use crate::missed_changes::MissedChange;
@@ -96,6 +97,7 @@ pub(super) struct EngineActor {
     typical_cost: Vec<TypicalCost>,
     /// Whether it was logged that a history is too long, indexed by stream.
     logged_long_history: Vec<bool>,
+    failure_log: FailureLog,
     /// The changes of the sleep of the database's connections, after which reads may start.
     sleep_changes: SleepChanges,
     staleness: Staleness,
@@ -121,6 +123,7 @@ impl EngineActor {
             statements: FuturesUnordered::new(),
             histories: FuturesUnordered::new(),
             logged_long_history: vec![false; typical_cost.len()],
+            failure_log: FailureLog::default(),
             slots: ReadSlots::new(typical_cost.len()),
             running_solos: 0,
             next_sweep: monotonic_now() + deps.config.sweep,

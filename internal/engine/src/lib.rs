@@ -14,6 +14,7 @@ mod deps;
 mod dirty_set;
 mod dirty_set_reads;
 mod engine;
+mod failure_log;
 mod hint_source;
 mod history_queue;
 mod hot_keys;

@@ -1,7 +1,9 @@
 //! The log lines of the commands: plain values in the fields, and no warning about an orderly stop.
 
+use std::time::Instant;
+
 use rustix::process::Signal;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::CommandSetup;
 use super::demo::demo_variables;
@@ -107,4 +109,42 @@ async fn stopped_demo_logs_no_warning() {
         demo.ready_address().await;
         assert_quiet_stop(demo, signal).await;
     }
+}
+
+/// A stream that fails for one key, and so does its history.
+const FAILING: &str = r#"
+    builtin_streams = false
+    [streams.entre]
+    query = "SELECT u.k, 10 / u.k AS n FROM unnest($1::bigint[]) AS u (k)"
+    history = "SELECT u.k, 10 / u.k AS n FROM unnest($1::bigint[]) AS u (k)"
+    keys = ["k"]
+    tables = []
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_that_ask_for_a_failing_key_do_not_fill_the_log() {
+    let setup = CommandSetup::new().await;
+    setup.home.folder().write("latido.toml", FAILING);
+    let server = setup.start(&["serve"], &[("LATIDO_CONFIG", "latido.toml")]);
+    let address = server.ready_address().await;
+    let url = format!("ws://{address}/ws");
+    let admin = ["token", "--user", "1", "--rol", "admin_sistema"];
+    let token = setup.print(&admin).await;
+    let mut socket = TestSocket::connect(&url, token.trim()).await;
+    let ask = |kind: &str| json!({"type": kind, "data": {"channel": "entre:0", "history": true}});
+    let start = Instant::now();
+    for _ in 0..15 {
+        socket.send(&ask("subscribe")).await;
+        socket.next_of_type("history").await;
+        socket.next_of_type("error").await;
+        socket.send(&ask("unsubscribe")).await;
+        socket.next_of_type("unsubscribed").await;
+    }
+    let seconds = start.elapsed().as_secs() + 1;
+    let log = server.stderr_text();
+    let failures = log.matches("\"message\":\"could not read t").count() as u64;
+    assert!(
+        (1..=seconds).contains(&failures),
+        "{failures} in {seconds} s: {log}"
+    );
 }

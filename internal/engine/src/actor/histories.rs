@@ -153,7 +153,9 @@ impl EngineActor {
             }
             ReadError::Rejected(_) => {
                 let key = batch.topics.first().map(|(topic, _)| topic.key.to_string());
-                tracing::warn!(stream = %name, key, %error, "could not read the history of this key");
+                if let Some(left_out) = self.failure_log.record(stream, now) {
+                    tracing::warn!(stream = %name, key, %error, left_out, "could not read the history of this key");
+                }
                 self.count_histories("rejected", topics);
             }
             ReadError::Broken(_) => {

@@ -190,7 +190,9 @@ impl EngineActor {
                 if keys == 1 {
                     let key = batch.keys.first();
                     let key = key.map_or_else(String::new, |key| key.topic.key.to_string());
-                    tracing::warn!(%stream, key, %error, "could not read this key; it is tried again later");
+                    if let Some(left_out) = self.failure_log.record(batch.stream, now) {
+                        tracing::warn!(%stream, key, %error, left_out, "could not read this key; it is tried again later");
+                    }
                     self.metrics.recent_events.record(
                         RecentEventKind::ReadFailed,
                         "rejected",
