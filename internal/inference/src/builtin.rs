@@ -201,9 +201,10 @@ pub(crate) fn value_function(op: u32) -> Option<Note> {
 /// constant that it became.
 pub(crate) fn has_clock_literal(text: &str) -> bool {
     let words = ["now", "today", "tomorrow", "yesterday"];
-    text.match_indices('\'').any(|(at, _)| {
+    // A text stands between quotation marks, or between marks of its own such as `$$`.
+    text.match_indices(['\'', '$']).any(|(at, quote)| {
         let inside = text[at + 1..].trim_ascii_start();
-        let Some((inside, _)) = inside.split_once('\'') else {
+        let Some((inside, _)) = inside.split_once(quote) else {
             return false;
         };
         words.iter().any(|word| {
@@ -280,7 +281,10 @@ mod tests {
     fn literals_of_the_clock_are_found() {
         assert!(has_clock_literal("SELECT date 'today'"));
         assert!(has_clock_literal("SELECT timestamp ' NOW '"));
+        assert!(has_clock_literal("SELECT date $$today$$, date $a$b$a$"));
+        assert!(has_clock_literal("SELECT $1, date $día$tomorrow $día$"));
         assert!(!has_clock_literal("SELECT 'nowhere', 'todayish', now"));
         assert!(!has_clock_literal("SELECT 'to"));
+        assert!(!has_clock_literal("SELECT $1 - now($2), $$ $$"));
     }
 }
