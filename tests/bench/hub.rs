@@ -228,6 +228,7 @@ fn stream() -> Stream {
         interval: None,
         tables: Vec::new(),
         key_types: OnceLock::from(vec![KeyType::Uuid]),
+        revision: 0,
         inference: Default::default(),
     }
 }

@@ -112,6 +112,7 @@ fn estadisticas() -> Stream {
         )],
         key_types: Default::default(),
         inference: Default::default(),
+        revision: 0,
     }
 }
 

@@ -51,6 +51,7 @@ fn stream(name: &str, key_field: &str, key_type: KeyType, authorize: Option<&str
         tables: Vec::new(),
         key_types: OnceLock::from(vec![key_type]),
         inference: Default::default(),
+        revision: 0,
     }
 }
 

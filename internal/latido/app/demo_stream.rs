@@ -57,6 +57,7 @@ fn services_stream(zone: &str) -> Stream {
         key_fields: vec!["negocio_id".to_owned()],
         params: vec![day("desde", "2000-01-01"), day("hasta", "2099-12-31")],
         interval: None,
+        revision: 0,
         tables: Vec::new(),
         key_types: OnceLock::new(),
         inference: Inference {

@@ -72,5 +72,6 @@ pub(super) fn estadisticas(zone: &str) -> Stream {
         }],
         key_types: OnceLock::new(),
         inference: Inference::default(),
+        revision: 0,
     }
 }

@@ -121,6 +121,7 @@ pub(crate) fn query_stream(
             file: Some(place.to_owned()),
             gap: None,
         },
+        revision: 0,
     })
 }
 
@@ -210,6 +211,7 @@ impl StreamParser<'_> {
             tables,
             key_types: OnceLock::new(),
             inference,
+            revision: 0,
         }
     }
 

@@ -1,8 +1,11 @@
-//! All streams of a server, by name.
+//! All streams of a server, by name. A reload replaces the list of names; the id of a stream is never
+//! used again.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError, RwLock};
 
+use crate::catalog_slots::{CatalogSlot, CatalogSlots};
 use crate::definition::{Stream, key_prefix};
 use crate::key_name::InvalidKey;
 use crate::key_type::KeyType;
@@ -31,20 +34,37 @@ pub enum ChannelError {
     Broken,
 }
 
+/// The error for more definitions of streams than a server can have in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the server has had {} definitions of streams; expected no more: restart it",
+    CatalogSlots::CAPACITY
+)]
+pub struct CatalogFull;
+
 /// All streams of a server.
 #[derive(Debug)]
 pub struct Catalog {
-    streams: Vec<Arc<Stream>>,
-    /// The state of each stream's queries, indexed by stream.
-    statuses: Vec<StreamStatus>,
-    /// The stream of the server's own topics. They are encoded like a stream but not listed in
-    /// `streams`.
+    /// Every stream that the server has ever had, by id.
+    slots: CatalogSlots,
+    /// The stream of the server's own topics. They are encoded like a stream but not listed.
     system_stream: Arc<Stream>,
+    /// The streams that are served. Held for a look-up or a swap.
+    listed: RwLock<Arc<StreamList>>,
+}
+
+/// The streams that are served.
+#[derive(Debug, Default)]
+struct StreamList {
+    ids: Vec<StreamId>,
     by_name: HashMap<String, StreamId>,
 }
 
 impl Catalog {
     /// Creates a catalog of streams. Their names must be distinct.
+    ///
+    /// # Panics
+    /// Panics if there are more than 65,535 streams.
     pub fn new(streams: Vec<Stream>) -> Self {
         Self::of_shared(streams.into_iter().map(Arc::new).collect())
     }
@@ -52,24 +72,81 @@ impl Catalog {
     /// Returns a catalog of those streams for which `is_kept` is true, with states of their own.
     #[must_use]
     pub fn filtered(&self, is_kept: impl Fn(&Stream) -> bool) -> Self {
-        let kept = self.streams.iter().filter(|stream| is_kept(stream));
+        let kept = self.iter().map(|(_, stream)| stream);
+        let kept = kept.filter(|stream| is_kept(stream));
         Self::of_shared(kept.cloned().collect())
     }
 
     fn of_shared(streams: Vec<Arc<Stream>>) -> Self {
-        let ids = (0..).map(StreamId);
-        let by_name = streams.iter().map(|s| s.name.clone()).zip(ids).collect();
-        Self {
-            statuses: streams.iter().map(|_| StreamStatus::default()).collect(),
-            streams,
+        let catalog = Self {
+            slots: CatalogSlots::default(),
             system_stream: Arc::new(system_topics::system_stream()),
-            by_name,
-        }
+            listed: RwLock::default(),
+        };
+        let add = |stream| catalog.slots.push(stream, StreamStatus::default());
+        let ids: Option<Vec<_>> = streams.into_iter().map(add).collect();
+        assert!(ids.is_some(), "{CatalogFull}");
+        catalog.list(ids.unwrap_or_default());
+        catalog
     }
 
-    /// Returns every stream with its id.
+    /// Adds streams without listing them: they can be got by id, and are not found. Calls must not
+    /// overlap.
+    ///
+    /// # Errors
+    /// Returns an error if the server has had too many streams.
+    pub fn append(
+        &self,
+        streams: impl IntoIterator<Item = (Arc<Stream>, StreamStatus)>,
+    ) -> Result<Vec<StreamId>, CatalogFull> {
+        let add = |(stream, status)| self.slots.push(stream, status).ok_or(CatalogFull);
+        streams.into_iter().map(add).collect()
+    }
+
+    /// Serves these streams from now on, in this order. Those that were served and are not among
+    /// them are retired for ever.
+    pub fn list(&self, ids: Vec<StreamId>) {
+        let by_name = ids.iter().map(|id| (self.get(*id).name.clone(), *id));
+        let next = StreamList {
+            by_name: by_name.collect(),
+            ids,
+        };
+        let mut listed = self.listed.write().unwrap_or_else(PoisonError::into_inner);
+        for id in listed.ids.iter().filter(|id| !next.ids.contains(id)) {
+            self.slot(*id).is_retired.store(true, Ordering::Release);
+        }
+        *listed = Arc::new(next);
+    }
+
+    /// Returns every stream that is served, with its id.
     pub fn iter(&self) -> impl Iterator<Item = (StreamId, &Arc<Stream>)> {
-        (0..).map(StreamId).zip(&self.streams)
+        let listed = Arc::clone(&self.listed());
+        (0..listed.ids.len()).map(move |index| (listed.ids[index], self.get(listed.ids[index])))
+    }
+
+    /// Returns the number of ids so far: every id of this catalog is smaller.
+    pub fn id_count(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Returns every stream that the server has ever had, by its id, from this number on.
+    pub fn all_from(&self, first: usize) -> impl Iterator<Item = (StreamId, &Arc<Stream>)> {
+        let ids = (first..self.id_count()).filter_map(|index| u16::try_from(index).ok());
+        ids.map(StreamId).map(|id| (id, self.get(id)))
+    }
+
+    /// Returns whether the stream was removed or replaced, so that nobody may follow it any more.
+    pub fn is_retired(&self, id: StreamId) -> bool {
+        id != SYSTEM_STREAM && self.slot(id).is_retired.load(Ordering::Acquire)
+    }
+
+    fn listed(&self) -> std::sync::RwLockReadGuard<'_, Arc<StreamList>> {
+        self.listed.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn slot(&self, id: StreamId) -> &CatalogSlot {
+        let slot = self.slots.get(id);
+        slot.unwrap_or_else(|| panic!("stream {} is of another catalog", id.0))
     }
 
     /// Returns the stream with an id of this catalog, or the system stream for [`SYSTEM_STREAM`].
@@ -80,7 +157,7 @@ impl Catalog {
         if id == SYSTEM_STREAM {
             &self.system_stream
         } else {
-            &self.streams[usize::from(id.0)]
+            &self.slot(id).stream
         }
     }
 
@@ -89,12 +166,12 @@ impl Catalog {
     /// # Panics
     /// Panics if the id comes from another catalog, or is [`SYSTEM_STREAM`], which has no query.
     pub fn status(&self, id: StreamId) -> &StreamStatus {
-        &self.statuses[usize::from(id.0)]
+        &self.slot(id).status
     }
 
     /// Returns the id of the stream with this name.
     pub fn find(&self, name: &str) -> Option<StreamId> {
-        self.by_name.get(name).copied()
+        self.listed().by_name.get(name).copied()
     }
 
     /// Returns `true` if the database has accepted or refused the query of every stream. A refused
@@ -191,10 +268,82 @@ impl Catalog {
     }
 
     fn unknown_channel(&self) -> ChannelError {
-        let mut forms: Vec<_> = self.streams.iter().map(|s| s.channel_form()).collect();
+        let mut forms: Vec<_> = self.iter().map(|(_, s)| s.channel_form()).collect();
         forms.sort();
         ChannelError::Unknown {
             expected: forms.join(" or "),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stream(name: &str, query: &str) -> Stream {
+        Stream {
+            query: query.to_owned(),
+            ..Stream::test_stream(name, Some(KeyType::Text))
+        }
+    }
+
+    fn add(catalog: &Catalog, stream: Stream) -> StreamId {
+        let added = catalog.append([(Arc::new(stream), StreamStatus::default())]);
+        added.unwrap()[0]
+    }
+
+    #[test]
+    fn replaced_stream_keeps_its_id_and_is_not_found() {
+        let catalog = Catalog::new(vec![stream("a", "1"), stream("b", "1")]);
+        let (old, kept) = (catalog.find("a").unwrap(), catalog.find("b").unwrap());
+        let new = add(&catalog, stream("a", "2"));
+        assert_eq!(catalog.find("a"), Some(old), "not listed yet");
+        assert_eq!(catalog.get(new).query, "2");
+        catalog.list(vec![kept, new]);
+        assert_eq!(catalog.find("a"), Some(new));
+        assert_eq!(catalog.resolve("a:x").unwrap().topic.stream, new);
+        assert_eq!(catalog.get(old).query, "1", "for reads under way");
+        let retired = [old, kept, new].map(|id| catalog.is_retired(id));
+        assert_eq!(retired, [true, false, false]);
+        let ids: Vec<_> = catalog.iter().map(|(id, _)| id).collect();
+        assert_eq!(ids, [kept, new]);
+        catalog.list(vec![kept]);
+        assert!(catalog.find("a").is_none() && catalog.is_retired(new));
+        assert_eq!(
+            catalog.resolve("a:x").unwrap_err().to_string(),
+            "no such channel; expected b:<key>"
+        );
+        assert_eq!(catalog.filtered(|_| true).id_count(), 1);
+    }
+
+    #[test]
+    fn ids_are_never_used_again_and_end() {
+        let catalog = Catalog::new(Vec::new());
+        let shared = Arc::new(stream("a", "1"));
+        for _ in 0..CatalogSlots::CAPACITY {
+            let next = [(Arc::clone(&shared), StreamStatus::default())];
+            let ids = catalog.append(next).unwrap();
+            assert_ne!(ids, [SYSTEM_STREAM]);
+        }
+        let next = [(shared, StreamStatus::default())];
+        assert_eq!(catalog.append(next), Err(CatalogFull));
+        assert_eq!(catalog.id_count(), 65_535);
+    }
+
+    #[test]
+    fn definitions_differ_by_what_the_configuration_says() {
+        let inferred = |fields: &[&str]| Stream {
+            key_fields: fields.iter().map(|&field| field.to_owned()).collect(),
+            inference: crate::Inference {
+                keys: true,
+                ..crate::Inference::default()
+            },
+            ..stream("a", "1")
+        };
+        assert!(stream("a", "1").is_defined_like(&stream("a", "1")));
+        assert!(!stream("a", "1").is_defined_like(&stream("a", "2")));
+        assert!(!stream("a", "1").is_declared_like(&inferred(&["negocio_id"])));
+        assert!(inferred(&["x"]).is_declared_like(&inferred(&["y"])));
+        assert!(!inferred(&["x"]).is_defined_like(&inferred(&["y"])));
     }
 }

@@ -48,6 +48,9 @@ pub struct Stream {
     pub key_types: OnceLock<Vec<KeyType>>,
     /// The parts of this definition that the query decides.
     pub inference: Inference,
+    /// The number of this definition among all that a server has had under this name. The first one
+    /// has 0; each reload that changes the stream gives it a number of its own.
+    pub revision: u32,
 }
 
 impl Stream {
@@ -69,7 +72,62 @@ impl Stream {
             tables: Vec::new(),
             key_types: key_type.map(|of| vec![of].into()).unwrap_or_default(),
             inference: Inference::default(),
+            revision: 0,
         }
+    }
+
+    /// Returns whether the configuration says the same about both streams, whatever their queries
+    /// decided about the parts that it leaves to them.
+    #[must_use]
+    pub fn is_declared_like(&self, other: &Self) -> bool {
+        // A new field must be compared, or named here.
+        let Self {
+            name,
+            query,
+            verification,
+            history_query,
+            authorize_query,
+            zone_rule,
+            event,
+            key_fields,
+            params,
+            interval,
+            tables,
+            key_types: _,
+            inference,
+            revision: _,
+        } = self;
+        let check = |stream: &Option<VerificationQuery>| stream.as_ref().map(|c| c.query.clone());
+        let Inference {
+            keys: infers_keys,
+            tables: infers_tables,
+            file,
+            gap: _,
+        } = inference;
+        *name == other.name
+            && *query == other.query
+            && check(verification) == check(&other.verification)
+            && *history_query == other.history_query
+            && *authorize_query == other.authorize_query
+            && *zone_rule == other.zone_rule
+            && *event == other.event
+            && *params == other.params
+            && *interval == other.interval
+            && *infers_keys == other.inference.keys
+            && *infers_tables == other.inference.tables
+            && *file == other.inference.file
+            && (*infers_keys || *key_fields == other.key_fields)
+            && (*infers_tables || *tables == other.tables)
+    }
+
+    /// Returns whether both streams are the same: they are declared alike, and their queries decided
+    /// alike.
+    #[must_use]
+    pub fn is_defined_like(&self, other: &Self) -> bool {
+        self.is_declared_like(other)
+            && self.key_fields == other.key_fields
+            && self.tables == other.tables
+            && self.inference == other.inference
     }
 
     /// Returns whether the triggers of one of its tables cannot tell a row's keys from its columns,

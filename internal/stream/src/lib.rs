@@ -2,6 +2,7 @@
 
 mod authorize_query;
 mod catalog;
+mod catalog_slots;
 mod column;
 mod definition;
 mod enum_labels;
@@ -22,7 +23,7 @@ mod topic_history;
 mod verification_query;
 
 pub use authorize_query::AuthorizeQuery;
-pub use catalog::{Catalog, ChannelError};
+pub use catalog::{Catalog, CatalogFull, ChannelError};
 pub use column::{Column, ColumnKind};
 pub use definition::{KeyRoute, MAX_KEY_PARTS, SourceTable, Stream, ZoneRule, key_prefix};
 pub use enum_labels::EnumLabels;

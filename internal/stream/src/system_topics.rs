@@ -97,6 +97,7 @@ pub(super) fn system_stream() -> Stream {
         tables: Vec::new(),
         key_types: vec![KeyType::Text].into(),
         inference: Inference::default(),
+        revision: 0,
     }
 }
 

@@ -44,6 +44,7 @@ pub(crate) fn stream(zone: &str) -> Stream {
         ],
         key_types: OnceLock::new(),
         inference: Inference::default(),
+        revision: 0,
     }
 }
 

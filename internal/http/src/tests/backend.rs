@@ -192,6 +192,7 @@ fn stream(name: &str, key_field: &str, key_type: Option<KeyType>) -> Stream {
         tables: Vec::new(),
         key_types: key_type.map(|of| vec![of].into()).unwrap_or_default(),
         inference: Default::default(),
+        revision: 0,
     }
 }
 

@@ -107,6 +107,7 @@ pub(super) fn stream_of(
         tables: Vec::new(),
         key_types: OnceLock::new(),
         inference: Inference::default(),
+        revision: 0,
     })
 }
 
