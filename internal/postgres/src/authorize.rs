@@ -104,7 +104,7 @@ impl Database {
     /// Returns the reason why the stream's `authorize` query cannot be used, as far as it was found
     /// when the stream was prepared.
     pub fn authorize_problem(&self, stream: &Stream) -> Option<DatabaseError> {
-        let prepared = self.cached_prepared(&stream.name)?;
+        let prepared = self.cached_prepared(stream)?;
         prepared.claims_type.clone().err()
     }
 }

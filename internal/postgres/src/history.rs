@@ -65,13 +65,13 @@ impl Database {
     /// Returns the reason why the stream's history query cannot be used, as far as it was found when
     /// the stream was prepared.
     pub fn history_problem(&self, stream: &Stream) -> Option<DatabaseError> {
-        self.cached_prepared(&stream.name)?.history.clone().err()
+        self.cached_prepared(stream)?.history.clone().err()
     }
 
     /// Returns the data columns of the stream's history as last described. `None` if the database has
     /// not described it, or if the stream has none.
     pub fn history_columns(&self, stream: &Stream) -> Option<Vec<Column>> {
-        let prepared = self.cached_prepared(&stream.name)?;
+        let prepared = self.cached_prepared(stream)?;
         let history = prepared.history.as_ref().ok()?.as_ref()?;
         Some(history.columns.clone())
     }

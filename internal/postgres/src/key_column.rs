@@ -94,13 +94,13 @@ impl Database {
     /// [`DatabaseError::KeyMismatch`] for the first column that differs, or the error of the
     /// database.
     pub async fn recheck_key_columns(&self, stream: &Stream) -> Result<(), DatabaseError> {
-        let Some(prepared) = self.cached_prepared(&stream.name) else {
+        let Some(prepared) = self.cached_prepared(stream) else {
             return Ok(());
         };
         let keys = &prepared.topic_arrays.keys;
         let result = check_key_columns(self, stream, keys).await;
         if let Err(DatabaseError::KeyMismatch(_)) = &result {
-            self.forget_prepared(&stream.name);
+            self.forget_prepared(stream);
         }
         result?;
         if self.has_other_labels(keys).await? {

@@ -12,6 +12,7 @@ mod config;
 mod connect;
 mod day_array;
 mod prepare;
+mod prepared_cache;
 mod prepared_stream;
 mod text_parameter;
 mod topic_arrays;

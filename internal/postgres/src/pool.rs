@@ -2,9 +2,8 @@
 //! transaction of its own behind a pooler. A statement never takes longer than its limit, and is
 //! retried once if the connection turns out to be dead.
 
-use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
@@ -18,9 +17,11 @@ use crate::config::{Config, ConfigError, UrlSetting};
 use crate::connect::{DedicatedConnection, Endpoint, PoolConnector, PoolerDetection};
 use crate::error::{DatabaseError, ErrorScope};
 use crate::instance::InstanceName;
+use crate::prepared_cache::PreparedCache;
 use crate::prepared_stream::PreparedStream;
 use crate::url_error::UrlError;
 use latido_base::sleep::Sleep;
+use latido_stream::Stream;
 
 /// The time that the client waits beyond the server's statement time-out, for the network in both
 /// directions.
@@ -51,9 +52,7 @@ struct DatabaseInner {
     permission_slots: Semaphore,
     /// The settings, kept for an app's own pool.
     config: Config,
-    /// The prepared streams, by stream name. Written after a statement was described, read by every
-    /// read. The lock is never held across an await.
-    prepared: RwLock<HashMap<String, Arc<PreparedStream>>>,
+    prepared: PreparedCache,
     sleep: Sleep,
 }
 
@@ -103,7 +102,7 @@ impl Database {
                 mistake: UrlError::Driver(e.to_string()),
             })?;
         let permissions = Semaphore::new((config.pool_size / 2).max(1));
-        let (prepared, sleep) = (RwLock::default(), Sleep::new(config.sleep_after));
+        let (prepared, sleep) = (PreparedCache::default(), Sleep::new(config.sleep_after));
         Ok(Self {
             inner: Arc::new(DatabaseInner {
                 pool,
@@ -212,20 +211,17 @@ impl Database {
         self.inner.endpoint.local_read_settings()
     }
 
-    pub(super) fn cached_prepared(&self, stream: &str) -> Option<Arc<PreparedStream>> {
-        self.inner.prepared.read().ok()?.get(stream).cloned()
+    pub(super) fn cached_prepared(&self, stream: &Stream) -> Option<Arc<PreparedStream>> {
+        self.inner.prepared.get(stream)
     }
 
-    pub(super) fn cache_prepared(&self, stream: &str, prepared: Arc<PreparedStream>) {
-        if let Ok(mut all) = self.inner.prepared.write() {
-            all.insert(stream.to_owned(), prepared);
-        }
+    pub(super) fn cache_prepared(&self, stream: &Stream, prepared: Arc<PreparedStream>) {
+        self.inner.prepared.insert(stream, prepared);
     }
 
-    pub(super) fn forget_prepared(&self, stream: &str) {
-        if let Ok(mut all) = self.inner.prepared.write() {
-            all.remove(stream);
-        }
+    /// Forgets what was prepared of a stream: it is prepared anew when it is next read.
+    pub fn forget_prepared(&self, stream: &Stream) {
+        self.inner.prepared.remove(stream);
     }
 
     /// Runs one statement with the purpose `what` and fetches all rows. `sql` must be

@@ -181,7 +181,7 @@ impl Database {
     /// Returns the data columns of the stream's query as last described, or `None` if the database
     /// has not described it yet.
     pub fn columns(&self, stream: &Stream) -> Option<Vec<Column>> {
-        self.cached_prepared(&stream.name)
+        self.cached_prepared(stream)
             .map(|prepared| prepared.columns.clone())
     }
 
@@ -190,7 +190,7 @@ impl Database {
         &self,
         stream: &Stream,
     ) -> Result<Arc<PreparedStream>, DatabaseError> {
-        match self.cached_prepared(&stream.name) {
+        match self.cached_prepared(stream) {
             Some(prepared)
                 if prepared.mismatch.is_some() == stream.pending_verification().is_some() =>
             {
@@ -232,7 +232,7 @@ impl Database {
             let found = list(&prepared.key_types);
             return Err(DatabaseError::unfit(what, expected, found));
         }
-        self.cache_prepared(&stream.name, prepared.clone());
+        self.cache_prepared(stream, prepared.clone());
         Ok(prepared)
     }
 

@@ -65,7 +65,7 @@ impl Database {
         stream: &Stream,
         error: DatabaseError,
     ) -> ReadError {
-        let prepared = self.cached_prepared(&stream.name);
+        let prepared = self.cached_prepared(stream);
         let history = prepared.and_then(|prepared| prepared.history.clone().ok().flatten());
         let failed_without_keys = match (&error, history) {
             (DatabaseError::Rejected { .. }, Some(history)) => {
@@ -78,7 +78,7 @@ impl Database {
 
     /// Classifies the error of a read: it concerns one of its keys, the stream, or the database.
     pub(super) async fn diagnose_read(&self, stream: &Stream, error: DatabaseError) -> ReadError {
-        let failed_without_keys = match (&error, self.cached_prepared(&stream.name)) {
+        let failed_without_keys = match (&error, self.cached_prepared(stream)) {
             (DatabaseError::Rejected { .. }, Some(prepared)) => {
                 self.run_without_keys(stream, &prepared).await
             }

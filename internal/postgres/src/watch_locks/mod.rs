@@ -65,6 +65,12 @@ impl WatchLocks {
         }
     }
 
+    /// Adds the streams that the catalog has beyond those known here. Must be called before one of
+    /// them is listed.
+    pub fn add_streams(&self, catalog: &Catalog) {
+        self.shared.add_streams(catalog);
+    }
+
     /// Takes and releases locks until the server stops, while the listener proves that the
     /// connection to the database is a direct one and that the notification queue has room. One
     /// task calls `sink`; it must not block.

@@ -1,6 +1,6 @@
 //! The state that the watch locks and their holder share.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Instant;
 
 use tokio::sync::{Notify, watch};
@@ -36,21 +36,31 @@ pub(super) struct WatchLocksShared {
     pub(super) wake: Notify,
     /// True if there is a connection that can hold locks.
     pub(super) is_connected: watch::Sender<bool>,
-    /// All streams, indexed by their id.
-    streams: Vec<StreamLocks>,
+    /// All streams, indexed by their id. Held for a look-up, or while a reload adds some.
+    streams: RwLock<Vec<StreamLocks>>,
 }
 
 impl WatchLocksShared {
     pub(super) fn new(catalog: &Catalog) -> Self {
-        Self {
+        let shared = Self {
             table: Mutex::default(),
             wake: Notify::new(),
             is_connected: watch::Sender::new(false),
-            streams: catalog
-                .iter()
-                .map(|(_, stream)| StreamLocks::of(stream))
-                .collect(),
-        }
+            streams: RwLock::default(),
+        };
+        shared.add_streams(catalog);
+        shared
+    }
+
+    /// Adds the streams that the catalog has beyond those known here.
+    pub(super) fn add_streams(&self, catalog: &Catalog) {
+        let mut streams = self.streams.write().unwrap_or_else(PoisonError::into_inner);
+        let new = catalog.all_from(streams.len());
+        streams.extend(new.map(|(_, stream)| StreamLocks::of(stream)));
+    }
+
+    fn streams(&self) -> RwLockReadGuard<'_, Vec<StreamLocks>> {
+        self.streams.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, LockTable> {
@@ -60,7 +70,8 @@ impl WatchLocksShared {
     /// Returns the locks of the key of a topic, whatever its parameters are.
     pub(super) fn key_locks(&self, topic: &Topic) -> KeyLocks {
         let StreamId(index) = topic.stream;
-        let stream = self.streams.get(usize::from(index));
+        let streams = self.streams();
+        let stream = streams.get(usize::from(index));
         let name = stream.map_or("", |stream| &stream.name);
         KeyLocks {
             pair: lock_hash::lock_pair(name, topic.key.parts()),
@@ -83,7 +94,8 @@ impl WatchLocksShared {
             let is_complete = |gate: &u16| complete_gates.contains(gate);
             stream.looks_up_keys && stream.gate.as_ref().is_some_and(is_complete)
         };
-        let ids = (0..).map(StreamId).zip(&self.streams);
+        let streams = self.streams();
+        let ids = (0..).map(StreamId).zip(&*streams);
         let moving = ids.filter(|(_, stream)| looks_up(stream));
         let moving: Vec<_> = moving.map(|(id, _)| id).collect();
         let mut events = Vec::new();
