@@ -109,32 +109,29 @@ pub(super) struct EngineActor {
 impl EngineActor {
     pub(super) fn new(shared: Arc<EngineShared>, deps: EngineDeps) -> Self {
         let calendar = Calendar::new(&deps.catalog, deps.clock.now());
-        let typical_cost: Vec<_> = deps
-            .catalog
-            .iter()
-            .map(|_| TypicalCost::default())
-            .collect();
         let sleep_changes = shared.sleep.changes();
-        Self {
+        let mut actor = Self {
             metrics: Arc::clone(&shared.metrics),
             shared,
             calendar,
             database_health: DatabaseHealth::default(),
             statements: FuturesUnordered::new(),
             histories: FuturesUnordered::new(),
-            logged_long_history: vec![false; typical_cost.len()],
+            logged_long_history: Vec::new(),
             failure_log: FailureLog::default(),
-            slots: ReadSlots::new(typical_cost.len()),
+            slots: ReadSlots::new(0),
             running_solos: 0,
             next_sweep: monotonic_now() + deps.config.sweep,
             coverage: Coverage::default(),
             verification: VerificationRotation::default(),
-            typical_cost,
+            typical_cost: Vec::new(),
             sleep_changes,
             staleness: Staleness::Fresh,
             last_start: monotonic_now(),
             deps,
-        }
+        };
+        actor.add_new_streams();
+        actor
     }
 
     pub(super) async fn run(mut self) {
@@ -148,6 +145,7 @@ impl EngineActor {
     }
 
     fn handle_event(&mut self, event: EngineEvent) {
+        self.add_new_streams();
         match event {
             EngineEvent::Stop | EngineEvent::Woken => {}
             EngineEvent::ZonesRead(batch, zones) => self.on_zones(batch, zones),
@@ -162,6 +160,18 @@ impl EngineActor {
         self.start_transaction_query();
         self.start_reads();
         self.start_histories();
+    }
+
+    /// Adds the streams that a reload has brought.
+    fn add_new_streams(&mut self) {
+        let count = self.deps.catalog.id_count();
+        if count > self.typical_cost.len() {
+            let now = self.deps.clock.now();
+            self.calendar.add_streams(&self.deps.catalog, now);
+            self.slots.grow(count);
+            self.typical_cost.resize(count, TypicalCost::default());
+            self.logged_long_history.resize(count, false);
+        }
     }
 
     async fn next_event(&mut self) -> EngineEvent {

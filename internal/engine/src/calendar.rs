@@ -31,30 +31,31 @@ struct CalendarZone {
 
 impl Calendar {
     pub(super) fn new(catalog: &Catalog, now: Timestamp) -> Self {
-        let name = |rule: &ZoneRule| match rule {
-            ZoneRule::Fixed(name) | ZoneRule::Query { default: name, .. } => {
-                Arc::<str>::from(name.as_str())
-            }
-        };
-        let defaults = catalog
-            .iter()
-            .map(|(_, stream)| name(&stream.zone_rule))
-            .collect();
         let mut calendar = Self {
             database: TimeZoneDatabase::bundled(),
-            default_zones: defaults,
+            default_zones: Vec::new(),
             zones: IterMap::default(),
             zone_by_key: IterMap::default(),
         };
-        for name in calendar.default_zones.clone() {
-            if !calendar.load_zone(&name, now) {
-                tracing::warn!(zone = &*name, "unknown time zone; UTC is taken instead");
-                calendar
-                    .zones
-                    .insert(name, CalendarZone::new(TimeZone::UTC, now));
-            }
-        }
+        calendar.add_streams(catalog, now);
         calendar
+    }
+
+    /// Adds the streams that the catalog has beyond those known here.
+    pub(super) fn add_streams(&mut self, catalog: &Catalog, now: Timestamp) {
+        for (_, stream) in catalog.all_from(self.default_zones.len()) {
+            let name: Arc<str> = match &stream.zone_rule {
+                ZoneRule::Fixed(name) | ZoneRule::Query { default: name, .. } => {
+                    name.as_str().into()
+                }
+            };
+            if !self.load_zone(&name, now) {
+                tracing::warn!(zone = &*name, "unknown time zone; UTC is taken instead");
+                let utc = CalendarZone::new(TimeZone::UTC, now);
+                self.zones.insert(Arc::clone(&name), utc);
+            }
+            self.default_zones.push(name);
+        }
     }
 
     /// Loads a zone's rules. Returns `false` if the zone does not exist.
@@ -72,11 +73,9 @@ impl Calendar {
 
     /// Returns the current local day of a key.
     pub(super) fn today(&self, topic: &Topic, now: Timestamp) -> LocalDay {
-        let name = self
-            .zone_by_key
-            .get(&topic.without_params())
-            .unwrap_or(&self.default_zones[usize::from(topic.stream.0)]);
-        match self.zones.get(name) {
+        let own = self.zone_by_key.get(&topic.without_params());
+        let name = own.or_else(|| self.default_zones.get(usize::from(topic.stream.0)));
+        match name.and_then(|name| self.zones.get(name)) {
             Some(zone) => zone.day_at(now),
             None => LocalDay::at(now, &TimeZone::UTC),
         }

@@ -91,6 +91,17 @@ impl<W> DirtySet<W> {
         }
     }
 
+    /// Returns the number of streams.
+    pub(super) fn stream_count(&self) -> usize {
+        self.pacing.len()
+    }
+
+    /// Adds the stream with the next id.
+    pub(super) fn add_stream(&mut self, pacing: ReadPacing) {
+        self.ready.push(VecDeque::new());
+        self.pacing.push(pacing);
+    }
+
     /// Returns the pacing of a stream of the catalog.
     pub(super) fn pacing(&self, stream: StreamId) -> &ReadPacing {
         &self.pacing[usize::from(stream.0)]

@@ -73,33 +73,46 @@ impl Engine {
             .init_labels(["unavailable", "rejected", "broken"]);
         metrics.verifications.init_labels(VERIFICATION_RESULTS);
         metrics.histories.init_labels(HISTORY_RESULTS);
-        let names = catalog.iter().map(|(_, stream)| stream.name.clone());
-        metrics.stream_corrections.init_labels(names);
-        let pacing = catalog.iter().map(|(_, stream)| {
-            let pacing = config.pacing.clone();
-            match stream.interval {
-                Some(interval) => pacing.with_interval(interval),
-                None => pacing,
-            }
-        });
-        let dirty = DirtySet::new(pacing.collect());
         let state = Mutex::new(EngineState {
-            dirty,
+            dirty: DirtySet::new(Vec::new()),
             missed_changes: MissedChanges::default(),
-            moved: MovedKeys::new(catalog),
+            moved: MovedKeys::default(),
             history: HistoryQueue::new(config.history_statements),
         });
         let shared = EngineShared {
             state,
+            pacing: config.pacing.clone(),
             wake: Notify::new(),
             triggers_complete: AtomicBool::new(false),
             interest,
             sleep,
             metrics,
         };
-        Self {
+        let engine = Self {
             shared: Arc::new(shared),
+        };
+        engine.add_streams(catalog);
+        engine
+    }
+
+    /// Adds the streams that the catalog has beyond those known here. Must be called before one of
+    /// them is listed, because from then on it may have viewers.
+    pub fn add_streams(&self, catalog: &Catalog) {
+        let mut state = self.lock();
+        let first = state.dirty.stream_count();
+        for (_, stream) in catalog.all_from(first) {
+            let pacing = self.shared.pacing.clone();
+            state.dirty.add_stream(match stream.interval {
+                Some(interval) => pacing.with_interval(interval),
+                None => pacing,
+            });
         }
+        state.moved.add_streams(catalog, first);
+        drop(state);
+        let names = catalog.all_from(first).map(|(_, stream)| &stream.name);
+        let corrections = &self.shared.metrics.stream_corrections;
+        corrections.init_labels(names.cloned());
+        self.shared.wake.notify_one();
     }
 
     /// Returns this engine as an observer of the hub, which reports the topics that have viewers.

@@ -106,11 +106,10 @@ pub(super) struct MovedKeys {
     is_failing: bool,
 }
 
-impl MovedKeys {
-    pub(super) fn new(catalog: &Catalog) -> Self {
-        let looking_up = catalog.iter().filter(|(_, stream)| stream.looks_up_keys());
+impl Default for MovedKeys {
+    fn default() -> Self {
         Self {
-            watched: looking_up.map(|(id, _)| (id, 0)).collect(),
+            watched: BTreeMap::new(),
             new: Moved::new(),
             queried: None,
             generations: Vec::new(),
@@ -120,6 +119,15 @@ impl MovedKeys {
             pauses: Backoff::new(SHORTEST_PAUSE, LONGEST_PAUSE),
             is_failing: false,
         }
+    }
+}
+
+impl MovedKeys {
+    /// Adds the streams with an id from this number on, before one of them has a viewer.
+    pub(super) fn add_streams(&mut self, catalog: &Catalog, first: usize) {
+        let new = catalog.all_from(first);
+        let looking_up = new.filter(|(_, stream)| stream.looks_up_keys());
+        self.watched.extend(looking_up.map(|(id, _)| (id, 0)));
     }
 
     /// Adds a watched topic. Moves are not recorded while a stream has none, so its first topic

@@ -41,7 +41,8 @@ fn watched(now: Instant) -> MovedKeys {
         columns: Vec::new(),
     }];
     let catalog = Catalog::new(vec![Stream::test_stream("estadisticas", None), stream]);
-    let mut moved = MovedKeys::new(&catalog);
+    let mut moved = MovedKeys::default();
+    moved.add_streams(&catalog, 0);
     moved.watch(&key("0"), now);
     assert_eq!(query(&mut moved, &[], now), every_key());
     moved

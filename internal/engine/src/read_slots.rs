@@ -24,6 +24,11 @@ impl ReadSlots {
         Self(vec![Vec::new(); streams])
     }
 
+    /// Makes room for all streams with an id below this number.
+    pub(super) fn grow(&mut self, streams: usize) {
+        self.0.resize(streams.max(self.0.len()), Vec::new());
+    }
+
     pub(super) fn occupy(&mut self, stream: StreamId, now: Instant) {
         self.0[usize::from(stream.0)].push(now);
     }
@@ -38,7 +43,9 @@ impl ReadSlots {
 
     /// Returns whether a batch of the stream may start.
     pub(super) fn is_free(&self, stream: StreamId, now: Instant) -> bool {
-        let running = &self.0[usize::from(stream.0)];
+        let Some(running) = self.0.get(usize::from(stream.0)) else {
+            return true;
+        };
         running.len() < MAX_SLOTS
             && running
                 .iter()

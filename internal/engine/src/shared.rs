@@ -12,6 +12,7 @@ use tokio::sync::{Notify, oneshot};
 use crate::dirty_set::{DirtySet, MarkOutcome};
 use crate::hint_source::HintSource;
 use crate::history_queue::HistoryQueue;
+use crate::read_pacing::ReadPacing;
 use latido_base::ident::Topic;
 use latido_base::sleep::Sleep;
 use latido_hub::HistoryReply;
@@ -56,6 +57,8 @@ impl EngineState {
 }
 
 pub(super) struct EngineShared {
+    /// The pacing of streams that set no interval of their own.
+    pub(super) pacing: ReadPacing,
     /// The dirty set and the suspected missed changes. All sources of hints write it and the actor
     /// empties it. The lock is held for look-ups only.
     pub(super) state: Mutex<EngineState>,

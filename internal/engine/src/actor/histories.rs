@@ -36,7 +36,8 @@ impl EngineActor {
         loop {
             let batch = self.shared.lock().history.take_batch(now);
             let Some(batch) = batch else { return };
-            if self.deps.catalog.status(batch.stream).is_broken() {
+            let catalog = &self.deps.catalog;
+            if catalog.is_retired(batch.stream) || catalog.status(batch.stream).is_broken() {
                 self.shared.lock().history.finish(batch.stream);
                 self.count_histories("broken", batch.topics.len());
             } else {
@@ -46,6 +47,7 @@ impl EngineActor {
     }
 
     fn start_history(&mut self, batch: HistoryBatch<HistoryRequest>) {
+        self.add_new_streams();
         let stream = Arc::clone(self.deps.catalog.get(batch.stream));
         let mut topics = batch.topics.iter();
         let is_unknown = topics.any(|(topic, _)| self.calendar.lacks_zone(topic));

@@ -41,6 +41,10 @@ impl EngineActor {
             };
             drop(state);
             match batch {
+                // Its viewers are on their way to the stream that replaces it, or were told.
+                Some(batch) if self.deps.catalog.is_retired(batch.stream) => {
+                    self.finish_batch(batch, BatchOutcome::Done { is_slow: false }, now);
+                }
                 // No statement would work. The viewers are told, and all watched keys of the stream
                 // are marked when it works again.
                 Some(batch) if self.deps.catalog.status(batch.stream).is_broken() => {
@@ -60,6 +64,7 @@ impl EngineActor {
     }
 
     pub(super) fn start_batch(&mut self, batch: ReadBatch<ReadWaiter>) {
+        self.add_new_streams();
         if batch.is_solo {
             self.running_solos += 1;
         } else {
@@ -137,6 +142,11 @@ impl EngineActor {
                 self.publish_rows(&mut batch, rows, now);
                 self.database_health.record_success();
                 BatchOutcome::Done { is_slow: slow }
+            }
+            Err(ReadError::Rejected(_) | ReadError::Broken(_))
+                if self.deps.catalog.is_retired(batch.stream) =>
+            {
+                BatchOutcome::Done { is_slow: false }
             }
             Err(error) => self.record_failure(&batch, &error, now),
         };
