@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::rooms::HubRooms;
+use tokio::sync::watch;
 
 use crate::frame::{PublishOutcome, RoomId, VersionedFrame};
 use crate::history::HistoryReply;
@@ -10,7 +11,7 @@ use crate::observer::WatchObserver;
 use crate::param_sets::TooManyParamSets;
 use crate::pending_frames::{ShardFrames, ShardFramesId};
 use crate::room_stats::RoomStats;
-use latido_base::ident::{Channel, Topic};
+use latido_base::ident::{Channel, StreamId, Topic};
 use latido_protocol::{Frame, Staleness, native};
 use latido_stream::{Catalog, StreamRow};
 
@@ -19,6 +20,8 @@ pub struct Hub {
     catalog: Arc<Catalog>,
     pub(super) observer: Box<dyn WatchObserver>,
     rooms: Mutex<HubRooms>,
+    /// The number of times that the streams were replaced.
+    reloads: watch::Sender<u64>,
 }
 
 impl std::fmt::Debug for Hub {
@@ -46,6 +49,7 @@ impl Hub {
             catalog,
             observer,
             rooms: Mutex::default(),
+            reloads: watch::Sender::new(0),
         }
     }
 
@@ -53,8 +57,13 @@ impl Hub {
     /// has none.
     #[must_use]
     pub fn with_param_sets_per_key(self, limit: u32) -> Self {
-        self.lock().param_sets.limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        self.set_param_sets_per_key(limit);
         self
+    }
+
+    /// Sets the limit of the choices of parameters of one key. A key that has more keeps them.
+    pub fn set_param_sets_per_key(&self, limit: u32) {
+        self.lock().param_sets.limit = usize::try_from(limit).unwrap_or(usize::MAX);
     }
 
     /// Registers a shard. The hub calls `wake`, from any thread, when the shard's pending frames
@@ -97,7 +106,11 @@ impl Hub {
     /// Compares a row with the topic's last snapshot. If it differs, the row gets a version and is
     /// handed to every viewer.
     pub fn publish(&self, topic: &Topic, row: &StreamRow) -> PublishOutcome {
-        self.lock().publish(topic, row, |channel, snapshot| {
+        let mut rooms = self.lock();
+        if self.catalog.is_retired(topic.stream) {
+            return PublishOutcome::Unwatched;
+        }
+        rooms.publish(topic, row, |channel, snapshot| {
             self.encode(channel, snapshot)
         })
     }
@@ -105,7 +118,27 @@ impl Hub {
     /// Tells the topic's viewers that it cannot be read, since `since_s` (Unix seconds). Repeating it
     /// sends nothing. The next published row ends the state. Returns `true` if viewers were told.
     pub fn set_unreadable(&self, topic: &Topic, since_s: i64) -> bool {
-        self.lock().set_unreadable(topic, since_s)
+        let mut rooms = self.lock();
+        !self.catalog.is_retired(topic.stream) && rooms.set_unreadable(topic, since_s)
+    }
+
+    /// Lists these streams of the catalog from now on. Every viewer of a stream that is not among
+    /// them goes over to the one that has its name, or leaves.
+    pub fn replace_streams(&self, listed: Vec<StreamId>) {
+        // Under the lock: no frame of a retired stream comes after its last version was taken, and
+        // none of a new one before.
+        let mut rooms = self.lock();
+        self.catalog.list(listed);
+        rooms.retire(|stream| self.catalog.is_retired(stream));
+        rooms.retry_subscriptions();
+        drop(rooms);
+        self.reloads.send_modify(|reloads| *reloads += 1);
+    }
+
+    /// Returns a receiver that changes whenever streams were replaced. A viewer that is no
+    /// connection of a shard must have it before it resolves its channel.
+    pub fn reloads(&self) -> watch::Receiver<u64> {
+        self.reloads.subscribe()
     }
 
     /// Makes every shard try again the subscriptions that wait for a stream, because a stream works

@@ -19,7 +19,7 @@ pub struct PendingFrames {
     pub frames: IterMap<RoomId, VersionedFrame>,
     /// The newest status frame, which goes to every session.
     pub status: Option<Frame>,
-    /// True if a stream works now, so that subscriptions that wait for one must be tried again.
+    /// True if a stream works now, or was replaced, so that subscriptions must be tried again.
     pub retries_subscriptions: bool,
 }
 

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use crate::frame::{FrameContent, PublishOutcome, RoomId, VersionedFrame};
 use crate::param_sets::{ParamSets, TooManyParamSets};
 use crate::pending_frames::{ShardFrames, ShardFramesId};
-use latido_base::ident::{Channel, Topic, Version};
+use latido_base::ident::{Channel, StreamId, Topic, Version};
 use latido_protocol::{Frame, Staleness, native};
 use latido_stream::{SYSTEM_STREAM, Snapshot, StreamRow};
 
@@ -47,7 +47,8 @@ impl TopicState {
 pub(super) struct HubRooms {
     pub(super) topics: HashMap<Topic, TopicState>,
     pub(super) rooms: HashMap<RoomId, HubRoom>,
-    by_name: HashMap<Arc<str>, RoomId>,
+    /// Two streams have the same channels while one replaces the other.
+    by_name: HashMap<(StreamId, Arc<str>), RoomId>,
     pub(super) param_sets: ParamSets,
     shards: Vec<ShardFrames>,
     next_id: u64,
@@ -92,7 +93,8 @@ impl HubRooms {
         channel: &Channel,
         shard: Option<ShardFramesId>,
     ) -> Result<(RoomId, bool), TooManyParamSets> {
-        let id = match self.by_name.get(&channel.name) {
+        let name = (channel.topic.stream, Arc::clone(&channel.name));
+        let id = match self.by_name.get(&name) {
             Some(id) => *id,
             None => self.open_room(channel)?,
         };
@@ -128,7 +130,8 @@ impl HubRooms {
             viewers: 0,
         };
         self.rooms.insert(id, room);
-        self.by_name.insert(Arc::clone(&channel.name), id);
+        let name = (channel.topic.stream, Arc::clone(&channel.name));
+        self.by_name.insert(name, id);
         self.topics
             .entry(channel.topic.clone())
             .or_default()
@@ -155,7 +158,8 @@ impl HubRooms {
             return None;
         }
         let room = self.rooms.remove(&id)?;
-        self.by_name.remove(&room.channel.name);
+        let name = Arc::clone(&room.channel.name);
+        self.by_name.remove(&(room.channel.topic.stream, name));
         let topic = self.topics.get_mut(&room.channel.topic)?;
         topic.rooms.retain(|r| *r != id);
         if !topic.rooms.is_empty() {
@@ -293,6 +297,17 @@ impl HubRooms {
             }
             room.latest_frame = Some(versioned);
         }
+    }
+
+    /// Makes the topics of all other streams continue after the versions of these, which get no new
+    /// frame: a client must never see the versions of a channel fall.
+    pub(super) fn retire(&mut self, is_retired: impl Fn(StreamId) -> bool) {
+        let retired = self
+            .topics
+            .iter()
+            .filter(|(topic, _)| is_retired(topic.stream));
+        let versions = retired.map(|(_, state)| state.last_version(Version::default()));
+        self.retired_version = versions.fold(self.retired_version, Version::max);
     }
 
     /// Makes every shard try again the subscriptions that wait for a stream to work.

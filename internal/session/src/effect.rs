@@ -21,6 +21,8 @@ pub enum SessionEffect {
     Resend(Arc<str>, RoomPosition),
     /// Cancel the subscription and reply.
     Unsubscribe(Arc<str>, RoomPosition),
+    /// Cancel the subscription without a reply, because another effect follows.
+    Leave(RoomPosition),
     /// Check in the database whether this user may read the channel. The result comes back through
     /// [`Session::on_permission`](crate::Session::on_permission).
     CheckPermission(Channel),

@@ -11,6 +11,8 @@ mod room_membership;
 mod session;
 mod session_context;
 mod settings;
+mod shared_limits;
+mod stream_replacement;
 mod subscription;
 
 pub use close::CloseReason;
@@ -20,3 +22,4 @@ pub use rate_limit::{MessageRateLimit, RateDecision, message_cost};
 pub use session::Session;
 pub use session_context::SessionContext;
 pub use settings::VARIABLES;
+pub use shared_limits::SharedLimits;

@@ -56,6 +56,8 @@ impl MessageRateLimit {
             self.refilled_s = now_s;
             self.level = whole(rate.refill(self.level.max(0).into(), elapsed));
         }
+        // The limit may have been lowered.
+        self.level = self.level.min(burst_size(limits));
         let was_allowed = self.level >= 0;
         self.level = self
             .level

@@ -89,7 +89,7 @@ impl Session {
         }
     }
 
-    fn subscribe(
+    pub(super) fn subscribe(
         &mut self,
         name: String,
         wants_history: bool,

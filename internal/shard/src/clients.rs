@@ -116,6 +116,13 @@ impl ShardWorker {
                 (AsyncResponse::History(name, result), Some(_)) => {
                     return worker.on_history(slot, client, &name, result);
                 }
+                (AsyncResponse::Permission(_, channel, _), Some(native))
+                    if worker.deps.context.catalog.is_retired(channel.topic.stream) =>
+                {
+                    let context = &worker.deps.context;
+                    let effect = native.on_outdated_permission(&channel.name, context);
+                    effect.into_iter().collect()
+                }
                 (AsyncResponse::Permission(subject, channel, answer), Some(native)) => {
                     if is_outdated(&worker.deps.context, native, &subject, &channel, answer) {
                         return;

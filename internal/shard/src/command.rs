@@ -11,7 +11,7 @@ use crate::upgraded_connection::UpgradedConnection;
 use latido_admission::PendingConnection;
 use latido_auth::PermissionSubject;
 use latido_base::ident::Channel;
-use latido_session::PermissionAnswer;
+use latido_session::{PermissionAnswer, SessionLimits};
 
 /// The inbox of a shard.
 pub(super) type ShardInbox = Inbox<ShardCommand>;
@@ -33,6 +33,8 @@ pub(super) enum ShardCommand {
     },
     /// Closes every client, spread over this number of milliseconds.
     Shutdown { spread_ms: u64 },
+    /// Applies other limits to the clients.
+    SetLimits(SessionLimits),
     /// Handles a request from an administrator.
     Admin(Box<AdminRequest>),
     /// Ends the thread now.

@@ -148,6 +148,7 @@ impl ShardWorker {
                     Duration::from_millis(spread_ms),
                 ));
             }
+            ShardCommand::SetLimits(limits) => self.deps.context.limits = limits,
             ShardCommand::Admin(request) => self.handle_admin(*request),
             ShardCommand::Stop => self.is_stopping = true,
         }

@@ -121,6 +121,7 @@ impl ShardWorker {
                 self.leave_room(slot, client, position);
                 self.reply(slot, client, &ServerReply::Unsubscribed(name));
             }
+            SessionEffect::Leave(position) => self.leave_room(slot, client, position),
             SessionEffect::CheckPermission(channel) => {
                 let Some(session) = client.session() else {
                     return;
@@ -192,7 +193,7 @@ impl ShardWorker {
             Ok(subscribed) => subscribed,
             Err(limit) => return self.refuse(slot, client, channel, limit),
         };
-        let index = self.rooms.get_or_create(subscribed.room, &channel.name);
+        let index = self.rooms.get_or_create(subscribed.room, channel);
         let Some(room) = self.rooms.get_mut(index) else {
             return;
         };

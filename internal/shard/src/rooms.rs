@@ -1,8 +1,8 @@
 //! The rooms of a shard: the members of each, and the progress of its newest frame.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
+use latido_base::ident::{Channel, StreamId};
 use latido_hub::{FrameContent, RoomId, VersionedFrame};
 use latido_protocol::{Frame, Staleness, native};
 use latido_session::RoomPosition;
@@ -101,8 +101,8 @@ pub(super) struct MemberFrame<'a> {
 #[derive(Debug)]
 pub(super) struct ShardRoom {
     pub(super) id: RoomId,
-    /// The name of the channel.
-    name: Arc<str>,
+    /// The channel.
+    channel: Channel,
     pub(super) members: Vec<ShardMember>,
     pub(super) latest: Option<VersionedFrame>,
     /// The newest frame with the status that follows it, encoded when it is first needed.
@@ -135,6 +135,11 @@ impl ShardRoom {
         true
     }
 
+    /// Returns the stream of the channel.
+    pub(super) fn stream(&self) -> StreamId {
+        self.channel.topic.stream
+    }
+
     /// Returns the newest frame for the member at this index, and records that the member gets it.
     pub(super) fn take_frame(&mut self, index: usize) -> Option<MemberFrame<'_>> {
         let latest = self.latest.as_ref()?;
@@ -144,7 +149,7 @@ impl ShardRoom {
             None => (&latest.frame, 1),
             Some(staleness) => {
                 let encode = || {
-                    let status = native::encode_channel_staleness(&self.name, staleness);
+                    let status = native::encode_channel_staleness(&self.channel.name, staleness);
                     Frame::joined([latest.frame.payload(), status.payload()])
                 };
                 (&*self.latest_with_status.get_or_insert_with(encode), 2)
@@ -162,7 +167,7 @@ impl ShardRoom {
     /// all.
     pub(super) fn parting_frame(&self, index: usize) -> Option<Frame> {
         let member = self.members.get(index)?;
-        let fresh = || native::encode_channel_staleness(&self.name, Staleness::Fresh);
+        let fresh = || native::encode_channel_staleness(&self.channel.name, Staleness::Fresh);
         member.has_old_numbers().then(fresh)
     }
 
@@ -197,6 +202,10 @@ pub(super) struct ShardRooms {
 }
 
 impl ShardRooms {
+    pub(super) fn get(&self, index: u32) -> Option<&ShardRoom> {
+        self.rooms.get(usize::try_from(index).ok()?)?.as_ref()
+    }
+
     pub(super) fn get_mut(&mut self, index: u32) -> Option<&mut ShardRoom> {
         self.rooms.get_mut(usize::try_from(index).ok()?)?.as_mut()
     }
@@ -207,13 +216,13 @@ impl ShardRooms {
     }
 
     /// Returns the index of a room, and creates the room if necessary.
-    pub(super) fn get_or_create(&mut self, id: RoomId, name: &Arc<str>) -> u32 {
+    pub(super) fn get_or_create(&mut self, id: RoomId, channel: &Channel) -> u32 {
         if let Some(index) = self.find(id) {
             return index;
         }
         let room = ShardRoom {
             id,
-            name: Arc::clone(name),
+            channel: channel.clone(),
             members: Vec::new(),
             latest: None,
             latest_with_status: None,

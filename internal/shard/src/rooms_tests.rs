@@ -1,7 +1,9 @@
 //! Tests of rooms and their members.
 
+use std::sync::Arc;
+
 use super::*;
-use latido_base::ident::{Topic, Version};
+use latido_base::ident::{Key, Topic, Version};
 use latido_hub::{Hub, WatchObserver};
 use latido_stream::{Catalog, KeyType, Stream};
 
@@ -37,6 +39,16 @@ fn test_room_id() -> RoomId {
         .room
 }
 
+fn test_channel() -> Channel {
+    Channel {
+        name: "estadisticas:1".into(),
+        topic: Topic {
+            stream: StreamId(0),
+            key: Key::from_canonical("1"),
+        },
+    }
+}
+
 fn frame(version: u64) -> VersionedFrame {
     VersionedFrame {
         version: Version(version),
@@ -52,7 +64,7 @@ fn member_joining_during_a_broadcast_does_not_hide_others() {
     let id = test_room_id();
     for (before, looked) in (0..4).flat_map(|before| (0..4).map(move |looked| (before, looked))) {
         let mut rooms = ShardRooms::default();
-        let index = rooms.get_or_create(id, &"estadisticas:1".into());
+        let index = rooms.get_or_create(id, &test_channel());
         assert!((0..4).all(|slot| rooms.add_member(index, slot).is_some()));
         let room = rooms.get_mut(index).unwrap();
         room.cursor = before;
@@ -77,7 +89,7 @@ fn member_moving_during_a_broadcast_is_still_examined() {
     let id = test_room_id();
     for freed in 0..4 {
         let mut rooms = ShardRooms::default();
-        let index = rooms.get_or_create(id, &"estadisticas:1".into());
+        let index = rooms.get_or_create(id, &test_channel());
         let seats: Vec<_> = (0..4)
             .map(|slot| rooms.add_member(index, slot).unwrap())
             .collect();
@@ -115,7 +127,7 @@ fn taken(room: &mut ShardRoom, index: usize) -> String {
 #[test]
 fn status_comes_to_members_with_numbers_and_is_always_taken_back() {
     let mut rooms = ShardRooms::default();
-    let index = rooms.get_or_create(test_room_id(), &"estadisticas:1".into());
+    let index = rooms.get_or_create(test_room_id(), &test_channel());
     assert!((0..2).all(|slot| rooms.add_member(index, slot).is_some()));
     let room = rooms.get_mut(index).unwrap();
     room.set_latest(frame(1));

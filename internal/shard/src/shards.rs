@@ -22,7 +22,7 @@ use crate::worker::ShardWorker;
 use crate::{async_requests, inbox};
 use latido_admission::PendingConnection;
 use latido_protocol::ErrorCode;
-use latido_session::CloseReason;
+use latido_session::{CloseReason, SessionLimits};
 
 /// The handle to all shards of a server.
 #[derive(Debug)]
@@ -118,6 +118,14 @@ impl Shards {
             .put(ShardCommand::AddPending(Box::new((connection, context))))
             .into_iter()
             .for_each(reject_after_stop);
+    }
+
+    /// Applies other limits to the clients of the native protocol. Connections keep their size of a
+    /// message, and those of apps all of their limits.
+    pub fn set_limits(&self, limits: SessionLimits) {
+        for shard in &self.shards {
+            shard.inbox.put(ShardCommand::SetLimits(limits));
+        }
     }
 
     /// Closes every client, in batches spread over `spread`, and waits for them for at most
