@@ -4,7 +4,7 @@
 //! "123"` would never expire, and a half-understood grant would be a guess.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use serde::Deserialize;
 use serde::de::{self, MapAccess, Visitor};
@@ -69,11 +69,33 @@ impl<'de> Deserialize<'de> for ClaimSet {
 pub(super) struct ClaimRules {
     issuer: Option<String>,
     audience: Option<String>,
-    /// The names of claims that grant keys.
-    key_fields: Vec<Arc<str>>,
+    /// What the streams take of a token. Held while a token is read, or for a swap. Clones share it.
+    stream_claims: Arc<RwLock<StreamClaims>>,
     user_claims: &'static [&'static str],
     session_claims: &'static [&'static str],
-    keeps_claims: bool,
+}
+
+/// The claims that the streams take.
+#[derive(Debug)]
+struct StreamClaims {
+    /// The names of claims that grant keys.
+    key_fields: Vec<Arc<str>>,
+    /// True if principals keep all claims.
+    are_kept: bool,
+}
+
+impl StreamClaims {
+    fn new(key_fields: &[String], are_kept: bool) -> Self {
+        let mut key_fields: Vec<Arc<str>> = key_fields.iter().map(|f| f.as_str().into()).collect();
+        key_fields.push(NEGOCIO.into());
+        key_fields.sort();
+        key_fields.dedup();
+        key_fields.retain(|field| !RESERVED_CLAIMS.contains(&&**field));
+        Self {
+            key_fields,
+            are_kept,
+        }
+    }
 }
 
 impl ClaimRules {
@@ -82,25 +104,26 @@ impl ClaimRules {
         audience: Option<String>,
         key_fields: &[String],
     ) -> Self {
-        let mut key_fields: Vec<Arc<str>> = key_fields.iter().map(|f| f.as_str().into()).collect();
-        key_fields.push(NEGOCIO.into());
-        key_fields.sort();
-        key_fields.dedup();
-        key_fields.retain(|field| !RESERVED_CLAIMS.contains(&&**field));
+        let stream_claims = StreamClaims::new(key_fields, false);
         Self {
             issuer,
             audience,
-            key_fields,
+            stream_claims: Arc::new(RwLock::new(stream_claims)),
             user_claims: &USER_CLAIMS,
             session_claims: &[],
-            keeps_claims: false,
         }
     }
 
-    /// Sets whether principals keep all claims of their tokens.
-    pub(super) fn keeping_claims(mut self, keeps_claims: bool) -> Self {
-        self.keeps_claims = keeps_claims;
-        self
+    /// Sets which claims grant keys, and whether principals keep all claims of their tokens.
+    pub(super) fn set_stream_claims(&self, key_fields: &[String], keeps_claims: bool) {
+        let claims = StreamClaims::new(key_fields, keeps_claims);
+        let current = self.stream_claims.write();
+        *current.unwrap_or_else(PoisonError::into_inner) = claims;
+    }
+
+    fn stream_claims(&self) -> RwLockReadGuard<'_, StreamClaims> {
+        let current = self.stream_claims.read();
+        current.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Sets other claims for the user's id (unless `user` is empty) and for the session.
@@ -159,14 +182,16 @@ impl ClaimRules {
         let expires_at_s = check_times(claims, now_s)?;
         self.check_issuer(claims)?;
         self.check_audience(claims)?;
-        let grants = Grants::new(self.granted_keys(claims)?, channels(claims)?);
+        let stream_claims = self.stream_claims();
+        let granted = granted_keys(&stream_claims.key_fields, claims)?;
+        let grants = Grants::new(granted, channels(claims)?);
         let principal = Principal::new(
             user(claims, user_claims)?,
             expires_at_s,
             role(claims)?,
             grants,
         );
-        let principal = match self.keeps_claims {
+        let principal = match stream_claims.are_kept {
             true => principal.with_claims(claims),
             false => principal,
         };
@@ -208,28 +233,31 @@ impl ClaimRules {
             _ => Ok(()),
         }
     }
+}
 
-    fn granted_keys(&self, claims: &Map<String, Value>) -> Result<KeysByField, TokenError> {
-        let mut granted = Vec::new();
-        for field in &self.key_fields {
-            let mut keys = match claims.get(&**field) {
-                None => Vec::new(),
-                // This claim names one business by contract; several belong in `negocios`.
-                Some(Value::Array(_)) if **field == *NEGOCIO => {
-                    return Err(invalid_claim(field, EXPECTED_ID));
-                }
-                Some(Value::Array(all)) => parse_ids(field, all)?,
-                Some(one) => vec![parse_id(field, one)?],
-            };
-            if **field == *NEGOCIO {
-                keys.extend(negocios(claims)?);
+fn granted_keys(
+    key_fields: &[Arc<str>],
+    claims: &Map<String, Value>,
+) -> Result<KeysByField, TokenError> {
+    let mut granted = Vec::new();
+    for field in key_fields {
+        let mut keys = match claims.get(&**field) {
+            None => Vec::new(),
+            // This claim names one business by contract; several belong in `negocios`.
+            Some(Value::Array(_)) if **field == *NEGOCIO => {
+                return Err(invalid_claim(field, EXPECTED_ID));
             }
-            if !keys.is_empty() {
-                granted.push((Arc::clone(field), keys));
-            }
+            Some(Value::Array(all)) => parse_ids(field, all)?,
+            Some(one) => vec![parse_id(field, one)?],
+        };
+        if **field == *NEGOCIO {
+            keys.extend(negocios(claims)?);
         }
-        Ok(granted)
+        if !keys.is_empty() {
+            granted.push((Arc::clone(field), keys));
+        }
     }
+    Ok(granted)
 }
 
 /// Checks `exp`, `nbf` and the type of `iat`, and returns `exp`.

@@ -106,7 +106,7 @@ impl Verifier {
             &config.key_fields,
         );
         let rules = rules.with_claim_names(config.user_claims, config.session_claims);
-        let rules = rules.keeping_claims(config.keeps_claims);
+        rules.set_stream_claims(&config.key_fields, config.keeps_claims);
         Ok(Self {
             keys: keys.into(),
             jwks,
@@ -125,6 +125,12 @@ impl Verifier {
             invalid_limit: Arc::clone(&other.invalid_limit),
             ..self
         }
+    }
+
+    /// Sets which claims grant keys, and whether principals keep all claims, for tokens that are
+    /// verified from now on; see [`Config::key_fields`] and [`Config::keeps_claims`].
+    pub fn set_stream_claims(&self, key_fields: &[String], keeps_claims: bool) {
+        self.rules.set_stream_claims(key_fields, keeps_claims);
     }
 
     /// Starts the tasks that query the issuer for its key set and about revoked tokens, if
