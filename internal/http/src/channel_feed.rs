@@ -5,12 +5,14 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 use crate::authenticate::{ReadRequest, subscribe};
 use crate::error::ApiError;
 use crate::history::{HistoryResult, PendingHistory};
 use crate::state::ServerState;
 use latido_auth::PermissionLease;
-use latido_base::ident::Channel;
+use latido_base::ident::{Channel, StreamId};
 use latido_hub::{AsyncSubscriber, SubscriberEvent};
 use latido_stream::ChannelError;
 
@@ -22,6 +24,8 @@ pub(super) struct ChannelFeed {
     state: Arc<ServerState>,
     request: ReadRequest,
     source: Source,
+    /// Changes when streams were replaced.
+    reloads: watch::Receiver<u64>,
 }
 
 /// The origin of a channel's events.
@@ -29,7 +33,10 @@ enum Source {
     /// It is unknown whether the client may read the channel. The stream is held, since an
     /// `EventSource` gives up for ever after a 503.
     Held { is_told: bool },
+    /// The stream was replaced or removed, and the rights to the channel must be checked again.
+    Replaced,
     Open {
+        stream: StreamId,
         event: String,
         watcher: AsyncSubscriber,
         /// The history, which comes before the first frame.
@@ -64,6 +71,7 @@ impl ChannelFeed {
         state: &Arc<ServerState>,
         request: ReadRequest,
     ) -> Result<Self, ApiError> {
+        let reloads = state.hub.reloads();
         let source = match request.authorize(state).await {
             Ok(channel) => Source::open(state, &request, &channel)?,
             Err(error) if error.is_temporary() => Source::Held { is_told: false },
@@ -73,6 +81,7 @@ impl ChannelFeed {
             state: Arc::clone(state),
             request,
             source,
+            reloads,
         })
     }
 
@@ -94,31 +103,72 @@ impl ChannelFeed {
 
     /// Waits for the next update. Cancel-safe.
     pub(super) async fn next(&mut self) -> FeedUpdate {
-        match &mut self.source {
-            Source::Open {
-                event,
-                watcher,
-                history,
-                withdrawn,
-            } => tokio::select! {
-                biased;
-                () = withdrawn => FeedUpdate::Withdrawn,
-                result = pending_history(history) => FeedUpdate::History(result),
-                update = watcher.next(), if history.is_none() => {
-                    FeedUpdate::Event(event.clone(), update)
+        loop {
+            let update = match &mut self.source {
+                Source::Open { .. } => self.next_of_open().await,
+                Source::Replaced => self.follow_replacement().await,
+                Source::Held { is_told } if !*is_told => {
+                    *is_told = true;
+                    Some(FeedUpdate::Held)
                 }
-            },
-            Source::Held { is_told } if !*is_told => {
-                *is_told = true;
-                FeedUpdate::Held
+                Source::Held { .. } => Some(match self.retry().await {
+                    Ok(source) => {
+                        self.source = source;
+                        FeedUpdate::Opened
+                    }
+                    Err(error) => FeedUpdate::Refused(error),
+                }),
+            };
+            if let Some(update) = update {
+                return update;
             }
-            Source::Held { .. } => match self.retry().await {
-                Ok(source) => {
-                    self.source = source;
-                    FeedUpdate::Opened
-                }
-                Err(error) => FeedUpdate::Refused(error),
-            },
+        }
+    }
+
+    /// Waits for the next update of an open channel. Returns `None` if streams were replaced.
+    async fn next_of_open(&mut self) -> Option<FeedUpdate> {
+        let Source::Open {
+            stream,
+            event,
+            watcher,
+            history,
+            withdrawn,
+        } = &mut self.source
+        else {
+            return None;
+        };
+        tokio::select! {
+            biased;
+            Ok(()) = self.reloads.changed() => {}
+            () = withdrawn => return Some(FeedUpdate::Withdrawn),
+            result = pending_history(history) => return Some(FeedUpdate::History(result)),
+            update = watcher.next(), if history.is_none() => {
+                return Some(FeedUpdate::Event(event.clone(), update));
+            }
+        }
+        if self.state.catalog.is_retired(*stream) {
+            if history.is_none() {
+                // The client has it.
+                self.request.history = None;
+            }
+            self.source = Source::Replaced;
+        }
+        None
+    }
+
+    /// Follows the stream that has the channel's name now. Returns `None` if that begins.
+    async fn follow_replacement(&mut self) -> Option<FeedUpdate> {
+        let source = match self.request.authorize(&self.state).await {
+            Ok(channel) => Source::open(&self.state, &self.request, &channel),
+            Err(error) if error.is_temporary() => Ok(Source::Held { is_told: false }),
+            Err(error) => Err(error),
+        };
+        match source {
+            Ok(source) => {
+                self.source = source;
+                None
+            }
+            Err(error) => Some(FeedUpdate::Refused(error)),
         }
     }
 
@@ -145,6 +195,7 @@ impl Source {
         let catalog = &state.catalog;
         let lease = state.policy.lease(&request.principal, catalog, channel);
         Ok(Self::Open {
+            stream: channel.topic.stream,
             event: catalog.get(channel.topic.stream).event.clone(),
             watcher,
             history: request

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use futures_util::FutureExt as _;
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use tokio::sync::watch;
 use tokio::time::timeout;
 use warp::http::header::{CACHE_CONTROL, ETAG, HeaderName, IF_NONE_MATCH, VARY};
 use warp::http::{HeaderValue, StatusCode};
@@ -16,7 +17,8 @@ use crate::history::{HistoryError, HistoryResult, HistoryTurns};
 use crate::response::{Response, json_response};
 use crate::state::ServerState;
 use latido_admission::RequestHead;
-use latido_hub::{SubscriberEvent, Unreadable, VersionedFrame};
+use latido_base::ident::Channel;
+use latido_hub::{AsyncSubscriber, SubscriberEvent, Unreadable, VersionedFrame};
 use latido_protocol::native::UNREADABLE_MESSAGE;
 use latido_protocol::{ErrorCode, Frame};
 
@@ -37,21 +39,48 @@ pub(super) async fn serve_snapshot(
         principal,
         history: None,
     };
+    let reloads = state.hub.reloads();
     let channel = request.authorize(&state).await?;
-    let mut watcher = subscribe(&state, &channel)?;
+    let watcher = subscribe(&state, &channel)?;
     if let Some(turns) = history {
         return serve_history(turns.read(&state, &channel).await);
     }
-    let unavailable = |message| ApiError::unavailable("unavailable", message, RETRY_SOON);
-    let newest = timeout(state.config.answer_timeout, watcher.next_readable_frame())
+    let newest = newest_frame(&state, &request, (channel, watcher), reloads);
+    let (newest, mut watcher) = timeout(state.config.answer_timeout, newest)
         .await
-        .map_err(|_| unavailable("the statistics could not be read in time; ask again"))?
-        .map_err(|Unreadable| unavailable(UNREADABLE_MESSAGE))?;
+        .map_err(|_| unavailable("the statistics could not be read in time; ask again"))??;
     let stale = matches!(
         watcher.next().now_or_never(),
         Some(SubscriberEvent::Status(_))
     );
     Ok(build_response(&newest, &head, stale))
+}
+
+fn unavailable(message: &'static str) -> ApiError {
+    ApiError::unavailable("unavailable", message, RETRY_SOON)
+}
+
+/// Waits for the newest frame of a channel. If its stream is replaced meanwhile, follows the one that
+/// has its name then.
+async fn newest_frame(
+    state: &ServerState,
+    request: &ReadRequest,
+    (mut channel, mut watcher): (Channel, AsyncSubscriber),
+    mut reloads: watch::Receiver<u64>,
+) -> Result<(VersionedFrame, AsyncSubscriber), ApiError> {
+    loop {
+        tokio::select! {
+            newest = watcher.next_readable_frame() => {
+                let newest = newest.map_err(|Unreadable| unavailable(UNREADABLE_MESSAGE))?;
+                return Ok((newest, watcher));
+            }
+            Ok(()) = reloads.changed() => {}
+        }
+        if state.catalog.is_retired(channel.topic.stream) {
+            channel = request.authorize(state).await?;
+            watcher = subscribe(state, &channel)?;
+        }
+    }
 }
 
 /// Answers with the rows of a history.

@@ -48,27 +48,32 @@ pub(crate) fn stream(zone: &str) -> Stream {
     }
 }
 
-/// Watches the stream's row and passes each new row to the service.
+/// Watches the stream's row and passes each new row to the service. Follows the stream that has the
+/// name when another configuration is taken up.
 pub(super) async fn watch_stats(office: Arc<ModuleService>, hub: Arc<Hub>, catalog: Arc<Catalog>) {
     if catalog.find(STATS_STREAM).is_none() {
         return;
     }
     let name = format!("{STATS_STREAM}:{STATS_KEY}");
-    let channel = loop {
-        match catalog.resolve(&name) {
-            Ok(channel) => break channel,
-            Err(_) => sleep(RESOLVE_RETRY_PAUSE).await,
-        }
-    };
-    // The stream has no parameters, and so no limit of their choices.
-    let Ok(mut subscriber) = hub.subscribe_async(&channel) else {
-        return;
-    };
+    let mut reloads = hub.reloads();
     loop {
-        let frame = subscriber.next_frame().await;
-        let message: Value = serde_json::from_str(frame.frame.payload()).unwrap_or_default();
-        if let Some(data) = message.get("data") {
-            office.on_stats_row(data.clone());
+        let Ok(channel) = catalog.resolve(&name) else {
+            sleep(RESOLVE_RETRY_PAUSE).await;
+            continue;
+        };
+        // The stream has no parameters, and so no limit of their choices.
+        let Ok(mut subscriber) = hub.subscribe_async(&channel) else {
+            return;
+        };
+        while !catalog.is_retired(channel.topic.stream) {
+            let frame = tokio::select! {
+                frame = subscriber.next_frame() => frame,
+                Ok(()) = reloads.changed() => continue,
+            };
+            let message: Value = serde_json::from_str(frame.frame.payload()).unwrap_or_default();
+            if let Some(data) = message.get("data") {
+                office.on_stats_row(data.clone());
+            }
         }
     }
 }
