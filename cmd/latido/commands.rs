@@ -12,10 +12,11 @@ use latido_telemetry as telemetry;
 use crate::output::{print, print_next, print_note};
 
 /// Runs `latido serve` until the server stops.
-pub(crate) fn serve(settings: Settings) -> anyhow::Result<()> {
+pub(crate) fn serve(settings: Settings, source: app::ReloadSource) -> anyhow::Result<()> {
     start_logs(&settings);
     block_on(app::serve(
         settings,
+        source,
         |address| tracing::info!(%address, "listening"),
     ))
 }

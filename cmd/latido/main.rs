@@ -20,6 +20,8 @@ use std::io::{IsTerminal as _, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
+use latido::app::ReloadSource;
+use latido::apps::APPS;
 use latido::config::{ConfigErrors, Flags, Purpose, Settings, TrySettings, raise_open_file_limit};
 
 use crate::cli::{Cli, CliCommand};
@@ -65,7 +67,11 @@ fn run(
     }
     let settings = |inner: Flags, purpose| settings(inner.or(outer.clone()), purpose);
     match command.unwrap_or_default() {
-        CliCommand::Serve { flags } => commands::serve(settings(flags, Purpose::Serve)?),
+        CliCommand::Serve { flags } => {
+            let all = flags.clone().or(outer.clone());
+            let source = ReloadSource::new(APPS, move || all.clone().into_sources());
+            commands::serve(settings(flags, Purpose::Serve)?, source)
+        }
         #[cfg(feature = "demo")]
         CliCommand::Demo { flags, no_fetch } => {
             demo::run(settings(flags, Purpose::Demo)?, no_fetch)

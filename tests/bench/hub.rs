@@ -22,7 +22,7 @@ use latido_base::ident::{Key, StreamId, Topic};
 use latido_engine::{self as engine, Engine, NoInterest, ReadFuture, ReadRow, SnapshotReader};
 use latido_http::{self as http, ServerState};
 use latido_hub::Hub;
-use latido_session::{SessionContext, SessionLimits};
+use latido_session::{SessionContext, SessionLimits, SharedLimits};
 use latido_shard::{self as shard, RequestHandler, Shards};
 use latido_stream::{
     Catalog, Column, ColumnSource, KeyType, LocalDay, Stream, StreamRow, ZoneRule,
@@ -94,10 +94,8 @@ fn serve(plan: &HubPlan) -> anyhow::Result<(Arc<Hub>, Arc<Shards>)> {
     let (drain, clock, metrics) = (Drain::new(), Clock::system(), Arc::new(Metrics::new()));
     let engine = engine(&catalog, &metrics);
     let viewers = SystemTopicViewers::default();
-    let hub = Arc::new(Hub::new(
-        Arc::clone(&catalog),
-        viewers.wrap_observer(engine.observer()),
-    ));
+    let observer = viewers.wrap_observer(engine.observer());
+    let hub = Arc::new(Hub::new(Arc::clone(&catalog), observer));
     let verifier = verifier(&clock)?;
     let policy = Policy::new(PolicyConfig::default(), Arc::new(NoPermissions));
     let policy = Arc::new(policy);
@@ -132,7 +130,8 @@ fn serve(plan: &HubPlan) -> anyhow::Result<(Arc<Hub>, Arc<Shards>)> {
         connection_usage: rules.limits.usage(),
     };
     let state = ServerState {
-        session_limits: SessionLimits::default(),
+        session_limits: SharedLimits::default(),
+        reload: None,
         tls: None,
         rules: Arc::new(rules),
         admin: Admin::start(admin_deps, viewers, &drain),
@@ -228,8 +227,8 @@ fn stream() -> Stream {
         interval: None,
         tables: Vec::new(),
         key_types: OnceLock::from(vec![KeyType::Uuid]),
-        revision: 0,
         inference: Default::default(),
+        revision: 0,
     }
 }
 

@@ -33,6 +33,7 @@ mod moves;
 mod operations;
 mod packaging;
 mod postgres;
+mod reload;
 mod restarting;
 mod rfc6455;
 mod row_level_security;

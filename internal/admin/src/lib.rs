@@ -12,11 +12,13 @@ mod admin;
 mod metrics_history;
 mod process_stats;
 mod publisher;
+mod reload;
 mod status_json;
 mod system_topic_viewers;
 
 pub use admin::{Admin, AdminDeps, DependencyStatus, VERSION};
 pub use latido_stream::{Readiness, ReadinessReport, StreamReport};
 pub use process_stats::{load_average, memory_bytes};
+pub use reload::{Reload, ReloadError, ReloadFuture, ReloadReport};
 pub use status_json::{client_json, event_json, room_json};
 pub use system_topic_viewers::SystemTopicViewers;

@@ -60,7 +60,7 @@ pub(super) async fn stream_channels(
     head: RequestHead,
 ) -> Result<Response, ApiError> {
     let principal = authenticate_read(&state, &head, RequestHead::require_get).await?;
-    let names = channel_names(&head.query, &state.session_limits)?;
+    let names = channel_names(&head.query, &state.session_limits.get())?;
     let with_history: Vec<_> = query::values(&head.query, HISTORY).collect();
     let history = HistoryTurns::new();
     let token_end = token_ended(&state, &principal);

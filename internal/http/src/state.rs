@@ -7,14 +7,14 @@ use crate::config::Config;
 use crate::response::BoxedRoutes;
 use crate::static_files::StaticFile;
 use crate::tls::Tls;
-use latido_admin::{Admin, Readiness};
+use latido_admin::{Admin, Readiness, Reload};
 use latido_admission::UpgradeRules;
 use latido_auth::{ApiKey, Policy, Verifier};
 use latido_base::clock::Clock;
 use latido_base::drain::Drain;
 use latido_engine::Engine;
 use latido_hub::Hub;
-use latido_session::SessionLimits;
+use latido_session::SharedLimits;
 use latido_shard::Shards;
 use latido_stream::{Catalog, ColumnSource};
 use latido_telemetry::Metrics;
@@ -24,7 +24,7 @@ pub struct ServerState {
     /// The named limits of the HTTP side.
     pub config: Config,
     /// The limits of one client, of which event streams of several channels need one.
-    pub session_limits: SessionLimits,
+    pub session_limits: SharedLimits,
     /// The rules by which clients are admitted, with the connection limits.
     pub rules: Arc<UpgradeRules>,
     /// The certificate, if the server terminates TLS itself. Its creator must also start
@@ -48,6 +48,8 @@ pub struct ServerState {
     pub metrics: Arc<Metrics>,
     /// The operations behind the `/dashboard` addresses.
     pub admin: Arc<Admin>,
+    /// Reads the configuration again. `None` if the server has none that could change.
+    pub reload: Option<Arc<dyn Reload>>,
     /// The readiness check that `/ready` runs.
     pub readiness: Arc<dyn Readiness>,
     /// The source of column types for `/openapi.json` and `/asyncapi.json`.

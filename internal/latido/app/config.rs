@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::app::reload::ReloadSource;
 use crate::app::trigger_monitor;
-use crate::config::{EnabledApp, Settings};
+use crate::config::{EnabledApp, FixedFields, Settings};
 use latido_auth::{ApiKey, PolicyConfig, VerifierConfig};
 #[cfg(feature = "demo")]
 use latido_demo::Demo;
@@ -45,6 +46,10 @@ pub struct Config {
     pub shutdown_timeout: Duration,
     /// The apps that are enabled.
     pub apps: Vec<EnabledApp>,
+    /// The fields of `latido.toml` that count after a restart only.
+    pub fixed_fields: FixedFields,
+    /// The origin of this configuration. With `None` it cannot be read again.
+    pub reload: Option<ReloadSource>,
     /// The demo, which adds two routes. `None` outside `latido demo`.
     #[cfg(feature = "demo")]
     pub demo: Option<Arc<Demo>>,
@@ -61,6 +66,7 @@ impl std::fmt::Debug for Config {
 impl Config {
     /// Takes the settings that were read for serving.
     pub fn new(settings: Settings) -> Self {
+        let fixed_fields = settings.fixed_fields();
         Self {
             listen: settings.listen,
             // Histories leave most of the pool to reads of changed keys.
@@ -80,6 +86,8 @@ impl Config {
             trigger_check_interval: trigger_monitor::CHECK_INTERVAL,
             shutdown_timeout: settings.shutdown_timeout,
             apps: settings.apps,
+            fixed_fields,
+            reload: None,
             #[cfg(feature = "demo")]
             demo: None,
         }

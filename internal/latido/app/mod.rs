@@ -10,6 +10,7 @@ mod demo;
 #[cfg(feature = "demo")]
 mod demo_stream;
 mod notification_routes;
+mod reload;
 mod serve;
 mod server;
 mod server_corrections;
@@ -29,6 +30,7 @@ pub use database_commands::{
 };
 #[cfg(feature = "demo")]
 pub use demo::{DemoInfo, demo};
+pub use reload::ReloadSource;
 pub use serve::serve;
 pub use server::App;
 pub use server_corrections::{InvalidServerAddress, ServerAddress, examine_servers};

@@ -6,19 +6,30 @@ use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::app::config::Config;
+use crate::app::reload::ReloadSource;
 use crate::app::server::App;
 use crate::app::stream_inference::complete_streams;
 use crate::config::Settings;
 
-/// Runs a server with these settings until SIGTERM, SIGINT, or the failure of a part. `on_started`
+/// Runs a server with these settings, which SIGHUP reads again from their origin, until SIGTERM, SIGINT, or the failure of a part. `on_started`
 /// gets the address of the main listener, with the real port if port 0 was requested.
 ///
 /// # Errors
 /// Returns an error if the server cannot start, if a part of it failed, or if clients were left at
 /// the deadline.
-pub async fn serve(settings: Settings, on_started: impl FnOnce(SocketAddr)) -> anyhow::Result<()> {
+pub async fn serve(
+    settings: Settings,
+    source: ReloadSource,
+    on_started: impl FnOnce(SocketAddr),
+) -> anyhow::Result<()> {
+    // From here on the signal does not end the process. An early one counts after the start.
+    let hangup = signal(SignalKind::hangup()).context("can't watch for SIGHUP")?;
     let settings = complete_streams(settings).await?;
-    let app = App::start(Config::new(settings))?;
+    let app = App::start(Config {
+        reload: Some(source),
+        ..Config::new(settings)
+    })?;
+    app.start_reload_on(hangup);
     on_started(app.address());
     run_until_stopped(app).await
 }

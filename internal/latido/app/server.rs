@@ -4,10 +4,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::signal::unix::Signal;
+
 use crate::app::app_listeners;
 use crate::app::config::Config;
+use crate::app::reload::Reloader;
 use crate::app::stream_core::StreamCore;
-use latido_admin::Readiness;
+use latido_admin::{Readiness, Reload, ReloadError, ReloadReport};
 use latido_base::clock::Clock;
 use latido_base::drain::Drain;
 use latido_engine::Engine;
@@ -23,6 +26,7 @@ pub struct App {
     clock: Clock,
     engine: Engine,
     shards: Arc<Shards>,
+    reload: Option<Reloader>,
     /// Counts accept loops, requests and event streams. They stop first.
     request_drain: Drain,
     /// Counts the background tasks: the engine, the LISTEN connection, the request queue. A
@@ -54,7 +58,11 @@ impl App {
             tls.start_reload(&request_drain);
         }
         let shutdown_timeout = config.shutdown_timeout;
-        let state = server_state(config, tls, &core, readiness, &request_drain);
+        let fixed_fields = std::mem::take(&mut config.fixed_fields);
+        let reload = config.reload.take();
+        let reload = reload.map(|of| Reloader::new(of, core.reload_parts(fixed_fields)));
+        let mut state = server_state(config, tls, &core, readiness, &request_drain);
+        state.reload = reload.clone().map(|reload| Arc::new(reload) as _);
         let apps = serve_listeners(main_listener, groups, &Arc::new(state));
         Ok(Self {
             address,
@@ -62,6 +70,7 @@ impl App {
             clock: core.deps.clock,
             engine: core.engine,
             shards: core.shards,
+            reload,
             request_drain,
             background_drain,
             shutdown_timeout,
@@ -89,6 +98,32 @@ impl App {
     /// Returns the engine, so that tests can wait for the end of its reads.
     pub fn engine(&self) -> &Engine {
         &self.engine
+    }
+
+    /// Reads the configuration again whenever the signal comes. Signals that come while it is read
+    /// count as one.
+    pub(super) fn start_reload_on(&self, mut signal: Signal) {
+        let Some(reload) = self.reload.clone() else {
+            return;
+        };
+        self.background_drain.spawn_until_stop(async move {
+            while signal.recv().await.is_some() {
+                // The service logs the result.
+                let _logged = reload.reload().await;
+            }
+        });
+    }
+
+    /// Reads the configuration again and applies what changed, or nothing. Logs the result. Returns
+    /// `None` if the server was started without the origin of its configuration.
+    ///
+    /// # Errors
+    /// The configuration has mistakes, or the database does not answer.
+    pub async fn reload(&self) -> Option<Result<ReloadReport, ReloadError>> {
+        match &self.reload {
+            Some(reload) => Some(reload.reload().await),
+            None => None,
+        }
     }
 
     /// Resolves when a part of the server cannot continue, so that the server must be stopped.
@@ -169,7 +204,8 @@ fn server_state(
     let extra_routes = None;
     ServerState {
         admin: core.start_admin(&readiness, rules.limits.usage()),
-        session_limits: config.limits,
+        session_limits: core.limits.clone(),
+        reload: None,
         rules: Arc::new(rules),
         tls,
         config: config.http,

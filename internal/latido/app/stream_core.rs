@@ -1,13 +1,16 @@
 //! The parts that serve the streams, without the sockets that clients connect to.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use crate::app::config::Config;
 use crate::app::notification_routes::NotificationRoutes;
+use crate::app::reload::ReloadParts;
 use crate::app::sleep_monitor::SleepMonitor;
 use crate::app::stream_monitor::StreamMonitor;
 use crate::app::{adapters, trigger_monitor};
+use crate::config::FixedFields;
 use latido_admin::{Admin, AdminDeps, Readiness, SystemTopicViewers};
 use latido_app_kit::AppDeps;
 use latido_auth::{Policy, Verifier};
@@ -16,7 +19,7 @@ use latido_base::drain::Drain;
 use latido_engine::{Engine, EngineDeps};
 use latido_hub::Hub;
 use latido_postgres::{Database, NotificationListener, ReadinessProbe, WatchLocks};
-use latido_session::SessionContext;
+use latido_session::{SessionContext, SharedLimits};
 use latido_shard::{RequestHandler, ShardDeps, Shards};
 use latido_stream::HintSink as _;
 use latido_telemetry::Metrics;
@@ -30,7 +33,9 @@ pub(super) struct StreamCore {
     pub(super) deps: ShardDeps,
     watch_locks: WatchLocks,
     trigger_check_interval: Duration,
-    builtin_is_optional: bool,
+    builtin_is_optional: Arc<AtomicBool>,
+    /// The limits of one client, which a reload replaces.
+    pub(super) limits: SharedLimits,
     system_viewers: SystemTopicViewers,
 }
 
@@ -97,7 +102,8 @@ impl StreamCore {
             deps,
             watch_locks,
             trigger_check_interval: config.trigger_check_interval,
-            builtin_is_optional: config.builtin_is_optional,
+            builtin_is_optional: Arc::new(AtomicBool::new(config.builtin_is_optional)),
+            limits: SharedLimits::new(config.limits),
             system_viewers,
         })
     }
@@ -126,6 +132,7 @@ impl StreamCore {
             watch_locks: self.watch_locks.watch_state(),
             queue_has_room: listener.watch_queue(),
             check_interval: self.trigger_check_interval,
+            reloads: self.deps.hub.reloads(),
             triggers: listener.trigger_health().clone(),
         };
         let streams = StreamMonitor {
@@ -133,7 +140,7 @@ impl StreamCore {
             catalog: Arc::clone(catalog),
             engine: self.engine.clone(),
             hub: Arc::clone(&self.deps.hub),
-            builtin_is_optional: self.builtin_is_optional,
+            builtin_is_optional: Arc::clone(&self.builtin_is_optional),
         };
         let triggers = trigger_monitor::run(
             self.database.clone(),
@@ -156,6 +163,25 @@ impl StreamCore {
             Arc::clone(catalog),
             listener,
         ))
+    }
+
+    /// Returns the parts that a reload changes. `fixed_fields` are those of the configuration file
+    /// that count after a restart only.
+    pub(super) fn reload_parts(&self, fixed_fields: FixedFields) -> ReloadParts {
+        let deps = &self.deps;
+        ReloadParts {
+            database: self.database.clone(),
+            catalog: Arc::clone(&deps.context.catalog),
+            engine: self.engine.clone(),
+            watch_locks: self.watch_locks.clone(),
+            hub: Arc::clone(&deps.hub),
+            shards: Arc::clone(&self.shards),
+            verifier: Arc::clone(&deps.request_handler.verifier),
+            drain: deps.drain.clone(),
+            limits: self.limits.clone(),
+            builtin_is_optional: Arc::clone(&self.builtin_is_optional),
+            fixed_fields,
+        }
     }
 
     /// Bundles the dependencies of apps.

@@ -116,7 +116,9 @@ fn note_error(stream: &mut Stream, error: &DatabaseError) {
     let StreamProblem { summary, detail } = error.stream_problem();
     stream.inference.gap = Some(match stream.inference.keys {
         true => InferenceGap::Keys(StreamProblem {
-            summary: format!("{summary}, so its keys are not known; restart when that is mended"),
+            summary: format!(
+                "{summary}, so its keys are not known; reload the server when that is mended"
+            ),
             detail,
         }),
         false => InferenceGap::Tables(StreamProblem {

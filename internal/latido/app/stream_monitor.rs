@@ -4,10 +4,10 @@
 //! database accepts it, they get their numbers.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use futures_util::future::join_all;
 use futures_util::stream::FuturesUnordered;
 use tokio::time::timeout;
 
@@ -41,7 +41,7 @@ pub(super) struct StreamMonitor {
     pub(super) engine: Engine,
     pub(super) hub: Arc<Hub>,
     /// True if the built-in stream is off where the database lacks its tables.
-    pub(super) builtin_is_optional: bool,
+    pub(super) builtin_is_optional: Arc<AtomicBool>,
 }
 
 impl StreamMonitor {
@@ -65,8 +65,17 @@ impl StreamMonitor {
 
     /// Tries every stream again while it does not work, until the server stops.
     pub(super) async fn run(&self) {
-        let all = self.catalog.iter();
-        join_all(all.map(|(id, stream)| self.repair(id, stream))).await;
+        let mut reloads = self.hub.reloads();
+        let (mut repairs, mut known) = (FuturesUnordered::new(), 0);
+        loop {
+            let new = self.catalog.all_from(known);
+            repairs.extend(new.map(|(id, stream)| self.repair(id, stream)));
+            known = known.max(self.catalog.id_count());
+            tokio::select! {
+                _ = repairs.next(), if !repairs.is_empty() => {}
+                changed = reloads.changed() => if changed.is_err() { return },
+            }
+        }
     }
 
     /// Examines a stream until the database has accepted or refused it.
@@ -96,9 +105,10 @@ impl StreamMonitor {
         }
     }
 
+    /// Tries a stream again while it does not work, until it is retired.
     async fn repair(&self, id: StreamId, stream: &Stream) {
         let mut attempts = 0;
-        loop {
+        while !self.catalog.is_retired(id) {
             if self.catalog.status(id).needs_examination() {
                 pause(BROKEN_PAUSES.pause_after(attempts)).await;
                 attempts += 1;
@@ -112,13 +122,6 @@ impl StreamMonitor {
         }
     }
 
-    /// Returns whether an error only means that the database lacks the table of the built-in stream,
-    /// and nobody demands that.
-    fn is_off(&self, stream: &Stream, error: &DatabaseError) -> bool {
-        let is_absent = error.sqlstate() == Some(UNDEFINED_TABLE);
-        self.builtin_is_optional && is_absent && is_builtin(stream)
-    }
-
     /// Examines a stream once, and records the result.
     ///
     /// # Errors
@@ -128,13 +131,15 @@ impl StreamMonitor {
         if let Some(problem) = stream.inference.key_problem() {
             if status.set_broken(problem.clone()) {
                 let stream = &stream.name;
-                tracing::error!(stream, %problem, "the stream's keys are not known; restart the server when that is mended");
+                tracing::error!(stream, %problem, "the stream's keys are not known; reload the server when that is mended");
             }
             return Ok(());
         }
         match self.database.probe_stream(stream).await {
             Err(error @ DatabaseError::Unavailable { .. }) => return Err(Unreached(error)),
-            Err(error) if self.is_off(stream, &error) => {
+            Err(error)
+                if self.builtin_is_optional.load(Ordering::Relaxed) && is_off(stream, &error) =>
+            {
                 if status.set_off(error.stream_problem()) {
                     let stream = &stream.name;
                     tracing::info!(
@@ -176,6 +181,11 @@ impl StreamMonitor {
         }
         Ok(())
     }
+}
+
+/// Returns whether an error only means that the database lacks the table of the built-in stream.
+pub(super) fn is_off(stream: &Stream, error: &DatabaseError) -> bool {
+    error.sqlstate() == Some(UNDEFINED_TABLE) && is_builtin(stream)
 }
 
 /// The error for a database that did not answer.

@@ -23,6 +23,8 @@ pub(super) struct DeliveryState {
     pub(super) queue_has_room: watch::Receiver<bool>,
     /// The interval at which the triggers are inspected without other events.
     pub(super) check_interval: Duration,
+    /// Changes when streams were replaced.
+    pub(super) reloads: watch::Receiver<u64>,
     /// Where the state of the triggers is recorded for `/ready`.
     pub(super) triggers: TriggerHealth,
 }
@@ -39,6 +41,7 @@ pub(super) async fn run(
         mut watch_locks,
         mut queue_has_room,
         check_interval,
+        mut reloads,
         triggers,
     } = delivery;
     report_read_gaps(&database, &catalog).await;
@@ -60,6 +63,11 @@ pub(super) async fn run(
             changed = listener.changed() => if changed.is_err() { return },
             changed = watch_locks.changed() => if changed.is_err() { return },
             changed = queue_has_room.changed() => if changed.is_err() { return },
+            changed = reloads.changed() => {
+                if changed.is_err() { return }
+                // The triggers of the new streams are reported, whatever was before.
+                reported = None;
+            }
             () = triggers.wait_for_new_failure() => {}
             () = tokio::time::sleep(check_interval) => {}
         }

@@ -7,6 +7,7 @@ mod app_settings;
 #[cfg(all(test, feature = "apps"))]
 mod app_settings_tests;
 mod builtin;
+mod fixed_fields;
 mod flags;
 mod purpose;
 mod settings;
@@ -22,6 +23,7 @@ mod variables;
 
 pub use app_settings::EnabledApp;
 pub(crate) use builtin::{BUILTIN_REMEDY, builtin_reads, is_builtin};
+pub use fixed_fields::FixedFields;
 pub use flags::Flags;
 pub use latido_http::raise_open_file_limit;
 pub use latido_settings::{ConfigErrors, ConfigSources, duration, markdown_page, plain_table};

@@ -56,6 +56,8 @@ pub struct Settings {
     pub apps: Vec<EnabledApp>,
     /// The enabled apps, also for commands that start no server.
     pub enabled_apps: Vec<&'static dyn App>,
+    /// The tables of apps in `latido.toml`, as a text to compare.
+    pub(super) app_tables: String,
     /// All apps that could be enabled.
     pub app_list: AppList,
     /// The IANA zone in which the current day begins, for streams without a zone of their own.
@@ -143,6 +145,7 @@ impl Settings {
             builtin_is_optional: serves_others && !configured.demands_builtin,
             apps,
             enabled_apps,
+            app_tables: format!("{:?}", configured.apps),
             app_list: *app_list,
             time_zone,
             log_filter,

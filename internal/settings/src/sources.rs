@@ -72,6 +72,13 @@ impl ConfigSources {
                 .all(|variable| self.get(variable).is_none())
     }
 
+    /// Returns the names of the variables that have another value in `other`, in their order.
+    pub fn changed(&self, other: &Self, variables: &[Variable]) -> Vec<&'static str> {
+        let has_changed = |variable: &&Variable| self.get(variable) != other.get(variable);
+        let changed = variables.iter().filter(has_changed);
+        changed.map(|variable| variable.name).collect()
+    }
+
     /// Returns the errors found while reading the sources themselves.
     pub fn errors(&self) -> &ConfigErrors {
         &self.errors

@@ -12,12 +12,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use jiff::tz::TimeZone;
+use latido::app::ReloadSource;
+use latido::apps::APPS;
+use latido::config::ConfigSources;
 use latido_base::clock::Clock;
 use latido_demo::{Demo, SqlExecutor};
 use reqwest::{RequestBuilder, Response};
 use serde_json::Value;
 
 use super::ApiDocument;
+use crate::harness::claims::SECRET;
 use crate::harness::{B1, TestApp};
 
 const HOOK_KEY: &str = "a key for the hook, long enough";
@@ -241,11 +245,31 @@ async fn every_response_matches_the_document() {
     limited.check_absent_demo().await;
     limited.check_limits().await;
     let without_operator = demo(&works);
-    let app = TestApp::with(|config| config.demo = Some(Arc::new(without_operator))).await;
+    let has_mistake = Arc::new(AtomicBool::new(false));
+    let source = reload_source(Arc::clone(&has_mistake));
+    let app = TestApp::with(|config| {
+        config.demo = Some(Arc::new(without_operator));
+        config.reload = Some(source);
+    })
+    .await;
     let mut recorder = ResponseRecorder::start(app).await;
     recorder.seen = limited.seen;
     recorder.check_demo_without_operator().await;
+    recorder.check_reload(&has_mistake).await;
     assert_all_responses_seen(&recorder);
+}
+
+/// Returns a configuration that has a mistake while the flag is set.
+fn reload_source(has_mistake: Arc<AtomicBool>) -> ReloadSource {
+    ReloadSource::new(APPS, move || {
+        let wrong = has_mistake.load(Ordering::SeqCst);
+        let channels = if wrong { "many" } else { "100" };
+        ConfigSources::from_variables(&[
+            ("DATABASE_URL", "postgresql://localhost/latido"),
+            ("JWT_SECRET", SECRET),
+            ("MAX_CHANNELS", channels),
+        ])
+    })
 }
 
 /// Returns a demo in which no role is an admin's.

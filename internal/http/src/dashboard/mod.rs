@@ -6,6 +6,7 @@
 //! with this server's own fields beside them.
 
 mod legacy_json;
+mod reload;
 
 use std::sync::Arc;
 
@@ -101,6 +102,14 @@ async fn handle(
             page.serve(PAGE, head).map(with_vary)
         }
         ["cleanup"] => cleanup(state, version, head).await,
+        ["reload"] => {
+            head.require_post()?;
+            let operator = require_admin(state, head).await?;
+            let operator = operator.user().as_str();
+            tracing::info!(operator, "an operator reads the configuration again");
+            let report = reload::reload(state.reload.as_deref()).await?;
+            Ok(uncached_json(&report))
+        }
         ["clients", id] => {
             head.require_delete()?;
             close_client(state, id, head).await

@@ -23,7 +23,7 @@ use latido_engine::{
     self as engine, Engine, HintSource, ReadError, ReadFuture, ReadRow, SnapshotReader,
 };
 use latido_hub::Hub;
-use latido_session::{SessionContext, SessionLimits};
+use latido_session::{SessionContext, SessionLimits, SharedLimits};
 use latido_shard::{self as shard, RequestHandler, Shards};
 use latido_stream::{
     Catalog, Column, ColumnKind, ColumnSource, KeyType, LocalDay, Param, ParamKind, Stream,
@@ -229,10 +229,8 @@ impl HttpBackend {
             (Drain::new(), Clock::system(), Arc::new(Metrics::new()));
         let engine = engine(&catalog, &metrics);
         let viewers = SystemTopicViewers::default();
-        let hub = Arc::new(Hub::new(
-            Arc::clone(&catalog),
-            viewers.wrap_observer(engine.observer()),
-        ));
+        let observer = viewers.wrap_observer(engine.observer());
+        let hub = Arc::new(Hub::new(Arc::clone(&catalog), observer));
         let (verifier, policy) = (verifier(&clock), policy());
         let shards = Shards::start(
             shard::Config { threads: 1 },
@@ -269,7 +267,8 @@ impl HttpBackend {
             connection_usage: rules.limits.usage(),
         };
         let state = ServerState {
-            session_limits: SessionLimits::default(),
+            session_limits: SharedLimits::default(),
+            reload: None,
             rules: Arc::new(rules),
             tls: None,
             config,

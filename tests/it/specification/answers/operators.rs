@@ -1,5 +1,7 @@
 //! The responses to operators, in both generations of addresses.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use reqwest::RequestBuilder;
 use serde_json::{Value, json};
 
@@ -42,6 +44,10 @@ impl ResponseRecorder {
             .await;
             self.check_refused("POST", &format!("{start}/cleanup"))
                 .await;
+            let reload = format!("{start}/reload");
+            let post = self.post(start, "reload", &admin);
+            self.expect(404, "POST", &reload, post).await;
+            self.check_refused("POST", &reload).await;
             self.check_statistics_pages(start, &admin).await;
             self.check_close("DELETE", &format!("{start}/clients/{{id}}"), &admin)
                 .await;
@@ -61,6 +67,20 @@ impl ResponseRecorder {
             page(self).header("if-none-match", "*"),
         )
         .await;
+    }
+
+    /// Checks the responses of a server that can read its configuration again.
+    pub(super) async fn check_reload(&mut self, has_mistake: &AtomicBool) {
+        let claims = json!({"id": SYSTEM_ADMIN, "rol": "admin_sistema", "exp": claims::now() + 60});
+        let admin = self.app.sign(&claims);
+        for (status, is_wrong) in [(200, false), (422, true)] {
+            has_mistake.store(is_wrong, Ordering::SeqCst);
+            for start in ["/dashboard", "/api/dashboard"] {
+                let post = self.post(start, "reload", &admin);
+                let path = format!("{start}/reload");
+                self.expect(status, "POST", &path, post).await;
+            }
+        }
     }
 
     async fn check_statistics_pages(&mut self, start: &str, admin: &str) {
