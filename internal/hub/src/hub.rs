@@ -130,7 +130,6 @@ impl Hub {
         let mut rooms = self.lock();
         self.catalog.list(listed);
         rooms.retire(|stream| self.catalog.is_retired(stream));
-        rooms.retry_subscriptions();
         drop(rooms);
         self.reloads.send_modify(|reloads| *reloads += 1);
     }

@@ -19,13 +19,18 @@ pub struct PendingFrames {
     pub frames: IterMap<RoomId, VersionedFrame>,
     /// The newest status frame, which goes to every session.
     pub status: Option<Frame>,
-    /// True if a stream works now, or was replaced, so that subscriptions must be tried again.
+    /// True if streams were replaced, so that their subscriptions must go over to others.
+    pub replaces_streams: bool,
+    /// True if a stream works now, so that subscriptions that wait for one must be tried again.
     pub retries_subscriptions: bool,
 }
 
 impl PendingFrames {
     fn is_empty(&self) -> bool {
-        self.frames.is_empty() && self.status.is_none() && !self.retries_subscriptions
+        self.frames.is_empty()
+            && self.status.is_none()
+            && !self.replaces_streams
+            && !self.retries_subscriptions
     }
 }
 
@@ -78,6 +83,14 @@ impl ShardFrames {
 
     pub(super) fn put_status(&self, status: &Frame) {
         self.update(|pending| pending.status = Some(status.clone()));
+    }
+
+    /// Also tries waiting subscriptions again: their streams may be others now.
+    pub(super) fn put_replacement(&self) {
+        self.update(|pending| {
+            pending.replaces_streams = true;
+            pending.retries_subscriptions = true;
+        });
     }
 
     pub(super) fn put_retry(&self) {

@@ -300,7 +300,7 @@ impl HubRooms {
     }
 
     /// Makes the topics of all other streams continue after the versions of these, which get no new
-    /// frame: a client must never see the versions of a channel fall.
+    /// frame: a client must never see the versions of a channel fall. Then makes every shard go over.
     pub(super) fn retire(&mut self, is_retired: impl Fn(StreamId) -> bool) {
         let retired = self
             .topics
@@ -308,6 +308,7 @@ impl HubRooms {
             .filter(|(topic, _)| is_retired(topic.stream));
         let versions = retired.map(|(_, state)| state.last_version(Version::default()));
         self.retired_version = versions.fold(self.retired_version, Version::max);
+        self.shards.iter().for_each(ShardFrames::put_replacement);
     }
 
     /// Makes every shard try again the subscriptions that wait for a stream to work.

@@ -18,7 +18,7 @@ use latido_session::{PermissionAnswer, ReauthError};
 use latido_stream::{Catalog, PermissionLookupError};
 
 /// The requests that may wait in a queue. Beyond that, the client receives an error and may retry.
-const QUEUE_CAPACITY: usize = 4096;
+pub(super) const QUEUE_CAPACITY: usize = 4096;
 
 /// The requests handled concurrently; the database pool is smaller still.
 const CONCURRENCY: usize = 64;

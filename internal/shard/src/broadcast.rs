@@ -5,7 +5,7 @@ use crate::client::{ConnectionState, ShardClient};
 use crate::outbox::{Outbox, SendResult, send};
 use crate::rooms::{MemberFrame, ShardMember};
 use crate::worker::ShardWorker;
-use latido_session::{CloseReason, RoomPosition};
+use latido_session::CloseReason;
 
 /// The members of one room that one slice examines, whether it sends to them or not.
 const MAX_SCANNED: usize = 8192;
@@ -36,6 +36,9 @@ impl ShardWorker {
         if pending.retries_subscriptions {
             self.for_each_open_client(Self::retry_subscriptions);
         }
+        if pending.replaces_streams {
+            self.start_replacement();
+        }
     }
 
     fn for_each_open_client(&mut self, mut act: impl FnMut(&mut Self, u32, &mut ShardClient)) {
@@ -50,15 +53,9 @@ impl ShardWorker {
 
     fn retry_subscriptions(&mut self, slot: u32, client: &mut ShardClient) {
         let context = &self.deps.context;
-        let is_replaced = |position: RoomPosition| {
-            let room = self.rooms.get(position.room);
-            room.is_some_and(|room| context.catalog.is_retired(room.stream()))
-        };
-        let effects = client.session_mut().map(|session| {
-            let mut effects = session.replace_subscriptions(is_replaced, context);
-            effects.append(&mut session.retry_subscriptions(context));
-            effects
-        });
+        let effects = client
+            .session_mut()
+            .map(|session| session.retry_subscriptions(context));
         for effect in effects.into_iter().flatten() {
             self.apply(slot, client, effect);
         }

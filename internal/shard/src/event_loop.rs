@@ -11,6 +11,7 @@ use crate::command::ShardCommand;
 use crate::drain_schedule::DrainSchedule;
 use crate::event_delivery::CLIENTS_PER_TICK;
 use crate::outbox::send;
+use crate::replacement::ReplacementWalk;
 use crate::upgraded_connection::UpgradedConnection;
 use crate::worker::ShardWorker;
 use latido_protocol::websocket::{Chunk, close_frame};
@@ -83,6 +84,7 @@ impl ShardWorker {
             self.yield_to_broadcasts();
         }
         self.accept_connections();
+        self.continue_replacement();
         self.run_deliveries((SMALL_SENDS_PER_TICK, CLIENTS_PER_TICK));
         self.close_due();
         self.run_timers();
@@ -123,7 +125,9 @@ impl ShardWorker {
         );
         let shutdown = self.shutdown.as_ref().map(|schedule| schedule.next_in());
         let wakes = self.clock.wakes.next_in(now);
-        [timers, wakes, closing, shutdown, self.next_accept_in()]
+        let replacement = self.scheduler.replacement.map(ReplacementWalk::next_in);
+        let accepting = self.next_accept_in();
+        [timers, wakes, closing, shutdown, accepting, replacement]
             .into_iter()
             .flatten()
             .min()

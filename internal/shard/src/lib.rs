@@ -55,6 +55,7 @@ mod pending_slot;
 mod pending_upgrade;
 mod protocol_handler;
 mod reading;
+mod replacement;
 mod rooms;
 mod settings;
 mod shards;

@@ -16,6 +16,7 @@ use crate::handler_state::BusConnection;
 use crate::listener_registration::ListenerRegistration;
 use crate::pending_slot::PendingSlot;
 use crate::protocol_handler::InBandUpgrade;
+use crate::replacement::ReplacementWalk;
 use crate::rooms::ShardRooms;
 use crate::timer_wheel::TimerWheel;
 use crate::wake_timers::WakeTimers;
@@ -71,6 +72,8 @@ pub(super) struct Scheduler {
     pub(super) readable: VecDeque<u32>,
     /// The clients served since the last delivery of frames.
     pub(super) served_in_a_row: usize,
+    /// The walk over the clients, after streams were replaced.
+    pub(super) replacement: Option<ReplacementWalk>,
 }
 
 /// The shard's time, in whole seconds.

@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 use tokio_postgres::Client;
 
 use super::{COUNT, MAX, Reloadable, SUM, file};
-use crate::harness::{TestSocket, replayable_seed, wait_until};
+use crate::harness::{OTHER_USER, TestSocket, replayable_seed, wait_until};
 
 /// Reads what has arrived: the newest frame or error of each channel.
 async fn settle(socket: &mut TestSocket, newest: &mut BTreeMap<String, Value>) {
@@ -151,4 +151,44 @@ async fn start_writer(server: &Reloadable, stops: Arc<AtomicBool>) -> JoinHandle
         }
         db
     })
+}
+
+/// More rights must be looked up at once than the queue for that holds.
+#[tokio::test(flavor = "multi_thread")]
+async fn many_viewers_go_over_although_each_right_is_looked_up() {
+    const SOCKETS: usize = 50;
+    const KEYS: usize = 100;
+    let with = |aggregate: &str, pause: &str| {
+        let key = "key_field = \"k\"";
+        let sql = format!(
+            "SELECT k FROM unnest($2::text[]) k, pg_sleep({pause}) WHERE $1 <> '' AND k <> ''"
+        );
+        let streams = file(&[("one", aggregate)]);
+        streams.replacen(key, &format!("{key}\nauthorize = \"{sql}\""), 1)
+    };
+    let server = Reloadable::start(&with(COUNT, "0")).await;
+    let mut sockets = Vec::new();
+    for _ in 0..SOCKETS {
+        let token = server.app.token(OTHER_USER);
+        let mut socket = server.app.connect_socket(&token).await;
+        for key in 0..KEYS {
+            let frame = socket.subscribe_as(&format!("one:{key}"), "one").await;
+            assert_eq!(frame["data"]["n"], 0);
+        }
+        sockets.push(socket);
+    }
+    let changed = with("count(*) + 1", "0.2");
+    assert_eq!(server.reload(&changed).await, "~one");
+    for socket in &mut sockets {
+        let mut left: BTreeSet<_> = (0..KEYS).map(|key| format!("one:{key}")).collect();
+        while !left.is_empty() {
+            let frame = socket.next().await;
+            assert_ne!(frame["type"], "error", "{frame}");
+            if frame["type"] == "one" {
+                assert_eq!(frame["data"]["n"], 1);
+                assert!(left.remove(frame["channel"].as_str().unwrap()), "{frame}");
+            }
+        }
+    }
+    assert_eq!(server.app.metric("latido_topics").await, KEYS as f64);
 }

@@ -1,0 +1,105 @@
+//! The way of clients from streams that were replaced to those that replace them, in bounded slices.
+//!
+//! Ten thousand clients may have to go over at once. Each step of the way is as costly as a new
+//! subscription, and a right may need a look-up, for which there is a queue with a limit. So the
+//! shard looks at its clients in turn, and pauses while the queue is half full. A client that has not
+//! had its turn keeps its place in the room of the old stream, which gets no frame any more.
+
+use std::time::Duration;
+
+use crate::async_requests::QUEUE_CAPACITY;
+use crate::client::{ConnectionState, ShardClient};
+use crate::worker::ShardWorker;
+use latido_session::RoomPosition;
+
+/// The clients that one tick looks at.
+const CLIENTS_PER_TICK: usize = 64;
+/// The room that is left in the queue of permission checks for other subscriptions.
+const RESERVE: usize = QUEUE_CAPACITY / 2;
+/// The pause while the queue has no more room than that.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// The progress of a walk over the clients.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ReplacementWalk {
+    next_slot: u32,
+    /// True if the next client must wait for room in the queue.
+    is_paused: bool,
+}
+
+impl ReplacementWalk {
+    /// Returns the time until the walk goes on.
+    pub(super) fn next_in(self) -> Duration {
+        match self.is_paused {
+            true => PAUSE,
+            false => Duration::ZERO,
+        }
+    }
+}
+
+impl ShardWorker {
+    /// Begins a walk over all clients, because streams were replaced. One in progress begins anew.
+    pub(super) fn start_replacement(&mut self) {
+        self.scheduler.replacement = Some(ReplacementWalk {
+            next_slot: 0,
+            is_paused: false,
+        });
+    }
+
+    /// Continues the walk in progress.
+    pub(super) fn continue_replacement(&mut self) {
+        for _ in 0..CLIENTS_PER_TICK {
+            let Some(walk) = self.scheduler.replacement else {
+                return;
+            };
+            if walk.next_slot as usize >= self.connections.clients.len() {
+                self.scheduler.replacement = None;
+                return;
+            }
+            let is_paused = !self.has_room_for(walk.next_slot);
+            self.scheduler.replacement = Some(ReplacementWalk {
+                next_slot: walk.next_slot + u32::from(!is_paused),
+                is_paused,
+            });
+            if is_paused {
+                return;
+            }
+            self.with_client(walk.next_slot, |worker, client| {
+                if client.state == ConnectionState::Open {
+                    worker.replace_subscriptions(walk.next_slot, client);
+                    worker.yield_to_broadcasts();
+                }
+            });
+        }
+    }
+
+    /// Returns whether the rights of a client to its replaced channels can be looked up now.
+    fn has_room_for(&self, slot: u32) -> bool {
+        let client = self.connections.clients.get(slot as usize);
+        let positions = client
+            .and_then(Option::as_ref)
+            .map(|client| client.positions());
+        let replaced = positions.into_iter().flatten();
+        let needed = replaced
+            .filter(|position| self.is_replaced(*position))
+            .count();
+        needed == 0 || self.queues.permissions.capacity() >= RESERVE + needed.min(RESERVE)
+    }
+
+    /// Returns whether the room at this position belongs to a stream that was replaced.
+    fn is_replaced(&self, position: RoomPosition) -> bool {
+        let catalog = &self.deps.context.catalog;
+        let room = self.rooms.get(position.room);
+        room.is_some_and(|room| catalog.is_retired(room.stream()))
+    }
+
+    fn replace_subscriptions(&mut self, slot: u32, client: &mut ShardClient) {
+        let context = &self.deps.context;
+        let effects = client.session_mut().map(|session| {
+            session.replace_subscriptions(|position| self.is_replaced(position), context)
+        });
+        for effect in effects.into_iter().flatten() {
+            self.apply(slot, client, effect);
+        }
+    }
+}
