@@ -39,13 +39,14 @@ impl Readiness for ReadinessProbe {
                 let listener = listener_state_name(self.listener.state());
                 (answer.is_err().then(problem), listener)
             };
-            let statuses = || self.catalog.iter().map(|(id, _)| self.catalog.status(id));
-            let streams = self.catalog.iter().zip(statuses());
+            let listed: Vec<_> = self.catalog.iter().collect();
+            let statuses = || listed.iter().map(|(id, _)| self.catalog.status(*id));
+            let streams = listed.iter().zip(statuses());
             let served = streams.filter(|(_, status)| !status.is_off());
             let streams = served.map(|((id, stream), status)| StreamReport {
                 degraded: match stream.inference.table_problem() {
                     Some(problem) => Some(problem.summary.clone()),
-                    None => self.listener.trigger_health().problem(id),
+                    None => self.listener.trigger_health().problem(*id),
                 },
                 ..stream_report(stream, status)
             });
