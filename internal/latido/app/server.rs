@@ -47,6 +47,7 @@ impl App {
     pub fn start(mut config: Config) -> anyhow::Result<Self> {
         let (request_drain, background_drain) = (Drain::new(), Drain::new());
         let enabled_apps = std::mem::take(&mut config.apps);
+        let apps = enabled_apps.iter().map(|enabled| enabled.app).collect();
         let (main_listener, groups) = app_listeners::bind(config.listen, enabled_apps)?;
         let address = main_listener.address();
         let tls = config.http.tls.as_ref().map(http::Tls::open).transpose()?;
@@ -60,7 +61,7 @@ impl App {
         let shutdown_timeout = config.shutdown_timeout;
         let fixed_fields = std::mem::take(&mut config.fixed_fields);
         let reload = config.reload.take();
-        let reload = reload.map(|of| Reloader::new(of, core.reload_parts(fixed_fields)));
+        let reload = reload.map(|of| Reloader::new(of, core.reload_parts(fixed_fields, apps)));
         let mut state = server_state(config, tls, &core, readiness, &request_drain);
         state.reload = reload.clone().map(|reload| Arc::new(reload) as _);
         let apps = serve_listeners(main_listener, groups, &Arc::new(state));

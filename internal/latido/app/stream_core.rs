@@ -12,7 +12,7 @@ use crate::app::stream_monitor::StreamMonitor;
 use crate::app::{adapters, trigger_monitor};
 use crate::config::FixedFields;
 use latido_admin::{Admin, AdminDeps, Readiness, SystemTopicViewers};
-use latido_app_kit::AppDeps;
+use latido_app_kit::{App, AppDeps};
 use latido_auth::{Policy, Verifier};
 use latido_base::clock::Clock;
 use latido_base::drain::Drain;
@@ -167,7 +167,11 @@ impl StreamCore {
 
     /// Returns the parts that a reload changes. `fixed_fields` are those of the configuration file
     /// that count after a restart only.
-    pub(super) fn reload_parts(&self, fixed_fields: FixedFields) -> ReloadParts {
+    pub(super) fn reload_parts(
+        &self,
+        fixed_fields: FixedFields,
+        apps: Vec<&'static dyn App>,
+    ) -> ReloadParts {
         let deps = &self.deps;
         ReloadParts {
             database: self.database.clone(),
@@ -181,6 +185,7 @@ impl StreamCore {
             limits: self.limits.clone(),
             builtin_is_optional: Arc::clone(&self.builtin_is_optional),
             fixed_fields,
+            apps,
         }
     }
 

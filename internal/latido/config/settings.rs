@@ -86,6 +86,28 @@ impl Settings {
         sources: &ConfigSources,
         purpose: Purpose,
     ) -> Result<Self, ConfigErrors> {
+        Self::read_with_apps(app_list, sources, purpose, None)
+    }
+
+    /// Reads and checks all settings for a server that runs. The streams of its apps stay, whichever
+    /// apps the settings enable, because apps start and end with the server.
+    ///
+    /// # Errors
+    /// Returns all errors together.
+    pub(crate) fn read_again(
+        app_list: &AppList,
+        sources: &ConfigSources,
+        running: &[&'static dyn App],
+    ) -> Result<Self, ConfigErrors> {
+        Self::read_with_apps(app_list, sources, Purpose::Serve, Some(running))
+    }
+
+    fn read_with_apps(
+        app_list: &AppList,
+        sources: &ConfigSources,
+        purpose: Purpose,
+        running: Option<&[&'static dyn App]>,
+    ) -> Result<Self, ConfigErrors> {
         let mut reader = SettingsReader::new(sources);
         let r = &mut reader;
         let postgres = postgres::Config::from_settings(r);
@@ -111,9 +133,10 @@ impl Settings {
         let shard = shard::Config::from_settings(r);
         let engine = engine::Config::from_settings(r);
         let enabled_apps = app_settings::enabled_apps(r, app_list, &configured.apps);
-        app_settings::add_streams(&mut streams, &enabled_apps, &time_zone);
+        let running = running.unwrap_or(&enabled_apps);
+        app_settings::add_streams(&mut streams, running, &time_zone);
         // A server with nothing else to serve needs the tables of the built-in stream.
-        let serves_others = streams.len() > 1 || !enabled_apps.is_empty();
+        let serves_others = streams.len() > 1 || !running.is_empty();
         let apps = if purpose.starts_server() {
             app_settings::refuse_sleep(r, &enabled_apps);
             let server = ServerSettings {

@@ -12,6 +12,7 @@ use crate::app::reload::plan::ReloadPlan;
 use crate::app::stream_inference::complete_all;
 use crate::config::{FixedFields, Settings, all_variables};
 use latido_admin::{Reload, ReloadError, ReloadFuture, ReloadReport};
+use latido_app_kit::App;
 use latido_auth::Verifier;
 use latido_base::drain::Drain;
 use latido_base::ident::StreamId;
@@ -43,6 +44,8 @@ pub(in crate::app) struct ReloadParts {
     pub(in crate::app) builtin_is_optional: Arc<AtomicBool>,
     /// The part of the configuration file that counts after a restart only.
     pub(in crate::app) fixed_fields: FixedFields,
+    /// The apps that run.
+    pub(in crate::app) apps: Vec<&'static dyn App>,
 }
 
 /// Reads the configuration again and applies what changed; see the module's documentation.
@@ -95,10 +98,10 @@ impl Reloader {
 
     async fn try_reload(&self) -> Result<ReloadReport, ReloadError> {
         let mut variables = self.variables.lock().await;
-        let source = self.source.clone();
+        let (source, parts) = (self.source.clone(), Arc::clone(&self.parts));
         let read = move || {
             let sources = source.sources();
-            let settings = source.settings(&sources);
+            let settings = source.settings(&sources, &parts.apps);
             (sources, settings)
         };
         let read = tokio::task::spawn_blocking(read).await;

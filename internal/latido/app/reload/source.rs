@@ -3,10 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 
-use latido_app_kit::AppList;
+use latido_app_kit::{App, AppList};
 use latido_settings::{ConfigErrors, ConfigSources};
 
-use crate::config::{Purpose, Settings};
+use crate::config::Settings;
 
 /// The origin of a server's configuration, which can be read again.
 #[derive(Clone)]
@@ -32,12 +32,16 @@ impl ReloadSource {
         (self.read)()
     }
 
-    /// Reads and checks all settings.
+    /// Reads and checks all settings for a server in which these apps run.
     ///
     /// # Errors
     /// Returns all errors together.
-    pub(super) fn settings(&self, sources: &ConfigSources) -> Result<Settings, ConfigErrors> {
-        Settings::read_for(&self.app_list, sources, Purpose::Serve)
+    pub(super) fn settings(
+        &self,
+        sources: &ConfigSources,
+        running: &[&'static dyn App],
+    ) -> Result<Settings, ConfigErrors> {
+        Settings::read_again(&self.app_list, sources, running)
     }
 }
 
