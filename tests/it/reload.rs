@@ -76,10 +76,14 @@ struct Reloadable {
 
 impl Reloadable {
     async fn start(toml: &str) -> Self {
+        Self::start_with(toml, &[]).await
+    }
+
+    async fn start_with(toml: &str, more: &[(&str, &str)]) -> Self {
         let database = TestDatabase::create(&[]).await;
         let db = database.client().await;
         db.batch_execute(TABLES).await.expect("a schema");
-        Self::start_on(Store::Shared(database), toml, &[]).await
+        Self::start_on(Store::Shared(database), toml, more).await
     }
 
     async fn start_on(store: Store, toml: &str, more: &[(&str, &str)]) -> Self {

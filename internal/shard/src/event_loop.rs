@@ -11,7 +11,7 @@ use crate::command::ShardCommand;
 use crate::drain_schedule::DrainSchedule;
 use crate::event_delivery::CLIENTS_PER_TICK;
 use crate::outbox::send;
-use crate::replacement::ReplacementWalk;
+use crate::replacement_walk::ReplacementWalk;
 use crate::upgraded_connection::UpgradedConnection;
 use crate::worker::ShardWorker;
 use latido_protocol::websocket::{Chunk, close_frame};

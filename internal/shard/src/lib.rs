@@ -56,6 +56,7 @@ mod pending_upgrade;
 mod protocol_handler;
 mod reading;
 mod replacement;
+mod replacement_walk;
 mod rooms;
 mod settings;
 mod shards;

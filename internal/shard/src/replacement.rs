@@ -5,10 +5,9 @@
 //! shard looks at its clients in turn, and pauses while the queue is half full. A client that has not
 //! had its turn keeps its place in the room of the old stream, which gets no frame any more.
 
-use std::time::Duration;
-
 use crate::async_requests::QUEUE_CAPACITY;
 use crate::client::{ConnectionState, ShardClient};
+use crate::replacement_walk::ReplacementWalk;
 use crate::worker::ShardWorker;
 use latido_session::RoomPosition;
 
@@ -16,26 +15,6 @@ use latido_session::RoomPosition;
 const CLIENTS_PER_TICK: usize = 64;
 /// The room that is left in the queue of permission checks for other subscriptions.
 const RESERVE: usize = QUEUE_CAPACITY / 2;
-/// The pause while the queue has no more room than that.
-const PAUSE: Duration = Duration::from_millis(20);
-
-/// The progress of a walk over the clients.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct ReplacementWalk {
-    next_slot: u32,
-    /// True if the next client must wait for room in the queue.
-    is_paused: bool,
-}
-
-impl ReplacementWalk {
-    /// Returns the time until the walk goes on.
-    pub(super) fn next_in(self) -> Duration {
-        match self.is_paused {
-            true => PAUSE,
-            false => Duration::ZERO,
-        }
-    }
-}
 
 impl ShardWorker {
     /// Begins a walk over all clients, because streams were replaced. One in progress begins anew.

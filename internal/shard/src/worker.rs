@@ -16,7 +16,7 @@ use crate::handler_state::BusConnection;
 use crate::listener_registration::ListenerRegistration;
 use crate::pending_slot::PendingSlot;
 use crate::protocol_handler::InBandUpgrade;
-use crate::replacement::ReplacementWalk;
+use crate::replacement_walk::ReplacementWalk;
 use crate::rooms::ShardRooms;
 use crate::timer_wheel::TimerWheel;
 use crate::wake_timers::WakeTimers;

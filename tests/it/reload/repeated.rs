@@ -96,7 +96,8 @@ fn random_streams(random: &mut fastrand::Rng) -> Vec<(&'static str, &'static str
 async fn hundred_random_reloads_leave_every_frame_right_and_nothing_behind() {
     let mut random = fastrand::Rng::with_seed(replayable_seed());
     let mut served = random_streams(&mut random);
-    let server = Reloadable::start(&file(&served)).await;
+    let rates = [("MAX_MESSAGES_PER_SECOND", "100000")];
+    let server = Reloadable::start_with(&file(&served), &rates).await;
     let mut viewers = Vec::new();
     for _ in 0..3 {
         viewers.push(Viewer {
