@@ -4,9 +4,14 @@ use std::collections::HashMap;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use crate::watch::reconnect::printable;
+
+/// The column with the time at which the row was read.
+const TIMESTAMP: &str = "timestamp";
 
 const BOLD: &str = "\x1b[1m";
 const PLAIN: &str = "\x1b[0m";
@@ -14,7 +19,7 @@ const PLAIN: &str = "\x1b[0m";
 /// A parsed frame of the server.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum ServerMessage {
-    /// The row's columns, including `timestamp`.
+    /// The row's columns as text, numbers as the server wrote them, and `timestamp` as a number.
     Row(Map<String, Value>),
     /// The stale state: since when the numbers may be outdated (Unix seconds), or `None` if they
     /// are current again.
@@ -27,6 +32,12 @@ pub(super) enum ServerMessage {
     Error { code: String, message: String },
     /// A frame that a viewer need not see.
     Other,
+}
+
+/// The columns of a frame as the server wrote them.
+#[derive(Deserialize)]
+struct WrittenFrame {
+    data: HashMap<String, Box<RawValue>>,
 }
 
 /// Parses a frame. Unknown frames become `Other`.
@@ -55,8 +66,25 @@ pub(super) fn parse_frame(text: &str) -> ServerMessage {
         },
         Some("subscribed") => ServerMessage::Subscribed,
         Some("unsubscribed" | "authenticated" | "pong") | None => ServerMessage::Other,
-        Some(_) => ServerMessage::Row(data),
+        Some(_) => ServerMessage::Row(keep_digits(data, text)),
     }
+}
+
+/// Replaces all but texts and `timestamp` by what the frame has for them: a number may have more
+/// digits than a float keeps.
+fn keep_digits(mut columns: Map<String, Value>, frame: &str) -> Map<String, Value> {
+    let written = serde_json::from_str(frame).unwrap_or(WrittenFrame {
+        data: HashMap::new(),
+    });
+    for (name, value) in &mut columns {
+        if let Some(raw) = written.data.get(name.as_str())
+            && !value.is_string()
+            && name != TIMESTAMP
+        {
+            *value = Value::String(raw.get().to_owned());
+        }
+    }
+    columns
 }
 
 /// A renderer that aligns columns and marks changed values.
@@ -86,7 +114,7 @@ impl RowRenderer {
 
     /// Renders a row. Returns `None` if it equals the previous row, as after a reconnect.
     pub(super) fn render_row(&mut self, mut columns: Map<String, Value>) -> Option<String> {
-        let at = columns.shift_remove("timestamp").and_then(|at| at.as_i64());
+        let at = columns.shift_remove(TIMESTAMP).and_then(|at| at.as_i64());
         let is_key = |(_, value): (&String, &Value)| value.as_str() == Some(&self.key);
         if columns.iter().next().is_some_and(is_key) {
             columns = columns.into_iter().skip(1).collect();
@@ -206,6 +234,16 @@ mod tests {
             view.render_row(frame("10", 1, 50_400)).unwrap(),
             "09:00:00  citas_hoy 10  total_citas 1"
         );
+    }
+
+    #[test]
+    fn numbers_keep_their_digits() {
+        let mut view = RowRenderer::new("a:b", TimeZone::UTC, false);
+        let line = view.render_row(numbers(
+            r#"{"type":"x","data":{"a":"b","n":47840.00,"m":12345678901234567.89,"l":[1.10,null],"timestamp":1}}"#,
+        ));
+        let expected = "00:00:01  n 47840.00  m 12345678901234567.89  l [1.10,null]";
+        assert_eq!(line.as_deref(), Some(expected));
     }
 
     #[test]
