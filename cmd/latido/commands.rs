@@ -27,14 +27,26 @@ pub(crate) fn install(settings: Settings, dry_run: bool) -> anyhow::Result<()> {
         print(&block_on(app::install_sql(settings))?)?;
         return print_next("latido install");
     }
+    let is_config_named = settings.config_path.is_some();
+    let has_keys = settings.verifier.has_keys();
     let changes = block_on(app::install(settings))?;
     let nothing = "there is no table to install triggers on";
     print(&format_changes(&changes, nothing))?;
     let count = |is_meant: fn(&&InstallChange) -> bool| changes.iter().filter(is_meant).count();
     let left_out = count(|change| matches!(change, InstallChange::LeftOut(_)));
     let refused = count(|change| matches!(change, InstallChange::Refused(_)));
+    if count(|change| matches!(change, InstallChange::Removed(_))) > 0 {
+        print_note(
+            "what was removed is of no stream here; several projects in one database need a LATIDO_INSTANCE each",
+        )?;
+    }
     if left_out > 0 {
-        print_next("mend the streams that were left out, then latido install")?;
+        print_next(match is_config_named {
+            true => "mend the streams that were left out, then latido install",
+            false => {
+                "mend the queries, or choose entries for latido.toml; then LATIDO_CONFIG=latido.toml latido install"
+            }
+        })?;
         anyhow::bail!("streams left out: {left_out}; the others are installed");
     }
     anyhow::ensure!(
@@ -42,6 +54,10 @@ pub(crate) fn install(settings: Settings, dry_run: bool) -> anyhow::Result<()> {
         "the triggers are installed, but the database refuses {refused} of the streams' queries: \
          a server would not serve these streams"
     );
+    if !has_keys {
+        print_next(r#"export JWT_SECRET="$(openssl rand -base64 48)""#)?;
+        return print_note("      latido serve");
+    }
     print_next("latido serve")
 }
 

@@ -55,6 +55,13 @@ pub struct Config {
     pub keeps_claims: bool,
 }
 
+impl Config {
+    /// Returns whether there is any key, or a place to get keys from.
+    pub fn has_keys(&self) -> bool {
+        !self.secrets.is_empty() || self.public_keys.is_some() || self.jwks_url.is_some()
+    }
+}
+
 /// Verifies tokens. Clones share the keys and the caches.
 #[derive(Debug, Clone)]
 pub struct Verifier {

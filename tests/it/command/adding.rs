@@ -28,6 +28,20 @@ async fn install_shows_what_it_inferred_and_the_next_command() {
         installed.stderr.ends_with("next: latido serve\n"),
         "{installed:?}"
     );
+    let no_key: Vec<_> = variables
+        .iter()
+        .copied()
+        .filter(|(name, _)| *name != "JWT_SECRET")
+        .collect();
+    std::fs::remove_file(place.home.folder().path().join("streams/agenda.sql")).unwrap();
+    let removed = place.home.run(&["install"], &no_key).await;
+    assert!(removed.stdout.contains("removed    "), "{removed:?}");
+    for expected in [
+        "need a LATIDO_INSTANCE each\n",
+        "next: export JWT_SECRET=\"$(openssl rand -base64 48)\"\n      latido serve\n",
+    ] {
+        assert!(removed.stderr.contains(expected), "{removed:?}");
+    }
 }
 
 #[tokio::test]
@@ -41,8 +55,12 @@ async fn install_leaves_out_what_it_cannot_prove_and_ends_with_1() {
     for line in ["LEFT OUT   stream azar: ", "inferred   stream agenda: "] {
         assert!(installed.stdout.contains(line), "{line}: {installed:?}");
     }
-    let summary = "streams left out: 1; the others are installed";
-    assert!(installed.stderr.contains(summary), "{installed:?}");
+    for expected in [
+        "streams left out: 1; the others are installed",
+        "; then LATIDO_CONFIG=latido.toml latido install\n",
+    ] {
+        assert!(installed.stderr.contains(expected), "{installed:?}");
+    }
 }
 
 #[tokio::test]
