@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tokio::sync::oneshot;
+
 use crate::admin_request::AdminRequest;
 use crate::async_response::AsyncResponse;
 use crate::inbox::Inbox;
@@ -33,8 +35,11 @@ pub(super) enum ShardCommand {
     },
     /// Closes every client, spread over this number of milliseconds.
     Shutdown { spread_ms: u64 },
-    /// Applies other limits to the clients.
-    SetLimits(SessionLimits),
+    /// Applies other limits to the clients, and says when that is done.
+    SetLimits {
+        limits: SessionLimits,
+        done: oneshot::Sender<()>,
+    },
     /// Handles a request from an administrator.
     Admin(Box<AdminRequest>),
     /// Ends the thread now.

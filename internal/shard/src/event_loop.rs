@@ -152,7 +152,11 @@ impl ShardWorker {
                     Duration::from_millis(spread_ms),
                 ));
             }
-            ShardCommand::SetLimits(limits) => self.deps.context.limits = limits,
+            ShardCommand::SetLimits { limits, done } => {
+                self.deps.context.limits = limits;
+                // Whoever waited may be gone.
+                let _ = done.send(());
+            }
             ShardCommand::Admin(request) => self.handle_admin(*request),
             ShardCommand::Stop => self.is_stopping = true,
         }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use mio::{Poll, Token, Waker};
 use tokio::sync::{Semaphore, oneshot};
 
@@ -121,11 +122,15 @@ impl Shards {
     }
 
     /// Applies other limits to the clients of the native protocol. Connections keep their size of a
-    /// message, and those of apps all of their limits.
-    pub fn set_limits(&self, limits: SessionLimits) {
-        for shard in &self.shards {
-            shard.inbox.put(ShardCommand::SetLimits(limits));
-        }
+    /// message, and those of apps all of their limits. Returns once every shard has them.
+    pub async fn set_limits(&self, limits: SessionLimits) {
+        let sent = self.shards.iter().map(|shard| {
+            let (done, applied) = oneshot::channel();
+            shard.inbox.put(ShardCommand::SetLimits { limits, done });
+            applied
+        });
+        // A shard that has ended drops the command, and needs no limits.
+        join_all(sent).await;
     }
 
     /// Closes every client, in batches spread over `spread`, and waits for them for at most

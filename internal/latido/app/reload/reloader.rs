@@ -122,7 +122,7 @@ impl Reloader {
             self.replace_streams(&mut plan, &mut variables, &settings)
                 .await?;
         }
-        self.apply_settings(&settings);
+        self.apply_settings(&settings).await;
         variables.last = sources;
         Ok(plan.report)
     }
@@ -209,14 +209,14 @@ impl Reloader {
         self.parts.verifier.set_stream_claims(&fields, keeps_claims);
     }
 
-    fn apply_settings(&self, settings: &Settings) {
+    async fn apply_settings(&self, settings: &Settings) {
         let parts = &self.parts;
         let is_optional = settings.builtin_is_optional;
         parts
             .builtin_is_optional
             .store(is_optional, Ordering::Relaxed);
         parts.limits.set(settings.limits);
-        parts.shards.set_limits(settings.limits);
+        parts.shards.set_limits(settings.limits).await;
         let param_sets = settings.limits.param_sets_per_key;
         parts.hub.set_param_sets_per_key(param_sets);
     }
