@@ -5,6 +5,7 @@
 )]
 
 mod claims;
+mod column_names;
 mod connections;
 mod doctor;
 mod history;

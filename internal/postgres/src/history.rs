@@ -194,7 +194,7 @@ fn build_sql(
     arrays: &TopicArrays,
     days: usize,
 ) -> Option<String> {
-    if sql.contains(LIST) {
+    if sql.to_ascii_lowercase().contains(LIST) {
         return None;
     }
     let count = arrays.keys.len() + days + arrays.params.len();

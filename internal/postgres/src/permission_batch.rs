@@ -139,7 +139,7 @@ impl Database {
 /// parameter, uses the name that stands for them, or changes a setting, which would then be one for
 /// all users.
 fn build_batch_sql(query: &AuthorizeQuery, claims_type: Option<&Type>) -> Option<String> {
-    if query.sql().contains("latido_asked") || changes_settings(query) {
+    if query.sql().to_ascii_lowercase().contains("latido_asked") || changes_settings(query) {
         return None;
     }
     let sql = replace_parameters(single_statement(query.sql()).ok()?, claims_type.is_some())?;
@@ -155,12 +155,12 @@ fn build_batch_sql(query: &AuthorizeQuery, claims_type: Option<&Type>) -> Option
     let column = list(", latido_claims");
     // OFFSET keeps the list apart, so that the claims of a user are parsed once.
     Some(format!(
-        "SELECT latido_asked.latido_nth, a.k::pg_catalog.text\n\
+        "SELECT latido_asked.latido_nth, a.latido_key::pg_catalog.text\n\
          FROM (SELECT p.n, p.u, p.k::pg_catalog.text[]{values} \
          FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.text[]), \
          pg_catalog.unnest($2::pg_catalog.text[]){array}) WITH ORDINALITY AS p (u, k{name}, n) OFFSET 0) \
          AS latido_asked (latido_nth, latido_user, latido_keys{column})\n\
-         CROSS JOIN LATERAL (\n{sql}\n) AS a (k)"
+         CROSS JOIN LATERAL (\n{sql}\n) AS a (latido_key)"
     ))
 }
 
@@ -223,6 +223,7 @@ mod tests {
         );
         for other in [
             "SELECT latido_asked.x WHERE $1 = $2",
+            "SELECT $1 = $2 FROM t AS Latido_Asked",
             "SELECT $1, Set_Config('a', $2, true)",
         ] {
             assert_eq!(build_batch_sql(&other.into(), None), None, "{other}");

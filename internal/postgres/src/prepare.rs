@@ -271,7 +271,8 @@ pub(super) fn topic_kinds(key_kinds: &[KeyKind], stream: &Stream) -> impl Iterat
     key_kinds.iter().copied().chain(params)
 }
 
-/// Returns SQL for the JSON of the data of a row of `d`.
+/// Returns SQL for the JSON of the data of a row of `d`. It says `r.*`, because `r` alone would be a
+/// column of that name, if the query has one.
 pub(super) fn build_json_sql(names: &TopicColumns) -> String {
     let data: Vec<_> = names
         .data
@@ -279,7 +280,7 @@ pub(super) fn build_json_sql(names: &TopicColumns) -> String {
         .map(|name| format!("d.{}", quote_ident(name)))
         .collect();
     format!(
-        "pg_catalog.row_to_json((SELECT r FROM (SELECT {}) AS r))::pg_catalog.text",
+        "(SELECT pg_catalog.row_to_json(r.*) FROM (SELECT {}) AS r)::pg_catalog.text",
         data.join(", ")
     )
 }
@@ -318,7 +319,7 @@ fn build_zones_sql(sql: &str, columns: &[(String, Type)]) -> String {
 /// Returns the `authorize` query in the form that is sent.
 pub(super) fn build_authorize_sql(sql: &str) -> String {
     format!(
-        "SELECT a.k::pg_catalog.text\nFROM (\n{}\n) AS a (k)",
+        "SELECT a.latido_key::pg_catalog.text\nFROM (\n{}\n) AS a (latido_key)",
         embeddable(sql)
     )
 }

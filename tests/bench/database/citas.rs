@@ -65,7 +65,7 @@ pub(crate) fn read_sql() -> String {
 pub(crate) fn reading_sql(query: &str) -> String {
     let query = query.trim_end().trim_end_matches(';');
     format!(
-        "SELECT d.negocio_id::text, row_to_json((SELECT r FROM (SELECT d.citas_hoy, d.total_citas, d.citas_completadas, d.citas_canceladas) AS r))::text,
+        "SELECT d.negocio_id::text, (SELECT row_to_json(r.*) FROM (SELECT d.citas_hoy, d.total_citas, d.citas_completadas, d.citas_canceladas) AS r)::text,
                 (SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint) FROM ({query}) AS d"
     )
 }

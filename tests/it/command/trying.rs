@@ -246,6 +246,17 @@ async fn try_shows_a_plain_query_and_leaves_no_trace() {
     page.end().await;
 }
 
+/// The statements around a query have short names of their own.
+#[tokio::test(flavor = "multi_thread")]
+async fn try_shows_columns_of_any_name() {
+    let trial = Trial::new("SELECT count(*) AS r, 6 AS q, 7 AS d FROM pedidos").await;
+    let page = trial.start(&[]).await;
+    let mut events = page.events("?key=").await;
+    events.wait_for_row(&["100", "6", "7"]).await;
+    drop(events);
+    page.end().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn try_answers_only_its_own_machine_and_page() {
     let trial = Trial::new(PLAIN).await;

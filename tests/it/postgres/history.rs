@@ -57,6 +57,10 @@ async fn history_of_another_form_is_refused_and_the_stream_is_not() {
             "SELECT k, 1 AS latido_asked FROM unnest($1::bigint[]) AS u (k)",
             "latido_asked",
         ),
+        (
+            "SELECT k, 1 AS n FROM unnest($1::bigint[]) AS LATIDO_ASKED (k)",
+            "latido_asked",
+        ),
     ] {
         let problem = problem_of(&database, history).await;
         let text = problem.expect(history).to_string();
