@@ -84,7 +84,7 @@ fn write_history(text: &mut String, stream: &StreamTypes<'_>, name: &str) {
 
 fn write_columns(text: &mut String, columns: &[Column]) {
     for column in columns {
-        if let Some(note) = precision_note(&column.sql_type) {
+        if let Some(note) = number_note(&column.sql_type) {
             let _ = writeln!(text, "  /** {note} */");
         }
         let of = column_type(column);
@@ -126,12 +126,16 @@ fn column_type(column: &Column) -> &'static str {
     }
 }
 
-/// Returns what a reader must know of a number that JSON holds and a `number` of JavaScript may
-/// not: it has 53 bits (IEEE 754, binary64).
-fn precision_note(sql_type: &str) -> Option<&'static str> {
+/// Returns what a reader must know of a number: a `number` of JavaScript may not hold all of its
+/// digits, for it has 53 bits (IEEE 754, binary64), and JSON has no NaN and no infinity. A union with
+/// these texts would spoil every use of a number for values that few columns have.
+fn number_note(sql_type: &str) -> Option<&'static str> {
     match sql_type {
         "int8" => Some("Exact up to 2⁵³. Select it as text if it may be larger."),
-        "numeric" => Some("Exact up to 15 digits. Select it as text if it may have more."),
+        "numeric" => Some(
+            "Exact up to 15 digits. Select it as text if it may have more. NaN and infinities arrive as text.",
+        ),
+        "float4" | "float8" => Some("NaN and infinities arrive as text."),
         _ => None,
     }
 }

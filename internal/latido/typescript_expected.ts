@@ -4,8 +4,10 @@
 export interface VentasPorDia {
   tienda_id: string;
   "caja-1": string;
-  /** Exact up to 15 digits. Select it as text if it may have more. */
+  /** Exact up to 15 digits. Select it as text if it may have more. NaN and infinities arrive as text. */
   total: number | null;
+  /** NaN and infinities arrive as text. */
+  margen: number | null;
   /** Exact up to 2⁵³. Select it as text if it may be larger. */
   "pedidos hoy": number | null;
   abierta: boolean | null;

@@ -33,6 +33,7 @@ fn every_form_of_stream_has_its_types() {
         params: &params,
         columns: vec![
             column("total", ColumnKind::Number, "numeric"),
+            column("margen", ColumnKind::Number, "float8"),
             column("pedidos hoy", ColumnKind::Integer, "int8"),
             column("abierta", ColumnKind::Boolean, "bool"),
             column("detalle", ColumnKind::Any, "jsonb"),

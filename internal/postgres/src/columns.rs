@@ -16,7 +16,8 @@ pub(super) fn json_kind(of: &Type) -> ColumnKind {
         Type::INT2 | Type::INT4 | Type::INT8 => ColumnKind::Integer,
         Type::FLOAT4 | Type::FLOAT8 | Type::NUMERIC => ColumnKind::Number,
         Type::BOOL => ColumnKind::Boolean,
-        Type::JSON | Type::JSONB => ColumnKind::Any,
+        // A record is what `ROW(…)` returns, and becomes an object.
+        Type::JSON | Type::JSONB | Type::RECORD => ColumnKind::Any,
         _ => ColumnKind::Text,
     }
 }
@@ -33,6 +34,7 @@ mod tests {
             (Type::BOOL, ColumnKind::Boolean),
             (Type::JSONB, ColumnKind::Any),
             (Type::INT4_ARRAY, ColumnKind::Any),
+            (Type::RECORD, ColumnKind::Any),
             (Type::OID, ColumnKind::Text),
             (Type::DATE, ColumnKind::Text),
         ] {
