@@ -31,6 +31,7 @@ fn table_finding(stream: &Stream, report: &ShadowReport) -> Finding {
         tried,
         altered,
         missed,
+        ..
     } = report;
     let of = subject(stream, &format!("keys of changes of {table}"));
     match missed {
@@ -43,16 +44,69 @@ fn table_finding(stream: &Stream, report: &ShadowReport) -> Finding {
             let remedy = "correct `key` or `via`, add another entry of the table, or leave both out: then any change concerns every key";
             Finding::failure(of, detail).remedy(remedy)
         }
-        None if *altered == 0 => Finding::warning(
-            of,
-            format!("not tested: none of {tried} changes of its rows altered a row of the stream"),
-        )
-        .remedy("run it on a database with more rows"),
+        None if *altered == 0 => untested(of, report),
         None => Finding::ok(
             of,
             format!(
                 "{altered} of {tried} changes of copied rows altered a row of the stream; all keys were found"
             ),
         ),
+    }
+}
+
+/// Returns a warning that no change of a table altered a row of the stream, with the reason.
+fn untested(of: String, report: &ShadowReport) -> Finding {
+    let ShadowReport {
+        copied,
+        tried,
+        impossible,
+        ..
+    } = report;
+    let (reason, remedy) = match (copied, tried, impossible) {
+        (0, _, _) => (
+            "the table has no row".to_owned(),
+            "run it on a database with rows",
+        ),
+        (_, 0, 0) => (
+            "the time was over before one of its rows was changed".to_owned(),
+            "run it on a database with fewer rows, or let indexes make the query faster",
+        ),
+        (_, 0, _) => (
+            format!(
+                "each of {impossible} changes of its rows broke a constraint, or the query failed or took more than 1 s after it"
+            ),
+            "run it on a database with fewer rows, or let indexes make the query faster",
+        ),
+        _ => (
+            format!("none of {tried} changes of its rows altered a row of the stream"),
+            "run it on a database with more rows of each key",
+        ),
+    };
+    Finding::warning(of, format!("not tested: {reason}")).remedy(remedy)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reason_of_an_untested_table_is_the_true_one() {
+        for (copied, tried, impossible, expected) in [
+            (0, 0, 0, "no row"),
+            (3_503, 0, 0, "the time was over"),
+            (3_503, 0, 20, "each of 20 changes"),
+            (3_503, 7, 2, "none of 7 changes"),
+        ] {
+            let report = ShadowReport {
+                table: "Track".to_owned(),
+                copied,
+                tried,
+                impossible,
+                altered: 0,
+                missed: None,
+            };
+            let found = untested("x".to_owned(), &report);
+            assert!(found.detail.contains(expected), "{found:?}");
+        }
     }
 }

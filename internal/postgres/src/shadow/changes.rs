@@ -30,6 +30,14 @@ enum ChangeKind {
     },
 }
 
+/// The changes of a table.
+#[derive(Debug)]
+pub(super) struct PlannedChanges {
+    /// The number of the table's rows that were copied.
+    pub(super) copied: usize,
+    pub(super) changes: Vec<RowChange>,
+}
+
 /// What a change did to the rows of the stream.
 #[derive(Debug)]
 pub(super) enum Outcome {
@@ -77,7 +85,7 @@ impl ShadowSession<'_> {
     pub(super) async fn planned_changes(
         &self,
         table: &RoutedTable,
-    ) -> Result<Vec<RowChange>, DatabaseError> {
+    ) -> Result<PlannedChanges, DatabaseError> {
         let name = quote_ident(&table.name);
         let rows = format!("SELECT ctid::text FROM pg_temp.{name} ORDER BY ctid");
         let rows = self.query(&rows, &[]).await?;
@@ -105,7 +113,10 @@ impl ShadowSession<'_> {
         }
         // So that each kind of change is tried if the time ends.
         random.shuffle(&mut changes);
-        Ok(changes)
+        Ok(PlannedChanges {
+            copied: rows.len(),
+            changes,
+        })
     }
 
     async fn columns(&self, table: &str) -> Result<Vec<String>, DatabaseError> {

@@ -160,7 +160,7 @@ impl<'a> ShadowSession<'a> {
                 self.execute(row.try_get(0).map_err(to_error)?).await?;
             }
             self.execute(&format!(
-                "INSERT INTO pg_temp.{name} SELECT * FROM {source} LIMIT {COPIED_ROWS}"
+                "INSERT INTO pg_temp.{name} SELECT * FROM {source} LIMIT {COPIED_ROWS}; ANALYZE pg_temp.{name}"
             ))
             .await?;
         }

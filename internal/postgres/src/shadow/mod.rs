@@ -22,7 +22,7 @@ use latido_stream::Stream;
 
 /// The time-out of the check of one stream.
 const TOTAL_TIMEOUT: Duration = Duration::from_secs(60);
-/// The time after which no further change is tried.
+/// The time for the changes of all tables, each of which gets the same share of what is left.
 const CHANGES_TIME: Duration = Duration::from_secs(20);
 
 /// What the check of one table found.
@@ -30,8 +30,13 @@ const CHANGES_TIME: Duration = Duration::from_secs(20);
 pub(crate) struct ShadowReport {
     /// The table's name, as configured.
     pub(crate) table: String,
-    /// The number of changes that were tried.
+    /// The number of its rows that were copied.
+    pub(crate) copied: usize,
+    /// The number of changes after which the rows of the stream were compared.
     pub(crate) tried: u32,
+    /// The number of changes that broke a constraint, or after which the query failed or took too
+    /// long.
+    pub(crate) impossible: u32,
     /// The number of changes that altered a row of the stream. With none, nothing was tested.
     pub(crate) altered: u32,
     /// The first change whose keys were not all found.
@@ -78,19 +83,29 @@ async fn check_tables(session: &ShadowSession<'_>) -> Result<Vec<ShadowReport>, 
     let sample = session.sample_topics().await?;
     let before = session.rows(&sample).await?;
     let mut reports = Vec::new();
+    let mut left = u32::try_from(session.tables().len()).unwrap_or(u32::MAX);
     for table in session.tables() {
+        let start = Instant::now();
+        let share = end.saturating_duration_since(start) / left.max(1);
+        left = left.saturating_sub(1);
+        let planned = session.planned_changes(table).await?;
         let mut report = ShadowReport {
             table: table.configured.clone(),
+            copied: planned.copied,
             tried: 0,
+            impossible: 0,
             altered: 0,
             missed: None,
         };
-        for change in session.planned_changes(table).await? {
-            if Instant::now() > end {
+        for change in planned.changes {
+            if start.elapsed() > share {
                 break;
             }
             match session.try_change(table, &change, &sample, &before).await? {
-                Outcome::Impossible => continue,
+                Outcome::Impossible => {
+                    report.impossible += 1;
+                    continue;
+                }
                 Outcome::Unaltered => {}
                 Outcome::Altered { missed } => {
                     report.altered += 1;
