@@ -62,6 +62,16 @@ async fn each_problem_is_reported_with_its_fix() {
         plan.level == FindingLevel::Warning && plan.detail.contains("all of public.citas"),
         "{plan:?}"
     );
+    let named = "create the index that is named for the table, then ANALYZE it";
+    assert_eq!(plan.with_remedy.as_deref(), Some(named));
+    // Nothing names an index of a table without a key.
+    let findings = examine(&database, &catalog(vec![table("citas", None, &[])])).await;
+    let plan = find_finding(&findings, "plan");
+    let remedy = plan.with_remedy.as_deref().unwrap_or_default();
+    assert!(
+        remedy.starts_with(r#"ANALYZE "public"."citas""#) && !remedy.contains("named"),
+        "{plan:?}"
+    );
     client.batch_execute(create).await.unwrap();
     client.batch_execute("ANALYZE citas").await.unwrap();
     let findings = examine(&database, &builtin()).await;

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use latido_postgres::{Config, Database, Finding, FindingLevel, InstallError, ReadGap, examine};
-use latido_stream::{Catalog, SourceTable, Stream};
+use latido_stream::{Catalog, Param, ParamKind, SourceTable, Stream};
 
 use super::{empty_database, estadisticas, schema_database, table};
 use crate::harness::{CommandHome, report_not_tested};
@@ -127,6 +127,42 @@ async fn other_sources_than_tables_are_named() {
             "{expression}: {found:?}"
         );
     }
+    // Parameters of the stream stand behind today, and are no bounds of the day.
+    let timestamp = "count(*) FILTER (WHERE p.hecho = p.dia)";
+    let found = warnings(&database, &with(timestamp), listed())
+        .await
+        .join("\n");
+    assert!(
+        found.contains("declare $2 and $3 as the column is"),
+        "{found}"
+    );
+    let of_param = with(timestamp)
+        .replace("k AS id,", "k AS id, d.desde,")
+        .replace(
+            "AS k JOIN",
+            "AS k CROSS JOIN unnest($3::date[]) AS d (desde) JOIN",
+        )
+        .replace("GROUP BY k", "GROUP BY k, d.desde");
+    let stream = Stream {
+        query: of_param,
+        authorize_query: None,
+        params: vec![Param {
+            name: "desde".to_owned(),
+            kind: ParamKind::Date,
+            default: None,
+        }],
+        tables: listed(),
+        ..estadisticas()
+    };
+    let found = read_findings(&database, &Catalog::new(vec![stream])).await;
+    let remedies = found
+        .iter()
+        .filter_map(|finding| finding.with_remedy.as_deref());
+    let remedies = remedies.collect::<Vec<_>>().join("\n");
+    assert!(
+        remedies.contains("declare $2 as the column is"),
+        "{found:#?}"
+    );
     // A table that the tree does not show is taken for that of the hidden function.
     let with_table = vec![pedidos(&[]), table("tiendas", Some("id"), &[])];
     assert!(

@@ -18,7 +18,7 @@ use crate::pool::Database;
 use latido_stream::Catalog;
 
 pub use finding::{Finding, FindingLevel};
-pub(crate) use reads::note_remedy;
+pub(crate) use reads::{DayParameters, note_remedy};
 
 /// Checks the database for a server without apps; see [`examine_for`].
 pub async fn examine(database: &Database, catalog: &Catalog) -> Vec<Finding> {
@@ -54,7 +54,13 @@ pub async fn examine_for(database: &Database, needs: ServingNeeds<'_>) -> Vec<Fi
             continue;
         }
         findings.extend(inferred::examine(database, stream, &recorded).await);
-        let of_query = stream::examine(database, stream).await;
+        let mut of_tables = Vec::new();
+        for table in &stream.tables {
+            of_tables.extend(table::examine(database, stream, table).await);
+            of_tables.extend(lookup::examine(database, catalog, stream, table).await);
+            of_tables.extend(policies::examine(database, stream, table).await);
+        }
+        let of_query = stream::examine(database, stream, &of_tables).await;
         let is_valid = of_query
             .iter()
             .all(|finding| finding.level != FindingLevel::Failure);
@@ -62,11 +68,7 @@ pub async fn examine_for(database: &Database, needs: ServingNeeds<'_>) -> Vec<Fi
         if is_valid && stream.inference.gap.is_none() {
             findings.extend(reads::examine(database, stream).await);
         }
-        for table in &stream.tables {
-            findings.extend(table::examine(database, stream, table).await);
-            findings.extend(lookup::examine(database, catalog, stream, table).await);
-            findings.extend(policies::examine(database, stream, table).await);
-        }
+        findings.extend(of_tables);
     }
     findings
 }

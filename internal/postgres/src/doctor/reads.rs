@@ -1,5 +1,7 @@
 //! Compares what a stream's query reads with the tables that the stream lists.
 
+use std::borrow::Cow;
+
 use crate::doctor::finding::Finding;
 use crate::doctor::stream::subject;
 use crate::pool::Database;
@@ -38,11 +40,10 @@ pub(super) async fn examine(database: &Database, stream: &Stream) -> Vec<Finding
                     Finding::warning(&subject, gap.to_string()).remedy(gap.remedy(&stream.name))
                 })
                 .collect();
+            let day = DayParameters::of_stream(stream, stream.key_fields.len());
+            let notes = reads.notes.iter();
             findings.extend(
-                reads
-                    .notes
-                    .iter()
-                    .filter_map(|note| note_finding(&subject, note, explains_hidden)),
+                notes.filter_map(|note| note_finding(&subject, note, explains_hidden, &day)),
             );
             if gaps.is_empty() && !stream.inference.tables {
                 findings.insert(0, Finding::ok(subject, summary(&reads)));
@@ -93,32 +94,72 @@ fn summary(reads: &QueryReads) -> String {
 }
 
 /// Returns a finding about a note that is worth attention.
-fn note_finding(subject: &str, note: &Note, explains_hidden: bool) -> Option<Finding> {
+fn note_finding(
+    subject: &str,
+    note: &Note,
+    explains_hidden: bool,
+    day: &DayParameters,
+) -> Option<Finding> {
     if explains_hidden && matches!(note, Note::Hidden(_)) {
         return None;
     }
-    let remedy = note_remedy(note)?;
+    let remedy = note_remedy(note, day)?;
     Some(Finding::warning(subject, note.to_string()).remedy(remedy))
 }
 
+/// The parameters of a query that hold the local day of each key: today, and the next day if no
+/// parameters of the stream stand behind it.
+pub(crate) struct DayParameters {
+    today: usize,
+    has_next_day: bool,
+}
+
+impl DayParameters {
+    /// Returns those of a stream with that number of key parts.
+    pub(crate) fn of_stream(stream: &Stream, key_parts: usize) -> Self {
+        Self {
+            today: key_parts + 1,
+            has_next_day: stream.params.is_empty(),
+        }
+    }
+
+    fn names(&self) -> String {
+        match self.has_next_day {
+            true => format!("${} and ${}", self.today, self.today + 1),
+            false => format!("${}", self.today),
+        }
+    }
+}
+
 /// Returns what to do about a note that is worth attention.
-pub(crate) fn note_remedy(note: &Note) -> Option<&'static str> {
-    Some(match note {
+pub(crate) fn note_remedy(note: &Note, day: &DayParameters) -> Option<Cow<'static, str>> {
+    let names = day.names();
+    let remedy = match note {
+        Note::Clock(_) | Note::ClockLiteral => {
+            return Some(Cow::Owned(format!(
+                "use the local day of each key, {names}, which the server reads again at midnight"
+            )));
+        }
+        Note::TimestampWithDate => {
+            let meaning = match day.has_next_day {
+                true => "the bounds of the local day",
+                false => "the begin of the local day",
+            };
+            return Some(Cow::Owned(format!(
+                "declare {names} as the column is, timestamp[] or timestamptz[]: {meaning}"
+            )));
+        }
+        Note::SessionZone(_) => {
+            return Some(Cow::Owned(format!(
+                "write AT TIME ZONE with the zone that is meant, or compare with {names} of the column's own type"
+            )));
+        }
         Note::View(_)
         | Note::Function(_)
         | Note::Extension(_)
         | Note::Children(_)
         | Note::Policy(_) => return None,
         Note::Hidden(_) => "list the tables that the function reads among the stream's tables",
-        Note::Clock(_) | Note::ClockLiteral => {
-            "use the local day of each key, $2 and $3, which the server reads again at midnight"
-        }
-        Note::TimestampWithDate => {
-            "declare $2 and $3 as the column is, timestamp[] or timestamptz[]: the bounds of the local day"
-        }
-        Note::SessionZone(_) => {
-            "write AT TIME ZONE with the zone that is meant, or compare with $2 and $3 of the column's own type"
-        }
         Note::Random => "leave it out of the query",
         Note::Session(_) => "use the key, or `authorize`, where viewers should differ",
         Note::MaterializedView(_)
@@ -127,5 +168,6 @@ pub(crate) fn note_remedy(note: &Note) -> Option<&'static str> {
         | Note::Sequence
         | Note::Outside(_) => "call the hook after a change, or rely on the sweep",
         Note::SystemColumn => "leave out `columns`, so that every UPDATE counts",
-    })
+    };
+    Some(Cow::Borrowed(remedy))
 }

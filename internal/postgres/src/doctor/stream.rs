@@ -22,7 +22,13 @@ const SMALL_SCAN_ROWS: f64 = 10_000.0;
 /// The longest time for reading one key without a warning, in milliseconds.
 const SLOW_MS: f64 = 100.0;
 
-pub(super) async fn examine(database: &Database, stream: &Stream) -> Vec<Finding> {
+/// Returns the findings about the query. `of_tables` are those about the stream's tables, which may
+/// name indexes.
+pub(super) async fn examine(
+    database: &Database,
+    stream: &Stream,
+    of_tables: &[Finding],
+) -> Vec<Finding> {
     let prepared = match database.prepare_stream(stream).await {
         Ok(prepared) => prepared,
         Err(error) => return vec![failure_finding(stream, "query", &error)],
@@ -33,7 +39,7 @@ pub(super) async fn examine(database: &Database, stream: &Stream) -> Vec<Finding
     )];
     match explain_plan(database, stream, &prepared).await {
         Ok(plan) => {
-            findings.push(plan_finding(stream, &plan));
+            findings.push(plan_finding(stream, &plan, of_tables));
             findings.extend(partitions::examine(database, stream, &plan).await);
         }
         Err(error) => findings.push(failure_finding(stream, "plan", &error)),
@@ -207,17 +213,31 @@ async fn existing_key(
     Ok(parts.map(Key::from_parts))
 }
 
-fn plan_finding(stream: &Stream, plan: &Value) -> Finding {
+fn plan_finding(stream: &Stream, plan: &Value, of_tables: &[Finding]) -> Finding {
     let ms = plan["Execution Time"].as_f64().unwrap_or_default();
     let subject = subject(stream, "plan");
     let mut scans = Vec::new();
     collect_scans(&plan["Plan"], &mut scans);
-    if let Some((table, rows)) = scans.into_iter().max_by(|a, b| a.1.total_cmp(&b.1)) {
+    if let Some(scan) = scans.into_iter().max_by(|a, b| a.rows.total_cmp(&b.rows)) {
+        let LargeScan {
+            schema,
+            table,
+            rows,
+        } = scan;
         let detail = format!(
-            "one key reads all of {table}, {rows:.0} rows, in {ms:.1} ms; and so does every other"
+            "one key reads all of {schema}.{table}, {rows:.0} rows, in {ms:.1} ms; and so does every other"
         );
-        return Finding::warning(subject, detail)
-            .remedy("create the index that is named for the table, then ANALYZE it");
+        let quoted = quote_qualified(&schema, &table);
+        let remedy = match of_tables
+            .iter()
+            .any(|finding| names_index(finding, &quoted))
+        {
+            true => "create the index that is named for the table, then ANALYZE it".to_owned(),
+            false => format!(
+                "ANALYZE {quoted}; or let an index find the rows that the query needs of it"
+            ),
+        };
+        return Finding::warning(subject, detail).remedy(remedy);
     }
     if ms > SLOW_MS {
         return Finding::warning(subject, format!("reading one key takes {ms:.1} ms"));
@@ -225,17 +245,32 @@ fn plan_finding(stream: &Stream, plan: &Value) -> Finding {
     Finding::ok(subject, format!("reading one key takes {ms:.1} ms"))
 }
 
-/// Collects the sequential scans over large tables, with their row counts.
-fn collect_scans(node: &Value, found: &mut Vec<(String, f64)>) {
+/// Returns whether a finding says how to create an index on a table.
+fn names_index(finding: &Finding, quoted_table: &str) -> bool {
+    let remedy = finding.with_remedy.as_deref().unwrap_or_default();
+    remedy.starts_with("CREATE INDEX") && remedy.contains(&format!(" ON {quoted_table} ("))
+}
+
+/// A sequential scan over a large table.
+#[derive(Debug, PartialEq)]
+struct LargeScan {
+    schema: String,
+    table: String,
+    rows: f64,
+}
+
+/// Collects the sequential scans over large tables.
+fn collect_scans(node: &Value, found: &mut Vec<LargeScan>) {
     let rows = node["Actual Rows"].as_f64().unwrap_or_default()
         + node["Rows Removed by Filter"].as_f64().unwrap_or_default();
     let rows = rows * node["Actual Loops"].as_f64().unwrap_or(1.0);
     if node["Node Type"] == "Seq Scan" && rows > SMALL_SCAN_ROWS {
         let name = |field: &str| node[field].as_str().unwrap_or_default().to_owned();
-        found.push((
-            format!("{}.{}", name("Schema"), name("Relation Name")),
+        found.push(LargeScan {
+            schema: name("Schema"),
+            table: name("Relation Name"),
             rows,
-        ));
+        });
     }
     for child in node["Plans"].as_array().into_iter().flatten() {
         collect_scans(child, found);
@@ -257,6 +292,11 @@ mod tests {
             &json!({"Node Type": "Aggregate", "Plans": [{"Node Type": "Gather", "Plans": [scan]}]}),
             &mut found,
         );
-        assert_eq!(found, [("public.citas".to_owned(), 12024.0)]);
+        let citas = LargeScan {
+            schema: "public".to_owned(),
+            table: "citas".to_owned(),
+            rows: 12024.0,
+        };
+        assert_eq!(found, [citas]);
     }
 }

@@ -5,7 +5,7 @@ use latido_inference::{
     TableLookups,
 };
 
-use crate::doctor::note_remedy;
+use crate::doctor::{DayParameters, note_remedy};
 use crate::error::DatabaseError;
 use crate::pool::Database;
 use crate::prepare::describe_statement;
@@ -65,7 +65,10 @@ impl Database {
         }
         let (query, parts) = (defining_query(stream), inferred.key_fields.len());
         match self.query_lookups_with(query, parts, access).await {
-            Ok(reads) => self.add_tables(&mut inferred, &reads).await?,
+            Ok(reads) => {
+                let day = DayParameters::of_stream(stream, parts);
+                self.add_tables(&mut inferred, &reads, &day).await?;
+            }
             Err(QueryReadsError::Database(error)) => return Err(error),
             Err(error) => inferred.refusals.push(refusal_text(&error)),
         }
@@ -76,6 +79,7 @@ impl Database {
         &self,
         inferred: &mut InferredStream,
         reads: &QueryReads,
+        day: &DayParameters,
     ) -> Result<(), DatabaseError> {
         if let Some(problem) = reads.keys.as_ref().and_then(|keys| keys.key.as_ref().err())
             && problem.mixes_keys()
@@ -83,7 +87,7 @@ impl Database {
             inferred.refusals.push(problem.to_string());
         }
         for note in &reads.notes {
-            add_note(inferred, note);
+            add_note(inferred, note, day);
         }
         let lookups = reads.keys.iter().flat_map(|keys| &keys.tables);
         for (table, lookups) in reads.tables.iter().zip(lookups) {
@@ -166,8 +170,8 @@ fn suggestion(suggestion: &Suggestion) -> KeySuggestion {
 }
 
 /// Adds a note that is worth attention. What hides reads, or differs at every read, is refused.
-fn add_note(inferred: &mut InferredStream, note: &Note) {
-    let Some(remedy) = note_remedy(note) else {
+fn add_note(inferred: &mut InferredStream, note: &Note, day: &DayParameters) {
+    let Some(remedy) = note_remedy(note, day) else {
         return;
     };
     let text = format!("{note}; {remedy}");
