@@ -86,10 +86,23 @@ pub(super) fn refusal_text(stream: &Stream, inferred: &InferredStream) -> String
         Some(file) => stream_entry(stream, file, inferred),
         None => missing_part(stream, inferred),
     };
+    let params = match inferred.possible_params.as_slice() {
+        [] => String::new(),
+        params => format!("\n{}.", undeclared_params(name, params)),
+    };
     format!(
-        "stream {name}: {}\nNothing is chosen for you. In latido.toml:\n\n{}\n",
+        "stream {name}: {}{params}\nNothing is chosen for you. In latido.toml:\n\n{}\n",
         problems.join("\n"),
         entry.trim_end()
+    )
+}
+
+/// Says where parameters of a stream are declared: `latido install` finds none in a query.
+pub(super) fn undeclared_params(stream: &str, names: &[String]) -> String {
+    format!(
+        "what a client may choose ({}) stands in latido.toml: without [streams.{stream}.params] \
+        `latido install` takes these parameters for key parts, or for the bounds of the day",
+        names.join(", ")
     )
 }
 

@@ -116,6 +116,7 @@ mod tests {
     fn inferred() -> InferredStream {
         InferredStream {
             key_fields: vec!["tienda_id".to_owned(), "caja".to_owned()],
+            possible_params: Vec::new(),
             tables: vec![InferredTable {
                 name: "pedidos".to_owned(),
                 columns: vec!["total".to_owned()],

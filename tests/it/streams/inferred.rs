@@ -231,6 +231,9 @@ async fn what_no_trigger_sees_is_named() {
     let writes = "WITH w AS (DELETE FROM pedidos RETURNING id) SELECT count(*) AS n FROM w";
     let kept = "SELECT n FROM unnest($1::date[]) AS u (hoy), guardado";
     let random = "SELECT random() AS n FROM unnest($1::date[]) AS u (hoy)";
+    // The dates may be key parts or what a client chooses.
+    let range = "SELECT u.caja, u.desde, u.hasta, s.* FROM unnest($1::citext[], $2::date[], $3::date[], $4::date[]) AS u (caja, hoy, desde, hasta)
+        CROSS JOIN LATERAL (SELECT count(*) AS n FROM pedidos p WHERE p.caja = u.caja AND p.dia BETWEEN u.desde AND u.hasta) s";
     let files = [
         ("esconde.sql", hides),
         ("reloj.sql", clock),
@@ -239,6 +242,7 @@ async fn what_no_trigger_sees_is_named() {
         ("azar.sql", random),
         ("no_hay.sql", "SELECT n FROM no_hay"),
         ("sin_tipo.sql", "SELECT $1 AS a, 1 AS n"),
+        ("rango.sql", range),
     ];
     let place = Place::new(&files).await;
     let objects = "CREATE FUNCTION cuenta(uuid) RETURNS bigint LANGUAGE plpgsql STABLE AS $$ BEGIN RETURN (SELECT count(*) FROM pedidos); END $$;
@@ -267,4 +271,11 @@ async fn what_no_trigger_sees_is_named() {
         };
         assert!(text.lines().any(is_told), "{kind} {stream} {part}\n{text}");
     }
+    let params = "what a client may choose (desde, hasta) stands in latido.toml: without [streams.rango.params]";
+    assert!(text.contains(params), "{text}");
+    assert_eq!(
+        text.matches("what a client may choose").count(),
+        1,
+        "{text}"
+    );
 }

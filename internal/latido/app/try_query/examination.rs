@@ -2,6 +2,7 @@
 
 use super::form::{FormProblem, StreamFacts, stream_of};
 use super::rewrite;
+use crate::app::stream_inference::undeclared_params;
 use latido_postgres::{
     Database, DatabaseError, QueryForm, QueryFormError, QueryPreview, QueryReadsError, RowCount,
 };
@@ -102,26 +103,17 @@ pub(super) async fn examine(
     }
     database.probe_stream(&stream).await.map_err(failed)?;
     let examples = database.example_keys(&stream, &preview.tables).await;
-    preview.notes.extend(undeclared_params(&stream));
+    let params: Vec<_> = stream.params.iter().map(|p| p.name.clone()).collect();
+    if !params.is_empty() {
+        let note = undeclared_params(&stream.name, &params);
+        preview.notes.push(note);
+    }
     preview.notes.extend(bounds_of_day(&stream, &form));
     Ok(Examined {
         stream,
         form,
         preview,
         examples,
-    })
-}
-
-/// Says what the commands that come next need for parameters: `latido install` finds none in a query.
-fn undeclared_params(stream: &Stream) -> Option<String> {
-    let names: Vec<_> = stream.params.iter().map(|p| p.name.as_str()).collect();
-    (!names.is_empty()).then(|| {
-        format!(
-            "what a client may choose ({}) stands in latido.toml: without [streams.{}.params] \
-            `latido install` takes these parameters for key parts, or for the bounds of the day",
-            names.join(", "),
-            stream.name
-        )
     })
 }
 

@@ -9,6 +9,7 @@ use crate::doctor::{DayParameters, note_remedy};
 use crate::error::DatabaseError;
 use crate::pool::Database;
 use crate::prepare::describe_statement;
+use crate::query_form::QueryForm;
 use crate::query_reads::QueryReadsError;
 use crate::quote::quote_qualified;
 use crate::read_gap::ReadTable;
@@ -45,16 +46,22 @@ impl Database {
         stream: &Stream,
         access: InferenceAccess,
     ) -> Result<InferredStream, DatabaseError> {
-        let key_fields = if stream.inference.keys {
+        let (key_fields, possible_params) = if stream.inference.keys {
             let private = self.open_dedicated().await?;
             let what = format!("the query of stream {}", stream.name);
             let shape = describe_statement(self, &private, &what, &stream.query).await?;
-            infer_key_parts(&shape, stream)?
+            let names = infer_key_parts(&shape, stream)?;
+            let possible_params = match stream.params.is_empty() {
+                true => QueryForm::of_shape(&shape).possible_params(&names),
+                false => Vec::new(),
+            };
+            (names, possible_params)
         } else {
-            stream.key_fields.clone()
+            (stream.key_fields.clone(), Vec::new())
         };
         let mut inferred = InferredStream {
             key_fields,
+            possible_params,
             tables: Vec::new(),
             unproven: Vec::new(),
             refusals: Vec::new(),

@@ -7,6 +7,9 @@ use latido_stream::{InferenceGap, KeyRoute, SourceTable, Stream, StreamProblem};
 pub struct InferredStream {
     /// The names of the key parts.
     pub key_fields: Vec<String>,
+    /// Those of the inferred key parts that may be what a client chooses beside the key, which only
+    /// the configuration can tell.
+    pub possible_params: Vec<String>,
     /// The tables whose way to the keys is proven, by name. A stream whose tables are configured has
     /// none here.
     pub tables: Vec<InferredTable>,

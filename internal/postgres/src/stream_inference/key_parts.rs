@@ -68,6 +68,19 @@ impl QueryForm {
         }
     }
 
+    /// Returns those of the inferred key parts that may be what a client chooses beside the key: what
+    /// stands behind the first array that can be the day. Only the configuration can tell.
+    #[must_use]
+    pub(super) fn possible_params(&self, key_parts: &[String]) -> Vec<String> {
+        let parameters = &self.parameters;
+        let day = parameters.iter().position(|array| array.can_be_day);
+        let Some(day) = day.filter(|day| *day < key_parts.len()) else {
+            return Vec::new();
+        };
+        let behind = parameters.len() - day - 1;
+        key_parts.iter().skip(day).take(behind).cloned().collect()
+    }
+
     /// Returns whether the column with this index has the type of an array's elements. A bound of the
     /// day is not returned.
     #[must_use]
@@ -132,6 +145,31 @@ mod tests {
                 "{params:?}"
             );
         }
+    }
+
+    #[test]
+    fn arrays_behind_a_day_may_be_parameters() {
+        let days = [
+            ("tag", Type::TEXT),
+            ("desde", Type::DATE),
+            ("hasta", Type::DATE),
+        ];
+        let possible = |params: &[Type], names: &[&str]| {
+            let form = QueryForm::of_shape(&shape(params, &days));
+            let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
+            form.possible_params(&names).join(" ")
+        };
+        let text = Type::TEXT_ARRAY;
+        let all = ["tag", "desde", "hasta"];
+        assert_eq!(
+            possible(&[text.clone(), DAY, DAY, DAY], &all),
+            "desde hasta"
+        );
+        // An integer behind the day: all three count as key parts.
+        assert_eq!(possible(&[text.clone(), DAY, INT], &all), "desde");
+        assert_eq!(possible(&[text.clone(), DAY], &all[..1]), "");
+        assert_eq!(possible(&[text, STAMP, STAMP], &all[..1]), "");
+        assert_eq!(possible(&[], &[]), "");
     }
 
     #[test]
