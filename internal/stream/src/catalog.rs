@@ -267,11 +267,16 @@ impl Catalog {
             })
     }
 
+    /// Names the channels that exist. A stream that is off has none.
     fn unknown_channel(&self) -> ChannelError {
-        let mut forms: Vec<_> = self.iter().map(|(_, s)| s.channel_form()).collect();
+        let served = self.iter().filter(|(id, _)| !self.status(*id).is_off());
+        let mut forms: Vec<_> = served.map(|(_, s)| s.channel_form()).collect();
         forms.sort();
         ChannelError::Unknown {
-            expected: forms.join(" or "),
+            expected: match forms.is_empty() {
+                true => "none: the server has no stream now".to_owned(),
+                false => forms.join(" or "),
+            },
         }
     }
 }
@@ -314,6 +319,26 @@ mod tests {
             "no such channel; expected b:<key>"
         );
         assert_eq!(catalog.filtered(|_| true).id_count(), 1);
+    }
+
+    #[test]
+    fn stream_that_is_off_is_no_suggestion() {
+        let catalog = Catalog::new(vec![stream("a", "1"), stream("b", "1")]);
+        let error = || catalog.resolve("nowhere:x").unwrap_err().to_string();
+        let turn_off = |name| {
+            let problem = crate::StreamProblem {
+                summary: String::new(),
+                detail: String::new(),
+            };
+            let id = catalog.find(name).unwrap();
+            catalog.status(id).set_off(problem);
+        };
+        assert_eq!(error(), "no such channel; expected a:<key> or b:<key>");
+        turn_off("a");
+        assert_eq!(error(), "no such channel; expected b:<key>");
+        turn_off("b");
+        let none = "no such channel; expected none: the server has no stream now";
+        assert_eq!(error(), none);
     }
 
     #[test]
