@@ -36,7 +36,8 @@ pub(crate) enum CliCommand {
         #[command(flatten)]
         flags: Flags,
     },
-    /// Run a demonstration: a private Postgres with demo data, a writer, a live page on 127.0.0.1
+    /// Run a demonstration: a private Postgres with demo data, a writer, a live page on 127.0.0.1. If
+    /// DATABASE_URL is set, the data goes into that database instead, which must be empty
     #[cfg(feature = "demo")]
     #[command(after_help = SETTINGS_HELP)]
     Demo {

@@ -10,7 +10,7 @@ use crate::commands::{block_on, start_logs};
 use crate::output::print;
 use crate::program_name::program_name;
 
-/// Runs `latido demo` with a private PostgreSQL.
+/// Runs `latido demo` with a private PostgreSQL, unless `DATABASE_URL` is set.
 pub(crate) fn run(settings: Settings, no_fetch: bool) -> anyhow::Result<()> {
     start_logs(&settings);
     let mut private = embedded::EmbeddedSettings::new(StorageMode::Persistent {
@@ -43,6 +43,8 @@ fn print_welcome(info: &DemoInfo) -> anyhow::Result<()> {
     );
     if let (Some(database), Some(found)) = (database, found) {
         text.push_str(&format!("\n  {found}\n    psql '{database}'\n"));
+    } else {
+        text.push_str("\n  The data is in the database of DATABASE_URL.\n");
     }
     text.push_str("\n  Ctrl-C stops everything; the data stays.\n\n");
     print(&text)

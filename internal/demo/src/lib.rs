@@ -20,6 +20,6 @@ mod writer;
 pub use businesses::{ADMIN_USER, BUSINESSES, DemoBusiness, find_business};
 pub use service::{BookError, Demo, DemoSession};
 pub use services::{SERVICES, SERVICES_HISTORY, SERVICES_QUERY};
-pub use sql::{foreign_data_sql, seed_sql};
+pub use sql::{foreign_data_sql, is_demo_table, seed_sql};
 pub use sql_executor::SqlExecutor;
 pub use writer::{ActivityRate, start_writer};

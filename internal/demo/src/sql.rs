@@ -12,6 +12,9 @@ pub(super) const KEPT_PER_DAY: u32 = 60;
 /// The number of past days whose citas are kept.
 pub(super) const KEPT_DAYS: u32 = 60;
 
+/// The tables that [`seed_sql`] creates.
+const DEMO_TABLES: [&str; 4] = ["usuarios", "negocios", "citas", "servicios"];
+
 /// The number of half-hour slots in a working day.
 pub(super) const SLOTS_PER_DAY: i8 = 20;
 
@@ -39,17 +42,29 @@ pub fn seed_sql(zone: &TimeZone) -> String {
     format!("{schema}\nSELECT set_config('latido.time_zone', '{zone}', false);\n{data}\n{services}")
 }
 
-/// Returns statements that each find a row if a table belongs to another application: businesses or
-/// services of others. A table that does not exist, or has other columns, makes its statement fail.
-pub fn foreign_data_sql() -> [String; 2] {
+/// Returns whether the demo creates a table of this name.
+#[must_use]
+pub fn is_demo_table(name: &str) -> bool {
+    DEMO_TABLES.contains(&name)
+}
+
+/// Returns statements that each find a row if a table belongs to another application: users,
+/// businesses, services or citas of others. A table that does not exist, or has other columns, makes
+/// its statement fail.
+pub fn foreign_data_sql() -> [String; 4] {
     let ids = BUSINESSES
         .map(|business| format!("'{}'", business.id))
         .join(",");
     [
+        "SELECT 1 FROM usuarios WHERE email NOT LIKE '%@demo.invalid' LIMIT 1".to_owned(),
         format!("SELECT 1 FROM negocios WHERE id::text NOT IN ({ids}) LIMIT 1"),
         format!(
             "SELECT 1 FROM servicios \
              WHERE negocio_id::text NOT IN ({ids}) OR (nombre, precio) IS NULL LIMIT 1"
+        ),
+        format!(
+            "SELECT 1 FROM citas \
+             WHERE negocio_id::text NOT IN ({ids}) OR (fecha, hora_inicio, estado) IS NULL LIMIT 1"
         ),
     ]
 }
@@ -145,6 +160,15 @@ mod tests {
             assert!(data.contains(&format!("', '{}', '", business.id)));
         }
         assert!(foreign_data_sql().iter().all(|sql| !sql.contains(';')));
+    }
+
+    #[test]
+    fn seed_creates_only_demo_tables() {
+        let sql = seed_sql(&TimeZone::UTC);
+        let created = sql.split("CREATE TABLE IF NOT EXISTS ").skip(1);
+        let created: Vec<_> = created.filter_map(|rest| rest.split(' ').next()).collect();
+        assert_eq!(created, DEMO_TABLES);
+        assert_eq!(sql.matches("CREATE TABLE").count(), DEMO_TABLES.len());
     }
 
     #[test]

@@ -13,6 +13,7 @@ use jiff::tz::TimeZone;
 
 use crate::app::config::Config;
 use crate::app::database_commands::{app_schemas, install_all};
+use crate::app::demo_database::{refuse_foreign_data, refuse_foreign_tables};
 use crate::app::demo_stream::add_services;
 use crate::app::serve::run_until_stopped;
 use crate::app::server::App;
@@ -21,8 +22,7 @@ use latido_auth::{Secret, TokenSpec, VerifierConfig, issue};
 use latido_base::clock::Clock;
 use latido_base::drain::Drain;
 use latido_demo::{
-    ADMIN_USER, ActivityRate, BUSINESSES, Demo, SqlExecutor, foreign_data_sql, seed_sql,
-    start_writer,
+    ADMIN_USER, ActivityRate, BUSINESSES, Demo, SqlExecutor, seed_sql, start_writer,
 };
 use latido_embedded_postgres::{self as embedded, Cluster};
 use latido_postgres::{self as postgres, Database, InstanceName, ScriptRunner};
@@ -45,10 +45,6 @@ const DATABASE: &str = "latido";
 const INSTANCE: &str = "latido_demo";
 /// The SQLSTATE `duplicate_database`: the database exists already.
 const DUPLICATE_DATABASE: &str = "42P04";
-/// The SQLSTATE `undefined_table`: the demo's tables do not exist yet.
-const UNDEFINED_TABLE: &str = "42P01";
-/// The SQLSTATE `undefined_column`: a table of the same name is not the demo's.
-const UNDEFINED_COLUMN: &str = "42703";
 
 /// The information that a running demo prints for its user.
 #[derive(Debug)]
@@ -121,7 +117,10 @@ async fn run(
     }
     let database = Database::open(&settings.postgres)?;
     let scripts = database.script_runner();
-    check_no_foreign_data(&scripts).await?;
+    if cluster.is_none() {
+        refuse_foreign_tables(&database, settings.app_list).await?;
+        refuse_foreign_data(&scripts).await?;
+    }
     // A second run finds the tables and must not print a notice for each.
     scripts.execute("SET client_min_messages = warning").await?;
     scripts
@@ -157,25 +156,6 @@ async fn run(
     let result = run_until_stopped(app).await;
     writer_drain.drain(Duration::from_secs(1)).await;
     result
-}
-
-/// Refuses to write to a database that contains other businesses or services, because it belongs to
-/// another application.
-async fn check_no_foreign_data(scripts: &ScriptRunner) -> anyhow::Result<()> {
-    for foreign in foreign_data_sql() {
-        let is_foreign = match scripts.execute(&foreign).await {
-            Ok(rows) => rows > 0,
-            Err(error) if error.sqlstate() == Some(UNDEFINED_TABLE) => false,
-            Err(error) if error.sqlstate() == Some(UNDEFINED_COLUMN) => true,
-            Err(error) => return Err(error.into()),
-        };
-        anyhow::ensure!(
-            !is_foreign,
-            "DATABASE_URL names a database with businesses or services of its own, and a demo writes: expected an empty one, or none \
-             for a private one; `latido serve` is what shows this one live"
-        );
-    }
-    Ok(())
 }
 
 /// Puts a random secret before the configured ones. The demo gives its tokens to whoever reaches

@@ -8,6 +8,8 @@ mod database_commands;
 #[cfg(feature = "demo")]
 mod demo;
 #[cfg(feature = "demo")]
+mod demo_database;
+#[cfg(feature = "demo")]
 mod demo_stream;
 mod notification_routes;
 mod reload;

@@ -10,6 +10,7 @@ mod certificate_v1;
 mod columns;
 mod config;
 mod connect;
+mod database_tables;
 mod day_array;
 mod prepare;
 mod prepared_cache;
@@ -67,6 +68,7 @@ use latido_stream::statement_text;
 
 pub use config::{Config, ConfigError, UrlSetting};
 
+pub use database_tables::DatabaseTable;
 pub use doctor::{Finding, FindingLevel, examine, examine_for, examine_lookups};
 pub use error::{DatabaseError, KeyMismatch};
 pub use grants::{Grant, ServingNeeds, TableGrant, grant_script};

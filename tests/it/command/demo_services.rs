@@ -189,23 +189,56 @@ async fn demo_completes_the_streams_of_its_user_from_their_queries() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn demo_leaves_a_database_with_services_of_another_application_alone() {
-    let foreign = [
-        "CREATE TABLE servicios (id bigint, titulo text)",
-        "CREATE TABLE servicios (id uuid, negocio_id uuid, nombre text, precio numeric);
-         INSERT INTO servicios VALUES (gen_random_uuid(), gen_random_uuid(), 'Otro', 1)",
+async fn demo_starts_again_in_a_database_that_it_has_filled() {
+    let home = CommandHome::new();
+    let database = TestDatabase::create(&[]).await;
+    let apps = [
+        ("LATIDO_APPS", "messaging,modules"),
+        ("MODULES_API_KEY", "a key of this test"),
     ];
-    for table in foreign {
+    drop(ServicesDemo::start_with(&home, &database, &apps).await);
+    home.run_for_stdout(&["install"], &[("DATABASE_URL", database.url())])
+        .await;
+    let mut demo = ServicesDemo::start(&home, &database).await;
+    let [business, _] = BUSINESSES;
+    demo.subscribe(business).await;
+    demo.assert_next(business).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn demo_leaves_a_database_of_another_application_alone() {
+    let (tables, data) = ("tables of its own", "services of its own");
+    let foreign = [
+        ("CREATE TABLE servicios (id bigint, titulo text)", data),
+        (
+            "CREATE TABLE servicios (id uuid, negocio_id uuid, nombre text, precio numeric);
+             INSERT INTO servicios VALUES (gen_random_uuid(), gen_random_uuid(), 'Otro', 1)",
+            data,
+        ),
+        (
+            "CREATE TABLE usuarios (email text); INSERT INTO usuarios VALUES ('ana@example.com')",
+            data,
+        ),
+        ("CREATE TABLE citas (negocio_id bigint, dia date)", data),
+        ("CREATE TABLE \"Pedidos\" (id bigint)", "(\"Pedidos\")"),
+        (
+            "CREATE SCHEMA otro; CREATE TABLE otro.citas (id bigint) PARTITION BY RANGE (id)",
+            "(otro.citas)",
+        ),
+        // The names of an app's tables, without the mark that Latido has made them.
+        ("CREATE TABLE users (id bigint)", tables),
+    ];
+    for (table, expected) in foreign {
         let database = TestDatabase::create(&[]).await;
         let client = database.client().await;
         client.batch_execute(table).await.expect("a table");
         let variables = [("DATABASE_URL", database.url()), ("PORT", "0")];
         let finished = CommandHome::new().run(&["demo"], &variables).await;
         assert_eq!(finished.code, Some(1), "{finished:?}");
-        let expected = "businesses or services of its own";
-        assert!(finished.stderr.contains(expected), "{finished:?}");
-        let relations = "SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace
-             OR relnamespace::regnamespace::text LIKE 'latido%'";
+        for expected in [expected, "unset DATABASE_URL", "name an empty database"] {
+            assert!(finished.stderr.contains(expected), "{finished:?}");
+        }
+        let relations = "SELECT count(*) FROM pg_class WHERE relnamespace::regnamespace::text ~ '^(public$|otro|latido)'";
         let count: i64 = client
             .query_one(relations, &[])
             .await
