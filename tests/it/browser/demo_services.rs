@@ -129,6 +129,55 @@ async fn assert_bars(page: &mut BrowserPage, count: usize) {
 async fn assert_replaced(page: &mut BrowserPage, before: &str, after: &str) {
     let expected = [
         json!({"type": "unsubscribe", "data": {"channel": before}}),
+/// The citas of each bar, from its height and the scale of the chart.
+const BARS: &str = "(() => { const most = +document.querySelector('#days .top').innerText; \
+    return [...document.querySelectorAll('#days rect')].map((bar) => Math.round(bar.getAttribute('height') * most / 100)); })()";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn chart_follows_changes_of_past_days() {
+    let Some(browser) = Browser::start().await else {
+        return;
+    };
+    let home = CommandHome::new();
+    let demo = BrowserDemo::start(&home, &ReservedPort::new()).await;
+    let mut page = browser.open_page(DESKTOP).await;
+    page.open(&demo.page()).await;
+    wait_until_live(&mut page).await;
+    let [business, _] = BUSINESSES;
+    let (from, today) = (day(&demo, 13).await, day(&demo, 0).await);
+    wait_until_counted(&mut page, &demo, business, [&from, &today]).await;
+    let agree = format!(
+        "(() => {{ const bars = {BARS}; return bars.reduce((sum, bar) => sum + bar, 0) === +document.querySelector('#range-citas').innerText; }})()"
+    );
+    page.wait_until("the bars agree with the total", &agree)
+        .await;
+    page.take_sent().await;
+    let began = std::time::Instant::now();
+    // The chart's first days lose their citas, one after another.
+    for ago in (9..=13).rev() {
+        let sql = format!(
+            "DELETE FROM citas WHERE negocio_id = '{business}' AND fecha = '{}'",
+            day(&demo, ago).await
+        );
+        demo.database.batch_execute(&sql).await.expect("deleted");
+        wait_until_counted(&mut page, &demo, business, [&from, &today]).await;
+    }
+    let gone = format!("{BARS}.slice(0, 5).every((bar) => bar === 0) && {agree}");
+    page.wait_until("the bars of five days are gone", &gone)
+        .await;
+    let most = 2 + began.elapsed().as_secs() / 2;
+    let sent = page.take_sent().await;
+    let asked = sent.iter().filter(|frame| frame["type"] == "subscribe");
+    let asked = asked.inspect(|frame| assert_eq!(frame["data"]["history"], true));
+    assert!((1..=most).contains(&(asked.count() as u64)), "{sent:?}");
+
+    let empty = "TRUNCATE citas";
+    demo.database.batch_execute(empty).await.expect("emptied");
+    let none = format!("{BARS}.slice(0, 13).every((bar) => bar === 0) && {agree}");
+    page.wait_until("no bar of a past day is left", &none).await;
+    page.assert_no_errors(&demo.page()).await;
+}
+
         json!({"type": "subscribe", "data": {"channel": after, "history": true}}),
     ];
     let sent = page.take_sent().await;

@@ -63,7 +63,11 @@ function renderCards(negocios, canBook) {
 function renderServices(session) {
   const { servicios } = session;
   if (!servicios) return [];
-  panel ??= new ServicesPanel({ ...session, servicios }, (before, after) => connection?.replaceChannel(before, after));
+  panel ??= new ServicesPanel(
+    { ...session, servicios },
+    (before, after) => connection?.replaceChannel(before, after),
+    (channel) => connection?.requestHistory(channel),
+  );
   panel.setToday(servicios.hoy);
   return [panel.channel];
 }

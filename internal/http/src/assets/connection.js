@@ -85,6 +85,11 @@ export class Connection {
 
   /** @param {string} channel */
   #subscribe(channel) {
+  /** Asks for the history of a subscribed channel again. @param {string} channel */
+  requestHistory(channel) {
+    if (this.#channels.includes(channel)) this.#subscribe(channel);
+  }
+
     const history = this.#options.wantsHistory?.(channel) || undefined;
     this.#send({ type: 'subscribe', data: { channel, history } });
   }

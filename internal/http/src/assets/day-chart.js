@@ -52,6 +52,12 @@ export class DayChart {
     this.draw();
   }
 
+  /** The sum of the days of the range. */
+  get total() {
+    const { from, to } = this.#range;
+    return [...this.#values].reduce((sum, [day, value]) => (day < from || day > to ? sum : sum + value), 0);
+  }
+
   /** Moves one day, if the chart has it. @param {string} day @param {number} value */
   move(day, value) {
     const isSame = this.#liveDay === day && this.#values.get(day) === value;

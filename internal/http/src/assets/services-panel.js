@@ -14,22 +14,30 @@ import { KeyedRows } from './table.js';
 /** @typedef {{nombre: string, citas: number, importe: number}} Service */
 /** @typedef {{hoy: string, citas: number, citas_hoy: number, importe: number, servicios: Service[]}} Data */
 
+/** The shortest time between two requests of one history that the numbers have shown to be old, in ms. */
+const HISTORY_INTERVAL_MS = 2_000;
+
 /** @template {HTMLElement} T @param {string} id @returns {T} */
 const byId = (id) => /** @type {T} */ (document.getElementById(id));
 
 export class ServicesPanel {
-  #negocio; #range; #chart; #onChannel;
+  #negocio; #range; #chart; #onChannel; #onOldHistory;
   #channel = '';
   #rows = new KeyedRows(byId('services-rows'), 'tr', createCells);
   /** @type {Data | undefined} */ #data;
   #errorKey = '';
+  #hasHistory = false;
+  /** When the history was last found to be old, in ms. */ #requestedAt = -HISTORY_INTERVAL_MS;
+  #historyTimer = 0;
 
   /**
    * @param {Session & {servicios: import('./connection.js').Services}} session
    * @param {(before: string, after: string) => void} onChannel called when the fields choose another channel
+   * @param {(channel: string) => void} onOldHistory called when the history of the channel must be read again
    */
-  constructor({ negocios, servicios }, onChannel) {
+  constructor({ negocios, servicios }, onChannel, onOldHistory) {
     this.#onChannel = onChannel;
+    this.#onOldHistory = onOldHistory;
     this.#negocio = /** @type {HTMLSelectElement} */ (byId('business'));
     this.#negocio.replaceChildren(...negocios.map(({ id, nombre }) => new Option(nombre, id)));
     this.#negocio.addEventListener('change', () => this.#choose());
@@ -57,6 +65,7 @@ export class ServicesPanel {
     if (before === this.#channel) return;
     this.#chart.clear(this.#range.value);
     this.#data = undefined;
+    this.#hasHistory = false;
     this.showError('');
     this.#onChannel(before, this.#channel);
   }
@@ -69,7 +78,9 @@ export class ServicesPanel {
   /** @param {any[] | null} rows */
   showHistory(rows) {
     this.showError(rows ? '' : 'no_history');
-    if (rows) this.#chart.fill(rows);
+    if (!rows) return;
+    this.#hasHistory = true;
+    this.#chart.fill(rows);
   }
 
   /** @param {Data} data */
@@ -81,6 +92,20 @@ export class ServicesPanel {
     if (before) this.#flashChanges(before, data);
     this.#chart.move(data.hoy, data.citas_hoy);
     this.setToday(data.hoy);
+    this.#compareHistory();
+  }
+
+  /** Asks for the history again if days before today have changed since it was read: the numbers differ from the bars. */
+  #compareHistory() {
+    clearTimeout(this.#historyTimer);
+    if (!this.#hasHistory || !this.#data || this.#chart.total === this.#data.citas) return;
+    const wait = this.#requestedAt + HISTORY_INTERVAL_MS - performance.now();
+    if (wait > 0) {
+      this.#historyTimer = setTimeout(() => this.#compareHistory(), wait);
+      return;
+    }
+    this.#requestedAt = performance.now();
+    this.#onOldHistory(this.#channel);
   }
 
   #writeNumbers() {
