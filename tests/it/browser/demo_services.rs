@@ -16,6 +16,10 @@ const HEIGHTS: &str =
 const MESSAGES: &str =
     "['desde', 'hasta'].map((id) => document.querySelector(`#${id}-error`).innerText)";
 
+/// Whether the numbers have the colour of their labels, as they do while they are old.
+const IS_DIMMED: &str = "['#range-citas', '#range-income', '#services-rows td'].every((name) => \
+    getComputedStyle(document.querySelector(name)).color === getComputedStyle(document.querySelector('.sheet dt')).color)";
+
 /// Writes dates into fields, all at once. An empty one clears its field.
 async fn choose(page: &mut BrowserPage, fields: &[(&str, &str)]) {
     let write = |(id, day): &(&str, &str)| {
@@ -125,10 +129,6 @@ async fn assert_bars(page: &mut BrowserPage, count: usize) {
     assert!(heights.iter().all(is_visible), "{heights:?}");
 }
 
-/// Asserts that the page left one channel, and asked for another with its history.
-async fn assert_replaced(page: &mut BrowserPage, before: &str, after: &str) {
-    let expected = [
-        json!({"type": "unsubscribe", "data": {"channel": before}}),
 /// The citas of each bar, from its height and the scale of the chart.
 const BARS: &str = "(() => { const most = +document.querySelector('#days .top').innerText; \
     return [...document.querySelectorAll('#days rect')].map((bar) => Math.round(bar.getAttribute('height') * most / 100)); })()";
@@ -178,6 +178,10 @@ async fn chart_follows_changes_of_past_days() {
     page.assert_no_errors(&demo.page()).await;
 }
 
+/// Asserts that the page left one channel, and asked for another with its history.
+async fn assert_replaced(page: &mut BrowserPage, before: &str, after: &str) {
+    let expected = [
+        json!({"type": "unsubscribe", "data": {"channel": before}}),
         json!({"type": "subscribe", "data": {"channel": after, "history": true}}),
     ];
     let sent = page.take_sent().await;
@@ -211,6 +215,8 @@ async fn check_mistakes(page: &mut BrowserPage, [from, to, too_early, tomorrow]:
             "{shown}"
         );
         assert_bars(page, 10).await;
+        page.wait_until("the numbers of the old range are dimmed", IS_DIMMED)
+            .await;
     }
     for (name, screen) in [
         ("demo-range-desktop", DESKTOP),
@@ -234,6 +240,11 @@ async fn check_mistakes(page: &mut BrowserPage, [from, to, too_early, tomorrow]:
     page.wait_until(
         "the mistake is gone",
         &format!("{MESSAGES}.join('') === ''"),
+    )
+    .await;
+    page.wait_until(
+        "the numbers are those of the range",
+        &format!("!({IS_DIMMED})"),
     )
     .await;
 }
