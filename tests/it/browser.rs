@@ -10,6 +10,7 @@ mod chromium;
 mod demo;
 mod demo_services;
 mod operator;
+mod own_streams;
 mod page;
 mod skipped;
 mod trying;

@@ -3,6 +3,8 @@
 
 import { ChannelCard } from './channel-card.js';
 import { Connection } from './connection.js';
+import { EntryForm } from './entry-form.js';
+import { RowCard } from './row-card.js';
 import { ServicesPanel } from './services-panel.js';
 import { showState } from './state.js';
 import { followStatus, showStatus } from './status.js';
@@ -21,7 +23,7 @@ const reducedMotion = matchMedia('(prefers-reduced-motion: reduce)');
 /** @template {HTMLElement} T @param {string} id @returns {T} */
 const byId = (id) => /** @type {T} */ (document.getElementById(id));
 
-/** @type {Map<string, ChannelCard>} */
+/** @type {Map<string, ChannelCard | RowCard>} */
 const cards = new Map();
 /** The services, if the demo serves them. @type {ServicesPanel | undefined} */
 let panel;
@@ -30,6 +32,12 @@ let connection;
 /** The parts of the state's text, so that it can be written again in another language. */
 let state = { name: 'connecting', values: /** @type {Record<string, string>} */ ({}), notice: '' };
 let changes = 0;
+const form = new EntryForm(({ token, ids, channels }) => {
+  changes = 0;
+  showEntry(false);
+  const negocios = ids.map((id) => ({ id, nombre: id }));
+  connect(async () => ({ token, negocios, channels }), false);
+});
 
 class NotADemoError extends Error {}
 
@@ -41,22 +49,25 @@ async function demoSession() {
   return response.json();
 }
 
-/** @param {Session['negocios']} negocios @param {boolean} canBook */
-function renderCards(negocios, canBook) {
-  const wanted = new Set(negocios.map(({ id }) => `estadisticas:${id}`));
+/** Returns the channels of the cards. @param {Session} session @param {boolean} canBook @returns {string[]} */
+function renderCards({ negocios, channels = [] }, canBook) {
+  /** @type {Map<string, () => ChannelCard | RowCard>} */
+  const wanted = new Map(channels.map((channel) => [channel, () => new RowCard(channel)]));
+  for (const negocio of negocios) wanted.set(`estadisticas:${negocio.id}`, () => new ChannelCard(negocio, canBook));
   for (const [channel, card] of cards) {
     if (wanted.has(channel)) continue;
     card.element.remove();
     cards.delete(channel);
   }
-  for (const negocio of negocios) {
-    const channel = `estadisticas:${negocio.id}`;
+  for (const [channel, create] of wanted) {
     if (cards.has(channel)) continue;
-    const card = new ChannelCard(negocio, canBook);
+    const card = create();
     cards.set(channel, card);
     byId('cards').append(card.element);
   }
   byId('summary').hidden = false;
+  byId('of-today').hidden = !negocios.length;
+  return [...wanted.keys()];
 }
 
 /** Shows the services of the demo, and returns the channel of the panel. @param {Session} session @returns {string[]} */
@@ -78,8 +89,7 @@ function connect(session, demo) {
   connection = new Connection({
     session: async () => {
       const current = await session();
-      renderCards(current.negocios, demo);
-      const channels = current.negocios.map(({ id }) => `estadisticas:${id}`);
+      const channels = renderCards(current, demo);
       return { ...current, channels: [...channels, ...renderServices(current)] };
     },
     renewable: demo,
@@ -99,9 +109,9 @@ function connect(session, demo) {
       renderSummary();
       animatePulse();
     },
-    onError: (channel, code) => {
+    onError: (channel, code, message) => {
       if (channel && channel === panel?.channel) panel.showError(code);
-      else cards.get(channel ?? '')?.showError(code);
+      else cards.get(channel ?? '')?.showError(code, message);
     },
   });
   connection.start();
@@ -115,9 +125,10 @@ function setState(name, values = {}, notice = '') {
 
 function renderSummary() {
   let sum = 0, hasStats = false;
-  for (const { stats } of cards.values()) {
-    sum += stats?.citas_hoy ?? 0;
-    hasStats ||= !!stats;
+  for (const card of cards.values()) {
+    if (!(card instanceof ChannelCard)) continue;
+    sum += card.stats?.citas_hoy ?? 0;
+    hasStats ||= !!card.stats;
   }
   byId('all-today').textContent = hasStats ? number(sum) : '–';
   byId('changes').textContent = number(changes);
@@ -135,22 +146,26 @@ function showEntry(show) {
   byId('entry').hidden = !show;
   byId('cards').hidden = show;
   byId('summary').hidden = show;
+  byId('again').hidden = show;
 }
 
-function submitEntry() {
-  const token = /** @type {HTMLTextAreaElement} */ (byId('token')).value.trim();
-  const ids = /** @type {HTMLInputElement} */ (byId('ids')).value.split(/[\s,]+/).filter(Boolean);
-  if (!token || !ids.length) return;
-  const negocios = [...new Set(ids)].map((id) => ({ id, nombre: id }));
-  changes = 0;
-  showEntry(false);
-  connect(async () => ({ token, negocios }), false);
+/** Shows the form again, as it was filled in. */
+function chooseAgain() {
+  connection?.stop();
+  setState('setup');
+  showEntry(true);
+  byId('ids').focus();
+}
+
+function showTitle() {
+  document.title = `${translate(form.title)} · Latido`;
 }
 
 function applyLanguage() {
   document.documentElement.lang = language();
-  document.title = `${translate('title')} · Latido`;
   translatePage(document);
+  form.translate();
+  showTitle();
   const button = byId('language');
   button.textContent = translate('other_language');
   button.lang = otherLanguage();
@@ -174,10 +189,7 @@ async function main() {
     switchLanguage();
     applyLanguage();
   });
-  byId('form').addEventListener('submit', (event) => {
-    event.preventDefault();
-    submitEntry();
-  });
+  byId('again').addEventListener('click', chooseAgain);
   applyLanguage();
   setInterval(tick, TICK_MS);
   /** @type {Session | undefined} */
@@ -189,7 +201,10 @@ async function main() {
     if (error instanceof NotADemoError) {
       setState('setup');
       showEntry(true);
-      void followStatus();
+      void followStatus((names) => {
+        form.setStreams(names);
+        showTitle();
+      });
       byId('token').focus();
       return;
     }

@@ -12,7 +12,7 @@
  * @property {boolean} [verifiesToken] whether `session` itself detects an invalid token and throws {@link RefusedError}
  * @property {(state: State, detail: {since?: number, reason?: string}) => void} onState
  * @property {(channel: string, data: any) => void} onStats
- * @property {(channel: string | undefined, code: string) => void} onError
+ * @property {(channel: string | undefined, code: string, message: string) => void} onError `message` is the server's, in English
  * @property {(channel: string) => boolean} [wantsHistory] whether the history of a channel is asked for
  * @property {(channel: string, rows: any[] | null) => void} [onHistory] called with `null` if the history cannot be read
  */
@@ -26,6 +26,8 @@ const BUSY_DELAY_MS = 5_000;
 const PING_MS = 15_000;
 /** The delay before a busy server is asked again for one channel, in ms. */
 const RESUBSCRIBE_DELAY_MS = 5_000;
+/** The errors that refuse one channel for good. */
+const REFUSALS = ['forbidden', 'unknown_channel', 'invalid_key'];
 
 const CLOSE_CODE = { messageTooBig: 1009, overloaded: 1013, unauthorized: 4401, forbidden: 4403, tooManyMessages: 4429 };
 
@@ -83,13 +85,13 @@ export class Connection {
     this.#subscribe(after);
   }
 
-  /** @param {string} channel */
-  #subscribe(channel) {
   /** Asks for the history of a subscribed channel again. @param {string} channel */
   requestHistory(channel) {
     if (this.#channels.includes(channel)) this.#subscribe(channel);
   }
 
+  /** @param {string} channel */
+  #subscribe(channel) {
     const history = this.#options.wantsHistory?.(channel) || undefined;
     this.#send({ type: 'subscribe', data: { channel, history } });
   }
@@ -205,11 +207,13 @@ export class Connection {
     } catch { /* the token expires, and the next attempt asks again */ }
   }
 
-  /** @param {{code?: string, channel?: string}} data */
-  #onServerError({ code = '', channel }) {
+  /** @param {{code?: string, channel?: string, message?: string}} data */
+  #onServerError({ code = '', channel, message = '' }) {
     if (code === 'unauthorized' && this.#options.renewable) this.#retryLater(0);
     if (code === 'unavailable' && channel) this.#resubscribeLater(channel);
-    this.#options.onError(channel, code);
+    // The connection works; only this channel is refused.
+    if (REFUSALS.includes(code) && channel && !this.#hasReportedState) this.#reportLive();
+    this.#options.onError(channel, code, message);
   }
 
   /** @param {string} channel */

@@ -118,7 +118,15 @@ pub static STATIC_FILES: &[StaticFile] = &[
     file("/services.css", CSS, include_bytes!("services.css")),
     file("/date-range.js", SCRIPT, include_bytes!("date-range.js")),
     file("/day-chart.js", SCRIPT, include_bytes!("day-chart.js")),
+    file("/entry-form.js", SCRIPT, include_bytes!("entry-form.js")),
+    file(
+        "/field-values.js",
+        SCRIPT,
+        include_bytes!("field-values.js"),
+    ),
     file("/flash.js", SCRIPT, include_bytes!("flash.js")),
+    file("/row-card.js", SCRIPT, include_bytes!("row-card.js")),
+    file("/rows-i18n.js", SCRIPT, include_bytes!("rows-i18n.js")),
     file(
         "/services-i18n.js",
         SCRIPT,
@@ -147,7 +155,11 @@ pub(crate) static TRY_PAGE_FILES: &[StaticFile] = &[
     file("/try.js", SCRIPT, include_bytes!("try.js")),
     file("/try-choice.js", SCRIPT, include_bytes!("try-choice.js")),
     file("/try-i18n.js", SCRIPT, include_bytes!("try-i18n.js")),
-    file("/try-values.js", SCRIPT, include_bytes!("try-values.js")),
+    file(
+        "/field-values.js",
+        SCRIPT,
+        include_bytes!("field-values.js"),
+    ),
     file("/app.css", CSS, include_bytes!("app.css")),
     file("/i18n.js", SCRIPT, include_bytes!("i18n.js")),
     file("/favicon.svg", SVG, include_bytes!("favicon.svg")),

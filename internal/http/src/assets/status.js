@@ -17,13 +17,14 @@ async function fetchJson(path) {
   }
 }
 
-/** Fetches the state now, and again while the page is visible. */
-export async function followStatus() {
+/** Fetches the state now, and again while the page is visible. @param {(names: string[]) => void} onStreams called with the names of the streams */
+export async function followStatus(onStreams) {
   const refresh = async () => {
     if (document.hidden) return;
     const [health, ready] = await Promise.all([fetchJson('/health'), fetchJson('/ready')]);
     status = { health, ready };
     showStatus();
+    if (ready) onStreams(Object.keys(ready.streams ?? {}));
   };
   setInterval(() => void refresh(), REFRESH_MS);
   document.addEventListener('visibilitychange', () => void refresh());

@@ -3,10 +3,10 @@
 
 import './try-i18n.js';
 import { Choice } from './try-choice.js';
-import { showValue } from './try-values.js';
+import { showValue } from './field-values.js';
 import { ago, language, otherLanguage, switchLanguage, timeOfDay, translate, translatePage } from './i18n.js';
 
-/** @typedef {import('./try-values.js').Field} Field */
+/** @typedef {import('./field-values.js').Field} Field */
 /** @typedef {import('./try-choice.js').Part} Part */
 /**
  * @typedef {{generation: number, name: string, file: string, every_ms: number, keys: Part[], params: Part[], examples: string[],

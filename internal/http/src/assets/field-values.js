@@ -1,7 +1,13 @@
 // @ts-check
 /** Writes the values of a row as text. Numbers come as text, because JavaScript cannot hold all of them. */
 
-import { language, translate } from './i18n.js';
+import { addTexts, language, translate } from './i18n.js';
+
+addTexts({
+  field_null: ['sin valor', 'no value'],
+  field_true: ['sí', 'yes'],
+  field_false: ['no', 'no'],
+});
 
 /** @typedef {{name: string, kind: string, text: string | null}} Field */
 
@@ -31,7 +37,7 @@ function write({ kind, text }) {
   if (text === null) return '–';
   switch (kind) {
     case 'number': return number(text);
-    case 'boolean': return translate(text === 'true' ? 'try_true' : 'try_false');
+    case 'boolean': return translate(text === 'true' ? 'field_true' : 'field_false');
     case 'date': return moment(text, { dateStyle: 'medium', timeZone: 'UTC' });
     case 'local_time': return moment(text, { dateStyle: 'medium', timeStyle: 'medium', timeZone: 'UTC' });
     case 'instant': return moment(text, { dateStyle: 'medium', timeStyle: 'medium' });
@@ -55,6 +61,21 @@ export function showValue(element, field) {
   mark.setAttribute('aria-hidden', 'true');
   mark.textContent = text;
   words.className = 'unspoken';
-  words.textContent = translate('try_null');
+  words.textContent = translate('field_null');
   element.replaceChildren(mark, words);
+}
+
+/** Returns a field of a frame's data, with the kind that its JSON shows. @param {string} name @param {unknown} value @returns {Field} */
+export function fieldOf(name, value) {
+  if (value === null || value === undefined) return { name, kind: 'text', text: null };
+  if (typeof value === 'object') return { name, kind: 'json', text: JSON.stringify(value) };
+  const text = String(value);
+  return { name, kind: typeof value === 'string' ? textKind(text) : typeof value, text };
+}
+
+/** @param {string} text */
+function textKind(text) {
+  if (/^\d{4}-\d\d-\d\d$/.test(text)) return 'date';
+  if (!/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d/.test(text)) return 'text';
+  return /(Z|[+-]\d\d(:?\d\d)?)$/.test(text.slice(19)) ? 'instant' : 'local_time';
 }
