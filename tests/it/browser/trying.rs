@@ -163,7 +163,9 @@ async fn try_page_asks_for_a_key_and_offers_some() {
         page.eval("decodeURIComponent(location.hash)").await,
         "#8?desde=2026-11-01"
     );
-    page.eval("location.reload()").await;
+    page.eval("window.isOld = true; location.reload()").await;
+    page.wait_until("another document", "!window.isOld && !!document.body")
+        .await;
     wait_for_field(&mut page, "pedidos", "50").await;
     page.assert_fits().await;
     page.screenshot("try-keyed").await;
