@@ -46,9 +46,10 @@ impl ShardWorker {
             self.with_client(walk.next_slot, |worker, client| {
                 if client.state == ConnectionState::Open {
                     worker.replace_subscriptions(walk.next_slot, client);
-                    worker.yield_to_broadcasts();
                 }
             });
+            // Not while the client is taken out: a broadcast would pass over it.
+            self.yield_to_broadcasts();
         }
     }
 
