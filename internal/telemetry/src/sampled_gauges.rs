@@ -1,6 +1,6 @@
 //! The gauges whose values are taken when metrics are rendered.
 
-/// Gauge values that the caller of [`Metrics::render`] supplies at every scrape.
+/// Gauge values that the caller of [`Metrics::render`](crate::Metrics::render) supplies at every scrape.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SampledGauges {
     /// The number of topics with at least one viewer.
