@@ -187,6 +187,21 @@ impl<'a> PreparedQuery<'a> {
         outcome
     }
 
+    /// Returns the rows after a change, and the keys that the proven lookups find for it. A statement
+    /// may take too long.
+    async fn result_and_told(
+        &self,
+        table: &TableLookups,
+    ) -> Result<(BTreeMap<Key, Vec<String>>, BTreeSet<Key>), tokio_postgres::Error> {
+        let after = self.result().await?;
+        let mut told = BTreeSet::new();
+        for lookup in proven(table) {
+            let found = rows(self.client, &statement(lookup)).await?;
+            told.extend(found.iter().filter_map(|row| self.key(row)));
+        }
+        Ok((after, told))
+    }
+
     /// Makes one change, and takes it back.
     pub(super) async fn try_change(
         &self,
@@ -198,19 +213,14 @@ impl<'a> PreparedQuery<'a> {
         self.execute("SAVEPOINT change").await.unwrap();
         let changed = self.execute(statements).await;
         let after = match changed {
-            Ok(()) => self.result().await,
+            Ok(()) => self.result_and_told(table).await,
             Err(error) => Err(error),
         };
         match after {
-            Ok(after) => {
+            Ok((after, told)) => {
                 let altered = altered(before, &after);
                 outcome.tried += 1;
                 outcome.altered += usize::from(!altered.is_empty());
-                let mut told = BTreeSet::new();
-                for lookup in proven(table) {
-                    let found = rows(self.client, &statement(lookup)).await.unwrap();
-                    told.extend(found.iter().filter_map(|row| self.key(row)));
-                }
                 for key in altered.difference(&told) {
                     outcome.missed.push(format!("{key:?} after {statements}"));
                 }
