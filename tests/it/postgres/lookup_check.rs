@@ -249,8 +249,8 @@ async fn functions_of_a_tables_owner_are_not_called() {
     let client = &place.client;
     let function = "
         CREATE SEQUENCE calls;
-        CREATE FUNCTION spy(of int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'BEGIN PERFORM nextval(''calls''); RETURN of; END';
-        CREATE FUNCTION is_fit(of int) RETURNS boolean IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN spy(of) IS NOT NULL; END';
+        CREATE FUNCTION spy(of int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'BEGIN PERFORM nextval(''public.calls''); RETURN of; END';
+        CREATE FUNCTION is_fit(of int) RETURNS boolean IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN public.spy(of) IS NOT NULL; END';
         CREATE DOMAIN fit AS int CHECK (is_fit(VALUE));
         CREATE UNIQUE INDEX ON \"Comments\" (spy(id));
         CREATE INDEX ON \"Comments\" ((id::fit));
