@@ -24,9 +24,12 @@ impl Session {
         let is_due = |subscription: &&mut Subscription| {
             subscription.history == HistoryState::Wanted && subscription.position().is_some()
         };
-        let subscription = self.subscriptions.iter_mut().find(is_due)?;
-        // An active subscription has a channel that was resolved before.
-        let channel = context.catalog.resolve(&subscription.name).ok()?;
+        let mut due = self.subscriptions.iter_mut().filter(is_due);
+        // A client whose stream was removed is about to leave the channel.
+        let (subscription, channel) = due.find_map(|subscription| {
+            let channel = context.catalog.resolve(&subscription.name).ok()?;
+            Some((subscription, channel))
+        })?;
         subscription.history = HistoryState::Reading;
         self.is_reading_history = true;
         Some(Channel {

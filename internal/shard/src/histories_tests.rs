@@ -101,6 +101,7 @@ fn step() -> impl Strategy<Value = Step> {
 struct Model {
     shard: SimulatedShard,
     hub: Arc<Hub>,
+    catalog: Arc<Catalog>,
     requests: Requests,
     clients: Vec<TestClient>,
     published: i64,
@@ -109,11 +110,12 @@ struct Model {
 impl Model {
     fn new() -> Self {
         let stream = |name: &str| Stream::test_stream(name, Some(KeyType::Integer));
-        let with_history = Stream {
+        let with_history = |name: &str| Stream {
             history_query: Some("SELECT".to_owned()),
-            ..stream("con")
+            ..stream(name)
         };
-        let catalog = Arc::new(Catalog::new(vec![with_history, stream("sin")]));
+        let streams = vec![with_history("con"), stream("sin"), with_history("otra")];
+        let catalog = Arc::new(Catalog::new(streams));
         let requests = Requests::default();
         let hub = Arc::new(Hub::new(Arc::clone(&catalog), Box::new(requests.clone())));
         let policy = Arc::new(Policy::new(PolicyConfig::default(), Arc::new(DenyAll)));
@@ -128,7 +130,7 @@ impl Model {
             request_handler: RequestHandler {
                 verifier: Arc::new(verifier),
                 policy,
-                catalog,
+                catalog: Arc::clone(&catalog),
             },
             clock: Clock::system(),
             metrics: Arc::new(Metrics::new()),
@@ -138,6 +140,7 @@ impl Model {
         let mut model = Self {
             shard,
             hub,
+            catalog,
             requests,
             clients,
             published: 0,
@@ -382,4 +385,22 @@ fn history_that_meets_a_full_socket_is_read_again_once_the_client_reads() {
         model.check();
     }
     assert!(!waits(&model, "con:1") && !waits(&model, "con:2"));
+}
+
+#[test]
+fn history_of_a_stream_that_was_removed_keeps_no_other_one_waiting() {
+    let mut model = Model::new();
+    model.apply(&Step::Subscribe(0, 0, true));
+    model.apply(&Step::Subscribe(0, 2, true));
+    let other = json!({"channel": "otra:1", "history": true});
+    let message = json!({"type": "subscribe", "data": other});
+    send(&mut model.clients[0].socket, &message);
+    assert!(model.shard.run_until_idle());
+    // The client has not left the channels of `con` yet.
+    model.catalog.list(vec![StreamId(1), StreamId(2)]);
+    model.apply(&Step::Answer(true));
+    assert!(model.shard.run_until_idle());
+    let requests = model.requests.0.lock().unwrap();
+    let open = requests.open.iter().map(|(_, channel, _)| &*channel.name);
+    assert_eq!(open.collect::<Vec<_>>(), ["otra:1"]);
 }
