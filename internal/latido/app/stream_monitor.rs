@@ -68,9 +68,11 @@ impl StreamMonitor {
         let mut reloads = self.hub.reloads();
         let (mut repairs, mut known) = (FuturesUnordered::new(), 0);
         loop {
-            let new = self.catalog.all_from(known);
-            repairs.extend(new.map(|(id, stream)| self.repair(id, stream)));
-            known = known.max(self.catalog.id_count());
+            // A reload may add streams meanwhile: they are those of the next turn.
+            for (id, stream) in self.catalog.all_from(known) {
+                repairs.push(self.repair(id, stream));
+                known += 1;
+            }
             tokio::select! {
                 _ = repairs.next(), if !repairs.is_empty() => {}
                 changed = reloads.changed() => if changed.is_err() { return },
