@@ -113,7 +113,6 @@ impl Reloader {
                 .map(|error| format!("{}: {}", error.name, error.problem));
             ReloadError::Mistakes(texts.collect())
         })?;
-        self.parts.engine.wake_database();
         self.complete(&mut settings).await?;
         let streams = std::mem::take(&mut settings.streams);
         let mut plan = ReloadPlan::new(&self.parts.catalog, streams);
@@ -133,6 +132,7 @@ impl Reloader {
             return Ok(());
         }
         let database = &self.parts.database;
+        self.parts.engine.wake_database();
         let recorded = database.recorded_streams().await;
         let recorded = recorded.map_err(|error| ReloadError::Unavailable(error.to_string()))?;
         let access = InferenceAccess::ParseOnly;
@@ -153,6 +153,9 @@ impl Reloader {
             stream.revision = variables.revision;
         }
         let database = &self.parts.database;
+        if !new.is_empty() {
+            self.parts.engine.wake_database();
+        }
         let is_optional = settings.builtin_is_optional;
         let statuses = match examine_all(database, &new, is_optional).await {
             Ok(statuses) => statuses,
@@ -185,12 +188,13 @@ impl Reloader {
         let ids = ids.map_err(|error| ReloadError::Mistakes(vec![error.to_string()]))?;
         engine.add_streams(catalog);
         watch_locks.add_streams(catalog);
-        self.set_claims(&plan.listed(ids.clone()));
+        let listed = plan.listed(ids);
+        self.set_claims(&listed);
         if has_new {
             // The trigger monitor finds out whether the triggers of the new streams are installed.
             engine.set_triggers_complete(false);
         }
-        hub.replace_streams(plan.listed(ids));
+        hub.replace_streams(listed);
         let all = catalog.all_from(0);
         for (_, stream) in all.filter(|(id, _)| catalog.is_retired(*id)) {
             database.forget_prepared(stream);
