@@ -11,8 +11,9 @@ use crate::app::server::App;
 use crate::app::stream_inference::complete_streams;
 use crate::config::Settings;
 
-/// Runs a server with these settings, which SIGHUP reads again from their origin, until SIGTERM, SIGINT, or the failure of a part. `on_started`
-/// gets the address of the main listener, with the real port if port 0 was requested.
+/// Runs a server with these settings, which SIGHUP reads again from their origin, until SIGTERM,
+/// SIGINT, or the failure of a part. `on_started` gets the address of the main listener, with the
+/// real port if port 0 was requested.
 ///
 /// # Errors
 /// Returns an error if the server cannot start, if a part of it failed, or if clients were left at
