@@ -12,6 +12,12 @@ const HEADER: &str =
 /// Names that TypeScript does not accept for an interface, or that this file uses itself.
 const TAKEN_NAMES: [&str; 3] = ["Date", "Record", "Streams"];
 
+/// The words that cannot be the label of a tuple's element: those with which a statement or an
+/// operator begins (ECMAScript, section 12.7.2).
+const RESERVED_WORDS: &str = "break case catch class const continue debugger default delete do else \
+    enum export extends false finally for function if import in instanceof new null return super \
+    switch this throw true try typeof var void while with";
+
 /// What the types of a stream are made of.
 #[derive(Debug)]
 pub(crate) struct StreamTypes<'a> {
@@ -218,7 +224,7 @@ fn tuple_label(name: &str) -> String {
         .chars()
         .map(|c| if is_word(c) { c } else { '_' })
         .collect();
-    if is_identifier(&label) {
+    if is_identifier(&label) && !RESERVED_WORDS.split(' ').any(|word| word == label) {
         label
     } else {
         format!("_{label}")

@@ -75,3 +75,12 @@ fn names_of_interfaces_are_distinct_words() {
     ];
     assert_eq!(names, expected);
 }
+
+#[test]
+fn labels_of_tuples_are_no_reserved_words() {
+    let names = ["clase", "class", "in", "caja-1", "1a", "typeof", "readonly"];
+    let expected = [
+        "clase", "_class", "_in", "caja_1", "_1a", "_typeof", "readonly",
+    ];
+    assert_eq!(names.map(tuple_label), expected);
+}

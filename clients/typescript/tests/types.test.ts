@@ -45,6 +45,12 @@ query = "SELECT s.n FROM unnest($1::date[]) AS u (hoy) CROSS JOIN LATERAL (SELEC
 keys = []
 [[streams.totales.tables]]
 table = "ventas"
+
+# A reserved word of TypeScript.
+[streams.turnos]
+query = "SELECT u.turno AS class, 1 AS n FROM unnest($1::turno[]) AS u (turno)"
+keys = ["class"]
+tables = []
 `;
 
 /** Every line after a `@ts-expect-error` must fail, and no other. */
@@ -94,6 +100,8 @@ const key: Streams['ventas-por-turno']['key'] = [7n, 'tarde'];
 latido.watch(channel('ventas-por-turno', key, params), { next: ({ exacto }) => exacto });
 // @ts-expect-error There is no such column.
 latido.watch(channel('ventas-por-turno', key, params), { next: ({ exact }) => exact });
+const reserved: Streams['turnos']['key'] = ['tarde'];
+latido.watch(channel('turnos', reserved), { next: (value) => value.class });
 // @ts-expect-error One without a default is missing.
 const incomplete: VentasPorTurnoParams = { orden: 'baja' };
 // @ts-expect-error It is no value of the enum.
