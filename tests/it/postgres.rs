@@ -5,6 +5,7 @@
 )]
 
 mod claims;
+mod column_kinds;
 mod column_names;
 mod connections;
 mod doctor;

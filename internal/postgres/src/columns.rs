@@ -1,15 +1,60 @@
 //! The JSON types that `row_to_json` gives to columns.
 
-use tokio_postgres::types::{Kind, Type};
+use tokio_postgres::types::{Kind, Oid, Type};
+use tokio_postgres::{Client, Error, SimpleQueryMessage};
 
 use crate::key_kind::base_type;
 use latido_stream::ColumnKind;
 
+/// The lowest OID of a type that is not PostgreSQL's own (`FirstNormalObjectId`). Only casts of these
+/// types make JSON of their own.
+const FIRST_OWN_TYPE: Oid = 16_384;
+
+/// The types with a cast function to `json`, such as `hstore`, which `row_to_json` calls.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct CastTypes(Vec<Oid>);
+
+impl CastTypes {
+    /// Finds them among these types. Asks nothing if all are PostgreSQL's own.
+    ///
+    /// # Errors
+    /// Returns the driver's error.
+    pub(super) async fn find(
+        client: &Client,
+        types: impl Iterator<Item = &Type>,
+    ) -> Result<Self, Error> {
+        let own = types.map(|of| base_type(of).oid());
+        let own: Vec<_> = own
+            .filter(|oid| *oid >= FIRST_OWN_TYPE)
+            .map(|oid| oid.to_string())
+            .collect();
+        if own.is_empty() {
+            return Ok(Self::default());
+        }
+        // A simple query needs no statement that a pooler would have to remember.
+        let sql = format!(
+            "SELECT castsource FROM pg_catalog.pg_cast WHERE castmethod OPERATOR(pg_catalog.=) 'f' \
+             AND casttarget OPERATOR(pg_catalog.=) {} AND castsource OPERATOR(pg_catalog.=) ANY ('{{{}}}'::pg_catalog.oid[])",
+            Type::JSON.oid(),
+            own.join(",")
+        );
+        let messages = client.simple_query(&sql).await?;
+        let oids = messages.iter().filter_map(|message| match message {
+            SimpleQueryMessage::Row(row) => row.get(0)?.parse().ok(),
+            _ => None,
+        });
+        Ok(Self(oids.collect()))
+    }
+}
+
 /// Returns the JSON type of a column. Numbers and booleans keep their type, a domain has that of
-/// its base type, and all others become text.
-pub(super) fn json_kind(of: &Type) -> ColumnKind {
+/// its base type, and all others become text unless their own cast makes JSON.
+pub(super) fn json_kind(of: &Type, cast_types: &CastTypes) -> ColumnKind {
     let of = base_type(of);
     if let Kind::Array(_) | Kind::Composite(_) = of.kind() {
+        return ColumnKind::Any;
+    }
+    if cast_types.0.contains(&of.oid()) {
         return ColumnKind::Any;
     }
     match *of {
@@ -38,7 +83,7 @@ mod tests {
             (Type::OID, ColumnKind::Text),
             (Type::DATE, ColumnKind::Text),
         ] {
-            assert_eq!(json_kind(&of), expected, "{of}");
+            assert_eq!(json_kind(&of, &CastTypes::default()), expected, "{of}");
         }
     }
 }

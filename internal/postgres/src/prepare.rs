@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 use tokio_postgres::types::Type;
+use tokio_postgres::{Client, Statement};
 
+use crate::columns::CastTypes;
 use crate::connect::DedicatedConnection;
 use crate::error::{DatabaseError, error_text};
 use crate::key_array::{EXPECTED_ARRAYS, array_name, key_kind};
@@ -194,21 +196,31 @@ pub(super) async fn parse_and_describe(
             database.local_read_settings()
         );
         client.batch_execute(&begin).await?;
-        let result = client.prepare_typed(sql, types).await;
-        let result = result.map(|statement| StatementShape {
-            params: statement.params().to_vec(),
-            columns: statement
-                .columns()
-                .iter()
-                .map(|c| (c.name().to_owned(), c.type_().clone()))
-                .collect(),
-        });
+        let result = match client.prepare_typed(sql, types).await {
+            Ok(statement) => Ok(statement_shape(client, &statement).await?),
+            Err(error) => Err(error),
+        };
         client.batch_execute("COMMIT").await?;
         result
     };
     timeout(DESCRIBE_TIMEOUT, work)
         .await
         .map_err(|_| DatabaseError::unavailable("no answer while describing a statement"))
+}
+
+async fn statement_shape(
+    client: &Client,
+    statement: &Statement,
+) -> Result<StatementShape, tokio_postgres::Error> {
+    let columns = statement.columns();
+    Ok(StatementShape {
+        params: statement.params().to_vec(),
+        columns: columns
+            .iter()
+            .map(|c| (c.name().to_owned(), c.type_().clone()))
+            .collect(),
+        cast_types: CastTypes::find(client, columns.iter().map(|c| c.type_())).await?,
+    })
 }
 
 /// Returns the server's message, the line that it concerns, and its hint.

@@ -4,7 +4,7 @@
 use tokio_postgres::error::ErrorPosition;
 use tokio_postgres::types::{Kind, Type};
 
-use crate::columns::json_kind;
+use crate::columns::{CastTypes, json_kind};
 use crate::day_array::is_day_array;
 use crate::error::{DatabaseError, ErrorScope};
 use crate::key_array::{array_name, element};
@@ -34,7 +34,9 @@ impl QueryForm {
         let columns = shape.columns.iter();
         Self {
             parameters: shape.params.iter().map(parameter).collect(),
-            columns: columns.map(|(name, of)| column(name, of)).collect(),
+            columns: columns
+                .map(|(name, of)| column(name, of, &shape.cast_types))
+                .collect(),
         }
     }
 }
@@ -101,12 +103,12 @@ impl ValueKind {
         }
     }
 
-    fn of_type(of: &Type) -> Self {
+    fn of_type(of: &Type, cast_types: &CastTypes) -> Self {
         match *base_type(of) {
             Type::DATE => Self::Date,
             Type::TIMESTAMP => Self::LocalTime,
             Type::TIMESTAMPTZ => Self::Instant,
-            _ => match json_kind(of) {
+            _ => match json_kind(of, cast_types) {
                 ColumnKind::Integer | ColumnKind::Number => Self::Number,
                 ColumnKind::Boolean => Self::Boolean,
                 ColumnKind::Any => Self::Json,
@@ -245,14 +247,14 @@ fn parameter(of: &Type) -> QueryParameter {
     }
 }
 
-fn column(name: &str, of: &Type) -> QueryColumn {
+fn column(name: &str, of: &Type, cast_types: &CastTypes) -> QueryColumn {
     QueryColumn {
         name: name.to_owned(),
         type_name: match of.kind() {
             Kind::Array(_) => array_name(of),
             _ => of.name().to_owned(),
         },
-        kind: ValueKind::of_type(of),
+        kind: ValueKind::of_type(of, cast_types),
         key_type: key_type(of),
     }
 }

@@ -5,7 +5,7 @@ use std::fmt;
 
 use tokio_postgres::types::Type;
 
-use crate::columns::json_kind;
+use crate::columns::{CastTypes, json_kind};
 use crate::day_array::{self, is_day_array};
 use crate::error::DatabaseError;
 use crate::key_array::{EXPECTED_ARRAYS, can_hold, element, is_same_key_type, key_kind};
@@ -17,6 +17,8 @@ use latido_stream::{Column, Stream};
 pub(super) struct StatementShape {
     pub(super) params: Vec<Type>,
     pub(super) columns: Vec<(String, Type)>,
+    /// The columns' types that a cast function of their own turns into JSON.
+    pub(super) cast_types: CastTypes,
 }
 
 impl StatementShape {
@@ -72,7 +74,7 @@ impl StatementShape {
         let data = self.columns.iter().skip(topic);
         data.map(|(name, of)| Column {
             name: name.clone(),
-            kind: json_kind(of),
+            kind: json_kind(of, &self.cast_types),
             sql_type: base_type(of).name().to_owned(),
         })
         .collect()

@@ -99,6 +99,7 @@ mod tests {
     use tokio_postgres::types::Type;
 
     use super::*;
+    use crate::columns::CastTypes;
 
     const INT: Type = Type::INT8_ARRAY;
     const DAY: Type = Type::DATE_ARRAY;
@@ -111,6 +112,7 @@ mod tests {
             columns: columns
                 .map(|(n, of)| ((*n).to_owned(), of.clone()))
                 .collect(),
+            cast_types: CastTypes::default(),
         }
     }
 
