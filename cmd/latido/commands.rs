@@ -76,7 +76,7 @@ pub(crate) fn write_migration(
         .map(|file| format!("written    {}\n", file.display()))
         .collect();
     print(&lines)?;
-    print_next(&tool.next_step(folder))
+    print_next(&tool.next_step(folder, &files))
 }
 
 /// Runs `latido grants`.

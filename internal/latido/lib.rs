@@ -9,4 +9,5 @@ pub mod config;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 pub mod migration;
+mod migration_version;
 mod typescript;

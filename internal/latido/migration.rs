@@ -8,6 +8,8 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use latido_postgres::Migration;
 
+use crate::migration_version::next_version;
+
 /// A tool that applies migrations, which decides their form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum MigrationTool {
@@ -33,7 +35,7 @@ struct MigrationFile {
 
 impl MigrationTool {
     /// Writes the migration to files below `folder`, which is created if need be, and returns
-    /// their paths. The time orders it among others.
+    /// their paths. The time orders it among others, unless the folder counts its migrations.
     ///
     /// # Errors
     /// Returns an error if a file exists already, or cannot be written, or if the tool would take it
@@ -51,7 +53,7 @@ impl MigrationTool {
             );
         }
         let mut written = Vec::new();
-        for MigrationFile { path, text } in self.files(migration, time) {
+        for MigrationFile { path, text } in self.files(migration, folder, time) {
             let path = folder.join(path);
             let failed = || format!("{} could not be written", path.display());
             if let Some(parent) = path.parent() {
@@ -66,11 +68,17 @@ impl MigrationTool {
         Ok(written)
     }
 
-    /// Returns what a person does next with the files in this folder.
-    pub fn next_step(self, folder: &Path) -> String {
-        let folder = folder.display();
+    /// Returns the command that applies the migration of these files, the first of which leads up.
+    pub fn next_step(self, folder: &Path, files: &[PathBuf]) -> String {
+        let folder = shell_word(folder);
         match self {
-            Self::Sql => format!("psql \"$DATABASE_URL\" -f {folder}/…_latido.up.sql"),
+            Self::Sql => {
+                let file = files
+                    .first()
+                    .map(|file| shell_word(file))
+                    .unwrap_or_default();
+                format!("psql \"$DATABASE_URL\" -v ON_ERROR_STOP=1 -f {file}")
+            }
             Self::Prisma => "npx prisma migrate deploy".to_owned(),
             Self::Flyway => "flyway migrate".to_owned(),
             Self::Dbmate => format!("dbmate --migrations-dir {folder} up"),
@@ -78,9 +86,15 @@ impl MigrationTool {
         }
     }
 
-    fn files(self, migration: &Migration, time: Timestamp) -> Vec<MigrationFile> {
+    fn files(self, migration: &Migration, folder: &Path, time: Timestamp) -> Vec<MigrationFile> {
         let Migration { up, down } = migration;
-        let version = time.to_zoned(TimeZone::UTC).strftime("%Y%m%d%H%M%S");
+        let now = time.to_zoned(TimeZone::UTC).strftime("%Y%m%d%H%M%S");
+        let version = match self {
+            Self::Sql => next_version(folder, &[], &now.to_string()),
+            Self::Flyway => next_version(folder, &['V', 'U', 'B'], &now.to_string()),
+            // Their own commands make every version of the time.
+            Self::Prisma | Self::Dbmate | Self::TypeOrm => now.to_string(),
+        };
         match self {
             Self::Sql => vec![
                 file(format!("{version}_latido.up.sql"), in_transaction(up)),
@@ -138,6 +152,16 @@ fn has_dbmate_line(migration: &Migration) -> bool {
     lines.any(is_mark)
 }
 
+/// Returns a path as a word of a shell's command.
+fn shell_word(path: &Path) -> String {
+    let path = path.display().to_string();
+    let is_plain = |c: char| c.is_alphanumeric() || matches!(c, '/' | '.' | '_' | '-');
+    match path.chars().all(is_plain) {
+        true => path,
+        false => format!("'{}'", path.replace('\'', r"'\''")),
+    }
+}
+
 fn in_transaction(sql: &str) -> String {
     format!("BEGIN;\n{sql}\nCOMMIT;\n")
 }
@@ -189,7 +213,7 @@ mod tests {
             down: "SELECT 2;\n".to_owned(),
         };
         let time = "2026-11-30T08:05:09.123Z".parse().unwrap();
-        let files = tool.files(&migration, time);
+        let files = tool.files(&migration, Path::new("/nowhere"), time);
         files
             .iter()
             .map(|file| file.path.display().to_string())

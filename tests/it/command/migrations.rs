@@ -96,3 +96,33 @@ async fn migrations_need_a_tool_and_a_folder() {
         );
     }
 }
+
+/// Flyway refuses, and golang-migrate passes over, a migration of a lower version than the last.
+#[tokio::test]
+async fn migration_goes_on_with_the_numbers_of_its_folder() {
+    let place = CommandSetup::new().await;
+    let folder = place.home.folder().path().join("mis cosas");
+    std::fs::create_dir(&folder).unwrap();
+    for file in ["000007_a.up.sql", "V2__b.sql", "V3.1__c.sql"] {
+        std::fs::write(folder.join(file), "SELECT 1;").unwrap();
+    }
+    for (tool, file, next) in [
+        (
+            "sql",
+            "000008_latido.up.sql",
+            "-f 'mis cosas/000008_latido.up.sql'",
+        ),
+        ("flyway", "V4__latido.sql", "flyway migrate"),
+        (
+            "sql",
+            "000009_latido.up.sql",
+            "-f 'mis cosas/000009_latido.up.sql'",
+        ),
+    ] {
+        let arguments = ["install", "--migration", tool, "--out", "mis cosas"];
+        let written = place.home.run(&arguments, &place.with_variables(&[])).await;
+        assert!(written.stdout.contains(file), "{written:?}");
+        assert!(written.stderr.contains(next), "{written:?}");
+        assert!(folder.join(file).exists());
+    }
+}

@@ -75,7 +75,8 @@ const LAYERS: &[(&str, &str)] = &[
 /// The modules of the root crate, in the same way.
 const ROOT_LAYERS: &[(&str, &str)] = &[
     ("apps", ""),
-    ("migration", ""),
+    ("migration_version", ""),
+    ("migration", "migration_version"),
     ("typescript", ""),
     ("config", "apps"),
     ("app", "apps config typescript"),
