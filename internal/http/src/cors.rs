@@ -27,7 +27,8 @@ const ALLOWED_HEADERS: HeaderValue = HeaderValue::from_static(
 
 const TRUE: HeaderValue = HeaderValue::from_static("true");
 
-const EXPOSED_HEADERS: HeaderValue = HeaderValue::from_static("ETag, Retry-After, X-Stale");
+const EXPOSED_HEADERS: HeaderValue =
+    HeaderValue::from_static("ETag, Retry-After, X-Stale, X-Truncated");
 
 /// The time a browser may cache a preflight, in seconds.
 const MAX_AGE_S: HeaderValue = HeaderValue::from_static("600");

@@ -25,6 +25,9 @@ use latido_protocol::{ErrorCode, Frame};
 /// The header that is present while the database can't be read and the values may be old.
 const X_STALE: HeaderName = HeaderName::from_static("x-stale");
 
+/// Present if the history has more rows than the response.
+const X_TRUNCATED: HeaderName = HeaderName::from_static("x-truncated");
+
 /// Answers with the `data` of the current frame, or with the rows of the history if the client asks
 /// for it. If the topic has no viewers, the row is read first.
 pub(super) async fn serve_snapshot(
@@ -91,6 +94,9 @@ fn serve_history(result: HistoryResult) -> Result<Response, ApiError> {
             let headers = response.headers_mut();
             headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
             headers.insert(VARY, HeaderValue::from_static("Authorization"));
+            if is_truncated(&frame) {
+                headers.insert(X_TRUNCATED, HeaderValue::from_static("true"));
+            }
             Ok(response)
         }
         Err(HistoryError {
@@ -143,6 +149,16 @@ pub(super) fn frame_data(frame: &Frame) -> &str {
     }
     serde_json::from_str::<FramePayload<'_>>(frame.payload())
         .map_or("null", |payload| payload.data.get())
+}
+
+/// Returns whether the frame of a history lacks rows at its end.
+fn is_truncated(frame: &Frame) -> bool {
+    #[derive(Deserialize)]
+    struct HistoryPayload {
+        #[serde(default)]
+        truncated: bool,
+    }
+    serde_json::from_str(frame.payload()).is_ok_and(|HistoryPayload { truncated }| truncated)
 }
 
 #[cfg(test)]

@@ -293,6 +293,11 @@ async fn history_comes_by_http_too() {
             200,
             json!([{"dia": "2026-11-02", "total": 5}, {"dia": "2026-11-02", "total": 2}, {"dia": "2026-11-01", "total": 1}]),
         ),
+        (
+            "/totales?history=true",
+            200,
+            json!([{"dia": "2026-11-02", "total": 2}, {"dia": "2026-11-01", "total": 1}, {"dia": "2026-11-03", "total": 3}, {"dia": "2026-11-04", "total": 4}]),
+        ),
         ("/rangos/9?history=true&desde=2026-11-02", 200, json!([])),
         (
             "/unidades/5?history=true",
@@ -303,6 +308,11 @@ async fn history_comes_by_http_too() {
     ] {
         let answer = get(path).await;
         assert_eq!(answer.status(), status, "{path}");
+        let is_truncated = answer
+            .headers()
+            .get("x-truncated")
+            .is_some_and(|v| v == "true");
+        assert_eq!(is_truncated, path == "/totales?history=true", "{path}");
         let mut body: Value = answer.json().await.unwrap();
         if status != 200 {
             body = body["error"]["code"].take();
