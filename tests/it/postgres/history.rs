@@ -1,11 +1,12 @@
 //! The history query of a stream: its form, its rows, and the streams whose history cannot be used.
 
 use latido_base::ident::{Key, StreamId};
-use latido_postgres::{Database, DatabaseError};
+use latido_postgres::{Config, Database, DatabaseError};
 use latido_stream::{Catalog, HistoryLimits, Stream};
 
+use super::pooler_proxy::{PoolerBehaviour, PoolerProxy};
 use super::reading::{keys, today};
-use super::{estadisticas, schema_database};
+use super::{empty_database, estadisticas, schema_database};
 
 const LIMITS: HistoryLimits = HistoryLimits {
     rows: 3,
@@ -149,4 +150,60 @@ async fn history_follows_a_migration() {
         .await
         .unwrap();
     assert!(read().await.is_ok(), "{:?}", read().await);
+}
+
+#[tokio::test]
+async fn history_is_read_through_a_pooler_as_directly() {
+    let (_home, client, url) = empty_database().await;
+    let tables = "CREATE TABLE t (k bigint, n int); INSERT INTO t VALUES (1, 1), (2, 3), (2, 2)";
+    client.batch_execute(tables).await.unwrap();
+    let history =
+        "SELECT u.k, t.n FROM unnest($1::bigint[]) AS u (k) JOIN t ON t.k = u.k ORDER BY t.n";
+    let refuse_options = PoolerBehaviour {
+        refuse_options: true,
+        ..PoolerBehaviour::default()
+    };
+    let drop_options = PoolerBehaviour {
+        drop_options: true,
+        ..PoolerBehaviour::default()
+    };
+    let lose_statements = PoolerBehaviour {
+        lose_statements: true,
+        ..PoolerBehaviour::default()
+    };
+    for behaviour in [refuse_options, drop_options, lose_statements] {
+        let proxy = PoolerProxy::start(&url, behaviour).await;
+        let database = Database::open(&Config::new(&proxy.url)).unwrap();
+        let catalog = numbers(history);
+        database.prepare(&catalog).await.unwrap();
+        let stream = catalog.get(StreamId(0));
+        let read = async || {
+            let (asked, days) = (keys(&["2", "1"]), vec![today(); 2]);
+            let read = database.read_history(stream, &asked, &days, LIMITS).await;
+            let mut histories = read.unwrap();
+            histories.sort_by(|a, b| a.key.cmp(&b.key));
+            histories
+                .into_iter()
+                .map(|h| h.rows)
+                .collect::<Vec<_>>()
+                .join(";")
+        };
+        for _ in 0..3 {
+            assert_eq!(read().await, r#"{"n":1};{"n":2},{"n":3}"#, "{behaviour:?}");
+        }
+        // The plan of a statement that the pooler's sessions know is out of date.
+        let migrate = async |of: &str| {
+            let sql = format!("ALTER TABLE t ALTER n TYPE {of} USING n::{of}");
+            client.batch_execute(&sql).await.unwrap();
+        };
+        migrate("text").await;
+        assert_eq!(
+            read().await,
+            r#"{"n":"1"};{"n":"2"},{"n":"3"}"#,
+            "{behaviour:?}"
+        );
+        migrate("int").await;
+        assert_eq!(read().await, r#"{"n":1};{"n":2},{"n":3}"#, "{behaviour:?}");
+        assert!(database.is_pooled(), "{behaviour:?}");
+    }
 }

@@ -229,6 +229,50 @@ async fn slow_history_is_shared_and_delays_nobody_else() {
     assert!(statements <= 5.0, "{statements} statements");
 }
 
+/// Clients leave at once. A request for the rows alone is answered first, as any other.
+#[tokio::test(flavor = "multi_thread")]
+async fn history_under_way_does_not_keep_clients_during_a_shutdown() {
+    let mut app = shop().await;
+    let token = admin_token(&app);
+    let mut locker = app.connect_database().await;
+    let lock = locker.transaction().await.unwrap();
+    lock.batch_execute("LOCK candado").await.unwrap();
+    let mut sockets = Vec::new();
+    for channel in ["traspasos:1", "traspasos:1", "traspasos:2"] {
+        let mut socket = app.connect_socket(&token).await;
+        ask(&mut socket, channel).await;
+        sockets.push(socket);
+    }
+    let get = |path: &str| {
+        let request = app.request(reqwest::Method::GET, path);
+        request.bearer_auth(&token).send()
+    };
+    let events = get("/traspasos/1/events?history=true").await.unwrap();
+    let rows = tokio::spawn(get("/traspasos/1?history=true"));
+    let db = app.connect_database().await;
+    let sql = "SELECT count(*) FROM pg_stat_activity
+        WHERE wait_event_type = 'Lock' AND datname = current_database()";
+    wait_until("a statement waits", async || {
+        db.query_one(sql, &[]).await.unwrap().get::<_, i64>(0) == 1
+    })
+    .await;
+    wait_until("the request is there", async || {
+        app.metric("latido_subscribers").await >= 5.0
+    })
+    .await;
+    let stopping = tokio::spawn(async move { app.stop().await });
+    for mut socket in sockets {
+        assert_eq!(within(socket.wait_for_close_code()).await, Some(1012));
+    }
+    let text = within(events.text()).await.unwrap();
+    assert!(!text.contains("event:history"), "{text}");
+    lock.commit().await.unwrap();
+    let answer = within(rows).await.unwrap().unwrap();
+    assert_eq!(answer.status(), 200);
+    assert_eq!(answer.json::<Value>().await.unwrap(), json!([{"n": 1}]));
+    assert!(within(stopping).await.unwrap(), "nothing is left running");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn history_needs_the_right_to_the_channel_and_a_query_that_works() {
     let toml = history_toml().replace("u.caja, p.dia", "u.caja, u.nada");
