@@ -4,6 +4,7 @@
 mod mistakes;
 mod repeated;
 mod settings;
+mod sleeping;
 mod streams;
 
 use std::collections::BTreeMap;
