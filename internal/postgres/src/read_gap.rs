@@ -237,6 +237,8 @@ mod tests {
             column_numbers: std::collections::BTreeMap::new(),
             column_types: Vec::new(),
             relations: vec![("public".to_owned(), table.to_owned())],
+            ancestors: Vec::new(),
+            part: None,
             trigger_kind: TriggerKind::Rows,
         }
     }

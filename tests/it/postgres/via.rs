@@ -1,6 +1,7 @@
 //! Keys that a query finds (`via`), keys of several parts, and streams without a key: what each kind
 //! of statement notifies.
 
+mod ancestors;
 mod doctor;
 mod installing;
 mod key_types;

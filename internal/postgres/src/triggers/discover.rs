@@ -8,6 +8,7 @@ use crate::error::DatabaseError;
 use crate::key_kind::KeyKind;
 use crate::pool::Database;
 use crate::statement_text::single_statement;
+use crate::triggers::ancestor::Ancestry;
 use crate::triggers::key_part::KeyColumn;
 use crate::triggers::lookup_facts::examine_lookup;
 use crate::triggers::move_key::resolve_moves;
@@ -89,13 +90,7 @@ pub(crate) async fn discover_table(
     } = find_table(database, stream, table).await?;
     let rows = query_rows(database, include_str!("find_columns.sql"), &oid, Type::OID).await?;
     let columns = string_pairs(&rows);
-    let kinds: BTreeMap<String, KeyKind> = rows
-        .iter()
-        .filter_map(|row| {
-            let kind = KeyKind::of_column(row.try_get(3).ok()?);
-            Some((row.try_get(0).ok()?, kind?))
-        })
-        .collect();
+    let kinds = key_kinds(&rows);
     let numbers: BTreeMap<String, i16> = rows
         .iter()
         .filter_map(|row| Some((row.try_get(0).ok()?, row.try_get(2).ok()?)))
@@ -107,15 +102,8 @@ pub(crate) async fn discover_table(
             return Err(problem.into());
         }
     };
-    let relations = string_pairs(
-        &query_rows(
-            database,
-            include_str!("find_relations.sql"),
-            &oid,
-            Type::OID,
-        )
-        .await?,
-    );
+    let sql = include_str!("find_relations.sql");
+    let relations = string_pairs(&query_rows(database, sql, &oid, Type::OID).await?);
     let is_plain = kind == "r" && relations.len() == 1;
     let access = GateAccess::read(database).await?;
     let trigger_kind = match &route {
@@ -126,6 +114,9 @@ pub(crate) async fn discover_table(
         }
         _ => TriggerKind::Statements,
     };
+    let ancestry = Ancestry::find(database, oid).await?;
+    let watched = ancestry.add_partition_keys(watched)?;
+    let ancestors = ancestry.ancestors(&columns, &route, &watched)?;
     let is_used = |name: &String| {
         let is_key =
             matches!(&route, TableRoute::Columns(key) if key.iter().any(|key| key.name == *name));
@@ -145,8 +136,20 @@ pub(crate) async fn discover_table(
         route,
         change_columns: watched,
         relations,
+        ancestors,
+        part: None,
         trigger_kind,
     })
+}
+
+/// Returns the columns that can hold keys, from the rows of `find_columns.sql`.
+fn key_kinds(rows: &[tokio_postgres::Row]) -> BTreeMap<String, KeyKind> {
+    rows.iter()
+        .filter_map(|row| {
+            let kind = KeyKind::of_column(row.try_get(3).ok()?);
+            Some((row.try_get(0).ok()?, kind?))
+        })
+        .collect()
 }
 
 /// A table as the database's catalog has it.

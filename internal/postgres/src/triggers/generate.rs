@@ -101,7 +101,7 @@ pub(super) fn script_sections(
         ("comment", &comment),
     ];
     let mut sql = fill_template(include_str!("shared.sql"), &values);
-    if tables.iter().any(WatchedTable::has_stream_gate) {
+    if tables.iter().any(WatchedTable::needs_stream_gate) {
         sql.push_str(&gate_function_sql(instance));
     }
     let shared = ScriptSection {

@@ -27,6 +27,8 @@ fn citas_table() -> WatchedTable {
             .map(|(name, number)| (name.to_owned(), number))
             .into(),
         relations: vec![("public".to_owned(), "citas".to_owned())],
+        ancestors: Vec::new(),
+        part: None,
         trigger_kind: TriggerKind::Statements,
     }
 }

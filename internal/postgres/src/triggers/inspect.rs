@@ -146,14 +146,14 @@ pub(super) struct TriggerFunction {
     comment: String,
     /// True if everybody may call it.
     is_public: bool,
-    triggers: Vec<InstalledTrigger>,
+    pub(super) triggers: Vec<InstalledTrigger>,
 }
 
 #[derive(Debug)]
-struct InstalledTrigger {
-    schema: String,
-    table: String,
-    name: String,
+pub(super) struct InstalledTrigger {
+    pub(super) schema: String,
+    pub(super) table: String,
+    pub(super) name: String,
     /// The value of `tgenabled`: `A` fires under any `session_replication_role`, `O` under its
     /// default.
     enabled: String,
@@ -239,7 +239,7 @@ impl InstalledTriggers {
                 && f.source == gate_body()
                 && f.comment == gate_comment()
         };
-        !table.has_stream_gate() || self.functions.iter().any(is_gate)
+        !table.needs_stream_gate() || self.functions.iter().any(is_gate)
     }
 
     /// Accepts the shared function with or without a gate, since servers always declare the keys

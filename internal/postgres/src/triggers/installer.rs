@@ -132,6 +132,7 @@ impl Database {
             } else {
                 changes.push(InstallChange::Installed(section.subject.clone()));
                 todo.extend(found.lookup_removals(table));
+                todo.extend(found.stray_removals(table));
                 todo.push(section);
             }
         }

@@ -1,5 +1,6 @@
 //! Installs the triggers that a catalog needs, inspects them, and removes them completely.
 
+mod ancestor;
 mod app_schema;
 mod column_note;
 pub(super) mod discover;
@@ -23,6 +24,7 @@ mod recorded_inference;
 pub(super) mod recorded_reads;
 mod renamed;
 mod script;
+mod stray;
 mod stream_gate;
 pub(super) mod table_route;
 mod table_triggers;

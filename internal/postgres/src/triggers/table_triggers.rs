@@ -2,6 +2,7 @@
 //!
 //! There is one function for each table of a stream, and four triggers on the table and on each of
 //! its partitions, because a statement that names a partition fires only that partition's triggers.
+//! Statement triggers are on the tables that it is a part of as well (`ancestor`).
 //! They are ALWAYS triggers, because restore tools and replication scripts disable the others.
 //!
 //! There are two kinds ([`TriggerKind`]). With the interest gate, a plain table whose rows hold
@@ -26,6 +27,12 @@ use crate::triggers::watched_table::WatchedTable;
 /// its lookup passes through.
 pub(super) fn trigger_sets(table: &WatchedTable) -> Vec<TriggerSet> {
     let mut sets = vec![TableTriggers(table).trigger_set()];
+    let ancestors = table.ancestor_parts();
+    sets.extend(
+        ancestors
+            .iter()
+            .map(|part| TableTriggers(part).trigger_set()),
+    );
     sets.extend(move_sets(table));
     sets
 }
@@ -85,9 +92,9 @@ impl TableTriggers<'_> {
         };
         let triggers = self
             .0
-            .relations
-            .iter()
-            .flat_map(|relation| TRIGGER_EVENTS.map(|event| trigger(relation, event)));
+            .trigger_relations()
+            .into_iter()
+            .flat_map(|relation| TRIGGER_EVENTS.map(|event| trigger(&relation, event)));
         TriggerSet {
             function: self.0.function_name(),
             source,
@@ -119,7 +126,7 @@ impl TableTriggers<'_> {
             TriggerKind::Statements => include_str!("triggers.sql"),
         };
         let mut sql = String::new();
-        for (schema, name) in &self.0.relations {
+        for (schema, name) in &self.0.trigger_relations() {
             let [ins, upd, del, tru] =
                 TRIGGER_EVENTS.map(|event| quote_ident(&self.0.trigger_name(event)));
             let table = quote_qualified(schema, name);

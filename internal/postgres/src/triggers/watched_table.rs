@@ -27,14 +27,33 @@ pub(crate) struct WatchedTable {
     /// The key and the listed columns with their numbers (`pg_attribute.attnum`), which stay when a
     /// column is renamed.
     pub column_numbers: BTreeMap<String, i16>,
-    /// The relations that get triggers, as schema and name: the table, then its partitions.
+    /// The table, then its partitions, as schema and name.
     pub relations: Vec<(String, String)>,
+    /// The tables that it is a part of.
+    pub ancestors: Vec<Ancestor>,
+    /// The table whose rows count, if it is a part of this one.
+    pub part: Option<String>,
     pub trigger_kind: TriggerKind,
 }
 
+/// A table that a watched one is a part of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Ancestor {
+    pub(crate) schema: String,
+    pub(crate) table: String,
+    /// The watched columns that it has, if it lacks some that the triggers of its part read.
+    pub(crate) shared: Option<Vec<String>>,
+}
+
 impl WatchedTable {
-    /// Returns whether the conditions of the table's triggers ask whether anything of the stream is
-    /// watched.
+    /// Returns whether the conditions of some triggers ask whether anything of the stream is watched:
+    /// those of the table, or those of a table that it is a part of.
+    pub(super) fn needs_stream_gate(&self) -> bool {
+        self.has_stream_gate() || self.ancestor_parts().iter().any(Self::has_stream_gate)
+    }
+
+    /// Returns whether the conditions of the table's own triggers ask whether anything of the stream
+    /// is watched.
     pub(super) fn has_stream_gate(&self) -> bool {
         self.gate == Gate::InWhen && !matches!(self.route, TableRoute::Columns(_))
     }
@@ -107,6 +126,10 @@ impl WatchedTable {
             TableRoute::EveryKey => String::new(),
         };
         let parts = [&self.stream, &self.schema, &self.table, &key].map(String::as_str);
-        sha256_hex(&parts.join("\0"))[..8].to_owned()
+        let mut text = parts.join("\0");
+        if let Some(part) = &self.part {
+            text.push_str(&format!("\0part\0{part}"));
+        }
+        sha256_hex(&text)[..8].to_owned()
     }
 }

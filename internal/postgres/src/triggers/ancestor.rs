@@ -1,0 +1,128 @@
+//! The tables that a table is a part of, as a partition or by INHERITS.
+//!
+//! A statement that names such a table changes rows of its parts too, and fires the statement triggers
+//! of the named table alone. So they get the triggers of the part as well. Row triggers fire on the
+//! part itself, whatever the statement names.
+
+use tokio_postgres::Row;
+use tokio_postgres::types::Type;
+
+use crate::error::DatabaseError;
+use crate::pool::Database;
+use crate::triggers::table_route::TableRoute;
+use crate::triggers::trigger_event::TriggerKind;
+use crate::triggers::watched_table::{Ancestor, WatchedTable};
+
+/// The purpose of the statements, for messages.
+const WHAT: &str = "a look at the tables";
+
+impl WatchedTable {
+    /// Returns the relations whose triggers call the table's function, as schema and name.
+    pub(super) fn trigger_relations(&self) -> Vec<(String, String)> {
+        let complete = self.statement_ancestors().iter();
+        let complete = complete.filter(|ancestor| ancestor.shared.is_none());
+        let complete = complete.map(|of| (of.schema.clone(), of.table.clone()));
+        self.relations.iter().cloned().chain(complete).collect()
+    }
+
+    /// Returns the triggers for the ancestors that lack columns: what changes through them concerns
+    /// any key. An UPDATE changes columns that they have, or it does not name them.
+    pub(super) fn ancestor_parts(&self) -> Vec<Self> {
+        let part = |ancestor: &Ancestor| {
+            Some(Self {
+                schema: ancestor.schema.clone(),
+                table: ancestor.table.clone(),
+                part: Some(self.qualified_name()),
+                route: TableRoute::EveryKey,
+                change_columns: ancestor.shared.clone()?,
+                column_numbers: std::collections::BTreeMap::new(),
+                relations: vec![(ancestor.schema.clone(), ancestor.table.clone())],
+                ancestors: Vec::new(),
+                ..self.clone()
+            })
+        };
+        self.statement_ancestors().iter().filter_map(part).collect()
+    }
+
+    fn statement_ancestors(&self) -> &[Ancestor] {
+        match self.trigger_kind {
+            TriggerKind::Rows => &[],
+            TriggerKind::Statements => &self.ancestors,
+        }
+    }
+}
+
+/// The tables that a table is a part of, as the catalog has them.
+pub(super) struct Ancestry(Vec<Row>);
+
+impl Ancestry {
+    /// Reads the tables that a table is a part of.
+    pub(super) async fn find(database: &Database, oid: u32) -> Result<Self, DatabaseError> {
+        let sql = include_str!("find_ancestors.sql");
+        let rows = database.query(WHAT, sql, &[(&oid, Type::OID)]).await?;
+        Ok(Self(rows))
+    }
+
+    /// Adds the columns that decide about the partition of a row to those whose change counts: an
+    /// UPDATE of them takes rows out of the table, or into it. None at all means every column.
+    pub(super) fn add_partition_keys(
+        &self,
+        mut change_columns: Vec<String>,
+    ) -> Result<Vec<String>, DatabaseError> {
+        if change_columns.is_empty() {
+            return Ok(change_columns);
+        }
+        for row in &self.0 {
+            let keys: Vec<Option<String>> = row.try_get(3).map_err(to_error)?;
+            let Some(keys) = keys.into_iter().collect::<Option<Vec<_>>>() else {
+                return Ok(Vec::new());
+            };
+            for key in keys {
+                if !change_columns.contains(&key) {
+                    change_columns.push(key);
+                }
+            }
+        }
+        Ok(change_columns)
+    }
+
+    /// Returns the tables. `all` has the columns of their part with their types.
+    pub(super) fn ancestors(
+        &self,
+        all: &[(String, String)],
+        route: &TableRoute,
+        change_columns: &[String],
+    ) -> Result<Vec<Ancestor>, DatabaseError> {
+        let all: Vec<_> = all.iter().map(|(name, _)| name).collect();
+        let watched = match change_columns.is_empty() {
+            true => all.clone(),
+            false => change_columns.iter().collect(),
+        };
+        let needed = match route {
+            TableRoute::Columns(key) => {
+                let key = key.iter().map(|key| &key.name);
+                key.chain(watched.iter().copied()).collect()
+            }
+            // A lookup may read any.
+            TableRoute::Lookup(_) => all,
+            TableRoute::EveryKey => watched.clone(),
+        };
+        let ancestor = |row: &Row| {
+            let columns: Vec<String> = row.try_get(2)?;
+            let is_complete = needed.iter().all(|name| columns.contains(name));
+            let shared = watched.iter().filter(|name| columns.contains(name));
+            Ok(Ancestor {
+                schema: row.try_get(0)?,
+                table: row.try_get(1)?,
+                shared: (!is_complete).then(|| shared.map(|name| (*name).clone()).collect()),
+            })
+        };
+        let found: Result<_, _> = self.0.iter().map(ancestor).collect();
+        found.map_err(to_error)
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "it is used with map_err")]
+fn to_error(error: tokio_postgres::Error) -> DatabaseError {
+    DatabaseError::from_driver(WHAT, &error)
+}
