@@ -38,6 +38,15 @@ pub(crate) enum KeySpelling {
     Cast(&'static str),
 }
 
+/// The OID of the database's default collation, which is deterministic.
+const DEFAULT_COLLATION: u32 = 100;
+
+/// Returns whether texts are equal under a collation if they are under the default one. PostgreSQL's
+/// own collations are deterministic: they take equal bytes alone for equal.
+fn is_bytewise(collation: u32, own: u32) -> bool {
+    own == DEFAULT_COLLATION && collation < FIRST_USER_OID
+}
+
 impl KeyCatalog<'_> {
     /// Returns whether a function is PostgreSQL's own `unnest`.
     pub(crate) fn is_unnest(&self, function: u32) -> bool {
@@ -46,7 +55,8 @@ impl KeyCatalog<'_> {
     }
 
     /// Returns whether an operator, used with this collation, is the default equality of a variable's
-    /// type and collation. The lookup uses `=`, which must mean the same.
+    /// type and collation. The lookup uses `=`, which must mean the same. A comparison with a column of
+    /// another collation has that one.
     pub(crate) fn is_own_equality(&self, operator: u32, collation: u32, variable: &Node) -> bool {
         let (Ok(data_type), Ok(own)) = (
             variable.number::<u32>("vartype"),
@@ -61,7 +71,7 @@ impl KeyCatalog<'_> {
         };
         equality.is_immutable
             && equality.families.contains(&family)
-            && (collation == 0 || collation == own)
+            && (collation == 0 || collation == own || is_bytewise(collation, own))
     }
 
     fn column_facts(&self, relation: u32, column: i32) -> Option<&TypeFacts> {

@@ -16,9 +16,20 @@ use crate::relation_use::entry_kind;
 /// The kind of a parameter of the query.
 const QUERY_PARAMETER: u32 = 0;
 
-/// Returns whether a value is a parameter of the query.
+/// Returns whether a value is a parameter of the query, also with a length as in `$1::char(8)[]`: a
+/// key that the length would change is the key of no row.
 fn is_parameter(value: &Value, number: usize) -> bool {
-    strip(value).is_some_and(|node| is_parameter_node(node, number))
+    let Some(node) = strip(value) else {
+        return false;
+    };
+    if !node.is("ARRAYCOERCEEXPR") {
+        return is_parameter_node(node, number);
+    }
+    let parameter = node.field("arg").as_node();
+    parameter.is_some_and(|parameter| {
+        is_parameter_node(parameter, number)
+            && parameter.field("paramtype") == node.field("resulttype")
+    })
 }
 
 fn is_parameter_node(node: &Node, number: usize) -> bool {

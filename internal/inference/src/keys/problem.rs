@@ -41,7 +41,7 @@ pub enum KeyProblem {
     },
     /// The output is not recognised as the key part.
     #[error(
-        "output {part} ({output}) is not known to equal ${part}; return the column of unnest(${part}::…[]) itself, or a column that is compared with it by ="
+        "output {part} ({output}) is not known to equal ${part}; read the keys by unnest(${part}::…[]) in FROM and return its column itself, or return a column that is compared with it by ="
     )]
     NotTheKey {
         /// The key part.

@@ -13,7 +13,7 @@ use super::{reader, start};
 use crate::harness::cluster::OwnCluster;
 use crate::harness::{replayable_seed, report_not_tested};
 
-fn shown(table: &TableLookups) -> String {
+pub(super) fn shown(table: &TableLookups) -> String {
     match &table.answer {
         LookupAnswer::EveryKey => "*".to_owned(),
         LookupAnswer::Proven(lookups) => {

@@ -230,6 +230,8 @@ impl<'a> PreparedQuery<'a> {
                     SqlState::UNIQUE_VIOLATION,
                     SqlState::NOT_NULL_VIOLATION,
                     SqlState::CHECK_VIOLATION,
+                    SqlState::FOREIGN_KEY_VIOLATION,
+                    SqlState::GENERATED_ALWAYS,
                     SqlState::QUERY_CANCELED,
                 ];
                 assert!(
