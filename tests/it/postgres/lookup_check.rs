@@ -178,6 +178,14 @@ async fn what_cannot_be_tested_is_said() {
         "EXISTS (SELECT FROM public.posts o WHERE o.id = p.id)",
     );
     warned(&place.findings(two).await, "several tables named posts");
+    let own = "CREATE TABLE public.changed (id int)";
+    client.batch_execute(own).await.unwrap();
+    let mut named = stream(lookup(RIGHT));
+    named.query = QUERY.replace(
+        "p.dia <= u.hoy",
+        "EXISTS (SELECT FROM public.changed o WHERE o.id = p.id)",
+    );
+    warned(&place.findings(named).await, "a table named changed");
     // An entry that is refused is left out. The other checks of the doctor name it.
     let refused = || stream(lookup("SELECT nothing FROM changed"));
     let found = place.findings(refused()).await;

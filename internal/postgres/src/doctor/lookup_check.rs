@@ -2,9 +2,15 @@
 
 use crate::doctor::finding::Finding;
 use crate::doctor::stream::subject;
+use crate::error::DatabaseError;
 use crate::pool::Database;
 use crate::shadow::ShadowReport;
 use latido_stream::Stream;
+
+/// The SQLSTATE of a right that the role lacks.
+const MISSING_RIGHT: &str = "42501";
+/// The SQLSTATE of a write in a read-only transaction, such as on a standby.
+const READ_ONLY: &str = "25006";
 
 /// Changes copies of a stream's tables, and returns a finding for each table whose keys can be missed.
 pub(super) async fn examine(database: &Database, stream: &Stream) -> Vec<Finding> {
@@ -13,15 +19,25 @@ pub(super) async fn examine(database: &Database, stream: &Stream) -> Vec<Finding
             .iter()
             .map(|report| table_finding(stream, report))
             .collect(),
-        Err(error) => vec![
-            Finding::warning(
-                subject(stream, "keys of changes"),
-                format!("not tested: {error}"),
-            )
-            .remedy(
-                "run it as a role that may create temporary tables and read the stream's tables",
-            ),
-        ],
+        Err(error) => {
+            let of = subject(stream, "keys of changes");
+            let finding = Finding::warning(of, format!("not tested: {error}"));
+            vec![finding.remedy(remedy_of(&error))]
+        }
+    }
+}
+
+/// Returns what to do about an error that kept the copies from being made.
+fn remedy_of(error: &DatabaseError) -> &'static str {
+    match (error, error.sqlstate()) {
+        (DatabaseError::Unavailable { .. }, _) => "run it again",
+        (DatabaseError::KeyMismatch(_), _) => "correct that first",
+        (_, Some(MISSING_RIGHT | READ_ONLY)) => {
+            "run it as a role that may create temporary tables and read the stream's tables, on a primary"
+        }
+        _ => {
+            "this check cannot test it; `latido doctor --server URL` tells whether a running server found changes that nothing announced"
+        }
     }
 }
 
@@ -88,6 +104,26 @@ fn untested(of: String, report: &ShadowReport) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn remedy_fits_the_error() {
+        let rejected = |sqlstate: &str| DatabaseError::Rejected {
+            what: "the check".to_owned(),
+            sqlstate: sqlstate.to_owned(),
+            message: "no".to_owned(),
+        };
+        let twice = DatabaseError::unfit("the check", "different names", "two tables named t");
+        for (error, expected) in [
+            (rejected(MISSING_RIGHT), "run it as a role"),
+            (rejected(READ_ONLY), "on a primary"),
+            (rejected("42883"), "latido doctor --server"),
+            (twice, "latido doctor --server"),
+            (DatabaseError::unavailable("away"), "run it again"),
+        ] {
+            let remedy = remedy_of(&error);
+            assert!(remedy.contains(expected), "{error}: {remedy}");
+        }
+    }
 
     #[test]
     fn reason_of_an_untested_table_is_the_true_one() {

@@ -167,7 +167,9 @@ pub(crate) fn note_remedy(note: &Note, day: &DayParameters) -> Option<Cow<'stati
         | Note::Catalog(_)
         | Note::Sequence
         | Note::Outside(_) => "call the hook after a change, or rely on the sweep",
-        Note::SystemColumn => "leave out `columns`, so that every UPDATE counts",
+        Note::SystemColumn => {
+            "leave out `columns`, so that every UPDATE that changes a column counts; the sweep finds the others"
+        }
     };
     Some(Cow::Borrowed(remedy))
 }

@@ -21,6 +21,8 @@ use latido_stream::{LocalDay, Param, ParamKind, Stream};
 
 /// The number of rows that are copied of each table.
 const COPIED_ROWS: u32 = 5_000;
+/// The name of the temporary table with the changed rows.
+const CHANGED: &str = "changed";
 /// The number of keys that are compared.
 const COMPARED_KEYS: usize = 60;
 /// The number of days for which each key is read, beside today.
@@ -129,10 +131,13 @@ impl<'a> ShadowSession<'a> {
 
     /// Copies tables, and makes views over the copies.
     async fn copy(&self, relations: &[Relation]) -> Result<(), DatabaseError> {
-        let mut names = BTreeSet::new();
-        if let Some(twice) = relations.iter().find(|of| !names.insert(&of.name)) {
-            let expected = "tables of different names, for their copies share one schema";
-            let found = format!("several tables named {}", twice.name);
+        let mut names = BTreeSet::from([CHANGED]);
+        if let Some(twice) = relations.iter().find(|of| !names.insert(of.name.as_str())) {
+            let expected = "tables of different names, and none named changed, for their copies share one schema";
+            let found = match twice.name.as_str() {
+                CHANGED => format!("a table named {CHANGED}"),
+                name => format!("several tables named {name}"),
+            };
             return Err(DatabaseError::unfit(WHAT, expected, found));
         }
         let schemas: BTreeSet<_> = relations.iter().map(|of| quote_ident(&of.schema)).collect();

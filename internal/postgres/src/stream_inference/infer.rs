@@ -46,13 +46,16 @@ impl Database {
         stream: &Stream,
         access: InferenceAccess,
     ) -> Result<InferredStream, DatabaseError> {
+        let mut warnings = Vec::new();
         let (key_fields, possible_params) = if stream.inference.keys {
             let private = self.open_dedicated().await?;
             let what = format!("the query of stream {}", stream.name);
             let shape = describe_statement(self, &private, &what, &stream.query).await?;
             let names = infer_key_parts(&shape, stream)?;
+            let form = QueryForm::of_shape(&shape);
+            warnings.extend(form.doubtful_day(&names));
             let possible_params = match stream.params.is_empty() {
-                true => QueryForm::of_shape(&shape).possible_params(&names),
+                true => form.possible_params(&names),
                 false => Vec::new(),
             };
             (names, possible_params)
@@ -65,7 +68,7 @@ impl Database {
             tables: Vec::new(),
             unproven: Vec::new(),
             refusals: Vec::new(),
-            warnings: Vec::new(),
+            warnings,
         };
         if !stream.inference.tables {
             return Ok(inferred);

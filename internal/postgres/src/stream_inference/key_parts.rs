@@ -81,6 +81,22 @@ impl QueryForm {
         key_parts.iter().skip(day).take(behind).cloned().collect()
     }
 
+    /// Returns a warning if the only array is today, and the query returns its elements as it would
+    /// return a key.
+    #[must_use]
+    pub(super) fn doubtful_day(&self, key_parts: &[String]) -> Option<String> {
+        let ([day], [], Some(column)) = (&*self.parameters, key_parts, self.columns.first()) else {
+            return None;
+        };
+        let may_be_key = day.key_type.is_some() && self.returns(0, day);
+        may_be_key.then(|| {
+            format!(
+                "it has no key, because $1 alone is today; if $1 is the key, write keys = [{:?}] in latido.toml",
+                column.name
+            )
+        })
+    }
+
     /// Returns whether the column with this index has the type of an array's elements. A bound of the
     /// day is not returned.
     #[must_use]
@@ -172,6 +188,21 @@ mod tests {
         assert_eq!(possible(&[text.clone(), DAY], &all[..1]), "");
         assert_eq!(possible(&[text, STAMP, STAMP], &all[..1]), "");
         assert_eq!(possible(&[], &[]), "");
+    }
+
+    #[test]
+    fn date_that_is_returned_may_be_the_key() {
+        let warning = |params: &[Type], first: Type, keys: &[&str]| {
+            let form = QueryForm::of_shape(&shape(params, &[("dia", first), ("n", Type::INT8)]));
+            let keys: Vec<_> = keys.iter().map(|name| (*name).to_owned()).collect();
+            form.doubtful_day(&keys)
+        };
+        let found = warning(&[DAY], Type::DATE, &[]).unwrap();
+        assert!(found.contains("write keys = [\"dia\"]"), "{found}");
+        assert_eq!(warning(&[DAY], Type::INT8, &[]), None);
+        assert_eq!(warning(&[STAMP], Type::TIMESTAMP, &[]), None);
+        assert_eq!(warning(&[DAY, DAY], Type::DATE, &["dia"]), None);
+        assert_eq!(warning(&[], Type::DATE, &[]), None);
     }
 
     #[test]
