@@ -9,6 +9,12 @@ use crate::node::{Node, Value};
 /// The kind of an inner join.
 pub(crate) const INNER_JOIN: u32 = 0;
 
+/// The kind of a join whose right side may be missing.
+pub(crate) const LEFT_JOIN: u32 = 1;
+
+/// The kind of a join whose left side may be missing.
+pub(crate) const RIGHT_JOIN: u32 = 3;
+
 /// A variable in a block.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Term<'a> {

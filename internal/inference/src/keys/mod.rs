@@ -5,6 +5,7 @@ mod boundary;
 mod candidate;
 mod catalog;
 mod chain;
+mod choice;
 mod class;
 mod equality;
 mod equivalence;

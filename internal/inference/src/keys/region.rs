@@ -4,13 +4,10 @@ use std::collections::HashSet;
 use std::rc::Rc;
 
 use crate::block::BlockId;
-use crate::keys::fact::{BlockFacts, Fact, INNER_JOIN};
+use crate::keys::fact::{BlockFacts, Fact, INNER_JOIN, LEFT_JOIN, RIGHT_JOIN};
 use crate::keys::prover::Prover;
 use crate::keys::source::strip;
 use crate::node::{Node, Value};
-
-const LEFT_JOIN: u32 = 1;
-const RIGHT_JOIN: u32 = 3;
 
 /// A part of FROM whose relations are joined by inner joins.
 #[derive(Default)]

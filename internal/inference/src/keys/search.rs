@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use crate::keys::chain::{Chain, Failure};
+use crate::keys::choice::Choices;
 use crate::keys::class::{Class, Classes};
-use crate::keys::fact::{Fact, conjuncts, is_operation};
+use crate::keys::fact::Fact;
 use crate::keys::not_proven::NotProvenReason;
 use crate::keys::prover::Prover;
 use crate::keys::source::Place;
-use crate::node::Node;
 
 /// The largest number of joins in a lookup.
 const MAX_JOINS: usize = 6;
@@ -36,8 +36,8 @@ impl Arm<'_, '_> {
 }
 
 impl<'a> Prover<'a> {
-    /// Returns the chains that together cover a place: one, or one for each arm of an OR in the WHERE
-    /// of its block.
+    /// Returns the chains that together cover a place: one, or one for each arm of an OR that holds for
+    /// it.
     ///
     /// # Errors
     /// Returns an error if there is none.
@@ -51,11 +51,8 @@ impl<'a> Prover<'a> {
 
     fn chains_of_arms(&mut self, start: Place) -> Option<Vec<Chain>> {
         self.enforced(start.block).get(&start.entry)?;
-        let joins = self.blocks.query(start.block).field("jointree").as_node()?;
-        let is_or = |node: &&Node| node.is("BOOLEXPR") && is_operation(node, "or");
-        let conditions = conjuncts(joins.field("quals"));
-        let choices: Vec<_> = conditions.into_iter().filter(is_or).collect();
-        for condition in &choices {
+        let Choices { of_place, count } = self.choices(start)?;
+        for condition in of_place {
             let arms = condition.field("args").items().iter();
             let chains: Option<Vec<_>> = arms
                 .map(|arm| {
@@ -66,7 +63,7 @@ impl<'a> Prover<'a> {
                     }
                     let arm = Arm {
                         facts: &facts,
-                        is_of_only_or: choices.len() == 1,
+                        is_of_only_or: count == 1,
                     };
                     self.chain(start, arm).ok()
                 })

@@ -270,3 +270,26 @@ SELECT t.to_id AS account_id, count(*) AS n FROM ledger.transfer t WHERE t.from_
 SELECT u.id AS book_id, count(b.cap) AS caps, count(p.who) AS people FROM unnest($1::int[]) AS u (id) LEFT JOIN (ledger.account a LEFT JOIN ledger.budget b ON b.account_id = a.id
   LEFT JOIN ledger.approver p ON p.account_id = a.id AND p.account_id = b.account_id) ON a.book_id = u.id GROUP BY u.id
 --- end
+
+-- name: or_in_on
+-- keys: 1
+-- table: mt.orders(id,ship_tenant_id,status,tenant_id): tenant_id + ship_tenant_id
+SELECT u.id, count(o.id) FILTER (WHERE o.status = 'paid') AS n FROM unnest($1::int[]) AS u (id)
+LEFT JOIN mt.orders o ON o.tenant_id = u.id OR o.ship_tenant_id = u.id GROUP BY u.id
+--- end
+
+-- name: or_in_on_of_both_sides
+-- keys: 1
+-- table: mt.orders(id,ship_tenant_id,tenant_id): tenant_id + ship_tenant_id
+-- table: mt.lines(order_id,qty): order_id > orders.tenant_id + order_id > orders.ship_tenant_id
+SELECT u.id, sum(l.qty) AS qty FROM unnest($1::int[]) AS u (id)
+JOIN (mt.orders o JOIN mt.lines l ON l.order_id = o.id) ON u.id = o.tenant_id OR u.id = o.ship_tenant_id GROUP BY u.id
+--- end
+
+-- name: or_in_on_of_the_kept_side
+-- keys: 1
+-- table: mt.tenants(id,plan): ? NoPath
+-- table: mt.orders(id,ship_tenant_id,tenant_id): tenant_id + ship_tenant_id
+SELECT u.id, count(t.plan) AS pro, count(o.id) AS n FROM unnest($1::int[]) AS u (id) CROSS JOIN mt.tenants t
+LEFT JOIN mt.orders o ON (o.tenant_id = u.id AND t.id = u.id) OR (o.ship_tenant_id = u.id AND t.id = u.id) GROUP BY u.id
+--- end

@@ -219,6 +219,9 @@ impl<'a> QueryGenerator<'a> {
                 kind
             };
             let mut on = self.equality(&scope, own);
+            if self.chance(0.15) && kind != "FULL JOIN" {
+                on = format!("({on} OR {})", self.equality(&scope, own));
+            }
             if self.chance(0.2) {
                 on += &format!(" AND {}", self.equality(&scope, own));
             }
@@ -344,6 +347,9 @@ impl<'a> QueryGenerator<'a> {
         let depth = self.choice(&[0, 1, 1, 2]);
         let (from, scope) = self.join(depth);
         let mut bind = format!("{} = kk.k", self.column(&scope));
+        if self.chance(0.2) {
+            bind = format!("({bind} OR {} = kk.k)", self.column(&scope));
+        }
         if key_parts == 2 {
             bind += &format!(" AND {} = kk.l", self.column(&scope));
         }
