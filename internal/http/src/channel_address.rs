@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::error::ApiError;
+use crate::error::{ApiError, RETRY_SOON};
 use crate::history::HISTORY;
 use crate::response::Response;
 use crate::state::ServerState;
@@ -12,7 +12,7 @@ use latido_admission::RequestHead;
 use latido_base::ident::StreamId;
 use latido_net::query;
 use latido_net::query::decode_segment;
-use latido_stream::Catalog;
+use latido_stream::{Catalog, ChannelError};
 
 /// The last segment of the address of a channel's events.
 const EVENTS: &str = "events";
@@ -64,6 +64,17 @@ impl ChannelAddress {
         state: Arc<ServerState>,
         head: RequestHead,
     ) -> Result<Response, ApiError> {
+        if state
+            .catalog
+            .get(self.stream)
+            .inference
+            .key_problem()
+            .is_some()
+        {
+            // Nobody knows yet how many segments the address has.
+            let message = ChannelError::Broken.to_string();
+            return Err(ApiError::unavailable("unavailable", message, RETRY_SOON));
+        }
         if !self.is_complete {
             return Err(self.expected_form(&state.catalog));
         }

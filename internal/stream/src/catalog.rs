@@ -218,6 +218,10 @@ impl Catalog {
         let end = end.unwrap_or(name.len());
         let (stream, rest) = name.split_at(end);
         let id = self.find(stream).ok_or_else(|| self.unknown_channel())?;
+        if self.get(id).inference.key_problem().is_some() {
+            // Nobody knows yet of how many parts its keys are.
+            return Err(ChannelError::Broken);
+        }
         let key = self.get(id).key_of_name(rest);
         Ok((id, key.ok_or_else(|| self.unknown_channel())?))
     }
@@ -267,9 +271,13 @@ impl Catalog {
             })
     }
 
-    /// Names the channels that exist. A stream that is off has none.
+    /// Names the channels that exist. A stream that is off has none, and those of one whose keys are
+    /// not known have no form yet.
     fn unknown_channel(&self) -> ChannelError {
-        let served = self.iter().filter(|(id, _)| !self.status(*id).is_off());
+        let has_form = |(id, stream): &(StreamId, &Arc<Stream>)| {
+            !self.status(*id).is_off() && stream.inference.key_problem().is_none()
+        };
+        let served = self.iter().filter(has_form);
         let mut forms: Vec<_> = served.map(|(_, s)| s.channel_form()).collect();
         forms.sort();
         ChannelError::Unknown {
@@ -282,93 +290,5 @@ impl Catalog {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn stream(name: &str, query: &str) -> Stream {
-        Stream {
-            query: query.to_owned(),
-            ..Stream::test_stream(name, Some(KeyType::Text))
-        }
-    }
-
-    fn add(catalog: &Catalog, stream: Stream) -> StreamId {
-        let added = catalog.append([(Arc::new(stream), StreamStatus::default())]);
-        added.unwrap()[0]
-    }
-
-    #[test]
-    fn replaced_stream_keeps_its_id_and_is_not_found() {
-        let catalog = Catalog::new(vec![stream("a", "1"), stream("b", "1")]);
-        let (old, kept) = (catalog.find("a").unwrap(), catalog.find("b").unwrap());
-        let new = add(&catalog, stream("a", "2"));
-        assert_eq!(catalog.find("a"), Some(old), "not listed yet");
-        assert_eq!(catalog.get(new).query, "2");
-        catalog.list(vec![kept, new]);
-        assert_eq!(catalog.find("a"), Some(new));
-        assert_eq!(catalog.resolve("a:x").unwrap().topic.stream, new);
-        assert_eq!(catalog.get(old).query, "1", "for reads under way");
-        let retired = [old, kept, new].map(|id| catalog.is_retired(id));
-        assert_eq!(retired, [true, false, false]);
-        let ids: Vec<_> = catalog.iter().map(|(id, _)| id).collect();
-        assert_eq!(ids, [kept, new]);
-        catalog.list(vec![kept]);
-        assert!(catalog.find("a").is_none() && catalog.is_retired(new));
-        assert_eq!(
-            catalog.resolve("a:x").unwrap_err().to_string(),
-            "no such channel; expected b:<key>"
-        );
-        assert_eq!(catalog.filtered(|_| true).id_count(), 1);
-    }
-
-    #[test]
-    fn stream_that_is_off_is_no_suggestion() {
-        let catalog = Catalog::new(vec![stream("a", "1"), stream("b", "1")]);
-        let error = || catalog.resolve("nowhere:x").unwrap_err().to_string();
-        let turn_off = |name| {
-            let problem = crate::StreamProblem {
-                summary: String::new(),
-                detail: String::new(),
-            };
-            let id = catalog.find(name).unwrap();
-            catalog.status(id).set_off(problem);
-        };
-        assert_eq!(error(), "no such channel; expected a:<key> or b:<key>");
-        turn_off("a");
-        assert_eq!(error(), "no such channel; expected b:<key>");
-        turn_off("b");
-        let none = "no such channel; expected none: the server has no stream now";
-        assert_eq!(error(), none);
-    }
-
-    #[test]
-    fn ids_are_never_used_again_and_end() {
-        let catalog = Catalog::new(Vec::new());
-        let shared = Arc::new(stream("a", "1"));
-        for _ in 0..CatalogSlots::CAPACITY {
-            let next = [(Arc::clone(&shared), StreamStatus::default())];
-            let ids = catalog.append(next).unwrap();
-            assert_ne!(ids, [SYSTEM_STREAM]);
-        }
-        let next = [(shared, StreamStatus::default())];
-        assert_eq!(catalog.append(next), Err(CatalogFull));
-        assert_eq!(catalog.id_count(), 65_535);
-    }
-
-    #[test]
-    fn definitions_differ_by_what_the_configuration_says() {
-        let inferred = |fields: &[&str]| Stream {
-            key_fields: fields.iter().map(|&field| field.to_owned()).collect(),
-            inference: crate::Inference {
-                keys: true,
-                ..crate::Inference::default()
-            },
-            ..stream("a", "1")
-        };
-        assert!(stream("a", "1").is_defined_like(&stream("a", "1")));
-        assert!(!stream("a", "1").is_defined_like(&stream("a", "2")));
-        assert!(!stream("a", "1").is_declared_like(&inferred(&["negocio_id"])));
-        assert!(inferred(&["x"]).is_declared_like(&inferred(&["y"])));
-        assert!(!inferred(&["x"]).is_defined_like(&inferred(&["y"])));
-    }
-}
+#[path = "catalog_tests.rs"]
+mod tests;
