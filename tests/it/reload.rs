@@ -6,6 +6,7 @@ mod repeated;
 mod settings;
 mod sleeping;
 mod streams;
+mod waiting;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};

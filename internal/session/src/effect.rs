@@ -26,6 +26,9 @@ pub enum SessionEffect {
     /// Check in the database whether this user may read the channel. The result comes back through
     /// [`Session::on_permission`](crate::Session::on_permission).
     CheckPermission(Channel),
+    /// Call [`Session::retry_subscriptions`](crate::Session::retry_subscriptions) in a moment, because
+    /// a permission could not be looked up.
+    RetryLater,
     /// Verify a new token. The result comes back through
     /// [`Session::on_reauth`](crate::Session::on_reauth).
     VerifyToken(String),

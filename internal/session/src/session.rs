@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::error_effect::{error, error_code, forbidden};
 use crate::rate_limit::{MessageRateLimit, RateDecision};
-use crate::subscription::{HistoryState, Subscription, SubscriptionState};
+use crate::subscription::{HistoryState, Subscription, SubscriptionOrigin, SubscriptionState};
 use crate::{
     CloseReason, PermissionAnswer, ReauthError, SessionContext, SessionEffect, SessionLimits,
 };
@@ -73,7 +73,7 @@ impl Session {
             Ok(ClientCommand::Subscribe {
                 channel,
                 wants_history,
-            }) => self.subscribe(channel, wants_history, context),
+            }) => self.subscribe(channel, wants_history, SubscriptionOrigin::Client, context),
             Ok(ClientCommand::Unsubscribe { channel }) => self.unsubscribe(channel, context),
             Ok(ClientCommand::Ping) => SessionEffect::Reply(ServerReply::Pong),
             Ok(ClientCommand::Auth { .. }) if self.is_verifying => error(
@@ -93,6 +93,7 @@ impl Session {
         &mut self,
         name: String,
         wants_history: bool,
+        origin: SubscriptionOrigin,
         context: &SessionContext,
     ) -> SessionEffect {
         // A subscription that waits for its stream is tried again, as if it were new.
@@ -140,7 +141,11 @@ impl Session {
             Decision::Allowed => SessionEffect::Subscribe(channel.clone()),
             Decision::NeedsLookup => SessionEffect::CheckPermission(channel.clone()),
         };
-        self.push(channel.name, SubscriptionState::AwaitsPermission, history);
+        self.push(
+            channel.name,
+            SubscriptionState::AwaitsPermission(origin),
+            history,
+        );
         effect
     }
 
@@ -154,20 +159,6 @@ impl Session {
             history,
             lease: None,
         });
-    }
-
-    /// Tries the subscriptions again that wait for a stream, because a stream works now. Those whose
-    /// stream still does not work go on waiting, and the client is not told again.
-    pub fn retry_subscriptions(&mut self, context: &SessionContext) -> Vec<SessionEffect> {
-        let waiting = self.subscriptions.iter().filter(|s| s.awaits_stream());
-        let names: Vec<_> = waiting
-            .map(|s| (Arc::clone(&s.name), s.history != HistoryState::None))
-            .collect();
-        names
-            .into_iter()
-            .filter(|(name, _)| !matches!(context.catalog.resolve(name), Err(ChannelError::Broken)))
-            .map(|(name, history)| self.subscribe(name.to_string(), history, context))
-            .collect()
     }
 
     /// Ends a subscription, which the server may have ended before.
@@ -212,20 +203,8 @@ impl Session {
                 Some(_),
             ) => Vec::new(),
             (PermissionAnswer::Forbidden, _) => self.revoke(index),
-            (PermissionAnswer::Broken, None) => {
-                self.subscriptions[index].state = SubscriptionState::AwaitsStream;
-                let (name, broken) = (channel.name.to_string(), ChannelError::Broken);
-                vec![error(error_code(&broken), broken.to_string(), Some(name))]
-            }
-            (PermissionAnswer::Unknown, None) => {
-                self.subscriptions.swap_remove(index);
-                let message = "the database can't be asked now; subscribe again later".into();
-                vec![error(
-                    ErrorCode::Unavailable,
-                    message,
-                    Some(channel.name.to_string()),
-                )]
-            }
+            (PermissionAnswer::Broken, None) => self.wait_for_stream(index),
+            (PermissionAnswer::Unknown, None) => self.on_unknown_permission(index),
         }
     }
 

@@ -39,10 +39,23 @@ impl HistoryState {
 #[derive(Debug, Clone, Copy)]
 pub(super) enum SubscriptionState {
     /// The permission check is pending.
-    AwaitsPermission,
-    /// The stream does not work. The client was told, and is subscribed once the stream works.
+    AwaitsPermission(SubscriptionOrigin),
+    /// The stream does not work, or the permission could not be looked up again. The client was told,
+    /// and is subscribed once that works.
     AwaitsStream,
     Active(RoomPosition),
+}
+
+/// The origin of an attempt to subscribe, which decides what follows if the permission is unknown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum SubscriptionOrigin {
+    /// The client asked for it. It is told, and may ask again.
+    Client,
+    /// The stream of an active subscription was replaced. The client is told, and the server tries
+    /// again.
+    Replacement,
+    /// The server tries again. The client knows that the channel cannot be read now.
+    Retry,
 }
 
 impl Subscription {
@@ -50,7 +63,7 @@ impl Subscription {
     pub(super) fn position(&self) -> Option<RoomPosition> {
         match self.state {
             SubscriptionState::Active(position) => Some(position),
-            SubscriptionState::AwaitsPermission | SubscriptionState::AwaitsStream => None,
+            SubscriptionState::AwaitsPermission(_) | SubscriptionState::AwaitsStream => None,
         }
     }
 

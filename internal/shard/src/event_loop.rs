@@ -11,7 +11,6 @@ use crate::command::ShardCommand;
 use crate::drain_schedule::DrainSchedule;
 use crate::event_delivery::CLIENTS_PER_TICK;
 use crate::outbox::send;
-use crate::replacement_walk::ReplacementWalk;
 use crate::upgraded_connection::UpgradedConnection;
 use crate::worker::ShardWorker;
 use latido_protocol::websocket::{Chunk, close_frame};
@@ -125,7 +124,7 @@ impl ShardWorker {
         );
         let shutdown = self.shutdown.as_ref().map(|schedule| schedule.next_in());
         let wakes = self.clock.wakes.next_in(now);
-        let replacement = self.scheduler.replacement.map(ReplacementWalk::next_in);
+        let replacement = self.next_replacement_in(now);
         let accepting = self.next_accept_in();
         [timers, wakes, closing, shutdown, accepting, replacement]
             .into_iter()

@@ -138,6 +138,7 @@ impl ShardWorker {
                     }
                 }
             }
+            SessionEffect::RetryLater => self.retry_later(),
             SessionEffect::VerifyToken(token) => {
                 let Some(session) = client.session() else {
                     return;

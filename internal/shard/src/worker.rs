@@ -16,7 +16,7 @@ use crate::handler_state::BusConnection;
 use crate::listener_registration::ListenerRegistration;
 use crate::pending_slot::PendingSlot;
 use crate::protocol_handler::InBandUpgrade;
-use crate::replacement_walk::ReplacementWalk;
+use crate::replacement_walk::{ReplacementWalk, RetrySchedule};
 use crate::rooms::ShardRooms;
 use crate::timer_wheel::TimerWheel;
 use crate::wake_timers::WakeTimers;
@@ -74,6 +74,8 @@ pub(super) struct Scheduler {
     pub(super) served_in_a_row: usize,
     /// The walk over the clients, after streams were replaced.
     pub(super) replacement: Option<ReplacementWalk>,
+    /// The next walk for subscriptions whose permission could not be looked up.
+    pub(super) retries: RetrySchedule,
 }
 
 /// The shard's time, in whole seconds.
