@@ -130,7 +130,7 @@ impl DatabaseError {
     }
 
     /// Returns whether an `authorize` query with this error fails for every user and key.
-    pub(super) fn is_refused_authorize(&self) -> bool {
+    pub fn is_refused_authorize(&self) -> bool {
         self.is_invalid_statement() || matches!(self, Self::Unfit { .. })
     }
 

@@ -53,6 +53,36 @@ async fn every_mistake_is_named_and_nothing_changes() {
     assert_eq!(server.reload(&mended).await, "+bad ~one -gone");
 }
 
+/// Nobody could watch the stream, although somebody can now.
+#[tokio::test(flavor = "multi_thread")]
+async fn refused_query_for_rights_is_a_mistake() {
+    let with = |authorize: &str| {
+        let key = "key_field = \"k\"";
+        let streams = file(&[("one", COUNT)]);
+        streams.replacen(key, &format!("{key}\nauthorize = \"{authorize}\""), 1)
+    };
+    let of = |table: &str| format!("SELECT k FROM {table} WHERE $1 <> '' AND k = ANY ($2)");
+    let server = Reloadable::start(&with(&of("rows"))).await;
+    for refused in [of("absent"), of("rows").replace("k FROM", "$4 FROM")] {
+        server.write(&with(&refused));
+        let error = server.try_reload().await.unwrap_err();
+        let ReloadError::Mistakes(mistakes) = &error else {
+            panic!("{error}");
+        };
+        assert_eq!(mistakes.len(), 1, "{error}");
+        assert!(
+            mistakes[0].contains("authorize query of stream one"),
+            "{error}"
+        );
+    }
+    let token = server.app.token(OTHER_USER);
+    let mut socket = server.app.connect_socket(&token).await;
+    assert_eq!(socket.subscribe_as("one:a", "one").await["data"]["n"], 2);
+    // An id that is no number is not the query's fault.
+    let number = "SELECT k FROM rows WHERE $1::bigint > 0 AND k = ANY ($2)";
+    assert_eq!(server.reload(&with(number)).await, "~one");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn database_that_is_away_changes_nothing() {
     let cluster = OwnCluster::start(&[]).await;

@@ -61,10 +61,11 @@ async fn examine(
         }
         Err(error) => return Err(Refusal::Mistakes(vec![error.to_string()])),
     }
-    let problems = [
-        database.history_problem(stream),
-        database.authorize_problem(stream),
-    ];
+    let authorize_problem = match database.probe_permissions(stream).await {
+        Err(error @ DatabaseError::Unavailable { .. }) => return Err(Refusal::Unavailable(error)),
+        result => result.err().filter(DatabaseError::is_refused_authorize),
+    };
+    let problems = [database.history_problem(stream), authorize_problem];
     let problems: Vec<_> = problems.into_iter().flatten().collect();
     if !problems.is_empty() {
         let texts = problems.iter().map(ToString::to_string);
