@@ -286,7 +286,8 @@ impl EngineActor {
             return;
         };
         let name_of = |topic: &Topic| self.deps.catalog.get(topic.stream).name.clone();
-        for topic in &topics {
+        let is_served = |topic: &&&Topic| !self.deps.catalog.is_retired(topic.stream);
+        for topic in topics.iter().filter(is_served) {
             self.metrics.stream_corrections.increment(name_of(topic));
         }
         let (stream, key) = (name_of(topic), topic.key.to_string());

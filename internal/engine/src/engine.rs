@@ -115,6 +115,13 @@ impl Engine {
         self.shared.wake.notify_one();
     }
 
+    /// Forgets the counts of streams whose name is not served any more. Must be called after other
+    /// streams were listed.
+    pub fn forget_removed_streams(&self, catalog: &Catalog) {
+        let corrections = &self.shared.metrics.stream_corrections;
+        corrections.retain_labels(|name| catalog.find(name).is_some());
+    }
+
     /// Returns this engine as an observer of the hub, which reports the topics that have viewers.
     pub fn observer(&self) -> Box<dyn WatchObserver> {
         Box::new(self.clone())

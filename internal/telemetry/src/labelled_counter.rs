@@ -41,6 +41,15 @@ impl LabelledCounter {
             .for_each(|value| drop(self.counter_for(value)));
     }
 
+    /// Forgets the values for which `is_kept` is false, with their counts.
+    pub fn retain_labels(&self, is_kept: impl Fn(&str) -> bool) {
+        let mut by_value = self
+            .by_value
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        by_value.retain(|value, _| is_kept(value));
+    }
+
     /// Adds one to the counter of `value`.
     pub fn increment(&self, value: impl Into<Cow<'static, str>>) {
         self.counter_for(value).inc();

@@ -12,7 +12,7 @@ use super::{COUNT, MAX, Reloadable, SUM, file};
 use crate::harness::{OTHER_USER, TestSocket, replayable_seed, wait_until};
 
 /// Reads what has arrived: the newest frame or error of each channel.
-async fn settle(socket: &mut TestSocket, newest: &mut BTreeMap<String, Value>) {
+pub(super) async fn settle(socket: &mut TestSocket, newest: &mut BTreeMap<String, Value>) {
     socket.send(&json!({"type": "ping"})).await;
     loop {
         let frame = socket.next_frame().await;

@@ -195,6 +195,7 @@ impl Reloader {
             engine.set_triggers_complete(false);
         }
         hub.replace_streams(listed);
+        engine.forget_removed_streams(catalog);
         let all = catalog.all_from(0);
         for (_, stream) in all.filter(|(id, _)| catalog.is_retired(*id)) {
             database.forget_prepared(stream);
