@@ -1,6 +1,7 @@
 //! Another configuration is taken up while clients are connected: streams that were added, changed
 //! or removed, and limits. No socket is closed.
 
+mod asleep;
 mod fresh_server;
 mod mistakes;
 mod repeated;

@@ -49,6 +49,61 @@ async fn limits_are_taken_and_others_are_named() {
     assert_eq!(error["data"]["code"], "rate_limited");
 }
 
+/// What counts after a restart is named, and nothing of it is taken up before.
+#[tokio::test(flavor = "multi_thread")]
+async fn apps_roles_pools_and_ports_wait_for_a_restart() {
+    let app = [
+        ("LATIDO_APPS", "workspace"),
+        ("WORKSPACE_API_KEY", "0123456789abcdef"),
+    ];
+    let one = file(&[("one", COUNT)]);
+    let server = Reloadable::start_with(&one, &app).await;
+    // An app that is switched on needs its settings.
+    server.set("LATIDO_APPS", "gateway");
+    let refused = server.try_reload().await.unwrap_err().to_string();
+    assert!(refused.contains("GATEWAY_API_URL"), "{refused}");
+    for (name, value) in [
+        ("GATEWAY_TRUST_CLIENTS", "true"),
+        ("GATEWAY_TRUSTED_CIDRS", "127.0.0.1/32"),
+        ("HOST", "127.0.0.2"),
+        ("PORT", "1"),
+        ("DATABASE_POOL_SIZE", "7"),
+        ("SLEEP_AFTER_SECONDS", "1"),
+        ("READ_INTERVAL_MS", "60000"),
+        ("JWT_SECRET", "another secret of thirty-two bytes"),
+    ] {
+        server.set(name, value);
+    }
+    let two = file(&[("one", COUNT), ("two", SUM)]);
+    let head = "admin_roles = [\"boss\"]\nbuiltin_streams = false\n[apps.gateway]\nport = 1\n";
+    let streams = two.replacen("builtin_streams = false", head, 1);
+    server.write(&streams);
+    let report = server.try_reload().await.unwrap();
+    assert_eq!(report.added, ["two"]);
+    let expected = [
+        "DATABASE_POOL_SIZE",
+        "SLEEP_AFTER_SECONDS",
+        "JWT_SECRET",
+        "HOST",
+        "PORT",
+        "READ_INTERVAL_MS",
+        "LATIDO_APPS",
+        "GATEWAY_TRUSTED_CIDRS",
+        "GATEWAY_TRUST_CLIENTS",
+        "admin_roles",
+        "apps",
+    ];
+    assert_eq!(report.needs_restart, expected);
+    // Everything is as before: the key of tokens, the roles and the apps.
+    let mut socket = server.connect().await;
+    assert_eq!(socket.subscribe_as("two:a", "two").await["data"]["n"], 3);
+    let boss = json!({"id": 7, "rol": "boss", "exp": claims::now() + 600});
+    let mut other = server.app.connect_socket(&server.app.sign(&boss)).await;
+    let error = other.subscribe_as("two:a", "error").await;
+    assert_eq!(error["data"]["code"], "forbidden");
+    assert_eq!(server.app.get("/api/health").await.0, 200, "the app runs");
+}
+
 /// A claim that names the keys of a new stream grants them.
 #[tokio::test(flavor = "multi_thread")]
 async fn tokens_grant_the_keys_of_new_streams() {
