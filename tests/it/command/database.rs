@@ -155,7 +155,8 @@ async fn install_fails_if_a_query_is_refused() {
     let installing = place.home.run(&["install"], &variables).await;
     assert_eq!(installing.code, Some(1), "{installing:?}");
     for part in [
-        "installed  \"public\".\"citas\"",
+        "installed  \"public\".\"citas\" for stream buena\n",
+        "installed  \"public\".\"negocios\" for stream mala\n",
         "REFUSED    the database refused the query of stream mala: column u.nada does not exist",
     ] {
         assert!(installing.stdout.contains(part), "{part}: {installing:?}");

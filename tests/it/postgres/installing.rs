@@ -22,7 +22,7 @@ async fn installing_twice_equals_once_and_uninstalling_leaves_nothing() {
             .stream_state(StreamId(0)),
         TriggerState::Missing
     );
-    let name = r#""public"."citas""#.to_owned();
+    let name = r#""public"."citas" for stream estadisticas"#.to_owned();
     assert_eq!(
         database.install(&catalog).await.unwrap(),
         [InstallChange::Installed(name.clone())]

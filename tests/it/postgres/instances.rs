@@ -108,6 +108,8 @@ async fn dry_run_prints_only_what_is_left_to_do() {
     let changes = first.install(&fewer).await.unwrap();
     assert_eq!(
         changes,
-        [InstallChange::Unchanged(r#""public"."citas""#.to_owned())]
+        [InstallChange::Unchanged(
+            r#""public"."citas" for stream estadisticas"#.to_owned()
+        )]
     );
 }

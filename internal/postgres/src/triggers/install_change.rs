@@ -5,7 +5,7 @@ use crate::error::DatabaseError;
 /// The effect of an installation on one table or function.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum InstallChange {
-    /// The triggers of the table were installed.
+    /// The triggers of a table were installed. The text names the table and its stream.
     Installed(String),
     /// The triggers existed and were current.
     Unchanged(String),

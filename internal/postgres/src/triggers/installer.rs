@@ -127,10 +127,11 @@ impl Database {
         let recorded = self.reads_section(catalog, shared.is_some()).await?;
         todo.extend(shared);
         for (table, section) in wanted.iter().zip(all) {
+            let subject = format!("{} for stream {}", section.subject, table.stream);
             if found.table_state(table) == TriggerState::Current {
-                changes.push(InstallChange::Unchanged(section.subject));
+                changes.push(InstallChange::Unchanged(subject));
             } else {
-                changes.push(InstallChange::Installed(section.subject.clone()));
+                changes.push(InstallChange::Installed(subject));
                 todo.extend(found.lookup_removals(table));
                 todo.extend(found.stray_removals(table));
                 todo.push(section);
