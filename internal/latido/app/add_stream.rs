@@ -6,9 +6,11 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, ensure};
 
 use crate::app::stream_inference::refusal_text;
-use crate::config::{ConfigErrors, Settings, is_builtin, query_stream, read_text, stream_entry};
+use crate::config::{
+    ConfigErrors, Settings, defined_streams, is_builtin, query_stream, read_text, stream_entry,
+};
 use latido_postgres::{Database, Finding, FindingLevel, InferenceAccess, examine_lookups};
-use latido_stream::{Catalog, Stream, is_name};
+use latido_stream::{Catalog, is_name};
 
 /// The configuration that is written if `LATIDO_CONFIG` names none.
 pub const DEFAULT_CONFIG: &str = "latido.toml";
@@ -43,7 +45,7 @@ pub async fn stream_of_file(
         file.extension().is_some_and(|end| end == "sql") && is_name(&name),
         "{path}: expected the path of an SQL file, whose name without .sql has 1 to 63 letters, digits, _ or -"
     );
-    check_is_new(&settings.streams, &name, file)?;
+    check_is_new(&settings, config, &name, file)?;
     let query = read_text(file).with_context(|| format!("{path} could not be read"))?;
     let shown = path_from(config, file)?;
     ensure!(
@@ -90,7 +92,7 @@ pub async fn stream_of_file(
 /// Returns an error if the file cannot be read or written, or if it would no longer be TOML.
 pub fn append_entry(config: &Path, entry: &StreamEntry) -> anyhow::Result<()> {
     let path = config.display();
-    let before = match std::fs::read_to_string(config) {
+    let before = match read_text(config) {
         Ok(text) => text,
         Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
         Err(error) => return Err(error).with_context(|| format!("{path} could not be read")),
@@ -102,7 +104,7 @@ pub fn append_entry(config: &Path, entry: &StreamEntry) -> anyhow::Result<()> {
     };
     let added = format!("{gap}{}", entry.text);
     let whole = format!("{before}{added}");
-    let parsed = toml::from_str::<toml::Table>(whole.trim_start_matches('\u{feff}'));
+    let parsed = toml::from_str::<toml::Table>(&whole);
     parsed.with_context(|| format!("nothing was changed: {path} would be wrong"))?;
     let mut options = std::fs::OpenOptions::new();
     let file = options.append(true).create(true).open(config);
@@ -112,19 +114,31 @@ pub fn append_entry(config: &Path, entry: &StreamEntry) -> anyhow::Result<()> {
 
 /// Refuses a name that another definition has. A file of the folder with streams may get an entry,
 /// and an entry may replace a built-in stream.
-fn check_is_new(streams: &[Stream], name: &str, file: &Path) -> anyhow::Result<()> {
-    let Some(known) = streams.iter().find(|stream| stream.name == name) else {
+fn check_is_new(settings: &Settings, config: &Path, name: &str, file: &Path) -> anyhow::Result<()> {
+    // Nothing else may have read it: `LATIDO_CONFIG` need not name it.
+    let entries = defined_streams(config);
+    let entries = entries.context("nothing was changed: the configuration has a mistake")?;
+    let is_defined_in = |place: &str| {
+        anyhow::anyhow!(
+            "the stream {name} is defined already, in {place}; nothing was changed. Remove it there, or give the file another name"
+        )
+    };
+    if entries.iter().any(|entry| entry == name) {
+        return Err(is_defined_in(&format!(
+            "{} [streams.{name}]",
+            config.display()
+        )));
+    }
+    let mut streams = settings.streams.iter();
+    let Some(known) = streams.find(|stream| stream.name == name) else {
         return Ok(());
     };
-    let is_same_file = || {
-        let same_name = known.inference.file.as_deref().map(Path::new);
-        same_name.and_then(Path::file_name) == file.file_name()
-    };
-    ensure!(
-        is_builtin(known) || is_same_file(),
-        "the stream {name} is defined already; nothing was changed. Remove it there, or give the file another name"
-    );
-    Ok(())
+    match &known.inference.file {
+        _ if is_builtin(known) => Ok(()),
+        Some(place) if is_same_file(&folder_of(config).join(place), file) => Ok(()),
+        Some(place) => Err(is_defined_in(place)),
+        None => Err(is_defined_in("an app of the server")),
+    }
 }
 
 /// Returns the path of a file as the configuration names it: from its folder if the file is below.
@@ -133,13 +147,22 @@ fn path_from(config: &Path, file: &Path) -> anyhow::Result<String> {
         let resolved = path.canonicalize();
         resolved.with_context(|| format!("{} could not be read", path.display()))
     };
-    let folder = match config.parent() {
-        Some(folder) if folder != Path::new("") => folder,
-        _ => Path::new("."),
-    };
-    let (folder, file) = (resolve(folder)?, resolve(file)?);
+    let (folder, file) = (resolve(folder_of(config))?, resolve(file)?);
     let shown = file.strip_prefix(&folder).unwrap_or(&file);
     Ok(shown.to_string_lossy().into_owned())
+}
+
+/// Returns the folder of a file, with `.` for the working folder.
+fn folder_of(file: &Path) -> &Path {
+    match file.parent() {
+        Some(folder) if folder != Path::new("") => folder,
+        _ => Path::new("."),
+    }
+}
+
+fn is_same_file(one: &Path, other: &Path) -> bool {
+    let resolved = one.canonicalize().ok();
+    resolved.is_some_and(|one| other.canonicalize().is_ok_and(|other| one == other))
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ mod builtin;
 mod fixed_fields;
 mod flags;
 mod purpose;
+mod repeated_stream;
 mod settings;
 mod stream_file;
 mod stream_folder;
@@ -31,7 +32,7 @@ pub use purpose::Purpose;
 pub use settings::Settings;
 #[cfg(any(test, fuzzing))]
 pub(crate) use stream_file::parse_streams;
-pub(crate) use stream_file::query_stream;
+pub(crate) use stream_file::{defined_streams, query_stream};
 pub(crate) use stream_parser::read_text;
 pub(crate) use stream_toml::{missing_part, stream_entry};
 pub use try_settings::TrySettings;

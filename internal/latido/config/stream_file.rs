@@ -1,12 +1,14 @@
 //! The file `latido.toml`: streams, and listener ports for apps.
 
 use std::collections::{BTreeMap, HashSet};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::Duration;
 
 use crate::config::ConfigErrors;
 use crate::config::app_settings::AppTables;
+use crate::config::repeated_stream::{RepeatedStream, repeated_stream};
 use crate::config::stream_params::StreamParams;
 use crate::config::stream_parser::{EXPECTED_NAME, StreamParser, is_sql_path, read_text};
 use crate::config::toml_fields::Fields;
@@ -65,6 +67,33 @@ pub(super) fn read(
         .map_err(|error| errors.add(name, unreadable(error)))
         .ok()?;
     parse(&text, path, default_zone, errors)
+}
+
+/// Returns the names of the streams that the file at `path` defines, whether their tables are right or
+/// not. A file that does not exist defines none.
+///
+/// # Errors
+/// Returns an error if the file cannot be read or is no TOML.
+pub(crate) fn defined_streams(path: &Path) -> Result<Vec<String>, ConfigErrors> {
+    let mut errors = ConfigErrors::default();
+    let text = match read_text(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => {
+            errors.add(
+                path.display().to_string(),
+                format!("could not be read: {error}"),
+            );
+            return Err(errors);
+        }
+    };
+    let table = parse_toml(&text, path, &mut errors).ok_or(errors)?;
+    let streams = table.get("streams").and_then(toml::Value::as_table);
+    Ok(streams
+        .into_iter()
+        .flatten()
+        .map(|(name, _)| name.clone())
+        .collect())
 }
 
 /// Parses `text` and returns the names of its streams, for fuzzing.
@@ -131,10 +160,7 @@ fn parse(
     default_zone: &str,
     errors: &mut ConfigErrors,
 ) -> Option<StreamFile> {
-    let table: toml::Table = toml::from_str(text)
-        .map_err(|error| errors.add(path.display().to_string(), error.to_string()))
-        .ok()?;
-    let mut top = Fields::new(table);
+    let mut top = Fields::new(parse_toml(text, path, errors)?);
     let admin_roles = top.take("admin_roles");
     let builtin_streams = top.take("builtin_streams");
     let tables: BTreeMap<String, toml::Value> = top.take("streams").unwrap_or_default();
@@ -164,6 +190,26 @@ fn parse(
         sql_files,
         apps,
     })
+}
+
+/// Parses a text as TOML. A stream that it defines twice is named with both places.
+fn parse_toml(text: &str, path: &Path, errors: &mut ConfigErrors) -> Option<toml::Table> {
+    let error = match toml::from_str(text) {
+        Ok(table) => return Some(table),
+        Err(error) => error,
+    };
+    let path = path.display();
+    match repeated_stream(text).filter(|_| error.message().contains("duplicate key")) {
+        Some(RepeatedStream { name, lines: [first, second] }) => errors.add(
+            format!("{path} [streams.{name}]"),
+            format!(
+                "is defined twice, in the lines {first} and {second}; expected one definition: remove \
+                 one of them, or give it another name"
+            ),
+        ),
+        None => errors.add(path.to_string(), error.to_string()),
+    }
+    None
 }
 
 impl StreamParser<'_> {

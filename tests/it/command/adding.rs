@@ -104,6 +104,54 @@ async fn entry_means_the_same_as_the_file() {
     assert_eq!(std::fs::read_to_string(&config).unwrap(), text);
 }
 
+/// Whether `LATIDO_CONFIG` names the file or not.
+#[tokio::test]
+async fn entry_that_is_there_is_named_with_its_file() {
+    let place = place_with_stream().await;
+    let folder = place.home.folder();
+    let config = folder.path().join("latido.toml");
+    let named = place.with_variables(&[("LATIDO_CONFIG", "latido.toml")]);
+    let unnamed = place.with_variables(&[]);
+    let add = ["add", "streams/agenda.sql"];
+    place.home.run_for_stdout(&add, &unnamed).await;
+    let text = std::fs::read_to_string(&config).unwrap();
+    let refusal = async |variables: &[(&str, &str)], arguments: &[&str]| {
+        let refused = place.home.run(arguments, variables).await;
+        assert!(matches!(refused.code, Some(1 | 2)), "{refused:?}");
+        assert_eq!(refused.stdout, "");
+        refused.stderr
+    };
+    let print = ["add", "--print", "streams/agenda.sql"];
+    for variables in [&named, &unnamed] {
+        for arguments in [&add[..], &print] {
+            let refused = refusal(variables, arguments).await;
+            let expected = "the stream agenda is defined already, in latido.toml [streams.agenda]; \
+                nothing was changed. Remove it there, or give the file another name";
+            assert!(refused.contains(expected), "{refused}");
+        }
+    }
+    folder.write("latido.toml", &format!("{text}\n{text}"));
+    let second = text.lines().count() + 2;
+    for variables in [&named, &unnamed] {
+        let refused = refusal(variables, &add).await;
+        let expected = format!(
+            "latido.toml [streams.agenda]: is defined twice, in the lines 1 and {second}; expected \
+            one definition: remove one of them, or give it another name"
+        );
+        assert!(refused.contains(&expected), "{refused}");
+        assert!(!refused.contains("TOML"), "{refused}");
+    }
+    // The folder of streams has another file of that name.
+    std::fs::remove_file(&config).unwrap();
+    std::fs::create_dir(folder.path().join("otra")).unwrap();
+    folder.write("otra/agenda.sql", QUERY);
+    let refused = refusal(&unnamed, &["add", "otra/agenda.sql"]).await;
+    let expected =
+        "the stream agenda is defined already, in streams/agenda.sql; nothing was changed";
+    assert!(refused.contains(expected), "{refused}");
+    assert!(!config.exists());
+}
+
 #[tokio::test]
 async fn first_stream_is_added_and_the_last_one_uninstalled() {
     let place = CommandSetup::new().await;
