@@ -1,5 +1,6 @@
 //! `latido try`: a page for one query, from a role that may only read.
 
+mod mending;
 mod refusals;
 mod standby;
 

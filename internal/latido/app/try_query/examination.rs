@@ -13,6 +13,8 @@ use latido_stream::statement_text::single_statement;
 const NO_RIGHT: &str = "42501";
 /// The SQLSTATE `query_canceled`, which a statement's time-out raises.
 const CANCELED: &str = "57014";
+/// The SQLSTATE `lock_not_available`.
+const LOCKED: &str = "55P03";
 /// The SQLSTATE `read_only_sql_transaction`.
 const READ_ONLY: &str = "25006";
 
@@ -45,7 +47,10 @@ impl QueryProblem {
 
     fn of_form(error: &QueryFormError, text: &str) -> Self {
         match error {
-            QueryFormError::Mistake(mistake) => Self::new(mistake.explain(text)),
+            QueryFormError::Mistake(mistake) => Self {
+                message: mistake.explain(text),
+                is_temporary: is_passing(&mistake.sqlstate),
+            },
             QueryFormError::Database(error) => Self::of_database(error, &QueryPreview::default()),
             _ => Self::new(error.to_string()),
         }
@@ -58,11 +63,17 @@ impl QueryProblem {
                 message.push_str(&format!("\n{unseen}"));
             }
         }
+        let is_unavailable = matches!(error, DatabaseError::Unavailable { .. });
         Self {
             message,
-            is_temporary: matches!(error, DatabaseError::Unavailable { .. }),
+            is_temporary: is_unavailable || error.sqlstate().is_some_and(is_passing),
         }
     }
+}
+
+/// Returns whether the same statement may succeed later: a table was locked, or the server busy.
+fn is_passing(sqlstate: &str) -> bool {
+    [CANCELED, LOCKED].contains(&sqlstate)
 }
 
 /// Returns the reason for a failed read, in words for a person.

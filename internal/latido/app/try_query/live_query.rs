@@ -2,6 +2,7 @@
 //! changes. One statement runs at a time.
 
 use std::collections::HashMap;
+use std::io;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -101,35 +102,67 @@ impl LiveQuery {
     }
 
     /// Reads the query for as long as this is polled. `text` is the text that was examined.
-    pub(super) async fn run(&self, mut text: String) {
+    pub(super) async fn run(&self, text: String) {
+        let mut known = Some(text);
         loop {
-            self.follow_file(&mut text).await;
             let started = Instant::now();
+            let text = self.follow_file(&mut known).await;
             self.read_followed().await;
             let pause = self.config.every.max(started.elapsed() * PAUSE_FACTOR);
-            sleep(MIN_PAUSE).await;
-            let _early = timeout(pause.saturating_sub(MIN_PAUSE), self.chosen.notified()).await;
+            self.pause(pause, text.as_deref()).await;
         }
     }
 
-    /// Examines the file again if its text is another one.
-    async fn follow_file(&self, known: &mut String) {
-        let file = self.config.file.clone();
-        let read = tokio::task::spawn_blocking(move || file.read()).await;
-        let problem = match read {
-            Ok(Ok(text)) if text == *known => return,
-            Ok(Ok(text)) => {
-                let examined = self.config.examine(&text).await;
-                if !matches!(&examined, Err(problem) if problem.is_temporary) {
-                    *known = text;
-                }
-                match examined {
-                    Ok(examined) => return self.replace(examined),
-                    Err(problem) => problem.message,
+    /// Waits until the next read is due. Another text of the file, and a key that a page chooses, do
+    /// not wait for the pause after a slow query.
+    async fn pause(&self, pause: Duration, text: Option<&str>) {
+        sleep(MIN_PAUSE).await;
+        let other_text = async {
+            loop {
+                sleep(self.config.every).await;
+                if self.read_file().await.ok().as_deref() != text {
+                    return;
                 }
             }
-            Ok(Err(error)) => format!("{} cannot be read: {error}", self.config.file.path_text()),
-            Err(_) => return,
+        };
+        let news = async {
+            tokio::select! {
+                () = other_text => {}
+                () = self.chosen.notified() => {}
+            }
+        };
+        let _early = timeout(pause.saturating_sub(MIN_PAUSE), news).await;
+    }
+
+    async fn read_file(&self) -> io::Result<String> {
+        let file = self.config.file.clone();
+        let read = tokio::task::spawn_blocking(move || file.read()).await;
+        read.unwrap_or_else(|error| Err(io::Error::other(error)))
+    }
+
+    /// Examines the file again if its text is another one than the known one, which was accepted, or
+    /// has a mistake that only another text mends. Returns the text.
+    async fn follow_file(&self, known: &mut Option<String>) -> Option<String> {
+        let (text, problem) = match self.read_file().await {
+            Ok(text) if known.as_ref() == Some(&text) => return Some(text),
+            Ok(text) => {
+                let examined = self.config.examine(&text).await;
+                let is_temporary = matches!(&examined, Err(problem) if problem.is_temporary);
+                *known = (!is_temporary).then(|| text.clone());
+                match examined {
+                    Ok(examined) => {
+                        self.replace(examined);
+                        return Some(text);
+                    }
+                    Err(problem) => (Some(text), problem.message),
+                }
+            }
+            Err(error) => {
+                // The same text again mends this.
+                *known = None;
+                let path = self.config.file.path_text();
+                (None, format!("{path} cannot be read: {error}"))
+            }
         };
         let state = text_state(self.current().generation, Some(&problem));
         let is_new = self
@@ -139,6 +172,7 @@ impl LiveQuery {
             let file = self.config.file.path_text();
             tracing::warn!(file, problem, "the changed file is not shown");
         }
+        text
     }
 
     /// Shows another version of the query. Pages then ask for it anew.
