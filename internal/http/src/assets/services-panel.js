@@ -14,7 +14,7 @@ import { KeyedRows } from './table.js';
 /** @typedef {{nombre: string, citas: number, importe: number}} Service */
 /** @typedef {{hoy: string, citas: number, citas_hoy: number, importe: number, servicios: Service[]}} Data */
 
-/** The shortest time between two requests of one history that the numbers have shown to be old, in ms. */
+/** The shortest time between two requests of one history that may be old, in ms. */
 const HISTORY_INTERVAL_MS = 2_000;
 
 /** @template {HTMLElement} T @param {string} id @returns {T} */
@@ -26,8 +26,9 @@ export class ServicesPanel {
   #rows = new KeyedRows(byId('services-rows'), 'tr', createCells);
   /** @type {Data | undefined} */ #data;
   #errorKey = '';
-  #hasHistory = false;
-  /** When the history was last found to be old, in ms. */ #requestedAt = -HISTORY_INTERVAL_MS;
+  /** Whether a history is on its way. The connection asks for the first one, and again after an error. */ #isReading = true;
+  /** Whether days before today may have changed since the history was asked for. */ #isOld = false;
+  /** When the history was last asked for because it may be old, in ms. */ #requestedAt = -HISTORY_INTERVAL_MS;
   #historyTimer = 0;
 
   /**
@@ -44,6 +45,7 @@ export class ServicesPanel {
     this.#range = new DateRange(byId('desde'), byId('hasta'), servicios.hoy, () => this.#choose());
     this.#chart = new DayChart(byId('days'), this.#range.value);
     this.#channel = this.#chosenChannel();
+    document.addEventListener('visibilitychange', () => this.#refreshHistory());
     byId('range').addEventListener('submit', (event) => event.preventDefault());
     byId('query').textContent = servicios.consulta;
     byId('history-query').textContent = servicios.historia;
@@ -65,7 +67,8 @@ export class ServicesPanel {
     if (before === this.#channel) return;
     this.#chart.clear(this.#range.value);
     this.#data = undefined;
-    this.#hasHistory = false;
+    this.#isReading = true;
+    this.#isOld = false;
     this.showError('');
     this.#onChannel(before, this.#channel);
   }
@@ -79,8 +82,9 @@ export class ServicesPanel {
   showHistory(rows) {
     this.showError(rows ? '' : 'no_history');
     if (!rows) return;
-    this.#hasHistory = true;
+    this.#isReading = false;
     this.#chart.fill(rows);
+    this.#refreshHistory();
   }
 
   /** @param {Data} data */
@@ -92,19 +96,24 @@ export class ServicesPanel {
     if (before) this.#flashChanges(before, data);
     this.#chart.move(data.hoy, data.citas_hoy);
     this.setToday(data.hoy);
-    this.#compareHistory();
+    // Any change may have moved a cita from one past day to another. Only the first numbers belong to the history before them.
+    if (this.#data !== data || this.#range.value.from >= data.hoy) return;
+    this.#isOld ||= !!before || this.#chart.total !== data.citas;
+    this.#refreshHistory();
   }
 
-  /** Asks for the history again if days before today have changed since it was read: the numbers differ from the bars. */
-  #compareHistory() {
+  /** Asks for the history again if it may be old. One is read at a time, and none for a page that nobody sees. */
+  #refreshHistory() {
     clearTimeout(this.#historyTimer);
-    if (!this.#hasHistory || !this.#data || this.#chart.total === this.#data.citas) return;
+    if (!this.#isOld || this.#isReading || document.hidden) return;
     const wait = this.#requestedAt + HISTORY_INTERVAL_MS - performance.now();
     if (wait > 0) {
-      this.#historyTimer = setTimeout(() => this.#compareHistory(), wait);
+      this.#historyTimer = setTimeout(() => this.#refreshHistory(), wait);
       return;
     }
     this.#requestedAt = performance.now();
+    this.#isReading = true;
+    this.#isOld = false;
     this.#onOldHistory(this.#channel);
   }
 
