@@ -5,11 +5,15 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use latido_settings::read_regular_file;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
+
+/// The maximum size of a file with certificates, in bytes.
+const MAX_PEM_BYTES: u64 = 1 << 20;
 
 /// A verifier that trusts only the holder of one certificate's key.
 #[derive(Debug)]
@@ -21,11 +25,15 @@ struct PinnedCertificate {
 /// Returns a TLS configuration that trusts only the first certificate in a PEM file.
 ///
 /// # Errors
-/// Returns an error if the file contains no certificate.
+/// Returns an error if the file cannot be read or contains no certificate.
 pub(crate) fn pinned_tls_config(certificates: &Path) -> anyhow::Result<Arc<ClientConfig>> {
-    let certificate = CertificateDer::from_pem_file(certificates)
+    let path = certificates.display();
+    let pem = read_regular_file(certificates, MAX_PEM_BYTES);
+    let pem = pem.with_context(|| format!("{path} could not be read"))?;
+    let certificate = CertificateDer::from_pem_slice(&pem);
+    let certificate = certificate
         .ok()
-        .with_context(|| format!("{} holds no certificate in PEM", certificates.display()))?;
+        .with_context(|| format!("{path} holds no certificate in PEM"))?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()?;

@@ -1,7 +1,9 @@
 //! The settings of tokens and permissions.
 
+use std::io::ErrorKind;
+
 use latido_base::secret::Secret;
-use latido_settings::{SettingsReader, Variable, variables};
+use latido_settings::{SettingsReader, Variable, read_regular_text, variables};
 
 use crate::api_key::MIN_KEY_BYTES;
 use crate::introspection::{self, IntrospectionConfig};
@@ -10,6 +12,8 @@ use crate::verifier::Config as VerifierConfig;
 use crate::{ApiKey, check_public_keys, check_secret, check_url};
 
 const EXPECTED_PUBLIC_KEY: &str = "a PEM public key, or the path of a file that holds one";
+/// The maximum size of a file with public keys, in bytes.
+const MAX_KEYS_BYTES: u64 = 1 << 20;
 const EXPECTED_SECRET: &str = "at least 32 random bytes (openssl rand -base64 48)";
 
 variables! {
@@ -213,11 +217,13 @@ pub fn read_public_keys(r: &mut SettingsReader<'_>, variable: &Variable) -> Opti
         Some(text.replace("\\n", "\n"))
     } else {
         // The value is not shown in the error: it may be a key whose first line was lost.
-        let read = std::fs::read_to_string(text).map_err(|error| {
-            format!(
-                "no such file ({}); expected {EXPECTED_PUBLIC_KEY}",
-                error.kind()
-            )
+        let read = read_regular_text(text.as_ref(), MAX_KEYS_BYTES);
+        let read = read.map_err(|error| {
+            let reason = match error.kind() {
+                ErrorKind::InvalidData => format!("the file could not be read: {error}"),
+                kind => format!("no such file ({kind})"),
+            };
+            format!("{reason}; expected {EXPECTED_PUBLIC_KEY}")
         });
         r.ok_or_record(variable.name, read)
     }?;

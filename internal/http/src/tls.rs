@@ -12,7 +12,7 @@ use std::os::unix::net::UnixStream as LocalStream;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use std::{fmt, fs, io};
+use std::{fmt, io};
 
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject as _;
@@ -28,9 +28,13 @@ use tracing::{debug, info, warn};
 
 use latido_admission::SEND_BUFFER_BYTES;
 use latido_base::drain::Drain;
+use latido_settings::read_regular_file;
 
 /// The buffer from server to client, in bytes.
 const BUFFER_BYTES: usize = 8 * 1024;
+
+/// The maximum size of a file with certificates or a key, in bytes.
+const MAX_PEM_BYTES: u64 = 1 << 20;
 
 /// The time a client may take to close after the server has closed.
 const LINGER: Duration = Duration::from_secs(5);
@@ -157,9 +161,9 @@ impl Tls {
 
 fn read_files(files: &TlsFiles) -> Result<(Vec<u8>, Vec<u8>), ServerTlsError> {
     let read = |path: &Path| {
-        fs::read(path).map_err(|error| ServerTlsError::Unreadable {
+        read_regular_file(path, MAX_PEM_BYTES).map_err(|error| ServerTlsError::Unreadable {
             path: path.to_owned(),
-            error,
+            error: error.into(),
         })
     };
     Ok((read(&files.certificates)?, read(&files.key)?))

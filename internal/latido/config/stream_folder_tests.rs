@@ -135,7 +135,12 @@ fn what_ends_like_an_sql_file_and_is_none_is_a_mistake() {
         assert!(errors.contains(expected), "{expected}\n{errors}");
     }
     let endless = read_text(Path::new("/dev/zero")).unwrap_err().to_string();
-    assert!(endless.contains("more than 16777216 bytes"), "{endless}");
+    assert!(endless.contains("expected a regular file"), "{endless}");
+    let large = folder.0.join("grande.sql");
+    let file = std::fs::File::create(&large).unwrap();
+    file.set_len((16 << 20) + 1).unwrap();
+    let large = read_text(&large).unwrap_err().to_string();
+    assert!(large.contains("more than 16777216 bytes"), "{large}");
 }
 
 #[test]

@@ -1,10 +1,11 @@
 //! What the parsers of a stream's table share: where they are in the file, the list of errors, and
 //! texts that may stand in files of their own.
 
-use std::io::{Error, ErrorKind, Read as _};
+use std::io::{Error, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use crate::config::ConfigErrors;
+use latido_settings::read_regular_text;
 
 /// What [`is_name`](latido_stream::is_name) accepts, for messages.
 pub(super) const EXPECTED_NAME: &str = "expected 1 to 63 letters, digits, _ or -";
@@ -71,17 +72,13 @@ impl StreamParser<'_> {
 /// out.
 ///
 /// # Errors
-/// Returns an error if the file cannot be read, is too large, or is no text in UTF-8.
+/// Returns an error if the file cannot be read, is no regular file, is too large, or is no text in
+/// UTF-8.
 pub(crate) fn read_text(path: &Path) -> std::io::Result<String> {
-    let mut text = String::new();
-    let file = std::fs::File::open(path)?;
-    file.take(MAX_TEXT_BYTES + 1).read_to_string(&mut text)?;
-    let refused = |reason: String| Err(Error::new(ErrorKind::InvalidData, reason));
-    if text.len() as u64 > MAX_TEXT_BYTES {
-        return refused(format!("it has more than {MAX_TEXT_BYTES} bytes"));
-    }
+    let text = read_regular_text(path, MAX_TEXT_BYTES)?;
     if text.contains('\0') {
-        return refused("it has a NUL character; expected a text in UTF-8".to_owned());
+        let reason = "it has a NUL character; expected a text in UTF-8";
+        return Err(Error::new(ErrorKind::InvalidData, reason));
     }
     Ok(text.trim_start_matches('\u{feff}').to_owned())
 }

@@ -18,6 +18,10 @@ use rustls::{
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::certificate_v1::{self, PublicKeyV1};
+use latido_settings::read_regular_file;
+
+/// The maximum size of a file with certificates or a key, in bytes. The bundles of systems fit.
+const MAX_PEM_BYTES: u64 = 16 << 20;
 
 /// The TLS mode that `sslmode` selects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,10 +104,11 @@ pub(super) fn connector(choice: &TlsOptions) -> Result<MakeRustlsConnect, Databa
         .with_custom_certificate_verifier(Arc::new(verifier));
     let mut config = match &choice.identity {
         None => builder.with_no_client_auth(),
-        Some((certificate, key)) => {
+        Some((certificate, path)) => {
             let chain = read_certificates("sslcert", certificate)?;
-            let key =
-                PrivateKeyDer::from_pem_file(key).map_err(|e| file_error("sslkey", key, &e))?;
+            let pem = read_pem("sslkey", path)?;
+            let key = PrivateKeyDer::from_pem_slice(&pem);
+            let key = key.map_err(|e| file_error("sslkey", path, &e))?;
             builder.with_client_auth_cert(chain, key)?
         }
     };
@@ -160,7 +165,8 @@ fn read_certificates(
     name: &'static str,
     path: &Path,
 ) -> Result<Vec<CertificateDer<'static>>, DatabaseTlsError> {
-    let all = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let pem = read_pem(name, path)?;
+    let all = CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>();
     let all = all.map_err(|e| file_error(name, path, &e))?;
     if all.is_empty() {
         return Err(DatabaseTlsError::File {
@@ -170,6 +176,10 @@ fn read_certificates(
         });
     }
     Ok(all)
+}
+
+fn read_pem(name: &'static str, path: &Path) -> Result<Vec<u8>, DatabaseTlsError> {
+    read_regular_file(path, MAX_PEM_BYTES).map_err(|error| file_error(name, path, &error))
 }
 
 fn file_error(name: &'static str, path: &Path, error: &dyn std::fmt::Display) -> DatabaseTlsError {

@@ -10,6 +10,7 @@
 mod errors;
 mod page;
 mod parse;
+mod regular_file;
 mod secret_file;
 mod settings_reader;
 mod sources;
@@ -18,6 +19,7 @@ mod variable;
 pub use errors::{ConfigErrors, SettingError};
 pub use page::{markdown_page, plain_table};
 pub use parse::{duration, list, time_zone};
+pub use regular_file::{FileError, read_regular_file, read_regular_text};
 pub use settings_reader::SettingsReader;
 pub use sources::ConfigSources;
 pub use variable::{Setting, ShownDefault, Variable};

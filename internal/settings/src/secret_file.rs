@@ -1,8 +1,9 @@
 //! Reads a secret from a file, as Docker and Kubernetes pass them.
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::Path;
+
+use crate::regular_file::{FileError, read_regular_file};
 
 /// The maximum size of a file with a secret, in bytes. Several public keys fit.
 const MAX_FILE_BYTES: u64 = 64 << 10;
@@ -13,8 +14,8 @@ const MAX_FILE_BYTES: u64 = 64 << 10;
 pub(crate) enum SecretFileError {
     /// The file does not exist, or reading it failed.
     #[error("the file could not be read: {0}")]
-    Unreadable(#[from] io::Error),
-    /// The path names a directory, a pipe or a device. Opening a pipe would wait for a writer.
+    Unreadable(io::Error),
+    /// The path names a directory, a pipe or a device.
     #[error("the file is a directory, a pipe or a device; expected a regular file")]
     NotRegular,
     /// The file is larger than any secret.
@@ -28,19 +29,20 @@ pub(crate) enum SecretFileError {
     Empty,
 }
 
+impl From<FileError> for SecretFileError {
+    fn from(error: FileError) -> Self {
+        match error {
+            FileError::Unreadable(error) => Self::Unreadable(error),
+            FileError::NotRegular => Self::NotRegular,
+            FileError::TooLarge { .. } => Self::TooLarge,
+        }
+    }
+}
+
 /// Returns the content of a file without a byte order mark and without the line breaks at its end,
 /// which editors add. Other blanks may be part of a secret.
 pub(crate) fn read_secret(path: &Path) -> Result<String, SecretFileError> {
-    if !std::fs::metadata(path)?.is_file() {
-        return Err(SecretFileError::NotRegular);
-    }
-    let mut bytes = Vec::new();
-    File::open(path)?
-        .take(MAX_FILE_BYTES + 1)
-        .read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > MAX_FILE_BYTES {
-        return Err(SecretFileError::TooLarge);
-    }
+    let bytes = read_regular_file(path, MAX_FILE_BYTES)?;
     let text = String::from_utf8(bytes).map_err(|_| SecretFileError::NotText)?;
     let secret = text
         .trim_start_matches('\u{feff}')

@@ -5,12 +5,16 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::OsString;
 use std::fmt;
 use std::io::ErrorKind;
+use std::path::Path;
 
+use crate::regular_file::read_regular_text;
 use crate::secret_file::read_secret;
 use crate::{ConfigErrors, Variable};
 
 /// The file that is read from the working directory.
 const DOTENV: &str = ".env";
+/// The maximum size of that file, in bytes.
+const MAX_DOTENV_BYTES: u64 = 1 << 20;
 
 /// All sources of settings except `latido.toml`. A flag takes precedence over the environment, and
 /// the environment over `.env`. An empty value counts as unset, because tools such as Docker
@@ -43,7 +47,7 @@ impl ConfigSources {
                 sources.add_environment(name, std::env::var_os(name));
             }
         }
-        match std::fs::read_to_string(DOTENV) {
+        match read_regular_text(Path::new(DOTENV), MAX_DOTENV_BYTES) {
             Ok(text) => sources.read_dotenv(&text),
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             Err(error) => sources

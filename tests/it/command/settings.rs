@@ -78,6 +78,50 @@ async fn secret_in_a_pipe_is_refused_without_waiting() {
     assert!(finished.stderr.contains(expected), "{}", finished.stderr);
 }
 
+/// Opening a pipe waits until somebody writes to it, and a device may have no end.
+#[tokio::test]
+async fn files_that_are_no_files_are_refused_without_waiting() {
+    let home = CommandHome::new();
+    let folder = home.folder().path();
+    let pipe = folder.join("pipe.sql");
+    let made = Command::new("mkfifo").arg(&pipe).status().unwrap();
+    assert!(made.success());
+    let key = folder.join("key");
+    std::fs::create_dir(&key).unwrap();
+    let toml = "[streams.a]\nquery = \"pipe.sql\"\nkeys = []\n[streams.b]\nquery = \"SELECT 1 AS n\"\nhistory = \"key.sql\"";
+    let config = home.folder().write("latido.toml", toml);
+    std::fs::create_dir(folder.join("key.sql")).unwrap();
+    let [pipe, key, config] = [&pipe, &key, &config].map(|path| path.to_str().unwrap());
+    let refused = "it is a directory, a pipe or a device; expected a regular file";
+    let serve = async |variables: &[(&str, &str)], name: &str| {
+        let fixed = [("DATABASE_URL", NOWHERE), ("JWT_SECRET", SECRET)];
+        let variables: Vec<_> = fixed.iter().chain(variables).copied().collect();
+        let ended = home.run(&["serve"], &variables).await;
+        assert!(matches!(ended.code, Some(1 | 2)), "{name}: {ended:?}");
+        let mut lines = ended.stderr.lines();
+        let is_it = |line: &str| line.contains(name) && line.contains(refused);
+        assert!(lines.any(is_it), "{name}: {}", ended.stderr);
+    };
+    for path in [pipe, "/dev/zero", key] {
+        serve(&[("LATIDO_CONFIG", path)], "LATIDO_CONFIG: ").await;
+        serve(&[("JWT_PUBLIC_KEY", path)], "JWT_PUBLIC_KEY: ").await;
+        serve(&[("TLS_CERT", path), ("TLS_KEY", path)], path).await;
+        let url = format!("{NOWHERE}?sslmode=verify-full&sslrootcert={path}");
+        serve(&[("DATABASE_URL", &url)], "sslrootcert").await;
+    }
+    serve(&[("LATIDO_CONFIG", config)], "[streams.a] query").await;
+    serve(&[("LATIDO_CONFIG", config)], "[streams.b] history").await;
+    for arguments in [["try", pipe], ["add", pipe]] {
+        let ended = home.run(&arguments, &[("DATABASE_URL", NOWHERE)]).await;
+        assert!(
+            ended.code == Some(1) && ended.stderr.contains(refused),
+            "{ended:?}"
+        );
+    }
+    std::os::unix::fs::symlink(pipe, folder.join(".env")).unwrap();
+    serve(&[], ".env: ").await;
+}
+
 #[tokio::test]
 async fn all_mistakes_are_in_one_message_without_secrets() {
     let wrong = [

@@ -5,13 +5,15 @@ use latido_auth::{
     read_issuer_url, warn_if_short,
 };
 use latido_net::Origins;
-use latido_settings::{SettingsReader, variables};
+use latido_settings::{SettingsReader, read_regular_text, variables};
 
 use crate::config::{
     ADMIN_ROLE, Config, OFFLINE_AFTER, SESSION_COOKIE, SESSION_TTL, THROTTLE_WINDOW,
 };
 
 const EXPECTED_ORIGINS: &str = "origins such as https://panel.example.com,http://localhost:4200";
+/// The maximum size of a file with a statement, in bytes.
+const MAX_SQL_BYTES: u64 = 16 << 20;
 const EXPECTED_API_KEY: &str =
     "a key for the callers of POST /api/modules/emit/… (openssl rand -hex 32)";
 
@@ -148,13 +150,9 @@ fn session_sql(r: &mut SettingsReader<'_>) -> Option<String> {
     if extension.is_none_or(|extension| extension != "sql") {
         return Some(text.to_owned());
     }
-    let expected = |error: std::io::Error| {
-        format!(
-            "{text:?} could not be read ({}); expected a statement, or its file",
-            error.kind()
-        )
-    };
-    let read = std::fs::read_to_string(text).map_err(expected);
+    let expected =
+        |error| format!("{text:?} could not be read ({error}); expected a statement, or its file");
+    let read = read_regular_text(text.as_ref(), MAX_SQL_BYTES).map_err(expected);
     r.ok_or_record(MODULES_SESSION_SQL.name, read)
 }
 
