@@ -96,9 +96,17 @@ impl Session {
         origin: SubscriptionOrigin,
         context: &SessionContext,
     ) -> SessionEffect {
-        // A subscription that waits for its stream is tried again, as if it were new.
-        self.subscriptions
-            .retain(|subscription| *subscription.name != *name || !subscription.awaits_stream());
+        // A subscription that waits is tried again, and goes on waiting if it fails again.
+        let mut subscriptions = self.subscriptions.iter();
+        let waiting = subscriptions.position(|s| *s.name == *name && s.awaits_stream());
+        let (mut origin, mut wants_history) = (origin, wants_history);
+        if let Some(index) = waiting {
+            let before = self.subscriptions.swap_remove(index);
+            wants_history |= before.history != HistoryState::None;
+            if origin == SubscriptionOrigin::Client {
+                origin = SubscriptionOrigin::Replacement;
+            }
+        }
         if let Some(subscription) = self
             .subscriptions
             .iter_mut()

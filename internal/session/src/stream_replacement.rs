@@ -82,9 +82,11 @@ impl Session {
     pub(super) fn wait_for_stream(&mut self, index: usize) -> Vec<SessionEffect> {
         let subscription = &mut self.subscriptions[index];
         let before = std::mem::replace(&mut subscription.state, SubscriptionState::AwaitsStream);
+        // One that waits already was asked about for a new token.
         if matches!(
             before,
             SubscriptionState::AwaitsPermission(SubscriptionOrigin::Retry)
+                | SubscriptionState::AwaitsStream
         ) {
             return Vec::new();
         }

@@ -51,8 +51,8 @@ pub(super) enum SubscriptionState {
 pub(super) enum SubscriptionOrigin {
     /// The client asked for it. It is told, and may ask again.
     Client,
-    /// The stream of an active subscription was replaced. The client is told, and the server tries
-    /// again.
+    /// The stream of an active subscription was replaced, or the client asks again for one that waits.
+    /// The client is told, and the server tries again.
     Replacement,
     /// The server tries again. The client knows that the channel cannot be read now.
     Retry,

@@ -105,6 +105,13 @@ async fn rights_that_cannot_be_looked_up_after_a_reload_are_looked_up_again() {
     .await;
     // It was told once.
     socket.assert_quiet().await;
+    // Nor is it told again with a new token. If it asks again, it is told, and still waits.
+    let renewal = json!({"type": "auth", "data": {"token": server.app.token(OTHER_USER)}});
+    socket.send(&renewal).await;
+    socket.next_of_type("authenticated").await;
+    socket.assert_quiet().await;
+    let error = socket.subscribe_as("one:a", "error").await;
+    assert_eq!(error["data"]["code"], "unavailable", "{error}");
     // A subscription that the client itself asks for ends.
     let mut other = server.app.connect_socket(&token).await;
     let error = other.subscribe_as("one:b", "error").await;
