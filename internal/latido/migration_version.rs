@@ -18,8 +18,10 @@ fn version_after(names: impl Iterator<Item = String>, prefixes: &[char], time: &
     let Some((highest, width)) = versions.max() else {
         return time.to_owned();
     };
-    let is_time =
-        matches!(width, 8 | 10 | 12 | 14) && highest.to_string().get(..2) == time.get(..2);
+    let digits = highest.to_string();
+    let is_time = digits.len() == width
+        && matches!(width, 8 | 10 | 12 | 14)
+        && digits.get(..2) == time.get(..2);
     let now = time.get(..width).filter(|_| is_time);
     let now = now.and_then(|digits| digits.parse().ok()).unwrap_or(0);
     format!("{:0width$}", now.max(highest.saturating_add(1)))
@@ -49,6 +51,8 @@ mod tests {
             (&["20260101000000_a.up.sql"], TIME),
             (&["000001_a.up.sql", "000009_b.up.sql"], "000010"),
             (&["9_a.sql"], "10"),
+            // No time, although it begins like one.
+            (&["00000020_a.up.sql"], "00000021"),
             (&["20261231000000_a.sql"], "20261231000001"),
             (&["20261129_a.sql"], "20261130"),
             (&["20261130_a.sql", "1_b.sql"], "20261131"),
