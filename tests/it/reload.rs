@@ -6,7 +6,6 @@ mod fresh_server;
 mod mistakes;
 mod repeated;
 mod settings;
-mod sleeping;
 mod streams;
 mod waiting;
 
