@@ -237,7 +237,7 @@ mod tests {
             column_numbers: std::collections::BTreeMap::new(),
             column_types: Vec::new(),
             relations: vec![("public".to_owned(), table.to_owned())],
-            ancestors: Vec::new(),
+            inheritance: crate::triggers::watched_table::Inheritance::default(),
             part: None,
             trigger_kind: TriggerKind::Rows,
         }

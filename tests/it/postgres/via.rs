@@ -3,6 +3,7 @@
 
 mod ancestors;
 mod doctor;
+mod foreign_children;
 mod installing;
 mod key_types;
 mod locking;
@@ -152,6 +153,13 @@ impl Scene {
         for (sql, expected) in cases {
             assert_eq!(self.told(sql).await, set(expected), "{sql}");
         }
+    }
+
+    /// Returns the tables with triggers that read the rows of a statement.
+    async fn tables_with_triggers(&self) -> String {
+        let sql = "SELECT coalesce(string_agg(DISTINCT tgrelid::regclass::text, ' '), '') FROM pg_trigger
+                    WHERE tgname LIKE 'latido%' AND (tgoldtable IS NOT NULL OR tgnewtable IS NOT NULL)";
+        self.other.query_one(sql, &[]).await.unwrap().get(0)
     }
 
     /// Waits for what other sessions have told so far.

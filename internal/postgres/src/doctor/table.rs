@@ -138,6 +138,12 @@ fn table_findings(
         let of = subject(stream, &format!("triggers on {}", table.name));
         findings.push(Finding::warning(of, detail).remedy("call the hook, or rely on the sweep"));
     }
+    if let Some(note) = watched.left_out_note() {
+        let of = subject(stream, &format!("triggers on {}", table.name));
+        let remedy =
+            "write to the partitions by their own names, call the hook, or rely on the sweep";
+        findings.push(Finding::warning(of, note).remedy(remedy));
+    }
     let keys: Vec<_> = watched.key_columns().iter().map(|key| &key.name).collect();
     if keys.is_empty() {
         return findings;

@@ -9,9 +9,10 @@ use tokio_postgres::types::Type;
 
 use crate::error::DatabaseError;
 use crate::pool::Database;
+use crate::quote::quote_qualified;
 use crate::triggers::table_route::TableRoute;
 use crate::triggers::trigger_event::TriggerKind;
-use crate::triggers::watched_table::{Ancestor, WatchedTable};
+use crate::triggers::watched_table::{Ancestor, Inheritance, WatchedTable};
 
 /// The purpose of the statements, for messages.
 const WHAT: &str = "a look at the tables";
@@ -19,10 +20,37 @@ const WHAT: &str = "a look at the tables";
 impl WatchedTable {
     /// Returns the relations whose triggers call the table's function, as schema and name.
     pub(super) fn trigger_relations(&self) -> Vec<(String, String)> {
-        let complete = self.statement_ancestors().iter();
+        let complete = self.statement_ancestors();
         let complete = complete.filter(|ancestor| ancestor.shared.is_none());
-        let complete = complete.map(|of| (of.schema.clone(), of.table.clone()));
-        self.relations.iter().cloned().chain(complete).collect()
+        let complete = complete.map(Ancestor::name);
+        let own = self.relations.iter().cloned();
+        let own = own.filter(|relation| !self.is_left_out(relation));
+        own.chain(complete).collect()
+    }
+
+    /// Returns a sentence about the tables that get no triggers because a foreign table is below them.
+    pub(crate) fn left_out_note(&self) -> Option<String> {
+        let ancestors = self.inheritance.ancestors.iter().map(Ancestor::name);
+        let all = self.relations.iter().cloned().chain(ancestors);
+        let left_out = all.filter(|relation| self.is_left_out(relation));
+        let names: Vec<_> = left_out
+            .map(|(schema, table)| quote_qualified(&schema, &table))
+            .collect();
+        (!names.is_empty()).then(|| {
+            format!(
+                "{} have a foreign table below them, whose writes fail under these triggers, and get none: \
+                 the sweep alone finds what is written by these names",
+                names.join(", ")
+            )
+        })
+    }
+
+    /// Returns whether a relation gets no triggers because a foreign table is below it: PostgreSQL
+    /// cannot collect the rows of that for a statement trigger, and fails the write. Row triggers
+    /// collect nothing.
+    fn is_left_out(&self, relation: &(String, String)) -> bool {
+        self.trigger_kind == TriggerKind::Statements
+            && self.inheritance.above_foreign.contains(relation)
     }
 
     /// Returns the triggers for the ancestors that lack columns: what changes through them concerns
@@ -37,30 +65,46 @@ impl WatchedTable {
                 change_columns: ancestor.shared.clone()?,
                 column_numbers: std::collections::BTreeMap::new(),
                 relations: vec![(ancestor.schema.clone(), ancestor.table.clone())],
-                ancestors: Vec::new(),
+                inheritance: Inheritance::default(),
                 ..self.clone()
             })
         };
-        self.statement_ancestors().iter().filter_map(part).collect()
+        self.statement_ancestors().filter_map(part).collect()
     }
 
-    fn statement_ancestors(&self) -> &[Ancestor] {
-        match self.trigger_kind {
-            TriggerKind::Rows => &[],
-            TriggerKind::Statements => &self.ancestors,
-        }
+    fn statement_ancestors(&self) -> impl Iterator<Item = &Ancestor> {
+        let ancestors = match self.trigger_kind {
+            TriggerKind::Rows => &[][..],
+            TriggerKind::Statements => &self.inheritance.ancestors,
+        };
+        let ancestors = ancestors.iter();
+        ancestors.filter(|ancestor| !self.is_left_out(&ancestor.name()))
+    }
+}
+
+impl Ancestor {
+    fn name(&self) -> (String, String) {
+        (self.schema.clone(), self.table.clone())
     }
 }
 
 /// The tables that a table is a part of, as the catalog has them.
-pub(super) struct Ancestry(Vec<Row>);
+pub(super) struct Ancestry {
+    ancestors: Vec<Row>,
+    above_foreign: Vec<Row>,
+}
 
 impl Ancestry {
     /// Reads the tables that a table is a part of.
     pub(super) async fn find(database: &Database, oid: u32) -> Result<Self, DatabaseError> {
         let sql = include_str!("find_ancestors.sql");
-        let rows = database.query(WHAT, sql, &[(&oid, Type::OID)]).await?;
-        Ok(Self(rows))
+        let ancestors = database.query(WHAT, sql, &[(&oid, Type::OID)]).await?;
+        let sql = include_str!("find_foreign.sql");
+        let above_foreign = database.query(WHAT, sql, &[(&oid, Type::OID)]).await?;
+        Ok(Self {
+            ancestors,
+            above_foreign,
+        })
     }
 
     /// Adds the columns that decide about the partition of a row to those whose change counts: an
@@ -72,7 +116,7 @@ impl Ancestry {
         if change_columns.is_empty() {
             return Ok(change_columns);
         }
-        for row in &self.0 {
+        for row in &self.ancestors {
             let keys: Vec<Option<String>> = row.try_get(3).map_err(to_error)?;
             let Some(keys) = keys.into_iter().collect::<Option<Vec<_>>>() else {
                 return Ok(Vec::new());
@@ -87,12 +131,12 @@ impl Ancestry {
     }
 
     /// Returns the tables. `all` has the columns of their part with their types.
-    pub(super) fn ancestors(
+    pub(super) fn inheritance(
         &self,
         all: &[(String, String)],
         route: &TableRoute,
         change_columns: &[String],
-    ) -> Result<Vec<Ancestor>, DatabaseError> {
+    ) -> Result<Inheritance, DatabaseError> {
         let all: Vec<_> = all.iter().map(|(name, _)| name).collect();
         let watched = match change_columns.is_empty() {
             true => all.clone(),
@@ -117,8 +161,13 @@ impl Ancestry {
                 shared: (!is_complete).then(|| shared.map(|name| (*name).clone()).collect()),
             })
         };
-        let found: Result<_, _> = self.0.iter().map(ancestor).collect();
-        found.map_err(to_error)
+        let ancestors: Result<_, _> = self.ancestors.iter().map(ancestor).collect();
+        let name = |row: &Row| Ok((row.try_get(0)?, row.try_get(1)?));
+        let above_foreign: Result<_, _> = self.above_foreign.iter().map(name).collect();
+        Ok(Inheritance {
+            ancestors: ancestors.map_err(to_error)?,
+            above_foreign: above_foreign.map_err(to_error)?,
+        })
     }
 }
 

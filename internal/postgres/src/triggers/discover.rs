@@ -116,7 +116,7 @@ pub(crate) async fn discover_table(
     };
     let ancestry = Ancestry::find(database, oid).await?;
     let watched = ancestry.add_partition_keys(watched)?;
-    let ancestors = ancestry.ancestors(&columns, &route, &watched)?;
+    let inheritance = ancestry.inheritance(&columns, &route, &watched)?;
     let is_used = |name: &String| {
         let is_key =
             matches!(&route, TableRoute::Columns(key) if key.iter().any(|key| key.name == *name));
@@ -136,7 +136,7 @@ pub(crate) async fn discover_table(
         route,
         change_columns: watched,
         relations,
-        ancestors,
+        inheritance,
         part: None,
         trigger_kind,
     })

@@ -9,6 +9,7 @@ use crate::triggers::table_route::{
 };
 use crate::triggers::table_triggers::trigger_sets;
 use crate::triggers::trigger_event::{TRIGGER_EVENTS, TriggerKind};
+use crate::triggers::watched_table::Inheritance;
 
 fn citas_table() -> WatchedTable {
     WatchedTable {
@@ -27,7 +28,7 @@ fn citas_table() -> WatchedTable {
             .map(|(name, number)| (name.to_owned(), number))
             .into(),
         relations: vec![("public".to_owned(), "citas".to_owned())],
-        ancestors: Vec::new(),
+        inheritance: Inheritance::default(),
         part: None,
         trigger_kind: TriggerKind::Statements,
     }

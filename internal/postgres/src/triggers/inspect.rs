@@ -256,8 +256,7 @@ impl InstalledTriggers {
         table.with_facts(facts)
     }
 
-    /// Returns the state of the table's own part and the shared one. The table may have a gate or
-    /// not.
+    /// Returns the state of the table's own part and the shared one, with a gate or without.
     fn full_state(&self, table: &WatchedTable) -> TriggerState {
         let gates = [Gate::InWhen, Gate::None];
         let forms = [TriggerKind::Rows, TriggerKind::Statements]
@@ -300,7 +299,8 @@ impl InstalledTriggers {
 
     fn set_state(&self, set: &TriggerSet) -> TriggerState {
         let found = self.functions.iter().find(|f| f.name == set.function);
-        let Some(function) = found.filter(|function| !function.triggers.is_empty()) else {
+        let has_triggers = |f: &&TriggerFunction| set.triggers.is_empty() || !f.triggers.is_empty();
+        let Some(function) = found.filter(has_triggers) else {
             return TriggerState::Missing;
         };
         let all = |states: &[&str]| {

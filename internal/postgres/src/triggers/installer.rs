@@ -118,6 +118,7 @@ impl Database {
             .map(|section| InstallChange::Removed(section.subject.clone()))
             .collect();
         changes.extend(wanted.iter().filter_map(function_warning));
+        changes.extend(wanted.iter().filter_map(left_out_warning));
         changes.extend(self.policy_warnings(wanted).await?);
         let gated = discover::uses_gate(self).await?;
         let mut all = script_sections(self.instance(), wanted, gated).into_iter();
@@ -258,6 +259,12 @@ fn function_warning(table: &WatchedTable) -> Option<InstallChange> {
         functions.join(", ")
     );
     (!functions.is_empty()).then_some(InstallChange::Warning(text))
+}
+
+/// Returns a warning about tables that get no triggers because a foreign table is below them.
+fn left_out_warning(table: &WatchedTable) -> Option<InstallChange> {
+    let text = |note| format!("stream {}, table {}: {note}", table.stream, table.table);
+    table.left_out_note().map(text).map(InstallChange::Warning)
 }
 
 /// Adds the check that nothing of these names belongs to somebody else: before the other sections,

@@ -29,11 +29,20 @@ pub(crate) struct WatchedTable {
     pub column_numbers: BTreeMap<String, i16>,
     /// The table, then its partitions, as schema and name.
     pub relations: Vec<(String, String)>,
-    /// The tables that it is a part of.
-    pub ancestors: Vec<Ancestor>,
+    pub inheritance: Inheritance,
     /// The table whose rows count, if it is a part of this one.
     pub part: Option<String>,
     pub trigger_kind: TriggerKind,
+}
+
+/// What a watched table has to do with others, as a partition or by INHERITS.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Inheritance {
+    /// The tables that it is a part of.
+    pub(crate) ancestors: Vec<Ancestor>,
+    /// The tables with a foreign table below them, among the ancestors, the table and its partitions,
+    /// as schema and name. There may be others.
+    pub(crate) above_foreign: Vec<(String, String)>,
 }
 
 /// A table that a watched one is a part of.

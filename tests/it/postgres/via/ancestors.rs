@@ -5,7 +5,7 @@ use latido_stream::KeyRoute;
 
 use super::{SCHEMA, Scene, by_columns, entry, open, pedidos, stream, via};
 
-const PARTITIONED: &str = "DROP TABLE lineas;
+pub(super) const PARTITIONED: &str = "DROP TABLE lineas;
     CREATE TABLE lineas (id bigint, pedido_id bigint, cantidad int, precio numeric, nota text) PARTITION BY RANGE (cantidad);
     CREATE TABLE lineas_a PARTITION OF lineas FOR VALUES FROM (0) TO (10);
     CREATE TABLE lineas_b (nota text, sobra int, precio numeric, cantidad int NOT NULL, pedido_id bigint, id bigint) PARTITION BY LIST (nota);
