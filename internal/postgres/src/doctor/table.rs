@@ -38,6 +38,11 @@ pub(super) async fn trigger_findings(database: &Database, catalog: &Catalog) -> 
         );
         match (&table.problem, table.state) {
             (Some(problem), _) => Finding::failure(subject, problem.to_string()),
+            (None, TriggerState::Current) if !table.strays.is_empty() => {
+                let names = table.strays.join(", ");
+                let detail = format!("current, but also on {names}, which should have none");
+                Finding::warning(subject, detail).remedy("run `latido install`")
+            }
             (None, TriggerState::Current) => {
                 Finding::ok(subject, "current, on the table and all its partitions")
             }

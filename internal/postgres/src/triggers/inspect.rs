@@ -55,6 +55,9 @@ pub struct TableTriggers {
     pub table: String,
     /// The state of its triggers.
     pub state: TriggerState,
+    /// The tables that have such triggers and should not: it is no part of them any more, or a foreign
+    /// table below them makes its writes fail.
+    pub strays: Vec<String>,
     /// The reason why the table cannot have triggers.
     pub problem: Option<TableProblem>,
 }
@@ -96,20 +99,24 @@ impl Database {
         let (mut tables, mut wanted) = (Vec::new(), Vec::new());
         for (id, stream) in catalog.iter() {
             for table in &stream.tables {
-                let (state, mistake) = match discover::discover_table(self, stream, table).await {
-                    Ok(watched) => {
-                        let watched = found.with_noted_facts(watched);
-                        let state = found.full_state(&watched);
-                        wanted.push(watched);
-                        (state, None)
-                    }
-                    Err(DiscoveryError::Table(problem)) => (TriggerState::Missing, Some(problem)),
-                    Err(DiscoveryError::Database(error)) => return Err(error),
-                };
+                let ((state, strays), mistake) =
+                    match discover::discover_table(self, stream, table).await {
+                        Ok(watched) => {
+                            let watched = found.with_noted_facts(watched);
+                            let state = found.full_state(&watched);
+                            wanted.push(watched);
+                            (state, None)
+                        }
+                        Err(DiscoveryError::Table(problem)) => {
+                            ((TriggerState::Missing, Vec::new()), Some(problem))
+                        }
+                        Err(DiscoveryError::Database(error)) => return Err(error),
+                    };
                 tables.push(TableTriggers {
                     stream: id,
                     table: table.name.clone(),
                     state,
+                    strays,
                     problem: mistake,
                 });
             }
@@ -256,8 +263,9 @@ impl InstalledTriggers {
         table.with_facts(facts)
     }
 
-    /// Returns the state of the table's own part and the shared one, with a gate or without.
-    fn full_state(&self, table: &WatchedTable) -> TriggerState {
+    /// Returns the state of the table's own part and the shared one, and the tables that should not
+    /// have its triggers. The table may have a gate or not.
+    fn full_state(&self, table: &WatchedTable) -> (TriggerState, Vec<String>) {
         let gates = [Gate::InWhen, Gate::None];
         let forms = [TriggerKind::Rows, TriggerKind::Statements]
             .into_iter()
@@ -270,17 +278,18 @@ impl InstalledTriggers {
             });
         let states = forms.map(|form| match self.table_state(&form) {
             TriggerState::Current | TriggerState::NotAlways if !self.has_gate_of(&form) => {
-                TriggerState::Outdated
+                (TriggerState::Outdated, Vec::new())
             }
-            state => state,
+            state => (state, self.stray_tables(&form)),
         });
-        match states.min().unwrap_or(TriggerState::Missing) {
-            TriggerState::Current | TriggerState::NotAlways
+        let best = states.min_by_key(|(state, _)| *state);
+        match best.unwrap_or((TriggerState::Missing, Vec::new())) {
+            (TriggerState::Current | TriggerState::NotAlways, strays)
                 if !self.is_shared_function_current() =>
             {
-                TriggerState::Outdated
+                (TriggerState::Outdated, strays)
             }
-            state => state,
+            found => found,
         }
     }
 
@@ -321,35 +330,12 @@ impl InstalledTriggers {
         }
     }
 
-    /// Returns the sections that remove lookup functions of a table, whose parameters and columns
-    /// cannot be replaced.
-    pub(super) fn lookup_removals(&self, table: &WatchedTable) -> Vec<ScriptSection> {
-        let name = table.lookup_name();
-        let functions = self.functions.iter().filter(|f| f.name == name);
-        functions
-            .map(|function| ScriptSection {
-                subject: table.qualified_name(),
-                ..function.removal_section()
-            })
-            .collect()
-    }
-
     /// Returns the functions of versions that did not catch their errors, which could fail a write.
     pub(super) fn failing_functions(&self) -> Vec<&TriggerFunction> {
         let fails = |function: &&TriggerFunction| {
             !function.triggers.is_empty() && !function.source.contains(FAILURE_HANDLER)
         };
         self.functions.iter().filter(fails).collect()
-    }
-
-    /// Returns the functions that belong to none of these tables.
-    pub(super) fn unused_functions(&self, wanted: &[WatchedTable]) -> Vec<&TriggerFunction> {
-        let sets: Vec<_> = wanted.iter().flat_map(trigger_sets).collect();
-        let names = sets.iter().flat_map(TriggerSet::function_names);
-        let mut names: Vec<_> = names.map(String::as_str).collect();
-        names.extend([SHARED_FUNCTION, GATE_FUNCTION]);
-        let unused = |f: &&TriggerFunction| !names.contains(&f.name.as_str());
-        self.functions.iter().filter(unused).collect()
     }
 }
 

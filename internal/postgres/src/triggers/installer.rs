@@ -129,14 +129,17 @@ impl Database {
         todo.extend(shared);
         for (table, section) in wanted.iter().zip(all) {
             let subject = format!("{} for stream {}", section.subject, table.stream);
-            if found.table_state(table) == TriggerState::Current {
-                changes.push(InstallChange::Unchanged(subject));
-            } else {
-                changes.push(InstallChange::Installed(subject));
+            let strays = found.stray_removals(table);
+            let is_current = found.table_state(table) == TriggerState::Current;
+            changes.push(match is_current && strays.is_none() {
+                true => InstallChange::Unchanged(subject),
+                false => InstallChange::Installed(subject),
+            });
+            if !is_current {
                 todo.extend(found.lookup_removals(table));
-                todo.extend(found.stray_removals(table));
-                todo.push(section);
             }
+            todo.extend(strays);
+            todo.extend((!is_current).then_some(section));
         }
         todo.extend(recorded);
         Ok((todo, changes))

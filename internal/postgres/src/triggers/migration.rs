@@ -68,7 +68,10 @@ impl Database {
         wanted: &[WatchedTable],
         found: &InstalledTriggers,
     ) -> Result<Vec<ScriptSection>, InstallError> {
-        let is_changed = |table: &&WatchedTable| found.table_state(table) != TriggerState::Current;
+        let is_changed = |table: &&WatchedTable| {
+            found.table_state(table) != TriggerState::Current
+                || found.stray_removals(table).is_some()
+        };
         let changed: Vec<_> = wanted.iter().filter(is_changed).collect();
         let schema = self.instance().as_str();
         let mut sections: Vec<_> = changed

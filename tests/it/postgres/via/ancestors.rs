@@ -1,6 +1,7 @@
 //! Queries that read a partition, or a table that inherits, by its name: statements that name a table
 //! above it change its rows too, and fire no statement trigger of its own.
 
+use latido_postgres::{FindingLevel, InstallChange, examine};
 use latido_stream::KeyRoute;
 
 use super::{SCHEMA, Scene, by_columns, entry, open, pedidos, stream, via};
@@ -111,4 +112,42 @@ async fn without_the_gate_a_partition_is_told_through_its_parent() {
             ("DELETE FROM lineas_a", &["1"]),
         ])
         .await;
+}
+
+#[tokio::test]
+async fn a_former_parent_loses_the_triggers() {
+    let schema =
+        "CREATE TABLE bienes (id bigint, valor numeric); CREATE TABLE coches () INHERITS (bienes);";
+    let scene = Scene::bare(schema).await;
+    let coches = entry("coches", KeyRoute::EveryKey, &["valor"]);
+    let catalog = stream(&["tienda_id"], vec![coches]);
+    scene.install(&catalog).await;
+    assert_eq!(scene.tables_with_triggers().await, "bienes coches");
+
+    let alter = "ALTER TABLE coches NO INHERIT bienes";
+    scene.other.batch_execute(alter).await.unwrap();
+    let findings = examine(&scene.database, &catalog).await;
+    let strays = findings
+        .iter()
+        .find(|finding| finding.detail.contains("bienes"));
+    assert_eq!(strays.unwrap().level, FindingLevel::Warning);
+
+    let migration = scene.database.migration(&catalog, &[]).await.unwrap();
+    let migration = migration.unwrap();
+    scene.other.batch_execute(&migration.up).await.unwrap();
+    assert_eq!(scene.tables_with_triggers().await, "coches");
+    scene.other.batch_execute(&migration.down).await.unwrap();
+    assert_eq!(scene.tables_with_triggers().await, "bienes coches");
+
+    let change = |changes: Vec<InstallChange>| {
+        let mut changes = changes.into_iter();
+        changes.find(|change| !matches!(change, InstallChange::Warning(_)))
+    };
+    let subject = "\"public\".\"coches\" for stream ventas".to_owned();
+    let changes = scene.database.install(&catalog).await.unwrap();
+    let installed = InstallChange::Installed(subject.clone());
+    assert_eq!(change(changes), Some(installed));
+    assert_eq!(scene.tables_with_triggers().await, "coches");
+    let changes = scene.database.install(&catalog).await.unwrap();
+    assert_eq!(change(changes), Some(InstallChange::Unchanged(subject)));
 }

@@ -104,3 +104,18 @@ async fn a_table_with_nothing_but_foreign_tables_below_gets_row_triggers_or_none
     let is_installed = |change: &InstallChange| matches!(change, InstallChange::Installed(_));
     assert!(!changes.iter().any(is_installed), "{changes:?}");
 }
+
+#[tokio::test]
+async fn an_installation_removes_triggers_above_a_new_foreign_table() {
+    let scene = Scene::bare(&format!("{SCHEMA}{PARTITIONED}{SERVER}")).await;
+    let lineas = via("lineas_b1", LOOKUP, &["pedido_id", "cantidad", "nota"]);
+    let catalog = stream(&["tienda_id"], vec![pedidos(), lineas]);
+    scene.install(&catalog).await;
+    assert_eq!(
+        scene.tables_with_triggers().await,
+        "lineas lineas_b lineas_b1"
+    );
+    scene.other.batch_execute(FAR_PARTITION).await.unwrap();
+    assert_eq!(install(&scene, &catalog).await.len(), 1);
+    assert_eq!(scene.tables_with_triggers().await, "lineas_b1");
+}
