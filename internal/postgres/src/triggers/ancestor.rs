@@ -17,6 +17,14 @@ use crate::triggers::watched_table::{Ancestor, Inheritance, WatchedTable};
 /// The purpose of the statements, for messages.
 const WHAT: &str = "a look at the tables";
 
+/// The columns that triggers look at.
+pub(super) struct TriggerColumns {
+    /// Those whose change counts; empty means every column.
+    pub(super) names: Vec<String>,
+    /// The types of these and of the key.
+    pub(super) types: Vec<String>,
+}
+
 impl WatchedTable {
     /// Returns the relations whose triggers call the table's function, as schema and name.
     pub(super) fn trigger_relations(&self) -> Vec<(String, String)> {
@@ -72,6 +80,30 @@ impl WatchedTable {
         self.statement_ancestors().filter_map(part).collect()
     }
 
+    /// Returns the columns whose change the triggers look for, with their types; empty means every
+    /// column. An UPDATE of those that decide about the partition of a row takes rows out of the table,
+    /// or into it. A row trigger is told that as DELETE or INSERT, one of a statement above is not.
+    pub(super) fn trigger_columns(&self) -> TriggerColumns {
+        let mut columns = TriggerColumns {
+            names: self.change_columns.clone(),
+            types: self.column_types.clone(),
+        };
+        if self.trigger_kind == TriggerKind::Rows || columns.names.is_empty() {
+            return columns;
+        }
+        for key in &self.inheritance.partition_keys {
+            let Some((name, data_type)) = key else {
+                columns.names.clear();
+                return columns;
+            };
+            if !columns.names.contains(name) {
+                columns.names.push(name.clone());
+                columns.types.push(data_type.clone());
+            }
+        }
+        columns
+    }
+
     fn statement_ancestors(&self) -> impl Iterator<Item = &Ancestor> {
         let ancestors = match self.trigger_kind {
             TriggerKind::Rows => &[][..],
@@ -107,27 +139,24 @@ impl Ancestry {
         })
     }
 
-    /// Adds the columns that decide about the partition of a row to those whose change counts: an
-    /// UPDATE of them takes rows out of the table, or into it. None at all means every column.
-    pub(super) fn add_partition_keys(
+    /// Returns the columns that decide about the partition of a row, each once, with their types;
+    /// `None` is an expression.
+    fn partition_keys(
         &self,
-        mut change_columns: Vec<String>,
-    ) -> Result<Vec<String>, DatabaseError> {
-        if change_columns.is_empty() {
-            return Ok(change_columns);
-        }
+        all: &[(String, String)],
+    ) -> Result<Vec<Option<(String, String)>>, DatabaseError> {
+        let mut found = Vec::new();
         for row in &self.ancestors {
             let keys: Vec<Option<String>> = row.try_get(3).map_err(to_error)?;
-            let Some(keys) = keys.into_iter().collect::<Option<Vec<_>>>() else {
-                return Ok(Vec::new());
-            };
             for key in keys {
-                if !change_columns.contains(&key) {
-                    change_columns.push(key);
+                let column = all.iter().find(|(name, _)| key.as_ref() == Some(name));
+                let column = column.cloned();
+                if !found.contains(&column) {
+                    found.push(column);
                 }
             }
         }
-        Ok(change_columns)
+        Ok(found)
     }
 
     /// Returns the tables. `all` has the columns of their part with their types.
@@ -137,9 +166,9 @@ impl Ancestry {
         route: &TableRoute,
         change_columns: &[String],
     ) -> Result<Inheritance, DatabaseError> {
-        let all: Vec<_> = all.iter().map(|(name, _)| name).collect();
+        let names: Vec<_> = all.iter().map(|(name, _)| name).collect();
         let watched = match change_columns.is_empty() {
-            true => all.clone(),
+            true => names.clone(),
             false => change_columns.iter().collect(),
         };
         let needed = match route {
@@ -148,7 +177,7 @@ impl Ancestry {
                 key.chain(watched.iter().copied()).collect()
             }
             // A lookup may read any.
-            TableRoute::Lookup(_) => all,
+            TableRoute::Lookup(_) => names,
             TableRoute::EveryKey => watched.clone(),
         };
         let ancestor = |row: &Row| {
@@ -167,6 +196,7 @@ impl Ancestry {
         Ok(Inheritance {
             ancestors: ancestors.map_err(to_error)?,
             above_foreign: above_foreign.map_err(to_error)?,
+            partition_keys: self.partition_keys(all)?,
         })
     }
 }

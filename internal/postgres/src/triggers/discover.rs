@@ -115,7 +115,6 @@ pub(crate) async fn discover_table(
         _ => TriggerKind::Statements,
     };
     let ancestry = Ancestry::find(database, oid).await?;
-    let watched = ancestry.add_partition_keys(watched)?;
     let inheritance = ancestry.inheritance(&columns, &route, &watched)?;
     let is_used = |name: &String| {
         let is_key =

@@ -12,6 +12,7 @@
 //! keys from the row alone ask first whether any key of the stream is watched (`Gate`).
 
 use crate::quote::{quote_ident, quote_qualified};
+use crate::triggers::ancestor::TriggerColumns;
 use crate::triggers::column_note::{columns_note, lookup_note};
 use crate::triggers::function_body::FunctionBody;
 use crate::triggers::function_parts::FunctionParts;
@@ -51,20 +52,21 @@ pub(super) fn script_section(table: &WatchedTable) -> ScriptSection {
 struct TableTriggers<'a>(&'a WatchedTable);
 
 impl TableTriggers<'_> {
-    fn function_parts(&self) -> FunctionParts<'_> {
+    fn function_parts<'a>(&'a self, columns: &'a TriggerColumns) -> FunctionParts<'a> {
         FunctionParts {
             instance: &self.0.instance,
             stream: &self.0.stream,
             route: &self.0.route,
             gate: self.0.gate,
-            change_columns: &self.0.change_columns,
-            column_types: &self.0.column_types,
+            change_columns: &columns.names,
+            column_types: &columns.types,
             trigger_kind: self.0.trigger_kind,
         }
     }
 
     fn trigger_set(&self) -> TriggerSet {
-        let parts = self.function_parts();
+        let columns = self.0.trigger_columns();
+        let parts = self.function_parts(&columns);
         let source = FunctionBody(parts).source(&self.0.lookup_name());
         let lookup = lookup_function(self.0);
         let when = self.when();
@@ -74,7 +76,7 @@ impl TableTriggers<'_> {
             // change without need.
             include_str!("function.sql").replace("{title}", "Stream {stream}, table {table}"),
             parts.rights(),
-            self.0.column_types.join(","),
+            columns.types.join(","),
             lookup.as_ref().map_or("", |lookup| &lookup.comment)
         ));
         let comment = format!(

@@ -43,6 +43,8 @@ pub(crate) struct Inheritance {
     /// The tables with a foreign table below them, among the ancestors, the table and its partitions,
     /// as schema and name. There may be others.
     pub(crate) above_foreign: Vec<(String, String)>,
+    /// The columns that decide about the partition of a row, with their types. `None` is an expression.
+    pub(crate) partition_keys: Vec<Option<(String, String)>>,
 }
 
 /// A table that a watched one is a part of.

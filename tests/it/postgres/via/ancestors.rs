@@ -115,6 +115,32 @@ async fn without_the_gate_a_partition_is_told_through_its_parent() {
 }
 
 #[tokio::test]
+async fn row_triggers_ignore_a_partition_key_that_is_not_listed() {
+    let mut scene = Scene::bare(&format!("{SCHEMA}{PARTITIONED}")).await;
+    let by_key = by_columns("lineas_a", &["pedido_id"], &["precio"]);
+    let catalog = stream(&["tienda_id"], vec![by_key]);
+    scene.install(&catalog).await;
+    scene.watch_tiendas(1..=20).await;
+    scene
+        .check(&[
+            ("INSERT INTO lineas VALUES (1, 1, 1)", &["1"]),
+            ("UPDATE lineas SET cantidad = 2", &[]),
+            ("UPDATE lineas SET cantidad = 12", &["1"]),
+            ("UPDATE lineas SET cantidad = 3", &["1"]),
+        ])
+        .await;
+
+    scene.database = open(scene.home.url(), false);
+    scene.install(&catalog).await;
+    scene
+        .check(&[
+            ("UPDATE lineas SET cantidad = 12", &["1"]),
+            ("UPDATE lineas SET cantidad = 3", &["1"]),
+        ])
+        .await;
+}
+
+#[tokio::test]
 async fn a_former_parent_loses_the_triggers() {
     let schema =
         "CREATE TABLE bienes (id bigint, valor numeric); CREATE TABLE coches () INHERITS (bienes);";
