@@ -68,7 +68,7 @@ impl WatchedTable {
             Some(Self {
                 schema: ancestor.schema.clone(),
                 table: ancestor.table.clone(),
-                part: Some(self.qualified_name()),
+                part: Some(self.short_hash()),
                 route: TableRoute::EveryKey,
                 change_columns: ancestor.shared.clone()?,
                 column_numbers: std::collections::BTreeMap::new(),

@@ -30,7 +30,7 @@ pub(crate) struct WatchedTable {
     /// The table, then its partitions, as schema and name.
     pub relations: Vec<(String, String)>,
     pub inheritance: Inheritance,
-    /// The table whose rows count, if it is a part of this one.
+    /// The hash of the entry whose rows count, if its table is a part of this one.
     pub part: Option<String>,
     pub trigger_kind: TriggerKind,
 }

@@ -177,3 +177,23 @@ async fn a_former_parent_loses_the_triggers() {
     let changes = scene.database.install(&catalog).await.unwrap();
     assert_eq!(change(changes), Some(InstallChange::Unchanged(subject)));
 }
+
+#[tokio::test]
+async fn a_table_that_is_listed_twice_has_two_functions_for_its_parent() {
+    let schema = "CREATE TABLE bienes (id bigint, tienda_id bigint, otra_id bigint, valor numeric);
+        CREATE TABLE coches (km int) INHERITS (bienes); CREATE TABLE camiones () INHERITS (coches);";
+    let mut scene = Scene::bare(schema).await;
+    let tables = vec![
+        by_columns("coches", &["tienda_id"], &["km", "valor"]),
+        by_columns("coches", &["otra_id"], &["km"]),
+    ];
+    scene.install(&stream(&["tienda_id"], tables)).await;
+    scene.watch_tiendas(1..=20).await;
+    scene
+        .check(&[
+            ("INSERT INTO coches VALUES (1, 1, 2, 0, 0)", &["1", "2"]),
+            ("UPDATE bienes SET valor = 2", &["*"]),
+            ("UPDATE bienes SET id = 2", &[]),
+        ])
+        .await;
+}
