@@ -119,3 +119,36 @@ async fn an_installation_removes_triggers_above_a_new_foreign_table() {
     assert_eq!(install(&scene, &catalog).await.len(), 1);
     assert_eq!(scene.tables_with_triggers().await, "lineas_b1");
 }
+
+/// Needs the extension `postgres_fdw`, which some packages of PostgreSQL lack.
+#[tokio::test]
+async fn writes_reach_a_foreign_table_as_before() {
+    let mut scene = Scene::bare(&format!("{SCHEMA}{PARTITIONED}")).await;
+    let available = "SELECT 1 FROM pg_available_extensions WHERE name = 'postgres_fdw'";
+    let found = scene.other.query_opt(available, &[]).await.unwrap();
+    if found.is_none() {
+        return;
+    }
+    // The same database, as if it were another.
+    let far = "CREATE EXTENSION postgres_fdw;
+        DO $$ BEGIN EXECUTE format('CREATE SERVER lejos FOREIGN DATA WRAPPER postgres_fdw OPTIONS (host %L, port %L, dbname %L)',
+          split_part(current_setting('unix_socket_directories'), ',', 1), current_setting('port'), current_database()); END $$;
+        CREATE USER MAPPING FOR CURRENT_USER SERVER lejos;
+        CREATE TABLE remotas (nota text, precio numeric, cantidad int, pedido_id bigint, id bigint);
+        CREATE FOREIGN TABLE lineas_lejos PARTITION OF lineas_b FOR VALUES IN ('lejos') SERVER lejos OPTIONS (table_name 'remotas');";
+    scene.other.batch_execute(far).await.unwrap();
+    for table in ["lineas_b1", "lineas"] {
+        let lineas = via(table, LOOKUP, &["pedido_id"]);
+        let catalog = stream(&["tienda_id"], vec![pedidos(), lineas]);
+        let warnings = install(&scene, &catalog).await;
+        scene.watch_tiendas(1..=20).await;
+        scene
+            .check(&[
+                ("INSERT INTO lineas VALUES (1, 1, 11, 1, 'lejos')", &[]),
+                ("UPDATE lineas SET precio = 2 WHERE nota = 'lejos'", &[]),
+                ("DELETE FROM lineas", &[]),
+            ])
+            .await;
+        assert_eq!(warnings.len(), 1, "{warnings:?}");
+    }
+}
