@@ -10,4 +10,5 @@ pub mod config;
 pub mod fuzz;
 pub mod migration;
 mod migration_version;
+pub mod shell_word;
 mod typescript;

@@ -9,6 +9,7 @@ use jiff::tz::TimeZone;
 use latido_postgres::Migration;
 
 use crate::migration_version::next_version;
+use crate::shell_word::shell_word;
 
 /// A tool that applies migrations, which decides their form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -70,13 +71,12 @@ impl MigrationTool {
 
     /// Returns the command that applies the migration of these files, the first of which leads up.
     pub fn next_step(self, folder: &Path, files: &[PathBuf]) -> String {
-        let folder = shell_word(folder);
+        let path_word = |path: &Path| shell_word(&path.to_string_lossy());
+        let folder = path_word(folder);
         match self {
             Self::Sql => {
-                let file = files
-                    .first()
-                    .map(|file| shell_word(file))
-                    .unwrap_or_default();
+                let file = files.first().map(|file| path_word(file));
+                let file = file.unwrap_or_default();
                 format!("psql \"$DATABASE_URL\" -v ON_ERROR_STOP=1 -f {file}")
             }
             Self::Prisma => "npx prisma migrate deploy".to_owned(),
@@ -150,16 +150,6 @@ fn has_dbmate_line(migration: &Migration) -> bool {
     };
     let mut lines = migration.up.lines().chain(migration.down.lines());
     lines.any(is_mark)
-}
-
-/// Returns a path as a word of a shell's command.
-fn shell_word(path: &Path) -> String {
-    let path = path.display().to_string();
-    let is_plain = |c: char| c.is_alphanumeric() || matches!(c, '/' | '.' | '_' | '-');
-    match path.chars().all(is_plain) {
-        true => path,
-        false => format!("'{}'", path.replace('\'', r"'\''")),
-    }
 }
 
 fn in_transaction(sql: &str) -> String {

@@ -76,10 +76,11 @@ const LAYERS: &[(&str, &str)] = &[
 const ROOT_LAYERS: &[(&str, &str)] = &[
     ("apps", ""),
     ("migration_version", ""),
-    ("migration", "migration_version"),
+    ("shell_word", ""),
+    ("migration", "migration_version shell_word"),
     ("typescript", ""),
     ("config", "apps"),
-    ("app", "apps config typescript"),
+    ("app", "apps config typescript shell_word"),
 ];
 
 /// Foreign crates that only one crate may name, so that replacing one changes a single folder.

@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::config::read_text;
+use crate::shell_word::shell_word;
 use latido_stream::is_name;
 
 /// The folder in which `latido install` looks for queries.
@@ -54,7 +55,7 @@ impl QueryFile {
         let mut commands = Vec::new();
         let is_in_place = self.path.parent() == Some(Path::new(STREAMS_DIR));
         if !is_in_place {
-            let (from, name) = (quote_for_shell(&self.path_text()), &self.name);
+            let (from, name) = (shell_word(&self.path_text()), &self.name);
             commands.push(format!(
                 "mkdir -p {STREAMS_DIR} && mv {from} {STREAMS_DIR}/{name}.sql"
             ));
@@ -62,14 +63,6 @@ impl QueryFile {
         commands.push(format!("{program} install"));
         commands.push(format!("{program} serve"));
         commands
-    }
-}
-
-fn quote_for_shell(text: &str) -> String {
-    let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"/._-+".contains(&b);
-    match text.bytes().all(is_plain) && !text.starts_with('-') {
-        true => text.to_owned(),
-        false => format!("'{}'", text.replace('\'', r"'\''")),
     }
 }
 
