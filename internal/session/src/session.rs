@@ -73,7 +73,7 @@ impl Session {
             Ok(ClientCommand::Subscribe {
                 channel,
                 wants_history,
-            }) => self.subscribe(channel, wants_history, SubscriptionOrigin::Client, context),
+            }) => self.on_subscribe(channel, wants_history, context),
             Ok(ClientCommand::Unsubscribe { channel }) => self.unsubscribe(channel, context),
             Ok(ClientCommand::Ping) => SessionEffect::Reply(ServerReply::Pong),
             Ok(ClientCommand::Auth { .. }) if self.is_verifying => error(
@@ -89,6 +89,25 @@ impl Session {
         }
     }
 
+    /// Subscribes a channel for the client. A subscription that waits is tried again, and goes on
+    /// waiting if it fails again.
+    fn on_subscribe(
+        &mut self,
+        name: String,
+        wants_history: bool,
+        context: &SessionContext,
+    ) -> SessionEffect {
+        let mut subscriptions = self.subscriptions.iter_mut();
+        if let Some(waiting) = subscriptions.find(|s| *s.name == *name && s.awaits_stream()) {
+            if wants_history {
+                waiting.want_history();
+            }
+            let again = self.subscribe_anew(&name, SubscriptionOrigin::Replacement, context);
+            return again.unwrap_or(SessionEffect::None);
+        }
+        self.subscribe(name, wants_history, SubscriptionOrigin::Client, context)
+    }
+
     pub(super) fn subscribe(
         &mut self,
         name: String,
@@ -96,17 +115,6 @@ impl Session {
         origin: SubscriptionOrigin,
         context: &SessionContext,
     ) -> SessionEffect {
-        // A subscription that waits is tried again, and goes on waiting if it fails again.
-        let mut subscriptions = self.subscriptions.iter();
-        let waiting = subscriptions.position(|s| *s.name == *name && s.awaits_stream());
-        let (mut origin, mut wants_history) = (origin, wants_history);
-        if let Some(index) = waiting {
-            let before = self.subscriptions.swap_remove(index);
-            wants_history |= before.history != HistoryState::None;
-            if origin == SubscriptionOrigin::Client {
-                origin = SubscriptionOrigin::Replacement;
-            }
-        }
         if let Some(subscription) = self
             .subscriptions
             .iter_mut()

@@ -65,7 +65,8 @@ impl Session {
         self.subscribe_anew(name, origin?, context)
     }
 
-    fn subscribe_anew(
+    /// Makes a subscription once more, with its wish for a history.
+    pub(super) fn subscribe_anew(
         &mut self,
         name: &str,
         origin: SubscriptionOrigin,
