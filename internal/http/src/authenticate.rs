@@ -125,14 +125,21 @@ pub(super) async fn authenticate_read(
 }
 
 fn resolve_channel(state: &ServerState, name: &str) -> Result<Channel, ApiError> {
-    state.catalog.resolve(name).map_err(|error| match error {
+    let channel = state.catalog.resolve(name);
+    channel.map_err(|error| channel_error(&error))
+}
+
+/// Returns the answer for a channel that cannot be read.
+pub(super) fn channel_error(error: &ChannelError) -> ApiError {
+    let message = error.to_string();
+    match error {
         ChannelError::Unknown { .. } => {
-            ApiError::new(StatusCode::NOT_FOUND, "unknown_channel", error.to_string())
+            ApiError::new(StatusCode::NOT_FOUND, "unknown_channel", message)
         }
-        ChannelError::InvalidKey(_) => ApiError::bad_request("invalid_key", error.to_string()),
-        ChannelError::NotReady => ApiError::unavailable("not_ready", error.to_string(), RETRY_SOON),
-        ChannelError::Broken => ApiError::unavailable("unavailable", error.to_string(), RETRY_SOON),
-    })
+        ChannelError::InvalidKey(_) => ApiError::bad_request("invalid_key", message),
+        ChannelError::NotReady => ApiError::unavailable("not_ready", message, RETRY_SOON),
+        ChannelError::Broken => ApiError::unavailable("unavailable", message, RETRY_SOON),
+    }
 }
 
 /// Checks the principal's permission to read the channel.
@@ -162,8 +169,7 @@ async fn check_permission(
         Ok(Ok(false)) => Err(forbidden()),
         Ok(Err(PermissionLookupError::Broken(problem))) => {
             state.catalog.status(id).set_permissions_broken(problem);
-            let message = ChannelError::Broken.to_string();
-            Err(ApiError::unavailable("unavailable", message, RETRY_SOON))
+            Err(channel_error(&ChannelError::Broken))
         }
         // The policy has already logged the reason.
         Ok(Err(PermissionLookupError::Unavailable(_))) | Err(_) => Err(ApiError::unavailable(

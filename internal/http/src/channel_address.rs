@@ -3,7 +3,8 @@
 
 use std::sync::Arc;
 
-use crate::error::{ApiError, RETRY_SOON};
+use crate::authenticate::channel_error;
+use crate::error::ApiError;
 use crate::history::HISTORY;
 use crate::response::Response;
 use crate::state::ServerState;
@@ -64,16 +65,10 @@ impl ChannelAddress {
         state: Arc<ServerState>,
         head: RequestHead,
     ) -> Result<Response, ApiError> {
-        if state
-            .catalog
-            .get(self.stream)
-            .inference
-            .key_problem()
-            .is_some()
-        {
+        let inference = &state.catalog.get(self.stream).inference;
+        if inference.key_problem().is_some() {
             // Nobody knows yet how many segments the address has.
-            let message = ChannelError::Broken.to_string();
-            return Err(ApiError::unavailable("unavailable", message, RETRY_SOON));
+            return Err(channel_error(&ChannelError::Broken));
         }
         if !self.is_complete {
             return Err(self.expected_form(&state.catalog));

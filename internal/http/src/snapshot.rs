@@ -90,11 +90,12 @@ async fn newest_frame(
 fn serve_history(result: HistoryResult) -> Result<Response, ApiError> {
     match result {
         Ok(frame) => {
-            let mut response = json_response(frame_data(&frame).to_owned());
+            let payload = FramePayload::of(&frame);
+            let mut response = json_response(payload.data().to_owned());
             let headers = response.headers_mut();
             headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
             headers.insert(VARY, HeaderValue::from_static("Authorization"));
-            if is_truncated(&frame) {
+            if payload.truncated {
                 headers.insert(X_TRUNCATED, HeaderValue::from_static("true"));
             }
             Ok(response)
@@ -140,25 +141,30 @@ fn row_tag(data: &str) -> String {
     format!("W/{}", entity_tag(columns.as_bytes()))
 }
 
-/// Returns the `data` of a frame, byte for byte, because parsing could change a number.
-pub(super) fn frame_data(frame: &Frame) -> &str {
-    #[derive(Deserialize)]
-    struct FramePayload<'a> {
-        #[serde(borrow)]
-        data: &'a RawValue,
-    }
-    serde_json::from_str::<FramePayload<'_>>(frame.payload())
-        .map_or("null", |payload| payload.data.get())
+/// What the answers need of a frame. One that cannot be read has nothing.
+#[derive(Deserialize, Default)]
+struct FramePayload<'a> {
+    #[serde(borrow)]
+    data: Option<&'a RawValue>,
+    /// Whether a history lacks rows at its end.
+    #[serde(default)]
+    truncated: bool,
 }
 
-/// Returns whether the frame of a history lacks rows at its end.
-fn is_truncated(frame: &Frame) -> bool {
-    #[derive(Deserialize)]
-    struct HistoryPayload {
-        #[serde(default)]
-        truncated: bool,
+impl<'a> FramePayload<'a> {
+    fn of(frame: &'a Frame) -> Self {
+        serde_json::from_str(frame.payload()).unwrap_or_default()
     }
-    serde_json::from_str(frame.payload()).is_ok_and(|HistoryPayload { truncated }| truncated)
+
+    /// Returns the data byte for byte, because parsing could change a number.
+    fn data(&self) -> &'a str {
+        self.data.map_or("null", RawValue::get)
+    }
+}
+
+/// Returns the `data` of a frame.
+pub(super) fn frame_data(frame: &Frame) -> &str {
+    FramePayload::of(frame).data()
 }
 
 #[cfg(test)]
