@@ -5,15 +5,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use latido_settings::read_regular_file;
+use latido_settings::{MAX_PEM_BYTES, read_regular_file};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
-
-/// The maximum size of a file with certificates, in bytes.
-const MAX_PEM_BYTES: u64 = 1 << 20;
 
 /// A verifier that trusts only the holder of one certificate's key.
 #[derive(Debug)]

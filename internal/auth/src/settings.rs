@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 
 use latido_base::secret::Secret;
-use latido_settings::{SettingsReader, Variable, read_regular_text, variables};
+use latido_settings::{MAX_PEM_BYTES, SettingsReader, Variable, read_regular_text, variables};
 
 use crate::api_key::MIN_KEY_BYTES;
 use crate::introspection::{self, IntrospectionConfig};
@@ -12,8 +12,6 @@ use crate::verifier::Config as VerifierConfig;
 use crate::{ApiKey, check_public_keys, check_secret, check_url};
 
 const EXPECTED_PUBLIC_KEY: &str = "a PEM public key, or the path of a file that holds one";
-/// The maximum size of a file with public keys, in bytes.
-const MAX_KEYS_BYTES: u64 = 1 << 20;
 const EXPECTED_SECRET: &str = "at least 32 random bytes (openssl rand -base64 48)";
 
 variables! {
@@ -217,7 +215,7 @@ pub fn read_public_keys(r: &mut SettingsReader<'_>, variable: &Variable) -> Opti
         Some(text.replace("\\n", "\n"))
     } else {
         // The value is not shown in the error: it may be a key whose first line was lost.
-        let read = read_regular_text(text.as_ref(), MAX_KEYS_BYTES);
+        let read = read_regular_text(text.as_ref(), MAX_PEM_BYTES);
         let read = read.map_err(|error| {
             let reason = match error.kind() {
                 ErrorKind::InvalidData => format!("the file could not be read: {error}"),

@@ -28,13 +28,10 @@ use tracing::{debug, info, warn};
 
 use latido_admission::SEND_BUFFER_BYTES;
 use latido_base::drain::Drain;
-use latido_settings::read_regular_file;
+use latido_settings::{MAX_PEM_BYTES, read_regular_file};
 
 /// The buffer from server to client, in bytes.
 const BUFFER_BYTES: usize = 8 * 1024;
-
-/// The maximum size of a file with certificates or a key, in bytes.
-const MAX_PEM_BYTES: u64 = 1 << 20;
 
 /// The time a client may take to close after the server has closed.
 const LINGER: Duration = Duration::from_secs(5);

@@ -5,13 +5,10 @@ use std::io::{Error, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use crate::config::ConfigErrors;
-use latido_settings::read_regular_text;
+use latido_settings::{MAX_TEXT_BYTES, read_regular_text};
 
 /// What [`is_name`](latido_stream::is_name) accepts, for messages.
 pub(super) const EXPECTED_NAME: &str = "expected 1 to 63 letters, digits, _ or -";
-
-/// The largest size of a text file, in bytes, so that a wrong path does not fill the memory.
-const MAX_TEXT_BYTES: u64 = 16 << 20;
 
 /// The context for parsing one stream's table: its file, its name, and the list of errors.
 pub(super) struct StreamParser<'a> {

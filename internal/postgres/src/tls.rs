@@ -21,7 +21,7 @@ use crate::certificate_v1::{self, PublicKeyV1};
 use latido_settings::read_regular_file;
 
 /// The maximum size of a file with certificates or a key, in bytes. The bundles of systems fit.
-const MAX_PEM_BYTES: u64 = 16 << 20;
+const MAX_BUNDLE_BYTES: u64 = 16 << 20;
 
 /// The TLS mode that `sslmode` selects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -179,7 +179,7 @@ fn read_certificates(
 }
 
 fn read_pem(name: &'static str, path: &Path) -> Result<Vec<u8>, DatabaseTlsError> {
-    read_regular_file(path, MAX_PEM_BYTES).map_err(|error| file_error(name, path, &error))
+    read_regular_file(path, MAX_BUNDLE_BYTES).map_err(|error| file_error(name, path, &error))
 }
 
 fn file_error(name: &'static str, path: &Path, error: &dyn std::fmt::Display) -> DatabaseTlsError {

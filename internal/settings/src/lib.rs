@@ -19,7 +19,9 @@ mod variable;
 pub use errors::{ConfigErrors, SettingError};
 pub use page::{markdown_page, plain_table};
 pub use parse::{duration, list, time_zone};
-pub use regular_file::{FileError, read_regular_file, read_regular_text};
+pub use regular_file::{
+    FileError, MAX_PEM_BYTES, MAX_TEXT_BYTES, read_regular_file, read_regular_text,
+};
 pub use settings_reader::SettingsReader;
 pub use sources::ConfigSources;
 pub use variable::{Setting, ShownDefault, Variable};

@@ -4,6 +4,11 @@ use std::fs::File;
 use std::io::{self, ErrorKind, Read as _};
 use std::path::Path;
 
+/// The maximum size of a file with certificates or keys, in bytes.
+pub const MAX_PEM_BYTES: u64 = 1 << 20;
+/// The maximum size of a file with a statement or with streams, in bytes.
+pub const MAX_TEXT_BYTES: u64 = 16 << 20;
+
 /// The reason why a file of the configuration could not be read. It contains neither the path nor the
 /// content.
 #[derive(Debug, thiserror::Error)]

@@ -5,15 +5,13 @@ use latido_auth::{
     read_issuer_url, warn_if_short,
 };
 use latido_net::Origins;
-use latido_settings::{SettingsReader, read_regular_text, variables};
+use latido_settings::{MAX_TEXT_BYTES, SettingsReader, read_regular_text, variables};
 
 use crate::config::{
     ADMIN_ROLE, Config, OFFLINE_AFTER, SESSION_COOKIE, SESSION_TTL, THROTTLE_WINDOW,
 };
 
 const EXPECTED_ORIGINS: &str = "origins such as https://panel.example.com,http://localhost:4200";
-/// The maximum size of a file with a statement, in bytes.
-const MAX_SQL_BYTES: u64 = 16 << 20;
 const EXPECTED_API_KEY: &str =
     "a key for the callers of POST /api/modules/emit/… (openssl rand -hex 32)";
 
@@ -152,7 +150,7 @@ fn session_sql(r: &mut SettingsReader<'_>) -> Option<String> {
     }
     let expected =
         |error| format!("{text:?} could not be read ({error}); expected a statement, or its file");
-    let read = read_regular_text(text.as_ref(), MAX_SQL_BYTES).map_err(expected);
+    let read = read_regular_text(text.as_ref(), MAX_TEXT_BYTES).map_err(expected);
     r.ok_or_record(MODULES_SESSION_SQL.name, read)
 }
 
