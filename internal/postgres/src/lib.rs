@@ -53,6 +53,7 @@ mod script_runner;
 mod settings;
 mod shadow;
 mod sources;
+pub mod sqlstate;
 mod statement_shape;
 mod stream_inference;
 mod stream_probe;

@@ -3,20 +3,14 @@
 use super::form::{FormProblem, StreamFacts, stream_of};
 use super::rewrite;
 use crate::app::stream_inference::undeclared_params;
+use latido_postgres::sqlstate::{
+    INSUFFICIENT_PRIVILEGE, LOCK_NOT_AVAILABLE, QUERY_CANCELED, READ_ONLY_TRANSACTION,
+};
 use latido_postgres::{
     Database, DatabaseError, QueryForm, QueryFormError, QueryPreview, QueryReadsError, RowCount,
 };
 use latido_stream::Stream;
 use latido_stream::statement_text::single_statement;
-
-/// The SQLSTATE `insufficient_privilege`.
-const NO_RIGHT: &str = "42501";
-/// The SQLSTATE `query_canceled`, which a statement's time-out raises.
-const CANCELED: &str = "57014";
-/// The SQLSTATE `lock_not_available`.
-const LOCKED: &str = "55P03";
-/// The SQLSTATE `read_only_sql_transaction`.
-const READ_ONLY: &str = "25006";
 
 /// A query that can be shown.
 #[derive(Debug)]
@@ -58,7 +52,7 @@ impl QueryProblem {
 
     fn of_database(error: &DatabaseError, preview: &QueryPreview) -> Self {
         let mut message = read_failure(error);
-        if error.sqlstate() == Some(NO_RIGHT) {
+        if error.sqlstate() == Some(INSUFFICIENT_PRIVILEGE) {
             for unseen in &preview.unseen {
                 message.push_str(&format!("\n{unseen}"));
             }
@@ -73,16 +67,16 @@ impl QueryProblem {
 
 /// Returns whether the same statement may succeed later: a table was locked, or the server busy.
 fn is_passing(sqlstate: &str) -> bool {
-    [CANCELED, LOCKED].contains(&sqlstate)
+    [QUERY_CANCELED, LOCK_NOT_AVAILABLE].contains(&sqlstate)
 }
 
 /// Returns the reason for a failed read, in words for a person.
 pub(super) fn read_failure(error: &DatabaseError) -> String {
     match error.sqlstate() {
-        Some(CANCELED) => format!(
+        Some(QUERY_CANCELED) => format!(
             "{error}: it took longer than STATEMENT_TIMEOUT_SECONDS; an index may help, or a longer time"
         ),
-        Some(READ_ONLY) => format!("{error}: `latido try` never writes"),
+        Some(READ_ONLY_TRANSACTION) => format!("{error}: `latido try` never writes"),
         _ => error.to_string(),
     }
 }

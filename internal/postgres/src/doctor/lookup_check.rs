@@ -5,12 +5,8 @@ use crate::doctor::stream::subject;
 use crate::error::DatabaseError;
 use crate::pool::Database;
 use crate::shadow::ShadowReport;
+use crate::sqlstate::{INSUFFICIENT_PRIVILEGE, READ_ONLY_TRANSACTION};
 use latido_stream::Stream;
-
-/// The SQLSTATE of a right that the role lacks.
-const MISSING_RIGHT: &str = "42501";
-/// The SQLSTATE of a write in a read-only transaction, such as on a standby.
-const READ_ONLY: &str = "25006";
 
 /// Changes copies of a stream's tables, and returns a finding for each table whose keys can be missed.
 pub(super) async fn examine(database: &Database, stream: &Stream) -> Vec<Finding> {
@@ -32,7 +28,7 @@ fn remedy_of(error: &DatabaseError) -> &'static str {
     match (error, error.sqlstate()) {
         (DatabaseError::Unavailable { .. }, _) => "run it again",
         (DatabaseError::KeyMismatch(_), _) => "correct that first",
-        (_, Some(MISSING_RIGHT | READ_ONLY)) => {
+        (_, Some(INSUFFICIENT_PRIVILEGE | READ_ONLY_TRANSACTION)) => {
             "run it as a role that may create temporary tables and read the stream's tables, on a primary"
         }
         _ => {
@@ -114,8 +110,8 @@ mod tests {
         };
         let twice = DatabaseError::unfit("the check", "different names", "two tables named t");
         for (error, expected) in [
-            (rejected(MISSING_RIGHT), "run it as a role"),
-            (rejected(READ_ONLY), "on a primary"),
+            (rejected(INSUFFICIENT_PRIVILEGE), "run it as a role"),
+            (rejected(READ_ONLY_TRANSACTION), "on a primary"),
             (rejected("42883"), "latido doctor --server"),
             (twice, "latido doctor --server"),
             (DatabaseError::unavailable("away"), "run it again"),

@@ -12,6 +12,7 @@ use super::lock_hash::LOCK_CLASS;
 use super::shared::WatchLocksShared;
 use crate::connect::DedicatedConnection;
 use crate::error::DatabaseError;
+use crate::sqlstate::QUERY_CANCELED;
 use crate::{Database, ListenerState};
 use latido_base::backoff::Jitter;
 use latido_base::sleep::SleepingConnection;
@@ -244,7 +245,7 @@ async fn wait_for_locks(
     match query_ints(&connection, &sql).await {
         Ok(_) => Ok(connection),
         // The wait timed out; the connection is still usable.
-        Err(error) if error.sqlstate() == Some("57014") => Ok(connection),
+        Err(error) if error.sqlstate() == Some(QUERY_CANCELED) => Ok(connection),
         Err(error) => Err(error),
     }
 }
