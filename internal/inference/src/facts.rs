@@ -2,6 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+/// The first OID of objects that users create (`FirstNormalObjectId`).
+pub const FIRST_USER_OID: u32 = 16_384;
+
 /// The catalog entries that an [`Exploration`](crate::Exploration) needs next. An object that does
 /// not exist any more is left out of the response.
 #[derive(Debug, Default, PartialEq, Eq)]

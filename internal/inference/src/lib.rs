@@ -28,8 +28,8 @@ mod visit;
 
 pub use exploration::Exploration;
 pub use facts::{
-    CatalogFacts, EqualityFacts, ForeignKeyFacts, FunctionFacts, OperatorFacts, PendingFacts,
-    RelationFacts, TypeFacts,
+    CatalogFacts, EqualityFacts, FIRST_USER_OID, ForeignKeyFacts, FunctionFacts, OperatorFacts,
+    PendingFacts, RelationFacts, TypeFacts,
 };
 pub use keys::{
     KeyMixing, KeyPart, KeyProblem, KeyProof, Lookup, LookupAnswer, NotProven, NotProvenReason,

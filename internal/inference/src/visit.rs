@@ -5,15 +5,12 @@ use std::collections::BTreeSet;
 use crate::builtin::{self, BuiltinEffect};
 use crate::column_sets::ColumnSets;
 use crate::exploration::{Exploration, Origin, Step};
-use crate::facts::RelationFacts;
+use crate::facts::{FIRST_USER_OID, RelationFacts};
 use crate::node::{Node, UnreadableTree, Value};
 use crate::note::Note;
 use crate::parse::parse_tree;
 use crate::refusal::Refusal;
 use crate::relation_use::{RelationUse, relation_uses};
-
-/// The first OID of objects that users create.
-const FIRST_USER_OID: u32 = 16_384;
 
 impl Exploration {
     /// Notes everything in a tree that leads further.

@@ -4,18 +4,16 @@ use tokio_postgres::types::{Kind, Oid, Type};
 use tokio_postgres::{Client, Error, SimpleQueryMessage};
 
 use crate::key_kind::base_type;
+use latido_inference::FIRST_USER_OID;
 use latido_stream::ColumnKind;
-
-/// The lowest OID of a type that is not PostgreSQL's own (`FirstNormalObjectId`). Only casts of these
-/// types make JSON of their own.
-const FIRST_OWN_TYPE: Oid = 16_384;
 
 /// The types with a cast function to `json`, such as `hstore`, which `row_to_json` calls.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct CastTypes(Vec<Oid>);
 
 impl CastTypes {
-    /// Finds them among these types. Asks nothing if all are PostgreSQL's own.
+    /// Finds them among these types. Asks nothing if all are PostgreSQL's own, whose casts make no JSON
+    /// of their own.
     ///
     /// # Errors
     /// Returns the driver's error.
@@ -25,7 +23,7 @@ impl CastTypes {
     ) -> Result<Self, Error> {
         let own = types.map(|of| base_type(of).oid());
         let own: Vec<_> = own
-            .filter(|oid| *oid >= FIRST_OWN_TYPE)
+            .filter(|oid| *oid >= FIRST_USER_OID)
             .map(|oid| oid.to_string())
             .collect();
         if own.is_empty() {

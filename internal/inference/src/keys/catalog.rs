@@ -2,11 +2,8 @@
 
 use std::collections::HashMap;
 
-use crate::facts::{EqualityFacts, FunctionFacts, RelationFacts, TypeFacts};
+use crate::facts::{EqualityFacts, FIRST_USER_OID, FunctionFacts, RelationFacts, TypeFacts};
 use crate::node::Node;
-
-/// The first OID of objects that users create.
-const FIRST_USER_OID: u32 = 16_384;
 
 /// The OIDs of built-in types; they are the same in every database.
 mod type_oid {
