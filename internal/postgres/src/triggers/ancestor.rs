@@ -4,18 +4,18 @@
 //! of the named table alone. So they get the triggers of the part as well. Row triggers fire on the
 //! part itself, whatever the statement names.
 
+use std::collections::BTreeMap;
+
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
 use crate::error::DatabaseError;
 use crate::pool::Database;
 use crate::quote::quote_qualified;
+use crate::triggers::discover::{WHAT, query_rows};
 use crate::triggers::table_route::TableRoute;
 use crate::triggers::trigger_event::TriggerKind;
 use crate::triggers::watched_table::{Ancestor, Inheritance, WatchedTable};
-
-/// The purpose of the statements, for messages.
-const WHAT: &str = "a look at the tables";
 
 /// The columns that triggers look at.
 pub(super) struct TriggerColumns {
@@ -71,7 +71,7 @@ impl WatchedTable {
                 part: Some(self.short_hash()),
                 route: TableRoute::EveryKey,
                 change_columns: ancestor.shared.clone()?,
-                column_numbers: std::collections::BTreeMap::new(),
+                column_numbers: BTreeMap::new(),
                 relations: vec![(ancestor.schema.clone(), ancestor.table.clone())],
                 inheritance: Inheritance::default(),
                 ..self.clone()
@@ -120,52 +120,17 @@ impl Ancestor {
     }
 }
 
-/// The tables that a table is a part of, as the catalog has them.
-pub(super) struct Ancestry {
-    ancestors: Vec<Row>,
-    above_foreign: Vec<Row>,
-}
-
-impl Ancestry {
-    /// Reads the tables that a table is a part of.
-    pub(super) async fn find(database: &Database, oid: u32) -> Result<Self, DatabaseError> {
-        let sql = include_str!("find_ancestors.sql");
-        let ancestors = database.query(WHAT, sql, &[(&oid, Type::OID)]).await?;
-        let sql = include_str!("find_foreign.sql");
-        let above_foreign = database.query(WHAT, sql, &[(&oid, Type::OID)]).await?;
-        Ok(Self {
-            ancestors,
-            above_foreign,
-        })
-    }
-
-    /// Returns the columns that decide about the partition of a row, each once, with their types;
-    /// `None` is an expression.
-    fn partition_keys(
-        &self,
-        all: &[(String, String)],
-    ) -> Result<Vec<Option<(String, String)>>, DatabaseError> {
-        let mut found = Vec::new();
-        for row in &self.ancestors {
-            let keys: Vec<Option<String>> = row.try_get(3).map_err(to_error)?;
-            for key in keys {
-                let column = all.iter().find(|(name, _)| key.as_ref() == Some(name));
-                let column = column.cloned();
-                if !found.contains(&column) {
-                    found.push(column);
-                }
-            }
-        }
-        Ok(found)
-    }
-
-    /// Returns the tables. `all` has the columns of their part with their types.
-    pub(super) fn inheritance(
-        &self,
+impl Inheritance {
+    /// Reads what a table has to do with others. `all` has its columns with their types.
+    pub(super) async fn find(
+        database: &Database,
+        oid: u32,
         all: &[(String, String)],
         route: &TableRoute,
         change_columns: &[String],
-    ) -> Result<Inheritance, DatabaseError> {
+    ) -> Result<Self, DatabaseError> {
+        let sql = include_str!("find_ancestors.sql");
+        let rows = query_rows(database, sql, &oid, Type::OID).await?;
         let names: Vec<_> = all.iter().map(|(name, _)| name).collect();
         let watched = match change_columns.is_empty() {
             true => names.clone(),
@@ -190,15 +155,37 @@ impl Ancestry {
                 shared: (!is_complete).then(|| shared.map(|name| (*name).clone()).collect()),
             })
         };
-        let ancestors: Result<_, _> = self.ancestors.iter().map(ancestor).collect();
+        let ancestors: Result<_, _> = rows.iter().map(ancestor).collect();
+        let sql = include_str!("find_foreign.sql");
+        let above_foreign = query_rows(database, sql, &oid, Type::OID).await?;
         let name = |row: &Row| Ok((row.try_get(0)?, row.try_get(1)?));
-        let above_foreign: Result<_, _> = self.above_foreign.iter().map(name).collect();
-        Ok(Inheritance {
+        let above_foreign: Result<_, _> = above_foreign.iter().map(name).collect();
+        Ok(Self {
             ancestors: ancestors.map_err(to_error)?,
             above_foreign: above_foreign.map_err(to_error)?,
-            partition_keys: self.partition_keys(all)?,
+            partition_keys: partition_keys(&rows, all)?,
         })
     }
+}
+
+/// Returns the columns that decide about the partition of a row, each once, with their types; `None`
+/// is an expression.
+fn partition_keys(
+    ancestors: &[Row],
+    all: &[(String, String)],
+) -> Result<Vec<Option<(String, String)>>, DatabaseError> {
+    let mut found = Vec::new();
+    for row in ancestors {
+        let keys: Vec<Option<String>> = row.try_get(3).map_err(to_error)?;
+        for key in keys {
+            let column = all.iter().find(|(name, _)| key.as_ref() == Some(name));
+            let column = column.cloned();
+            if !found.contains(&column) {
+                found.push(column);
+            }
+        }
+    }
+    Ok(found)
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "it is used with map_err")]

@@ -8,17 +8,19 @@ use crate::error::DatabaseError;
 use crate::key_kind::KeyKind;
 use crate::pool::Database;
 use crate::statement_text::single_statement;
-use crate::triggers::ancestor::Ancestry;
 use crate::triggers::key_part::KeyColumn;
 use crate::triggers::lookup_facts::examine_lookup;
 use crate::triggers::move_key::resolve_moves;
 use crate::triggers::renamed::add_renamed_columns;
 use crate::triggers::table_route::{Gate, TableLookup, TableRoute};
 use crate::triggers::trigger_event::TriggerKind;
-use crate::triggers::watched_table::WatchedTable;
+use crate::triggers::watched_table::{Inheritance, WatchedTable};
 use crate::triggers::{DiscoveryError, TableProblem};
 use crate::watch_locks::probe_sql;
 use latido_stream::{Catalog, KeyRoute, SourceTable, Stream};
+
+/// The purpose of the statements, for messages.
+pub(super) const WHAT: &str = "a look at the tables";
 
 /// Returns every table of every stream that can have triggers, and the problems of the others.
 pub(crate) async fn discover_tables(
@@ -114,8 +116,7 @@ pub(crate) async fn discover_table(
         }
         _ => TriggerKind::Statements,
     };
-    let ancestry = Ancestry::find(database, oid).await?;
-    let inheritance = ancestry.inheritance(&columns, &route, &watched)?;
+    let inheritance = Inheritance::find(database, oid, &columns, &route, &watched).await?;
     let is_used = |name: &String| {
         let is_key =
             matches!(&route, TableRoute::Columns(key) if key.iter().any(|key| key.name == *name));
@@ -261,22 +262,20 @@ pub(super) async fn uses_gate(database: &Database) -> Result<bool, DatabaseError
 }
 
 async fn query_bool(database: &Database, sql: &str) -> Result<bool, DatabaseError> {
-    let rows = database.query("a look at the tables", sql, &[]).await?;
+    let rows = database.query(WHAT, sql, &[]).await?;
     Ok(rows
         .first()
         .and_then(|row| row.try_get(0).ok())
         .unwrap_or(false))
 }
 
-async fn query_rows(
+pub(super) async fn query_rows(
     database: &Database,
     sql: &str,
     param: &(dyn tokio_postgres::types::ToSql + Sync),
     of: Type,
 ) -> Result<Vec<tokio_postgres::Row>, DatabaseError> {
-    database
-        .query("a look at the tables", sql, &[(param, of)])
-        .await
+    database.query(WHAT, sql, &[(param, of)]).await
 }
 
 fn string_pairs(rows: &[tokio_postgres::Row]) -> Vec<(String, String)> {

@@ -99,26 +99,23 @@ impl Database {
         let (mut tables, mut wanted) = (Vec::new(), Vec::new());
         for (id, stream) in catalog.iter() {
             for table in &stream.tables {
-                let ((state, strays), mistake) =
-                    match discover::discover_table(self, stream, table).await {
-                        Ok(watched) => {
-                            let watched = found.with_noted_facts(watched);
-                            let state = found.full_state(&watched);
-                            wanted.push(watched);
-                            (state, None)
-                        }
-                        Err(DiscoveryError::Table(problem)) => {
-                            ((TriggerState::Missing, Vec::new()), Some(problem))
-                        }
-                        Err(DiscoveryError::Database(error)) => return Err(error),
-                    };
-                tables.push(TableTriggers {
+                let mut triggers = TableTriggers {
                     stream: id,
                     table: table.name.clone(),
-                    state,
-                    strays,
-                    problem: mistake,
-                });
+                    state: TriggerState::Missing,
+                    strays: Vec::new(),
+                    problem: None,
+                };
+                match discover::discover_table(self, stream, table).await {
+                    Ok(watched) => {
+                        let watched = found.with_noted_facts(watched);
+                        (triggers.state, triggers.strays) = found.full_state(&watched);
+                        wanted.push(watched);
+                    }
+                    Err(DiscoveryError::Table(problem)) => triggers.problem = Some(problem),
+                    Err(DiscoveryError::Database(error)) => return Err(error),
+                }
+                tables.push(triggers);
             }
         }
         let leftovers = found

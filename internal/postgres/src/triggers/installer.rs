@@ -129,17 +129,15 @@ impl Database {
         todo.extend(shared);
         for (table, section) in wanted.iter().zip(all) {
             let subject = format!("{} for stream {}", section.subject, table.stream);
-            let strays = found.stray_removals(table);
-            let is_current = found.table_state(table) == TriggerState::Current;
-            changes.push(match is_current && strays.is_none() {
+            changes.push(match found.is_as_installed(table) {
                 true => InstallChange::Unchanged(subject),
                 false => InstallChange::Installed(subject),
             });
-            if !is_current {
+            todo.extend(found.stray_removals(table));
+            if found.table_state(table) != TriggerState::Current {
                 todo.extend(found.lookup_removals(table));
+                todo.push(section);
             }
-            todo.extend(strays);
-            todo.extend((!is_current).then_some(section));
         }
         todo.extend(recorded);
         Ok((todo, changes))

@@ -9,7 +9,7 @@ use crate::quote::{quote_ident, quote_literal, quote_qualified};
 use crate::triggers::app_schema::AppSchema;
 use crate::triggers::error::InstallError;
 use crate::triggers::generate::SHARED_FUNCTION;
-use crate::triggers::inspect::{InstalledTriggers, TriggerState};
+use crate::triggers::inspect::InstalledTriggers;
 use crate::triggers::installer::{guard_sections, schema_removal};
 use crate::triggers::script::ScriptSection;
 use crate::triggers::stream_gate::GATE_FUNCTION;
@@ -68,10 +68,7 @@ impl Database {
         wanted: &[WatchedTable],
         found: &InstalledTriggers,
     ) -> Result<Vec<ScriptSection>, InstallError> {
-        let is_changed = |table: &&WatchedTable| {
-            found.table_state(table) != TriggerState::Current
-                || found.stray_removals(table).is_some()
-        };
+        let is_changed = |table: &&WatchedTable| !found.is_as_installed(table);
         let changed: Vec<_> = wanted.iter().filter(is_changed).collect();
         let schema = self.instance().as_str();
         let mut sections: Vec<_> = changed

@@ -5,7 +5,9 @@
 
 use crate::quote::{quote_ident, quote_qualified};
 use crate::triggers::generate::SHARED_FUNCTION;
-use crate::triggers::inspect::{InstalledTrigger, InstalledTriggers, TriggerFunction};
+use crate::triggers::inspect::{
+    InstalledTrigger, InstalledTriggers, TriggerFunction, TriggerState,
+};
 use crate::triggers::script::ScriptSection;
 use crate::triggers::stream_gate::GATE_FUNCTION;
 use crate::triggers::table_triggers::trigger_sets;
@@ -13,6 +15,11 @@ use crate::triggers::trigger_set::TriggerSet;
 use crate::triggers::watched_table::WatchedTable;
 
 impl InstalledTriggers {
+    /// Returns whether an installation would change nothing of a table.
+    pub(super) fn is_as_installed(&self, table: &WatchedTable) -> bool {
+        self.table_state(table) == TriggerState::Current && self.strays(table).is_empty()
+    }
+
     /// Returns the section that removes such triggers of a table, if there are any.
     pub(super) fn stray_removals(&self, table: &WatchedTable) -> Option<ScriptSection> {
         let drop = |found: &InstalledTrigger| {
